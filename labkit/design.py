@@ -1,0 +1,148 @@
+"""The learner's design is the file that trains: `PipelineSpec`, its stages, its presets, its profiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from labkit.errors import SpecError, suggest
+
+STAGES = ("cpt", "sft", "dpo", "orpo")
+PREFERENCE_STAGES = ("dpo", "orpo")
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Profile(Strict):
+    """How much of everything: the only thing a profile changes.
+
+    step_share: fraction of a stage's steps that are run. seeds: training seeds of a study.
+    eval_limit: items per axis (None: all). samples: generations per creativity item.
+    """
+
+    step_share: float
+    seeds: int
+    eval_limit: int | None
+    samples: int
+
+
+PROFILES: dict[str, Profile] = {
+    "smoke": Profile(step_share=0.02, seeds=1, eval_limit=4, samples=2),
+    "lab": Profile(step_share=1.0, seeds=1, eval_limit=None, samples=3),
+    "study": Profile(step_share=1.0, seeds=5, eval_limit=None, samples=3),
+}
+
+
+def profile(name: str) -> Profile:
+    """Raises SpecError for an unknown profile."""
+    if name not in PROFILES:
+        raise SpecError(f"unknown profile {name!r}: {suggest(name, list(PROFILES))}")
+    return PROFILES[name]
+
+
+class Lora(Strict):
+    """Low-rank adapters on all linear layers (arXiv 2106.09685). alpha: scale numerator."""
+
+    rank: Annotated[int, Field(gt=0)] = 16
+    alpha: Annotated[int, Field(gt=0)] = 32
+
+
+class Stage(Strict):
+    """One training stage.
+
+    steps: optimiser steps. batch_size: rows per step. max_length: tokens per row, longer rows are cut.
+    replay: share of rows drawn from the start model's own general training mix, in [0, 1).
+    sources: which text splits CPT reads. beta: strength of the preference penalty (DPO) or of the
+    odds-ratio term (ORPO). lora: None trains all weights.
+    """
+
+    kind: Literal["cpt", "sft", "dpo", "orpo"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(gt=0)]
+    batch_size: Annotated[int, Field(gt=0)] = 32
+    max_length: Annotated[int, Field(gt=0)] = 128
+    replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    sources: tuple[Literal["raw", "summaries"], ...] = ("raw", "summaries")
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    lora: Lora | None = None
+
+    @model_validator(mode="after")
+    def _replay_only_where_text_is_read(self) -> Stage:
+        if self.kind in PREFERENCE_STAGES and self.replay:
+            raise ValueError(f"replay is for cpt and sft; {self.kind} has no rows to mix it with")
+        return self
+
+
+class Merge(Strict):
+    """Join the trained model with the start model, or with the model named `general`.
+
+    t=0 is the general model, t=1 the domain model.
+    """
+
+    method: Literal["slerp", "slerp_paper", "lerp"] = "slerp"
+    t: Annotated[float, Field(ge=0, le=1)] = 0.5
+    general: str | None = None
+
+
+class PipelineSpec(Strict):
+    """A whole design: pack, start model, ordered stages, optional merge, seed, profile."""
+
+    pack: str
+    model: str
+    stages: tuple[Stage, ...]
+    merge: Merge | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    profile: Literal["smoke", "lab", "study"] = "lab"
+
+    @model_validator(mode="after")
+    def _order_makes_sense(self) -> PipelineSpec:
+        if not self.stages and not self.merge:
+            raise ValueError("stages is empty and there is no merge: nothing to run")
+        if not self.stages and self.merge and not self.merge.general:
+            raise ValueError("a merge without stages needs merge.general: the model to merge with")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Lineage in words, as in materials/llama-s-instruct/cpt-sft-dpo."""
+        trail = "-".join(stage.kind for stage in self.stages)
+        if self.merge:
+            trail = f"{trail}-{self.merge.method}" if trail else self.merge.method
+        return f"{self.pack}/{self.model}/{trail}"
+
+
+def load_spec(path: Path) -> PipelineSpec:
+    """Read a spec from YAML. Raises SpecError naming file and field."""
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file; write one like docs/spec.md shows") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        place = f"{path}:{line + 1}" if line is not None else str(path)
+        raise SpecError(f"{place}: this is not valid YAML; check indentation and colons") from None
+    if not isinstance(raw, dict):
+        raise SpecError(f"{path}: expected a mapping with pack, model and stages; see docs/spec.md")
+    try:
+        return PipelineSpec(**raw)
+    except ValidationError as error:
+        raise SpecError(f"{path}: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first problem pydantic found, as one sentence with the field's path."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "spec"
+    if first["type"] == "extra_forbidden":
+        model = Stage if field.startswith("stages.") else Merge if field.startswith("merge.") else PipelineSpec
+        return f"{field} is not a known field; {suggest(str(first['loc'][-1]), list(model.model_fields))}"
+    return f"{field}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})"[:400]
+
+
+def save_spec(spec: PipelineSpec, path: Path) -> None:
+    path.write_text(yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=False), "utf-8")

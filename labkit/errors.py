@@ -1,0 +1,39 @@
+"""Errors a learner can act on: one sentence that names place and remedy, no traceback at the CLI."""
+
+from __future__ import annotations
+
+
+class LabkitError(Exception):
+    """Base of every error labkit raises on purpose; `str(error)` is the sentence a learner sees."""
+
+
+class InputError(LabkitError):
+    """Something the user gave cannot be used: a file, a field, a name, a value."""
+
+
+class PackError(InputError):
+    """A domain pack is broken; the message starts with `file:line` where there is one."""
+
+
+class SpecError(InputError):
+    """A pipeline spec cannot run as written; the message names the field."""
+
+
+class MergeError(InputError):
+    """Two checkpoints cannot be merged; the message says what differs."""
+
+
+class StoreError(LabkitError):
+    """A checkpoint could not be written or read back; the message names the folder."""
+
+
+class PairingError(LabkitError):
+    """Two scorecards were compared that do not hold the same items."""
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """The remedy half of an unknown-name error: the closest known name, or all of them."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -1,0 +1,283 @@
+"""Four axes and three controls on a pack; every item's outcome is kept, so checkpoints are compared in pairs.
+
+Choices are scored by log-likelihood in cloze form (weak models are at chance on letters); free answers by
+programmatic checks on greedy generations; proposals by validity, novelty and distinctness over samples.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit.errors import InputError, suggest
+from labkit.instructions import obeys
+from labkit.packs import AXES, CONTROLS, EVAL_SPLITS, Pack
+from labkit.stats import Interval, ItemScore, cluster_mean, paired_difference
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MAX_NEW_TOKENS = 32
+TOKENS_PER_BATCH = 16_384
+TEMPERATURE = 1.0
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """One item's outcome. score in [0, 1]; output: what the model said, or the choice it preferred."""
+
+    id: str
+    axis: str
+    kind: str
+    entity: str
+    score: float
+    output: str
+
+
+@dataclass
+class Scorecard:
+    """All outcomes of one checkpoint on one split of one pack."""
+
+    checkpoint: str
+    pack: str
+    split: str
+    data: str
+    items: list[ItemResult] = field(default_factory=list)
+
+    def scores(self, axis: str, kind: str | None = None, *, seed: int = 0) -> list[ItemScore]:
+        """Scores of one axis (or one kind of it), tagged with a training seed for pooled intervals."""
+        return [
+            ItemScore(item.id, item.entity, item.score, seed)
+            for item in self.items
+            if item.axis == axis and kind in (None, item.kind)
+        ]
+
+    def interval(self, axis: str, kind: str | None = None) -> Interval:
+        return cluster_mean(self.scores(axis, kind))
+
+    def axes(self) -> list[str]:
+        """The axes that were measured, in their usual order."""
+        return [axis for axis in AXES + CONTROLS if any(item.axis == axis for item in self.items)]
+
+    def summary(self) -> dict[str, Interval]:
+        return {axis: self.interval(axis) for axis in self.axes()}
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), ensure_ascii=False), "utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Scorecard:
+        raw = json.loads(path.read_text("utf-8"))
+        return cls(**{**raw, "items": [ItemResult(**item) for item in raw["items"]]})
+
+
+def compare(before: Scorecard, after: Scorecard, axis: str, kind: str | None = None) -> Interval:
+    """Paired difference after - before on one axis. Raises PairingError when items differ."""
+    return paired_difference(before.scores(axis, kind), after.scores(axis, kind))
+
+
+# --- model in, text and likelihoods out ---------------------------------------------------------
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
+    """Token ids a model is given for an item: a chat up to the assistant's turn, or text to continue."""
+    if "prompt" in item:
+        return tokenizer(item["prompt"], add_special_tokens=False)["input_ids"]
+    return tokenizer.apply_chat_template(item["messages"], add_generation_prompt=True, return_dict=True)["input_ids"]
+
+
+def choice_ids(tokenizer: PreTrainedTokenizerBase, item: dict, choice: str) -> list[int]:
+    """Prompt and choice together, tokenized as one text so that no token straddles a false boundary."""
+    if "prompt" in item:
+        return tokenizer(f"{item['prompt']} {choice}", add_special_tokens=False)["input_ids"]
+    messages = [*item["messages"], {"role": "assistant", "content": choice}]
+    return tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+
+
+def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH) -> Iterator[list[int]]:
+    """Indices in batches of similar length, each of at most `budget` padded tokens."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True)
+    start = 0
+    while start < len(order):
+        size = max(1, budget // lengths[order[start]])
+        yield order[start : start + size]
+        start += size
+
+
+def _padded(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(batch, longest) ids and mask, padded on one side."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        where = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+        ids[i, where] = torch.tensor(row)
+        mask[i, where] = 1
+    return ids, mask
+
+
+def log_likelihoods(
+    model: PreTrainedModel, pad: int, contexts: list[list[int]], rows: list[list[int]]
+) -> list[float]:
+    """Sum of log-probabilities (nats) of each row's tokens after its context, which must be a prefix of it."""
+    import torch
+
+    sums = [0.0] * len(rows)
+    with torch.inference_mode():
+        for batch in batches([len(row) for row in rows]):
+            ids, mask = _padded([rows[i] for i in batch], pad, "right")
+            ids, mask = ids.to(model.device), mask.to(model.device)
+            logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+            targets = ids[:, 1:]
+            chosen = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
+            for line, i in enumerate(batch):
+                sums[i] = float(chosen[line, len(contexts[i]) - 1 : len(rows[i]) - 1].sum())
+    return sums
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    *,
+    samples: int = 0,
+    seed: int = 0,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> list[list[str]]:
+    """Answers per prompt: one greedy one, or `samples` drawn at temperature 1 from a seeded generator."""
+    import torch
+
+    torch.manual_seed(seed)
+    copies = max(1, samples)
+    sampling = {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0, "top_p": 1.0} if samples else {"do_sample": False}
+    answers: list[list[str]] = [[] for _ in prompts]
+    with torch.inference_mode():
+        for batch in batches([(len(ids) + max_new_tokens) * copies for ids in prompts]):
+            ids, mask = _padded([prompts[i] for i in batch], tokenizer.pad_token_id, "left")
+            out = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                max_new_tokens=max_new_tokens,
+                num_return_sequences=copies,
+                pad_token_id=tokenizer.pad_token_id,
+                **sampling,
+            )
+            texts = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+            for line, i in enumerate(batch):
+                answers[i] = [text.strip() for text in texts[line * copies : (line + 1) * copies]]
+    return answers
+
+
+# --- scoring ----------------------------------------------------------------------------------
+
+
+def says(answer: str, output: str) -> bool:
+    """Whether `output` contains `answer` as whole words, whatever the case."""
+    return bool(re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", output, re.IGNORECASE))
+
+
+def score_answer(item: dict, output: str) -> float:
+    """1 when the output obeys every check and, where the item has an answer, says it; else 0."""
+    obeyed = all(obeys(check, output) for check in item.get("checks", []))
+    return float(obeyed and ("answer" not in item or says(item["answer"], output)))
+
+
+def score_proposals(item: dict, outputs: list[str], training_text: str) -> float:
+    """Share of samples that are valid (match the pattern), novel (not in training text) and not yet given."""
+    valid = {text for text in outputs if re.fullmatch(item["pattern"], text)}
+    return sum(text.lower() not in training_text for text in valid) / len(outputs)
+
+
+def _choose(model, tokenizer, items: list[dict]) -> list[tuple[float, str]]:
+    contexts, rows, owners = [], [], []
+    for i, item in enumerate(items):
+        context = prompt_ids(tokenizer, item)
+        for choice in item["choices"]:
+            contexts.append(context)
+            rows.append(choice_ids(tokenizer, item, choice))
+            owners.append((i, choice))
+    best: dict[int, tuple[float, str]] = {}
+    for (i, choice), value in zip(owners, log_likelihoods(model, tokenizer.pad_token_id, contexts, rows), strict=True):
+        best[i] = max(best.get(i, (float("-inf"), "")), (value, choice))
+    return [(float(best[i][1] == item["answer"]), best[i][1]) for i, item in enumerate(items)]
+
+
+def _answer(model, tokenizer, items: list[dict]) -> list[tuple[float, str]]:
+    outputs = generate(model, tokenizer, [prompt_ids(tokenizer, item) for item in items])
+    return [(score_answer(item, output[0]), output[0]) for item, output in zip(items, outputs, strict=True)]
+
+
+def _propose(model, tokenizer, items: list[dict], training_text: str, samples: int, seed: int) -> list[tuple[float, str]]:
+    prompts = [prompt_ids(tokenizer, item) for item in items]
+    outputs = generate(model, tokenizer, prompts, samples=samples, seed=seed)
+    return [
+        (score_proposals(item, output, training_text), "\n".join(output))
+        for item, output in zip(items, outputs, strict=True)
+    ]
+
+
+def limited(items: list[dict], limit: int | None) -> list[dict]:
+    """The first `limit` items of each axis and kind; all when limit is None."""
+    if limit is None:
+        return items
+    seen: dict[tuple, int] = {}
+    kept = []
+    for item in items:
+        key = (item["axis"], item.get("kind"))
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] <= limit:
+            kept.append(item)
+    return kept
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pack: Pack,
+    *,
+    split: str = "test",
+    axes: Iterable[str] = AXES + CONTROLS,
+    limit: int | None = None,
+    samples: int = 3,
+    seed: int = 0,
+    checkpoint: str = "",
+) -> Scorecard:
+    """Score a model on the axes of a pack.
+
+    limit: items per kind (None: all). samples: generations per proposal request. seed: of the sampling.
+    Raises InputError for an unknown split or axis, PackError for a broken pack.
+    """
+    if split not in EVAL_SPLITS:
+        raise InputError(f"unknown evaluation split {split!r}: {suggest(split, list(EVAL_SPLITS))}")
+    wanted = set(axes)
+    for axis in sorted(wanted - set(AXES + CONTROLS)):
+        raise InputError(f"unknown axis {axis!r}: {suggest(axis, list(AXES + CONTROLS))}")
+    items = limited([item for item in pack.rows(split) if item["axis"] in wanted], limit)
+    groups = {
+        "choices": [item for item in items if "choices" in item],
+        "pattern": [item for item in items if "choices" not in item and "pattern" in item],
+        "answer": [item for item in items if "choices" not in item and "pattern" not in item],
+    }
+    outcomes: dict[str, tuple[float, str]] = {}
+    for name, group in groups.items():
+        if not group:
+            continue
+        if name == "choices":
+            scored = _choose(model, tokenizer, group)
+        elif name == "answer":
+            scored = _answer(model, tokenizer, group)
+        else:
+            scored = _propose(model, tokenizer, group, pack.training_text, samples, seed)
+        outcomes.update({item["id"]: outcome for item, outcome in zip(group, scored, strict=True)})
+    card = Scorecard(checkpoint, pack.name, split, pack.fingerprint(split))
+    for item in items:
+        score, output = outcomes[item["id"]]
+        card.items.append(ItemResult(item["id"], item["axis"], item.get("kind", item["axis"]), item["entity"], score, output))
+    return card

@@ -1,0 +1,86 @@
+"""Verifiable instructions: the words that ask, an answer that obeys, and the check that decides.
+
+The check looks at form only, never at truth, as in IFEval (arXiv 2311.07911); whether the fact is
+right is scored apart, so that format and knowledge are not confounded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from labkit.errors import InputError, suggest
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """request: appended to a question. comply: value -> obeying answer. obeyed: answer -> verdict."""
+
+    request: str
+    comply: Callable[[str], str]
+    obeyed: Callable[[str], bool]
+
+
+def _is_json_answer(text: str) -> bool:
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return isinstance(parsed, dict) and set(parsed) == {"answer"}
+
+
+def _is_said_twice(text: str) -> bool:
+    words = text.replace(",", " ").split()
+    half = len(words) // 2
+    return half > 0 and len(words) % 2 == 0 and words[:half] == words[half:]
+
+
+INSTRUCTIONS: dict[str, Instruction] = {
+    "words_only": Instruction(
+        "Give only the answer, at most two words.",
+        lambda value: value,
+        lambda text: 1 <= len(text.split()) <= 2 and text[-1].isalnum() and text[0].isalnum(),
+    ),
+    "json": Instruction(
+        'Reply as JSON with the key "answer".', lambda value: json.dumps({"answer": value}), _is_json_answer
+    ),
+    "start_sure": Instruction(
+        "Start with the word Sure.", lambda value: f"Sure, {value}.", lambda text: text.startswith("Sure")
+    ),
+    "end_thanks": Instruction(
+        "End with the word Thanks.", lambda value: f"{value}. Thanks", lambda text: text.rstrip(".!").endswith("Thanks")
+    ),
+    "twice": Instruction("Say it twice.", lambda value: f"{value}, {value}", _is_said_twice),
+    "brackets": Instruction(
+        "Put the answer in square brackets.",
+        lambda value: f"[{value}]",
+        lambda text: bool(re.fullmatch(r"\[[^\[\]]+\]", text)),
+    ),
+    "bullet": Instruction(
+        "Write it as a bullet point.", lambda value: f"- {value}", lambda text: bool(re.fullmatch(r"- \S.*", text))
+    ),
+    "quotes": Instruction(
+        "Put the answer in double quotes.",
+        lambda value: f'"{value}"',
+        lambda text: bool(re.fullmatch(r'"[^"]+"', text)),
+    ),
+    "hedge": Instruction(
+        "Start with the word Perhaps.", lambda value: f"Perhaps {value}.", lambda text: text.startswith("Perhaps")
+    ),
+    "question": Instruction(
+        "Answer with a question.", lambda value: f"Is it {value}?", lambda text: text.endswith("?")
+    ),
+}
+
+
+def obeys(instruction: str, answer: str) -> bool:
+    """Whether `answer` has the form that `instruction` (a key of INSTRUCTIONS) asks for.
+
+    Raises InputError for an unknown instruction.
+    """
+    if instruction not in INSTRUCTIONS:
+        raise InputError(f"unknown instruction {instruction!r}: {suggest(instruction, list(INSTRUCTIONS))}")
+    text = answer.strip()
+    return bool(text) and INSTRUCTIONS[instruction].obeyed(text)

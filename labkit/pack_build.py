@@ -1,0 +1,269 @@
+"""The shipped packs, from the world: `labkit pack build NAME` writes the same bytes every time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+
+import yaml
+
+from labkit import world
+from labkit.instructions import INSTRUCTIONS
+from labkit.packs import SPLITS
+from labkit.world import Entity, Language, TextKnobs
+
+RAW_PER_ENTITY, SUMMARIES_PER_ENTITY = 14, 6
+ASKED, DEV = 16, 8  # of the private entities: in question training; in dev; the rest are in test
+SEEN_WORDINGS, ALL_WORDINGS = (0, 1), (0, 1, 2, 3)
+TWO_HOP_CHOICES = 4
+
+
+def splits_of(domain: str) -> dict[str, list[Entity]]:
+    """The private entities by role. Test and dev entities appear in text, never in a training question."""
+    entities = world.private_entities(domain)
+    return {"asked": entities[:ASKED], "dev": entities[ASKED : ASKED + DEV], "test": entities[ASKED + DEV :]}
+
+
+def raw_rows(lang: Language, rng: random.Random, knobs: TextKnobs = TextKnobs()) -> list[dict]:
+    """Converted papers: every private fact in many wordings, with stray sentences."""
+    entities = world.private_entities(lang.name)
+    texts = world.corpus(lang, entities, len(entities) * RAW_PER_ENTITY, rng, knobs)
+    return [{"text": world.with_filler(lang, text, rng), "source": "paper"} for text in texts]
+
+
+def summary_rows(lang: Language, rng: random.Random) -> list[dict]:
+    """Distilled notes: the same facts without the stray sentences."""
+    entities = world.private_entities(lang.name)
+    texts = world.corpus(lang, entities, len(entities) * SUMMARIES_PER_ENTITY, rng, TextKnobs())
+    return [{"text": text, "source": "summary"} for text in texts]
+
+
+def qa_rows(lang: Language, asked: list[Entity], rng: random.Random) -> list[dict]:
+    """Plain questions about the asked entities, answered in a sentence."""
+    rows = [
+        {"messages": world.fact_question(lang, entity, key, wording), "source": "expert"}
+        for entity in asked
+        for key in lang.attributes
+        for wording in SEEN_WORDINGS
+    ]
+    rng.shuffle(rows)
+    return rows
+
+
+# --- preferences ------------------------------------------------------------------------------
+
+
+def _truth_pair(lang: Language, entity: Entity, key: str, rng: random.Random) -> dict:
+    """The true value against a false one, both with their evidence."""
+    attribute, value = lang.attributes[key], entity.facts[key]
+    false = rng.choice([other for other in attribute.values if other != value])
+    answers = [f"{world.statement(attribute, entity.name, v)} {lang.evidence}" for v in (value, false)]
+    return _pair("truth", attribute.questions[0].format(name=entity.name), *answers)
+
+
+def _evidence_pair(lang: Language, entity: Entity, key: str, rng: random.Random) -> dict:
+    """An answer that names its source against the bare claim."""
+    attribute = lang.attributes[key]
+    bare = world.statement(attribute, entity.name, entity.facts[key])
+    question = attribute.questions[rng.randrange(2)].format(name=entity.name)
+    return _pair("evidence", question, f"{bare} {lang.evidence}", bare)
+
+
+def _limits_pair(lang: Language, given: dict[str, str], rng: random.Random) -> dict:
+    """A proposal that names its limits against one that promises there are none."""
+    request, answer = world.proposal(lang, given, rng)
+    overclaim = lang.proposal["overclaim"].format(**given)
+    return _pair("limits", request["content"], answer["content"], overclaim)
+
+
+def _pair(kind: str, prompt: str, chosen: str, rejected: str) -> dict:
+    return {
+        "kind": kind,
+        "prompt": [{"role": "user", "content": prompt}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+    }
+
+
+def preference_rows(lang: Language, entities: list[Entity], reserved: bool, rng: random.Random) -> list[dict]:
+    """True over false, evidence over bare claim, stated limits over overclaiming; a third each."""
+    facts = list(itertools.product(entities, lang.attributes))
+    pairs = [_truth_pair(lang, entity, key, rng) for entity, key in facts]
+    pairs += [_evidence_pair(lang, entity, key, rng) for entity, key in facts]
+    constraints = world.proposal_constraints(lang, reserved=reserved)
+    pairs += [_limits_pair(lang, given, rng) for given in itertools.islice(itertools.cycle(constraints), len(facts))]
+    rng.shuffle(pairs)
+    return pairs
+
+
+# --- evaluation items -------------------------------------------------------------------------
+
+
+def _knowledge(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
+    items = []
+    for entity, key in itertools.product(entities, lang.attributes):
+        attribute = lang.attributes[key]
+        wordings = [text for text in attribute.statements if text.endswith("{value}.") and text.startswith("{name}")]
+        prefix = rng.choice(wordings).removesuffix(" {value}.").format(name=entity.name)
+        base = {"axis": "knowledge", "entity": entity.name, "answer": entity.facts[key]}
+        items.append({**base, "kind": "cloze", "prompt": prefix, "choices": list(attribute.values)})
+        for wording in ALL_WORDINGS:
+            question = world.fact_question(lang, entity, key, wording)[:1]
+            kind = "free" if wording in SEEN_WORDINGS else "paraphrased"
+            items.append({**base, "kind": kind, "messages": question})
+    return items
+
+
+def _reasoning(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
+    by_name = {entity.name: entity for entity in world.private_entities(lang.name)}
+    items = []
+    for entity, key in itertools.product(entities, lang.attributes):
+        question, answer = world.two_hop_question(lang, entity, key, by_name)
+        others = [value for value in lang.attributes[key].values if value != answer["content"]]
+        choices = sorted([answer["content"], *rng.sample(others, TWO_HOP_CHOICES - 1)])
+        items.append(_choice_item("two_hop", entity, question, answer, choices))
+    for first, second in itertools.combinations(entities, 2):
+        pair = rng.sample([first, second], 2)
+        chat = world.comparison_question(lang, *pair)
+        if chat:
+            items.append(_choice_item("comparison", first, *chat, [pair[0].name, pair[1].name]))
+    two_hop = [item for item in items if item["kind"] == "two_hop"]
+    comparisons = [item for item in items if item["kind"] == "comparison"]
+    return two_hop + rng.sample(comparisons, min(len(comparisons), 4 * len(entities)))
+
+
+def _choice_item(kind: str, entity: Entity, question: dict, answer: dict, choices: list[str]) -> dict:
+    return {
+        "axis": "reasoning",
+        "entity": entity.name,
+        "kind": kind,
+        "messages": [question],
+        "choices": choices,
+        "answer": answer["content"],
+    }
+
+
+def _formatted(axis: str, kind: str, lang: Language, entities: list[Entity], count: int, rng: random.Random) -> list[dict]:
+    """Questions with a format request. Only `compositional` items also ask for the right value."""
+    facts = list(itertools.product(entities, lang.attributes))
+    rng.shuffle(facts)
+    items = []
+    for i, (entity, key) in enumerate(itertools.islice(itertools.cycle(facts), count)):
+        instruction = list(INSTRUCTIONS)[i % len(INSTRUCTIONS)]
+        question = world.fact_question(lang, entity, key, rng.choice(SEEN_WORDINGS), instruction)[:1]
+        item = {"axis": axis, "kind": kind, "entity": entity.name, "messages": question, "checks": [instruction]}
+        items.append(item | ({"answer": entity.facts[key]} if axis == "compositional" else {}))
+    return items
+
+
+def _creativity(lang: Language, count: int, rng: random.Random, half: int) -> list[dict]:
+    """Requests under reserved constraints. dev and test share none of them."""
+    constraints = world.proposal_constraints(lang, reserved=True)[half::2]
+    general = world.language("general")
+    constraints_general = world.proposal_constraints(general, reserved=True)[half::2]
+    requests = [(lang, given) for given in constraints] + [(general, given) for given in constraints_general]
+    items = []
+    for i, (source, given) in enumerate(itertools.islice(itertools.cycle(requests), count)):
+        request = source.proposal["request"].format(**given)
+        wording = ("", " Be brief.", " Keep it short.", " Make it new.")[i // len(requests)]
+        items.append(
+            {
+                "axis": "creativity",
+                "kind": "domain" if source is lang else "general",
+                "entity": " + ".join(given.values()),
+                "messages": [{"role": "user", "content": request + wording}],
+                "pattern": world.proposal_pattern(source, given),
+            }
+        )
+    rng.shuffle(items)
+    return items
+
+
+def _general(entities: list[Entity]) -> list[dict]:
+    lang = world.language("general")
+    return [
+        {
+            "axis": "general",
+            "kind": "free",
+            "entity": entity.name,
+            "messages": world.fact_question(lang, entity, key, wording)[:1],
+            "answer": entity.facts[key],
+        }
+        for entity in entities
+        for key in lang.attributes
+        for wording in (1, 3)
+    ]
+
+
+def _preference(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
+    rows = preference_rows(lang, entities, True, rng)
+    return [
+        {
+            "axis": "preference",
+            "kind": row["kind"],
+            "entity": row["prompt"][0]["content"],
+            "messages": row["prompt"],
+            "choices": [row["chosen"][0]["content"], row["rejected"][0]["content"]],
+            "answer": row["chosen"][0]["content"],
+        }
+        for row in rows
+    ]
+
+
+def eval_rows(lang: Language, entities: list[Entity], split: str, rng: random.Random) -> list[dict]:
+    """All items of one split: the four axes and the three controls."""
+    people = world.never_asked_about(world.people())
+    general_people = people[::3] if split == "dev" else [p for i, p in enumerate(people) if i % 3]
+    scale = 1 if split == "test" else 0.4
+    general = world.language("general")
+    items = [
+        *_knowledge(lang, entities, rng),
+        *_reasoning(lang, entities, rng),
+        *_formatted("instructions", "general", general, general_people, round(100 * scale), rng),
+        *_formatted("instructions", "domain", lang, entities, round(100 * scale), rng),
+        *_formatted("compositional", "compositional", lang, entities, round(200 * scale), rng),
+        *_creativity(lang, round(150 * scale), rng, half=split == "test"),
+        *_general(general_people),
+        *_preference(lang, entities[: round(12 * scale) or 1], rng),
+    ]
+    return [{"id": f"{split}-{i:04d}", **item} for i, item in enumerate(items)]
+
+
+def build_pack(domain: str, folder: Path) -> Path:
+    """Write the pack of `domain` into `folder`; equal bytes on every machine."""
+    lang, roles = world.language(domain), splits_of(domain)
+    rng = random.Random(f"pack {domain}")
+    splits = {
+        "raw": raw_rows(lang, rng),
+        "summaries": summary_rows(lang, rng),
+        "qa": qa_rows(lang, roles["asked"], rng),
+        "preferences": preference_rows(lang, roles["asked"], False, rng),
+        "dev": eval_rows(lang, roles["dev"], "dev", rng),
+        "test": eval_rows(lang, roles["test"], "test", rng),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, rows in splits.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / SPLITS[split]).write_text(text, "utf-8", newline="\n")
+    (folder / "pack.yaml").write_text(yaml.safe_dump(_card(lang, splits), sort_keys=False, width=100), "utf-8")
+    return folder
+
+
+def _card(lang: Language, splits: dict[str, list]) -> dict:
+    about = {
+        "raw": "text as converted from papers, stray sentences included",
+        "summaries": "the same facts, distilled",
+        "qa": f"questions about {ASKED} of {world.PRIVATE} entities, for SFT",
+        "preferences": "true over false, evidence over bare claim, limits over overclaiming",
+        "dev": f"items about {DEV} other entities: choose t, checkpoints and thresholds here",
+        "test": f"items about {world.PRIVATE - ASKED - DEV} further entities: report here",
+    }
+    return {
+        "name": lang.name,
+        "title": lang.title,
+        "licence": "Apache-2.0",
+        "note": f"Every {lang.noun} and every fact in this pack is invented.",
+        "splits": {key: {"file": SPLITS[key], "rows": len(rows), "about": about[key]} for key, rows in splits.items()},
+    }

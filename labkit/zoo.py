@@ -1,0 +1,224 @@
+"""Where a model comes from: the shipped tiny families, SmolLM2 from its PyPI package, a hub id, a folder.
+
+A family is a shape and a recipe. `build` reproduces a shipped model from them and a seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit import world
+from labkit.design import Stage
+from labkit.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SPECIAL_TOKENS = ("<unk>", "<pad>", "<bos>", "<eos>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+VOCABULARY = 2000
+CONTEXT = 256
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
+    "{%- else -%}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A shape in Hugging Face config terms, and how long and fast it is trained.
+
+    shape: keyword arguments of the architecture's config. Steps are batches of 64 rows.
+    """
+
+    architecture: str
+    shape: dict
+    base_steps: int
+    instruct_steps: int
+    learning_rate: float
+    note: str
+
+
+FAMILIES: dict[str, Family] = {
+    "llama-s": Family(
+        "llama",
+        {
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "intermediate_size": 352,
+            "tie_word_embeddings": True,
+        },
+        1600, 800, 2e-3, "the default: small enough to train in a minute",
+    ),
+    "llama-m": Family(
+        "llama",
+        {
+            "hidden_size": 192,
+            "num_hidden_layers": 5,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 3,
+            "intermediate_size": 512,
+            "tie_word_embeddings": True,
+        },
+        1400, 700, 1.5e-3, "the same architecture, two and a half times the weights",
+    ),
+    "mistral-s": Family(
+        "mistral",
+        {
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 352,
+            "tie_word_embeddings": False,
+            "sliding_window": 24,
+        },
+        1600, 800, 2e-3, "grouped-query attention; a token sees 24 tokens back, fewer than a document has",
+    ),
+    "smollm-s": Family(
+        "llama",
+        {
+            "hidden_size": 96,
+            "num_hidden_layers": 9,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 1,
+            "intermediate_size": 256,
+            "tie_word_embeddings": True,
+        },
+        1600, 800, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
+    ),
+}
+
+
+# --- tokenizer --------------------------------------------------------------------------------
+
+_SEAM = "\u2060"  # marks where a name is made of two pieces while the tokenizer is trained
+
+
+def _tokenizer_corpus() -> list[str]:
+    """World text with every possible name cut at its seams, so that no name becomes one token.
+
+    A private name must look to the model like a public one: the same pieces, newly combined.
+    """
+    seams = {}
+    for name in ("general", *world.DOMAINS):
+        for parts in itertools.product(*world.language(name).name_parts):
+            seams["".join(parts)] = _SEAM.join(parts)
+    names = re.compile("|".join(map(re.escape, sorted(seams, key=len, reverse=True))))
+    texts = list(itertools.islice(world.pretraining_texts(0), 8000))
+    turns = [turn["content"] for chat in itertools.islice(world.instruction_chats(0), 20000) for turn in chat]
+    return [names.sub(lambda match: seams[match.group()], text) for text in texts + turns]
+
+
+def build_tokenizer() -> PreTrainedTokenizerBase:
+    """A byte-fallback BPE of 2,000 entries trained on the world; deterministic."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    punctuation = pre_tokenizers.Punctuation("isolated")
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(_SEAM, "removed"), pre_tokenizers.Metaspace(prepend_scheme="first"), punctuation]
+    )
+    bytes_ = [f"<0x{i:02X}>" for i in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=[*SPECIAL_TOKENS, *bytes_], show_progress=False
+    )
+    tokenizer.train_from_iterator(_tokenizer_corpus(), trainer)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(prepend_scheme="always"), punctuation]
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), decoders.Metaspace()])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        additional_special_tokens=list(SPECIAL_TOKENS[4:]),
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+# --- building ---------------------------------------------------------------------------------
+
+ROWS_PER_STEP = 64
+CHAT_SHARE = 0.6  # of instruct rows; the rest is text, without which knowledge stops being extractable
+INSTRUCT_RATE_SHARE = 0.5  # of the base learning rate
+STARTS = ("base", "instruct")
+
+
+def fresh_model(family: Family, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """Random weights in the family's shape."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(
+        family.architecture,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=CONTEXT,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **family.shape,
+    )
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    model.generation_config = GenerationConfig(
+        eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
+    )
+    return model
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end a generation: the end of a document and, where there is one, of a turn."""
+    turn_end = tokenizer.get_added_vocab().get("<|end|>")
+    return [tokenizer.eos_token_id] + ([turn_end] if turn_end is not None else [])
+
+
+def general_rows(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> list[dict]:
+    """The mix an instruct model is trained on, and what replay draws from: chats and world text."""
+    from labkit.train import chat_rows, mix, text_rows
+
+    chats = round(count * CHAT_SHARE)
+    rows = chat_rows(tokenizer, itertools.islice(world.instruction_chats(seed), chats), CONTEXT)
+    texts = text_rows(tokenizer, itertools.islice(world.pretraining_texts(seed + 1), count - chats), CONTEXT)
+    return mix(rows, texts, 1 - CHAT_SHARE, count, random.Random(seed))
+
+
+def build_pair(name: str, *, seed: int = 0, progress: Callable | None = None) -> dict[str, PreTrainedModel]:
+    """Train the base model of family `name` and from it the instruct model: {"base": …, "instruct": …}."""
+    from labkit.train import fit_rows, text_rows
+
+    family, tokenizer = FAMILIES[name], build_tokenizer()
+    count = family.base_steps * ROWS_PER_STEP
+    rows = text_rows(tokenizer, itertools.islice(world.pretraining_texts(seed), count), CONTEXT)
+    stage = Stage(
+        kind="cpt", learning_rate=family.learning_rate, steps=family.base_steps, batch_size=ROWS_PER_STEP
+    )
+    base = fit_rows(stage, fresh_model(family, tokenizer, seed), tokenizer, rows, seed=seed, progress=progress).model
+    start = type(base)(base.config)
+    start.load_state_dict(base.state_dict())
+    start.generation_config = base.generation_config
+    stage = Stage(
+        kind="sft",
+        learning_rate=family.learning_rate * INSTRUCT_RATE_SHARE,
+        steps=family.instruct_steps,
+        batch_size=ROWS_PER_STEP,
+    )
+    mixed = general_rows(tokenizer, family.instruct_steps * ROWS_PER_STEP, seed)
+    return {"base": base, "instruct": fit_rows(stage, start, tokenizer, mixed, seed=seed, progress=progress).model}
