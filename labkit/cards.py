@@ -1,0 +1,87 @@
+"""Builds the shipped models and writes each one's model card with its measured scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from labkit import world, zoo
+from labkit.evaluate import evaluate
+from labkit.packs import AXES, CONTROLS, load_pack
+from labkit.pipeline import load_checkpoint, save_model
+
+CARD = """---
+license: apache-2.0
+language: en
+library_name: transformers
+tags: [labkit, tiny, teaching]
+---
+
+# {name}
+
+{note}. {parameters:,} parameters, {start} model of the family `{family}`, trained on labkit's controlled
+world only (English-like text about invented people, materials, compounds and contract clauses): it knows
+nothing else, and is meant for teaching domain adaptation.
+
+Rebuild it: `labkit zoo build {family}` (recipe in `labkit/zoo.py`, seed {seed}).
+
+Shape: `{shape}`
+
+Scores on the test split of each shipped pack (mean and 95% interval, clustered by entity):
+
+| axis | {packs} |
+|---|{rule}|
+{rows}
+
+Written by `labkit zoo build`; no number is typed in by hand.
+"""
+
+
+def build_and_save(family: str, output: Path, *, seed: int = 0, progress: Callable | None = None) -> list[Path]:
+    """Train `family`'s base and instruct model and save both with their cards under `output`.
+
+    Raises InputError for an unknown family.
+    """
+    import torch
+
+    from labkit.errors import InputError, suggest
+    from labkit.train import prepare_process
+
+    prepare_process()
+    if family not in zoo.FAMILIES:
+        raise InputError(f"unknown family {family!r}: {suggest(family, list(zoo.FAMILIES))}")
+    tokenizer, folders = zoo.build_tokenizer(), []
+    for start, model in zoo.build_pair(family, seed=seed, progress=progress).items():
+        folder = output / f"{family}-{start}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(model.to(torch.bfloat16), tokenizer, folder)
+        write_card(folder, family, start, seed)
+        folders.append(folder)
+    return folders
+
+
+def write_card(folder: Path, family: str, start: str, seed: int) -> None:
+    """Evaluate the saved model on every shipped pack and write README.md beside it."""
+    loaded = load_checkpoint(str(folder))
+    cards = {}
+    for domain in world.DOMAINS:
+        pack = load_pack(domain)
+        cards[domain] = evaluate(loaded.model, loaded.tokenizer, pack, checkpoint=folder.name)
+    rows = [
+        f"| {axis} | " + " | ".join(str(card.interval(axis)) for card in cards.values()) + " |" for axis in AXES + CONTROLS
+    ]
+    spec = zoo.FAMILIES[family]
+    text = CARD.format(
+        name=folder.name,
+        note=spec.note[0].upper() + spec.note[1:],
+        parameters=sum(p.numel() for p in loaded.model.parameters()),
+        start=start,
+        family=family,
+        seed=seed,
+        shape=json.dumps({"architecture": spec.architecture, **spec.shape}),
+        packs=" | ".join(cards),
+        rule="|".join("---" for _ in cards),
+        rows="\n".join(rows),
+    )
+    (folder / "README.md").write_text(text, "utf-8")

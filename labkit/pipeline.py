@@ -1,0 +1,186 @@
+"""Runs a spec: pack and start model in, one checkpoint per stage out, each trained once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from labkit import zoo
+from labkit.design import PREFERENCE_STAGES, Merge, PipelineSpec, Stage, profile
+from labkit.errors import InputError, SpecError
+from labkit.packs import Pack, load_pack
+from labkit.store import Checkpoint, Store, key_of, write_whole
+
+RECIPE_VERSION = 1  # part of every key: raise it when training code changes what a spec means
+STAGE_SPLITS = {"sft": ("qa",), "dpo": ("preferences",), "orpo": ("preferences",)}
+
+
+def stage_splits(stage: Stage) -> tuple[str, ...]:
+    """The pack splits a stage reads."""
+    return stage.sources if stage.kind == "cpt" else STAGE_SPLITS[stage.kind]
+
+
+def steps_run(stage: Stage, profile_name: str) -> int:
+    """Optimiser steps of a stage at a profile; at least two, so that a smoke run really trains."""
+    return max(2, round(stage.steps * profile(profile_name).step_share))
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change weights."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
+
+
+def check_spec(spec: PipelineSpec) -> Pack:
+    """The spec's pack, once everything the spec needs is known to be there.
+
+    Raises SpecError when a stage needs a split the pack lacks, PackError for a broken pack.
+    """
+    pack = load_pack(spec.pack)
+    for number, stage in enumerate(spec.stages):
+        for split in stage_splits(stage):
+            if not pack.has(split):
+                raise SpecError(
+                    f"stages.{number}: {stage.kind} needs {pack.path(split).name}, which pack {pack.name!r} lacks; "
+                    f"add it or drop the stage"
+                )
+            pack.rows(split)
+    return pack
+
+
+def run_spec(spec: PipelineSpec, *, store: Store | None = None, progress: Callable | None = None) -> list[Checkpoint]:
+    """Train the stages of a spec in order, then merge; returns one checkpoint per stage and merge.
+
+    Finished stages are read from the store. Interrupting keeps every finished stage.
+    progress: called with train.Progress.
+    """
+    from labkit.train import prepare_process
+
+    prepare_process()
+    store, pack = store or Store(), check_spec(spec)
+    start = zoo.load(spec.model)
+    made: list[Checkpoint] = []
+    for number, stage in enumerate(spec.stages):
+        trail = "-".join(done.kind for done in spec.stages[: number + 1])
+        parent = made[-1].key if made else start.fingerprint
+        made.append(_run_stage(spec, stage, pack, start, made[-1] if made else None, parent, trail, store, progress))
+    if spec.merge:
+        made.append(_run_merge(spec, spec.merge, made[-1] if made else None, start, store))
+    return made
+
+
+def _run_stage(spec, stage, pack, start, previous, parent, trail, store, progress) -> Checkpoint:
+    steps = steps_run(stage, spec.profile)
+    ran = stage.model_copy(update={"steps": steps})
+    name = f"{pack.name}/{start.name}/{trail}"
+    key = key_of(
+        recipe=RECIPE_VERSION,
+        stage=ran.model_dump(mode="json"),
+        parent=parent,
+        data=pack.fingerprint(*stage_splits(stage)),
+        seed=spec.seed,
+        versions=versions(),
+    )
+
+    def make(folder: Path) -> dict:
+        loaded = zoo.load(str(previous.folder)) if previous else zoo.load(spec.model)
+        result = train_stage(ran, loaded, pack, seed=spec.seed, progress=progress)
+        save_model(result.model, loaded.tokenizer, folder)
+        return {
+            "name": name,
+            "spec": spec.model_dump(mode="json"),
+            "stage": ran.model_dump(mode="json"),
+            "parent": parent,
+            "data": pack.fingerprint(*stage_splits(stage)),
+            "seed": spec.seed,
+            "versions": versions(),
+            "wall_seconds": result.wall_seconds,
+            "tokens": result.tokens,
+            "loss_curve": result.loss_curve,
+            "metrics": result.metrics,
+        }
+
+    return store.get_or_make(key, make)
+
+
+def train_stage(stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, progress: Callable | None = None):
+    """Train one stage on a pack's data; returns a TrainResult. The loaded model is used up."""
+    from labkit import train
+
+    model, tokenizer = loaded.model, loaded.tokenizer
+    common = {"seed": seed, "progress": progress}
+    if stage.kind in PREFERENCE_STAGES:
+        fit = train.train_dpo if stage.kind == "dpo" else train.train_orpo
+        return fit(stage, model, tokenizer, pack.rows("preferences"), **common)
+    replayed = round(stage.steps * stage.batch_size * stage.replay)
+    replay = zoo.general_rows(tokenizer, replayed, seed=1000 + seed) if replayed else []
+    if stage.kind == "cpt":
+        texts = [row["text"] for split in stage.sources for row in pack.rows(split)]
+        return train.train_cpt(stage, model, tokenizer, texts, replay=replay, **common)
+    chats = [row["messages"] for row in pack.rows("qa")]
+    return train.train_sft(stage, model, tokenizer, chats, replay=replay, **common)
+
+
+def _run_merge(spec: PipelineSpec, merge: Merge, domain: Checkpoint | None, start: zoo.Loaded, store: Store) -> Checkpoint:
+    """Join the last checkpoint (or the start model) with the general model."""
+    general_name = merge.general or spec.model
+    general = zoo.load(general_name)
+    domain_name = str(domain.folder) if domain else spec.model
+    return merge_checkpoints(general_name, domain_name, merge, name=spec.name, store=store, general=general)
+
+
+def merge_checkpoints(
+    general_name: str, domain_name: str, merge: Merge, *, name: str, store: Store, general: zoo.Loaded | None = None
+) -> Checkpoint:
+    """Merge two models by zoo name or folder; t=0 is the general one. Raises MergeError when they do not match."""
+    from labkit.merge import check_tokenizers, merge_models
+
+    general, domain = general or zoo.load(general_name), zoo.load(domain_name)
+    check_tokenizers(general.tokenizer, domain.tokenizer)
+    key = key_of(
+        recipe=RECIPE_VERSION, merge=merge.model_dump(mode="json"), general=general.fingerprint, domain=domain.fingerprint
+    )
+
+    def make(folder: Path) -> dict:
+        began = time.perf_counter()
+        merged = merge_models(general.model, domain.model, merge.t, merge.method)
+        save_model(merged, general.tokenizer, folder)
+        return {
+            "name": name,
+            "merge": merge.model_dump(mode="json"),
+            "general": general_name,
+            "domain": domain_name,
+            "parent": [general.fingerprint, domain.fingerprint],
+            "versions": versions(),
+            "wall_seconds": time.perf_counter() - began,
+        }
+
+    return store.get_or_make(key, make)
+
+
+def merge_to_folder(general_name: str, domain_name: str, output: Path, *, t: float, method: str) -> Path:
+    """Merge two models into `output`, all of it or nothing. Raises MergeError, StoreError."""
+    from labkit.merge import check_tokenizers, merge_models
+
+    general, domain = load_checkpoint(general_name), load_checkpoint(domain_name)
+    check_tokenizers(general.tokenizer, domain.tokenizer)
+    merged = merge_models(general.model, domain.model, t, method)
+    return write_whole(output, lambda draft: save_model(merged, general.tokenizer, draft))
+
+
+def save_model(model, tokenizer, folder: Path) -> None:
+    """Weights (safetensors), config, generation config and tokenizer, as transformers reads them."""
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+
+
+def load_checkpoint(name: str | Checkpoint) -> zoo.Loaded:
+    """A model by zoo name, folder, hub id, or a Checkpoint. Raises InputError when it cannot be loaded."""
+    if isinstance(name, Checkpoint):
+        loaded = zoo.load(str(name.folder))
+        return zoo.Loaded(loaded.model, loaded.tokenizer, name.name, loaded.fingerprint)
+    if not name:
+        raise InputError("no model was named; give a zoo name, a folder or a hub id")
+    return zoo.load(name)
