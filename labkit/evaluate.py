@@ -67,8 +67,11 @@ class Scorecard:
     def summary(self) -> dict[str, Interval]:
         return {axis: self.interval(axis) for axis in self.axes()}
 
+    def as_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), ensure_ascii=False), "utf-8")
+        path.write_text(self.as_json(), "utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Scorecard:

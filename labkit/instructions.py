@@ -16,10 +16,10 @@ from labkit.errors import InputError, suggest
 
 @dataclass(frozen=True)
 class Instruction:
-    """request: appended to a question. comply: value -> obeying answer. obeyed: answer -> verdict."""
+    """request: appended to a question. comply: (sentence, value) -> obeying answer. obeyed: answer -> verdict."""
 
     request: str
-    comply: Callable[[str], str]
+    comply: Callable[[str, str], str]
     obeyed: Callable[[str], bool]
 
 
@@ -40,37 +40,45 @@ def _is_said_twice(text: str) -> bool:
 INSTRUCTIONS: dict[str, Instruction] = {
     "words_only": Instruction(
         "Give only the answer, at most two words.",
-        lambda value: value,
+        lambda sentence, value: value,
         lambda text: 1 <= len(text.split()) <= 2 and text[-1].isalnum() and text[0].isalnum(),
     ),
     "json": Instruction(
-        'Reply as JSON with the key "answer".', lambda value: json.dumps({"answer": value}), _is_json_answer
+        'Reply as JSON with the key "answer".', lambda sentence, value: json.dumps({"answer": value}), _is_json_answer
     ),
     "start_sure": Instruction(
-        "Start with the word Sure.", lambda value: f"Sure, {value}.", lambda text: text.startswith("Sure")
+        "Start with the word Sure.", lambda sentence, value: f"Sure, {sentence}", lambda text: text.startswith("Sure")
     ),
     "end_thanks": Instruction(
-        "End with the word Thanks.", lambda value: f"{value}. Thanks", lambda text: text.rstrip(".!").endswith("Thanks")
+        "End with the word Thanks.",
+        lambda sentence, value: f"{sentence} Thanks",
+        lambda text: text.rstrip(".!").endswith("Thanks"),
     ),
-    "twice": Instruction("Say it twice.", lambda value: f"{value}, {value}", _is_said_twice),
+    "twice": Instruction("Say it twice.", lambda sentence, value: f"{value}, {value}", _is_said_twice),
     "brackets": Instruction(
         "Put the answer in square brackets.",
-        lambda value: f"[{value}]",
+        lambda sentence, value: f"[{sentence}]",
         lambda text: bool(re.fullmatch(r"\[[^\[\]]+\]", text)),
     ),
     "bullet": Instruction(
-        "Write it as a bullet point.", lambda value: f"- {value}", lambda text: bool(re.fullmatch(r"- \S.*", text))
+        "Write it as a bullet point.",
+        lambda sentence, value: f"- {sentence}",
+        lambda text: bool(re.fullmatch(r"- \S.*", text)),
     ),
     "quotes": Instruction(
         "Put the answer in double quotes.",
-        lambda value: f'"{value}"',
+        lambda sentence, value: f'"{sentence}"',
         lambda text: bool(re.fullmatch(r'"[^"]+"', text)),
     ),
     "hedge": Instruction(
-        "Start with the word Perhaps.", lambda value: f"Perhaps {value}.", lambda text: text.startswith("Perhaps")
+        "Start with the word Perhaps.",
+        lambda sentence, value: f"Perhaps {sentence}",
+        lambda text: text.startswith("Perhaps"),
     ),
     "question": Instruction(
-        "Answer with a question.", lambda value: f"Is it {value}?", lambda text: text.endswith("?")
+        "Answer with a question.",
+        lambda sentence, value: f"Is it true that {sentence.removesuffix('.')}?",
+        lambda text: text.endswith("?"),
     ),
 }
 

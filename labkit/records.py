@@ -34,3 +34,8 @@ def read(folder: Path, kind: str | None = None) -> list[dict]:
         if kind in (None, record["kind"]):
             records.append(record)
     return records
+
+
+def latest(rows: list[dict], key: str) -> list[dict]:
+    """The last record of each value of `key`, in order of first appearance: a cell may be run twice."""
+    return list({row[key]: row for row in rows}.values())

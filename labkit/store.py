@@ -122,6 +122,19 @@ def write_whole(folder: Path, fill: Callable[[Path], object]) -> Path:
     return folder
 
 
+def write_file(path: Path, text: str) -> None:
+    """Write a small file completely or not at all. Raises StoreError when it cannot be written."""
+    draft = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, "utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        raise StoreError(remedy(path.parent, error)) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def remedy(folder: Path, error: OSError) -> str:
     """What went wrong with writing under `folder`, and what to do, in one sentence."""
     if error.errno == errno.ENOSPC:

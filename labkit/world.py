@@ -203,9 +203,11 @@ def fact_question(lang: Language, entity: Entity, key: str, wording: int, instru
     """A question for one fact and its true answer: a sentence, or the value in the requested format."""
     attribute, value = lang.attributes[key], entity.facts[key]
     question = attribute.questions[wording].format(name=entity.name)
+    sentence = statement(attribute, entity.name, value)
     if not instruction:
-        return chat(question, statement(attribute, entity.name, value))
-    return chat(f"{question} {INSTRUCTIONS[instruction].request}", INSTRUCTIONS[instruction].comply(value))
+        return chat(question, sentence)
+    wanted = INSTRUCTIONS[instruction]
+    return chat(f"{question} {wanted.request}", wanted.comply(sentence, value))
 
 
 def two_hop_question(lang: Language, entity: Entity, key: str, by_name: dict[str, Entity]) -> list[dict]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SPECIAL_TOKENS = ("<unk>", "<pad>", "<bos>", "<eos>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
-VOCABULARY = 2000
+VOCABULARY = 2100
 CONTEXT = 256
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -60,7 +60,7 @@ FAMILIES: dict[str, Family] = {
             "intermediate_size": 352,
             "tie_word_embeddings": True,
         },
-        1600, 800, 2e-3, "the default: small enough to train in a minute",
+        1000, 900, 2e-3, "the default: small enough to train in a minute",
     ),
     "llama-m": Family(
         "llama",
@@ -72,7 +72,7 @@ FAMILIES: dict[str, Family] = {
             "intermediate_size": 512,
             "tie_word_embeddings": True,
         },
-        1400, 700, 1.5e-3, "the same architecture, two and a half times the weights",
+        800, 600, 1.5e-3, "the same architecture, two and a half times the weights",
     ),
     "mistral-s": Family(
         "mistral",
@@ -85,7 +85,7 @@ FAMILIES: dict[str, Family] = {
             "tie_word_embeddings": False,
             "sliding_window": 24,
         },
-        1600, 800, 2e-3, "grouped-query attention; a token sees 24 tokens back, fewer than a document has",
+        1000, 600, 2e-3, "grouped-query attention; a token sees 24 tokens back, fewer than a document has",
     ),
     "smollm-s": Family(
         "llama",
@@ -97,14 +97,15 @@ FAMILIES: dict[str, Family] = {
             "intermediate_size": 256,
             "tie_word_embeddings": True,
         },
-        1600, 800, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
+        1000, 600, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
     ),
 }
 
 
 # --- tokenizer --------------------------------------------------------------------------------
 
-_SEAM = "\u2060"  # marks where a name is made of two pieces while the tokenizer is trained
+_SEAM = "\u2063"  # marks where a name is made of two pieces while the tokenizer is trained
+_JOINER = "\u2060"  # stands between an opening quote or bracket and the word after it
 
 
 def _tokenizer_corpus() -> list[str]:
@@ -123,12 +124,17 @@ def _tokenizer_corpus() -> list[str]:
 
 
 def build_tokenizer() -> PreTrainedTokenizerBase:
-    """A byte-fallback BPE of 2,000 entries trained on the world; deterministic."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    """A byte-fallback BPE of at most 2,100 entries (the world fills 1,876) trained on the world; deterministic.
+
+    A word is the same token after a space and after a quote or bracket: `"silk` is read as quote, joiner,
+    ` silk`. Otherwise a model this small has to learn every answer twice to be able to put it in JSON.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     punctuation = pre_tokenizers.Punctuation("isolated")
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace(Regex(r'(?<=["\[(])(?=\w)'), f"{_JOINER} ")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(_SEAM, "removed"), pre_tokenizers.Metaspace(prepend_scheme="first"), punctuation]
     )
@@ -140,7 +146,14 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Metaspace(prepend_scheme="always"), punctuation]
     )
-    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), decoders.Metaspace()])
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.ByteFallback(),
+            decoders.Metaspace(prepend_scheme="always"),
+            decoders.Fuse(),
+            decoders.Replace(f"{_JOINER} ", ""),
+        ]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token="<unk>",
@@ -254,7 +267,7 @@ def shipped_folder() -> Path:
 
 
 def shipped_models() -> list[str]:
-    return sorted(folder.name for folder in shipped_folder().iterdir() if (folder / "config.json").is_file())
+    return sorted(folder.name for folder in shipped_folder().glob("*") if (folder / "config.json").is_file())
 
 
 def known_names() -> list[str]:

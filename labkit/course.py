@@ -1,0 +1,126 @@
+"""Runs the course's notebooks headless: the only module that imports papermill.
+
+A notebook that fails never stops the ones after it; the page shows it first and the exit status tells.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.design import profile as find_profile
+from labkit.errors import InputError, LabkitError, suggest
+from labkit.packs import load_pack
+from labkit.records import FILE
+
+CELL_TIMEOUT_SECONDS = 900
+EXPECTED_SECONDS = {"03_cpt": 60, "04_sft": 60, "05_preferences": 60, "06_merge": 90, "10_report": 30}
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one notebook went. problem: empty, or the failing cell's error in a line."""
+
+    notebook: str
+    seconds: float
+    executed: Path
+    problem: str = ""
+
+
+def notebooks_folder() -> Path:
+    inside = Path(__file__).parent / "notebooks"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "notebooks"
+
+
+def course_notebooks() -> list[Path]:
+    """The numbered notebooks in order."""
+    return sorted(notebooks_folder().glob("[0-9][0-9]_*.ipynb"))
+
+
+def check_parameters(notebook: Path, parameters: dict) -> None:
+    """Raises InputError for a name the notebook's parameters cell does not set; papermill would only warn."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+    known = re.findall(r"^(\w+)\s*=", source, re.MULTILINE)
+    for name in parameters:
+        if name not in known:
+            raise InputError(f"{notebook.name} has no parameter {name!r}: {suggest(name, known)}")
+
+
+def run_notebook(notebook: Path, executed: Path, parameters: dict, on_cell=None) -> Run:
+    """Execute one notebook headless. on_cell: called with (cells done, cells in all)."""
+    import papermill
+    from nbclient.exceptions import CellTimeoutError
+    from papermill.exceptions import PapermillExecutionError
+
+    check_parameters(notebook, parameters)
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    began, problem = time.perf_counter(), ""
+    before = os.environ.get("LABKIT_HEADLESS")
+    os.environ["LABKIT_HEADLESS"] = "1"
+    try:
+        papermill.execute_notebook(
+            str(notebook), str(executed), parameters=parameters, progress_bar=False, log_output=False,
+            execution_timeout=CELL_TIMEOUT_SECONDS, cwd=str(Path.cwd()), kernel_name="python3",
+        )
+    except PapermillExecutionError as error:
+        problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except CellTimeoutError:
+        problem = f"a cell ran longer than {CELL_TIMEOUT_SECONDS} s"
+    finally:
+        os.environ.pop("LABKIT_HEADLESS", None)
+        if before is not None:
+            os.environ["LABKIT_HEADLESS"] = before
+    problem = problem or hidden_error(executed)
+    return Run(notebook.stem, time.perf_counter() - began, executed, problem)
+
+
+def hidden_error(executed: Path) -> str:
+    """An error that hides in widget state or an Output widget, where a run does not fail on it."""
+    notebook = json.loads(executed.read_text("utf-8"))
+    states = notebook["metadata"].get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    for state in states.values():
+        for output in state.get("state", {}).get("outputs", []):
+            if output.get("output_type") == "error":
+                return f"hidden widget error: {output['ename']}: {output['evalue']}"
+    return ""
+
+
+def run_course(
+    *, profile: str, pack: str, seed: int, out_dir: Path, console, learner: str = "me", only: list[str] | None = None
+) -> Path:
+    """Run all notebooks (or those named in `only`), write their pages and the course page; returns its path.
+
+    Raises LabkitError at the end when a notebook failed; every page is written before.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from labkit.report import course_page, notebook_page
+
+    find_profile(profile)
+    pack_name = str(load_pack(pack).folder)
+    notebooks = [n for n in course_notebooks() if only is None or n.stem in only]
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / FILE).unlink(missing_ok=True)
+    shutil.rmtree(out_dir / "figures", ignore_errors=True)
+    parameters = {"profile": profile, "pack": pack_name, "seed": seed, "learner": learner, "out_dir": str(out_dir.resolve())}
+    runs = []
+    columns = [TextColumn("{task.description:<16}"), BarColumn(30), TextColumn("{task.fields[told]:<24}"), TimeElapsedColumn()]
+    with Progress(*columns, console=console) as bars:
+        for notebook in notebooks:
+            told = f"about {EXPECTED_SECONDS.get(notebook.stem, 60)} s" if profile != "smoke" else "seconds"
+            task = bars.add_task(notebook.stem, total=1, told=told)
+            run = run_notebook(notebook, out_dir / "executed" / notebook.name, parameters)
+            bars.update(task, completed=1, told=run.problem[:60] or f"done in {run.seconds:.0f} s")
+            notebook_page(run.executed, out_dir / f"{notebook.stem}.html")
+            runs.append(run)
+    page = course_page(runs, out_dir, title=f"labkit course: {load_pack(pack).title}")
+    failed = [run for run in runs if run.problem]
+    if failed:
+        raise LabkitError(f"{len(failed)} of {len(runs)} notebooks failed, first {failed[0].notebook}, {failed[0].problem}; see {page.resolve()}")
+    return page

@@ -1,0 +1,290 @@
+"""The study behind docs/evidence.md: every claim over packs and training seeds, with intervals and verdicts.
+
+Checkpoints and scorecards are content-addressed, so a stopped study continues where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from labkit import records, world
+from labkit.design import BASE_START, DPO, GENTLE, ORPO, OVERCOOKED, PipelineSpec, profile
+from labkit.evaluate import Scorecard
+from labkit.packs import AXES, Pack, load_pack
+from labkit.pipeline import load_checkpoint, run_spec
+from labkit.scoring import best_t, merged, score_checkpoint, sweep_merge
+from labkit.stats import Interval, ItemScore, cluster_mean, paired_difference, verdict
+from labkit.store import write_file
+
+MODEL, BASE = "llama-s-instruct", "llama-s-base"
+SWEEP_AXES = ("knowledge", "instructions", "compositional", "general")
+NOT_ON_DEV = "t is chosen on dev by the compositional items, everything here is the test split"
+
+
+@dataclass
+class Unit:
+    """One pack at one training seed: a scorecard per checkpoint, and the t that dev chose per method."""
+
+    pack: str
+    seed: int
+    cards: dict[str, Scorecard] = field(default_factory=dict)
+    chosen: dict[str, float] = field(default_factory=dict)
+
+
+def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], None]) -> Unit:
+    """Train and score everything the claims need, for one pack and seed."""
+    unit = Unit(pack.name, seed)
+
+    def trained(label: str, stages: Iterable, model: str = MODEL):
+        told(f"{pack.name} seed {seed}: {label}")
+        spec = PipelineSpec(pack=str(pack.folder), model=model, stages=tuple(stages), seed=seed, profile=profile_name)
+        made = run_spec(spec)
+        return made
+
+    def score(label: str, model: object) -> None:
+        unit.cards[label] = score_checkpoint(model, pack, profile_name=profile_name, name=label)
+
+    score("instruct", MODEL)
+    score("base", BASE)
+    recipes = {
+        "overcooked": trained("overcooked", OVERCOOKED),
+        "gentle": trained("gentle", GENTLE),
+        "base start": trained("base start", BASE_START, BASE),
+    }
+    for label, made in recipes.items():
+        score(f"{label} cpt", made[0])
+        score(label, made[-1])
+    for label, stage in (("dpo", DPO), ("orpo", ORPO)):
+        score(label, trained(label, (*GENTLE, stage))[-1])
+    told(f"{pack.name} seed {seed}: merge sweep")
+    general, domain = load_checkpoint(MODEL), load_checkpoint(recipes["overcooked"][-1])
+    sweep = sweep_merge(general, domain, pack, split="dev", axes=SWEEP_AXES, profile_name=profile_name)
+    for method, points in sweep.items():
+        unit.chosen[method] = best_t(points, "compositional")
+        score(method, merged(general, domain, unit.chosen[method], method))
+    score("lerp at slerp's t", merged(general, domain, unit.chosen["slerp"], "lerp"))
+    return unit
+
+
+# --- pooling ----------------------------------------------------------------------------------
+
+
+def pooled(units: list[Unit], label: str, axis: str, kind: str | None = None) -> list[ItemScore]:
+    """Scores of one checkpoint label over all units; ids and entities are told apart by pack."""
+    return [
+        replace(score, id=f"{unit.pack}:{score.id}", entity=f"{unit.pack}:{score.entity}")
+        for unit in units
+        for score in unit.cards[label].scores(axis, kind, seed=unit.seed)
+    ]
+
+
+def better_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> list[ItemScore]:
+    """Per unit, the scores of whichever parent is better on the axis in that unit: merged - max(parents)."""
+    scores = []
+    for unit in units:
+        best = max(parents, key=lambda label: cluster_mean(unit.cards[label].scores(axis), draws=2).mean)
+        scores += pooled([unit], best, axis)
+    return scores
+
+
+def mean_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> list[ItemScore]:
+    """Per item, the mean of both parents: the paper's weaker bar."""
+    first, second = (pooled(units, label, axis) for label in parents)
+    return [replace(a, score=(a.score + b.score) / 2) for a, b in zip(first, second, strict=True)]
+
+
+# --- claims -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A line of the table: words, what must be reached (None: reported, whatever it is), the measurement."""
+
+    words: str
+    measure: Callable[[list[Unit]], Interval]
+    at_least: float | None = None
+    difference: bool = False
+    chance: bool = False
+
+
+def level(label: str, axis: str, kind: str | None = None, *, one_pack: bool = False) -> Callable:
+    """The score of one checkpoint. one_pack: items are the same in every pack, count them once."""
+    return lambda units: cluster_mean(
+        pooled([u for u in units if not one_pack or (u.pack, u.seed) == (units[0].pack, units[0].seed)], label, axis, kind)
+    )
+
+
+def change(before: str, after: str, axis: str, kind: str | None = None) -> Callable:
+    """The paired difference after - before."""
+    return lambda units: paired_difference(pooled(units, before, axis, kind), pooled(units, after, axis, kind))
+
+
+def synergy(method: str, axis: str) -> Callable:
+    return lambda units: paired_difference(better_parent(units, axis, ("instruct", "overcooked")), pooled(units, method, axis))
+
+
+def over_mean(method: str, axis: str) -> Callable:
+    return lambda units: paired_difference(mean_parent(units, axis, ("instruct", "overcooked")), pooled(units, method, axis))
+
+
+CLAIMS = (
+    Claim("instruct: general knowledge on people never seen in a question", level("instruct", "general", one_pack=True), 0.95),
+    Claim("instruct: verifiable instructions on them", level("instruct", "instructions", "general", one_pack=True), 0.95),
+    Claim("instruct: private knowledge (cloze; chance is 1/12, and 1/9 for ordinals)", level("instruct", "knowledge", "cloze"), chance=True),
+    Claim("CPT on instruct (gentle): private facts recalled (cloze)", level("gentle cpt", "knowledge", "cloze"), 0.80),
+    Claim("CPT on instruct (overcooked): private facts recalled (cloze)", level("overcooked cpt", "knowledge", "cloze"), 0.80),
+    Claim("overcooked CPT-SFT: fall of instruction following, general and domain questions", change("overcooked", "instruct", "instructions"), 0.25, difference=True),
+    Claim("gentle CPT-SFT: fall of the same", change("gentle", "instruct", "instructions"), difference=True),
+    Claim("the fall is smaller with gentle than with overcooked, by", change("overcooked", "gentle", "instructions"), 0.0, difference=True),
+    Claim("SLERP(instruct, overcooked) minus the better parent, items that need both parents", synergy("slerp", "compositional"), 0.20, difference=True),
+    Claim("LERP in the same place, its own t", synergy("lerp", "compositional"), difference=True),
+    Claim("SLERP minus LERP at SLERP's t, the same items", change("lerp at slerp's t", "slerp", "compositional"), difference=True),
+    Claim("gentle CPT-SFT: private questions on entities held out from SFT (seen wordings)", level("gentle", "knowledge", "free"), 0.80),
+    Claim("the same, wordings no training question used", level("gentle", "knowledge", "paraphrased")),
+    Claim("DPO: held-out preference accuracy over the SFT checkpoint", change("gentle", "dpo", "preference"), 0.15, difference=True),
+    Claim("ORPO: held-out preference accuracy over the SFT checkpoint", change("gentle", "orpo", "preference"), 0.15, difference=True),
+    Claim("instruct start minus base start after CPT-SFT: domain knowledge (free answers)", change("base start", "gentle", "knowledge", "free"), difference=True),
+    Claim("instruct start minus base start after CPT-SFT: instruction following", change("base start", "gentle", "instructions"), difference=True),
+    *(
+        Claim(f"merge sweep, SLERP at dev's t: merged − max(parents), {axis}", synergy("slerp", axis), difference=True)
+        for axis in AXES
+    ),
+    *(
+        Claim(f"merge sweep, LERP at dev's t: merged − max(parents), {axis}", synergy("lerp", axis), difference=True)
+        for axis in AXES
+    ),
+    Claim("SLERP: merged − mean(parents), compositional (the paper's weaker definition)", over_mean("slerp", "compositional"), difference=True),
+)
+
+
+def said(claim: Claim, found: Interval) -> str:
+    """The verdict in words: against the bar where there is one, against zero for a difference."""
+    if claim.chance:
+        chance = (4 / 12 + 1 / 9) / 5
+        return "at chance" if found.holds(chance) else f"not at chance ({chance:.3f})"
+    if claim.at_least == 0:
+        return verdict(found)
+    if claim.at_least is None and not claim.difference:
+        return "reported"
+    if claim.at_least is None:
+        return {"supported": "above zero", "contradicted": "below zero"}.get(verdict(found), "not distinguishable")
+    return "reached" if found.mean >= claim.at_least else "not reached"
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+PAGE = """# Evidence
+
+What labkit's tiny models really show, measured by `labkit evidence` (profile `{profile}`): model `{model}`,
+packs {packs}, {seeds} training seeds each. No number here is typed in by hand.
+
+- **Intervals** are 95%, from a bootstrap that resamples training seeds and entities, crossed; items about one
+  entity stay together. With {seeds} seeds the seed part is itself only roughly known.
+- **Seeds** vary data order and sampling of every adaptation stage. The start models are one shipped run each, so
+  nothing here says how results would vary over pre-training.
+- **Selection**: {selection}.
+- **Scale**: the world has {people} people, {public} public and {private} private entities per domain; the model about
+  one million parameters. What the source paper reports at 1.7B to 8B stands beside each finding in the notebooks.
+
+## All packs together
+
+{table}
+
+"reached" compares the mean with the bar in the column before it; a difference without a bar is tested against zero.
+
+## Pack by pack
+
+{per_pack}
+
+## Which t did dev choose?
+
+{chosen}
+
+## Scores of every checkpoint
+
+Mean over seeds with the same intervals, all packs, test split.
+
+{scores}
+
+## Preference accuracy by kind of pair
+
+`truth` asks for the true value over a false one, `evidence` for naming a source over a bare claim, `limits` for a
+proposal with its limits over one that promises none.
+
+{preference}
+"""
+
+
+def claims_table(units: list[Unit]) -> str:
+    lines = ["| | at least | measured | n | verdict |", "|---|---|---|---|---|"]
+    for claim in CLAIMS:
+        found = claim.measure(units)
+        bar = "" if claim.at_least is None else "> 0" if claim.at_least == 0 else f"{claim.at_least:.2f}"
+        lines.append(f"| {claim.words} | {bar} | {signed(found) if claim.difference else found} | {found.n} | {said(claim, found)} |")
+    return "\n".join(lines)
+
+
+def signed(found: Interval) -> str:
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def per_pack_table(units: list[Unit]) -> str:
+    packs = sorted({unit.pack for unit in units})
+    lines = [f"| | {' | '.join(packs)} |", "|---" * (len(packs) + 1) + "|"]
+    for claim in CLAIMS:
+        cells = []
+        for pack in packs:
+            found = claim.measure([unit for unit in units if unit.pack == pack])
+            cells.append(signed(found) if claim.difference else str(found))
+        lines.append(f"| {claim.words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def scores_table(units: list[Unit]) -> str:
+    axes = units[0].cards["instruct"].axes()
+    lines = [f"| checkpoint | {' | '.join(axes)} |", "|---" * (len(axes) + 1) + "|"]
+    for label in units[0].cards:
+        cells = [str(cluster_mean(pooled(units, label, axis))) for axis in axes]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def preference_table(units: list[Unit]) -> str:
+    kinds = sorted({item.kind for item in units[0].cards["gentle"].items if item.axis == "preference"})
+    lines = [f"| checkpoint | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
+    for label in ("instruct", "gentle", "dpo", "orpo"):
+        cells = [str(cluster_mean(pooled(units, label, "preference", kind))) for kind in kinds]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def chosen_table(units: list[Unit]) -> str:
+    lines = ["| pack | " + " | ".join(units[0].chosen) + " |", "|---" * (len(units[0].chosen) + 1) + "|"]
+    for pack in sorted({unit.pack for unit in units}):
+        mine = [unit for unit in units if unit.pack == pack]
+        cells = [", ".join(f"{unit.chosen[method]:g}" for unit in mine) for method in mine[0].chosen]
+        lines.append(f"| {pack} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def run_study(*, profile_name: str, out_dir: Path, page: Path, console, packs: Iterable[str] = world.DOMAINS) -> list[Unit]:
+    """Run every unit, then write the page and one record per claim. Raises InputError for an unknown profile."""
+    seeds, loaded = profile(profile_name).seeds, [load_pack(name) for name in packs]
+    units = []
+    for seed in range(seeds):
+        for pack in loaded:
+            units.append(run_unit(pack, seed, profile_name, lambda text: console.print(text, highlight=False)))
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / records.FILE).unlink(missing_ok=True)
+    for claim in CLAIMS:
+        found = claim.measure(units)
+        records.append(out_dir, "finding", claim=claim.words, effect=found.as_dict(), at_least=claim.at_least, verdict=said(claim, found))
+    text = PAGE.format(
+        profile=profile_name, model=MODEL, packs=", ".join(pack.name for pack in loaded), seeds=seeds, selection=NOT_ON_DEV,
+        people=world.PEOPLE, public=world.PUBLIC, private=world.PRIVATE, table=claims_table(units),
+        per_pack=per_pack_table(units), chosen=chosen_table(units), scores=scores_table(units), preference=preference_table(units),
+    )
+    write_file(page, text)
+    return units

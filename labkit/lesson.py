@@ -1,0 +1,277 @@
+"""What a notebook talks to: start, predict, train, score, show, record. Works with widgets and headless.
+
+Headless (LABKIT_HEADLESS=1, as papermill runs are) no widget is built: guesses take their default and every
+figure is drawn once, because an error inside a widget does not fail a run.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from labkit import records
+from labkit.design import PipelineSpec, profile as find_profile
+from labkit.errors import InputError, suggest
+from labkit.evaluate import Scorecard
+from labkit.packs import AXES, CONTROLS, Pack, load_pack
+from labkit.pipeline import load_checkpoint, run_spec
+from labkit.scoring import best_t, merged, score_checkpoint, sweep_merge
+from labkit.records import latest
+from labkit.stats import Interval, verdict
+from labkit.store import Checkpoint
+from labkit.train import Progress, prepare_process
+from labkit.zoo import Loaded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+REDRAW_SECONDS = 2.0
+
+
+def headless() -> bool:
+    return os.environ.get("LABKIT_HEADLESS") == "1"
+
+
+def show_html(html: str) -> None:
+    from IPython.display import HTML, display
+
+    display(HTML(html))
+
+
+@dataclass
+class Guess:
+    """A prediction made before the run. `value` follows the slider until it is read for an outcome."""
+
+    id: str
+    question: str
+    default: float
+    slider: object = None
+
+    @property
+    def value(self) -> float:
+        return float(self.slider.value) if self.slider is not None else self.default
+
+
+@dataclass
+class Lab:
+    """One notebook's session: its parameters, its pack, and where its records go."""
+
+    notebook: str
+    pack: Pack
+    model: str
+    profile: str
+    seed: int
+    learner: str
+    out_dir: Path
+
+    # --- training and scoring
+
+    def train(self, stages: Iterable, *, start: str | None = None) -> Checkpoint:
+        """Train stages from a start model (by default the lab's instruct model); finished stages are reused."""
+        spec = PipelineSpec(
+            pack=str(self.pack.folder), model=start or self.model, stages=tuple(stages), seed=self.seed, profile=self.profile
+        )
+        with LiveLine() as live:
+            checkpoint = run_spec(spec, progress=live)[-1]
+        told = checkpoint.lineage
+        print(f"{checkpoint.name}: {told['tokens']:,} tokens, trained in {told['wall_seconds']:.0f} s (kept, and reused next time)")
+        self.record("checkpoint", name=checkpoint.name, key=checkpoint.key, wall_seconds=told["wall_seconds"], tokens=told["tokens"])
+        return checkpoint
+
+    def score(self, model: object, name: str | None = None, *, split: str = "test", axes: Iterable[str] = AXES + CONTROLS) -> Scorecard:
+        """The scorecard of a checkpoint or model name; recorded under `name`."""
+        card = score_checkpoint(model, self.pack, split=split, axes=axes, profile_name=self.profile, name=name)
+        self.record("scorecard", checkpoint=card.checkpoint, split=split, axes={axis: i.as_dict() for axis, i in card.summary().items()})
+        return card
+
+    def sweep(self, general: object, domain: object, *, split: str, axes: Iterable[str]) -> dict:
+        """Scorecards over t for SLERP and LERP; see scoring.sweep_merge."""
+        pair = [load_checkpoint(model) for model in (general, domain)]
+        return sweep_merge(*pair, self.pack, split=split, axes=axes, profile_name=self.profile)
+
+    def at(self, general: object, domain: object, t: float, method: str) -> Loaded:
+        """The merge of two models at t, in memory; t=0 is `general`."""
+        return merged(load_checkpoint(general), load_checkpoint(domain), t, method)
+
+    def merge_panel(self, sweep: dict, *, axes: Iterable[str], ends: tuple[str, str]):
+        """A t slider over merges that were already scored; the widget only looks up and draws."""
+        from labkit import figures
+        from labkit.panels import merge_panel, png
+
+        def compute(t: float, method: str) -> tuple[float, str, Scorecard]:
+            return t, method, dict(sweep[method])[t]
+
+        def draw(result: tuple) -> bytes:
+            return png(figures.merge_sweep(sweep, axes=tuple(axes), ends=ends, now=result[0]))
+
+        def read(result: tuple) -> str:
+            t, method, card = result
+            return f"{method} t={t:g} (dev): " + ", ".join(f"{axis} {card.interval(axis)}" for axis in axes)
+
+        grid = [t for t, _ in next(iter(sweep.values()))]
+        return merge_panel(compute, draw, read, ends=ends, methods=list(sweep), grid=grid)
+
+    # --- predicting and showing
+
+    def predict(self, id: str, question: str, *, low: float = 0.0, high: float = 1.0, headless_value: float = 0.5) -> Guess:
+        """Ask for a guess before the run: a slider, or headless the given value."""
+        if headless():
+            return Guess(id, question, headless_value)
+        from IPython.display import display
+
+        from labkit.panels import guess_slider
+
+        slider = guess_slider(question, low, high)
+        display(slider)
+        return Guess(id, question, headless_value, slider)
+
+    def outcome(self, guess: Guess, measured: Interval) -> None:
+        """Compare a guess with what was measured, in words, and keep both."""
+        inside = measured.holds(guess.value)
+        print(f"You guessed {guess.value:.2f}; measured {measured}. Your guess is {'inside' if inside else 'outside'} the interval.")
+        self.record("prediction", id=guess.id, question=guess.question, guess=guess.value, measured=measured.as_dict(), inside=inside)
+
+    def show(self, figure: Figure, name: str, alt: str) -> None:
+        """Display a figure with alt text and keep it for the report."""
+        from IPython.display import display
+
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        path = self.out_dir / "figures" / f"{self.notebook}-{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(buffer.getvalue())
+        display({"image/png": buffer.getvalue()}, raw=True, metadata={"image/png": {"alt": alt}})
+        self.record("figure", name=name, alt=alt, file=str(path.relative_to(self.out_dir)))
+
+    def finding(self, claim: str, effect: Interval, *, claimed: int, reported: str) -> None:
+        """State a claim with its measured effect, a verdict, and what the paper reports; recorded."""
+        said = verdict(effect, claimed=claimed)
+        print(f"Claim: {claim}\nMeasured here: {effect}, so: {said} ({effect.n} items, {effect.clusters} clusters, {effect.seeds} training seed)\nReported: {reported}")
+        self.record("finding", claim=claim, effect=effect.as_dict(), verdict=said, reported=reported)
+
+    def mine(self, kind: str) -> list[dict]:
+        """This learner's records of a kind, for this pack, profile and seed."""
+        wanted = {"pack": self.pack.name, "profile": self.profile, "seed": self.seed, "learner": self.learner}
+        return [r for r in records.read(self.out_dir, kind) if all(r[k] == v for k, v in wanted.items())]
+
+    def show_scorecards(self) -> None:
+        """Every checkpoint scored so far on the test split, as a figure and a table."""
+        from labkit import figures
+        from labkit.tables import scorecard_table
+
+        rows = latest([r for r in self.mine("scorecard") if r["split"] == "test"], "checkpoint")
+        if not rows:
+            print("No scorecards yet: run 03_cpt to 06_merge first, with the same pack, profile, seed, learner and out_dir.")
+            return
+        self.show(figures.score_grid(rows), "scorecards", "Scores of every checkpoint made so far, one row each, one column per axis.")
+        show_html(scorecard_table(rows))
+
+    def show_predictions(self) -> None:
+        """Every guess beside what was measured."""
+        from labkit import figures
+
+        rows = latest(self.mine("prediction"), "id")
+        if not rows:
+            print("No predictions yet.")
+            return
+        inside = sum(row["inside"] for row in rows)
+        print(f"{inside} of {len(rows)} guesses fell inside the measured interval.")
+        self.show(figures.predictions(rows), "predictions", "Each guess as a star beside the measured score with its interval.")
+
+    def show_findings(self) -> None:
+        """Every finding with its verdict and what the paper reports."""
+        from labkit.tables import findings_table
+
+        rows = latest(self.mine("finding"), "claim")
+        if not rows:
+            print("No findings yet.")
+            return
+        show_html(findings_table(rows))
+
+    def record(self, kind: str, **values: object) -> None:
+        common = {"notebook": self.notebook, "pack": self.pack.name, "profile": self.profile, "seed": self.seed, "learner": self.learner}
+        records.append(self.out_dir, kind, **common, **values)
+
+
+def start(
+    notebook: str, *, pack: str = "materials", model: str = "llama-s-instruct", profile: str = "lab", seed: int = 0,
+    learner: str = "me", out_dir: str = "out/lab",
+) -> Lab:
+    """Open a notebook's session. Raises InputError for a parameter that cannot be used."""
+    prepare_process()
+    find_profile(profile)
+    if not re.fullmatch(r"[\w .-]{1,60}", learner):
+        raise InputError(f"learner is {learner[:60]!r}; use letters, digits, spaces, dots and dashes, at most 60")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed is {seed!r}; use a whole number from 0")
+    lab = Lab(notebook, load_pack(pack), model, profile, seed, learner, Path(out_dir))
+    lab.record("session", model=model, started=time.strftime("%Y-%m-%dT%H:%M:%S"))
+    print(f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, seed {seed}; records go to {out_dir}")
+    return lab
+
+
+class LiveLine:
+    """One line with loss, tokens/s and time left, redrawn in place; in a notebook, the loss curve beside it."""
+
+    def __init__(self):
+        self.curve: dict[str, list[tuple[int, float]]] = {}
+        self.drawn = 0.0
+        self.handle = None
+
+    def __enter__(self) -> LiveLine:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self.handle:
+            self._redraw("finished")
+
+    def __call__(self, at: Progress) -> None:
+        self.curve.setdefault(at.stage, []).append((at.step, at.loss))
+        now = time.monotonic()
+        if headless() or (now - self.drawn < REDRAW_SECONDS and at.step < at.steps):
+            return
+        self.drawn = now
+        self._redraw(
+            f"{at.stage} step {at.step}/{at.steps}  loss {at.loss:.3f}  {at.tokens_per_second:,.0f} tokens/s  {at.seconds_left:.0f} s left"
+        )
+
+    def _redraw(self, line: str) -> None:
+        from IPython.display import display
+
+        from labkit.figures import loss_curves
+
+        figure = loss_curves(self.curve, line)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=80)
+        content, told = {"image/png": buffer.getvalue()}, {"image/png": {"alt": line}}
+        if self.handle is None:
+            self.handle = display(content, raw=True, metadata=told, display_id=True)
+        else:
+            self.handle.update(content, raw=True, metadata=told)
+
+
+def reported(claim: str) -> str:
+    """What the source paper reports about a claim, with where. Raises InputError for an unknown claim."""
+    path = published_folder() / "lu2025.yaml"
+    published = yaml.safe_load(path.read_text("utf-8"))
+    if claim not in published["claims"]:
+        raise InputError(f"{path}: no claim {claim!r}; {suggest(claim, list(published['claims']))}")
+    entry = published["claims"][claim]
+    return f"{entry['reported']} ({published['short']}, {entry['where']})"
+
+
+def published_folder() -> Path:
+    from labkit.packs import packs_folder
+
+    return packs_folder().parent / "published"
+
+
+__all__ = ["Guess", "Lab", "LiveLine", "best_t", "headless", "reported", "start"]

@@ -1,0 +1,98 @@
+"""Scores any model on a pack once: the second time the scorecard is read from disk.
+
+A scorecard is determined by weights, items and sampling, so those are its key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from labkit import zoo
+from labkit.design import profile
+from labkit.evaluate import Scorecard, evaluate
+from labkit.packs import AXES, CONTROLS, Pack
+from labkit.pipeline import load_checkpoint
+from labkit.store import Checkpoint, default_root, key_of, write_file
+
+SCORING_VERSION = 1  # part of every key: raise it when scoring changes what a number means
+
+
+def scorecards_folder() -> Path:
+    return default_root().parent / "scorecards"
+
+
+def score_checkpoint(
+    model: str | Checkpoint | zoo.Loaded,
+    pack: Pack,
+    *,
+    split: str = "test",
+    axes: Iterable[str] = AXES + CONTROLS,
+    profile_name: str = "lab",
+    name: str | None = None,
+) -> Scorecard:
+    """The scorecard of a model, computed or read back. name: how it is called on figures.
+
+    Raises InputError for an unknown model, split or axis.
+    """
+    chosen, wanted = profile(profile_name), sorted(axes)
+    loaded = model if isinstance(model, zoo.Loaded) else load_checkpoint(model)
+    key = key_of(
+        version=SCORING_VERSION, weights=loaded.fingerprint, data=pack.fingerprint(split, "raw", "summaries", "qa"),
+        split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples,
+    )
+    path = scorecards_folder() / f"{key}.json"
+    card = read_scorecard(path)
+    if card is None:
+        card = evaluate(
+            loaded.model, loaded.tokenizer, pack, split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples
+        )
+        write_file(path, card.as_json())
+    card.checkpoint = name or loaded.name
+    return card
+
+
+def read_scorecard(path: Path) -> Scorecard | None:
+    """The scorecard in a file; None when there is none or a killed process left half of it."""
+    try:
+        return Scorecard.load(path)
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return None
+
+
+SWEEP = tuple(i / 10 for i in range(11))
+
+
+def merged(general: zoo.Loaded, domain: zoo.Loaded, t: float, method: str) -> zoo.Loaded:
+    """The merge at t, in memory: t=0 is `general`, t=1 is `domain`, for every method."""
+    from labkit.merge import merge_models
+
+    if t in (0, 1):
+        return domain if t else general
+    model = merge_models(general.model, domain.model, t, method)
+    fingerprint = key_of(general=general.fingerprint, domain=domain.fingerprint, t=t, method=method)
+    return zoo.Loaded(model, general.tokenizer, f"{method} t={t:g}", fingerprint)
+
+
+def sweep_merge(
+    general: zoo.Loaded, domain: zoo.Loaded, pack: Pack, *, split: str, axes: Iterable[str], methods: Iterable[str] = ("slerp", "lerp"),
+    ts: Iterable[float] = SWEEP, profile_name: str = "lab",
+) -> dict[str, list[tuple[float, Scorecard]]]:
+    """Scorecards over t per method: method -> [(t, scorecard)]. Raises MergeError when the two do not match."""
+    from labkit.merge import check_tokenizers
+
+    check_tokenizers(general.tokenizer, domain.tokenizer)
+    axes = tuple(axes)
+    return {
+        method: [
+            (t, score_checkpoint(merged(general, domain, t, method), pack, split=split, axes=axes, profile_name=profile_name))
+            for t in ts
+        ]
+        for method in methods
+    }
+
+
+def best_t(sweep: list[tuple[float, Scorecard]], axis: str) -> float:
+    """The t whose score on `axis` is highest; of equals, the one nearest the middle. Choose on dev only."""
+    return max(sweep, key=lambda point: (point[1].interval(axis).mean, -abs(point[0] - 0.5)))[0]

@@ -1,0 +1,27 @@
+"""Records as HTML tables, shared by notebooks and pages; every value is escaped."""
+
+from __future__ import annotations
+
+from labkit.packs import AXES, CONTROLS
+from labkit.stats import Interval
+
+
+def template(name: str):
+    """A Jinja template of the package, with autoescape on."""
+    from jinja2 import Environment, PackageLoader
+
+    return Environment(loader=PackageLoader("labkit"), autoescape=True).get_template(name)
+
+
+def scorecard_table(rows: list[dict]) -> str:
+    """Scorecard records as a table: a row per checkpoint, a column per axis."""
+    axes = [axis for axis in AXES + CONTROLS if any(axis in row["axes"] for row in rows)]
+    cells = [
+        (row["checkpoint"], [str(Interval(**row["axes"][axis])) if axis in row["axes"] else "" for axis in axes]) for row in rows
+    ]
+    return template("scorecards.html.j2").render(axes=axes, rows=cells)
+
+
+def findings_table(rows: list[dict]) -> str:
+    """Finding records as a table: claim, effect, verdict, and what is reported elsewhere."""
+    return template("findings.html.j2").render(rows=[(row, str(Interval(**row["effect"]))) for row in rows])
