@@ -41,6 +41,15 @@ def _new(width: float, height: float, columns: int = 1):
     return figure, list(axes)
 
 
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """A figure as PNG bytes."""
+    import io
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
 def scorecards(cards: Sequence[Scorecard], *, axes: Sequence[str] | None = None, guess: tuple[str, float] | None = None, title: str = "") -> Figure:
     """Scores of several checkpoints side by side, one group of dots per axis.
 

@@ -6,14 +6,12 @@ figure is drawn once, because an error inside a widget does not fail a run.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
@@ -29,9 +27,6 @@ from labkit.stats import Interval, verdict
 from labkit.store import Checkpoint
 from labkit.train import Progress, prepare_process
 from labkit.zoo import Loaded
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 REDRAW_SECONDS = 2.0
 
@@ -104,13 +99,13 @@ class Lab:
     def merge_panel(self, sweep: dict, *, axes: Iterable[str], ends: tuple[str, str]):
         """A t slider over merges that were already scored; the widget only looks up and draws."""
         from labkit import figures
-        from labkit.panels import merge_panel, png
+        from labkit.panels import merge_panel
 
         def compute(t: float, method: str) -> tuple[float, str, Scorecard]:
             return t, method, dict(sweep[method])[t]
 
         def draw(result: tuple) -> bytes:
-            return png(figures.merge_sweep(sweep, axes=tuple(axes), ends=ends, now=result[0]))
+            return figures.png(figures.merge_sweep(sweep, axes=tuple(axes), ends=ends, now=result[0]), dpi=90)
 
         def read(result: tuple) -> str:
             t, method, card = result
@@ -139,16 +134,17 @@ class Lab:
         print(f"You guessed {guess.value:.2f}; measured {measured}. Your guess is {'inside' if inside else 'outside'} the interval.")
         self.record("prediction", id=guess.id, question=guess.question, guess=guess.value, measured=measured.as_dict(), inside=inside)
 
-    def show(self, figure: Figure, name: str, alt: str) -> None:
-        """Display a figure with alt text and keep it for the report."""
+    def show(self, figure, name: str, alt: str) -> None:
+        """Display a matplotlib figure with alt text and keep it for the report."""
         from IPython.display import display
 
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
+        from labkit.figures import png
+
+        content = png(figure)
         path = self.out_dir / "figures" / f"{self.notebook}-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
-        display({"image/png": buffer.getvalue()}, raw=True, metadata={"image/png": {"alt": alt}})
+        path.write_bytes(content)
+        display({"image/png": content}, raw=True, metadata={"image/png": {"alt": alt}})
         self.record("figure", name=name, alt=alt, file=str(path.relative_to(self.out_dir)))
 
     def finding(self, claim: str, effect: Interval, *, claimed: int, reported: str) -> None:
@@ -246,12 +242,9 @@ class LiveLine:
     def _redraw(self, line: str) -> None:
         from IPython.display import display
 
-        from labkit.figures import loss_curves
+        from labkit.figures import loss_curves, png
 
-        figure = loss_curves(self.curve, line)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=80)
-        content, told = {"image/png": buffer.getvalue()}, {"image/png": {"alt": line}}
+        content, told = {"image/png": png(loss_curves(self.curve, line), dpi=80)}, {"image/png": {"alt": line}}
         if self.handle is None:
             self.handle = display(content, raw=True, metadata=told, display_id=True)
         else:

@@ -87,12 +87,11 @@ def _pair(kind: str, prompt: str, chosen: str, rejected: str) -> dict:
     }
 
 
-def preference_rows(lang: Language, entities: list[Entity], reserved: bool, rng: random.Random) -> list[dict]:
+def preference_rows(lang: Language, entities: list[Entity], constraints: list[dict], rng: random.Random) -> list[dict]:
     """True over false, evidence over bare claim, stated limits over overclaiming; a third each."""
     facts = list(itertools.product(entities, lang.attributes))
     pairs = [_truth_pair(lang, entity, key, rng) for entity, key in facts]
     pairs += [_evidence_pair(lang, entity, key, rng) for entity, key in facts]
-    constraints = world.proposal_constraints(lang, reserved=reserved)
     pairs += [_limits_pair(lang, given, rng) for given in itertools.islice(itertools.cycle(constraints), len(facts))]
     rng.shuffle(pairs)
     return pairs
@@ -158,7 +157,7 @@ def _formatted(axis: str, kind: str, lang: Language, entities: list[Entity], cou
     return items
 
 
-def _creativity(lang: Language, count: int, rng: random.Random, half: int) -> list[dict]:
+def _creativity(lang: Language, count: int, half: int, rng: random.Random) -> list[dict]:
     """Requests under reserved constraints. dev and test share none of them."""
     constraints = world.proposal_constraints(lang, reserved=True)[half::2]
     general = world.language("general")
@@ -197,8 +196,8 @@ def _general(entities: list[Entity]) -> list[dict]:
     ]
 
 
-def _preference(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
-    rows = preference_rows(lang, entities, True, rng)
+def _preference(lang: Language, entities: list[Entity], half: int, rng: random.Random) -> list[dict]:
+    rows = preference_rows(lang, entities, world.proposal_constraints(lang, reserved=True)[half::2], rng)
     return [
         {
             "axis": "preference",
@@ -216,7 +215,7 @@ def eval_rows(lang: Language, entities: list[Entity], split: str, rng: random.Ra
     """All items of one split: the four axes and the three controls."""
     people = world.never_asked_about(world.people())
     general_people = people[::3] if split == "dev" else [p for i, p in enumerate(people) if i % 3]
-    scale = 1 if split == "test" else 0.4
+    scale, half = (1, 1) if split == "test" else (0.4, 0)
     general = world.language("general")
     items = [
         *_knowledge(lang, entities, rng),
@@ -224,9 +223,9 @@ def eval_rows(lang: Language, entities: list[Entity], split: str, rng: random.Ra
         *_formatted("instructions", "general", general, general_people, round(100 * scale), rng),
         *_formatted("instructions", "domain", lang, entities, round(100 * scale), rng),
         *_formatted("compositional", "compositional", lang, entities, round(200 * scale), rng),
-        *_creativity(lang, round(150 * scale), rng, half=split == "test"),
+        *_creativity(lang, round(150 * scale), half, rng),
         *_general(general_people),
-        *_preference(lang, entities[: round(12 * scale) or 1], rng),
+        *_preference(lang, entities[: round(12 * scale)], half, rng),
     ]
     return [{"id": f"{split}-{i:04d}", **item} for i, item in enumerate(items)]
 
@@ -239,7 +238,7 @@ def build_pack(domain: str, folder: Path) -> Path:
         "raw": raw_rows(lang, rng),
         "summaries": summary_rows(lang, rng),
         "qa": qa_rows(lang, roles["asked"], rng),
-        "preferences": preference_rows(lang, roles["asked"], False, rng),
+        "preferences": preference_rows(lang, roles["asked"], world.proposal_constraints(lang, reserved=False), rng),
         "dev": eval_rows(lang, roles["dev"], "dev", rng),
         "test": eval_rows(lang, roles["test"], "test", rng),
     }

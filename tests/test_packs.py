@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from labkit import packs
+from labkit.errors import PackError
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A copy of a shipped pack, to break."""
+    folder = tmp_path / "mine"
+    shutil.copytree(packs.packs_folder() / "materials", folder)
+    return folder
+
+
+def break_line(folder, split, number, change):
+    path = folder / packs.SPLITS[split]
+    lines = path.read_text("utf-8").splitlines()
+    lines[number - 1] = change(lines[number - 1])
+    path.write_text("\n".join(lines), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["materials", "biomed", "legal"])
+def test_shipped_packs_are_fine(name):
+    assert packs.check_pack(name) == []
+
+
+def test_broken_json_names_file_and_line(broken):
+    path = break_line(broken, "qa", 17, lambda line: line[:-5])
+    problems = packs.check_pack(broken)
+    assert len(problems) == 1 and problems[0].startswith(f"{path}:17: broken JSON at column")
+    with pytest.raises(PackError, match=":17: broken JSON"):
+        packs.load_pack(broken).rows("qa")
+
+
+@pytest.mark.parametrize(
+    "split,change,expected",
+    [
+        ("qa", lambda row: {"mesages": row["messages"]}, "did you mean 'messages'"),
+        ("raw", lambda row: {"source": "x"}, '"text" is missing'),
+        ("raw", lambda row: {"text": " "}, "must be a non-empty string"),
+        ("preferences", lambda row: {**row, "chosen": "text"}, '"chosen" must be a non-empty list'),
+        ("qa", lambda row: {"messages": [{"role": "bot", "content": "x"}]}, "role 'bot'"),
+        ("test", lambda row: {**row, "axis": "knowlege"}, "did you mean 'knowledge'"),
+        ("test", lambda row: {**row, "answer": "nothing of these"}, '"answer" must be one of "choices"'),
+        ("test", lambda row: {**row, "checks": ["jsn"]}, "did you mean 'json'"),
+        ("test", lambda row: {**row, "pattern": "("}, "is not a regular expression"),
+        ("test", lambda row: {k: v for k, v in row.items() if k not in ("answer", "choices")}, "an item needs"),
+        ("test", lambda row: [row], "expected a JSON object"),
+    ],
+)
+def test_bad_rows_name_place_and_remedy(broken, split, change, expected):
+    path = break_line(broken, split, 1, lambda line: json.dumps(change(json.loads(line))))
+    problems = packs.check_pack(broken)
+    assert problems and problems[0].startswith(f"{path}:1: ") and expected in problems[0]
+
+
+def test_empty_and_missing_splits(broken):
+    (broken / "raw.jsonl").write_text("\n")
+    (broken / "qa.jsonl").unlink()
+    problems = packs.check_pack(broken)
+    assert any("raw.jsonl: the split is empty" in p for p in problems)
+    assert any("qa.jsonl is missing" in p for p in problems)
+
+
+def test_duplicate_ids(broken):
+    first = (broken / "eval_dev.jsonl").read_text("utf-8").splitlines()[0]
+    with (broken / "eval_test.jsonl").open("a", encoding="utf-8") as file:
+        file.write(first + "\n")
+    assert any("is already in eval_dev.jsonl" in p for p in packs.check_pack(broken))
+
+
+def test_unknown_pack_and_bad_yaml(broken, tmp_path):
+    with pytest.raises(PackError, match="did you mean 'materials'"):
+        packs.load_pack("materalis")
+    (broken / "pack.yaml").write_text("name: [")
+    with pytest.raises(PackError, match=r"pack.yaml:\d+: this is not valid YAML"):
+        packs.load_pack(broken)
+    (broken / "pack.yaml").write_text("name: x")
+    with pytest.raises(PackError, match="'title' is missing"):
+        packs.load_pack(broken)
+    with pytest.raises(PackError, match="pack.yaml is missing"):
+        packs.load_pack(tmp_path)
+
+
+def test_not_utf8(broken):
+    (broken / "raw.jsonl").write_bytes(b"\xff\xfe{}")
+    assert any("is not UTF-8" in p for p in packs.check_pack(broken))
+
+
+def test_fingerprint_follows_the_bytes(broken):
+    before = packs.load_pack(broken).fingerprint("raw")
+    assert before == packs.load_pack("materials").fingerprint("raw")
+    break_line(broken, "raw", 1, lambda line: line.replace("a", "b", 1))
+    assert packs.load_pack(broken).fingerprint("raw") != before

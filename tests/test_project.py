@@ -1,0 +1,130 @@
+"""The house rules: pins agree, floors hold, each library has one owner, notebooks are clean."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+FLOORS = [
+    {"errors", "instructions", "design", "packs", "world", "stats", "store", "records"},
+    {"pack_build", "tables"},
+    {"train", "merge", "zoo"},
+    {"pipeline", "evaluate"},
+    {"scoring", "cards", "figures", "checkup"},
+    {"panels", "lesson"},
+    {"course", "report", "evidence"},
+    {"cli"},
+]
+OWNERS = {
+    "trl": "train", "peft": "train", "papermill": "course", "ipywidgets": "panels", "typer": "cli", "matplotlib": "figures",
+}
+INSIDE_A_FLOOR = {("world", "instructions"), ("packs", "instructions"), ("lesson", "panels"), ("course", "report"), ("zoo", "train")}
+
+
+def modules() -> dict[str, ast.Module]:
+    return {path.stem: ast.parse(path.read_text("utf-8")) for path in (ROOT / "labkit").glob("*.py") if path.stem != "__init__"}
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """Dotted names a module imports, at the top or inside functions."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            if node.module == "labkit":
+                found |= {f"labkit.{alias.name}" for alias in node.names}
+    return found
+
+
+def floor_of(name: str) -> int:
+    return next(i for i, floor in enumerate(FLOORS) if name in floor)
+
+
+def test_every_module_has_a_floor():
+    assert set(modules()) == set().union(*FLOORS)
+
+
+def test_modules_import_only_from_below():
+    for name, tree in modules().items():
+        for imported in imports(tree):
+            part = imported.removeprefix("labkit.").split(".")[0]
+            if not imported.startswith("labkit.") or part == "errors":
+                continue
+            below = floor_of(part) < floor_of(name) or (name, part) in INSIDE_A_FLOOR
+            assert below, f"{name} (floor {floor_of(name)}) imports {part} (floor {floor_of(part)})"
+
+
+@pytest.mark.parametrize("library,owner", OWNERS.items())
+def test_each_library_has_one_owner(library, owner):
+    users = {name for name, tree in modules().items() if any(i.split(".")[0] == library for i in imports(tree))}
+    assert users == {owner}
+
+
+@pytest.mark.parametrize("module", ["labkit", "labkit.cli"])
+def test_importing_brings_no_heavy_library(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'trl', 'matplotlib') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[=<>; ]", name)[0]).lower()
+
+
+def pins(lines) -> dict[str, str]:
+    return {normal(line): line.split("==")[1].strip() for line in lines if re.match(r"^[\w.-]+(\[\w+\])?==", line)}
+
+
+def test_three_files_pin_the_same_versions():
+    constraints = pins((ROOT / "constraints.txt").read_text("utf-8").splitlines())
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    conda_pins = pins(conda["dependencies"][-1]["pip"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    for name in map(normal, project["dependencies"] + extras["test"]):
+        assert conda_pins[name] == constraints[name]
+    for name in map(normal, extras["smollm"] + extras["peers"] + extras["cluster"]):
+        assert name in constraints
+    assert conda_pins.items() <= constraints.items()
+
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_clean(path):
+    notebook = json.loads(path.read_text("utf-8"))
+    assert "widgets" not in notebook["metadata"]
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert "parameters" in code[0]["metadata"].get("tags", [])
+    names = re.findall(r"^(\w+) = ", "".join(code[0]["source"]), re.MULTILINE)
+    assert set(names) == {"profile", "pack", "seed", "learner", "out_dir"}
+    for cell in code:
+        source = "".join(cell["source"])
+        assert cell["outputs"] == [] and cell["execution_count"] is None
+        assert "%pip" not in source and "!pip" not in source
+        assert len(source.splitlines()) <= 12, source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_headings_are_in_order(path):
+    text = "\n".join("".join(c["source"]) for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "markdown")
+    levels = [len(mark) for mark in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(level in (1, 2) for level in levels)
+
+
+def test_no_remote_code_and_no_pickled_weights():
+    for path in (ROOT / "labkit").glob("*.py"):
+        text = path.read_text("utf-8")
+        assert "trust_remote_code=True" not in text and "torch.load" not in text
