@@ -65,20 +65,23 @@ INSTRUCTIONS: dict[str, Instruction] = {
         lambda sentence, value: f"- {sentence}",
         lambda text: bool(re.fullmatch(r"- \S.*", text)),
     ),
-    "quotes": Instruction(
-        "Put the answer in double quotes.",
-        lambda sentence, value: f'"{sentence}"',
-        lambda text: bool(re.fullmatch(r'"[^"]+"', text)),
+    "block_quote": Instruction(
+        "Write it as a quote.", lambda sentence, value: f"> {sentence}", lambda text: bool(re.fullmatch(r"> \S.*", text))
     ),
-    "hedge": Instruction(
+    "heading": Instruction(
+        "Write it as a heading.",
+        lambda sentence, value: f"# {sentence}",
+        lambda text: bool(re.fullmatch(r"# \S.*", text)),
+    ),
+    "numbered": Instruction(
+        "Write it as item one of a list.",
+        lambda sentence, value: f"1. {sentence}",
+        lambda text: bool(re.fullmatch(r"1\. \S.*", text)),
+    ),
+    "start_perhaps": Instruction(
         "Start with the word Perhaps.",
         lambda sentence, value: f"Perhaps {sentence}",
         lambda text: text.startswith("Perhaps"),
-    ),
-    "question": Instruction(
-        "Answer with a question.",
-        lambda sentence, value: f"Is it true that {sentence.removesuffix('.')}?",
-        lambda text: text.endswith("?"),
     ),
 }
 

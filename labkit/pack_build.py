@@ -15,7 +15,7 @@ from labkit.packs import SPLITS
 from labkit.world import Entity, Language, TextKnobs
 
 RAW_PER_ENTITY, SUMMARIES_PER_ENTITY = 14, 6
-ASKED, DEV = 16, 8  # of the private entities: in question training; in dev; the rest are in test
+ASKED, DEV = 12, 8  # of the private entities: in question training; in dev; the rest are in test
 SEEN_WORDINGS, ALL_WORDINGS = (0, 1), (0, 1, 2, 3)
 TWO_HOP_CHOICES = 4
 

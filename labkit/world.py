@@ -21,7 +21,8 @@ from labkit.errors import InputError, suggest
 from labkit.instructions import INSTRUCTIONS
 
 DOMAINS = ("materials", "biomed", "legal")
-PEOPLE, PUBLIC, PRIVATE = 100, 40, 48
+PEOPLE, PUBLIC, PRIVATE = 100, 40, 40
+FORMATTED_SHARE = 0.85  # of single-fact questions in general chats that ask for a format
 QUESTION_SHARE = 0.75  # of known entities that an instruct model is ever asked about
 RESERVED_PAIRS = 3  # every third pair of proposal constraints is kept for evaluation
 
@@ -271,7 +272,7 @@ def _one_chat(lang: Language, entities: list[Entity], by_name: dict, rng: random
     entity, key = rng.choice(entities), rng.choice(list(lang.attributes))
     kind = rng.random()
     if kind < 0.60:
-        instruction = rng.choice(list(INSTRUCTIONS)) if rng.random() < 0.7 else ""
+        instruction = rng.choice(list(INSTRUCTIONS)) if rng.random() < FORMATTED_SHARE else ""
         return fact_question(lang, entity, key, rng.randrange(len(lang.attributes[key].questions)), instruction)
     if kind < 0.75:
         return two_hop_question(lang, entity, key, by_name)

@@ -60,7 +60,7 @@ FAMILIES: dict[str, Family] = {
             "intermediate_size": 352,
             "tie_word_embeddings": True,
         },
-        1000, 900, 2e-3, "the default: small enough to train in a minute",
+        950, 950, 2e-3, "the default: small enough to train in a minute",
     ),
     "llama-m": Family(
         "llama",
@@ -170,7 +170,7 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
 # --- building ---------------------------------------------------------------------------------
 
 ROWS_PER_STEP = 64
-CHAT_SHARE = 0.6  # of instruct rows; the rest is text, without which knowledge stops being extractable
+CHAT_SHARE = 0.65  # of instruct rows; the rest is text, without which knowledge stops being extractable
 INSTRUCT_RATE_SHARE = 0.5  # of the base learning rate
 STARTS = ("base", "instruct")
 

@@ -17,7 +17,7 @@ def test_own_answer_obeys_and_a_plain_sentence_does_not(name):
 
 @pytest.mark.parametrize(
     "name,answer",
-    [("json", '{"answer": "a"'), ("json", '{"reply": "a"}'), ("twice", "a, b"), ("brackets", "[a] b"), ("quotes", '"a'), ("bullet", "-a")],
+    [("json", '{"answer": "a"'), ("json", '{"reply": "a"}'), ("twice", "a, b"), ("brackets", "[a] b"), ("heading", "#a"), ("numbered", "2. a"), ("bullet", "-a")],
 )
 def test_near_misses_fail(name, answer):
     assert not obeys(name, answer)

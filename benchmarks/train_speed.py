@@ -1,0 +1,76 @@
+"""TRL against a bare torch loop, on the same batches, in one run. Run as: python benchmarks/train_speed.py
+
+Prints tokens/s of each and the ratios; asserts nothing. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+
+from labkit import train
+
+train.prepare_process()
+
+import torch  # noqa: E402
+
+from labkit import world, zoo  # noqa: E402
+from labkit.design import Stage  # noqa: E402
+
+STEPS, BATCH, REPEATS = 40, 32, 3
+
+
+def bare(model, tokenizer, rows) -> float:
+    """Tokens per second of the smallest honest loop: forward, backward, clip, step."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    tokens, began = 0, time.perf_counter()
+    for start in range(0, len(rows), BATCH):
+        batch = tokenizer.pad({"input_ids": [row["input_ids"] for row in rows[start : start + BATCH]]}, return_tensors="pt")
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, train.IGNORED)
+        with torch.autocast("cpu", torch.bfloat16, enabled=train.bf16_is_fast()):
+            loss = model(**batch, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        tokens += int(batch["attention_mask"].sum())
+    return tokens / (time.perf_counter() - began)
+
+
+def ours(model, tokenizer, rows) -> float:
+    """labkit's CPT: TRL's trainer with the model's own loss."""
+    stage = Stage(kind="cpt", learning_rate=1e-3, steps=STEPS, batch_size=BATCH)
+    result = train.fit_rows(stage, model, tokenizer, rows, seed=0)
+    return result.tokens / result.wall_seconds
+
+
+def trl_as_it_is(model, tokenizer, rows) -> float:
+    """TRL's SFTTrainer with its chunked loss and token metrics."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    stage = Stage(kind="cpt", learning_rate=1e-3, steps=STEPS, batch_size=BATCH)
+    with tempfile.TemporaryDirectory() as folder:
+        common = train._common_arguments(stage, STEPS, 0, folder)
+        arguments = SFTConfig(**common, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)
+        trainer = SFTTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+        began = time.perf_counter()
+        trainer.train()
+    return sum(len(row["input_ids"]) for row in rows) / (time.perf_counter() - began)
+
+
+def main() -> None:
+    tokenizer = zoo.build_tokenizer()
+    rows = train.text_rows(tokenizer, itertools.islice(world.pretraining_texts(0), STEPS * BATCH), 128)
+    found: dict[str, list[float]] = {}
+    for _ in range(REPEATS):
+        for name, run in (("bare torch loop", bare), ("labkit (TRL, own loss)", ours), ("TRL as it is", trl_as_it_is)):
+            found.setdefault(name, []).append(run(zoo.load("llama-s-base").model.train(), tokenizer, rows))
+    best = {name: max(values) for name, values in found.items()}
+    for name, rate in best.items():
+        print(f"{name:<24} {rate:>8,.0f} tokens/s   {rate / best['bare torch loop']:.2f} of the bare loop")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The command line as a user meets it: real processes, one sentence per error, exit status 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from labkit import packs
+from labkit.store import Store
+
+SPEC = "pack: {pack}\nmodel: llama-s-instruct\nstages:\n- {{kind: {kind}, learning_rate: {rate}, steps: {steps}, batch_size: 8}}\n"
+
+
+def labkit(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "labkit.cli", *map(str, arguments)], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+def spec_file(tmp_path, *, pack="materials", kind="cpt", rate=0.001, steps=3, extra=""):
+    path = tmp_path / "spec.yaml"
+    path.write_text(SPEC.format(pack=pack, kind=kind, rate=rate, steps=steps) + extra)
+    return path
+
+
+def assert_one_sentence(done, *words):
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    for word in words:
+        assert word in done.stderr
+
+
+def test_help_and_lists():
+    assert "merge" in labkit("--help").stdout
+    listed = labkit("zoo", "list").stdout
+    assert "mistral-s-instruct" in listed and "smollm2-135m-instruct" in listed
+    assert "| knowledge |" in labkit("zoo", "show", "llama-s-base").stdout
+
+
+def test_run_evaluate_merge(tmp_path):
+    done = labkit("run", spec_file(tmp_path))
+    assert done.returncode == 0, done.stderr
+    folder = done.stdout.split()[-1]
+    scored = labkit("evaluate", folder, "--profile", "smoke", "--save", tmp_path / "card.json")
+    assert scored.returncode == 0 and "knowledge" in scored.stdout
+    assert json.loads((tmp_path / "card.json").read_text())["items"]
+    merged = labkit("merge", "llama-s-instruct", folder, tmp_path / "merged", "--t", "0.3")
+    assert merged.returncode == 0 and (tmp_path / "merged" / "model.safetensors").is_file()
+    assert_one_sentence(labkit("merge", "llama-s-instruct", folder, tmp_path / "merged"), "exists already")
+
+
+def test_pack_commands(tmp_path):
+    assert labkit("pack", "check", "legal").returncode == 0
+    assert labkit("pack", "build", "legal", "--output", tmp_path / "legal").returncode == 0
+    path = tmp_path / "legal" / "qa.jsonl"
+    path.write_text(path.read_text().replace('"messages"', '"mesages"', 1))
+    assert_one_sentence(labkit("pack", "check", tmp_path / "legal"), "qa.jsonl:1:", "did you mean 'messages'")
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (["evaluate", "llama-s-instrct"], ["unknown model", "llama-s-instruct"]),
+        (["evaluate", "llama-s-base", "--pack", "legl"], ["unknown pack", "legal"]),
+        (["evaluate", "llama-s-base", "--profile", "labb"], ["unknown profile", "'lab'"]),
+        (["evaluate", "llama-s-base", "--split", "tset"], ["unknown evaluation split"]),
+        (["zoo", "build", "llama-x"], ["unknown family", "llama-"]),
+        (["pack", "build", "law"], ["unknown domain"]),
+        (["pack", "check", "nowhere"], ["unknown pack"]),
+        (["run", "none.yaml"], ["no such file"]),
+        (["merge", "llama-s-base", "llama-m-base", "out"], ["general model"]),
+        (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "2"], ["outside [0, 1]"]),
+        (["merge", "llama-s-base", "llama-s-instruct", "out", "--method", "slep"], ["unknown merge method"]),
+        (["nonsense"], ["No such command"]),
+    ],
+    ids=lambda value: "-".join(map(str, value))[:40],
+)
+def test_bad_arguments(arguments, words, tmp_path):
+    assert_one_sentence(subprocess_in(tmp_path, arguments), *words)
+
+
+def subprocess_in(folder, arguments):
+    return subprocess.run([sys.executable, "-m", "labkit.cli", *arguments], capture_output=True, text=True, cwd=folder)
+
+
+def test_negative_rate_names_the_field(tmp_path):
+    assert_one_sentence(labkit("run", spec_file(tmp_path, rate=-0.001)), "spec.yaml", "stages.0.learning_rate", "greater than 0")
+
+
+def test_stage_without_its_data(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(packs.packs_folder() / "materials", folder)
+    (folder / "preferences.jsonl").unlink()
+    assert_one_sentence(labkit("run", spec_file(tmp_path, pack=folder, kind="dpo")), "dpo needs preferences.jsonl")
+    (folder / "qa.jsonl").write_text("")
+    assert_one_sentence(labkit("run", spec_file(tmp_path, pack=folder, kind="sft")), "qa.jsonl", "empty")
+    (folder / "raw.jsonl").write_text('{"text": "a"}\n{"text": \n')
+    assert_one_sentence(labkit("run", spec_file(tmp_path, pack=folder)), "raw.jsonl:2: broken JSON")
+
+
+def test_different_tokenizers_in_a_merge(tmp_path):
+    from labkit import zoo
+
+    shutil.copytree(zoo.shipped_folder() / "llama-s-base", tmp_path / "other")
+    path = tmp_path / "other" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"▁silk"', '"▁sulk"'))
+    assert_one_sentence(labkit("merge", "llama-s-instruct", tmp_path / "other", tmp_path / "out"), "tokenizers differ")
+
+
+def test_no_write_access(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_one_sentence(labkit("run", spec_file(tmp_path), LABKIT_HOME=str(tmp_path / "file")), "no write access", "LABKIT_HOME")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a really full disk needs a mount, and that needs root on Linux")
+def test_disk_full(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("this machine does not allow mounting a small disk")
+    try:
+        assert_one_sentence(labkit("run", spec_file(tmp_path), LABKIT_HOME=str(small)), "the disk is full")
+        assert not list((small / "checkpoints").glob("*/lineage.json"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_ctrl_c_keeps_finished_stages(tmp_path):
+    extra = "- {kind: sft, learning_rate: 0.001, steps: 5000, batch_size: 8}\n"
+    path = spec_file(tmp_path, extra=extra)
+    process = subprocess.Popen([sys.executable, "-m", "labkit.cli", "run", str(path)], stderr=subprocess.PIPE, text=True)
+    store = Store()
+    deadline = time.monotonic() + 120
+    while not store.all() or not list(store.root.glob(".*.draft")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in told and "finished stages are kept" in told
+    assert [c.name.split("/")[-1] for c in store.all()] == ["cpt"]
+    assert not list(store.root.glob(".*.draft"))

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import nbformat
+import pytest
+
+from labkit import course, records
+from labkit.errors import InputError
+
+
+def write(path, *cells):
+    parameters = nbformat.v4.new_code_cell("profile = 'lab'\nseed = 0")
+    parameters.metadata["tags"] = ["parameters"]
+    notebook = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_parameters_reach_the_notebook_headless(tmp_path):
+    cell = f"import os; open({str(tmp_path / 'said')!r}, 'w').write(f\"{{seed}} {{os.environ['LABKIT_HEADLESS']}}\")"
+    run = course.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "out" / "x.ipynb", {"seed": 7})
+    assert run.problem == "" and (tmp_path / "said").read_text() == "7 1"
+
+
+def test_unknown_parameter_is_refused_before_running(tmp_path):
+    with pytest.raises(InputError, match="no parameter 'sead': did you mean 'seed'"):
+        course.run_notebook(write(tmp_path / "x.ipynb", "1/0"), tmp_path / "y.ipynb", {"sead": 7})
+
+
+def test_failing_cell_is_named(tmp_path):
+    run = course.run_notebook(write(tmp_path / "x.ipynb", "1/0"), tmp_path / "y.ipynb", {})
+    assert "ZeroDivisionError" in run.problem
+
+
+def test_error_hidden_in_a_widget_is_found(tmp_path):
+    cell = "import ipywidgets as w\nfrom IPython.display import display\nout = w.Output()\ndisplay(out)\nwith out:\n    1/0"
+    run = course.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {})
+    assert "ZeroDivisionError" in run.problem
+
+
+def test_one_failure_never_stops_the_rest_and_the_page_shows_it(tmp_path, monkeypatch):
+    from rich.console import Console
+
+    from labkit.errors import LabkitError
+
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for name, cell in (("01_bad", "raise ValueError('<b>no</b>')"), ("02_good", "print('fine')")):
+        path = write(folder / f"{name}.ipynb", cell)
+        text = path.read_text().replace("profile = 'lab'", "profile = 'lab'\\npack = ''\\nlearner = ''\\nout_dir = ''")
+        path.write_text(text)
+    monkeypatch.setattr(course, "notebooks_folder", lambda: folder)
+    out = tmp_path / "out"
+    records.append(out, "old", x=1)
+    with pytest.raises(LabkitError, match="1 of 2 notebooks failed, first 01_bad"):
+        course.run_course(profile="smoke", pack="materials", seed=0, out_dir=out, console=Console(quiet=True))
+    page = (out / "course.html").read_text()
+    assert "failed:" in page and "<b>no</b>" not in page and page.index("01_bad") < page.index("02_good")
+    assert (out / "02_good.html").is_file() and records.read(out) == []

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from labkit import lesson, records
+from labkit.design import Stage
+from labkit.errors import InputError
+from labkit.stats import Interval
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    return lesson.start("03_cpt", profile="smoke", out_dir=str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "bad,words",
+    [
+        ({"profile": "labb"}, "did you mean 'lab'"),
+        ({"pack": "biomedd"}, "did you mean 'biomed'"),
+        ({"learner": "../x"}, "learner is"),
+        ({"learner": "<script>"}, "learner is"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_bad_parameters(tmp_path, bad, words):
+    with pytest.raises(InputError, match=words):
+        lesson.start("03_cpt", out_dir=str(tmp_path), **bad)
+
+
+def test_train_score_show_record(lab):
+    from labkit import figures
+
+    made = lab.train([Stage(kind="cpt", learning_rate=1e-3, steps=100, batch_size=8)])
+    card = lab.score(made, "mine")
+    guess = lab.predict("x", "How many?", headless_value=0.25)
+    lab.outcome(guess, card.interval("knowledge"))
+    lab.show(figures.scorecards([card]), "axes", "Scores.")
+    lab.finding("something", Interval(0.2, 0.1, 0.3, 10, 5), claimed=1, reported="nothing")
+    kinds = [record["kind"] for record in records.read(lab.out_dir)]
+    assert kinds == ["session", "checkpoint", "scorecard", "prediction", "figure", "finding"]
+    found = records.read(lab.out_dir, "finding")[0]
+    assert found["verdict"] == "supported" and found["learner"] == "me"
+    assert (lab.out_dir / records.read(lab.out_dir, "figure")[0]["file"]).is_file()
+    lab.show_scorecards()
+    lab.show_predictions()
+    lab.show_findings()
+
+
+def test_report_of_nothing_says_so(lab, capsys):
+    lab.show_scorecards()
+    lab.show_predictions()
+    lab.show_findings()
+    told = capsys.readouterr().out
+    assert "No scorecards yet" in told and "No predictions yet" in told and "No findings yet" in told
+
+
+def test_others_records_are_not_mine(lab):
+    records.append(lab.out_dir, "finding", pack="legal", profile="smoke", seed=0, learner="me", claim="x")
+    assert lab.mine("finding") == []
+
+
+def test_what_is_reported_has_its_place():
+    assert "Table 4" in lesson.reported("sft_order")
+    with pytest.raises(InputError, match="did you mean 'merge'"):
+        lesson.reported("mergee")

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from labkit import packs, pipeline
+from labkit.design import Merge, PipelineSpec, Stage
+from labkit.errors import InputError, MergeError, PackError, SpecError
+from labkit.store import Store
+
+CPT = Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8)
+SFT = Stage(kind="sft", learning_rate=1e-3, steps=3, batch_size=8, replay=0.5)
+DPO = Stage(kind="dpo", learning_rate=1e-4, steps=3, batch_size=8)
+
+
+def spec(*stages, **changes):
+    return PipelineSpec(**{"pack": "materials", "model": "llama-s-instruct", "stages": stages, **changes})
+
+
+def state(checkpoint):
+    return pipeline.load_checkpoint(checkpoint).model.state_dict()
+
+
+def test_runs_every_stage_and_merges(tmp_path):
+    made = pipeline.run_spec(spec(CPT, SFT, DPO, merge=Merge(t=0.5)), store=Store(tmp_path))
+    assert [c.name.split("/")[-1] for c in made] == ["cpt", "cpt-sft", "cpt-sft-dpo", "cpt-sft-dpo-slerp"]
+    assert made[1].lineage["parent"] == made[0].key
+    for key in ("spec", "data", "seed", "versions", "wall_seconds", "loss_curve"):
+        assert key in made[0].lineage
+    middle, ends = state(made[-1]), [pipeline.load_checkpoint("llama-s-instruct").model.state_dict(), state(made[-2])]
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not any(torch.equal(middle[name], end[name]) for end in ends)
+
+
+def test_finished_stages_are_reused_and_seeds_matter(tmp_path):
+    store, told = Store(tmp_path), []
+    first = pipeline.run_spec(spec(CPT), store=store)[0]
+    again = pipeline.run_spec(spec(CPT, SFT), store=store, progress=lambda at: told.append(at.stage))
+    assert again[0].key == first.key and set(told) == {"sft"}
+    assert pipeline.run_spec(spec(CPT, seed=1), store=store)[0].key != first.key
+
+
+def test_same_spec_and_seed_give_the_same_weights(tmp_path):
+    one, two = (state(pipeline.run_spec(spec(CPT), store=Store(tmp_path / name))[0]) for name in "ab")
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_changed_data_is_another_checkpoint(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(packs.packs_folder() / "materials", folder)
+    store = Store(tmp_path / "store")
+    before = pipeline.run_spec(spec(CPT, pack=str(folder)), store=store)[0]
+    (folder / "raw.jsonl").write_text('{"text": "Something else."}\n')
+    assert pipeline.run_spec(spec(CPT, pack=str(folder)), store=store)[0].key != before.key
+
+
+def test_damaged_checkpoint_is_rebuilt(tmp_path):
+    store = Store(tmp_path)
+    made = pipeline.run_spec(spec(CPT), store=store)[0]
+    before = state(made)
+    weights = made.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    after = state(pipeline.run_spec(spec(CPT), store=store)[0])
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_profile_scales_steps_only():
+    stage = Stage(kind="cpt", learning_rate=1e-3, steps=200)
+    assert [pipeline.steps_run(stage, name) for name in ("smoke", "lab", "study")] == [4, 200, 200]
+    assert pipeline.steps_run(stage.model_copy(update={"steps": 3}), "smoke") == 2
+
+
+def test_what_cannot_run_is_said_before_training(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(packs.packs_folder() / "materials", folder)
+    (folder / "preferences.jsonl").unlink()
+    with pytest.raises(SpecError, match="stages.1: dpo needs preferences.jsonl, which pack 'materials' lacks"):
+        pipeline.run_spec(spec(CPT, DPO, pack=str(folder)), store=Store(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+    with pytest.raises(InputError, match="unknown model"):
+        pipeline.run_spec(spec(CPT, model="nothing"), store=Store(tmp_path / "store"))
+    with pytest.raises(PackError, match="unknown pack"):
+        pipeline.run_spec(spec(CPT, pack="nothing"), store=Store(tmp_path / "store"))
+
+
+def test_merging_other_families_is_refused(tmp_path):
+    with pytest.raises(MergeError, match="model.layers|shape|only in"):
+        pipeline.merge_to_folder("llama-s-instruct", "llama-m-instruct", tmp_path / "out", t=0.5, method="slerp")
+    assert not (tmp_path / "out").exists()
+
+
+def test_merge_to_folder_round_trips(tmp_path):
+    out = pipeline.merge_to_folder("llama-s-base", "llama-s-instruct", tmp_path / "out", t=1.0, method="lerp")
+    merged, parent = (pipeline.load_checkpoint(n).model.state_dict() for n in (str(out), "llama-s-instruct"))
+    assert all(torch.allclose(value, merged[name]) for name, value in parent.items())
+    with pytest.raises(InputError, match="no model was named"):
+        pipeline.load_checkpoint("")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from labkit.design import PipelineSpec, Stage
+from labkit.pipeline import run_spec
+from labkit.store import Store
+stages = (Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8), Stage(kind="sft", learning_rate=1e-3, steps=5000, batch_size=8))
+run_spec(PipelineSpec(pack="materials", model="llama-s-instruct", stages=stages), store=Store(Path(sys.argv[1])))
+"""
+
+
+def test_kill_9_loses_only_the_stage_in_flight(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not any(path.suffix == ".draft" for path in tmp_path.glob(".*")) or not Store(tmp_path).all():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    kept = Store(tmp_path).all()
+    assert [c.name.split("/")[-1] for c in kept] == ["cpt"]
+    again = pipeline.run_spec(spec(CPT, SFT), store=Store(tmp_path))
+    assert again[0].key == kept[0].key

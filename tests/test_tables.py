@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from labkit import tables
+
+EFFECT = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 10, "clusters": 5, "seeds": 1}
+
+
+def test_values_are_escaped_and_intervals_shown():
+    rows = [{"claim": "<script>x</script>", "effect": EFFECT, "verdict": "supported", "reported": "a & b"}]
+    html = tables.findings_table(rows)
+    assert "<script>" not in html and "&lt;script&gt;" in html and "0.50 [0.40, 0.60]" in html
+    html = tables.scorecard_table([{"checkpoint": "<b>", "axes": {"knowledge": EFFECT}}])
+    assert "<b>" not in html and "<th>knowledge</th>" in html and "reasoning" not in html
