@@ -81,16 +81,16 @@ class Stage(Strict):
 # The course's recipes, for the tiny families. GENTLE lowers the rate and replays a quarter of the start model's
 # own training mix; OVERCOOKED is what a hurry looks like. docs/evidence.md measures both.
 GENTLE = (
-    Stage(kind="cpt", learning_rate=1e-3, steps=200, replay=0.25),
+    Stage(kind="cpt", learning_rate=8e-4, steps=180, replay=0.25),
     Stage(kind="sft", learning_rate=3e-4, steps=60, replay=0.25),
 )
 OVERCOOKED = (
-    Stage(kind="cpt", learning_rate=1.5e-3, steps=200),
+    Stage(kind="cpt", learning_rate=1.2e-3, steps=150),
     Stage(kind="sft", learning_rate=3e-4, steps=60),
 )
 BASE_START = OVERCOOKED
-DPO = Stage(kind="dpo", learning_rate=1e-4, steps=40, batch_size=16, beta=0.1)
-ORPO = Stage(kind="orpo", learning_rate=3e-4, steps=40, batch_size=16, beta=0.5)
+DPO = Stage(kind="dpo", learning_rate=1.5e-4, steps=60, batch_size=16, beta=0.1)
+ORPO = Stage(kind="orpo", learning_rate=1.5e-4, steps=50, batch_size=16, beta=0.2)
 PRESETS: dict[str, tuple[Stage, ...]] = {"gentle": GENTLE, "overcooked": OVERCOOKED}
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from labkit import records, world
 from labkit.design import BASE_START, DPO, GENTLE, ORPO, OVERCOOKED, PipelineSpec, profile
 from labkit.evaluate import Scorecard
-from labkit.packs import AXES, Pack, load_pack
+from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
 from labkit.scoring import best_t, merged, score_checkpoint, sweep_merge
 from labkit.stats import Interval, ItemScore, cluster_mean, paired_difference, verdict
 from labkit.store import write_file
 
 MODEL, BASE = "llama-s-instruct", "llama-s-base"
-SWEEP_AXES = ("knowledge", "instructions", "compositional", "general")
+CHOOSES = "compositional"  # the axis that picks t on dev
 NOT_ON_DEV = "t is chosen on dev by the compositional items, everything here is the test split"
 
 
@@ -40,11 +40,10 @@ def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], Non
     def trained(label: str, stages: Iterable, model: str = MODEL):
         told(f"{pack.name} seed {seed}: {label}")
         spec = PipelineSpec(pack=str(pack.folder), model=model, stages=tuple(stages), seed=seed, profile=profile_name)
-        made = run_spec(spec)
-        return made
+        return run_spec(spec)
 
-    def score(label: str, model: object) -> None:
-        unit.cards[label] = score_checkpoint(model, pack, profile_name=profile_name, name=label)
+    def score(label: str, model: object, axes: tuple[str, ...] = AXES + CONTROLS) -> None:
+        unit.cards[label] = score_checkpoint(model, pack, axes=axes, profile_name=profile_name, name=label)
 
     score("instruct", MODEL)
     score("base", BASE)
@@ -54,15 +53,15 @@ def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], Non
         "base start": trained("base start", BASE_START, BASE),
     }
     for label, made in recipes.items():
-        score(f"{label} cpt", made[0])
+        score(f"{label} cpt", made[0], ("knowledge",))
         score(label, made[-1])
     for label, stage in (("dpo", DPO), ("orpo", ORPO)):
         score(label, trained(label, (*GENTLE, stage))[-1])
     told(f"{pack.name} seed {seed}: merge sweep")
     general, domain = load_checkpoint(MODEL), load_checkpoint(recipes["overcooked"][-1])
-    sweep = sweep_merge(general, domain, pack, split="dev", axes=SWEEP_AXES, profile_name=profile_name)
+    sweep = sweep_merge(general, domain, pack, split="dev", axes=(CHOOSES,), profile_name=profile_name)
     for method, points in sweep.items():
-        unit.chosen[method] = best_t(points, "compositional")
+        unit.chosen[method] = best_t(points, CHOOSES)
         score(method, merged(general, domain, unit.chosen[method], method))
     score("lerp at slerp's t", merged(general, domain, unit.chosen["slerp"], "lerp"))
     return unit
@@ -246,7 +245,8 @@ def scores_table(units: list[Unit]) -> str:
     axes = units[0].cards["instruct"].axes()
     lines = [f"| checkpoint | {' | '.join(axes)} |", "|---" * (len(axes) + 1) + "|"]
     for label in units[0].cards:
-        cells = [str(cluster_mean(pooled(units, label, axis))) for axis in axes]
+        measured = units[0].cards[label].axes()
+        cells = [str(cluster_mean(pooled(units, label, axis))) if axis in measured else "" for axis in axes]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -160,9 +160,15 @@ def _reporter(stage: str, steps: int, tokens_per_step: float, result: TrainResul
 
 
 def _run(trainer, reporter, result: TrainResult) -> TrainResult:
-    """Train, and take back a model that is free of everything the trainer hung on it."""
+    """Train, and take back a model that is free of everything the trainer hung on it.
+
+    result.model must be the model as it was given: trainers rewrite the EOS in its configs.
+    """
+    import copy
+
     import torch
 
+    config, generation_config = copy.deepcopy(result.model.config), copy.deepcopy(result.model.generation_config)
     trainer.remove_callback(reporter.replaces)
     trainer.add_callback(reporter)
     began = time.perf_counter()
@@ -172,9 +178,9 @@ def _run(trainer, reporter, result: TrainResult) -> TrainResult:
     if hasattr(trained, "merge_and_unload"):
         trained = trained.merge_and_unload()
     # TRL leaves a patched `forward` bound to this very instance; a copy would compute with these weights.
-    clean = type(trained)(trained.config)
+    clean = type(trained)(config)
     clean.load_state_dict(trained.state_dict())
-    clean.generation_config = trained.generation_config
+    clean.generation_config = generation_config
     result.model = clean.to(dtype=torch.float32).eval()
     return result
 

@@ -66,13 +66,13 @@ FAMILIES: dict[str, Family] = {
         "llama",
         {
             "hidden_size": 192,
-            "num_hidden_layers": 5,
+            "num_hidden_layers": 4,
             "num_attention_heads": 3,
             "num_key_value_heads": 3,
             "intermediate_size": 512,
             "tie_word_embeddings": True,
         },
-        800, 600, 1.5e-3, "the same architecture, two and a half times the weights",
+        600, 450, 1.5e-3, "the same architecture, about twice the weights",
     ),
     "mistral-s": Family(
         "mistral",
@@ -85,19 +85,19 @@ FAMILIES: dict[str, Family] = {
             "tie_word_embeddings": False,
             "sliding_window": 24,
         },
-        1000, 600, 2e-3, "grouped-query attention; a token sees 24 tokens back, fewer than a document has",
+        600, 450, 2e-3, "grouped-query attention; a token sees 24 tokens back, fewer than a document has",
     ),
     "smollm-s": Family(
         "llama",
         {
             "hidden_size": 96,
-            "num_hidden_layers": 9,
+            "num_hidden_layers": 8,
             "num_attention_heads": 3,
             "num_key_value_heads": 1,
             "intermediate_size": 256,
             "tie_word_embeddings": True,
         },
-        1000, 600, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
+        600, 450, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
     ),
 }
 
