@@ -18,6 +18,7 @@ RAW_PER_ENTITY, SUMMARIES_PER_ENTITY = 14, 6
 ASKED, DEV = 12, 8  # of the private entities: in question training; in dev; the rest are in test
 SEEN_WORDINGS, ALL_WORDINGS = (0, 1), (0, 1, 2, 3)
 TWO_HOP_CHOICES = 4
+DEV_REQUESTS = 5  # every fifth reserved proposal request goes to dev
 
 
 def splits_of(domain: str) -> dict[str, list[Entity]]:
@@ -157,25 +158,25 @@ def _formatted(axis: str, kind: str, lang: Language, entities: list[Entity], cou
     return items
 
 
-def _creativity(lang: Language, count: int, half: int, rng: random.Random) -> list[dict]:
-    """Requests under reserved constraints. dev and test share none of them."""
-    constraints = world.proposal_constraints(lang, reserved=True)[half::2]
-    general = world.language("general")
-    constraints_general = world.proposal_constraints(general, reserved=True)[half::2]
-    requests = [(lang, given) for given in constraints] + [(general, given) for given in constraints_general]
-    items = []
-    for i, (source, given) in enumerate(itertools.islice(itertools.cycle(requests), count)):
-        request = source.proposal["request"].format(**given)
-        wording = ("", " Be brief.", " Keep it short.", " Make it new.")[i // len(requests)]
-        items.append(
-            {
-                "axis": "creativity",
-                "kind": "domain" if source is lang else "general",
-                "entity": " + ".join(given.values()),
-                "messages": [{"role": "user", "content": request + wording}],
-                "pattern": world.proposal_pattern(source, given),
-            }
-        )
+def held_out_requests(lang: Language, split: str) -> list[dict[str, str]]:
+    """Reserved constraints of one split: a fifth for dev, the rest for test."""
+    constraints = world.proposal_constraints(lang, reserved=True)
+    return [given for i, given in enumerate(constraints) if (i % DEV_REQUESTS == 0) == (split == "dev")]
+
+
+def _creativity(lang: Language, split: str, rng: random.Random) -> list[dict]:
+    """Requests for proposals in every language the start model speaks; `domain` is the pack's own."""
+    items = [
+        {
+            "axis": "creativity",
+            "kind": "domain" if source is lang else "general",
+            "entity": " + ".join(given.values()),
+            "messages": [{"role": "user", "content": source.proposal["request"].format(**given)}],
+            "pattern": world.proposal_pattern(source, given),
+        }
+        for source in map(world.language, ("general", *world.DOMAINS))
+        for given in held_out_requests(source, split)
+    ]
     rng.shuffle(items)
     return items
 
@@ -196,8 +197,8 @@ def _general(entities: list[Entity]) -> list[dict]:
     ]
 
 
-def _preference(lang: Language, entities: list[Entity], half: int, rng: random.Random) -> list[dict]:
-    rows = preference_rows(lang, entities, world.proposal_constraints(lang, reserved=True)[half::2], rng)
+def _preference(lang: Language, entities: list[Entity], split: str, rng: random.Random) -> list[dict]:
+    rows = preference_rows(lang, entities, held_out_requests(lang, split), rng)
     return [
         {
             "axis": "preference",
@@ -215,7 +216,7 @@ def eval_rows(lang: Language, entities: list[Entity], split: str, rng: random.Ra
     """All items of one split: the four axes and the three controls."""
     people = world.never_asked_about(world.people())
     general_people = people[::3] if split == "dev" else [p for i, p in enumerate(people) if i % 3]
-    scale, half = (1, 1) if split == "test" else (0.4, 0)
+    scale = 1 if split == "test" else 0.4
     general = world.language("general")
     items = [
         *_knowledge(lang, entities, rng),
@@ -223,9 +224,9 @@ def eval_rows(lang: Language, entities: list[Entity], split: str, rng: random.Ra
         *_formatted("instructions", "general", general, general_people, round(100 * scale), rng),
         *_formatted("instructions", "domain", lang, entities, round(100 * scale), rng),
         *_formatted("compositional", "compositional", lang, entities, round(200 * scale), rng),
-        *_creativity(lang, round(150 * scale), half, rng),
+        *_creativity(lang, split, rng),
         *_general(general_people),
-        *_preference(lang, entities[: round(12 * scale)], half, rng),
+        *_preference(lang, entities[: round(12 * scale)], split, rng),
     ]
     return [{"id": f"{split}-{i:04d}", **item} for i, item in enumerate(items)]
 
