@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: course test lab install evidence figure benchmarks clean
+.PHONY: course test lab install evidence benchmarks clean
 
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
@@ -25,9 +25,6 @@ lab: install
 
 evidence: install
 	$(BIN)/labkit evidence
-
-figure: install
-	$(BIN)/labkit figure
 
 benchmarks: install
 	$(BIN)/python benchmarks/train_speed.py

@@ -269,6 +269,17 @@ def chosen_table(units: list[Unit]) -> str:
     return "\n".join(lines)
 
 
+def write_figure(pack: Pack, profile_name: str, path: Path) -> None:
+    """The sweep of one pack at seed 0 on the test split, every t drawn: a picture, not a selection."""
+    from labkit import figures
+
+    spec = PipelineSpec(pack=str(pack.folder), model=MODEL, stages=OVERCOOKED, profile=profile_name)
+    pair = load_checkpoint(MODEL), load_checkpoint(run_spec(spec)[-1])
+    axes = ("knowledge", "instructions", "compositional")
+    sweep = sweep_merge(*pair, pack, split="test", axes=axes, profile_name=profile_name)
+    path.write_bytes(figures.png(figures.merge_sweep(sweep, axes=axes, ends=("instruct", "overcooked"))))
+
+
 def run_study(*, profile_name: str, out_dir: Path, page: Path, console, packs: Iterable[str] = world.DOMAINS) -> list[Unit]:
     """Run every unit, then write the page and one record per claim. Raises InputError for an unknown profile."""
     seeds, loaded = profile(profile_name).seeds, [load_pack(name) for name in packs]
@@ -281,6 +292,7 @@ def run_study(*, profile_name: str, out_dir: Path, page: Path, console, packs: I
     for claim in CLAIMS:
         found = claim.measure(units)
         records.append(out_dir, "finding", claim=claim.words, effect=found.as_dict(), at_least=claim.at_least, verdict=said(claim, found))
+    write_figure(loaded[0], profile_name, page.with_name("merge_sweep.png"))
     text = PAGE.format(
         profile=profile_name, model=MODEL, packs=", ".join(pack.name for pack in loaded), seeds=seeds, selection=NOT_ON_DEV,
         people=world.PEOPLE, public=world.PUBLIC, private=world.PRIVATE, table=claims_table(units),
