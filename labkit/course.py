@@ -15,7 +15,7 @@ from pathlib import Path
 
 from labkit.design import profile as find_profile
 from labkit.errors import InputError, LabkitError, suggest
-from labkit.packs import load_pack
+from labkit.packs import load_pack, shipped_packs
 from labkit.records import FILE
 
 CELL_TIMEOUT_SECONDS = 900
@@ -66,7 +66,7 @@ def run_notebook(notebook: Path, executed: Path, parameters: dict, on_cell=None)
     try:
         papermill.execute_notebook(
             str(notebook), str(executed), parameters=parameters, progress_bar=False, log_output=False,
-            execution_timeout=CELL_TIMEOUT_SECONDS, cwd=str(Path.cwd()), kernel_name="python3",
+            execution_timeout=CELL_TIMEOUT_SECONDS, cwd=str(Path.cwd()), kernel_name="python3", config=_kernel_config(),
         )
     except PapermillExecutionError as error:
         problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
@@ -78,6 +78,13 @@ def run_notebook(notebook: Path, executed: Path, parameters: dict, on_cell=None)
             os.environ["LABKIT_HEADLESS"] = before
     problem = problem or hidden_error(executed)
     return Run(notebook.stem, time.perf_counter() - began, executed, problem)
+
+
+def _kernel_config():
+    """Talk to the kernel over a local socket file, where the system has them, instead of an open TCP port."""
+    from traitlets.config import Config
+
+    return Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
 
 
 def hidden_error(executed: Path) -> str:
@@ -103,7 +110,8 @@ def run_course(
     from labkit.report import course_page, notebook_page
 
     find_profile(profile)
-    pack_name = str(load_pack(pack).folder)
+    title = f"labkit course: {load_pack(pack).title}"
+    pack_name = pack if pack in shipped_packs() else str(Path(pack).resolve())
     notebooks = [n for n in course_notebooks() if only is None or n.stem in only]
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / FILE).unlink(missing_ok=True)
@@ -119,7 +127,7 @@ def run_course(
             bars.update(task, completed=1, told=run.problem[:60] or f"done in {run.seconds:.0f} s")
             notebook_page(run.executed, out_dir / f"{notebook.stem}.html")
             runs.append(run)
-    page = course_page(runs, out_dir, title=f"labkit course: {load_pack(pack).title}")
+    page = course_page(runs, out_dir, title=title)
     failed = [run for run in runs if run.problem]
     if failed:
         raise LabkitError(f"{len(failed)} of {len(runs)} notebooks failed, first {failed[0].notebook}, {failed[0].problem}; see {page.resolve()}")

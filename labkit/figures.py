@@ -127,7 +127,8 @@ def merge_sweep(
         for i, (method, sweep) in enumerate(points.items()):
             found = [card.interval(axis) for _, card in sweep]
             t = [at for at, _ in sweep]
-            ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], linewidth=2, label=method)
+            size = {"markersize": 10 - 4 * i, "linewidth": 2.5 - 0.8 * i}  # the later line stays visible on the earlier one
+            ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], label=method.upper(), **size)
             ax.fill_between(t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15)
         sweep = next(iter(points.values()))
         for (_, card), colour, label in ((sweep[0], COLOURS[2], f"{ends[0]} (t=0)"), (sweep[-1], COLOURS[3], f"{ends[1]} (t=1)")):

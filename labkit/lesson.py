@@ -150,7 +150,8 @@ class Lab:
     def finding(self, claim: str, effect: Interval, *, claimed: int, reported: str) -> None:
         """State a claim with its measured effect, a verdict, and what the paper reports; recorded."""
         said = verdict(effect, claimed=claimed)
-        print(f"Claim: {claim}\nMeasured here: {effect}, so: {said} ({effect.n} items, {effect.clusters} clusters, {effect.seeds} training seed)\nReported: {reported}")
+        size = f"{effect.n} items about {effect.clusters} entities, {effect.seeds} training seed"
+        print(f"Claim: {claim}.\nMeasured here: {effect} ({size}), so: {said}.\nReported elsewhere: {reported}.")
         self.record("finding", claim=claim, effect=effect.as_dict(), verdict=said, reported=reported)
 
     def mine(self, kind: str) -> list[dict]:

@@ -16,5 +16,5 @@ def test_page_is_rendered_from_records_and_escaped(tmp_path):
     runs = [Run("03_cpt", 1.0, Path("x")), Run("04_sft", 2.0, Path("y"), "cell 3: <script>")]
     html = report.course_page(runs, tmp_path, title="T & t").read_text()
     assert "<script>" not in html and "<i>p</i>" not in html and "T &amp; t" in html
-    assert html.index("04_sft") < html.index("03_cpt") and "data:image/png;base64,iVBORw" not in html
+    assert html.index("04_sft") < html.index("03_cpt") and "data:image/png;base64,iVBORw==" in html
     assert 'alt="a &#34;quoted&#34; &lt;alt&gt;"' in html
