@@ -25,26 +25,29 @@ app.add_typer(pack_app, name="pack")
 out = Console()
 err = Console(stderr=True)
 
+INTERRUPTED = 130
+
 ProfileOption = Annotated[str, typer.Option(help="smoke, lab or study: how much of everything is run.")]
 
 
 def main() -> None:
     """Entry point: turns labkit's errors into one sentence each."""
+    from labkit.train import prepare_process
+
+    prepare_process()
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False) or 0  # typer hands Ctrl-C and Exit back as a status
     except LabkitError as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        err.print("stopped; finished stages are kept, the same command continues from them", style="yellow")
-        sys.exit(130)
-    except typer.Abort:
-        sys.exit(130)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of the command line itself
-            fail(error.format_message())
-        raise
+        if not hasattr(error, "format_message"):
+            raise
+        fail(error.format_message())  # a usage error of the command line itself
+    if status == INTERRUPTED:
+        err.print("stopped; finished stages are kept, the same command continues from them", style="yellow")
+    sys.exit(status)
 
 
 def fail(sentence: str) -> None:
@@ -248,11 +251,12 @@ def evidence(
     profile: ProfileOption = "study",
     out_dir: Annotated[Path, typer.Option(help="Where per-run results are kept, so that a stopped study continues.")] = Path("out/evidence"),
     page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/evidence.md"),
+    seeds: Annotated[Optional[int], typer.Option(min=1, help="Training seeds; by default the profile's.")] = None,
 ) -> None:
     """Measure every claim of the lesson over seeds and packs; stops and continues."""
     from labkit import evidence as study
 
-    study.run_study(profile_name=profile, out_dir=out_dir, page=page, console=err)
+    study.run_study(profile_name=profile, out_dir=out_dir, page=page, console=err, seeds=seeds)
     out.print(f"written: {page}", soft_wrap=True)
 
 

@@ -280,9 +280,14 @@ def write_figure(pack: Pack, profile_name: str, path: Path) -> None:
     path.write_bytes(figures.png(figures.merge_sweep(sweep, axes=axes, ends=("instruct", "overcooked"))))
 
 
-def run_study(*, profile_name: str, out_dir: Path, page: Path, console, packs: Iterable[str] = world.DOMAINS) -> list[Unit]:
-    """Run every unit, then write the page and one record per claim. Raises InputError for an unknown profile."""
-    seeds, loaded = profile(profile_name).seeds, [load_pack(name) for name in packs]
+def run_study(
+    *, profile_name: str, out_dir: Path, page: Path, console, packs: Iterable[str] = world.DOMAINS, seeds: int | None = None
+) -> list[Unit]:
+    """Run every unit, then write the page and one record per claim. Raises InputError for an unknown profile.
+
+    seeds: training seeds per pack; by default the profile's.
+    """
+    seeds, loaded = seeds or profile(profile_name).seeds, [load_pack(name) for name in packs]
     units = []
     for seed in range(seeds):
         for pack in loaded:

@@ -162,7 +162,7 @@ def row_problems(row: object, kind: str) -> Iterator[str]:
     columns = COLUMNS[kind]
     known = columns["required"] + columns["optional"]
     unknown = [key for key in row if key not in known]
-    missing = [key for key in columns["required"] if key not in row]
+    missing = [key for key in columns["required"] if key not in row and not unknown]  # a misspelt name is one problem
     for key in unknown:
         yield f'"{key}" is not a known field; {suggest(key, known)}'
     for key in missing:

@@ -10,10 +10,13 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from labkit.errors import StoreError
 
@@ -117,6 +120,11 @@ def write_whole(folder: Path, fill: Callable[[Path], object]) -> Path:
         os.replace(draft, folder)
     except OSError as error:
         raise StoreError(remedy(folder.parent, error)) from error
+    except SafetensorError as error:  # wraps the system's error in its text
+        number = re.search(r"os error (\d+)", str(error))
+        if not number:
+            raise
+        raise StoreError(remedy(folder.parent, OSError(int(number[1]), str(error)))) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder

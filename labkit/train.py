@@ -9,6 +9,7 @@ import os
 import random
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ def prepare_process() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars; progress is labkit's one line
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|torch)\.")
 
 
 def bf16_is_fast() -> bool:
@@ -148,13 +151,16 @@ def _reporter(stage: str, steps: int, tokens_per_step: float, result: TrainResul
                 return
             result.loss_curve.append((state.global_step, float(logs["loss"])))
             result.metrics.append({"step": state.global_step, **{k: float(v) for k, v in logs.items()}})
-            if progress:
-                elapsed = max(time.perf_counter() - self.began, 1e-9)
-                rate = state.global_step / elapsed
-                left = (steps - state.global_step) / rate
-                progress(
-                    Progress(stage, state.global_step, steps, float(logs["loss"]), rate * tokens_per_step, left)
-                )
+            self.tell(state.global_step)
+
+        def on_train_end(self, args, state, control, **kwargs):
+            self.tell(state.global_step)
+
+        def tell(self, step: int) -> None:
+            if progress and result.loss_curve and step:
+                rate = step / max(time.perf_counter() - self.began, 1e-9)
+                loss = result.loss_curve[-1][1]
+                progress(Progress(stage, step, steps, loss, rate * tokens_per_step, (steps - step) / rate))
 
     return Reporter()
 

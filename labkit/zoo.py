@@ -72,7 +72,7 @@ FAMILIES: dict[str, Family] = {
             "intermediate_size": 512,
             "tie_word_embeddings": True,
         },
-        600, 450, 1.5e-3, "the same architecture, about twice the weights",
+        500, 350, 1.5e-3, "the same architecture, about twice the weights",
     ),
     "mistral-s": Family(
         "mistral",
@@ -97,7 +97,7 @@ FAMILIES: dict[str, Family] = {
             "intermediate_size": 256,
             "tie_word_embeddings": True,
         },
-        600, 450, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
+        500, 400, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
     ),
 }
 
@@ -302,14 +302,27 @@ def _load_folder(folder: Path, name: str) -> Loaded:
         raise InputError(f"{folder}: no config.json, so this is not a Hugging Face model folder")
     if not list(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
-    model, tokenizer = _from_pretrained(str(folder))
+    try:
+        model, tokenizer = _from_pretrained(str(folder))
+    except Exception as error:  # the libraries below raise anything from KeyError to bare Exception for a broken file
+        cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise InputError(f"{folder}: this model folder cannot be loaded ({cause}); copy or export it again") from error
     return Loaded(model, tokenizer, name, fingerprint_of(folder))
+
+
+def quiet() -> None:
+    """Keep transformers' own bars and hints off the screen: progress is labkit's one line."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    quiet()
     config = AutoConfig.from_pretrained(where)
     attention = "eager" if getattr(config, "hidden_size", SMALL_HIDDEN) < SMALL_HIDDEN else "sdpa"
     model = AutoModelForCausalLM.from_pretrained(
@@ -347,6 +360,7 @@ def _load_smollm2() -> Loaded:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    quiet()
     where, file = str(files[0].parent), files[0].name
     quantised = AutoModelForCausalLM.from_pretrained(where, gguf_file=file, dtype=torch.float32)
     config = type(quantised.config)(

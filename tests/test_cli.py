@@ -109,9 +109,18 @@ def test_different_tokenizers_in_a_merge(tmp_path):
     from labkit import zoo
 
     shutil.copytree(zoo.shipped_folder() / "llama-s-base", tmp_path / "other")
-    path = tmp_path / "other" / "tokenizer.json"
-    path.write_text(path.read_text().replace('"▁silk"', '"▁sulk"'))
+    tokenizer = zoo.load("llama-s-base").tokenizer
+    tokenizer.add_tokens(["<extra>"])
+    tokenizer.save_pretrained(tmp_path / "other")
     assert_one_sentence(labkit("merge", "llama-s-instruct", tmp_path / "other", tmp_path / "out"), "tokenizers differ")
+
+
+def test_broken_model_folder(tmp_path):
+    from labkit import zoo
+
+    shutil.copytree(zoo.shipped_folder() / "llama-s-base", tmp_path / "other")
+    (tmp_path / "other" / "tokenizer.json").write_text("{")
+    assert_one_sentence(labkit("evaluate", tmp_path / "other"), "cannot be loaded")
 
 
 def test_no_write_access(tmp_path):
@@ -126,7 +135,9 @@ def test_disk_full(tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)], capture_output=True).returncode:
         pytest.skip("this machine does not allow mounting a small disk")
     try:
-        assert_one_sentence(labkit("run", spec_file(tmp_path), LABKIT_HOME=str(small)), "the disk is full")
+        done = labkit("run", spec_file(tmp_path), LABKIT_HOME=str(small))
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "the disk is full" in done.stderr
         assert not list((small / "checkpoints").glob("*/lineage.json"))
     finally:
         subprocess.run(["umount", str(small)], check=True)

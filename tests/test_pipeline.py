@@ -23,7 +23,7 @@ def spec(*stages, **changes):
 
 
 def state(checkpoint):
-    return pipeline.load_checkpoint(checkpoint).model.state_dict()
+    return {name: value.clone() for name, value in pipeline.load_checkpoint(checkpoint).model.state_dict().items()}
 
 
 def test_runs_every_stage_and_merges(tmp_path):
