@@ -22,7 +22,7 @@ from labkit.packs import load_pack, shipped_packs
 from labkit.records import FILE
 
 CELL_TIMEOUT_SECONDS = 900
-EXPECTED_SECONDS = {"03_cpt": 90, "04_sft": 50, "05_preferences": 50, "06_merge": 80, "10_report": 5}  # lab, two cores
+EXPECTED_SECONDS = {"03_cpt": 92, "04_sft": 54, "05_preferences": 38, "06_merge": 35, "10_report": 3}  # lab, two cores
 SMOKE_SECONDS = 12
 
 

@@ -93,24 +93,27 @@ def loss_curves(curves: dict[str, Sequence[tuple[int, float]]], title: str = "")
     return figure
 
 
-def preference_curves(metrics: dict[str, list[dict]]) -> Figure:
+def preference_curves(metrics: dict[str, list[dict]], units: dict[str, str]) -> Figure:
     """Preference training watched on two scales: accuracy, and how likely the chosen answer itself is.
 
-    metrics: label -> logged steps with `rewards/accuracies` and `logps/chosen`.
+    metrics: label -> logged steps with `rewards/accuracies` and `logps/chosen`. units: label -> unit of its
+    log-probability; trainers differ (whole answer or per token), so each has a panel of its own.
     """
-    figure, (left, right) = _new(11, 4.2, 2)
-    for i, (label, rows) in enumerate(metrics.items()):
+    figure, (left, *rest) = _new(4.6 * (1 + len(metrics)), 4.2, 1 + len(metrics))
+    for i, ((label, rows), ax) in enumerate(zip(metrics.items(), rest, strict=True)):
         style = {"color": COLOURS[i % 7], "linestyle": LINES[i % 7], "linewidth": 2, "label": label}
         steps = [row["step"] for row in rows]
         left.plot(steps, [row["rewards/accuracies"] for row in rows], **style)
-        right.plot(steps, [row["logps/chosen"] for row in rows], **style)
-    left.set_ylabel("training pairs ranked right (share)", fontsize=13)
+        ax.plot(steps, [row["logps/chosen"] for row in rows], **style)
+        ax.set_title(f"{label}: the chosen answer", fontsize=14)
+        ax.set_ylabel(f"log-probability ({units[label]})", fontsize=13)
+    left.set_title("pairs ranked right in training", fontsize=14)
+    left.set_ylabel("share of pairs", fontsize=13)
     left.set_ylim(-0.04, 1.04)
-    right.set_ylabel("log-probability of chosen (nats)", fontsize=13)
-    for ax in (left, right):
+    left.legend(frameon=False, fontsize=12)
+    for ax in (left, *rest):
         ax.set_xlabel("optimiser step", fontsize=13)
         ax.grid(alpha=0.3)
-        ax.legend(frameon=False, fontsize=12)
     return figure
 
 

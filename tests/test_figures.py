@@ -17,7 +17,9 @@ INTERVAL = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 10, "clusters": 5, "seeds
 DRAWN = {
     "scorecards": lambda: figures.scorecards([card("a", 0.2), card("b", 0.8)], guess=("knowledge", 0.5), title="x"),
     "loss_curves": lambda: figures.loss_curves({"a": [(1, 2.0), (5, 1.0)], "b": [(1, 1.0)]}),
-    "preference_curves": lambda: figures.preference_curves({"DPO": [{"step": 1, "rewards/accuracies": 0.5, "logps/chosen": -9.0}]}),
+    "preference_curves": lambda: figures.preference_curves(
+        {"DPO": [{"step": 1, "rewards/accuracies": 0.5, "logps/chosen": -9.0}]}, {"DPO": "nats"}
+    ),
     "merge_sweep": lambda: figures.merge_sweep(
         {m: [(0.0, card("a", 0.1)), (1.0, card("b", 0.9))] for m in ("slerp", "lerp")}, axes=("knowledge",), ends=("a", "b"), best=0.5, now=0.2
     ),
