@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from labkit.errors import SpecError, suggest
 
@@ -106,7 +106,7 @@ class Merge(Strict):
 
 
 class PipelineSpec(Strict):
-    """A whole design: pack, start model, ordered stages, optional merge, seed, profile."""
+    """A whole design: pack, start model, ordered stages (or a preset's name), optional merge, seed, profile."""
 
     pack: str
     model: str
@@ -114,6 +114,15 @@ class PipelineSpec(Strict):
     merge: Merge | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     profile: Literal["smoke", "lab", "study"] = "lab"
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _preset_by_name(cls, stages: object) -> object:
+        if not isinstance(stages, str):
+            return stages
+        if stages not in PRESETS:
+            raise ValueError(f"unknown preset; {suggest(stages, list(PRESETS))}")
+        return PRESETS[stages]
 
     @model_validator(mode="after")
     def _order_makes_sense(self) -> PipelineSpec:

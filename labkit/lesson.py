@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import yaml
 
 from labkit import records
 from labkit.design import PipelineSpec, profile as find_profile
-from labkit.errors import InputError, suggest
+from labkit.errors import InputError, LabkitError, suggest
 from labkit.evaluate import Scorecard
 from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
@@ -204,6 +205,7 @@ def start(
 ) -> Lab:
     """Open a notebook's session. Raises InputError for a parameter that cannot be used."""
     prepare_process()
+    say_errors_plainly()
     find_profile(profile)
     if not re.fullmatch(r"[\w .-]{1,60}", learner):
         raise InputError(f"learner is {learner[:60]!r}; use letters, digits, spaces, dots and dashes, at most 60")
@@ -213,6 +215,24 @@ def start(
     lab.record("session", model=model, started=time.strftime("%Y-%m-%dT%H:%M:%S"))
     print(f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, seed {seed}; records go to {out_dir}")
     return lab
+
+
+def say_errors_plainly() -> None:
+    """In an interactive notebook, an error a learner can act on and an interrupt are one sentence, no traceback.
+
+    Headless they stay errors, so that the run fails on them.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None or headless():
+        return
+
+    def say(shell, kind, error, traceback, tb_offset=None) -> None:
+        stopped = "stopped; finished stages are kept, run the cell again to continue"
+        print(stopped if kind is KeyboardInterrupt else f"error: {error}", file=sys.stderr)
+
+    shell.set_custom_exc((LabkitError, KeyboardInterrupt), say)
 
 
 class LiveLine:

@@ -44,6 +44,13 @@ def test_bad_specs_name_file_and_field(tmp_path, change, words):
     assert str(caught.value).startswith(str(tmp_path / "spec.yaml"))
 
 
+def test_stages_may_be_a_presets_name(tmp_path):
+    spec = load(tmp_path, "pack: materials\nmodel: llama-s-instruct\nstages: overcooked\n")
+    assert spec.stages == design.OVERCOOKED
+    with pytest.raises(SpecError, match="stages: unknown preset; did you mean 'gentle'"):
+        load(tmp_path, "pack: materials\nmodel: llama-s-instruct\nstages: gentel\n")
+
+
 def test_missing_file_and_not_a_mapping(tmp_path):
     with pytest.raises(SpecError, match="no such file"):
         design.load_spec(tmp_path / "none.yaml")

@@ -65,3 +65,25 @@ def test_what_is_reported_has_its_place():
     assert "Table 4" in lesson.reported("sft_order")
     with pytest.raises(InputError, match="did you mean 'merge'"):
         lesson.reported("mergee")
+
+
+@pytest.mark.parametrize(
+    "cell,said",
+    [
+        ("lesson.start('x', profile='labb', out_dir=folder)", "error: unknown profile 'labb': did you mean 'lab'?"),
+        ("raise KeyboardInterrupt", "stopped; finished stages are kept"),
+    ],
+)
+def test_errors_in_a_notebook_are_a_sentence(tmp_path, capsys, monkeypatch, cell, said):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    monkeypatch.delenv("LABKIT_HEADLESS", raising=False)
+    shell = InteractiveShell.instance()
+    try:
+        shell.user_ns.update(lesson=lesson, folder=str(tmp_path))
+        shell.run_cell("lesson.say_errors_plainly()")
+        result = shell.run_cell(cell)
+    finally:
+        InteractiveShell.clear_instance()
+    told = capsys.readouterr()
+    assert not result.success and said in told.err and "Traceback" not in told.err + told.out
