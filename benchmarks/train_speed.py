@@ -18,7 +18,7 @@ import torch  # noqa: E402
 from labkit import world, zoo  # noqa: E402
 from labkit.design import Stage  # noqa: E402
 
-STEPS, BATCH, REPEATS = 40, 32, 3
+STEPS, BATCH, REPEATS = 30, 32, 2
 
 
 def bare(model, tokenizer, rows) -> float:
