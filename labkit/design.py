@@ -89,7 +89,7 @@ OVERCOOKED = (
     Stage(kind="sft", learning_rate=3e-4, steps=60),
 )
 BASE_START = OVERCOOKED
-DPO = Stage(kind="dpo", learning_rate=1.5e-4, steps=60, batch_size=16, beta=0.1)
+DPO = Stage(kind="dpo", learning_rate=1.5e-4, steps=60, batch_size=16, beta=0.03)
 ORPO = Stage(kind="orpo", learning_rate=1.5e-4, steps=50, batch_size=16, beta=0.2)
 PRESETS: dict[str, tuple[Stage, ...]] = {"gentle": GENTLE, "overcooked": OVERCOOKED}
 

@@ -97,7 +97,7 @@ FAMILIES: dict[str, Family] = {
             "intermediate_size": 256,
             "tie_word_embeddings": True,
         },
-        500, 400, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
+        950, 950, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
     ),
 }
 
