@@ -38,7 +38,7 @@ Written by `labkit zoo build`; no number is typed in by hand.
 """
 
 
-def build_and_save(family: str, output: Path, *, seed: int = 0, progress: Callable | None = None) -> list[Path]:
+def build_and_save(family: str, output: Path, *, progress: Callable | None = None) -> list[Path]:
     """Train `family`'s base and instruct model and save both with their cards under `output`.
 
     Raises InputError for an unknown family.
@@ -52,16 +52,16 @@ def build_and_save(family: str, output: Path, *, seed: int = 0, progress: Callab
     if family not in zoo.FAMILIES:
         raise InputError(f"unknown family {family!r}: {suggest(family, list(zoo.FAMILIES))}")
     tokenizer, folders = zoo.build_tokenizer(), []
-    for start, model in zoo.build_pair(family, seed=seed, progress=progress).items():
+    for start, model in zoo.build_pair(family, progress=progress).items():
         folder = output / f"{family}-{start}"
         folder.mkdir(parents=True, exist_ok=True)
         save_model(model.to(torch.bfloat16), tokenizer, folder)
-        write_card(folder, family, start, seed)
+        write_card(folder, family, start)
         folders.append(folder)
     return folders
 
 
-def write_card(folder: Path, family: str, start: str, seed: int) -> None:
+def write_card(folder: Path, family: str, start: str) -> None:
     """Evaluate the saved model on every shipped pack and write README.md beside it."""
     loaded = load_checkpoint(str(folder))
     cards = {}
@@ -78,7 +78,7 @@ def write_card(folder: Path, family: str, start: str, seed: int) -> None:
         parameters=sum(p.numel() for p in loaded.model.parameters()),
         start=start,
         family=family,
-        seed=seed,
+        seed=spec.seed,
         shape=json.dumps({"architecture": spec.architecture, **spec.shape}),
         packs=" | ".join(cards),
         rule="|".join("---" for _ in cards),

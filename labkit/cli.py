@@ -6,6 +6,7 @@ Every error a user can cause ends in one sentence and exit status 2; Ctrl-C ends
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -35,6 +36,7 @@ def main() -> None:
     from labkit.train import prepare_process
 
     prepare_process()
+    warnings.showwarning = say_warning
     try:
         status = app(standalone_mode=False) or 0  # typer hands Ctrl-C and Exit back as a status
     except LabkitError as error:
@@ -48,6 +50,12 @@ def main() -> None:
     if status == INTERRUPTED:
         err.print("stopped; finished stages are kept, the same command continues from them", style="yellow")
     sys.exit(status)
+
+
+def say_warning(message, category, *_place) -> None:
+    """labkit's own warnings as one sentence; those of libraries tell a user nothing."""
+    if category.__module__.startswith("labkit"):
+        err.print(f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def fail(sentence: str) -> None:
@@ -138,20 +146,44 @@ def print_scorecard(card) -> None:
 
 @app.command()
 def merge(
-    general: Annotated[str, typer.Argument(help="The general model, t=0: a zoo name or a folder.")],
-    domain: Annotated[str, typer.Argument(help="The domain model, t=1: a zoo name or a folder.")],
-    output: Annotated[Path, typer.Argument(help="A new folder for the merged model.")],
-    t: Annotated[float, typer.Option(help="0 is the general model, 1 the domain model.")] = 0.5,
-    method: Annotated[str, typer.Option(help="slerp, slerp_paper or lerp.")] = "slerp",
+    paths: Annotated[list[str], typer.Argument(metavar="RECIPE.yaml OUT | GENERAL DOMAIN OUT", help="A mergekit recipe, or the models at t=0 and t=1 (zoo names, folders, hub ids); and a new folder.")],
+    t: Annotated[str, typer.Option(help="0 is the general model, 1 the domain model; or paper, mirror, ramp.")] = "0.5",
+    method: Annotated[str, typer.Option(help="slerp, slerp_paper, lerp, task_vector or task_vector_lerp.")] = "slerp",
+    ancestor: Annotated[Optional[str], typer.Option(help="The model both come from, for task vectors.")] = None,
+    dtype: Annotated[Optional[str], typer.Option(help="float32, bfloat16 or float16; by default the wider of the two.")] = None,
+    extrapolate: Annotated[bool, typer.Option(help="Allow t outside [0, 1].")] = False,
 ) -> None:
-    """Merge two models of one family into a folder."""
-    from labkit import pipeline
+    """Merge two models of one family into a folder, tensor by tensor."""
+    from labkit import pipeline, recipes
     from labkit.errors import InputError
 
-    if output.exists():
-        raise InputError(f"{output} exists already; name a new folder")
-    pipeline.merge_to_folder(general, domain, output, t=t, method=method)
-    out.print(f"merged at t={t} (0 is {general}, 1 is {domain}) by {method}: {output}", soft_wrap=True)
+    if len(paths) == 2 and paths[0].endswith((".yaml", ".yml")):
+        recipe = recipes.read_recipe(Path(paths[0]), extrapolate=extrapolate)
+    elif len(paths) == 3:
+        recipe = recipes.recipe_of(paths[0], paths[1], t=t, method=method, ancestor=ancestor, dtype=dtype, extrapolate=extrapolate)
+    else:
+        raise InputError("give RECIPE.yaml OUT, or GENERAL DOMAIN OUT")
+    with Bytes() as bar:
+        pipeline.merge_to_folder(recipe, Path(paths[-1]), progress=bar)
+    out.print(f"merged by {recipe.merge.method}: t=0 is {recipe.general}, t=1 is {recipe.domain}: {paths[-1]}", soft_wrap=True)
+
+
+class Bytes:
+    """One bar over bytes, with speed and time left."""
+
+    def __enter__(self):
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+        self.bars = Progress(BarColumn(30), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=err)
+        self.task = self.bars.add_task("merge", total=None)
+        self.bars.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.bars.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self.bars.update(self.task, completed=done, total=total)
 
 
 @zoo_app.command("list")
@@ -179,15 +211,14 @@ def zoo_show(name: str) -> None:
 
 @zoo_app.command("build")
 def zoo_build(
-    name: Annotated[str, typer.Argument(help="A family: llama-s, llama-m, mistral-s or smollm-s.")],
+    name: Annotated[str, typer.Argument(help="A family: llama-s, llama-m, mistral-s, smollm-s or llama-s-twin.")],
     output: Annotated[Optional[Path], typer.Option(help="Folder for NAME-base and NAME-instruct.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
 ) -> None:
-    """Train a family's base and instruct model from recipe and seed."""
+    """Train a family's base and instruct model from its recipe."""
     from labkit import cards
 
     with Line() as line:
-        folders = cards.build_and_save(name, output or Path("zoo"), seed=seed, progress=line)
+        folders = cards.build_and_save(name, output or Path("zoo"), progress=line)
     for folder in folders:
         out.print(str(folder), soft_wrap=True)
 

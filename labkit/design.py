@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from labkit.errors import SpecError, suggest
+from labkit.schedule import PRESETS as SCHEDULES, Schedule, Weights, outside
 
 STAGES = ("cpt", "sft", "dpo", "orpo")
 PREFERENCE_STAGES = ("dpo", "orpo")
@@ -97,12 +98,34 @@ PRESETS: dict[str, tuple[Stage, ...]] = {"gentle": GENTLE, "overcooked": OVERCOO
 class Merge(Strict):
     """Join the trained model with the start model, or with the model named `general`.
 
-    t=0 is the general model, t=1 the domain model.
+    t=0 is the general model, t=1 the domain model: a number, anchors over depth, a list of filters, or the name of
+    a preset (see schedule.py). ancestor: the model both come from, for task-vector methods. dtype: of the result; by
+    default the wider of the parents'. extrapolate: allow t outside [0, 1].
     """
 
-    method: Literal["slerp", "slerp_paper", "lerp"] = "slerp"
-    t: Annotated[float, Field(ge=0, le=1)] = 0.5
+    method: Literal["slerp", "slerp_paper", "lerp", "task_vector", "task_vector_lerp"] = "slerp"
+    t: Schedule | Weights = 0.5
     general: str | None = None
+    ancestor: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    extrapolate: bool = False
+
+    @field_validator("t", mode="before")
+    @classmethod
+    def _schedule_by_name(cls, t: object) -> object:
+        if not isinstance(t, str):
+            return t
+        if t not in SCHEDULES:
+            raise ValueError(f"unknown schedule; {suggest(t, list(SCHEDULES))}")
+        return SCHEDULES[t]
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Merge:
+        if isinstance(self.t, (int, float)) and not self.extrapolate and not 0 <= self.t <= 1:
+            raise ValueError(outside(self.t))
+        if self.method.startswith("task_vector") and not self.ancestor:
+            raise ValueError(f"{self.method} needs ancestor: the model both parents come from")
+        return self
 
 
 class PipelineSpec(Strict):
@@ -162,11 +185,22 @@ def load_spec(path: Path) -> PipelineSpec:
 def explain(error: ValidationError) -> str:
     """The first problem pydantic found, as one sentence with the field's path."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "spec"
+    loc = first["loc"]
+    if "t" in loc:  # one of several shapes: pydantic tells of each what is wrong with it
+        field = ".".join(map(str, loc[: loc.index("t") + 1]))
+        shapes = "must be a number, anchors over depth, a list of filter and value, or a preset's name"
+        return f"{field} {shapes} (got {first['input']!r})"[:400] if loc[-1] != "t" else f"{field}: {_bare(first['msg'])}"
+    field = ".".join(str(part) for part in loc) or "spec"
     if first["type"] == "extra_forbidden":
         model = Stage if field.startswith("stages.") else Merge if field.startswith("merge.") else PipelineSpec
         return f"{field} is not a known field; {suggest(str(first['loc'][-1]), list(model.model_fields))}"
-    return f"{field}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})"[:400]
+    if first["type"] == "value_error":
+        return f"{field}: {_bare(first['msg'])}"
+    return f"{field}: {_bare(first['msg'])} (got {first['input']!r})"[:400]
+
+
+def _bare(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def save_spec(spec: PipelineSpec, path: Path) -> None:

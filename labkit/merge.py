@@ -1,133 +1,305 @@
-"""Joining two checkpoints: SLERP, SLERP as the paper writes it, and LERP.
+"""Joining two checkpoints: SLERP, SLERP as the paper writes it, LERP, and both on task vectors.
 
-t=0 is the general model, t=1 the domain model. Each tensor is merged on its own, flattened, in float32.
-LERP is always shown beside SLERP: a synergy that LERP has too is not the sphere's.
+t=0 is the general model, t=1 the domain model. Every method gives each tensor two weights and adds: they differ
+only in how the weights follow from t, from the angle between the tensors and from their lengths. LERP is always
+shown beside SLERP: a synergy that LERP has too is not the sphere's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.errors import MergeError, suggest
+from labkit.guards import Signature, check_configs, match_tensors
+from labkit.schedule import Schedule, Weights, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-PARALLEL = 0.9995  # cosine above which an arc is numerically a line; mergekit's threshold
-
-
-def lerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """The straight line from a (t=0) to b (t=1)."""
-    return (1 - t) * a + t * b
+PARALLEL = 0.9995  # cosine above which an arc is numerically a line (1.8 degrees); mergekit's threshold
+BLOCK = 1 << 18  # elements worked on at a time: small enough to stay in the cache
 
 
-def _arc(a: Tensor, b: Tensor, t: float) -> tuple[float, float] | None:
-    """Sine weights of a and b at t on the arc between their directions; None where they are near parallel."""
-    import torch
-
-    norms = a.norm() * b.norm()
-    if norms == 0:
-        cosine = torch.zeros(())
-    else:
-        cosine = ((a / a.norm()) * (b / b.norm())).sum().clamp(-1, 1)
-    if abs(cosine) > PARALLEL:
-        return None
-    angle = torch.arccos(cosine)
-    return float(torch.sin((1 - t) * angle) / torch.sin(angle)), float(torch.sin(t * angle) / torch.sin(angle))
+# --- what a method needs to know of two tensors --------------------------------------------------
 
 
-def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Spherical interpolation with mergekit's arithmetic: sine weights on the tensors as they are.
+@dataclass(frozen=True)
+class Pair:
+    """Two flattened tensors (or task vectors) of one shape: their lengths (2-norms) and the cosine between them."""
 
-    a, b: tensors of one shape. Near parallel (|cosine| > 0.9995) it is LERP.
-    Source: Shoemake 1985, doi 10.1145/325334.325242; mergekit 0.1.5 for the treatment of norms.
+    length_a: float
+    length_b: float
+    cosine: float
+
+    @property
+    def angle(self) -> float:
+        """In radians, from 0 to pi."""
+        return math.acos(self.cosine)
+
+    @property
+    def is_line(self) -> bool:
+        """Whether the arc between them is so short (or so exactly opposed) that SLERP falls back to LERP."""
+        return abs(self.cosine) > PARALLEL
+
+
+def lerp_weights(pair: Pair, t: float) -> tuple[float, float]:
+    """The straight line from a to b."""
+    return 1 - t, t
+
+
+def slerp_weights(pair: Pair, t: float) -> tuple[float, float]:
+    """The arc from a to b, with mergekit's arithmetic: sine weights on the tensors as they are.
+
+    Source: Shoemake 1985, doi 10.1145/325334.325242; mergekit 0.1.5 for the treatment of lengths.
     """
-    weights = _arc(a, b, t)
-    return lerp(a, b, t) if weights is None else weights[0] * a + weights[1] * b
+    if pair.is_line:
+        return lerp_weights(pair, t)
+    return math.sin((1 - t) * pair.angle) / math.sin(pair.angle), math.sin(t * pair.angle) / math.sin(pair.angle)
 
 
-def slerp_paper(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Spherical interpolation of directions, norms interpolated geometrically: |a|^(1-t) |b|^t.
+def slerp_paper_weights(pair: Pair, t: float) -> tuple[float, float]:
+    """The arc between the directions, the length interpolated geometrically: |a|^(1-t) |b|^t.
 
-    The same as `slerp` where both norms agree. Source: Lu, Luu & Buehler 2025, Methods,
-    doi 10.1038/s41524-025-01564-y.
+    The same as SLERP where both lengths agree. Source: Lu, Luu & Buehler 2025, Methods, doi 10.1038/s41524-025-01564-y.
     """
-    length_a, length_b = a.norm(), b.norm()
-    weights = _arc(a, b, t)
-    if weights is None or length_a == 0 or length_b == 0:
-        return lerp(a, b, t)
-    direction = weights[0] * (a / length_a) + weights[1] * (b / length_b)
-    return direction * length_a ** (1 - t) * length_b**t
+    if pair.is_line or pair.length_a == 0 or pair.length_b == 0:
+        return lerp_weights(pair, t)
+    weight_a, weight_b = slerp_weights(pair, t)
+    length = pair.length_a ** (1 - t) * pair.length_b**t
+    return weight_a * length / pair.length_a, weight_b * length / pair.length_b
 
 
-METHODS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "slerp": slerp,
-    "slerp_paper": slerp_paper,
-    "lerp": lerp,
+@dataclass(frozen=True)
+class Method:
+    """How t becomes two weights, and whether they weigh the tensors or their differences from a common ancestor."""
+
+    weights: Callable[[Pair, float], tuple[float, float]]
+    on_task_vectors: bool = False
+
+
+# The straight line between two task vectors ends where the straight line between the tensors does:
+# c + (1-t)(a-c) + t(b-c) = (1-t)a + tb. It is here to be seen, not to be chosen.
+METHODS: dict[str, Method] = {
+    "slerp": Method(slerp_weights),
+    "slerp_paper": Method(slerp_paper_weights),
+    "lerp": Method(lerp_weights),
+    "task_vector": Method(slerp_weights, on_task_vectors=True),
+    "task_vector_lerp": Method(lerp_weights, on_task_vectors=True),
 }
 
 
-def check_mergeable(general: dict[str, Tensor], domain: dict[str, Tensor]) -> None:
-    """Raises MergeError naming the first tensor that is missing, extra, of another shape, or not finite."""
-    for name in sorted(general.keys() ^ domain.keys()):
-        side = "general" if name in general else "domain"
-        raise MergeError(f"{name} is only in the {side} model: the architectures differ; merge checkpoints of one family")
-    for name, tensor in general.items():
-        if tensor.shape != domain[name].shape:
-            raise MergeError(
-                f"{name} has shape {tuple(tensor.shape)} in the general model and {tuple(domain[name].shape)} "
-                "in the domain model; merge checkpoints of one family"
-            )
-        for side, side_tensor in (("general", tensor), ("domain", domain[name])):
-            if not side_tensor.isfinite().all():
-                raise MergeError(f"{name} of the {side} model holds NaN or infinity: its training diverged; lower the rate")
+def find_method(name: str) -> Method:
+    """Raises MergeError for an unknown method."""
+    if name not in METHODS:
+        raise MergeError(f"unknown merge method {name!r}: {suggest(name, list(METHODS))}")
+    return METHODS[name]
 
 
-def check_tokenizers(general: PreTrainedTokenizerBase, domain: PreTrainedTokenizerBase) -> None:
-    """Raises MergeError when one id means different tokens to the two models: the merge would be gibberish."""
-    ours, theirs = general.get_vocab(), domain.get_vocab()
-    differing = [token for token in sorted(ours.keys() | theirs.keys()) if ours.get(token) != theirs.get(token)]
-    if differing:
-        raise MergeError(
-            f"the tokenizers differ in {len(differing)} entries, first {differing[0]!r} "
-            f"(id {ours.get(differing[0])} and {theirs.get(differing[0])}); merge checkpoints of one family"
-        )
+# --- arithmetic ---------------------------------------------------------------------------------
 
 
-def merge_tensors(
-    general: dict[str, Tensor], domain: dict[str, Tensor], t: float, method: str = "slerp"
-) -> dict[str, Tensor]:
-    """Every tensor of two state dicts merged at t; dtypes of the general model are kept.
+def _blocks(*tensors: Tensor | None) -> Iterator[tuple]:
+    """Views of the same BLOCK elements of each flattened tensor; None stays None."""
+    flat = [None if tensor is None else tensor.reshape(-1) for tensor in tensors]
+    for start in range(0, flat[0].numel(), BLOCK):
+        yield tuple(None if tensor is None else tensor[start : start + BLOCK] for tensor in flat)
 
-    Raises MergeError for an unknown method, t outside [0, 1] or state dicts that do not match.
+
+def _array(block: Tensor) -> tuple:
+    """A block as numkong takes it: a NumPy array and the name of its dtype."""
+    import torch
+
+    name = str(block.dtype).removeprefix("torch.")
+    return (block.view(torch.uint16) if block.dtype == torch.bfloat16 else block).numpy(), name
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    import numkong
+
+    (first, name), (second, _) = _array(a), _array(b)
+    return float(numkong.dot(first, second, name))
+
+
+def _common(a: Tensor, b: Tensor, ancestor: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Two blocks in one dtype; with an ancestor, their differences from it, in float32."""
+    import torch
+
+    if ancestor is not None:
+        return a.float() - ancestor.float(), b.float() - ancestor.float()
+    if a.dtype == b.dtype:
+        return a, b
+    wider = torch.promote_types(a.dtype, b.dtype)
+    return a.to(wider), b.to(wider)
+
+
+def measure(a: Tensor, b: Tensor, ancestor: Tensor | None = None) -> Pair:
+    """Lengths of two tensors of one shape and the cosine between them; with `ancestor`, of their task vectors.
+
+    Raises MergeError when a value is NaN or infinite.
     """
-    if method not in METHODS:
-        raise MergeError(f"unknown merge method {method!r}: {suggest(method, list(METHODS))}")
-    if not 0 <= t <= 1:
-        raise MergeError(f"t is {t}, outside [0, 1]: 0 is the general model, 1 the domain model")
-    check_mergeable(general, domain)
-    join = METHODS[method]
-    return {
-        name: join(tensor.float().flatten(), domain[name].float().flatten(), t).view_as(tensor).to(tensor.dtype)
-        for name, tensor in general.items()
-    }
+    aa = ab = bb = 0.0
+    for x, y, c in _blocks(a, b, ancestor):
+        x, y = _common(x, y, c)
+        aa, ab, bb = aa + _dot(x, x), ab + _dot(x, y), bb + _dot(y, y)
+    for side, square in (("general", aa), ("domain", bb)):
+        if not math.isfinite(square):
+            raise MergeError(f"the {side} model holds NaN or infinity: its training diverged; lower the learning rate")
+    lengths = math.sqrt(aa), math.sqrt(bb)
+    cosine = ab / (lengths[0] * lengths[1]) if all(lengths) else 0.0
+    return Pair(*lengths, max(-1.0, min(1.0, cosine)))
 
 
-def _own_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+def weighted_sum(a: Tensor, b: Tensor, weights: tuple[float, float], out: Tensor, ancestor: Tensor | None = None) -> Tensor:
+    """out = weights[0] a + weights[1] b; with an ancestor c, out = c + weights[0] (a - c) + weights[1] (b - c)."""
+    import numkong
+    import torch
+
+    for x, y, c, z in _blocks(a, b, ancestor, out):
+        x, y = _common(x, y, c)
+        direct = c is None and x.dtype == z.dtype
+        target = z if direct else torch.empty_like(x)
+        (first, name), (second, _), (result, _) = _array(x), _array(y), _array(target)
+        numkong.blend(first, second, name, alpha=weights[0], beta=weights[1], out=result)
+        if not direct:
+            z.copy_(target if c is None else target.add_(c))
+    return out
+
+
+def join(
+    a: Tensor, b: Tensor, t: float, method: str = "slerp", *, ancestor: Tensor | None = None, dtype: object = None
+) -> Tensor:
+    """Two tensors of one shape joined at t, in `dtype` (by default the wider of theirs).
+
+    ancestor: the tensor both come from; task-vector methods need it, the others do not look at it.
+    Raises MergeError for an unknown method, a missing ancestor, NaN or infinity.
+    """
+    import torch
+
+    chosen = find_method(method)
+    origin = _origin(method, ancestor)
+    out = torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
+    return weighted_sum(a, b, chosen.weights(measure(a, b, origin), t), out, origin)
+
+
+def _origin(method: str, ancestor: object) -> object:
+    """What a method measures differences from: the ancestor where it works on task vectors, else nothing."""
+    if not find_method(method).on_task_vectors:
+        return None
+    if ancestor is None:
+        raise MergeError(f"{method} needs the ancestor both models come from; name it, as in --ancestor llama-s-base")
+    return ancestor
+
+
+# --- whole models -------------------------------------------------------------------------------
+
+
+class Pairing:
+    """Two state dicts, matched and measured once. Angles do not depend on t: each further merge is one weighted sum.
+
+    general, domain, ancestor: name -> tensor, on the CPU. Neither parent is changed.
+    Raises MergeError when they do not match or hold NaN.
+    """
+
+    def __init__(
+        self, general: Mapping[str, Tensor], domain: Mapping[str, Tensor], *, ancestor: Mapping[str, Tensor] | None = None, tied: bool = False
+    ):
+        names = match_tensors(signatures(general), signatures(domain), tied=tied)
+        self.general = {name: general[name] for name in names}
+        self.domain = {name: domain[other] for name, other in names.items()}
+        self.ancestor = None
+        if ancestor is not None:
+            before = match_tensors(signatures(general), signatures(ancestor), tied=tied)
+            self.ancestor = {name: ancestor[other] for name, other in before.items()}
+        self._pairs: dict[bool, dict[str, Pair]] = {}
+
+    def pairs(self, *, task_vectors: bool = False) -> dict[str, Pair]:
+        """name -> lengths and cosine of the tensors, or of their task vectors; measured on first use."""
+        if task_vectors not in self._pairs:
+            origin = self.ancestor if task_vectors else {}
+            self._pairs[task_vectors] = {
+                name: _measured(name, a, self.domain[name], origin.get(name))
+                for name, a in self.general.items()
+                if a.is_floating_point()
+            }
+        return self._pairs[task_vectors]
+
+    def resolved(self, t: Schedule | Weights, *, extrapolate: bool = False) -> dict[str, float]:
+        """name -> t; see schedule.resolve."""
+        return resolve(t, self.general, extrapolate=extrapolate)
+
+    def merge(
+        self, t: Schedule | Weights, method: str = "slerp", *, dtype: object = None, extrapolate: bool = False, into: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Every tensor merged. into: tensors to write to, by name; by default new ones in `dtype` or the wider dtype.
+
+        Raises MergeError for an unknown method, a missing ancestor, a schedule that does not fit.
+        """
+        import torch
+
+        chosen = find_method(method)
+        origin = _origin(method, self.ancestor) or {}
+        pairs, merged = self.pairs(task_vectors=chosen.on_task_vectors), {}
+        for name, at in self.resolved(t, extrapolate=extrapolate).items():
+            a, b = self.general[name], self.domain[name]
+            if not a.is_floating_point():
+                merged[name] = same(name, a, b)
+                continue
+            out = into[name] if into else torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
+            merged[name] = weighted_sum(a, b, chosen.weights(pairs[name], at), out, origin.get(name))
+        return merged
+
+
+def _measured(name: str, a: Tensor, b: Tensor, ancestor: Tensor | None) -> Pair:
+    try:
+        return measure(a, b, ancestor)
+    except MergeError as error:
+        raise MergeError(f"{name}: {error}") from None
+
+
+def same(name: str, a: Tensor, b: Tensor) -> Tensor:
+    """A tensor of whole numbers, which cannot be averaged. Raises MergeError when the models differ in it."""
+    if not a.equal(b):
+        raise MergeError(f"{name} holds whole numbers and differs between the models: it cannot be interpolated")
+    return a.clone()
+
+
+def signatures(tensors: Mapping[str, Tensor]) -> dict[str, Signature]:
+    return {name: Signature(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for name, tensor in tensors.items()}
+
+
+def own_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
     """The state dict without the aliases of tied embeddings, so that a tied model stays tied."""
     tied = set(model.all_tied_weights_keys)
     return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
 
 
-def merge_models(general: PreTrainedModel, domain: PreTrainedModel, t: float, method: str = "slerp") -> PreTrainedModel:
+def pair_models(general: PreTrainedModel, domain: PreTrainedModel, ancestor: PreTrainedModel | None = None) -> Pairing:
+    """The Pairing of two models in memory. Raises MergeError when their architectures differ."""
+    check_configs(general.config, domain.config)
+    before = None if ancestor is None else own_tensors(ancestor)
+    return Pairing(own_tensors(general), own_tensors(domain), ancestor=before)
+
+
+def empty_like(model: PreTrainedModel) -> PreTrainedModel:
+    """A model of the same shape and dtype, to merge into."""
+    copy = type(model)(model.config).to(dtype=model.dtype).eval()
+    copy.generation_config = model.generation_config
+    return copy
+
+
+def merge_models(
+    general: PreTrainedModel, domain: PreTrainedModel, t: Schedule, method: str = "slerp", *, ancestor: PreTrainedModel | None = None
+) -> PreTrainedModel:
     """A new model at t between `general` (t=0) and `domain` (t=1); neither parent is changed."""
-    merged = merge_tensors(_own_tensors(general), _own_tensors(domain), t, method)
-    model = type(general)(general.config)
-    left_out = set(model.load_state_dict(merged, strict=False).missing_keys) - set(model.all_tied_weights_keys)
-    if left_out:
-        raise MergeError(f"{sorted(left_out)[0]} was not merged; neither model's state dict holds it")
-    model.tie_weights()
-    model.generation_config = general.generation_config
-    return model.to(dtype=general.dtype).eval()
+    merged = empty_like(general)
+    merge_into(merged, pair_models(general, domain, ancestor), t, method)
+    return merged
+
+
+def merge_into(model: PreTrainedModel, pairing: Pairing, t: Schedule, method: str = "slerp") -> None:
+    """Overwrite a model's weights with the merge at t: what a slider does at every move."""
+    pairing.merge(t, method, into=own_tensors(model))

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from labkit import zoo
+from labkit import guards, zoo
 from labkit.design import PREFERENCE_STAGES, Merge, PipelineSpec, Stage, profile
 from labkit.errors import InputError, SpecError
 from labkit.packs import Pack, load_pack
+from labkit.recipes import THEIR_METHOD, Recipe, merge_card, recipe_text
 from labkit.store import Checkpoint, Store, key_of, write_whole
 
 RECIPE_VERSION = 1  # part of every key: raise it when training code changes what a spec means
@@ -67,7 +68,7 @@ def run_spec(spec: PipelineSpec, *, store: Store | None = None, progress: Callab
         parent = made[-1].key if made else start.fingerprint
         made.append(_run_stage(spec, stage, pack, start, made[-1] if made else None, parent, trail, store, progress))
     if spec.merge:
-        made.append(_run_merge(spec, spec.merge, made[-1] if made else None, start, store))
+        made.append(_run_merge(spec, spec.merge, made[-1] if made else None, store))
     return made
 
 
@@ -123,36 +124,27 @@ def train_stage(stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, prog
     return train.train_sft(stage, model, tokenizer, chats, replay=replay, **common)
 
 
-def _run_merge(spec: PipelineSpec, merge: Merge, domain: Checkpoint | None, start: zoo.Loaded, store: Store) -> Checkpoint:
+def _run_merge(spec: PipelineSpec, merge: Merge, domain: Checkpoint | None, store: Store) -> Checkpoint:
     """Join the last checkpoint (or the start model) with the general model."""
-    general_name = merge.general or spec.model
-    general = zoo.load(general_name)
-    domain_name = str(domain.folder) if domain else spec.model
-    return merge_checkpoints(general_name, domain_name, merge, name=spec.name, store=store, general=general)
+    recipe = Recipe(merge.general or spec.model, str(domain.folder) if domain else spec.model, merge)
+    return merge_checkpoints(recipe, name=spec.name, store=store)
 
 
-def merge_checkpoints(
-    general_name: str, domain_name: str, merge: Merge, *, name: str, store: Store, general: zoo.Loaded | None = None
-) -> Checkpoint:
-    """Merge two models by zoo name or folder; t=0 is the general one. Raises MergeError when they do not match."""
-    from labkit.merge import check_tokenizers, merge_models
-
-    general, domain = general or zoo.load(general_name), zoo.load(domain_name)
-    check_tokenizers(general.tokenizer, domain.tokenizer)
+def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:
+    """The merge a recipe describes, as a checkpoint of the store. Raises MergeError when the models do not match."""
     key = key_of(
-        recipe=RECIPE_VERSION, merge=merge.model_dump(mode="json"), general=general.fingerprint, domain=domain.fingerprint
+        recipe=RECIPE_VERSION, merge=recipe.merge.model_dump(mode="json"),
+        parents=[zoo.fingerprint_of(zoo.model_folder(parent)) for parent in (recipe.general, recipe.domain)],
     )
 
     def make(folder: Path) -> dict:
         began = time.perf_counter()
-        merged = merge_models(general.model, domain.model, merge.t, merge.method)
-        save_model(merged, general.tokenizer, folder)
+        _merge_into(folder, recipe, None)
         return {
             "name": name,
-            "merge": merge.model_dump(mode="json"),
-            "general": general_name,
-            "domain": domain_name,
-            "parent": [general.fingerprint, domain.fingerprint],
+            "merge": recipe.merge.model_dump(mode="json"),
+            "general": recipe.general,
+            "domain": recipe.domain,
             "versions": versions(),
             "wall_seconds": time.perf_counter() - began,
         }
@@ -160,14 +152,25 @@ def merge_checkpoints(
     return store.get_or_make(key, make)
 
 
-def merge_to_folder(general_name: str, domain_name: str, output: Path, *, t: float, method: str) -> Path:
-    """Merge two models into `output`, all of it or nothing. Raises MergeError, StoreError."""
-    from labkit.merge import check_tokenizers, merge_models
+def merge_to_folder(recipe: Recipe, output: Path, *, progress: Callable[[int, int], None] | None = None) -> Path:
+    """The merge a recipe describes, in a new folder: all of it or nothing. Raises MergeError, InputError, StoreError."""
+    if output.exists():
+        raise InputError(f"{output} exists already; name a new folder")
+    return write_whole(output, lambda draft: _merge_into(draft, recipe, progress))
 
-    general, domain = load_checkpoint(general_name), load_checkpoint(domain_name)
-    check_tokenizers(general.tokenizer, domain.tokenizer)
-    merged = merge_models(general.model, domain.model, t, method)
-    return write_whole(output, lambda draft: save_model(merged, general.tokenizer, draft))
+
+def _merge_into(draft: Path, recipe: Recipe, progress: Callable[[int, int], None] | None) -> None:
+    """Check two models against each other, then stream their merge into a folder, with its recipe and card."""
+    from labkit import stream
+
+    general, domain = zoo.model_folder(recipe.general), zoo.model_folder(recipe.domain)
+    guards.check_configs(zoo.config_of(general), zoo.config_of(domain))
+    guards.check_tokenizers(zoo.tokenizer_of(general), zoo.tokenizer_of(domain))
+    ancestor = zoo.model_folder(recipe.merge.ancestor) if recipe.merge.ancestor else None
+    stream.merge_folders(general, domain, draft, recipe.merge, ancestor=ancestor, progress=progress)
+    if recipe.merge.method in THEIR_METHOD:
+        (draft / "mergekit_config.yml").write_text(recipe_text(recipe), "utf-8")
+    (draft / "README.md").write_text(merge_card(recipe), "utf-8")
 
 
 def save_model(model, tokenizer, folder: Path) -> None:

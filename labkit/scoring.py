@@ -12,8 +12,10 @@ from pathlib import Path
 from labkit import zoo
 from labkit.design import profile
 from labkit.evaluate import Scorecard, evaluate
+from labkit.guards import check_tokenizers
 from labkit.packs import AXES, CONTROLS, Pack
 from labkit.pipeline import load_checkpoint
+from labkit.schedule import Schedule, plain
 from labkit.store import Checkpoint, default_root, key_of, write_file
 
 SCORING_VERSION = 1  # part of every key: raise it when scoring changes what a number means
@@ -62,17 +64,24 @@ def read_scorecard(path: Path) -> Scorecard | None:
 
 
 SWEEP = tuple(i / 10 for i in range(11))
+ARITHMETIC_VERSION = 2  # part of a merge's fingerprint: raise it when the arithmetic changes in any digit
 
 
-def merged(general: zoo.Loaded, domain: zoo.Loaded, t: float, method: str) -> zoo.Loaded:
+def merged(general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str) -> zoo.Loaded:
     """The merge at t, in memory: t=0 is `general`, t=1 is `domain`, for every method."""
     from labkit.merge import merge_models
 
     if t in (0, 1):
         return domain if t else general
     model = merge_models(general.model, domain.model, t, method)
-    fingerprint = key_of(general=general.fingerprint, domain=domain.fingerprint, t=t, method=method)
-    return zoo.Loaded(model, general.tokenizer, f"{method} t={t:g}", fingerprint)
+    return zoo.Loaded(model, general.tokenizer, f"{method} t={plain(t)}", merge_fingerprint(general, domain, t, method))
+
+
+def merge_fingerprint(general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str) -> str:
+    """What identifies a merge's weights without making it."""
+    return key_of(
+        arithmetic=ARITHMETIC_VERSION, general=general.fingerprint, domain=domain.fingerprint, t=plain(t), method=method
+    )
 
 
 def sweep_merge(
@@ -80,8 +89,6 @@ def sweep_merge(
     ts: Iterable[float] = SWEEP, profile_name: str = "lab",
 ) -> dict[str, list[tuple[float, Scorecard]]]:
     """Scorecards over t per method: method -> [(t, scorecard)]. Raises MergeError when the two do not match."""
-    from labkit.merge import check_tokenizers
-
     check_tokenizers(general.tokenizer, domain.tokenizer)
     axes = tuple(axes)
     return {

@@ -9,7 +9,7 @@ import itertools
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from labkit.design import Stage
 from labkit.errors import InputError, suggest
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SPECIAL_TOKENS = ("<unk>", "<pad>", "<bos>", "<eos>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 VOCABULARY = 2100
@@ -38,7 +38,8 @@ CHAT_TEMPLATE = (
 class Family:
     """A shape in Hugging Face config terms, and how long and fast it is trained.
 
-    shape: keyword arguments of the architecture's config. Steps are batches of 64 rows.
+    shape: keyword arguments of the architecture's config. Steps are batches of 64 rows. seed: of the shipped
+    weights and their data order.
     """
 
     architecture: str
@@ -47,6 +48,7 @@ class Family:
     instruct_steps: int
     learning_rate: float
     note: str
+    seed: int = 0
 
 
 FAMILIES: dict[str, Family] = {
@@ -100,6 +102,9 @@ FAMILIES: dict[str, Family] = {
         950, 950, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
     ),
 }
+FAMILIES["llama-s-twin"] = replace(
+    FAMILIES["llama-s"], seed=1, note="llama-s once more from other random weights: a control for merging"
+)
 
 
 # --- tokenizer --------------------------------------------------------------------------------
@@ -213,11 +218,12 @@ def general_rows(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> l
     return mix(rows, texts, 1 - CHAT_SHARE, count, random.Random(seed))
 
 
-def build_pair(name: str, *, seed: int = 0, progress: Callable | None = None) -> dict[str, PreTrainedModel]:
+def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreTrainedModel]:
     """Train the base model of family `name` and from it the instruct model: {"base": …, "instruct": …}."""
     from labkit.train import fit_rows, text_rows
 
     family, tokenizer = FAMILIES[name], build_tokenizer()
+    seed = family.seed
     count = family.base_steps * ROWS_PER_STEP
     rows = text_rows(tokenizer, itertools.islice(world.pretraining_texts(seed), count), CONTEXT)
     stage = Stage(
@@ -290,6 +296,49 @@ def load(name: str) -> Loaded:
     raise InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
 
 
+def model_folder(name: str) -> Path:
+    """The folder that holds a model's safetensors: shipped, given, or downloaded from the hub.
+
+    SmolLM2's is written once, beside the checkpoints. Raises InputError as `load` does.
+    """
+    if name in shipped_models():
+        return shipped_folder() / name
+    if Path(name).is_dir():
+        if not list(Path(name).glob("*.safetensors")):
+            raise InputError(f"{name}: no .safetensors file; labkit reads no other weight format, convert it first")
+        return Path(name)
+    if name == SMOLLM2:
+        return _smollm2_folder()
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return _hub_folder(name)
+    raise InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
+
+
+def _smollm2_folder() -> Path:
+    from labkit.store import default_root, write_whole
+
+    folder = default_root().parent / "models" / SMOLLM2
+    if folder.is_dir():
+        return folder
+    loaded = _load_smollm2()
+
+    def save(draft: Path) -> None:
+        loaded.model.save_pretrained(draft)
+        loaded.tokenizer.save_pretrained(draft)
+
+    return write_whole(folder, save)
+
+
+def _hub_folder(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "tokenizer*"]))
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise InputError(_hub_remedy(name, error)) from error
+
+
 def fingerprint_of(folder: Path) -> str:
     """Hash of the weight files: equal fingerprints, equal weights."""
     from labkit.store import file_hash, key_of
@@ -308,6 +357,27 @@ def _load_folder(folder: Path, name: str) -> Loaded:
         cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise InputError(f"{folder}: this model folder cannot be loaded ({cause}); copy or export it again") from error
     return Loaded(model, tokenizer, name, fingerprint_of(folder))
+
+
+def config_of(folder: Path) -> PreTrainedConfig:
+    """Raises InputError when the folder has no readable config.json."""
+    from transformers import AutoConfig
+
+    return _read(folder, "config.json", AutoConfig.from_pretrained)
+
+
+def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+    """Raises InputError when the folder has no readable tokenizer."""
+    from transformers import AutoTokenizer
+
+    return _read(folder, "tokenizer", AutoTokenizer.from_pretrained)
+
+
+def _read(folder: Path, what: str, read: Callable) -> object:
+    try:
+        return read(str(folder))
+    except Exception as error:  # as in _load_folder: anything may come up from a broken file
+        raise InputError(f"{folder}: no readable {what}; copy or export the model again") from error
 
 
 def quiet() -> None:
@@ -331,18 +401,22 @@ def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     return model.eval(), AutoTokenizer.from_pretrained(where)
 
 
+def _hub_remedy(name: str, error: Exception) -> str:
+    detail = str(error).lower()
+    if "gated" in detail:
+        remedy = "it is gated: accept its licence on its hub page and log in with `hf auth login`"
+    elif "not a valid model identifier" in detail or "404" in detail:
+        remedy = "the hub knows no such id: check the spelling"
+    else:
+        remedy = "it is not in the local cache and the hub cannot be reached: connect once, or use a shipped model"
+    return f"model {name!r} cannot be loaded; {remedy}"
+
+
 def _load_hub(name: str) -> Loaded:
     try:
         model, tokenizer = _from_pretrained(name)
     except OSError as error:
-        detail = str(error).lower()
-        if "gated" in detail:
-            remedy = "it is gated: accept its licence on its hub page and log in with `hf auth login`"
-        elif "not a valid model identifier" in detail or "404" in detail:
-            remedy = "the hub knows no such id: check the spelling"
-        else:
-            remedy = "it is not in the local cache and the hub cannot be reached: connect once, or use a shipped model"
-        raise InputError(f"model {name!r} cannot be loaded; {remedy}") from error
+        raise InputError(_hub_remedy(name, error)) from error
     revision = getattr(model.config, "_commit_hash", None) or "unknown"
     return Loaded(model, tokenizer, name, f"{name}@{revision}")
 

@@ -7,72 +7,132 @@ import torch
 
 from labkit import merge, zoo
 from labkit.errors import MergeError
+from labkit.schedule import PRESETS, Part
 
 
 def tensor(*values):
     return torch.tensor(values, dtype=torch.float32)
 
 
+def reference(a, b, t):
+    """SLERP in float64, written as in a textbook."""
+    x, y = a.double(), b.double()
+    angle = torch.arccos((x / x.norm() * (y / y.norm())).sum())
+    return (torch.sin((1 - t) * angle) * x + torch.sin(t * angle) * y) / torch.sin(angle)
+
+
 @pytest.mark.parametrize("method", merge.METHODS)
 def test_ends_are_the_parents(method):
-    a, b = torch.randn(50), torch.randn(50)
-    join = merge.METHODS[method]
-    assert torch.allclose(join(a, b, 0.0), a, atol=1e-6) and torch.allclose(join(a, b, 1.0), b, atol=1e-6)
+    a, b, c = torch.randn(50), torch.randn(50), torch.randn(50)
+    for t, parent in ((0.0, a), (1.0, b)):
+        assert torch.allclose(merge.join(a, b, t, method, ancestor=c), parent, atol=1e-6)
+
+
+@pytest.mark.parametrize("elements", [1, 7, merge.BLOCK, merge.BLOCK + 1, 3 * merge.BLOCK + 5])
+@pytest.mark.parametrize("dtype,tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 0.02), (torch.float16, 0.003)])
+def test_slerp_is_the_textbooks_in_every_dtype_and_over_block_ends(elements, dtype, tolerance):
+    torch.manual_seed(elements)
+    a, b = torch.randn(elements).to(dtype), torch.randn(elements).to(dtype)
+    if elements == 1:
+        b = -a + 1  # one number has no angle but 0 and 180 degrees: the line
+        assert torch.allclose(merge.join(a, b, 0.3).double(), 0.7 * a.double() + 0.3 * b.double(), atol=tolerance)
+        return
+    assert torch.allclose(merge.join(a, b, 0.3).double(), reference(a, b, 0.3), atol=tolerance)
 
 
 def test_orthogonal_norms_1_and_10_at_the_middle():
     a, b = tensor(1, 0), tensor(0, 10)
-    assert merge.slerp(a, b, 0.5).norm() == pytest.approx(7.106, abs=1e-3)
-    assert merge.slerp_paper(a, b, 0.5).norm() == pytest.approx(math.sqrt(10), abs=1e-4)
-    assert merge.lerp(a, b, 0.5).norm() == pytest.approx(5.025, abs=1e-3)
+    assert merge.join(a, b, 0.5).norm() == pytest.approx(7.106, abs=1e-3)
+    assert merge.join(a, b, 0.5, "slerp_paper").norm() == pytest.approx(math.sqrt(10), abs=1e-4)
+    assert merge.join(a, b, 0.5, "lerp").norm() == pytest.approx(5.025, abs=1e-3)
 
 
 def test_equal_norms_make_both_slerps_one_and_keep_the_norm():
     a, b = torch.randn(200), torch.randn(200)
     b = b * a.norm() / b.norm()
     for t in (0.2, 0.5, 0.9):
-        assert torch.allclose(merge.slerp(a, b, t), merge.slerp_paper(a, b, t), atol=1e-5)
-        assert merge.slerp(a, b, t).norm() == pytest.approx(float(a.norm()), rel=1e-4)
-        assert merge.lerp(a, b, t).norm() < a.norm()
+        assert torch.allclose(merge.join(a, b, t), merge.join(a, b, t, "slerp_paper"), atol=1e-5)
+        assert merge.join(a, b, t).norm() == pytest.approx(float(a.norm()), rel=1e-4)
+        assert merge.join(a, b, t, "lerp").norm() < a.norm()
 
 
 def test_near_parallel_is_the_line_and_zero_is_half():
     a = torch.randn(1000)
     b = a + 1e-4 * torch.randn(1000)
-    assert torch.equal(merge.slerp(a, b, 0.3), merge.lerp(a, b, 0.3))
+    assert merge.measure(a, b).is_line
+    assert torch.equal(merge.join(a, b, 0.3), merge.join(a, b, 0.3, "lerp"))
     x = tensor(3, 4)
-    assert merge.slerp(torch.zeros(2), x, 0.5).norm() == pytest.approx(5 * math.sin(math.pi / 4), abs=1e-5)
+    assert merge.join(torch.zeros(2), x, 0.5).norm() == pytest.approx(5 * math.sin(math.pi / 4), abs=1e-5)
+
+
+def test_task_vectors_are_joined_from_their_ancestor():
+    torch.manual_seed(0)
+    a, b, c = torch.randn(300), torch.randn(300), torch.randn(300)
+    arc = merge.join(a, b, 0.3, "task_vector", ancestor=c)
+    assert torch.allclose(arc.double(), c + reference(a - c, b - c, 0.3), atol=1e-5)
+    line = merge.join(a, b, 0.3, "task_vector_lerp", ancestor=c)
+    assert torch.allclose(line, merge.join(a, b, 0.3, "lerp"), atol=1e-6)
+    with pytest.raises(MergeError, match="needs the ancestor"):
+        merge.join(a, b, 0.3, "task_vector")
+
+
+def test_dtypes_are_kept_widened_or_chosen():
+    a, b = torch.randn(9).bfloat16(), torch.randn(9)
+    assert merge.join(a, a, 0.5).dtype == torch.bfloat16
+    assert merge.join(a, b, 0.5).dtype == torch.float32
+    assert merge.join(a, b, 0.5, dtype=torch.float16).dtype == torch.float16
+
+
+def pairing(**changes):
+    a = {"w": torch.ones(2), "v": torch.ones(2)}
+    return merge.Pairing(a, {**a, **changes})
 
 
 def test_bad_merges_say_what_differs():
-    a = {"w": torch.ones(2), "v": torch.ones(2)}
-    for bad, words in (
-        ({"w": torch.ones(2)}, "v is only in the general model"),
-        ({**a, "u": torch.ones(1)}, "u is only in the domain model"),
-        ({**a, "w": torch.ones(3)}, r"w has shape \(2,\) in the general model and \(3,\)"),
-        ({**a, "w": tensor(1, float("nan"))}, "w of the domain model holds NaN"),
-    ):
-        with pytest.raises(MergeError, match=words):
-            merge.merge_tensors(a, bad, 0.5)
+    with pytest.raises(MergeError, match="u is only in the domain model"):
+        pairing(u=torch.ones(1))
+    for side in (float("nan"), float("inf")):
+        with pytest.raises(MergeError, match="w: the domain model holds NaN"):
+            pairing(w=tensor(1, side)).merge(0.5)
     with pytest.raises(MergeError, match="did you mean 'slerp'"):
-        merge.merge_tensors(a, a, 0.5, "slrp")
+        pairing().merge(0.5, "slrp")
     with pytest.raises(MergeError, match=r"outside \[0, 1\]"):
-        merge.merge_tensors(a, a, 1.5)
+        pairing().merge(1.5)
+    assert pairing().merge(1.5, extrapolate=True)["w"].tolist() == [1, 1]
 
 
-def test_models_merge_stay_tied_and_leave_parents_alone():
-    base, instruct = zoo.load("llama-s-base"), zoo.load("llama-s-instruct")
+def test_whole_numbers_are_kept_or_refused():
+    a = {"w": torch.ones(2), "ids": torch.tensor([1, 2])}
+    assert merge.Pairing(a, a).merge(0.5)["ids"].tolist() == [1, 2]
+    with pytest.raises(MergeError, match="ids holds whole numbers"):
+        merge.Pairing(a, {**a, "ids": torch.tensor([1, 3])}).merge(0.5)
+
+
+def test_each_tensor_has_its_own_t():
+    names = ("model.layers.0.self_attn.q", "model.layers.1.self_attn.q", "model.norm")
+    a, b = ({name: torch.full((2,), float(value)) for name in names} for value in (1, 3))
+    merged = merge.Pairing(a, b).merge((Part(filter="self_attn", value=(0.0, 1.0)), Part(value=0.5)), "lerp")
+    assert [float(merged[name][0]) for name in names] == [1, 3, 2]
+
+
+@pytest.mark.parametrize("family", ["llama-s", "mistral-s"])
+def test_models_keep_their_tie_and_leave_parents_alone(family):
+    base, instruct = zoo.load(f"{family}-base"), zoo.load(f"{family}-instruct")
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
-    merged = merge.merge_models(base.model, instruct.model, 0.5)
-    assert merged.lm_head.weight.data_ptr() == merged.model.embed_tokens.weight.data_ptr()
+    merged = merge.merge_models(base.model, instruct.model, PRESETS["paper"])
+    tied = merged.lm_head.weight.data_ptr() == merged.model.embed_tokens.weight.data_ptr()
+    assert tied == base.model.config.tie_word_embeddings
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
     at_one = merge.merge_models(base.model, instruct.model, 1.0)
     assert all(torch.allclose(v, instruct.model.state_dict()[n], atol=1e-6) for n, v in at_one.state_dict().items())
 
 
-def test_different_tokenizers_are_refused():
-    ours, other = zoo.load("llama-s-base").tokenizer, zoo.load("llama-s-base").tokenizer
-    merge.check_tokenizers(ours, other)
-    other.add_tokens(["<extra>"])
-    with pytest.raises(MergeError, match="differ in 1 entries, first '<extra>'"):
-        merge.check_tokenizers(ours, other)
+def test_merging_into_a_model_is_merging_anew():
+    base, instruct = zoo.load("llama-s-base"), zoo.load("llama-s-instruct")
+    pairing, target = merge.pair_models(base.model, instruct.model), merge.empty_like(base.model)
+    for t in (0.2, 0.7):
+        merge.merge_into(target, pairing, t)
+        fresh = merge.merge_models(base.model, instruct.model, t)
+        assert all(torch.equal(v, fresh.state_dict()[n]) for n, v in target.state_dict().items())
+    with pytest.raises(MergeError, match="hidden_size"):
+        merge.pair_models(base.model, zoo.load("llama-m-base").model)

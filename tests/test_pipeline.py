@@ -11,6 +11,7 @@ import torch
 from labkit import packs, pipeline
 from labkit.design import Merge, PipelineSpec, Stage
 from labkit.errors import InputError, MergeError, PackError, SpecError
+from labkit.recipes import Recipe
 from labkit.store import Store
 
 CPT = Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8)
@@ -89,13 +90,13 @@ def test_what_cannot_run_is_said_before_training(tmp_path):
 
 
 def test_merging_other_families_is_refused(tmp_path):
-    with pytest.raises(MergeError, match="model.layers|shape|only in"):
-        pipeline.merge_to_folder("llama-s-instruct", "llama-m-instruct", tmp_path / "out", t=0.5, method="slerp")
+    with pytest.raises(MergeError, match="hidden_size is 128"):
+        pipeline.merge_to_folder(Recipe("llama-s-instruct", "llama-m-instruct", Merge()), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_merge_to_folder_round_trips(tmp_path):
-    out = pipeline.merge_to_folder("llama-s-base", "llama-s-instruct", tmp_path / "out", t=1.0, method="lerp")
+    out = pipeline.merge_to_folder(Recipe("llama-s-base", "llama-s-instruct", Merge(t=1.0, method="lerp")), tmp_path / "out")
     merged, parent = (pipeline.load_checkpoint(n).model.state_dict() for n in (str(out), "llama-s-instruct"))
     assert all(torch.allclose(value, merged[name]) for name, value in parent.items())
     with pytest.raises(InputError, match="no model was named"):
@@ -107,6 +108,7 @@ import sys
 from pathlib import Path
 from labkit.design import PipelineSpec, Stage
 from labkit.pipeline import run_spec
+from labkit.recipes import Recipe
 from labkit.store import Store
 stages = (Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8), Stage(kind="sft", learning_rate=1e-3, steps=5000, batch_size=8))
 run_spec(PipelineSpec(pack="materials", model="llama-s-instruct", stages=stages), store=Store(Path(sys.argv[1])))

@@ -1,0 +1,211 @@
+"""Merging from folder to folder, tensor by tensor: memory for a few of the largest tensors, whatever the size.
+
+Reads and writes safetensors, sharded or not. Tensors are mapped from disk one at a time; the merged file's header
+is known beforehand, so results are appended as they are made.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from labkit.design import Merge
+from labkit.errors import InputError, MergeError, StoreError
+from labkit.guards import Signature, match_tensors
+from labkit.merge import find_method, measure, same, weighted_sum
+from labkit.schedule import resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHARD_BYTES = 5 * 10**9  # Hugging Face's usual shard
+INDEX = "model.safetensors.index.json"
+NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json", ".lock")
+OWN_TO_A_MODEL = ("README.md", "lineage.json", "mergekit_config.yml")
+CODES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where each tensor of a model folder lies, and its shape and dtype; nothing is read yet."""
+
+    files: dict[str, Path]
+    signatures: dict[str, Signature]
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, mapped from disk; its memory is given back when it is dropped."""
+        with safe_open(self.files[name], "pt") as file:
+            return file.get_tensor(name)
+
+
+def stored(folder: Path) -> Stored:
+    """The tensors of a Hugging Face folder.
+
+    Raises InputError when there is no safetensors file, when one is broken, or a shard of the index is missing.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        named = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        for shard in named:
+            if Path(shard).name != shard or not (folder / shard).is_file():
+                raise InputError(f"{index} names {shard}, which is not in the folder; copy or download it again")
+        paths = [folder / shard for shard in named]
+    else:
+        paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
+    files: dict[str, Path] = {}
+    found: dict[str, Signature] = {}
+    for path in paths:
+        try:
+            with safe_open(path, "pt") as file:
+                for name in file.keys():
+                    part = file.get_slice(name)
+                    files[name] = path
+                    code = part.get_dtype()
+                    found[name] = Signature(tuple(part.get_shape()), CODES.get(code, code))
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: this safetensors file is broken ({error}); copy or download it again") from None
+    return Stored(files, found)
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def shards(names: list[str], sizes: Mapping[str, int], limit: int = SHARD_BYTES) -> list[list[str]]:
+    """Names in order, cut where a shard would grow over `limit` bytes."""
+    cut: list[list[str]] = [[]]
+    held = 0
+    for name in names:
+        if cut[-1] and held + sizes[name] > limit:
+            cut.append([])
+            held = 0
+        cut[-1].append(name)
+        held += sizes[name]
+    return cut
+
+
+def header(names: list[str], planned: Mapping[str, Signature], sizes: Mapping[str, int]) -> bytes:
+    """The head of a safetensors file (github.com/huggingface/safetensors, Format): its length, then JSON."""
+    codes = {dtype: code for code, dtype in CODES.items()}
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name in names:
+        kind = planned[name].dtype
+        entries[name] = {
+            "dtype": codes.get(kind, kind), "shape": list(planned[name].shape), "data_offsets": [at, at + sizes[name]],
+        }
+        at += sizes[name]
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def merge_folders(
+    general: Path, domain: Path, output: Path, merge: Merge, *, ancestor: Path | None = None,
+    progress: Callable[[int, int], None] | None = None, shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Merge two model folders into the existing folder `output`: weights, and the general model's other files.
+
+    ancestor: a third folder, for task-vector methods. progress: called with (bytes written, bytes in all).
+    Raises MergeError or InputError when they do not match, StoreError when the disk cannot hold the result.
+    """
+    first, second = stored(general), stored(domain)
+    origin = stored(ancestor) if ancestor and find_method(merge.method).on_task_vectors else None
+    tied = _config(general).get("tie_word_embeddings", False)
+    names = match_tensors(first.signatures, second.signatures, tied=tied)
+    origins = match_tensors(first.signatures, origin.signatures, tied=tied) if origin else {}
+    ts = resolve(merge.t, names, extrapolate=merge.extrapolate)
+    planned = {name: _result(first.signatures[name], second.signatures[other], merge.dtype) for name, other in names.items()}
+    sizes = {name: math.prod(tensor.shape) * _bytes_of(tensor.dtype) for name, tensor in planned.items()}
+    total = sum(sizes.values())
+    _enough_room(output, total)
+
+    def made(name: str) -> Tensor:
+        a, b = first.read(name), second.read(names[name])
+        c = origin.read(origins[name]) if origin else None
+        return _merged(name, a, b, c, ts[name], merge.method, planned[name].dtype)
+
+    groups, written, where = shards(list(names), sizes, shard_bytes), 0, {}
+    for number, group in enumerate(groups, start=1):
+        file_name = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
+        where |= dict.fromkeys(group, file_name)
+        with (output / file_name).open("wb") as file:
+            file.write(header(group, planned, sizes))
+            for name in group:
+                file.write(_raw(made(name)))
+                written += sizes[name]
+                if progress:
+                    progress(written, total)
+    if len(groups) > 1:
+        (output / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1), "utf-8")
+    _copy_rest(general, output, {tensor.dtype for tensor in planned.values()})
+
+
+def _merged(name: str, a: Tensor, b: Tensor, c: Tensor | None, t: float, method: str, dtype: str) -> Tensor:
+    import torch
+
+    if not a.is_floating_point():
+        return same(name, a, b)
+    try:
+        weights = find_method(method).weights(measure(a, b, c), t)
+    except MergeError as error:
+        raise MergeError(f"{name}: {error}") from None
+    return weighted_sum(a, b, weights, torch.empty(a.shape, dtype=getattr(torch, dtype)), c)
+
+
+def _raw(tensor: Tensor) -> memoryview:
+    import torch
+
+    return memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+
+
+def _result(first: Signature, second: Signature, dtype: str | None) -> Signature:
+    import torch
+
+    if first.dtype not in CODES.values():
+        return first
+    wider = torch.promote_types(getattr(torch, first.dtype), getattr(torch, second.dtype))
+    return Signature(first.shape, dtype or str(wider).removeprefix("torch."))
+
+
+def _bytes_of(dtype: str) -> int:
+    return {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "I64": 8, "I32": 4, "I16": 2}.get(dtype, 1)
+
+
+def _enough_room(output: Path, needed: int) -> None:
+    free = shutil.disk_usage(output).free
+    if free < needed:
+        raise StoreError(
+            f"{output.parent}: the disk is full: the merge needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+            "free some space or choose another folder"
+        )
+
+
+def _config(folder: Path) -> dict:
+    path = folder / "config.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _copy_rest(general: Path, output: Path, dtypes: set[str]) -> None:
+    """Config, tokenizer and whatever else the general model's folder holds beside weights."""
+    for path in _others(general):
+        shutil.copyfile(path, output / path.name)
+    config = _config(output)
+    if config and len(dtypes) == 1:
+        config["dtype"] = dtypes.pop()
+        (output / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
+
+
+def _others(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(NOT_COPIED) and path.name not in OWN_TO_A_MODEL:
+            yield path
