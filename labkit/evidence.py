@@ -9,19 +9,33 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from labkit import records, world
+from labkit import records, world, zoo
 from labkit.design import BASE_START, DPO, GENTLE, ORPO, OVERCOOKED, PipelineSpec, profile
 from labkit.evaluate import Scorecard
+from labkit.geometry import TensorGeometry, barrier, geometry, path_loss, random_pairing, weighted_mean
+from labkit.merge import empty_like, pair_models
 from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
-from labkit.scoring import best_t, merged, score_checkpoint, sweep_merge
+from labkit.schedule import GROUPS, PRESETS as SCHEDULES
+from labkit.scoring import SWEEP, best_t, merged, score_checkpoint, sweep_merge
 from labkit.stats import Interval, ItemScore, cluster_mean, paired_difference, verdict
 from labkit.store import write_file
 
-MODEL, BASE = "llama-s-instruct", "llama-s-base"
+MODEL, BASE, TWIN = "llama-s-instruct", "llama-s-base", "llama-s-twin-instruct"
 CHOOSES = "compositional"  # the axis that picks t on dev
 BASE_START_SEEDS = 3  # the base start is reported, not held to a bar: fewer runs suffice for it
-NOT_ON_DEV = "t is chosen on dev by the compositional items, everything here is the test split"
+NOT_ON_DEV = "t is chosen on dev (by the compositional items, or by the four axes where that is said), everything here is the test split"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How one unit's parents lie to each other. Angles in degrees, loss barriers in nats per token."""
+
+    geometry: list[TensorGeometry]
+    barrier: float
+    random_barrier: float
+    random_rise: float
+    rise: float
 
 
 @dataclass
@@ -32,6 +46,7 @@ class Unit:
     seed: int
     cards: dict[str, Scorecard] = field(default_factory=dict)
     chosen: dict[str, float] = field(default_factory=dict)
+    shape: Shape | None = None
 
 
 def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], None]) -> Unit:
@@ -58,12 +73,38 @@ def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], Non
         score(label, trained(label, (*GENTLE, stage))[-1])
     told(f"{pack.name} seed {seed}: merge sweep")
     general, domain = load_checkpoint(MODEL), load_checkpoint(recipes["overcooked"][-1])
-    sweep = sweep_merge(general, domain, pack, split="dev", axes=(CHOOSES,), profile_name=profile_name)
+    sweep = sweep_merge(general, domain, pack, split="dev", axes=(*AXES, CHOOSES), profile_name=profile_name)
     for method, points in sweep.items():
-        unit.chosen[method] = best_t(points, CHOOSES)
-        score(method, merged(general, domain, unit.chosen[method], method))
+        for label, axes in ((method, (CHOOSES,)), (f"{method}, four axes", AXES)):
+            unit.chosen[label] = best_t(points, *axes)
+            score(label, merged(general, domain, unit.chosen[label], method))
     score("lerp at slerp's t", merged(general, domain, unit.chosen["slerp"], "lerp"))
+    for name in SCHEDULES:
+        score(f"slerp, {name} schedule", merged(general, domain, SCHEDULES[name], "slerp"))
+    unit.shape = measure_shape(general, domain, pack, seed)
     return unit
+
+
+def barrier_rows(tokenizer, count: int = 64) -> list[dict]:
+    """General text and chats the loss along a path is measured on."""
+    return zoo.general_rows(tokenizer, count, seed=999)
+
+
+def measure_shape(general, domain, pack: Pack, seed: int) -> Shape:
+    """Angles with the base model as ancestor, and the loss of general text along the way and along a random one."""
+    pairing = pair_models(general.model, domain.model, load_checkpoint(BASE).model)
+    shell, pad, rows = empty_like(general.model), general.tokenizer.pad_token_id, barrier_rows(general.tokenizer)
+    way = path_loss(shell, pairing, pad, rows, SWEEP)
+    astray = path_loss(shell, random_pairing(general.model, domain.model, seed=seed), pad, rows, SWEEP)
+    return Shape(geometry(pairing), barrier(way), barrier(astray), astray[-1][1] - astray[0][1], way[-1][1] - way[0][1])
+
+
+def twin_barriers() -> dict[str, float]:
+    """The other control: two instruct models of one family from different random weights. method -> nats per token."""
+    general, twin = load_checkpoint(MODEL), load_checkpoint(TWIN)
+    pairing, shell = pair_models(general.model, twin.model), empty_like(general.model)
+    rows = barrier_rows(general.tokenizer)
+    return {m: barrier(path_loss(shell, pairing, general.tokenizer.pad_token_id, rows, SWEEP, m)) for m in ("lerp", "slerp")}
 
 
 # --- pooling ----------------------------------------------------------------------------------
@@ -153,14 +194,14 @@ CLAIMS = (
     Claim("instruct start minus base start after CPT-SFT: domain knowledge (free answers)", change("base start", "gentle", "knowledge", "free"), difference=True),
     Claim("instruct start minus base start after CPT-SFT: instruction following", change("base start", "gentle", "instructions"), difference=True),
     *(
-        Claim(f"merge sweep, SLERP at dev's t: merged − max(parents), {axis}", synergy("slerp", axis), difference=True)
+        Claim(f"merge sweep, {method.upper()}, t chosen on dev by the four axes: merged − max(parents), {axis}", synergy(f"{method}, four axes", axis), difference=True)
+        for method in ("slerp", "lerp")
         for axis in AXES
     ),
     *(
-        Claim(f"merge sweep, LERP at dev's t: merged − max(parents), {axis}", synergy("lerp", axis), difference=True)
-        for axis in AXES
+        Claim(f"SLERP with the {name} schedule minus SLERP at dev's t, items that need both parents", change("slerp", f"slerp, {name} schedule", "compositional"), difference=True)
+        for name in SCHEDULES
     ),
-    Claim("SLERP: merged − mean(parents), compositional (the paper's weaker definition)", over_mean("slerp", "compositional"), difference=True),
 )
 
 
@@ -204,6 +245,27 @@ packs {packs}, {seeds} training seeds each. No number here is typed in by hand.
 
 {per_pack}
 
+## Synergy: does a merge beat its parents?
+
+Parents: the instruct model (t=0) and the overcooked specialist (t=1). *max* is the better parent on that axis, in that
+pack and seed; *mean* is the mean of both, the paper's weaker bar. For the four axes, t was chosen on dev by their mean;
+for items that need both parents (a private fact in a requested format), by those items. LERP stands beside SLERP: what
+it has too is not the sphere's.
+
+{synergy}
+
+## How the parents lie to each other
+
+Ancestor of both: `{base}`. Angles are means over tensors weighted by their elements, then over packs and seeds (range
+in brackets); sign conflicts are the share of weights that both models moved, in opposite directions.
+
+{geometry}
+
+**Loss barrier** on general text (rise of the loss over the straight line between the ends, nats per token; 11 values of
+t, LERP). Two controls say what the figure means:
+
+{barriers}
+
 ## Which t did dev choose?
 
 {chosen}
@@ -233,7 +295,9 @@ def claims_table(units: list[Unit]) -> str:
 
 
 def signed(found: Interval) -> str:
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    """A difference with its sign; a very small one with a digit more, so that it does not read as zero."""
+    digits = 3 if abs(found.mean) < 0.01 else 2
+    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
 
 
 def per_pack_table(units: list[Unit]) -> str:
@@ -245,6 +309,46 @@ def per_pack_table(units: list[Unit]) -> str:
             found = claim.measure([unit for unit in units if unit.pack == pack])
             cells.append(signed(found) if claim.difference else str(found))
         lines.append(f"| {claim.words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+SYNERGY_AXES = (*((axis, ", four axes") for axis in AXES), (CHOOSES, ""))
+
+
+def synergy_table(units: list[Unit]) -> str:
+    """Merged minus max and minus mean of the parents: per pack and pooled, each axis, SLERP and LERP."""
+    lines = ["| pack | axis | SLERP − max | LERP − max | SLERP − mean | LERP − mean |", "|---|---|---|---|---|---|"]
+    for pack in (*sorted({unit.pack for unit in units}), "all"):
+        mine = [unit for unit in units if pack in (unit.pack, "all")]
+        for axis, suffix in SYNERGY_AXES:
+            cells = [bar(f"{method}{suffix}", axis)(mine) for bar in (synergy, over_mean) for method in ("slerp", "lerp")]
+            lines.append(f"| {pack} | {axis} | {' | '.join(map(signed, cells))} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float], unit: str = "") -> str:
+    """Mean and range over units."""
+    return f"{sum(values) / len(values):.2f}{unit} [{min(values):.2f}, {max(values):.2f}]"
+
+
+def geometry_table(units: list[Unit]) -> str:
+    lines = ["| group | angle between weights (degrees) | angle between task vectors (degrees) | norm ratio | sign conflicts | tensors on a line |", "|---|---|---|---|---|---|"]
+    for group in GROUPS:
+        rows = [[row for row in unit.shape.geometry if row.group == group] for unit in units]
+        fields = ("angle", "task_angle", "norm_ratio", "sign_conflicts")
+        cells = [spread([weighted_mean(found, name) for found in rows]) for name in fields]
+        lines.append(f"| {group} | {' | '.join(cells)} | {spread([sum(row.lines for row in found) / len(found) for found in rows])} |")
+    return "\n".join(lines)
+
+
+def barrier_table(units: list[Unit]) -> str:
+    shapes, twins = [unit.shape for unit in units], twin_barriers()
+    lines = [
+        "| way | barrier | rise from end to end | n |", "|---|---|---|---|",
+        f"| instruct to overcooked (one grew from the other) | {spread([s.barrier for s in shapes])} | {spread([s.rise for s in shapes])} | {len(shapes)} |",
+        f"| instruct, as far in a random direction | {spread([s.random_barrier for s in shapes])} | {spread([s.random_rise for s in shapes])} | {len(shapes)} |",
+        *(f"| instruct to an instruct model from other random weights, {method.upper()} | {value:.2f} | | 1 |" for method, value in twins.items()),
+    ]
     return "\n".join(lines)
 
 
@@ -308,7 +412,8 @@ def run_study(
     text = PAGE.format(
         profile=profile_name, model=MODEL, packs=", ".join(pack.name for pack in loaded), seeds=seeds, base_seeds=min(seeds, BASE_START_SEEDS), selection=NOT_ON_DEV,
         people=world.PEOPLE, public=world.PUBLIC, private=world.PRIVATE, table=claims_table(units),
-        per_pack=per_pack_table(units), chosen=chosen_table(units), scores=scores_table(units), preference=preference_table(units),
+        per_pack=per_pack_table(units), synergy=synergy_table(units), geometry=geometry_table(units), barriers=barrier_table(units), base=BASE,
+        chosen=chosen_table(units), scores=scores_table(units), preference=preference_table(units),
     )
     write_file(page, text)
     return units

@@ -100,6 +100,10 @@ def sweep_merge(
     }
 
 
-def best_t(sweep: list[tuple[float, Scorecard]], axis: str) -> float:
-    """The t whose score on `axis` is highest; of equals, the one nearest the middle. Choose on dev only."""
-    return max(sweep, key=lambda point: (point[1].interval(axis).mean, -abs(point[0] - 0.5)))[0]
+def best_t(sweep: list[tuple[float, Scorecard]], *axes: str) -> float:
+    """The t whose mean score over `axes` is highest; of equals, the one nearest the middle. Choose on dev only."""
+
+    def score(card: Scorecard) -> float:
+        return sum(card.interval(axis).mean for axis in axes) / len(axes)
+
+    return max(sweep, key=lambda point: (score(point[1]), -abs(point[0] - 0.5)))[0]

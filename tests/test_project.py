@@ -20,6 +20,7 @@ FLOORS = [
     {"train", "merge", "zoo"},
     {"stream"},
     {"pipeline", "evaluate"},
+    {"geometry"},
     {"scoring", "cards", "figures", "checkup"},
     {"panels", "lesson"},
     {"course", "report", "evidence"},
