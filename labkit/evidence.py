@@ -18,8 +18,9 @@ from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
 from labkit.schedule import GROUPS, PRESETS as SCHEDULES
 from labkit.scoring import SWEEP, best_t, merged, score_checkpoint, sweep_merge
-from labkit.stats import Interval, ItemScore, cluster_mean, paired_difference, verdict
+from labkit.stats import Interval, ItemScore, average, cluster_mean, paired_difference, verdict
 from labkit.store import write_file
+from labkit.tables import signed
 
 MODEL, BASE, TWIN = "llama-s-instruct", "llama-s-base", "llama-s-twin-instruct"
 CHOOSES = "compositional"  # the axis that picks t on dev
@@ -135,8 +136,7 @@ def better_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> lis
 
 def mean_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> list[ItemScore]:
     """Per item, the mean of both parents: the paper's weaker bar."""
-    first, second = (pooled(units, label, axis) for label in parents)
-    return [replace(a, score=(a.score + b.score) / 2) for a, b in zip(first, second, strict=True)]
+    return average(*(pooled(units, label, axis) for label in parents))
 
 
 # --- claims -----------------------------------------------------------------------------------
@@ -292,12 +292,6 @@ def claims_table(units: list[Unit]) -> str:
         bar = "" if claim.at_least is None else "> 0" if claim.at_least == 0 else f"{claim.at_least:.2f}"
         lines.append(f"| {claim.words} | {bar} | {signed(found) if claim.difference else found} | {found.n} | {said(claim, found)} |")
     return "\n".join(lines)
-
-
-def signed(found: Interval) -> str:
-    """A difference with its sign; a very small one with a digit more, so that it does not read as zero."""
-    digits = 3 if abs(found.mean) < 0.01 else 2
-    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
 
 
 def per_pack_table(units: list[Unit]) -> str:

@@ -28,17 +28,18 @@ AXIS_LABELS = {
 }
 
 
-def _new(width: float, height: float, columns: int = 1):
+def _new(width: float, height: float, columns: int = 1, *, rows: int = 1, size: int = 13):
+    """A figure of that many inches and its panels, row by row. size: of the font, in points."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({"font.size": 13}):
+    with rc_context({"font.size": size}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False)[0]
-    for ax in axes:
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax in panels:
         ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=12)
-    return figure, list(axes)
+        ax.tick_params(labelsize=size - 1)
+    return figure, panels
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
@@ -118,12 +119,12 @@ def preference_curves(metrics: dict[str, list[dict]], units: dict[str, str]) -> 
 
 
 def merge_sweep(
-    points: dict[str, Sequence[tuple[float, Scorecard]]], *, axes: Sequence[str], ends: tuple[str, str], best: float | None = None, now: float | None = None,
+    points: dict[str, Sequence[tuple[float, Scorecard]]], *, axes: Sequence[str], ends: tuple[str, str], best: float | None = None,
 ) -> Figure:
     """Scores against t, one panel per axis, SLERP and LERP drawn together.
 
     points: method -> [(t, scorecard)], t from 0 to 1; the ends are the parents, drawn as horizontal lines.
-    ends: names of the general and the domain model. best: t chosen on dev. now: where a slider stands.
+    ends: names of the general and the domain model. best: t chosen on dev.
     """
     figure, panels = _new(4.1 * len(axes), 4.6, len(axes))
     for ax, axis in zip(panels, axes, strict=True):
@@ -136,9 +137,8 @@ def merge_sweep(
         sweep = next(iter(points.values()))
         for (_, card), colour, label in ((sweep[0], COLOURS[2], f"{ends[0]} (t=0)"), (sweep[-1], COLOURS[3], f"{ends[1]} (t=1)")):
             ax.axhline(card.interval(axis).mean, color=colour, linestyle=":", linewidth=2, label=label)
-        for value, label, style in ((best, "t chosen on dev", "-"), (now, "slider", "--")):
-            if value is not None:
-                ax.axvline(value, color="#666666", linestyle=style, linewidth=1.5, label=label)
+        if best is not None:
+            ax.axvline(best, color="#666666", linewidth=1.5, label="t chosen on dev")
         ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=14)
         ax.set_ylim(-0.04, 1.04)
         ax.set_xlabel(f"t: 0 = {ends[0]}, 1 = {ends[1]}", fontsize=11)
@@ -146,6 +146,209 @@ def merge_sweep(
     panels[0].set_ylabel("score (share, 95% interval)", fontsize=13)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=12)
+    return figure
+
+
+class MergeView:
+    """The panel's figure: five scores against t, and t per group and layer as a heatmap.
+
+    Everything that does not move is drawn once; a move draws a line, a dot per axis and the heatmap on top of it,
+    which is what makes a slider follow the hand.
+    """
+
+    def __init__(self, sweep: dict | None, *, axes: Sequence[str], ends: tuple[str, str], layers: int):
+        """sweep: method -> [(t, scorecard)], or None when no grid was scored. axes: five of them."""
+        self.axes, self.sweep = tuple(axes), sweep
+        self.figure, panels = _new(9.6, 4.7, 3, rows=2, size=11)
+        self.panels, self.map = dict(zip(axes, panels, strict=False)), panels[len(self.axes)]
+        for axis, ax in self.panels.items():
+            self._curves(ax, axis, ends)
+        self._frame_of_map(layers, ends)
+        handles, labels = self.panels[self.axes[0]].get_legend_handles_labels()
+        self.moving = [*self._markers(), *self.heat.artists()]
+        if sweep:
+            handles.append(next(iter(self.dots.values())))
+        self.figure.legend(handles, [*labels, "this merge (white: not scored itself)"], loc="outside lower center", ncols=5, frameon=False, fontsize=11)
+        self._background = None
+
+    def _curves(self, ax, axis: str, ends: tuple[str, str]) -> None:
+        for i, (method, points) in enumerate((self.sweep or {}).items()):
+            t, found = [at for at, _ in points], [card.interval(axis) for _, card in points]
+            ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], markersize=6 - 2 * i, linewidth=2.2 - 0.8 * i, label=method.upper())
+            ax.fill_between(t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15)
+        for points in list((self.sweep or {}).values())[:1]:
+            for (_, card), colour, label in ((points[0], COLOURS[2], f"{ends[0]} (t=0)"), (points[-1], COLOURS[3], f"{ends[1]} (t=1)")):
+                ax.axhline(card.interval(axis).mean, color=colour, linestyle=":", linewidth=2, label=label)
+        ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=12)
+        ax.set(ylim=(-0.04, 1.04), xlim=(-0.03, 1.03))
+        ax.set_xlabel(f"t (0 {ends[0]}, 1 {ends[1]})", fontsize=10)
+        ax.set_ylabel("score, 95% interval", fontsize=10)
+        ax.grid(alpha=0.3)
+
+    def _frame_of_map(self, layers: int, ends: tuple[str, str]) -> None:
+        groups = ("attention", "MLP", "other")
+        self.heat = _Heat(self.map, len(groups), layers + 1)
+        self.map.set_title(f"t: 0 {ends[0]}, 1 {ends[1]}", fontsize=12)
+        self.map.set_yticks(range(len(groups)), groups)
+        self.map.set_xticks(range(layers + 1), ["out-\nside", *(str(layer) for layer in range(layers))])
+        self.map.set_xlabel("layer", fontsize=10)
+        self.map.spines[:].set_visible(False)
+        self.map.tick_params(length=0)
+
+    def _markers(self) -> list:
+        self.lines = {axis: ax.axvline(0, color="#333333", linestyle="--", linewidth=1.3) for axis, ax in self.panels.items()}
+        self.dots = {axis: ax.plot([], [], "*", color="#000000", markersize=14)[0] for axis, ax in self.panels.items()}
+        return [*self.lines.values(), *self.dots.values()]
+
+    def _place(self, move) -> None:
+        for axis, line in self.lines.items():
+            line.set_xdata([move.mean_t, move.mean_t])
+            value = move.expected.get(axis)
+            self.dots[axis].set_data(*(([], []) if value is None else ([move.mean_t], [value])))
+            self.dots[axis].set_markerfacecolor("#000000" if move.source == "grid" else "#FFFFFF")
+        self.heat.fill(move.heat)
+
+    def draw(self, move) -> Figure:
+        """The whole figure at a move, for a page."""
+        self._background = None
+        for artist in self.moving:
+            artist.set_animated(False)
+        self._place(move)
+        return self.figure
+
+    def png(self, move) -> bytes:
+        """The figure at a move as PNG bytes; only what moved is drawn anew."""
+        import io
+
+        import numpy as np
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from PIL import Image
+
+        if self._background is None:
+            for artist in self.moving:
+                artist.set_animated(True)
+            self._canvas = FigureCanvasAgg(self.figure)
+            self._canvas.draw()
+            self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+        self._place(move)
+        self._canvas.restore_region(self._background)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        buffer = io.BytesIO()
+        Image.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB").save(buffer, format="png", compress_level=1)
+        return buffer.getvalue()
+
+
+class _Heat:
+    """A small map of numbers in [0, 1] with the number written in each cell."""
+
+    def __init__(self, ax, rows: int, columns: int):
+        import numpy as np
+
+        self.image = ax.imshow(np.zeros((rows, columns)), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        self.texts = [[ax.text(k, i, "", ha="center", va="center", fontsize=10) for k in range(columns)] for i in range(rows)]
+
+    def artists(self) -> list:
+        return [self.image, *(text for row in self.texts for text in row)]
+
+    def fill(self, values: Sequence[Sequence[float | None]]) -> None:
+        import numpy as np
+
+        self.image.set_data(np.array([[np.nan if value is None else value for value in row] for row in values], dtype=float))
+        for row, texts in zip(values, self.texts, strict=True):
+            for value, text in zip(row, texts, strict=True):
+                text.set_text("" if value is None else f"{value:.2f}".removeprefix("0") if 0 < value < 1 else f"{value:.0f}")
+                text.set_color("white" if value is not None and value < 0.55 else "black")
+
+
+def arc_and_line(angle: float, norms: dict[str, dict[str, Sequence[tuple[float, float]]]], departures: dict[str, tuple[float, float]]) -> Figure:
+    """Why a line shrinks norms and an arc does not, and when the two are the same.
+
+    angle: degrees, for the drawing on the left. norms: tensor -> method -> [(t, norm of the merge over that of its
+    parents)]. departures: tensor -> (angle in degrees, share of the way that SLERP and LERP lie apart at t=0.5).
+    """
+    import numpy as np
+
+    figure, (drawing, middle, right) = _new(12.6, 4.4, 3)
+    theta = np.radians(angle)
+    start, end = np.array([1.0, 0.0]), np.array([np.cos(theta), np.sin(theta)])
+    ways = {
+        "LERP": [(1 - t) * start + t * end for t in np.linspace(0, 1, 41)],
+        "SLERP": [np.array([np.cos(t * theta), np.sin(t * theta)]) for t in np.linspace(0, 1, 41)],
+    }
+    for i, name in ((1, "LERP"), (0, "SLERP")):
+        way = np.array(ways[name])
+        drawing.plot(way[:, 0], way[:, 1], color=COLOURS[i], linestyle=LINES[i], linewidth=2.5, label=name)
+        drawing.plot(*way[20], marker=MARKERS[i], color=COLOURS[i], markersize=10)
+    for point, name in ((start, "general"), (end, "domain")):
+        drawing.annotate("", point, (0, 0), arrowprops={"arrowstyle": "->", "linewidth": 2})
+        drawing.text(*(point * 1.06), name, fontsize=12, ha="left" if point[0] > 0.5 else "center", va="bottom")
+    drawing.set(aspect="equal", xlim=(-0.15 + min(0, end[0]), 1.45), ylim=(-0.1, 1.25))
+    drawing.set_xlabel("first weight", fontsize=12)
+    drawing.set_ylabel("second weight", fontsize=12)
+    drawing.set_title(f"two weights, {angle:.0f}° apart; dots: t=0.5", fontsize=13)
+    drawing.legend(frameon=False, fontsize=12, loc="upper right")
+    for k, (tensor, methods) in enumerate(norms.items()):
+        for i, (method, points) in enumerate(methods.items()):
+            middle.plot([t for t, _ in points], [n for _, n in points], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[k + 2], markersize=6, linewidth=2, label=f"{method.upper()}, {tensor}")
+    middle.set_xlabel("t (0 = general, 1 = domain)", fontsize=12)
+    middle.set_ylabel("norm of the merge / norm of its parents", fontsize=12)
+    middle.set_title("really merged tensors", fontsize=13)
+    middle.set_ylim(bottom=min(n for methods in norms.values() for points in methods.values() for _, n in points) - 0.14)
+    middle.legend(frameon=False, fontsize=10, loc="lower center")
+    curve = np.linspace(2, 120, 80)
+    middle.grid(alpha=0.3)
+    right.plot(curve, [_apart(np.radians(a)) for a in curve], color="#666666", linewidth=2, label="two vectors of equal length")
+    for k, (tensor, (at, share)) in enumerate(departures.items()):
+        right.plot(at, share, marker=MARKERS[k + 2], color=COLOURS[k + 2], markersize=11, linestyle="none", label=tensor)
+    right.axvline(1.81, color="#999999", linestyle=":", linewidth=1.5, label="below 1.8°: SLERP is LERP")
+    right.set_xlabel("angle between the weights (degrees)", fontsize=12)
+    right.set_ylabel("|SLERP − LERP| / |domain − general|\nat t=0.5", fontsize=12)
+    right.set_title("how far apart the two are", fontsize=13)
+    right.grid(alpha=0.3)
+    right.legend(frameon=False, fontsize=10)
+    return figure
+
+
+def _apart(theta: float) -> float:
+    """|SLERP - LERP| / |b - a| at t=0.5 for two vectors of equal length at an angle of theta radians."""
+    import numpy as np
+
+    return (1 - np.cos(theta / 2)) / (2 * np.sin(theta / 2))
+
+
+def loss_paths(paths: dict[str, Sequence[tuple[float, float]]]) -> Figure:
+    """Loss of general text along ways between models, one line per way."""
+    figure, (ax,) = _new(7.8, 4.4)
+    for i, (label, path) in enumerate(paths.items()):
+        ax.plot([t for t, _ in path], [loss for _, loss in path], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], linewidth=2, label=label)
+    ax.set_xlabel("t (0 = instruct, 1 = the other end)", fontsize=13)
+    ax.set_ylabel("loss on general text\n(nats per token)", fontsize=13)
+    ax.set_ylim(bottom=0)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, fontsize=12)
+    return figure
+
+
+def geometry_bars(rows: Sequence) -> Figure:
+    """Angles per layer and group: between the weights, and between what both models learned since their ancestor.
+
+    rows: geometry.TensorGeometry, pooled by layer and group.
+    """
+    figure, panels = _new(11, 4.2, 2)
+    for ax, field, title in zip(panels, ("angle", "task_angle"), ("angle between the weights", "angle between the task vectors"), strict=True):
+        layers = sorted({row.layer for row in rows}, key=lambda layer: -1 if layer is None else layer)
+        for i, group in enumerate(("attention", "mlp", "other")):
+            found = {row.layer: getattr(row, field) for row in rows if row.group == group}
+            places = [k for k, layer in enumerate(layers) if layer in found]
+            ax.plot(places, [found[layers[k]] for k in places], color=COLOURS[i], marker=MARKERS[i], markersize=9, linestyle=LINES[i], linewidth=1.5, label="norms, embeddings" if group == "other" else group)
+        ax.set_xticks(range(len(layers)), ["outside" if layer is None else str(layer) for layer in layers])
+        ax.set_xlabel("layer", fontsize=13)
+        ax.set_ylabel("degrees", fontsize=13)
+        ax.set_ylim(bottom=0)
+        ax.set_title(title, fontsize=14)
+        ax.grid(alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=12)
     return figure
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.evaluate import log_likelihoods
-from labkit.merge import Pairing, merge_into, own_tensors
+from labkit.merge import Pairing, join, measure, merge_into, own_tensors
 from labkit.schedule import group_of, layer_of
 
 if TYPE_CHECKING:
@@ -92,6 +92,18 @@ def weighted_mean(rows: Sequence[TensorGeometry], field: str) -> float | None:
     if any(value is None for value, _ in values):
         return None
     return sum(value * weight for value, weight in values) / sum(weight for _, weight in values)
+
+
+def norms_along(a: Tensor, b: Tensor, ts: Iterable[float], method: str) -> list[tuple[float, float]]:
+    """How long the merge of two tensors is, over what its parents' lengths interpolate to: [(t, ratio)]."""
+    length_a, length_b = float(a.float().norm()), float(b.float().norm())
+    return [(t, float(join(a, b, t, method).float().norm()) / ((1 - t) * length_a + t * length_b)) for t in ts]
+
+
+def departure(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """(angle between two tensors in degrees, |SLERP - LERP| / |b - a| at t=0.5)."""
+    apart = (join(a, b, 0.5, "slerp") - join(a, b, 0.5, "lerp")).norm() / (b.float() - a.float()).norm()
+    return math.degrees(measure(a, b).angle), float(apart)
 
 
 # --- loss along the way ---------------------------------------------------------------------------

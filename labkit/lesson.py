@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,15 @@ import yaml
 from labkit import records
 from labkit.design import PipelineSpec, profile as find_profile
 from labkit.errors import InputError, LabkitError, suggest
-from labkit.evaluate import Scorecard
+from labkit.evaluate import Scorecard, compare
+from labkit.merge import METHODS
+from labkit.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
 from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
-from labkit.scoring import best_t, merged, score_checkpoint, sweep_merge
+from labkit.scoring import best_t, merged, score_checkpoint
 from labkit.records import latest
-from labkit.stats import Interval, verdict
+from labkit.schedule import Schedule
+from labkit.stats import Interval, average, paired_difference, verdict
 from labkit.store import Checkpoint
 from labkit.train import Progress, prepare_process
 from labkit.zoo import Loaded
@@ -88,32 +91,34 @@ class Lab:
         self.record("scorecard", checkpoint=card.checkpoint, split=split, axes={axis: i.as_dict() for axis, i in card.summary().items()})
         return card
 
-    def sweep(self, general: object, domain: object, *, split: str, axes: Iterable[str]) -> dict:
-        """Scorecards over t for SLERP and LERP; see scoring.sweep_merge."""
-        pair = [load_checkpoint(model) for model in (general, domain)]
-        return sweep_merge(*pair, self.pack, split=split, axes=axes, profile_name=self.profile)
-
-    def at(self, general: object, domain: object, t: float, method: str) -> Loaded:
+    def at(self, general: object, domain: object, t: Schedule, method: str) -> Loaded:
         """The merge of two models at t, in memory; t=0 is `general`."""
         return merged(load_checkpoint(general), load_checkpoint(domain), t, method)
 
-    def merge_panel(self, sweep: dict, *, axes: Iterable[str], ends: tuple[str, str]):
-        """A t slider over merges that were already scored; the widget only looks up and draws."""
-        from labkit import figures
+    def bench(self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None) -> Bench:
+        """Two parents to merge. ends: how the general and the domain model are called. Raises MergeError."""
+        return Bench(general, domain, ends, self.pack, ancestor=ancestor, profile_name=self.profile)
+
+    def prompts(self, *axes: str) -> list[str]:
+        """The first dev item of each axis, as a learner would type it."""
+        rows = self.pack.rows("dev")
+        return [next(row for row in rows if row["axis"] == axis and "messages" in row)["messages"][-1]["content"] for axis in axes]
+
+    def merge_panel(self, benches: dict[str, Bench], prompts: Iterable[str], *, headless_settings: Iterable[Setting]) -> None:
+        """The panel of sliders over benches; headless, its figure and answers at the given settings, without a widget."""
+        session = MergeSession(benches, tuple(prompts), self.out_dir)
+        if headless():
+            for number, setting in enumerate(headless_settings):
+                move = session.move(setting)
+                alt = f"Five scores against t and the t of every layer, at {setting}. {session.tell(move)}"
+                self.show(session.view().draw(move), f"panel-{number}", alt)
+                show_html(session.answers(move))
+            return
+        from IPython.display import display
+
         from labkit.panels import merge_panel
 
-        def compute(t: float, method: str) -> tuple[float, str, Scorecard]:
-            return t, method, dict(sweep[method])[t]
-
-        def draw(result: tuple) -> bytes:
-            return figures.png(figures.merge_sweep(sweep, axes=tuple(axes), ends=ends, now=result[0]), dpi=90)
-
-        def read(result: tuple) -> str:
-            t, method, card = result
-            return f"{method} t={t:g} (dev): " + ", ".join(f"{axis} {card.interval(axis)}" for axis in axes)
-
-        grid = [t for t, _ in next(iter(sweep.values()))]
-        return merge_panel(compute, draw, read, ends=ends, methods=list(sweep), grid=grid)
+        display(merge_panel(session, methods=tuple(METHODS), schedules=named_anchors(), make_setting=setting_of))
 
     # --- predicting and showing
 
@@ -147,6 +152,23 @@ class Lab:
         path.write_bytes(content)
         display({"image/png": content}, raw=True, metadata={"image/png": {"alt": alt}})
         self.record("figure", name=name, alt=alt, file=str(path.relative_to(self.out_dir)))
+
+    def show_synergy(self, *, parents: Sequence[Scorecard], merges: Sequence[Scorecard], axes: Iterable[str]) -> None:
+        """A table of every axis and merge: the score, and what it is over the better parent and over their mean."""
+        from labkit.tables import synergy_table
+
+        rows = []
+        for axis in axes:
+            better = max(parents, key=lambda card: card.interval(axis).mean)
+            both = average(*(card.scores(axis) for card in parents))
+            for card in merges:
+                rows.append({
+                    "axis": axis, "merge": card.checkpoint, "merged": card.interval(axis).as_dict(),
+                    "over_max": compare(better, card, axis).as_dict(), "over_mean": paired_difference(both, card.scores(axis)).as_dict(),
+                })
+        for row in rows:
+            self.record("synergy", **row)
+        show_html(synergy_table(rows))
 
     def finding(self, claim: str, effect: Interval, *, claimed: int, reported: str) -> None:
         """State a claim with its measured effect, a verdict, and what the paper reports; recorded."""

@@ -20,43 +20,188 @@ def guess_slider(question: str, low: float, high: float) -> widgets.Widget:
     return slider
 
 
-def merge_panel(
-    compute: Callable[[float, str], object],
-    draw: Callable[[object], bytes],
-    read: Callable[[object], str],
-    *,
-    ends: tuple[str, str],
-    methods: Sequence[str],
-    grid: Sequence[float],
-) -> widgets.Widget:
-    """A t slider and a method switch over compute -> draw. Both ends of the slider are named.
+STEP = 0.05
+DEPTHS = ("first", "1/4", "1/2", "3/4", "last")  # layers
+GROUP_NAMES = {"attention": "attention", "mlp": "MLP", "other": "other"}
 
-    draw: result -> PNG bytes. read: result -> one line of text for the readout.
+
+def merge_panel(session, *, methods: Sequence[str], schedules: dict[str, dict[str, Sequence[float]]], make_setting: Callable) -> widgets.Widget:
+    """The merge lab: sliders for t, the figure, the answers, and buttons. It only wires what `session` computes.
+
+    session: merge_lab.MergeSession. schedules: name -> group -> five anchors. make_setting: (method, attention, mlp,
+    other), each group as five anchors -> what session.move takes.
     """
-    t = widgets.SelectionSlider(
-        options=[(f"{value:.1f}", value) for value in grid], value=grid[len(grid) // 2], description="t",
-        continuous_update=False, layout=widgets.Layout(width="420px"),
-    )
-    method = widgets.ToggleButtons(options=list(methods), description="method")
-    picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-    told = widgets.Label()
-    sentence = widgets.HTML()
+    return _MergePanel(session, methods, schedules, make_setting).whole
 
-    def follow(_=None):
+
+class _MergePanel:
+    def __init__(self, session, methods, schedules, make_setting):
+        self.session, self.schedules, self.make_setting = session, schedules, make_setting
+        self.following = True
+        self.move = None
+        self._build(methods)
+        self._wire()
+        self._reopen()
+
+    # --- what is seen
+
+    def _build(self, methods: Sequence[str]) -> None:
+        self.pair = widgets.Dropdown(options=list(self.session.benches), description="parents", layout=widgets.Layout(width="330px"))
+        self.method = widgets.ToggleButtons(options=list(methods), style={"button_width": "105px"})
+        self.preset = widgets.Dropdown(options=["by hand", *self.schedules], description="schedule", layout=widgets.Layout(width="210px"))
+        self.per_layer = widgets.Checkbox(description="per layer", indent=False, layout=widgets.Layout(width="100px"))
+        self.ends: list[tuple[widgets.Label, widgets.Label]] = []
+        self.t, whole = self._slider("t of all")
+        self.groups, rows = {}, []
+        for group, name in GROUP_NAMES.items():
+            self.groups[group], row = self._slider(name)
+            rows.append(row)
+        self.anchors, columns = {}, []
+        for group in GROUP_NAMES:
+            self.anchors[group], column = self._anchors(group)
+            columns.append(column)
+        self.deep = widgets.HBox(columns, layout=widgets.Layout(display="none"))
+        self.told, self.sentence = widgets.Label(), widgets.HTML()
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self.prompts = [widgets.Text(value=prompt, layout=widgets.Layout(width="32%")) for prompt in self.session.prompts]
+        self.answers, self.result = widgets.HTML(), widgets.HTML()
+        names = {"evaluate": "evaluate on the full test split", "save": "save as checkpoint", "export": "export recipe", "grid": "score the grid"}
+        self.buttons = {key: widgets.Button(description=name, layout=widgets.Layout(width="auto")) for key, name in names.items()}
+        self.whole = widgets.VBox([
+            widgets.HBox([self.pair, self.method]),
+            widgets.HBox([whole, rows[0]]), widgets.HBox([rows[1], rows[2]]),
+            widgets.HBox([self.preset, self.per_layer]), self.deep,
+            self.told, self.picture, widgets.HBox(self.prompts), self.answers,
+            widgets.HBox(list(self.buttons.values())), self.sentence, self.result,
+        ])
+
+    def _slider(self, name: str) -> tuple[widgets.FloatSlider, widgets.Widget]:
+        slider = widgets.FloatSlider(value=0.5, min=0, max=1, step=STEP, readout_format=".2f", layout=widgets.Layout(flex="1 1 90px", min_width="90px"))
+        left, right = (widgets.Label(layout=widgets.Layout(flex="0 0 auto")) for _ in range(2))
+        self.ends.append((left, right))
+        title = widgets.HTML(f"<b>{name}</b>", layout=widgets.Layout(flex="0 0 68px"))
+        return slider, widgets.HBox([title, left, slider, right], layout=widgets.Layout(width="50%"))
+
+    def _anchors(self, group: str) -> tuple[list[widgets.FloatSlider], widgets.Widget]:
+        low, high = widgets.Label(), widgets.Label()
+        self.ends.append((low, high))
+        sliders, columns = [], []
+        for depth in DEPTHS:
+            slider = widgets.FloatSlider(
+                value=0.5, min=0, max=1, step=STEP, orientation="vertical", readout_format=".2f", layout=widgets.Layout(width="52px", height="150px")
+            )
+            sliders.append(slider)
+            columns.append(widgets.VBox([slider, widgets.Label(depth, layout=widgets.Layout(width="52px", display="flex", justify_content="center"))]))
+        title = widgets.HTML(f"<b>{GROUP_NAMES[group]}</b>")
+        return sliders, widgets.VBox([title, widgets.HBox([widgets.Label("top:"), high]), widgets.HBox(columns), widgets.HBox([widgets.Label("bottom:"), low])])
+
+    # --- what leads where
+
+    def _wire(self) -> None:
+        self.pair.observe(self._guarded(self._reopen), "value")
+        self.method.observe(self._guarded(self._follow), "value")
+        self.t.observe(self._guarded(lambda: self._by_hand(dict.fromkeys(GROUP_NAMES, [self.t.value] * len(DEPTHS)))), "value")
+        for group, slider in self.groups.items():
+            slider.observe(self._guarded(lambda group=group: self._by_hand({group: [self.groups[group].value] * len(DEPTHS)})), "value")
+        for sliders in self.anchors.values():
+            for slider in sliders:
+                slider.observe(self._guarded(lambda: self._by_hand({})), "value")
+        self.preset.observe(self._guarded(self._choose_schedule), "value")
+        self.per_layer.observe(self._guarded(self._show_layers), "value")
+        for place, field in enumerate(self.prompts):
+            field.observe(self._guarded(lambda place=place: self._ask(place)), "value")
+        for key, work in {"evaluate": self._evaluate, "save": self._save, "export": self._export, "grid": self._grid}.items():
+            self.buttons[key].on_click(self._guarded(lambda key=key, work=work: self._press(key, work)))
+
+    def _guarded(self, act: Callable) -> Callable:
+        """An observer that does `act`, unless the panel itself is moving its widgets; errors become a sentence."""
+
+        def observe(_=None) -> None:
+            if not self.following:
+                return
+            try:
+                self.sentence.value = ""
+                act()
+            except LabkitError as error:
+                self.told.value = f"error: {error}"
+            except Exception:
+                self.told.value = "error: this is a fault in labkit; please report the lines below"
+                self.sentence.value = f"<pre>{_escaped(traceback.format_exc())}</pre>"
+
+        return observe
+
+    def _reopen(self) -> None:
+        general, domain = self.session.open(self.pair.value)
+        for left, right in self.ends:
+            left.value, right.value = f"0 = {general}", f"1 = {domain}"
+        self.buttons["grid"].layout.display = "none" if self.session.bench.sweep else None
+        self._follow()
+
+    def _follow(self) -> None:
+        """Compute, draw, tell: what every move of anything ends in."""
+        anchors = [[slider.value for slider in self.anchors[group]] for group in GROUP_NAMES]
+        self.move = self.session.move(self.make_setting(self.method.value, *anchors))
+        self.picture.value, self.told.value = self.session.draw(self.move), self.session.tell(self.move)
+        self.answers.value = self.session.answers(self.move)
+
+    def _set(self, anchors: dict[str, Sequence[float]]) -> None:
+        """Move the sliders of some groups without being led by each of them."""
+        self.following = False
         try:
-            result = compute(t.value, method.value)
-            picture.value, told.value, sentence.value = draw(result), read(result), ""
-        except LabkitError as error:
-            told.value = f"error: {error}"
-        except Exception:
-            told.value = "error: this is a fault in labkit; please report the lines below"
-            sentence.value = f"<pre>{_escaped(traceback.format_exc())}</pre>"
+            for group, values in anchors.items():
+                for slider, value in zip(self.anchors[group], values, strict=True):
+                    slider.value = value
+                self.groups[group].value = sum(values) / len(values)
+            if len(anchors) > 1:
+                self.t.value = sum(slider.value for slider in self.groups.values()) / len(self.groups)
+        finally:
+            self.following = True
+        self._follow()
 
-    t.observe(follow, "value")
-    method.observe(follow, "value")
-    follow()
-    row = widgets.HBox([widgets.Label(f"{ends[0]} (t=0)"), t, widgets.Label(f"{ends[1]} (t=1)")])
-    return widgets.VBox([row, method, told, picture, sentence])
+    def _by_hand(self, anchors: dict[str, Sequence[float]]) -> None:
+        """A slider was moved: whatever schedule was chosen, it is that no more."""
+        self.following = False
+        self.preset.value = self.preset.options[0]
+        self.following = True
+        self._set(anchors)
+
+    def _choose_schedule(self) -> None:
+        if self.preset.value in self.schedules:
+            self.per_layer.value = True
+            self._set(self.schedules[self.preset.value])
+
+    def _show_layers(self) -> None:
+        self.deep.layout.display = None if self.per_layer.value else "none"
+
+    def _ask(self, place: int) -> None:
+        self.session.prompts[place] = self.prompts[place].value
+        self._follow()
+
+    def _press(self, key: str, work: Callable[[], None]) -> None:
+        button = self.buttons[key]
+        button.disabled = True
+        self.result.value = f"<i>{button.description} …</i>"
+        try:
+            work()
+        except BaseException:
+            self.result.value = ""
+            raise
+        finally:
+            button.disabled = False
+
+    def _evaluate(self) -> None:
+        self.result.value = self.session.evaluate(self.move)
+
+    def _save(self) -> None:
+        self.result.value = _escaped(self.session.save(self.move))
+
+    def _export(self) -> None:
+        self.result.value = _escaped(self.session.export(self.move))
+
+    def _grid(self) -> None:
+        self.session.bench.score_grid()
+        self.result.value = ""
+        self._reopen()
 
 
 def _escaped(text: str) -> str:

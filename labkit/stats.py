@@ -95,6 +95,14 @@ def paired_difference(
     return cluster_mean(differences, draws=draws, seed=seed)
 
 
+def average(first: Sequence[ItemScore], second: Sequence[ItemScore]) -> list[ItemScore]:
+    """Per item the mean of two checkpoints' scores, in the first one's order. Raises PairingError as above."""
+    other = {(score.id, score.seed): score.score for score in second}
+    if other.keys() != {(score.id, score.seed) for score in first}:
+        raise PairingError("the two scorecards hold different items; evaluate both on the same pack and split")
+    return [ItemScore(s.id, s.entity, (s.score + other[s.id, s.seed]) / 2, s.seed) for s in first]
+
+
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """95% Wilson score interval of a proportion. Source: Wilson 1927, doi 10.2307/2276774."""
     if n <= 0:

@@ -25,3 +25,18 @@ def scorecard_table(rows: list[dict]) -> str:
 def findings_table(rows: list[dict]) -> str:
     """Finding records as a table: claim, effect, verdict, and what is reported elsewhere."""
     return template("findings.html.j2").render(rows=[(row, str(Interval(**row["effect"]))) for row in rows])
+
+
+def signed(found: Interval) -> str:
+    """A difference with its sign; a very small one with a digit more, so that it does not read as zero."""
+    digits = 3 if abs(found.mean) < 0.01 else 2
+    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+
+
+def synergy_table(rows: list[dict]) -> str:
+    """Synergy records (axis, merge, merged, over_max, over_mean) as a table; intervals are Interval.as_dict()."""
+    cells = [
+        (row["axis"], row["merge"], str(Interval(**row["merged"])), *(signed(Interval(**row[bar])) for bar in ("over_max", "over_mean")))
+        for row in rows
+    ]
+    return template("synergy.html.j2").render(rows=cells)

@@ -21,7 +21,7 @@ DRAWN = {
         {"DPO": [{"step": 1, "rewards/accuracies": 0.5, "logps/chosen": -9.0}]}, {"DPO": "nats"}
     ),
     "merge_sweep": lambda: figures.merge_sweep(
-        {m: [(0.0, card("a", 0.1)), (1.0, card("b", 0.9))] for m in ("slerp", "lerp")}, axes=("knowledge",), ends=("a", "b"), best=0.5, now=0.2
+        {m: [(0.0, card("a", 0.1)), (1.0, card("b", 0.9))] for m in ("slerp", "lerp")}, axes=("knowledge",), ends=("a", "b"), best=0.5
     ),
     "score_grid": lambda: figures.score_grid([{"checkpoint": "a", "axes": {"knowledge": INTERVAL}}]),
     "predictions": lambda: figures.predictions([{"question": "q", "guess": 0.3, "measured": INTERVAL}]),

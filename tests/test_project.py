@@ -22,6 +22,7 @@ FLOORS = [
     {"pipeline", "evaluate"},
     {"geometry"},
     {"scoring", "cards", "figures", "checkup"},
+    {"merge_lab"},
     {"panels", "lesson"},
     {"course", "report", "evidence"},
     {"cli"},
