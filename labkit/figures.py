@@ -167,8 +167,9 @@ class MergeView:
         handles, labels = self.panels[self.axes[0]].get_legend_handles_labels()
         self.moving = [*self._markers(), *self.heat.artists()]
         if sweep:
+            named = [*labels, "this merge (white: not scored itself)"]
             handles.append(next(iter(self.dots.values())))
-        self.figure.legend(handles, [*labels, "this merge (white: not scored itself)"], loc="outside lower center", ncols=5, frameon=False, fontsize=11)
+            self.figure.legend(handles, named, loc="outside lower center", ncols=5, frameon=False, fontsize=11)
         self._background = None
 
     def _curves(self, ax, axis: str, ends: tuple[str, str]) -> None:

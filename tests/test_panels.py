@@ -2,46 +2,125 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from labkit import panels
 from labkit.errors import InputError
 
 PIXEL = b"\x89PNG"
+SCHEDULES = {"paper": {"attention": [0.0, 0.5, 0.3, 0.7, 1.0], "mlp": [1.0, 0.5, 0.7, 0.3, 0.0], "other": [0.5] * 5}}
 
 
-def build(compute):
-    return panels.merge_panel(
-        compute, lambda result: PIXEL + repr(result).encode(), repr, ends=("instruct", "domain"), methods=("slerp", "lerp"), grid=(0.0, 0.5, 1.0)
-    )
+class Session:
+    """What the panel leads to, without a model: a move is its setting."""
+
+    def __init__(self, move=lambda setting: setting):
+        self.benches = {"one": SimpleNamespace(sweep={}, score_grid=lambda: None), "two": SimpleNamespace(sweep={1: 1})}
+        self.prompts, self.moved, self.moves = ["a?", "b?", "c?"], move, []
+
+    def open(self, pair):
+        self.bench = self.benches[pair]
+        return ("instruct", f"domain {pair}")
+
+    def move(self, setting):
+        self.moves.append(setting)
+        return self.moved(setting)
+
+    def draw(self, move):
+        return PIXEL + repr(move).encode()
+
+    def tell(self, move):
+        return repr(move)
+
+    def answers(self, move):
+        return " ".join(self.prompts)
+
+    def evaluate(self, move):
+        return "evaluated"
+
+    def save(self, move):
+        return "<saved>"
+
+    def export(self, move):
+        raise InputError("this cannot be exported")
 
 
-def parts(panel):
-    row, method, told, picture, sentence = panel.children
-    return row.children[1], method, told, picture, sentence
+@pytest.fixture
+def panel():
+    session = Session()
+    return panels._MergePanel(session, ("slerp", "lerp"), SCHEDULES, lambda *setting: setting), session
 
 
-def test_slider_and_switch_drive_readout_and_picture():
-    t, method, told, picture, _ = parts(build(lambda t, m: (t, m)))
-    assert told.value == "(0.5, 'slerp')"
-    t.value = 1.0
-    method.value = "lerp"
-    assert told.value == "(1.0, 'lerp')" and bytes(picture.value) == PIXEL + b"(1.0, 'lerp')"
+def groups(panel):
+    return [[slider.value for slider in panel.anchors[group]] for group in panels.GROUP_NAMES]
 
 
-def test_both_ends_are_named():
-    row = build(lambda t, m: t).children[0]
-    assert [row.children[0].value, row.children[2].value] == ["instruct (t=0)", "domain (t=1)"]
+def test_the_slider_of_all_moves_every_group_and_every_anchor_once(panel):
+    panel, session = panel
+    session.moves.clear()
+    panel.t.value = 0.8
+    assert groups(panel) == [[0.8] * 5] * 3 and [s.value for s in panel.groups.values()] == [0.8] * 3
+    assert len(session.moves) == 1
+    assert bytes(panel.picture.value) == PIXEL + panel.told.value.encode() and "0.8" in panel.told.value
 
 
-def test_a_known_error_is_a_sentence_and_an_unknown_one_is_escaped():
-    def fails(t, method):
-        raise InputError("this cannot be") if t == 0.5 else ValueError("<script>")
+def test_a_group_moves_alone_and_an_anchor_too(panel):
+    panel, session = panel
+    panel.groups["mlp"].value = 0.1
+    assert groups(panel) == [[0.5] * 5, [0.1] * 5, [0.5] * 5]
+    panel.anchors["mlp"][2].value = 0.9
+    assert session.moves[-1] == ("slerp", [0.5] * 5, [0.1, 0.1, 0.9, 0.1, 0.1], [0.5] * 5)
 
-    t, _, told, _, sentence = parts(build(fails))
-    assert told.value == "error: this cannot be" and sentence.value == ""
-    t.value = 1.0
-    assert "fault in labkit" in told.value and "&lt;script&gt;" in sentence.value and "<script>" not in sentence.value
+
+def test_a_schedule_by_name_opens_the_layers_until_a_hand_moves_one(panel):
+    panel, session = panel
+    assert panel.deep.layout.display == "none"
+    panel.preset.value = "paper"
+    assert groups(panel) == list(SCHEDULES["paper"].values()) and panel.deep.layout.display is None
+    panel.anchors["other"][0].value = 0.6
+    assert panel.preset.value == "by hand"
+    panel.per_layer.value = False
+    assert panel.deep.layout.display == "none"
+
+
+def test_method_prompt_and_pair_lead_to_the_session(panel):
+    panel, session = panel
+    panel.method.value = "lerp"
+    assert session.moves[-1][0] == "lerp"
+    panel.prompts[1].value = "new?"
+    assert panel.answers.value == "a? new? c?"
+    assert panel.buttons["grid"].layout.display is None
+    panel.pair.value = "two"
+    assert panel.buttons["grid"].layout.display == "none"
+    assert {(left.value, right.value) for left, right in panel.ends} == {("0 = instruct", "1 = domain two")}
+    assert len(panel.ends) == 1 + 3 + 3
+
+
+def test_buttons_work_and_their_errors_are_sentences(panel):
+    panel, session = panel
+    panel.buttons["evaluate"].click()
+    assert panel.result.value == "evaluated"
+    panel.buttons["save"].click()
+    assert panel.result.value == "&lt;saved&gt;"
+    panel.buttons["export"].click()
+    assert panel.told.value == "error: this cannot be exported" and not panel.buttons["export"].disabled and panel.result.value == ""
+    panel.buttons["grid"].click()
+    assert panel.told.value.startswith("('slerp'")
+
+
+def test_a_fault_is_shown_escaped_and_the_next_move_clears_it():
+    def fails(setting):
+        if setting[1][0] == 0.7:
+            raise ValueError("<script>")
+        return setting
+
+    panel = panels._MergePanel(Session(fails), ("slerp",), SCHEDULES, lambda *setting: setting)
+    panel.t.value = 0.7
+    assert "fault in labkit" in panel.told.value and "&lt;script&gt;" in panel.sentence.value and "<script>" not in panel.sentence.value
+    panel.t.value = 0.2
+    assert panel.sentence.value == "" and "0.2" in panel.told.value
 
 
 @pytest.mark.parametrize("low,high", [(0, 1), (-1, 3)])

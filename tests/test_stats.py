@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from labkit.errors import PairingError
-from labkit.stats import Interval, ItemScore, cluster_mean, mcnemar, paired_difference, verdict, wilson
+from labkit.stats import Interval, ItemScore, average, cluster_mean, mcnemar, paired_difference, verdict, wilson
 
 
 def scores(values, *, seed=0, entity=None):
@@ -69,3 +69,11 @@ def test_verdicts():
     assert verdict(at(-0.2, -0.1), claimed=-1) == "supported"
     assert verdict(at(0.1, 0.2), claimed=-1) == "contradicted"
     assert verdict(at(-0.1, 0.1)) == "not distinguishable"
+
+
+def test_average_is_per_item_whatever_the_order():
+    first = [ItemScore("a", "e", 1.0), ItemScore("b", "e", 0.0)]
+    second = [ItemScore("b", "e", 1.0), ItemScore("a", "e", 0.0, 0)]
+    assert [score.score for score in average(first, second)] == [0.5, 0.5]
+    with pytest.raises(PairingError, match="different items"):
+        average(first, second[:1])
