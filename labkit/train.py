@@ -258,19 +258,20 @@ def fit_rows(
 def train_cpt(stage, model, tokenizer, texts: list[str], *, replay: list[dict], seed: int, progress=None) -> TrainResult:
     """Continued pre-training on `texts`, `stage.replay` of the rows drawn from prepared `replay` rows."""
     rows = text_rows(tokenizer, texts, stage.max_length)
-    rng = random.Random(seed)
-    rng.shuffle(rows)
-    picked = mix(rows, replay, stage.replay, stage.steps * stage.batch_size, rng)
-    return fit_rows(stage, model, tokenizer, picked, seed=seed, progress=progress)
+    return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, progress=progress)
 
 
 def train_sft(stage, model, tokenizer, chats: list[list[dict]], *, replay: list[dict], seed: int, progress=None) -> TrainResult:
     """Supervised fine-tuning on conversations; loss on assistant tokens only."""
     rows = chat_rows(tokenizer, chats, stage.max_length)
+    return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, progress=progress)
+
+
+def _picked(stage, rows: list[dict], replay: list[dict], seed: int) -> list[dict]:
+    """The rows a stage trains on, in order: as many as its steps take, its share of them replay."""
     rng = random.Random(seed)
     rng.shuffle(rows)
-    picked = mix(rows, replay, stage.replay, stage.steps * stage.batch_size, rng)
-    return fit_rows(stage, model, tokenizer, picked, seed=seed, progress=progress)
+    return mix(rows, replay, stage.replay, stage.steps * stage.batch_size, rng)
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -166,22 +166,36 @@ def test_what_only_looks_different_is_a_note(tmp_path):
     assert labkit("merge", "llama-s-base", tmp_path / "wide", tmp_path / "far", "--t", "1.3", "--extrapolate").returncode == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a really full disk needs a mount, and that needs root on Linux")
-def test_a_merge_on_a_full_disk_leaves_no_half_output(tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2100k", "tmpfs", str(small)], capture_output=True).returncode:
-        pytest.skip("this machine does not allow mounting a small disk")
-    try:
-        assert_one_sentence(labkit("merge", "llama-s-base", "llama-s-instruct", small / "out", "--dtype", "float32"), "the disk is full")
-        assert not list(small.iterdir())
-        # room for the weights by what the disk says beforehand, but not for the tokenizer after them
-        done = labkit("merge", "llama-s-base", "llama-s-instruct", small / "out")
-        assert done.returncode == 2 and "Traceback" not in done.stderr
-        assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "the disk is full" in done.stderr
-        assert not list(small.iterdir())
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+@pytest.fixture
+def small_disk(tmp_path):
+    """A really small disk: size -> its folder. Skips where it cannot be mounted."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("a really full disk needs a mount, and that needs root on Linux")
+    folder = tmp_path / "small"
+    folder.mkdir()
+
+    def mount(size):
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True).returncode:
+            pytest.skip("this machine does not allow mounting a small disk")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True)
+
+
+def assert_disk_full(done):
+    """The sentence, after whatever bar was drawn while there still was room."""
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "the disk is full" in done.stderr
+
+
+def test_a_merge_on_a_full_disk_leaves_no_half_output(small_disk):
+    small = small_disk("2100k")
+    assert_one_sentence(labkit("merge", "llama-s-base", "llama-s-instruct", small / "out", "--dtype", "float32"), "the disk is full")
+    assert not list(small.iterdir())
+    # room for the weights by what the disk says beforehand, but not for the tokenizer after them
+    assert_disk_full(labkit("merge", "llama-s-base", "llama-s-instruct", small / "out"))
+    assert not list(small.iterdir())
 
 
 def test_no_write_access(tmp_path):
@@ -189,19 +203,10 @@ def test_no_write_access(tmp_path):
     assert_one_sentence(labkit("run", spec_file(tmp_path), LABKIT_HOME=str(tmp_path / "file")), "no write access", "LABKIT_HOME")
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a really full disk needs a mount, and that needs root on Linux")
-def test_disk_full(tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)], capture_output=True).returncode:
-        pytest.skip("this machine does not allow mounting a small disk")
-    try:
-        done = labkit("run", spec_file(tmp_path), LABKIT_HOME=str(small))
-        assert done.returncode == 2 and "Traceback" not in done.stderr
-        assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "the disk is full" in done.stderr
-        assert not list((small / "checkpoints").glob("*/lineage.json"))
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+def test_disk_full(small_disk, tmp_path):
+    small = small_disk("300k")
+    assert_disk_full(labkit("run", spec_file(tmp_path), LABKIT_HOME=str(small)))
+    assert not list((small / "checkpoints").glob("*/lineage.json"))
 
 
 def test_ctrl_c_keeps_finished_stages(tmp_path):
