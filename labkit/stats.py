@@ -6,15 +6,17 @@ resampled as clusters (Miller 2024, arXiv 2411.00640). A naive bootstrap over it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from labkit.errors import PairingError
+from labkit.errors import InputError, PairingError
 
 DRAWS = 2000
 LEVEL = 0.95
+Z_LEVEL = 1.959963984540054  # two-sided 95% quantile of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class Interval:
 
     def as_dict(self) -> dict:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Power:
+    """detectable: smallest difference the comparison could tell from zero (power 0.8). needed: items for `wanted`."""
+
+    detectable: float
+    wanted: float
+    needed: int
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,11 @@ def paired_difference(
 
     Raises PairingError naming the first (id, seed) that only one side has.
     """
+    return cluster_mean(paired_scores(before, after), draws=draws, seed=seed)
+
+
+def paired_scores(before: Sequence[ItemScore], after: Sequence[ItemScore]) -> list[ItemScore]:
+    """after - before, item by item. Raises PairingError as above."""
     left = {(score.id, score.seed): score for score in before}
     right = {(score.id, score.seed): score for score in after}
     alone = sorted(left.keys() ^ right.keys())
@@ -89,10 +105,7 @@ def paired_difference(
         raise PairingError(
             f"item {alone[0][0]!r} (seed {alone[0][1]}) is on one side only; evaluate both on the same pack and split"
         )
-    differences = [
-        ItemScore(score.id, score.entity, right[key].score - score.score, score.seed) for key, score in left.items()
-    ]
-    return cluster_mean(differences, draws=draws, seed=seed)
+    return [ItemScore(score.id, score.entity, right[key].score - score.score, score.seed) for key, score in left.items()]
 
 
 def average(first: Sequence[ItemScore], second: Sequence[ItemScore]) -> list[ItemScore]:
@@ -103,11 +116,68 @@ def average(first: Sequence[ItemScore], second: Sequence[ItemScore]) -> list[Ite
     return [ItemScore(s.id, s.entity, (s.score + other[s.id, s.seed]) / 2, s.seed) for s in first]
 
 
+def standard_error(scores: Sequence[ItemScore], *, seed: int = 0) -> float:
+    """Standard error of the mean, from the same clustered bootstrap as the interval."""
+    found = cluster_mean(scores, seed=seed)
+    return (found.high - found.low) / (2 * Z_LEVEL)
+
+
+def minimum_detectable_effect(se: float, *, power: float = 0.8) -> float:
+    """The smallest true difference that a 95% interval tells from zero with probability `power`.
+
+    se: standard error of the difference. Source: Miller 2024, arXiv 2411.00640, section 5.
+    """
+    return (Z_LEVEL + _normal_quantile(power)) * se
+
+
+def items_needed(effect: float, per_cluster_deviation: float, *, items_per_cluster: float = 1.0, power: float = 0.8) -> int:
+    """How many items tell a difference of `effect` from zero, rounded up to whole clusters.
+
+    per_cluster_deviation: standard deviation, over clusters (entities), of the mean difference in a cluster.
+    Raises InputError when effect is not positive.
+    """
+    if effect <= 0:
+        raise InputError(f"effect is {effect:g}; give the size of the difference you want to see, above 0")
+    clusters = ((Z_LEVEL + _normal_quantile(power)) * per_cluster_deviation / effect) ** 2
+    return math.ceil(math.ceil(clusters) * items_per_cluster)
+
+
+def power_of(differences: Sequence[ItemScore], *, effect: float | None = None) -> Power:
+    """What a comparison could have seen, and what it would take to see `effect` (by default half of that).
+
+    differences: per item, after - before, as `paired_scores` gives them.
+    """
+    means: dict[str, list[float]] = {}
+    for score in differences:
+        means.setdefault(score.entity, []).append(score.score)
+    deviation = float(np.std([np.mean(values) for values in means.values()], ddof=1)) if len(means) > 1 else 0.0
+    seen = minimum_detectable_effect(standard_error(differences))
+    wanted = effect or seen / 2
+    needed = items_needed(wanted, deviation, items_per_cluster=len(differences) / len(means)) if wanted else len(differences)
+    return Power(seen, wanted, needed)
+
+
+def _normal_quantile(share: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.ppf(share))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for having looked several times. Source: Holm 1979, jstor.org/stable/4615733."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """95% Wilson score interval of a proportion. Source: Wilson 1927, doi 10.2307/2276774."""
     if n <= 0:
         raise PairingError("a proportion of nothing has no interval: n must be at least 1")
-    z = 1.959963984540054
+    z = Z_LEVEL
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labkit.errors import PairingError
-from labkit.stats import Interval, ItemScore, average, cluster_mean, mcnemar, paired_difference, verdict, wilson
+from labkit.errors import InputError, PairingError
+from labkit.stats import Interval, ItemScore, average, cluster_mean, holm, items_needed, minimum_detectable_effect, power_of, standard_error, mcnemar, paired_difference, verdict, wilson
 
 
 def scores(values, *, seed=0, entity=None):
@@ -77,3 +77,31 @@ def test_average_is_per_item_whatever_the_order():
     assert [score.score for score in average(first, second)] == [0.5, 0.5]
     with pytest.raises(PairingError, match="different items"):
         average(first, second[:1])
+
+
+def test_known_minimum_detectable_effect_and_items():
+    # (1.96 + 0.8416) = 2.8016 standard errors at 80% power
+    assert minimum_detectable_effect(0.01) == pytest.approx(0.028016, abs=1e-6)
+    assert items_needed(0.1, 0.5) == 197  # (2.8016 * 0.5 / 0.1)^2 = 196.2
+    assert items_needed(0.1, 0.5, items_per_cluster=3) == 591
+    with pytest.raises(InputError, match="effect is 0"):
+        items_needed(0, 0.5)
+
+
+def test_standard_error_is_the_textbooks_where_items_are_independent():
+    rng = np.random.default_rng(0)
+    drawn = scores(rng.normal(0, 1, 400))
+    assert standard_error(drawn) == pytest.approx(1 / 20, rel=0.1)
+
+
+def test_power_says_what_was_seen_and_what_would_be_needed():
+    rng = np.random.default_rng(1)
+    found = power_of(scores(rng.normal(0, 0.5, 100)))
+    assert found.detectable == pytest.approx(2.8016 * 0.05, rel=0.2)
+    assert found.wanted == found.detectable / 2 and found.needed == pytest.approx(400, rel=0.25)
+    assert power_of(scores([0.0] * 10)).detectable == 0
+
+
+def test_holm_known_answer():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0] and holm([]) == []
