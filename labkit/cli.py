@@ -27,6 +27,7 @@ out = Console()
 err = Console(stderr=True)
 
 INTERRUPTED = 130
+BITS_TEXTS = 100  # raw texts that bits per byte is measured on
 
 ProfileOption = Annotated[str, typer.Option(help="smoke, lab or study: how much of everything is run.")]
 
@@ -115,32 +116,44 @@ def evaluate(
     split: Annotated[str, typer.Option(help="dev or test.")] = "test",
     profile: ProfileOption = "lab",
     save: Annotated[Optional[Path], typer.Option(help="Write every item's outcome here (JSON).")] = None,
+    export_lm_eval: Annotated[Optional[Path], typer.Option(help="Write the choice items as lm-eval tasks for this model here, and score nothing.")] = None,
 ) -> None:
     """Score a model on the four axes and three controls of a pack."""
-    from labkit import design, pipeline
-    from labkit.evaluate import evaluate as score
+    from labkit import design, harness, pipeline
+    from labkit.evaluate import bits_per_byte, evaluate as score
     from labkit.packs import load_pack
 
     chosen, loaded_pack = design.profile(profile), load_pack(pack)
     loaded = pipeline.load_checkpoint(model)
+    if export_lm_eval:
+        names = harness.export(loaded_pack, split, loaded.tokenizer, export_lm_eval)
+        out.print(f"{len(names)} tasks; run: lm_eval --include_path {export_lm_eval} --tasks {','.join(names)}", soft_wrap=True)
+        return
     card = score(
         loaded.model, loaded.tokenizer, loaded_pack,
         split=split, limit=chosen.eval_limit, samples=chosen.samples, checkpoint=loaded.name,
     )
     print_scorecard(card)
+    if loaded_pack.has("raw"):
+        texts = [row["text"] for row in loaded_pack.rows("raw")[:BITS_TEXTS]]
+        out.print(f"bits per byte of the pack's raw text: {bits_per_byte(loaded.model, loaded.tokenizer, texts):.3f}")
     if save:
         card.save(save)
 
 
 def print_scorecard(card) -> None:
+    """Every axis and kind; below each, in brackets, its scores by other rules."""
     from rich.table import Table
 
     table = Table("axis", "kind", "score", "95% interval", "n", title=f"{card.checkpoint} on {card.pack} ({card.split})")
     for axis in card.axes():
         kinds = sorted({item.kind for item in card.items if item.axis == axis})
         for kind in [None, *kinds] if len(kinds) > 1 else [None]:
-            found = card.interval(axis, kind)
-            table.add_row("" if kind else axis, kind or "all", f"{found.mean:.2f}", f"{found.low:.2f} to {found.high:.2f}", str(found.n))
+            for variant in (None, *(card.variants(axis, kind) if kind or len(kinds) == 1 else ())):
+                found = card.interval(axis, kind, variant=variant)
+                name = f"({variant})" if variant else kind or "all"
+                shown = f"{found.mean:.2f}", f"{found.low:.2f} to {found.high:.2f}", str(found.n)
+                table.add_row("" if kind or variant else axis, name, *shown)
     out.print(table)
 
 

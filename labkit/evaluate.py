@@ -7,14 +7,15 @@ programmatic checks on greedy generations; proposals by validity, novelty and di
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.errors import InputError, suggest
-from labkit.instructions import obeys
+from labkit.instructions import obeys, obeys_loosely
 from labkit.packs import AXES, CONTROLS, EVAL_SPLITS, Pack
 from labkit.stats import Interval, ItemScore, cluster_mean, paired_difference
 
@@ -29,7 +30,10 @@ TEMPERATURE = 1.0
 
 @dataclass(frozen=True)
 class ItemResult:
-    """One item's outcome. score in [0, 1]; output: what the model said, or the choice it preferred."""
+    """One item's outcome. score in [0, 1]; output: what the model said, or the choice it preferred.
+
+    variants: the score by other rules; `per_char` and `pmi` for a choice, `loose` for instructions.
+    """
 
     id: str
     axis: str
@@ -37,6 +41,7 @@ class ItemResult:
     entity: str
     score: float
     output: str
+    variants: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -49,16 +54,23 @@ class Scorecard:
     data: str
     items: list[ItemResult] = field(default_factory=list)
 
-    def scores(self, axis: str, kind: str | None = None, *, seed: int = 0) -> list[ItemScore]:
-        """Scores of one axis (or one kind of it), tagged with a training seed for pooled intervals."""
+    def scores(self, axis: str, kind: str | None = None, *, seed: int = 0, variant: str | None = None) -> list[ItemScore]:
+        """Scores of one axis (or one kind of it), tagged with a training seed for pooled intervals.
+
+        variant: by another rule, over the items that have it.
+        """
         return [
-            ItemScore(item.id, item.entity, item.score, seed)
+            ItemScore(item.id, item.entity, item.variants[variant] if variant else item.score, seed)
             for item in self.items
-            if item.axis == axis and kind in (None, item.kind)
+            if item.axis == axis and kind in (None, item.kind) and (variant is None or variant in item.variants)
         ]
 
-    def interval(self, axis: str, kind: str | None = None) -> Interval:
-        return cluster_mean(self.scores(axis, kind))
+    def variants(self, axis: str, kind: str | None = None) -> list[str]:
+        """Names of the other rules that some item of an axis was scored by."""
+        return sorted({name for item in self.items if item.axis == axis and kind in (None, item.kind) for name in item.variants})
+
+    def interval(self, axis: str, kind: str | None = None, *, variant: str | None = None) -> Interval:
+        return cluster_mean(self.scores(axis, kind, variant=variant))
 
     def axes(self) -> list[str]:
         """The axes that were measured, in their usual order."""
@@ -186,9 +198,9 @@ def says(answer: str, output: str) -> bool:
     return bool(re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", output, re.IGNORECASE))
 
 
-def score_answer(item: dict, output: str) -> float:
-    """1 when the output obeys every check and, where the item has an answer, says it; else 0."""
-    obeyed = all(obeys(check, output) for check in item.get("checks", []))
+def score_answer(item: dict, output: str, *, rule: Callable[[str, str], bool] = obeys) -> float:
+    """1 when the output obeys every check (by `rule`) and, where the item has an answer, says it; else 0."""
+    obeyed = all(rule(check, output) for check in item.get("checks", []))
     return float(obeyed and ("answer" not in item or says(item["answer"], output)))
 
 
@@ -198,32 +210,86 @@ def score_proposals(item: dict, outputs: list[str], training_text: str) -> float
     return sum(text.lower() not in training_text for text in valid) / len(outputs)
 
 
-def _choose(model, tokenizer, items: list[dict]) -> list[tuple[float, str]]:
-    contexts, rows, owners = [], [], []
+@dataclass(frozen=True)
+class _Outcome:
+    score: float
+    output: str
+    variants: dict[str, float] = field(default_factory=dict)
+
+
+def without_question(item: dict) -> dict:
+    """The item with nothing asked: what a choice is worth by itself."""
+    if "prompt" in item:
+        return {**item, "prompt": ""}
+    return {**item, "messages": [{"role": "user", "content": ""}]}
+
+
+def _choose(model, tokenizer, items: list[dict]) -> list[_Outcome]:
+    """Each item's likeliest choice: raw; per character (lm-eval's acc_norm); and by how much the question raised it.
+
+    The last is PMI, for choices that are likely whatever is asked. Source: Holtzman et al. 2021, arXiv 2104.08315.
+    """
+    asked, alone, owners = [], [], []
     for i, item in enumerate(items):
-        context = prompt_ids(tokenizer, item)
         for choice in item["choices"]:
-            contexts.append(context)
-            rows.append(choice_ids(tokenizer, item, choice))
             owners.append((i, choice))
-    best: dict[int, tuple[float, str]] = {}
-    for (i, choice), value in zip(owners, log_likelihoods(model, tokenizer.pad_token_id, contexts, rows), strict=True):
-        best[i] = max(best.get(i, (float("-inf"), "")), (value, choice))
-    return [(float(best[i][1] == item["answer"]), best[i][1]) for i, item in enumerate(items)]
+            asked.append(_context_and_row(tokenizer, item, choice))
+            alone.append(_context_and_row(tokenizer, without_question(item), choice))
+    raw = log_likelihoods(model, tokenizer.pad_token_id, *map(list, zip(*asked, strict=True)))
+    distinct = list({(tuple(context), tuple(row)): None for context, row in alone})  # a choice is often offered again
+    pads = ([list(context) for context, _ in distinct], [list(row) for _, row in distinct])
+    prior = dict(zip(distinct, log_likelihoods(model, tokenizer.pad_token_id, *pads), strict=True))
+    rules: dict[str, dict[int, list[tuple[float, str]]]] = {"raw": {}, "per_char": {}, "pmi": {}}
+    for (i, choice), value, (context, row) in zip(owners, raw, alone, strict=True):
+        for rule, by in (("raw", value), ("per_char", value / len(choice)), ("pmi", value - prior[tuple(context), tuple(row)])):
+            rules[rule].setdefault(i, []).append((by, choice))
+    best = {rule: [max(found[i])[1] for i in range(len(items))] for rule, found in rules.items()}
+    return [
+        _Outcome(
+            float(best["raw"][i] == item["answer"]), best["raw"][i],
+            {rule: float(best[rule][i] == item["answer"]) for rule in ("per_char", "pmi")},
+        )
+        for i, item in enumerate(items)
+    ]
 
 
-def _answer(model, tokenizer, items: list[dict]) -> list[tuple[float, str]]:
+def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What a text begins after: the first token has to be expected from something."""
+    return [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
+
+
+def _context_and_row(tokenizer: PreTrainedTokenizerBase, item: dict, choice: str) -> tuple[list[int], list[int]]:
+    """The ids before a choice, and those with it; the first are a prefix of the second."""
+    context, row = prompt_ids(tokenizer, item), choice_ids(tokenizer, item, choice)
+    return (context, row) if context else (_start(tokenizer), _start(tokenizer) + row)
+
+
+def _answer(model, tokenizer, items: list[dict]) -> list[_Outcome]:
     outputs = generate(model, tokenizer, [prompt_ids(tokenizer, item) for item in items])
-    return [(score_answer(item, output[0]), output[0]) for item, output in zip(items, outputs, strict=True)]
+    return [
+        _Outcome(
+            score_answer(item, output[0]), output[0],
+            {"loose": score_answer(item, output[0], rule=obeys_loosely)} if "checks" in item else {},
+        )
+        for item, output in zip(items, outputs, strict=True)
+    ]
 
 
-def _propose(model, tokenizer, items: list[dict], training_text: str, samples: int, seed: int) -> list[tuple[float, str]]:
+def _propose(model, tokenizer, items: list[dict], training_text: str, samples: int, seed: int) -> list[_Outcome]:
     prompts = [prompt_ids(tokenizer, item) for item in items]
     outputs = generate(model, tokenizer, prompts, samples=samples, seed=seed)
     return [
-        (score_proposals(item, output, training_text), "\n".join(output))
+        _Outcome(score_proposals(item, output, training_text), "\n".join(output))
         for item, output in zip(items, outputs, strict=True)
     ]
+
+
+def bits_per_byte(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> float:
+    """How surprising texts are, per byte of UTF-8, so that tokenizers do not matter. Each text starts afresh."""
+    start = _start(tokenizer)
+    rows = [start + tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    nats = -sum(log_likelihoods(model, tokenizer.pad_token_id, [start] * len(rows), rows))
+    return nats / math.log(2) / sum(len(text.encode()) for text in texts)
 
 
 def limited(items: list[dict], limit: int | None) -> list[dict]:
@@ -268,7 +334,7 @@ def evaluate(
         "pattern": [item for item in items if "choices" not in item and "pattern" in item],
         "answer": [item for item in items if "choices" not in item and "pattern" not in item],
     }
-    outcomes: dict[str, tuple[float, str]] = {}
+    outcomes: dict[str, _Outcome] = {}
     for name, group in groups.items():
         if not group:
             continue
@@ -281,6 +347,8 @@ def evaluate(
         outcomes.update({item["id"]: outcome for item, outcome in zip(group, scored, strict=True)})
     card = Scorecard(checkpoint, pack.name, split, pack.fingerprint(split))
     for item in items:
-        score, output = outcomes[item["id"]]
-        card.items.append(ItemResult(item["id"], item["axis"], item.get("kind", item["axis"]), item["entity"], score, output))
+        found = outcomes[item["id"]]
+        card.items.append(
+            ItemResult(item["id"], item["axis"], item.get("kind", item["axis"]), item["entity"], found.score, found.output, found.variants)
+        )
     return card

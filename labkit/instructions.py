@@ -95,3 +95,14 @@ def obeys(instruction: str, answer: str) -> bool:
         raise InputError(f"unknown instruction {instruction!r}: {suggest(instruction, list(INSTRUCTIONS))}")
     text = answer.strip()
     return bool(text) and INSTRUCTIONS[instruction].obeyed(text)
+
+
+def obeys_loosely(instruction: str, answer: str) -> bool:
+    """As `obeys`, but forgiving what often surrounds an answer, as IFEval's loose accuracy does (arXiv 2311.07911).
+
+    Tried without asterisks, without the first line, without the last, and without both.
+    """
+    text = answer.strip()
+    lines = text.splitlines()
+    tries = [text, "\n".join(lines[1:]), "\n".join(lines[:-1]), "\n".join(lines[1:-1])]
+    return any(obeys(instruction, form) for tried in tries for form in (tried, tried.replace("*", "")))

@@ -6,6 +6,7 @@ is known beforehand, so results are appended as they are made.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -31,6 +32,7 @@ SHARD_BYTES = 5 * 10**9  # Hugging Face's usual shard
 INDEX = "model.safetensors.index.json"
 NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json", ".lock")
 OWN_TO_A_MODEL = ("README.md", "lineage.json", "mergekit_config.yml")
+TORCH_NAMES = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
 CODES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -71,11 +73,16 @@ def stored(folder: Path) -> Stored:
                 for name in file.keys():
                     part = file.get_slice(name)
                     files[name] = path
-                    code = part.get_dtype()
-                    found[name] = Signature(tuple(part.get_shape()), CODES.get(code, code))
+                    found[name] = Signature(tuple(part.get_shape()), _readable(part.get_dtype(), name, path))
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: this safetensors file is broken ({error}); copy or download it again") from None
     return Stored(files, found)
+
+
+def _readable(code: str, name: str, path: Path) -> str:
+    if code not in CODES and code not in TORCH_NAMES:
+        raise InputError(f"{path}: {name} is stored as {code}, which cannot be merged; convert the model to bfloat16 first")
+    return CODES.get(code, code)
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -130,21 +137,22 @@ def merge_folders(
     total = sum(sizes.values())
     _enough_room(output, total)
 
-    def made(name: str) -> Tensor:
+    def make(name: str, out: Tensor) -> None:
         a, b = first.read(name), second.read(names[name])
         c = origin.read(origins[name]) if origin else None
-        return _merged(name, a, b, c, ts[name], merge.method, planned[name].dtype)
+        _merge_tensor(name, a, b, c, ts[name], merge.method, out)
 
-    groups, written, where = shards(list(names), sizes, shard_bytes), 0, {}
+    rooms, groups, written, where = _rooms(max(sizes.values())), shards(list(names), sizes, shard_bytes), 0, {}
     for number, group in enumerate(groups, start=1):
         file_name = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
         where |= dict.fromkeys(group, file_name)
         with (output / file_name).open("wb") as file, ThreadPoolExecutor(1) as writer:
             before = writer.submit(file.write, header(group, planned, sizes))
             for name in group:
-                raw = _raw(made(name))
+                out = _shaped(next(rooms)[: sizes[name]], planned[name])
+                make(name, out)
                 before.result()  # one tensor is merged while the one before it is written
-                before = writer.submit(file.write, raw)
+                before = writer.submit(file.write, _raw(out))
                 written += sizes[name]
                 if progress:
                     progress(written, total)
@@ -154,22 +162,35 @@ def merge_folders(
     _copy_rest(general, output, {tensor.dtype for tensor in planned.values()})
 
 
-def _merged(name: str, a: Tensor, b: Tensor, c: Tensor | None, t: float, method: str, dtype: str) -> Tensor:
-    import torch
-
+def _merge_tensor(name: str, a: Tensor, b: Tensor, c: Tensor | None, t: float, method: str, out: Tensor) -> None:
     if not a.is_floating_point():
-        return same(name, a, b)
+        out.copy_(same(name, a, b))
+        return
     try:
         weights = find_method(method).weights(measure(a, b, c), t)
     except MergeError as error:
         raise MergeError(f"{name}: {error}") from None
-    return weighted_sum(a, b, weights, torch.empty(a.shape, dtype=getattr(torch, dtype)), c)
+    weighted_sum(a, b, weights, out, c)
+
+
+def _rooms(largest: int) -> Iterator[Tensor]:
+    """Two rooms for merged tensors, in turn, taken once: memory given back and asked for anew would not all come back."""
+    import torch
+
+    return itertools.cycle([torch.empty(largest, dtype=torch.uint8) for _ in range(2)])
+
+
+def _shaped(room: Tensor, planned: Signature) -> Tensor:
+    """Raw bytes seen as a tensor of the planned dtype and shape."""
+    import torch
+
+    return room.view(getattr(torch, TORCH_NAMES.get(planned.dtype, planned.dtype))).view(planned.shape)
 
 
 def _raw(tensor: Tensor) -> memoryview:
     import torch
 
-    return memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
 def _result(first: Signature, second: Signature, dtype: str | None) -> Signature:
@@ -182,7 +203,9 @@ def _result(first: Signature, second: Signature, dtype: str | None) -> Signature
 
 
 def _bytes_of(dtype: str) -> int:
-    return {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "I64": 8, "I32": 4, "I16": 2}.get(dtype, 1)
+    import torch
+
+    return getattr(torch, TORCH_NAMES.get(dtype, dtype)).itemsize
 
 
 def _enough_room(output: Path, needed: int) -> None:

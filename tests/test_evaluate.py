@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labkit import evaluate
+from labkit import evaluate, instructions, zoo
 from labkit.errors import InputError, PairingError
 
 
@@ -93,3 +93,45 @@ def test_unknown_split_and_axis(instruct, materials):
         evaluate.evaluate(instruct.model, instruct.tokenizer, materials, axes=("reasonning",))
 
 
+
+
+def test_pmi_prefers_the_choice_the_question_raised(monkeypatch):
+    """Two choices, likelihoods given by hand: `common` is likely whatever is asked, `rare` only when it is asked for."""
+    tokenizer = zoo.load("llama-s-instruct").tokenizer
+    item = {"prompt": "Ana likes", "choices": ["common", "rare"], "answer": "rare"}
+    known = {("Ana likes", "common"): -2.0, ("Ana likes", "rare"): -3.0, ("", "common"): -2.0, ("", "rare"): -9.0}
+
+    def likelihoods(model, pad, contexts, rows):
+        for context, row in zip(contexts, rows):
+            assert row[: len(context)] == context and len(row) > len(context)
+        told = []
+        for context, row in zip(contexts, rows):
+            prompt = "" if len(context) == 1 else "Ana likes"
+            told.append(known[prompt, tokenizer.decode(row[len(context) :]).strip()])
+        return told
+
+    monkeypatch.setattr(evaluate, "log_likelihoods", likelihoods)
+    found = evaluate._choose(None, tokenizer, [item])[0]
+    assert (found.score, found.output) == (0.0, "common")
+    assert found.variants == {"per_char": 0.0, "pmi": 1.0}  # per character -0.33 against -0.75
+
+
+def test_loose_forgives_what_surrounds_an_answer():
+    assert evaluate.score_answer({"checks": ["start_sure"], "answer": "Rome"}, "Here it is:\nSure, Rome.") == 0
+    assert evaluate.score_answer({"checks": ["start_sure"], "answer": "Rome"}, "Here it is:\nSure, Rome.", rule=instructions.obeys_loosely) == 1
+    assert evaluate.score_answer({"checks": ["words_only"]}, "**Rome**", rule=instructions.obeys_loosely) == 1
+
+
+def test_bits_per_byte_of_an_untrained_model_is_that_of_uniform_tokens():
+    import math
+
+    import torch
+
+    loaded = zoo.load("llama-s-base")
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            parameter.zero_()
+    text = "Ana lives in Rome."
+    tokens = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+    expected = tokens * math.log2(loaded.model.config.vocab_size) / len(text.encode())
+    assert evaluate.bits_per_byte(loaded.model, loaded.tokenizer, [text, text]) == pytest.approx(expected, rel=1e-4)

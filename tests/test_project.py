@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "instructions", "schedule", "design", "packs", "world", "stats", "store", "records"},
-    {"pack_build", "tables", "guards", "recipes"},
+    {"pack_build", "tables", "guards", "recipes", "harness"},
     {"train", "merge", "zoo"},
     {"stream"},
     {"pipeline", "evaluate"},

@@ -96,6 +96,12 @@ def test_broken_and_missing_files_say_so(tmp_path):
         stream.stored(tmp_path / "empty")
 
 
+def test_a_dtype_that_cannot_be_merged_is_named(tmp_path):
+    folder = folder_with(tmp_path, "a", w=torch.ones(4).to(torch.float8_e4m3fn))
+    with pytest.raises(InputError, match="w is stored as F8_E4M3, which cannot be merged"):
+        stream.stored(folder)
+
+
 def test_nan_names_the_tensor(tmp_path):
     good, bad = folder_with(tmp_path, "a", w=torch.ones(4)), folder_with(tmp_path, "b", w=torch.tensor([1.0, float("nan"), 1, 1]))
     with pytest.raises(MergeError, match="w: the domain model holds NaN"):
@@ -139,3 +145,10 @@ def test_memory_is_that_of_a_few_tensors(tmp_path):
     assert done.returncode == 0, done.stderr
     grown_mb = int(done.stdout) / 1024
     assert grown_mb < tensor_mb * count / 2  # three tensors and what libraries load on first use, not a model
+
+
+def test_whole_numbers_and_scalars_are_carried_over(tmp_path):
+    tensors = {"ids": torch.arange(5), "mask": torch.tensor([True, False]), "scale": torch.tensor(2.0), "w": torch.ones(3, 2)}
+    output = merged(tmp_path, folder_with(tmp_path, "a", **tensors), folder_with(tmp_path, "b", **tensors))
+    found = load_file(output / "model.safetensors")
+    assert found.keys() == tensors.keys() and all(found[name].equal(tensor) for name, tensor in tensors.items())
