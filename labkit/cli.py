@@ -49,7 +49,7 @@ def main() -> None:
             raise
         fail(error.format_message())  # a usage error of the command line itself
     if status == INTERRUPTED:
-        err.print("stopped; finished stages are kept, the same command continues from them", style="yellow")
+        err.print("stopped; finished stages are kept, give the same command again to go on", style="yellow")
     sys.exit(status)
 
 
@@ -160,8 +160,8 @@ def print_scorecard(card) -> None:
 @app.command()
 def merge(
     paths: Annotated[list[str], typer.Argument(metavar="RECIPE.yaml OUT | GENERAL DOMAIN OUT", help="A mergekit recipe, or the models at t=0 and t=1 (zoo names, folders, hub ids); and a new folder.")],
-    t: Annotated[str, typer.Option(help="0 is the general model, 1 the domain model; or paper, mirror, ramp.")] = "0.5",
-    method: Annotated[str, typer.Option(help="slerp, slerp_paper, lerp, task_vector or task_vector_lerp.")] = "slerp",
+    t: Annotated[Optional[str], typer.Option(help="0 is the general model, 1 the domain model; or paper, mirror, ramp. By default 0.5.")] = None,
+    method: Annotated[Optional[str], typer.Option(help="slerp (the default), slerp_paper, lerp, task_vector or task_vector_lerp.")] = None,
     ancestor: Annotated[Optional[str], typer.Option(help="The model both come from, for task vectors.")] = None,
     dtype: Annotated[Optional[str], typer.Option(help="float32, bfloat16 or float16; by default the wider of the two.")] = None,
     extrapolate: Annotated[bool, typer.Option(help="Allow t outside [0, 1].")] = False,
@@ -170,15 +170,18 @@ def merge(
     from labkit import pipeline, recipes
     from labkit.errors import InputError
 
+    given = {"t": t, "method": method, "ancestor": ancestor, "dtype": dtype}
     if len(paths) == 2 and paths[0].endswith((".yaml", ".yml")):
+        for name in (name for name, value in given.items() if value is not None):
+            raise InputError(f"--{name} cannot be given beside a recipe: {paths[0]} says it, change it there")
         recipe = recipes.read_recipe(Path(paths[0]), extrapolate=extrapolate)
     elif len(paths) == 3:
-        recipe = recipes.recipe_of(paths[0], paths[1], t=t, method=method, ancestor=ancestor, dtype=dtype, extrapolate=extrapolate)
+        recipe = recipes.recipe_of(paths[0], paths[1], **given, extrapolate=extrapolate)
     else:
         raise InputError("give RECIPE.yaml OUT, or GENERAL DOMAIN OUT")
     with Bytes() as bar:
         pipeline.merge_to_folder(recipe, Path(paths[-1]), progress=bar)
-    out.print(f"merged by {recipe.merge.method}: t=0 is {recipe.general}, t=1 is {recipe.domain}: {paths[-1]}", soft_wrap=True)
+    out.print(f"merged by {recipe.merge.method}: t=0 is {recipe.general}, t=1 is {recipe.domain}: {paths[-1]}", soft_wrap=True, markup=False)
 
 
 class Bytes:

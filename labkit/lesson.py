@@ -20,7 +20,6 @@ from labkit import records
 from labkit.design import PipelineSpec, profile as find_profile
 from labkit.errors import InputError, LabkitError, suggest
 from labkit.evaluate import Scorecard, compare
-from labkit.merge import METHODS
 from labkit.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
 from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
@@ -91,9 +90,10 @@ class Lab:
         self.record("scorecard", checkpoint=card.checkpoint, split=split, axes={axis: i.as_dict() for axis, i in card.summary().items()})
         return card
 
-    def at(self, general: object, domain: object, t: Schedule, method: str) -> Loaded:
+    def at(self, general: object, domain: object, t: Schedule, method: str, *, ancestor: object = None) -> Loaded:
         """The merge of two models at t, in memory; t=0 is `general`."""
-        return merged(load_checkpoint(general), load_checkpoint(domain), t, method)
+        origin = load_checkpoint(ancestor) if ancestor else None
+        return merged(load_checkpoint(general), load_checkpoint(domain), t, method, ancestor=origin)
 
     def bench(self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None) -> Bench:
         """Two parents to merge. ends: how the general and the domain model are called. Raises MergeError."""
@@ -118,7 +118,7 @@ class Lab:
 
         from labkit.panels import merge_panel
 
-        display(merge_panel(session, methods=tuple(METHODS), schedules=named_anchors(), make_setting=setting_of))
+        display(merge_panel(session, schedules=named_anchors(), make_setting=setting_of))
 
     # --- predicting and showing
 

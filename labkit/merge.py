@@ -7,6 +7,7 @@ shown beside SLERP: a synergy that LERP has too is not the sphere's.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+ARITHMETIC_VERSION = 2  # part of what identifies a merge: raise it when the arithmetic changes in any digit
 PARALLEL = 0.9995  # cosine above which an arc is numerically a line (1.8 degrees); mergekit's threshold
 BLOCK = 1 << 18  # elements worked on at a time: small enough to stay in the cache
 
@@ -61,6 +63,16 @@ def slerp_weights(pair: Pair, t: float) -> tuple[float, float]:
     return math.sin((1 - t) * pair.angle) / math.sin(pair.angle), math.sin(t * pair.angle) / math.sin(pair.angle)
 
 
+def task_vector_weights(pair: Pair, t: float) -> tuple[float, float]:
+    """The arc between two task vectors: a line only where they are exactly parallel, as mergekit's nuslerp has it.
+
+    Source: mergekit 0.1.5, nuslerp with a base model.
+    """
+    if 1 - pair.cosine**2 <= 1e-16:
+        return lerp_weights(pair, t)
+    return math.sin((1 - t) * pair.angle) / math.sin(pair.angle), math.sin(t * pair.angle) / math.sin(pair.angle)
+
+
 def slerp_paper_weights(pair: Pair, t: float) -> tuple[float, float]:
     """The arc between the directions, the length interpolated geometrically: |a|^(1-t) |b|^t.
 
@@ -87,7 +99,7 @@ METHODS: dict[str, Method] = {
     "slerp": Method(slerp_weights),
     "slerp_paper": Method(slerp_paper_weights),
     "lerp": Method(lerp_weights),
-    "task_vector": Method(slerp_weights, on_task_vectors=True),
+    "task_vector": Method(task_vector_weights, on_task_vectors=True),
     "task_vector_lerp": Method(lerp_weights, on_task_vectors=True),
 }
 
@@ -104,7 +116,7 @@ def find_method(name: str) -> Method:
 
 def _blocks(*tensors: Tensor | None) -> Iterator[tuple]:
     """Views of the same BLOCK elements of each flattened tensor; None stays None."""
-    flat = [None if tensor is None else tensor.reshape(-1) for tensor in tensors]
+    flat = [None if tensor is None else tensor.detach().reshape(-1) for tensor in tensors]
     for start in range(0, flat[0].numel(), BLOCK):
         yield tuple(None if tensor is None else tensor[start : start + BLOCK] for tensor in flat)
 
@@ -124,16 +136,15 @@ def _dot(a: Tensor, b: Tensor) -> float:
     return float(numkong.dot(first, second, name))
 
 
-def _common(a: Tensor, b: Tensor, ancestor: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Two blocks in one dtype; with an ancestor, their differences from it, in float32."""
+def _common(a: Tensor, b: Tensor, ancestor: Tensor | None, *dtypes: object) -> tuple[Tensor, Tensor]:
+    """Two blocks in the widest of their dtypes and `dtypes`; with an ancestor, their differences from it."""
     import torch
 
-    if ancestor is not None:
-        return a.float() - ancestor.float(), b.float() - ancestor.float()
-    if a.dtype == b.dtype:
-        return a, b
-    wider = torch.promote_types(a.dtype, b.dtype)
-    return a.to(wider), b.to(wider)
+    wide = functools.reduce(torch.promote_types, dtypes, torch.promote_types(a.dtype, b.dtype))
+    if ancestor is None:
+        return a.to(wide), b.to(wide)
+    wide = torch.promote_types(wide, torch.float32)
+    return a.to(wide) - ancestor.to(wide), b.to(wide) - ancestor.to(wide)
 
 
 def measure(a: Tensor, b: Tensor, ancestor: Tensor | None = None) -> Pair:
@@ -145,27 +156,33 @@ def measure(a: Tensor, b: Tensor, ancestor: Tensor | None = None) -> Pair:
     for x, y, c in _blocks(a, b, ancestor):
         x, y = _common(x, y, c)
         aa, ab, bb = aa + _dot(x, x), ab + _dot(x, y), bb + _dot(y, y)
-    for side, square in (("general", aa), ("domain", bb)):
-        if not math.isfinite(square):
-            raise MergeError(f"the {side} model holds NaN or infinity: its training diverged; lower the learning rate")
+    bad = [side for side, square in (("general", aa), ("domain", bb)) if not math.isfinite(square)]
+    if bad:
+        side = "ancestor" if ancestor is not None and len(bad) == 2 else bad[0]
+        raise MergeError(f"the {side} model holds NaN or infinity: its training diverged; lower the learning rate")
     lengths = math.sqrt(aa), math.sqrt(bb)
     cosine = ab / (lengths[0] * lengths[1]) if all(lengths) else 0.0
     return Pair(*lengths, max(-1.0, min(1.0, cosine)))
 
 
 def weighted_sum(a: Tensor, b: Tensor, weights: tuple[float, float], out: Tensor, ancestor: Tensor | None = None) -> Tensor:
-    """out = weights[0] a + weights[1] b; with an ancestor c, out = c + weights[0] (a - c) + weights[1] (b - c)."""
+    """out = weights[0] a + weights[1] b; with an ancestor c, out = c + weights[0] (a - c) + weights[1] (b - c).
+
+    out: contiguous. Computed in the widest dtype of all. Raises MergeError where float16 cannot hold the result.
+    """
     import numkong
     import torch
 
-    for x, y, c, z in _blocks(a, b, ancestor, out):
-        x, y = _common(x, y, c)
+    for x, y, c, z in _blocks(a, b, ancestor, out.view(-1)):
+        x, y = _common(x, y, c, z.dtype)
         direct = c is None and x.dtype == z.dtype
         target = z if direct else torch.empty_like(x)
         (first, name), (second, _), (result, _) = _array(x), _array(y), _array(target)
         numkong.blend(first, second, name, alpha=weights[0], beta=weights[1], out=result)
         if not direct:
             z.copy_(target if c is None else target.add_(c))
+    if out.dtype == torch.float16 and not out.isfinite().all():
+        raise MergeError("the merge does not fit into float16; choose bfloat16 or float32")
     return out
 
 
@@ -181,6 +198,8 @@ def join(
 
     chosen = find_method(method)
     origin = _origin(method, ancestor)
+    if a.shape != b.shape:
+        raise MergeError(f"the tensors have shapes {tuple(a.shape)} and {tuple(b.shape)}; only tensors of one shape can be joined")
     out = torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
     return weighted_sum(a, b, chosen.weights(measure(a, b, origin), t), out, origin)
 
@@ -208,18 +227,18 @@ class Pairing:
         self, general: Mapping[str, Tensor], domain: Mapping[str, Tensor], *, ancestor: Mapping[str, Tensor] | None = None, tied: bool = False
     ):
         names = match_tensors(signatures(general), signatures(domain), tied=tied)
-        self.general = {name: general[name] for name in names}
-        self.domain = {name: domain[other] for name, other in names.items()}
+        self.general = {name: general[ours] for name, (ours, _) in names.items()}
+        self.domain = {name: domain[theirs] for name, (_, theirs) in names.items()}
         self.ancestor = None
         if ancestor is not None:
-            before = match_tensors(signatures(general), signatures(ancestor), tied=tied)
-            self.ancestor = {name: ancestor[other] for name, other in before.items()}
+            before = match_tensors(signatures(general), signatures(ancestor), tied=tied, other="ancestor")
+            self.ancestor = {name: ancestor[theirs] for name, (_, theirs) in before.items()}
         self._pairs: dict[bool, dict[str, Pair]] = {}
 
     def pairs(self, *, task_vectors: bool = False) -> dict[str, Pair]:
         """name -> lengths and cosine of the tensors, or of their task vectors; measured on first use."""
         if task_vectors not in self._pairs:
-            origin = self.ancestor if task_vectors else {}
+            origin = _origin("task_vector", self.ancestor) if task_vectors else {}
             self._pairs[task_vectors] = {
                 name: _measured(name, a, self.domain[name], origin.get(name))
                 for name, a in self.general.items()
@@ -246,7 +265,7 @@ class Pairing:
         for name, at in self.resolved(t, extrapolate=extrapolate).items():
             a, b = self.general[name], self.domain[name]
             if not a.is_floating_point():
-                merged[name] = same(name, a, b)
+                merged[name] = into[name].copy_(same(name, a, b)) if into else same(name, a, b)
                 continue
             out = into[name] if into else torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
             merged[name] = weighted_sum(a, b, chosen.weights(pairs[name], at), out, origin.get(name))
@@ -280,7 +299,10 @@ def own_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
 def pair_models(general: PreTrainedModel, domain: PreTrainedModel, ancestor: PreTrainedModel | None = None) -> Pairing:
     """The Pairing of two models in memory. Raises MergeError when their architectures differ."""
     check_configs(general.config, domain.config)
-    before = None if ancestor is None else own_tensors(ancestor)
+    before = None
+    if ancestor is not None:
+        check_configs(general.config, ancestor.config, other="ancestor")
+        before = own_tensors(ancestor)
     return Pairing(own_tensors(general), own_tensors(domain), ancestor=before)
 
 

@@ -16,7 +16,7 @@ from labkit.errors import InputError
 from labkit.evaluate import Scorecard, generate
 from labkit.figures import MergeView
 from labkit.guards import check_tokenizers
-from labkit.merge import empty_like, merge_into, pair_models
+from labkit.merge import METHODS, empty_like, merge_into, pair_models
 from labkit.packs import AXES, Pack
 from labkit.pipeline import load_checkpoint, merge_checkpoints
 from labkit.recipes import Recipe, recipe_text
@@ -92,8 +92,8 @@ class Bench:
         self.general, self.domain = load_checkpoint(general), load_checkpoint(domain)
         self.ends, self.pack, self.profile_name = ends, pack, profile_name
         check_tokenizers(self.general.tokenizer, self.domain.tokenizer)
-        self.ancestor = ancestor
-        self.pairing = pair_models(self.general.model, self.domain.model, load_checkpoint(ancestor).model if ancestor else None)
+        self.ancestor = load_checkpoint(ancestor) if ancestor else None
+        self.pairing = pair_models(self.general.model, self.domain.model, self.ancestor.model if self.ancestor else None)
         self.pairing.pairs()
         self.shell = empty_like(self.general.model)
         self.sweep: dict[str, list[tuple[float, Scorecard]]] | None = None
@@ -130,12 +130,18 @@ class Bench:
     def measure(self, setting: Setting, *, split: str) -> Scorecard:
         """The real scores of this very merge on a split."""
         merge_into(self.shell, self.pairing, setting.t, setting.method)
-        fingerprint = merge_fingerprint(self.general, self.domain, setting.t, setting.method)
+        fingerprint = merge_fingerprint(self.general, self.domain, setting.t, setting.method, ancestor=self.ancestor)
         made = zoo.Loaded(self.shell, self.general.tokenizer, str(setting), fingerprint)
         return score_checkpoint(made, self.pack, split=split, axes=LAB_AXES, profile_name=self.profile_name)
 
     def recipe(self, setting: Setting) -> Recipe:
-        return Recipe(*self.sources, Merge(method=setting.method, t=setting.t, ancestor=self.ancestor))
+        ancestor = self.ancestor.name if self.ancestor else None
+        return Recipe(*self.sources, Merge(method=setting.method, t=setting.t, ancestor=ancestor, dtype="float32"))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods this pair can be merged by."""
+        return tuple(name for name, method in METHODS.items() if self.ancestor or not method.on_task_vectors)
 
     def recipe_text(self, setting: Setting) -> str:
         """The setting as mergekit YAML. Raises MergeError for a method mergekit does not have."""

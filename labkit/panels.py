@@ -25,29 +25,29 @@ DEPTHS = ("first", "1/4", "1/2", "3/4", "last")  # layers
 GROUP_NAMES = {"attention": "attention", "mlp": "MLP", "other": "other"}
 
 
-def merge_panel(session, *, methods: Sequence[str], schedules: dict[str, dict[str, Sequence[float]]], make_setting: Callable) -> widgets.Widget:
+def merge_panel(session, *, schedules: dict[str, dict[str, Sequence[float]]], make_setting: Callable) -> widgets.Widget:
     """The merge lab: sliders for t, the figure, the answers, and buttons. It only wires what `session` computes.
 
     session: merge_lab.MergeSession. schedules: name -> group -> five anchors. make_setting: (method, attention, mlp,
     other), each group as five anchors -> what session.move takes.
     """
-    return _MergePanel(session, methods, schedules, make_setting).whole
+    return _MergePanel(session, schedules, make_setting).whole
 
 
 class _MergePanel:
-    def __init__(self, session, methods, schedules, make_setting):
+    def __init__(self, session, schedules, make_setting):
         self.session, self.schedules, self.make_setting = session, schedules, make_setting
         self.following = True
         self.move = None
-        self._build(methods)
+        self._build()
         self._wire()
         self._reopen()
 
     # --- what is seen
 
-    def _build(self, methods: Sequence[str]) -> None:
+    def _build(self) -> None:
         self.pair = widgets.Dropdown(options=list(self.session.benches), description="parents", layout=widgets.Layout(width="330px"))
-        self.method = widgets.ToggleButtons(options=list(methods), style={"button_width": "105px"})
+        self.method = widgets.ToggleButtons(options=list(self.session.bench.methods), style={"button_width": "105px"})
         self.preset = widgets.Dropdown(options=["by hand", *self.schedules], description="schedule", layout=widgets.Layout(width="210px"))
         self.per_layer = widgets.Checkbox(description="per layer", indent=False, layout=widgets.Layout(width="100px"))
         self.ends: list[tuple[widgets.Label, widgets.Label]] = []
@@ -130,19 +130,44 @@ class _MergePanel:
 
         return observe
 
+    def _clear(self) -> None:
+        """Nothing is shown, and no button does anything, until a move succeeds: an old merge must not pass for a new one."""
+        self.move = None
+        self.picture.value, self.answers.value, self.result.value = b"", "", ""
+        for button in self.buttons.values():
+            button.disabled = True
+
     def _reopen(self) -> None:
         general, domain = self.session.open(self.pair.value)
         for left, right in self.ends:
             left.value, right.value = f"0 = {general}", f"1 = {domain}"
+        self._offer(self.session.bench.methods)
         self.buttons["grid"].layout.display = "none" if self.session.bench.sweep else None
         self._follow()
 
     def _follow(self) -> None:
         """Compute, draw, tell: what every move of anything ends in."""
         anchors = [[slider.value for slider in self.anchors[group]] for group in GROUP_NAMES]
-        self.move = self.session.move(self.make_setting(self.method.value, *anchors))
-        self.picture.value, self.told.value = self.session.draw(self.move), self.session.tell(self.move)
-        self.answers.value = self.session.answers(self.move)
+        try:
+            move = self.session.move(self.make_setting(self.method.value, *anchors))
+            shown = self.session.draw(move), self.session.tell(move), self.session.answers(move)
+        except BaseException:
+            self._clear()
+            raise
+        self.move, self.result.value = move, ""
+        self.picture.value, self.told.value, self.answers.value = shown
+        for button in self.buttons.values():
+            button.disabled = False
+
+    def _offer(self, methods: Sequence[str]) -> None:
+        """Let only those methods be chosen that the open pair can be merged by."""
+        if tuple(self.method.options) == tuple(methods):
+            return
+        self.following = False
+        chosen = self.method.value
+        self.method.options = list(methods)
+        self.method.value = chosen if chosen in methods else methods[0]
+        self.following = True
 
     def _set(self, anchors: dict[str, Sequence[float]]) -> None:
         """Move the sliders of some groups without being led by each of them."""
@@ -171,7 +196,10 @@ class _MergePanel:
             self._set(self.schedules[self.preset.value])
 
     def _show_layers(self) -> None:
+        """Open the anchors; closing them makes each group uniform again, at the mean its slider shows."""
         self.deep.layout.display = None if self.per_layer.value else "none"
+        if not self.per_layer.value:
+            self._by_hand({group: [slider.value] * len(DEPTHS) for group, slider in self.groups.items()})
 
     def _ask(self, place: int) -> None:
         self.session.prompts[place] = self.prompts[place].value

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from labkit import guards, zoo
 from labkit.design import PREFERENCE_STAGES, Merge, PipelineSpec, Stage, profile
-from labkit.errors import InputError, SpecError
+from labkit.errors import InputError, MergeError, SpecError
 from labkit.packs import Pack, load_pack
 from labkit.recipes import THEIR_METHOD, Recipe, merge_card, recipe_text
+from labkit.schedule import resolve
 from labkit.store import Checkpoint, Store, key_of, write_whole
 
 RECIPE_VERSION = 1  # part of every key: raise it when training code changes what a spec means
@@ -48,6 +49,8 @@ def check_spec(spec: PipelineSpec) -> Pack:
                     f"add it or drop the stage"
                 )
             pack.rows(split)
+    if spec.merge:  # what trains from the start model has its shape and tokenizer
+        check_recipe(Recipe(spec.merge.general or spec.model, spec.model, spec.merge, places={"t": "merge.t", "ancestor": "merge.ancestor", "general": "merge.general"}))
     return pack
 
 
@@ -61,8 +64,8 @@ def run_spec(spec: PipelineSpec, *, store: Store | None = None, progress: Callab
 
     prepare_process()
     store, pack = store or Store(), check_spec(spec)
-    start = zoo.load(spec.model)
     made: list[Checkpoint] = []
+    start = zoo.load(spec.model) if spec.stages else None
     for number, stage in enumerate(spec.stages):
         trail = "-".join(done.kind for done in spec.stages[: number + 1])
         parent = made[-1].key if made else start.fingerprint
@@ -132,9 +135,11 @@ def _run_merge(spec: PipelineSpec, merge: Merge, domain: Checkpoint | None, stor
 
 def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:
     """The merge a recipe describes, as a checkpoint of the store. Raises MergeError when the models do not match."""
+    from labkit.merge import ARITHMETIC_VERSION
+
     key = key_of(
-        recipe=RECIPE_VERSION, merge=recipe.merge.model_dump(mode="json"),
-        parents=[zoo.fingerprint_of(zoo.model_folder(parent)) for parent in (recipe.general, recipe.domain)],
+        recipe=RECIPE_VERSION, arithmetic=ARITHMETIC_VERSION, merge=recipe.merge.model_dump(mode="json"),
+        parents=[zoo.fingerprint_of(folder) for folder in parents_of(recipe) if folder],
     )
 
     def make(folder: Path) -> dict:
@@ -159,14 +164,45 @@ def merge_to_folder(recipe: Recipe, output: Path, *, progress: Callable[[int, in
     return write_whole(output, lambda draft: _merge_into(draft, recipe, progress))
 
 
+def parents_of(recipe: Recipe) -> tuple[Path, Path, Path | None]:
+    """The folders of the general and the domain model and of their ancestor, where one is named.
+
+    Raises MergeError naming the place in the recipe when there is no such model.
+    """
+    folders = []
+    for what, name in (("general", recipe.general), ("domain", recipe.domain), ("ancestor", recipe.merge.ancestor)):
+        try:
+            folders.append(zoo.model_folder(name) if name else None)
+        except InputError as error:
+            raise recipe.blame(what, error) from None
+    return tuple(folders)
+
+
+def check_recipe(recipe: Recipe) -> tuple[Path, Path, Path | None]:
+    """The folders of a recipe whose models can be merged by it. Raises MergeError saying what stands in the way."""
+    from labkit import stream
+
+    general, domain, ancestor = parents_of(recipe)
+    config, tokenizer = zoo.config_of(general), zoo.tokenizer_of(general)
+    for folder, other in ((domain, "domain"), (ancestor, "ancestor")):
+        if folder:
+            guards.check_configs(config, zoo.config_of(folder), other=other)
+            guards.check_tokenizers(tokenizer, zoo.tokenizer_of(folder), other=other)
+    layers = getattr(config, "num_hidden_layers", recipe.layers)
+    if recipe.layers not in (None, layers):
+        raise recipe.blame("t", MergeError(f"layer_range ends at {recipe.layers}, but the models have {layers} layers: take all of them"))
+    try:
+        resolve(recipe.merge.t, stream.stored(general).signatures, extrapolate=recipe.merge.extrapolate)
+    except MergeError as error:
+        raise recipe.blame("t", error) from None
+    return general, domain, ancestor
+
+
 def _merge_into(draft: Path, recipe: Recipe, progress: Callable[[int, int], None] | None) -> None:
     """Check two models against each other, then stream their merge into a folder, with its recipe and card."""
     from labkit import stream
 
-    general, domain = zoo.model_folder(recipe.general), zoo.model_folder(recipe.domain)
-    guards.check_configs(zoo.config_of(general), zoo.config_of(domain))
-    guards.check_tokenizers(zoo.tokenizer_of(general), zoo.tokenizer_of(domain))
-    ancestor = zoo.model_folder(recipe.merge.ancestor) if recipe.merge.ancestor else None
+    general, domain, ancestor = check_recipe(recipe)
     stream.merge_folders(general, domain, draft, recipe.merge, ancestor=ancestor, progress=progress)
     if recipe.merge.method in THEIR_METHOD:
         (draft / "mergekit_config.yml").write_text(recipe_text(recipe), "utf-8")

@@ -7,7 +7,7 @@ counterpart there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -24,20 +24,35 @@ THEIR_METHOD = {"slerp": "slerp", "lerp": "linear", "task_vector_lerp": "linear"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Two parents and how they are joined. general, domain: zoo names, folders or hub ids."""
+    """Two parents and how they are joined. general, domain: zoo names, folders or hub ids.
+
+    layers: how many layers the recipe says it merges, None for all. places: `general`, `domain`, `ancestor` or `t` ->
+    where in which file it stands, for sentences.
+    """
 
     general: str
     domain: str
     merge: Merge
+    layers: int | None = None
+    places: dict[str, str] = field(default_factory=dict)
+
+    def blame(self, what: str, error: Exception) -> MergeError:
+        """The error with the place in the recipe that caused it."""
+        place = self.places.get(what)
+        return MergeError(f"{place}: {error}" if place else str(error))
 
 
-def recipe_of(general: str, domain: str, *, t: str | float = 0.5, **fields: object) -> Recipe:
-    """A recipe from words, as a command line has them: t a number or a schedule's name. Raises MergeError."""
+def recipe_of(general: str, domain: str, **fields: object) -> Recipe:
+    """A recipe from words, as a command line has them: t a number or a schedule's name; None is not given.
+
+    Raises MergeError.
+    """
+    given = {key: value for key, value in fields.items() if value is not None}
     try:
-        value: object = float(t)
-    except ValueError:
-        value = t
-    return Recipe(general, domain, _checked(t=value, **{key: field for key, field in fields.items() if field is not None}))
+        given["t"] = float(given["t"])
+    except (KeyError, ValueError):
+        pass  # not given, or the name of a schedule
+    return Recipe(general, domain, _checked(**given))
 
 
 def _checked(**fields: object) -> Merge:
@@ -96,7 +111,7 @@ Merged by labkit. A score of this model says little without both parents' scores
 
 def merge_card(recipe: Recipe) -> str:
     """The model card of a merge."""
-    names = [Path(parent).name for parent in (recipe.general, recipe.domain)]
+    names = [Path(parent).name if Path(parent).is_dir() else parent for parent in (recipe.general, recipe.domain)]
     t = yaml.safe_dump(plain(recipe.merge.t), default_flow_style=True, width=1000).removesuffix("...\n").strip()
     parents = "\n".join(f"- {name}" for name in names)
     return CARD.format(general=names[0], domain=names[1], method=recipe.merge.method, t=t, parents=parents)
@@ -115,10 +130,13 @@ def read_recipe(path: Path, *, extrapolate: bool = False) -> Recipe:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise MergeError(f"{place}: this is not valid YAML; check indentation and colons") from None
+    except (OSError, ValueError):
+        raise MergeError(f"{path}: this cannot be read as YAML; check the file") from None
     try:
-        return _recipe(content, extrapolate)
+        recipe = _recipe(content, extrapolate)
     except MergeError as error:
         raise MergeError(f"{path}: {error}") from None
+    return replace(recipe, places={what: f"{path}: {place}" for what, place in recipe.places.items()})
 
 
 def _recipe(content: object, extrapolate: bool) -> Recipe:
@@ -126,15 +144,18 @@ def _recipe(content: object, extrapolate: bool) -> Recipe:
         raise MergeError("expected a mapping with merge_method, models and parameters; docs/merging.md shows one")
     _known_keys(content, TOP_KEYS, "")
     method = content.get("merge_method")
-    if method not in PARAMETERS:
+    if not isinstance(method, str) or method not in PARAMETERS:
         raise MergeError(f"merge_method {method!r} cannot be run here; {suggest(str(method), list(PARAMETERS))}")
     if content.get("tokenizer_source") not in (None, "base", "union"):
         raise MergeError("tokenizer_source can only be base or union: labkit merges models of one tokenizer, so both are the same")
-    parents, settings = _parents(content, PARAMETERS[method])
+    parents, settings, layers, where = _parents(content, PARAMETERS[method])
     read = {"slerp": _slerp, "linear": _linear, "nuslerp": _nuslerp}[method]
     general, domain, fields = read(content.get("base_model"), parents, settings)
     dtype = content.get("out_dtype") or content.get("dtype")
-    return Recipe(general, domain, _checked(**fields, dtype=dtype, extrapolate=extrapolate))
+    names = [name for name, _ in parents]
+    places = {what: f"{where}.{names.index(name)}.model" for what, name in (("general", general), ("domain", domain))}
+    places |= {"ancestor": "base_model", "t": "parameters.t" if method == "slerp" else "weight"}
+    return Recipe(general, domain, _checked(**fields, dtype=dtype, extrapolate=extrapolate), layers, places)
 
 
 def _known_keys(mapping: Mapping, known: tuple[str, ...], where: str) -> None:
@@ -143,14 +164,16 @@ def _known_keys(mapping: Mapping, known: tuple[str, ...], where: str) -> None:
             raise MergeError(f"{where}{key} is not a key labkit understands; {suggest(str(key), list(known))}")
 
 
-def _parents(content: Mapping, known: tuple[str, ...]) -> tuple[list[tuple[str, dict]], dict]:
-    """The two models with their own parameters, and the recipe's common ones."""
+def _parents(content: Mapping, known: tuple[str, ...]) -> tuple[list[tuple[str, dict]], dict, int | None, str]:
+    """The two models with their own parameters, the recipe's common ones, its layers, and where the models stand."""
     if ("models" in content) == ("slices" in content):
         raise MergeError("give either models or slices, with the two models to merge")
     common = dict(_parameters(content, known, "parameters"))
-    entries, where = content.get("models"), "models"
+    entries, where, layers = content.get("models"), "models", None
+    allowed = ("model", "parameters")
     if "slices" in content:
-        entries, where = _only_slice(content["slices"], known, common)
+        entries, where, layers = _only_slice(content["slices"], known, common)
+        allowed += ("layer_range",)
     if not isinstance(entries, list) or len(entries) != 2:
         raise MergeError(f"{where} must list exactly two models")
     parents = []
@@ -158,21 +181,23 @@ def _parents(content: Mapping, known: tuple[str, ...]) -> tuple[list[tuple[str, 
         place = f"{where}.{number}"
         if not isinstance(entry, Mapping) or not isinstance(entry.get("model"), str):
             raise MergeError(f"{place}.model must name a model: a zoo name, a folder or a hub id")
-        _known_keys(entry, ("model", "parameters", "layer_range"), f"{place}.")
+        _known_keys(entry, allowed, f"{place}.")
         parents.append((entry["model"], dict(_parameters(entry, known, f"{place}.parameters"))))
-    return parents, common
+    return parents, common, layers, where
 
 
-def _only_slice(slices: object, known: tuple[str, ...], common: dict) -> tuple[object, str]:
+def _only_slice(slices: object, known: tuple[str, ...], common: dict) -> tuple[object, str, int]:
     if not isinstance(slices, list) or len(slices) != 1 or not isinstance(slices[0], Mapping):
         raise MergeError("slices must hold one slice over all layers: stacking layers of several slices is not merging")
     _known_keys(slices[0], ("sources", "parameters"), "slices.0.")
     sources = slices[0].get("sources")
-    ranges = [entry.get("layer_range") for entry in sources or [] if isinstance(entry, Mapping)]
-    if any(found != ranges[0] or not found or found[0] != 0 for found in ranges):
+    listed = sources if isinstance(sources, list) else []
+    ranges = [entry.get("layer_range") for entry in listed if isinstance(entry, Mapping)]
+    well = [found for found in ranges if isinstance(found, list) and len(found) == 2 and all(isinstance(end, int) for end in found)]
+    if not ranges or well != ranges or any(found != ranges[0] or found[0] != 0 for found in ranges):
         raise MergeError("slices.0.sources: both layer_range must be the same and begin at 0; leave it to `models` to take all layers")
     common.update(_parameters(slices[0], known, "slices.0.parameters"))
-    return sources, "slices.0.sources"
+    return sources, "slices.0.sources", ranges[0][1]
 
 
 def _parameters(mapping: Mapping, known: tuple[str, ...], where: str) -> Mapping:

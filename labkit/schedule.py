@@ -6,6 +6,7 @@ lines; what lies in no layer (embeddings, final norm, head) takes the first anch
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Annotated, Union
@@ -15,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from labkit.errors import MergeError
 
 GROUPS: dict[str, str | None] = {"attention": "self_attn", "mlp": "mlp", "other": None}
-Anchors = Annotated[tuple[float, ...], Field(min_length=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Anchors = Annotated[tuple[Number, ...], Field(min_length=1)]
 
 
 class Part(BaseModel):
@@ -24,13 +26,13 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     filter: str | None = None
-    value: float | Anchors
+    value: Number | Anchors
 
     def takes(self, name: str) -> bool:
         return self.filter in (None, "*") or self.filter in name
 
 
-Schedule = Union[float, Anchors, Annotated[tuple[Part, ...], Field(min_length=1)]]
+Schedule = Union[Number, Anchors, Annotated[tuple[Part, ...], Field(min_length=1)]]
 
 
 class Weights(BaseModel):
@@ -127,7 +129,7 @@ def resolve(schedule: Schedule | Weights, names: Iterable[str], *, extrapolate: 
     layers = count_layers(names)
     resolved = {name: t_of(schedule, name, layers) for name in names}
     for name, t in resolved.items():
-        if not extrapolate and not 0 <= t <= 1:
+        if not (extrapolate or 0 <= t <= 1) or not math.isfinite(t):
             raise MergeError(outside(t, name))
     return resolved
 

@@ -64,23 +64,28 @@ def read_scorecard(path: Path) -> Scorecard | None:
 
 
 SWEEP = tuple(i / 10 for i in range(11))
-ARITHMETIC_VERSION = 2  # part of a merge's fingerprint: raise it when the arithmetic changes in any digit
 
 
-def merged(general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str) -> zoo.Loaded:
+def merged(general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str, *, ancestor: zoo.Loaded | None = None) -> zoo.Loaded:
     """The merge at t, in memory: t=0 is `general`, t=1 is `domain`, for every method."""
     from labkit.merge import merge_models
 
     if t in (0, 1):
         return domain if t else general
-    model = merge_models(general.model, domain.model, t, method)
-    return zoo.Loaded(model, general.tokenizer, f"{method} t={plain(t)}", merge_fingerprint(general, domain, t, method))
+    model = merge_models(general.model, domain.model, t, method, ancestor=ancestor.model if ancestor else None)
+    fingerprint = merge_fingerprint(general, domain, t, method, ancestor=ancestor)
+    return zoo.Loaded(model, general.tokenizer, f"{method} t={plain(t)}", fingerprint)
 
 
-def merge_fingerprint(general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str) -> str:
+def merge_fingerprint(
+    general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str, *, ancestor: zoo.Loaded | None = None
+) -> str:
     """What identifies a merge's weights without making it."""
+    from labkit.merge import ARITHMETIC_VERSION, METHODS
+
+    origin = {"ancestor": ancestor.fingerprint} if ancestor and METHODS[method].on_task_vectors else {}
     return key_of(
-        arithmetic=ARITHMETIC_VERSION, general=general.fingerprint, domain=domain.fingerprint, t=plain(t), method=method
+        arithmetic=ARITHMETIC_VERSION, general=general.fingerprint, domain=domain.fingerprint, t=plain(t), method=method, **origin
     )
 
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from labkit.design import Merge
 from labkit.errors import InputError, MergeError, StoreError
-from labkit.guards import Signature, match_tensors
+from labkit.guards import EMBEDDINGS, HEAD, Signature, match_tensors
 from labkit.merge import find_method, measure, same, weighted_sum
 from labkit.schedule import resolve
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHARD_BYTES = 5 * 10**9  # Hugging Face's usual shard
-INDEX = "model.safetensors.index.json"
-NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json", ".lock")
-OWN_TO_A_MODEL = ("README.md", "lineage.json", "mergekit_config.yml")
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+COPIED = (".json", ".jinja", ".model", ".txt")  # config and tokenizer; code is never copied
+OWN_TO_A_MODEL = ("lineage.json", "adapter_config.json", "trainer_state.json")
 TORCH_NAMES = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
 CODES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -54,17 +54,7 @@ def stored(folder: Path) -> Stored:
 
     Raises InputError when there is no safetensors file, when one is broken, or a shard of the index is missing.
     """
-    index = folder / INDEX
-    if index.is_file():
-        named = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        for shard in named:
-            if Path(shard).name != shard or not (folder / shard).is_file():
-                raise InputError(f"{index} names {shard}, which is not in the folder; copy or download it again")
-        paths = [folder / shard for shard in named]
-    else:
-        paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
+    paths = weight_files(folder)
     files: dict[str, Path] = {}
     found: dict[str, Signature] = {}
     for path in paths:
@@ -76,7 +66,55 @@ def stored(folder: Path) -> Stored:
                     found[name] = Signature(tuple(part.get_shape()), _readable(part.get_dtype(), name, path))
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: this safetensors file is broken ({error}); copy or download it again") from None
+    missing = [name for name in indexed_names(folder, paths) if name not in files]
+    if missing:
+        raise InputError(f"{folder / INDEX} names the tensor {missing[0]}, which no shard holds; copy or download the model again")
+    if not files:
+        raise InputError(f"{folder}: the .safetensors file holds no tensor; copy or download the model again")
     return Stored(files, found)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a folder, as transformers chooses them: `model.safetensors`, else the shards of the index.
+
+    Raises InputError when there are none, or a shard of the index is missing.
+    """
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if (folder / INDEX).is_file():
+        shards = sorted({shard for shard in read_index(folder).values() if isinstance(shard, str)})
+        for shard in shards:
+            if Path(shard).name != shard or not (folder / shard).is_file():
+                raise InputError(f"{folder / INDEX} names {shard}, which is not in the folder; copy or download it again")
+        return [folder / shard for shard in shards]
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
+    if len(found) > 1:
+        raise InputError(f"{folder}: {len(found)} .safetensors files and no {INDEX} that says which belong together; add it")
+    return found
+
+
+def read_index(folder: Path) -> dict[str, str]:
+    """Tensor -> shard, from the index. Raises InputError when it cannot be read."""
+    try:
+        return dict(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / INDEX}: this is no index of shards; copy or download it again") from None
+
+
+def indexed_names(folder: Path, paths: list[Path]) -> list[str]:
+    """The tensors that the index promises; none where it is not used."""
+    return [] if (folder / SINGLE) in paths or not (folder / INDEX).is_file() else list(read_index(folder))
+
+
+def check_copied_head(folder: Path, tensors: Stored) -> None:
+    """Raises MergeError when a model that calls its embeddings tied stores another head beside them."""
+    if HEAD in tensors.files and EMBEDDINGS in tensors.files and not tensors.read(HEAD).equal(tensors.read(EMBEDDINGS)):
+        raise MergeError(
+            f"{folder}: config.json says the embeddings are tied, but {HEAD} differs from them; "
+            "set tie_word_embeddings to false in config.json if the head was trained"
+        )
 
 
 def _readable(code: str, name: str, path: Path) -> str:
@@ -129,17 +167,20 @@ def merge_folders(
     first, second = stored(general), stored(domain)
     origin = stored(ancestor) if ancestor and find_method(merge.method).on_task_vectors else None
     tied = _config(general).get("tie_word_embeddings", False)
+    for folder, tensors in ((general, first), (domain, second)):
+        if tied:
+            check_copied_head(folder, tensors)
     names = match_tensors(first.signatures, second.signatures, tied=tied)
-    origins = match_tensors(first.signatures, origin.signatures, tied=tied) if origin else {}
+    origins = match_tensors(first.signatures, origin.signatures, tied=tied, other="ancestor") if origin else {}
     ts = resolve(merge.t, names, extrapolate=merge.extrapolate)
-    planned = {name: _result(first.signatures[name], second.signatures[other], merge.dtype) for name, other in names.items()}
+    planned = {name: _result(name, first.signatures[a], second.signatures[b], merge.dtype) for name, (a, b) in names.items()}
     sizes = {name: math.prod(tensor.shape) * _bytes_of(tensor.dtype) for name, tensor in planned.items()}
     total = sum(sizes.values())
     _enough_room(output, total)
 
     def make(name: str, out: Tensor) -> None:
-        a, b = first.read(name), second.read(names[name])
-        c = origin.read(origins[name]) if origin else None
+        a, b = first.read(names[name][0]), second.read(names[name][1])
+        c = origin.read(origins[name][1]) if origin else None
         _merge_tensor(name, a, b, c, ts[name], merge.method, out)
 
     rooms, groups, written, where = _rooms(max(sizes.values())), shards(list(names), sizes, shard_bytes), 0, {}
@@ -167,10 +208,9 @@ def _merge_tensor(name: str, a: Tensor, b: Tensor, c: Tensor | None, t: float, m
         out.copy_(same(name, a, b))
         return
     try:
-        weights = find_method(method).weights(measure(a, b, c), t)
+        weighted_sum(a, b, find_method(method).weights(measure(a, b, c), t), out, c)
     except MergeError as error:
         raise MergeError(f"{name}: {error}") from None
-    weighted_sum(a, b, weights, out, c)
 
 
 def _rooms(largest: int) -> Iterator[Tensor]:
@@ -193,10 +233,13 @@ def _raw(tensor: Tensor) -> memoryview:
     return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
-def _result(first: Signature, second: Signature, dtype: str | None) -> Signature:
+def _result(name: str, first: Signature, second: Signature, dtype: str | None) -> Signature:
     import torch
 
-    if first.dtype not in CODES.values():
+    whole = [signature.dtype not in CODES.values() for signature in (first, second)]
+    if any(whole):
+        if first.dtype != second.dtype:
+            raise MergeError(f"{name} is stored as {first.dtype} in the general model and {second.dtype} in the domain model")
         return first
     wider = torch.promote_types(getattr(torch, first.dtype), getattr(torch, second.dtype))
     return Signature(first.shape, dtype or str(wider).removeprefix("torch."))
@@ -234,5 +277,6 @@ def _copy_rest(general: Path, output: Path, dtypes: set[str]) -> None:
 
 def _others(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(NOT_COPIED) and path.name not in OWN_TO_A_MODEL:
+        wanted = path.suffix in COPIED and not path.name.endswith(".index.json") and path.name not in OWN_TO_A_MODEL
+        if path.is_file() and not path.name.startswith(".") and (wanted or path.name.startswith("LICENSE")):
             yield path

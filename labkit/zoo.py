@@ -246,6 +246,7 @@ def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreT
 # --- loading ----------------------------------------------------------------------------------
 
 SMOLLM2 = "smollm2-135m-instruct"
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 SMALL_HIDDEN = 512  # below it plain attention is faster on a CPU than the fused kernel
 CHATML_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -291,7 +292,7 @@ def load(name: str) -> Loaded:
         return _load_folder(shipped_folder() / name, name)
     if Path(name).is_dir():
         return _load_folder(Path(name), name)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if HUB_ID.fullmatch(name):
         return _load_hub(name)
     raise InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
 
@@ -309,7 +310,7 @@ def model_folder(name: str) -> Path:
         return Path(name)
     if name == SMOLLM2:
         return _smollm2_folder()
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if HUB_ID.fullmatch(name):
         return _hub_folder(name)
     raise InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
 
@@ -335,7 +336,7 @@ def _hub_folder(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "tokenizer*"]))
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+    except (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise InputError(_hub_remedy(name, error)) from error
 
 
@@ -408,7 +409,7 @@ def _hub_remedy(name: str, error: Exception) -> str:
     elif "not a valid model identifier" in detail or "404" in detail:
         remedy = "the hub knows no such id: check the spelling"
     else:
-        remedy = "it is not in the local cache and the hub cannot be reached: connect once, or use a shipped model"
+        remedy = "there is no such folder, it is not in the local cache, and the hub cannot be reached: connect once, or use a shipped model"
     return f"model {name!r} cannot be loaded; {remedy}"
 
 

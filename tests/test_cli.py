@@ -83,6 +83,11 @@ def test_pack_commands(tmp_path):
         (["merge", "llama-s-base", "llama-s-instruct", "out", "--dtype", "int4"], ["dtype", "bfloat16"]),
         (["merge", "llama-s-base", "llama-s-instrct", "out"], ["unknown model 'llama-s-instrct'"]),
         (["merge", "none.yaml", "out"], ["none.yaml: no such file"]),
+        (["merge", "llama-s-base", "./none", "out"], ["unknown model './none'", "give a folder"]),
+        (["merge", "llama-s-base", "owner/none", "out"], ["there is no such folder", "connect once"]),
+        (["merge", "recipe.yaml", "out", "--t", "0.9"], ["--t cannot be given beside a recipe"]),
+        (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "nan", "--extrapolate"], ["t must be a number"]),
+        (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "1e400", "--extrapolate"], ["t must be a number"]),
         (["merge", "llama-s-base", "out"], ["RECIPE.yaml OUT, or GENERAL DOMAIN OUT"]),
         (["merge", ".", "llama-s-base", "out"], ["no .safetensors file"]),
         (["nonsense"], ["No such command"]),
@@ -153,9 +158,9 @@ def test_merge_from_a_recipe_says_which_end_is_which(tmp_path):
 def test_a_recipe_that_cannot_run_leaves_nothing(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE.format(general="llama-s-instruct", pattern="attn_self"))
-    assert_one_sentence(labkit("merge", path, tmp_path / "out"), "filter 'attn_self' is part of no tensor's name")
+    assert_one_sentence(labkit("merge", path, tmp_path / "out"), "recipe.yaml: parameters.t: filter 'attn_self' is part of no tensor's name")
     path.write_text(RECIPE.format(general="nowhere", pattern="mlp"))
-    assert_one_sentence(labkit("merge", path, tmp_path / "out"), "unknown model 'nowhere'")
+    assert_one_sentence(labkit("merge", path, tmp_path / "out"), "recipe.yaml: models.0.model: unknown model 'nowhere'")
     assert not (tmp_path / "out").exists()
 
 

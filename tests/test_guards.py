@@ -16,10 +16,12 @@ def tokenizer():
     return zoo.load("llama-s-instruct").tokenizer
 
 
-def test_equal_tokenizers_pass_and_a_template_on_one_side_only_is_no_difference(tokenizer):
+def test_equal_tokenizers_pass_and_a_template_on_one_side_only_is_a_note(tokenizer):
     other = zoo.load("llama-s-base").tokenizer
-    other.chat_template = None
     guards.check_tokenizers(tokenizer, other)
+    other.chat_template = None
+    with pytest.warns(MergeWarning, match="the ancestor model has no chat template"):
+        guards.check_tokenizers(tokenizer, other, other="ancestor")
 
 
 def test_different_vocabulary(tokenizer):
@@ -81,10 +83,10 @@ def test_missing_extra_and_misshapen_tensors_are_named():
         guards.match_tensors(tensors("a"), tensors("a", a=(3,)), tied=False)
 
 
-def test_other_prefixes_and_dtypes_are_warnings():
-    with pytest.warns(MergeWarning, match="another prefix"):
+def test_wrapped_names_and_dtypes_are_warnings():
+    with pytest.warns(MergeWarning, match="all names of the domain model begin with '_orig_mod.'"):
         found = guards.match_tensors(tensors("model.a", "model.b"), tensors("_orig_mod.model.a", "_orig_mod.model.b"), tied=False)
-    assert found == {"model.a": "_orig_mod.model.a", "model.b": "_orig_mod.model.b"}
+    assert found == {"model.a": ("model.a", "_orig_mod.model.a"), "model.b": ("model.b", "_orig_mod.model.b")}
     with pytest.warns(MergeWarning, match="stored in float32, the domain model in bfloat16"):
         guards.match_tensors(tensors("a"), tensors("a", dtype="bfloat16"), tied=False)
 

@@ -83,6 +83,36 @@ def test_dtypes_are_kept_widened_or_chosen():
     assert merge.join(a, b, 0.5, dtype=torch.float16).dtype == torch.float16
 
 
+def test_a_wider_result_is_computed_in_the_wider_dtype():
+    torch.manual_seed(0)
+    a, b = torch.randn(1000).bfloat16(), torch.randn(1000).bfloat16()
+    wide = merge.join(a, b, 0.3, dtype=torch.float32)
+    assert torch.allclose(wide.double(), reference(a, b, 0.3), atol=1e-5)
+
+
+def test_float16_overflow_and_odd_tensors_are_refused_or_handled():
+    huge = torch.full((4,), 7e4).bfloat16()
+    with pytest.raises(MergeError, match="does not fit into float16"):
+        merge.join(huge, huge, 0.5, dtype=torch.float16)
+    with pytest.raises(MergeError, match="shapes"):
+        merge.join(torch.ones(2, 3), torch.ones(3, 2), 0.5)
+    across = torch.randn(4, 6).t()
+    assert torch.allclose(merge.join(across, across * 2, 0.5, "lerp"), across * 1.5)
+    assert merge.join(torch.nn.Parameter(torch.ones(2)), torch.ones(2), 0.5).tolist() == [1, 1]
+
+
+def test_nan_of_an_ancestor_is_its_own():
+    a, bad = torch.ones(3), tensor(1, float("nan"), 1)
+    with pytest.raises(MergeError, match="the ancestor model holds NaN"):
+        merge.measure(a, a * 2, bad)
+
+
+def test_nearly_parallel_task_vectors_still_take_the_arc():
+    a = torch.randn(100)
+    b = -a + 1e-2 * torch.randn(100)
+    assert not torch.allclose(merge.join(a, b, 0.5, "task_vector", ancestor=torch.zeros(100)), (a + b) / 2, atol=1e-2)
+
+
 def pairing(**changes):
     a = {"w": torch.ones(2), "v": torch.ones(2)}
     return merge.Pairing(a, {**a, **changes})

@@ -80,6 +80,7 @@ def test_save_is_the_merge_and_export_reads_back(bench, tmp_path):
     assert recipes.read_recipe(path).merge.t == PRESETS["ramp"]
     with pytest.raises(MergeError, match="mergekit has no slerp_paper"):
         bench.recipe_text(Setting("slerp_paper", 0.5))
+    assert "task_vector" in bench.methods and bench.save(Setting("task_vector", 0.5)).folder.is_dir()
     assert bench.move(Setting("task_vector", 0.5)).mean_t == pytest.approx(0.5)
 
 

@@ -72,6 +72,14 @@ def test_same_weights_in_bfloat16_to_its_last_digit(tmp_path, parents, t):
         assert (tensor == theirs[name]).float().mean() > 0.99
 
 
+def test_same_weights_when_bfloat16_is_merged_into_float32(tmp_path):
+    recipe = Recipe("llama-s-instruct", "llama-s-twin-instruct", Merge(t=0.4, dtype="float32"))
+    folders = [str(zoo.model_folder(name)) for name in (recipe.general, recipe.domain)]
+    ours, theirs = both(tmp_path, Recipe(*folders, recipe.merge))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=1e-6, rtol=5e-6, msg=lambda text: f"{name}: {text}")
+
+
 def test_task_vectors_are_their_nuslerp(tmp_path, parents):
     general, ancestor = parents("tied")
     domain = str(zoo.shipped_folder() / "llama-s-twin-instruct")

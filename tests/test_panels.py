@@ -17,7 +17,9 @@ class Session:
     """What the panel leads to, without a model: a move is its setting."""
 
     def __init__(self, move=lambda setting: setting):
-        self.benches = {"one": SimpleNamespace(sweep={}, score_grid=lambda: None), "two": SimpleNamespace(sweep={1: 1})}
+        one = SimpleNamespace(sweep={}, score_grid=lambda: None, methods=("slerp", "lerp"))
+        self.benches = {"one": one, "two": SimpleNamespace(sweep={1: 1}, methods=("lerp",))}
+        self.bench = one
         self.prompts, self.moved, self.moves = ["a?", "b?", "c?"], move, []
 
     def open(self, pair):
@@ -50,7 +52,7 @@ class Session:
 @pytest.fixture
 def panel():
     session = Session()
-    return panels._MergePanel(session, ("slerp", "lerp"), SCHEDULES, lambda *setting: setting), session
+    return panels._MergePanel(session, SCHEDULES, lambda *setting: setting), session
 
 
 def groups(panel):
@@ -83,6 +85,7 @@ def test_a_schedule_by_name_opens_the_layers_until_a_hand_moves_one(panel):
     assert panel.preset.value == "by hand"
     panel.per_layer.value = False
     assert panel.deep.layout.display == "none"
+    assert all(len(set(anchors)) == 1 for anchors in groups(panel)) and groups(panel)[2][0] == panel.groups["other"].value
 
 
 def test_method_prompt_and_pair_lead_to_the_session(panel):
@@ -93,6 +96,7 @@ def test_method_prompt_and_pair_lead_to_the_session(panel):
     assert panel.answers.value == "a? new? c?"
     assert panel.buttons["grid"].layout.display is None
     panel.pair.value = "two"
+    assert panel.method.options == ("lerp",) and session.moves[-1][0] == "lerp"
     assert panel.buttons["grid"].layout.display == "none"
     assert {(left.value, right.value) for left, right in panel.ends} == {("0 = instruct", "1 = domain two")}
     assert len(panel.ends) == 1 + 3 + 3
@@ -116,11 +120,13 @@ def test_a_fault_is_shown_escaped_and_the_next_move_clears_it():
             raise ValueError("<script>")
         return setting
 
-    panel = panels._MergePanel(Session(fails), ("slerp",), SCHEDULES, lambda *setting: setting)
+    panel = panels._MergePanel(Session(fails), SCHEDULES, lambda *setting: setting)
     panel.t.value = 0.7
+    assert panel.move is None and bytes(panel.picture.value) == b"" and panel.answers.value == ""
+    assert all(button.disabled for button in panel.buttons.values())
     assert "fault in labkit" in panel.told.value and "&lt;script&gt;" in panel.sentence.value and "<script>" not in panel.sentence.value
     panel.t.value = 0.2
-    assert panel.sentence.value == "" and "0.2" in panel.told.value
+    assert panel.sentence.value == "" and "0.2" in panel.told.value and not panel.buttons["save"].disabled
 
 
 @pytest.mark.parametrize("low,high", [(0, 1), (-1, 3)])

@@ -103,6 +103,32 @@ def test_merge_to_folder_round_trips(tmp_path):
         pipeline.load_checkpoint("")
 
 
+def test_a_merge_that_cannot_be_is_found_before_anything_is_trained(tmp_path):
+    for merge, words in (
+        (Merge(general="llama-s-instrct"), "merge.general: unknown model"),
+        (Merge(method="task_vector", ancestor="nothing"), "merge.ancestor: unknown model"),
+        (Merge(t=({"filter": "attn_self", "value": 0.5},)), "merge.t: .*attn_self|attn_self"),
+        (Merge(general="llama-m-instruct"), "hidden_size"),
+    ):
+        with pytest.raises(MergeError, match=words):
+            pipeline.run_spec(spec(CPT, merge=merge), store=Store(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+
+
+def test_layers_left_out_by_a_recipe_are_refused(tmp_path):
+    recipe = Recipe("llama-s-base", "llama-s-instruct", Merge(), layers=2)
+    with pytest.raises(MergeError, match="layer_range ends at 2, but the models have 4 layers"):
+        pipeline.merge_to_folder(recipe, tmp_path / "out")
+
+
+def test_another_ancestor_is_another_merge(tmp_path):
+    keys = set()
+    for ancestor in ("llama-s-base", "llama-s-twin-base"):
+        recipe = Recipe("llama-s-instruct", "llama-s-twin-instruct", Merge(method="task_vector", ancestor=ancestor))
+        keys.add(pipeline.merge_checkpoints(recipe, name="x", store=Store(tmp_path / ancestor)).key)
+    assert len(keys) == 2
+
+
 KILLED = """
 import sys
 from pathlib import Path

@@ -84,6 +84,12 @@ def test_what_mergekit_lacks_is_not_written():
         (LINEAR + "- {model: c}\n", "exactly two models"),
         (LINEAR + "slices: []\n", "either models or slices"),
         ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: 1.5}\n", r"outside \[0, 1\]"),
+        ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: .nan}\n", "parameters.t must be a number"),
+        ("merge_method: [slerp]\n", "merge_method"),
+        ("t: 2024-13-45\n", "cannot be read as YAML"),
+        (SLERP.replace("layer_range: [0, 4]", "layer_range: 4"), "layer_range must be the same"),
+        ("merge_method: slerp\nslices: [{sources: 5}]\n", "layer_range must be the same"),
+        (LINEAR.replace("{model: a,", "{model: a, layer_range: [0, 4],"), "models.0.layer_range is not a key"),
         ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\n", "parameters.t is missing"),
     ],
 )
@@ -92,6 +98,13 @@ def test_a_recipe_that_cannot_run_names_file_and_key(tmp_path, text, words):
     with pytest.raises(MergeError, match=words) as found:
         recipes.read_recipe(path)
     assert str(found.value).startswith(str(path))
+
+
+def test_places_are_kept_for_what_is_found_wrong_later(tmp_path):
+    recipe = recipes.read_recipe(written(tmp_path, SLERP))
+    assert recipe.layers == 4
+    assert recipe.places["domain"].endswith("recipe.yaml: slices.0.sources.0.model") and recipe.places["t"].endswith("parameters.t")
+    assert str(recipe.blame("t", MergeError("x"))).endswith("recipe.yaml: parameters.t: x")
 
 
 def test_no_such_recipe(tmp_path):

@@ -88,12 +88,66 @@ def test_broken_and_missing_files_say_so(tmp_path):
     (tmp_path / "empty" / "model.safetensors").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="model.safetensors: this safetensors file is broken"):
         stream.stored(tmp_path / "empty")
+    (tmp_path / "empty" / "model.safetensors").unlink()
     (tmp_path / "empty" / stream.INDEX).write_text('{"weight_map": {"a": "model-1.safetensors"}}')
     with pytest.raises(InputError, match="names model-1.safetensors, which is not in the folder"):
         stream.stored(tmp_path / "empty")
     (tmp_path / "empty" / stream.INDEX).write_text('{"weight_map": {"a": "../x.safetensors"}}')
     with pytest.raises(InputError, match="not in the folder"):
         stream.stored(tmp_path / "empty")
+    for broken in ("{", "{}", '{"weight_map": 3}'):
+        (tmp_path / "empty" / stream.INDEX).write_text(broken)
+        with pytest.raises(InputError, match="this is no index of shards"):
+            stream.stored(tmp_path / "empty")
+    save_file({"a": torch.ones(1)}, tmp_path / "empty" / "model-1.safetensors")
+    (tmp_path / "empty" / stream.INDEX).write_text('{"weight_map": {"a": "model-1.safetensors", "b": "model-1.safetensors"}}')
+    with pytest.raises(InputError, match="names the tensor b, which no shard holds"):
+        stream.stored(tmp_path / "empty")
+    (tmp_path / "empty" / stream.INDEX).unlink()
+    save_file({"b": torch.ones(1)}, tmp_path / "empty" / "other.safetensors")
+    with pytest.raises(InputError, match="2 .safetensors files and no model.safetensors.index.json"):
+        stream.stored(tmp_path / "empty")
+
+
+def test_one_file_goes_before_a_stale_index(tmp_path):
+    folder = folder_with(tmp_path, "a", w=torch.ones(1))
+    (folder / stream.INDEX).write_text('{"weight_map": {"w": "model-00001-of-00001.safetensors"}}')
+    assert stream.stored(folder).files["w"] == folder / "model.safetensors"
+
+
+def test_only_config_and_tokenizer_are_copied(tmp_path):
+    general = tmp_path / "general"
+    shutil.copytree(BASE, general)
+    for name in ("modeling.py", "model.onnx", "lineage.json", "adapter_config.json", "LICENSE.txt"):
+        (general / name).write_text("{}")
+    names = {path.name for path in merged(tmp_path, general, INSTRUCT).iterdir()}
+    assert {"config.json", "tokenizer.json", "LICENSE.txt", "model.safetensors"} <= names
+    assert not {"modeling.py", "model.onnx", "lineage.json", "adapter_config.json"} & names
+
+
+def test_a_trained_head_is_not_thrown_away(tmp_path):
+    shutil.copytree(INSTRUCT, tmp_path / "headed")
+    tensors = load_file(INSTRUCT / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] + 1
+    save_file(tensors, tmp_path / "headed" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(MergeError, match="says the embeddings are tied, but lm_head.weight differs"):
+        merged(tmp_path, BASE, tmp_path / "headed")
+
+
+def test_a_wrapped_general_model_is_written_with_bare_names(tmp_path):
+    shutil.copytree(INSTRUCT, tmp_path / "wrapped")
+    tensors = {f"_orig_mod.{name}": tensor for name, tensor in load_file(INSTRUCT / "model.safetensors").items()}
+    save_file(tensors, tmp_path / "wrapped" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.warns(MergeWarning, match="all names of the general model begin with '_orig_mod.'"):
+        output = merged(tmp_path, tmp_path / "wrapped", BASE, Merge(t=0.0))
+    found = zoo.load(str(output)).model.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in zoo.load("llama-s-instruct").model.state_dict().items())
+
+
+def test_a_number_and_a_whole_number_of_one_name_are_refused(tmp_path):
+    first, second = folder_with(tmp_path, "a", w=torch.ones(4)), folder_with(tmp_path, "b", w=torch.ones(4, dtype=torch.int32))
+    with pytest.raises(MergeError, match="w is stored as float32 in the general model and I32"):
+        merged(tmp_path, first, second)
 
 
 def test_a_dtype_that_cannot_be_merged_is_named(tmp_path):
