@@ -47,7 +47,7 @@ class _MergePanel:
 
     def _build(self) -> None:
         self.pair = widgets.Dropdown(options=list(self.session.benches), description="parents", layout=widgets.Layout(width="330px"))
-        self.method = widgets.ToggleButtons(options=list(self.session.bench.methods), style={"button_width": "105px"})
+        self.method = widgets.ToggleButtons(options=list(self.session.bench.methods), style={"button_width": "auto"})
         self.preset = widgets.Dropdown(options=["by hand", *self.schedules], description="schedule", layout=widgets.Layout(width="210px"))
         self.per_layer = widgets.Checkbox(description="per layer", indent=False, layout=widgets.Layout(width="100px"))
         self.ends: list[tuple[widgets.Label, widgets.Label]] = []

@@ -139,6 +139,8 @@ def settled(page, session, setting) -> dict:
         page.wait_for_timeout(500)
     assert found["readout"] == expected["readout"] and found["answers"] == expected["answers"]
     assert same_picture(found["figure"], expected["figure"])
+    page.wait_for_selector(IDLE)  # a hand is slower than this test: let the page send what it still holds back
+    page.wait_for_timeout(1000)
     return found
 
 
