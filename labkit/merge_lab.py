@@ -26,7 +26,7 @@ from labkit.store import Checkpoint, Store, key_of, write_file
 from labkit.tables import template
 
 LAB_AXES = (*AXES, "compositional")
-ANSWER_TOKENS = 24
+ANSWER_TOKENS = 20
 ON_GRID, BETWEEN, SCHEDULED = "grid", "between", "scheduled"
 
 
