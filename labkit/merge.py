@@ -53,6 +53,11 @@ def lerp_weights(pair: Pair, t: float) -> tuple[float, float]:
     return 1 - t, t
 
 
+def arc_weights(pair: Pair, t: float) -> tuple[float, float]:
+    """The arc from a to b, wherever there is one: sine weights."""
+    return math.sin((1 - t) * pair.angle) / math.sin(pair.angle), math.sin(t * pair.angle) / math.sin(pair.angle)
+
+
 def slerp_weights(pair: Pair, t: float) -> tuple[float, float]:
     """The arc from a to b, with mergekit's arithmetic: sine weights on the tensors as they are.
 
@@ -60,7 +65,7 @@ def slerp_weights(pair: Pair, t: float) -> tuple[float, float]:
     """
     if pair.is_line:
         return lerp_weights(pair, t)
-    return math.sin((1 - t) * pair.angle) / math.sin(pair.angle), math.sin(t * pair.angle) / math.sin(pair.angle)
+    return arc_weights(pair, t)
 
 
 def task_vector_weights(pair: Pair, t: float) -> tuple[float, float]:
@@ -70,7 +75,7 @@ def task_vector_weights(pair: Pair, t: float) -> tuple[float, float]:
     """
     if 1 - pair.cosine**2 <= 1e-16:
         return lerp_weights(pair, t)
-    return math.sin((1 - t) * pair.angle) / math.sin(pair.angle), math.sin(t * pair.angle) / math.sin(pair.angle)
+    return arc_weights(pair, t)
 
 
 def slerp_paper_weights(pair: Pair, t: float) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from labkit.merge import find_method, measure, same, weighted_sum
 from labkit.schedule import resolve
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 SHARD_BYTES = 5 * 10**9  # Hugging Face's usual shard
@@ -174,7 +175,7 @@ def merge_folders(
     origins = match_tensors(first.signatures, origin.signatures, tied=tied, other="ancestor") if origin else {}
     ts = resolve(merge.t, names, extrapolate=merge.extrapolate)
     planned = {name: _result(name, first.signatures[a], second.signatures[b], merge.dtype) for name, (a, b) in names.items()}
-    sizes = {name: math.prod(tensor.shape) * _bytes_of(tensor.dtype) for name, tensor in planned.items()}
+    sizes = {name: math.prod(tensor.shape) * _torch_dtype(tensor.dtype).itemsize for name, tensor in planned.items()}
     total = sum(sizes.values())
     _enough_room(output, total)
 
@@ -185,7 +186,7 @@ def merge_folders(
 
     rooms, groups, written, where = _rooms(max(sizes.values())), shards(list(names), sizes, shard_bytes), 0, {}
     for number, group in enumerate(groups, start=1):
-        file_name = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
+        file_name = SINGLE if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
         where |= dict.fromkeys(group, file_name)
         with (output / file_name).open("wb") as file, ThreadPoolExecutor(1) as writer:
             before = writer.submit(file.write, header(group, planned, sizes))
@@ -222,9 +223,7 @@ def _rooms(largest: int) -> Iterator[Tensor]:
 
 def _shaped(room: Tensor, planned: Signature) -> Tensor:
     """Raw bytes seen as a tensor of the planned dtype and shape."""
-    import torch
-
-    return room.view(getattr(torch, TORCH_NAMES.get(planned.dtype, planned.dtype))).view(planned.shape)
+    return room.view(_torch_dtype(planned.dtype)).view(planned.shape)
 
 
 def _raw(tensor: Tensor) -> memoryview:
@@ -245,10 +244,10 @@ def _result(name: str, first: Signature, second: Signature, dtype: str | None) -
     return Signature(first.shape, dtype or str(wider).removeprefix("torch."))
 
 
-def _bytes_of(dtype: str) -> int:
+def _torch_dtype(name: str) -> torch.dtype:
     import torch
 
-    return getattr(torch, TORCH_NAMES.get(dtype, dtype)).itemsize
+    return getattr(torch, TORCH_NAMES.get(name, name))
 
 
 def _enough_room(output: Path, needed: int) -> None:
