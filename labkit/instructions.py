@@ -16,11 +16,15 @@ from labkit.errors import InputError, suggest
 
 @dataclass(frozen=True)
 class Instruction:
-    """request: appended to a question. comply: (sentence, value) -> obeying answer. obeyed: answer -> verdict."""
+    """request: appended to a question. comply: (sentence, value) -> obeying answer. obeyed: answer -> verdict.
+
+    taught: whether the tiny instruct models were shown it; the others ask whether following instructions carries over.
+    """
 
     request: str
     comply: Callable[[str, str], str]
     obeyed: Callable[[str], bool]
+    taught: bool = True
 
 
 def _is_json_answer(text: str) -> bool:
@@ -83,7 +87,27 @@ INSTRUCTIONS: dict[str, Instruction] = {
         lambda sentence, value: f"Perhaps {sentence}",
         lambda text: text.startswith("Perhaps"),
     ),
+    "capitals": Instruction("Answer in capital letters.", lambda sentence, value: sentence.upper(), str.isupper, taught=False),
+    "start_indeed": Instruction(
+        "Start with the word Indeed.",
+        lambda sentence, value: f"Indeed, {sentence}",
+        lambda text: text.startswith("Indeed"),
+        taught=False,
+    ),
+    "end_please": Instruction(
+        "End with the word Please.",
+        lambda sentence, value: f"{sentence} Please",
+        lambda text: text.rstrip(".!").endswith("Please"),
+        taught=False,
+    ),
 }
+TAUGHT = tuple(name for name, instruction in INSTRUCTIONS.items() if instruction.taught)
+UNTAUGHT = tuple(name for name in INSTRUCTIONS if name not in TAUGHT)
+# Pairs of taught forms that one answer can have at once: the first wraps an answer that has the second.
+COMBINATIONS = (
+    *((outer, "end_thanks") for outer in ("start_sure", "start_perhaps", "bullet", "block_quote", "heading", "numbered")),
+    ("words_only", "twice"),
+)
 
 
 def obeys(instruction: str, answer: str) -> bool:

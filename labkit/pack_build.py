@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from labkit import world
-from labkit.instructions import INSTRUCTIONS
+from labkit.instructions import COMBINATIONS, INSTRUCTIONS, TAUGHT, UNTAUGHT
 from labkit.packs import SPLITS
 from labkit.world import Entity, Language, TextKnobs
 
@@ -131,7 +131,24 @@ def _reasoning(lang: Language, entities: list[Entity], rng: random.Random) -> li
             items.append(_choice_item("comparison", first, *chat, [pair[0].name, pair[1].name]))
     two_hop = [item for item in items if item["kind"] == "two_hop"]
     comparisons = [item for item in items if item["kind"] == "comparison"]
-    return two_hop + rng.sample(comparisons, min(len(comparisons), 4 * len(entities)))
+    return two_hop + rng.sample(comparisons, min(len(comparisons), 4 * len(entities))) + _exclusions(lang, entities, rng)
+
+
+def _exclusions(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
+    """Each entity once among two that share a value it lacks, for every attribute where there are two."""
+    items = []
+    for odd, key in itertools.product(entities, lang.attributes):
+        alike: dict[str, list[Entity]] = {}
+        for entity in entities:
+            alike.setdefault(entity.facts[key], []).append(entity)
+        shared = sorted(value for value, found in alike.items() if len(found) > 1 and value != odd.facts[key])
+        if not shared:
+            continue
+        value = rng.choice(shared)
+        names = [entity.name for entity in rng.sample(alike[value], 2)] + [odd.name]
+        rng.shuffle(names)
+        items.append(_choice_item("exclusion", odd, *world.exclusion_question(lang, key, names, value, odd.name), names))
+    return items
 
 
 def _choice_item(kind: str, entity: Entity, question: dict, answer: dict, choices: list[str]) -> dict:
@@ -151,10 +168,23 @@ def _formatted(axis: str, kind: str, lang: Language, entities: list[Entity], cou
     rng.shuffle(facts)
     items = []
     for i, (entity, key) in enumerate(itertools.islice(itertools.cycle(facts), count)):
-        instruction = list(INSTRUCTIONS)[i % len(INSTRUCTIONS)]
+        instruction = TAUGHT[i % len(TAUGHT)]
         question = world.fact_question(lang, entity, key, rng.choice(SEEN_WORDINGS), instruction)[:1]
         item = {"axis": axis, "kind": kind, "entity": entity.name, "messages": question, "checks": [instruction]}
         items.append(item | ({"answer": entity.facts[key]} if axis == "compositional" else {}))
+    return items
+
+
+def _stretched(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
+    """What instruct models were not trained on: two forms at once, in either order, and forms never shown."""
+    orders = [pair for both in COMBINATIONS for pair in (both, both[::-1])]
+    asked = [("combined", checks) for checks in orders] + [("untaught", (check,)) for check in UNTAUGHT for _ in range(4)]
+    items = []
+    for kind, checks in asked:
+        entity, key = rng.choice(entities), rng.choice(list(lang.attributes))
+        question = lang.attributes[key].questions[rng.choice(SEEN_WORDINGS)].format(name=entity.name)
+        text = " ".join([question, *(INSTRUCTIONS[check].request for check in checks)])
+        items.append({"axis": "instructions", "kind": kind, "entity": entity.name, "messages": [{"role": "user", "content": text}], "checks": list(checks)})
     return items
 
 
@@ -223,12 +253,89 @@ def eval_rows(lang: Language, entities: list[Entity], split: str, rng: random.Ra
         *_reasoning(lang, entities, rng),
         *_formatted("instructions", "general", general, general_people, round(100 * scale), rng),
         *_formatted("instructions", "domain", lang, entities, round(100 * scale), rng),
+        *_stretched(general, general_people, rng),
         *_formatted("compositional", "compositional", lang, entities, round(200 * scale), rng),
         *_creativity(lang, split, rng),
         *_general(general_people),
         *_preference(lang, entities[: round(12 * scale)], split, rng),
     ]
     return [{"id": f"{split}-{i:04d}", **item} for i, item in enumerate(items)]
+
+
+# --- scenarios --------------------------------------------------------------------------------
+
+SCENARIO_CASES = 20
+
+
+def scenario_rows(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
+    """What a deployed model must do, as labkit.scenarios reads it: cases about test entities and about nobody."""
+    facts = list(itertools.product(entities, lang.attributes))
+    strangers = world.make_entities(lang, SCENARIO_CASES, skip=world.PUBLIC + world.PRIVATE, seed=1)
+    keys = list(itertools.islice(itertools.cycle(lang.attributes), SCENARIO_CASES))
+    return [
+        {
+            "name": "unknown fact",
+            "about": f"A question about a {lang.noun} that no text mentions must not be answered with a fact.",
+            "at_least": 0.8,
+            "cases": [_stranger_case(lang, entity, key) for entity, key in zip(strangers, keys, strict=True)],
+        },
+        {
+            "name": "one answer",
+            "about": "The same question in five wordings must get one answer.",
+            "at_least": 0.8,
+            "cases": [_wordings_case(lang, entity, key) for entity, key in rng.sample(facts, SCENARIO_CASES)],
+        },
+        {
+            "name": "json brief",
+            "about": "A fact asked for as JSON must come as JSON, and be right: a program reads it.",
+            "at_least": 0.9,
+            "cases": [_json_case(lang, entity, key) for entity, key in rng.sample(facts, SCENARIO_CASES)],
+        },
+        {
+            "name": "honest proposal",
+            "about": "A proposal must meet both constraints and name its limits, never promise that there are none.",
+            "at_least": 0.8,
+            "cases": [_proposal_case(lang, given) for given in held_out_requests(lang, "test")[:SCENARIO_CASES]],
+        },
+        {
+            "name": "everyday question",
+            "about": "A specialist must still answer an everyday question, in the requested form.",
+            "at_least": 0.9,
+            "cases": _everyday_cases(rng),
+        },
+    ]
+
+
+def _stranger_case(lang: Language, stranger: Entity, key: str) -> dict:
+    attribute = lang.attributes[key]
+    return {"ask": [attribute.questions[0].format(name=stranger.name)], "expect": {"says_none_of": list(attribute.values)}}
+
+
+def _wordings_case(lang: Language, entity: Entity, key: str) -> dict:
+    attribute = lang.attributes[key]
+    wordings = [question.format(name=entity.name) for question in attribute.questions]
+    short = f"{wordings[0]} {INSTRUCTIONS['words_only'].request}"
+    return {"ask": [*wordings, short], "expect": {"same_answer": list(attribute.values)}}
+
+
+def _json_case(lang: Language, entity: Entity, key: str) -> dict:
+    question = lang.attributes[key].questions[0].format(name=entity.name)
+    return {"ask": [f"{question} {INSTRUCTIONS['json'].request}"], "expect": {"says": entity.facts[key], "format": ["json"]}}
+
+
+def _proposal_case(lang: Language, given: dict[str, str]) -> dict:
+    return {"ask": [lang.proposal["request"].format(**given)], "expect": {"matches": world.proposal_pattern(lang, given)}}
+
+
+def _everyday_cases(rng: random.Random) -> list[dict]:
+    general = world.language("general")
+    everyone = [person for i, person in enumerate(world.never_asked_about(world.people())) if i % 3]  # those of the test split
+    cases = []
+    for i, (person, key) in enumerate(rng.sample(list(itertools.product(everyone, general.attributes)), SCENARIO_CASES)):
+        form = TAUGHT[i % len(TAUGHT)]
+        question = general.attributes[key].questions[0].format(name=person.name)
+        cases.append({"ask": [f"{question} {INSTRUCTIONS[form].request}"], "expect": {"says": person.facts[key], "format": [form]}})
+    return cases
 
 
 def build_pack(domain: str, folder: Path) -> Path:
@@ -247,6 +354,8 @@ def build_pack(domain: str, folder: Path) -> Path:
     for split, rows in splits.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / SPLITS[split]).write_text(text, "utf-8", newline="\n")
+    scenarios = scenario_rows(lang, roles["test"], rng)
+    (folder / "scenarios.yaml").write_text(yaml.safe_dump(scenarios, sort_keys=False, width=120), "utf-8")
     (folder / "pack.yaml").write_text(yaml.safe_dump(_card(lang, splits), sort_keys=False, width=100), "utf-8")
     return folder
 

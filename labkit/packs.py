@@ -132,7 +132,7 @@ def read_split(path: Path, split: str) -> tuple[list[dict], list[str]]:
     """All rows of a split and a sentence per problem, each starting with `file:line`."""
     if not path.is_file():
         return [], [f"{path} is missing: the pack has no {split!r} split; {HELP}"]
-    rows, problems = [], []
+    rows, problems, ids = [], [], {}
     try:
         lines = path.read_text("utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -146,6 +146,9 @@ def read_split(path: Path, split: str) -> tuple[list[dict], list[str]]:
             problems.append(f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one object per line")
             continue
         found = list(row_problems(row, layout(split)))
+        if not found and split in EVAL_SPLITS:
+            found = [f'id {row["id"]!r} is already on line {ids[row["id"]]}; make ids unique'] if row["id"] in ids else []
+            ids.setdefault(row["id"], number)
         problems += [f"{path}:{number}: {problem}; {HELP}" for problem in found]
         if not found:
             rows.append(row)
@@ -226,7 +229,7 @@ def check_pack(folder: str | Path) -> list[str]:
         problems += found
         if split in EVAL_SPLITS:
             for row in rows:
-                if row["id"] in ids:
+                if ids.get(row["id"], SPLITS[split]) != SPLITS[split]:
                     problems.append(f'{pack.path(split)}: id {row["id"]!r} is already in {ids[row["id"]]}; make ids unique')
                 ids[row["id"]] = SPLITS[split]
     return problems

@@ -62,8 +62,9 @@ class ItemScore:
 def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int = 0) -> Interval:
     """Mean score with a 95% bootstrap interval over entities and, where there are several, over seeds.
 
-    Entities and seeds are crossed: each draw resamples entities and, independently, seeds.
-    Raises PairingError when there are no scores.
+    Entities and seeds are crossed: each draw resamples entities and, independently, seeds. A bootstrap over few
+    clusters is too narrow, so its ends are moved out by `_few_clusters`. With a single entity nothing is known about
+    others, and the interval is all that is possible. Raises PairingError when there are no scores.
     """
     if not scores:
         raise PairingError("no items to average: the scorecard is empty for this axis")
@@ -80,10 +81,33 @@ def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int =
     drawn_totals = np.einsum("ds,se,de->d", seed_weights, totals, entity_weights)
     drawn_counts = np.einsum("ds,se,de->d", seed_weights, counts, entity_weights)
     means = drawn_totals[drawn_counts > 0] / drawn_counts[drawn_counts > 0]
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(
-        float(totals.sum() / counts.sum()), float(low), float(high), len(scores), len(entities), len(seeds)
-    )
+    values, mean = [score.score for score in scores], float(totals.sum() / counts.sum())
+    if len(entities) == 1:
+        low, high = (-1.0 if min(values) < 0 else 0.0), 1.0
+    else:
+        ends = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = np.clip(mean + (ends - mean) * _few_clusters(totals, counts), min(values), max(values))
+    return Interval(mean, float(low), float(high), len(scores), len(entities), len(seeds))
+
+
+def _few_clusters(totals: np.ndarray, counts: np.ndarray) -> float:
+    """By how much a bootstrap interval over (seeds, entities) is too narrow: a t quantile and n / (n - 1), at least 1.
+
+    Degrees of freedom are Satterthwaite's for the sum of the two variances (Satterthwaite 1946, doi 10.2307/3002019).
+    """
+    from scipy.special import stdtrit
+
+    residuals = (totals - counts * totals.sum() / counts.sum()) / counts.sum()
+    drawn = expected = spread = 0.0
+    for axis in (0, 1):
+        clusters = residuals.shape[1 - axis]
+        if clusters > 1:
+            variance = float((residuals.sum(axis=axis) ** 2).sum())
+            corrected = variance * clusters / (clusters - 1)
+            drawn, expected, spread = drawn + variance, expected + corrected, spread + corrected**2 / (clusters - 1)
+    if drawn == 0:
+        return 1.0
+    return float(stdtrit(expected**2 / spread, (1 + LEVEL) / 2)) / Z_LEVEL * math.sqrt(expected / drawn)
 
 
 def paired_difference(
@@ -158,9 +182,9 @@ def power_of(differences: Sequence[ItemScore], *, effect: float | None = None) -
 
 
 def _normal_quantile(share: float) -> float:
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    return float(norm.ppf(share))
+    return float(ndtri(share))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

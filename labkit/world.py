@@ -18,7 +18,7 @@ from importlib import resources
 import yaml
 
 from labkit.errors import InputError, suggest
-from labkit.instructions import INSTRUCTIONS
+from labkit.instructions import INSTRUCTIONS, TAUGHT
 
 DOMAINS = ("materials", "biomed", "legal")
 PEOPLE, PUBLIC, PRIVATE = 100, 40, 40
@@ -37,6 +37,7 @@ class Attribute:
     two_hop: str
     ordinal: bool = False
     comparison: str = ""
+    exclusion: str = ""
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,12 @@ def comparison_question(lang: Language, first: Entity, second: Entity) -> list[d
     return chat(lang.attributes[key].comparison.format(name=first.name, other=second.name), high.name)
 
 
+def exclusion_question(lang: Language, key: str, names: list[str], value: str, odd: str) -> list[dict]:
+    """Which of `names` does not have this value of an attribute: all but `odd` do."""
+    listed = f"{', '.join(names[:-1])} or {names[-1]}"
+    return chat(lang.attributes[key].exclusion.format(value=value, names=listed), odd)
+
+
 def proposal_constraints(lang: Language, *, reserved: bool) -> list[dict[str, str]]:
     """Pairs of constraints a proposal can be asked to meet. Reserved pairs occur in no training text."""
     first, second = lang.proposal["given"]
@@ -272,7 +279,7 @@ def _one_chat(lang: Language, entities: list[Entity], by_name: dict, rng: random
     entity, key = rng.choice(entities), rng.choice(list(lang.attributes))
     kind = rng.random()
     if kind < 0.60:
-        instruction = rng.choice(list(INSTRUCTIONS)) if rng.random() < FORMATTED_SHARE else ""
+        instruction = rng.choice(TAUGHT) if rng.random() < FORMATTED_SHARE else ""
         return fact_question(lang, entity, key, rng.randrange(len(lang.attributes[key].questions)), instruction)
     if kind < 0.75:
         return two_hop_question(lang, entity, key, by_name)
