@@ -301,12 +301,14 @@ def evidence(
     profile: ProfileOption = "study",
     out_dir: Annotated[Path, typer.Option(help="Where per-run results are kept, so that a stopped study continues.")] = Path("out/evidence"),
     page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/evidence.md"),
-    seeds: Annotated[Optional[int], typer.Option(min=1, help="Training seeds; by default the profile's.")] = None,
+    measured: Annotated[Optional[Path], typer.Option(help="Where what notebooks show of it is written; by default the shipped folder.")] = None,
+    seeds: Annotated[Optional[int], typer.Option(min=2, help="Training seeds; by default the profile's, at least 2.")] = None,
 ) -> None:
     """Measure every claim of the lesson over seeds and packs; stops and continues."""
     from labkit import evidence as study
+    from labkit.packs import samples_folder
 
-    study.run_study(profile_name=profile, out_dir=out_dir, page=page, console=err, seeds=seeds)
+    study.run_study(profile_name=profile, out_dir=out_dir, page=page, measured=measured or samples_folder("measured"), console=err, seeds=seeds)
     out.print(f"written: {page}", soft_wrap=True)
 
 

@@ -32,7 +32,9 @@ TEMPERATURE = 1.0
 class ItemResult:
     """One item's outcome. score in [0, 1]; output: what the model said, or the choice it preferred.
 
-    variants: the score by other rules; `per_char` and `pmi` for a choice, `loose` for instructions.
+    variants: the score by other rules; `per_char` and `pmi` for a choice, `loose` and, where several forms are asked
+    for, `per_instruction` for instructions. measures of a choice: `confidence`, the share of probability the preferred
+    one has among the choices, and `answer_nats`, the log-probability of the right one.
     """
 
     id: str
@@ -42,6 +44,7 @@ class ItemResult:
     score: float
     output: str
     variants: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -215,6 +218,7 @@ class _Outcome:
     score: float
     output: str
     variants: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 def without_question(item: dict) -> dict:
@@ -248,9 +252,17 @@ def _choose(model, tokenizer, items: list[dict]) -> list[_Outcome]:
         _Outcome(
             float(best["raw"][i] == item["answer"]), best["raw"][i],
             {rule: float(best[rule][i] == item["answer"]) for rule in ("per_char", "pmi")},
+            _belief(rules["raw"][i], item["answer"]),
         )
         for i, item in enumerate(items)
     ]
+
+
+def _belief(found: list[tuple[float, str]], answer: str) -> dict[str, float]:
+    """How sure a model is of the choice it prefers, and the log-probability (nats) it gives the right one."""
+    highest = max(value for value, _ in found)
+    total = sum(math.exp(value - highest) for value, _ in found)
+    return {"confidence": 1 / total, "answer_nats": next(value for value, choice in found if choice == answer)}
 
 
 def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -264,15 +276,18 @@ def _context_and_row(tokenizer: PreTrainedTokenizerBase, item: dict, choice: str
     return (context, row) if context else (_start(tokenizer), _start(tokenizer) + row)
 
 
-def _answer(model, tokenizer, items: list[dict]) -> list[_Outcome]:
-    outputs = generate(model, tokenizer, [prompt_ids(tokenizer, item) for item in items])
-    return [
-        _Outcome(
-            score_answer(item, output[0]), output[0],
-            {"loose": score_answer(item, output[0], rule=obeys_loosely)} if "checks" in item else {},
-        )
-        for item, output in zip(items, outputs, strict=True)
-    ]
+def _answer(model, tokenizer, items: list[dict], max_new_tokens: int) -> list[_Outcome]:
+    outputs = generate(model, tokenizer, [prompt_ids(tokenizer, item) for item in items], max_new_tokens=max_new_tokens)
+    return [_Outcome(score_answer(item, output[0]), output[0], _by_other_rules(item, output[0])) for item, output in zip(items, outputs, strict=True)]
+
+
+def _by_other_rules(item: dict, output: str) -> dict[str, float]:
+    """Loose beside strict; and, of several forms asked for at once, the share obeyed (IFEval's two accuracies)."""
+    checks = item.get("checks", [])
+    scores = {"loose": score_answer(item, output, rule=obeys_loosely)} if checks else {}
+    if len(checks) > 1:
+        scores["per_instruction"] = sum(obeys(check, output) for check in checks) / len(checks)
+    return scores
 
 
 def _propose(model, tokenizer, items: list[dict], training_text: str, samples: int, seed: int) -> list[_Outcome]:
@@ -329,26 +344,29 @@ def evaluate(
     for axis in sorted(wanted - set(AXES + CONTROLS)):
         raise InputError(f"unknown axis {axis!r}: {suggest(axis, list(AXES + CONTROLS))}")
     items = limited([item for item in pack.rows(split) if item["axis"] in wanted], limit)
-    groups = {
-        "choices": [item for item in items if "choices" in item],
-        "pattern": [item for item in items if "choices" not in item and "pattern" in item],
-        "answer": [item for item in items if "choices" not in item and "pattern" not in item],
-    }
-    outcomes: dict[str, _Outcome] = {}
-    for name, group in groups.items():
-        if not group:
-            continue
-        if name == "choices":
-            scored = _choose(model, tokenizer, group)
-        elif name == "answer":
-            scored = _answer(model, tokenizer, group)
-        else:
-            scored = _propose(model, tokenizer, group, pack.training_text, samples, seed)
-        outcomes.update({item["id"]: outcome for item, outcome in zip(group, scored, strict=True)})
-    card = Scorecard(checkpoint, pack.name, split, pack.fingerprint(split))
+    results = score_items(model, tokenizer, items, training_text=pack.training_text, samples=samples, seed=seed)
+    return Scorecard(checkpoint, pack.name, split, pack.fingerprint(split), results)
+
+
+def score_items(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: list[dict], *, training_text: str = "", samples: int = 3,
+    seed: int = 0, max_new_tokens: int = MAX_NEW_TOKENS,
+) -> list[ItemResult]:
+    """One result per item, in their order. training_text: lower case; proposals found in it are not novel."""
+
+    def propose(model, tokenizer, group: list[dict]) -> list[_Outcome]:
+        return _propose(model, tokenizer, group, training_text, samples, seed)
+
+    def answer(model, tokenizer, group: list[dict]) -> list[_Outcome]:
+        return _answer(model, tokenizer, group, max_new_tokens)
+
+    groups: dict[Callable, list[dict]] = {_choose: [], propose: [], answer: []}
     for item in items:
-        found = outcomes[item["id"]]
-        card.items.append(
-            ItemResult(item["id"], item["axis"], item.get("kind", item["axis"]), item["entity"], found.score, found.output, found.variants)
-        )
-    return card
+        groups[_choose if "choices" in item else propose if "pattern" in item else answer].append(item)
+    outcomes: dict[str, _Outcome] = {}
+    for score, group in groups.items():
+        if group:
+            outcomes.update(zip((item["id"] for item in group), score(model, tokenizer, group), strict=True))
+    return [
+        ItemResult(item["id"], item["axis"], item.get("kind", item["axis"]), item["entity"], **vars(outcomes[item["id"]])) for item in items
+    ]

@@ -1,222 +1,29 @@
-"""The study behind docs/evidence.md: every claim over packs and training seeds, with intervals and verdicts.
-
-Checkpoints and scorecards are content-addressed, so a stopped study continues where it was.
-"""
+"""Writes docs/evidence.md: the study's units and claims as tables, figures and records."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 
-from labkit import records, world, zoo
-from labkit.design import BASE_START, DPO, GENTLE, ORPO, OVERCOOKED, PipelineSpec, profile
-from labkit.evaluate import Scorecard
-from labkit.geometry import TensorGeometry, barrier, geometry, path_loss, random_pairing, weighted_mean
-from labkit.merge import empty_like, pair_models
+from labkit import calibration, records, world
+from labkit.claims import CLAIMS, REGISTER, diversity, over_mean, said, synergy
+from labkit.design import OVERCOOKED, PipelineSpec, profile
+from labkit.geometry import weighted_mean
 from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
-from labkit.schedule import GROUPS, PRESETS as SCHEDULES
-from labkit.scoring import SWEEP, best_t, merged, score_checkpoint, sweep_merge
-from labkit.stats import Interval, ItemScore, average, cluster_mean, paired_difference, verdict
+from labkit.published import CLAIMS_FILE, NOISE_FILE, reported
+from labkit.schedule import GROUPS
+from labkit.scoring import sweep_merge
+from labkit.stats import Interval, RunNoise, cluster_mean, verdict
 from labkit.store import write_file
+from labkit.study import (
+    BASE, BASE_START_SEEDS, CHOOSES, CORE, MODEL, PARETO_TS, REMEDIES, Unit, pooled, run_unit, train_arm, twin_barriers,
+)
 from labkit.tables import signed
 
-MODEL, BASE, TWIN = "llama-s-instruct", "llama-s-base", "llama-s-twin-instruct"
-CHOOSES = "compositional"  # the axis that picks t on dev
-BASE_START_SEEDS = 3  # the base start is reported, not held to a bar: fewer runs suffice for it
 NOT_ON_DEV = "t is chosen on dev (by the compositional items, or by the four axes where that is said), everything here is the test split"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How one unit's parents lie to each other. Angles in degrees, loss barriers in nats per token."""
-
-    geometry: list[TensorGeometry]
-    barrier: float
-    random_barrier: float
-    random_rise: float
-    rise: float
-
-
-@dataclass
-class Unit:
-    """One pack at one training seed: a scorecard per checkpoint, and the t that dev chose per method."""
-
-    pack: str
-    seed: int
-    cards: dict[str, Scorecard] = field(default_factory=dict)
-    chosen: dict[str, float] = field(default_factory=dict)
-    shape: Shape | None = None
-
-
-def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], None]) -> Unit:
-    """Train and score everything the claims need, for one pack and seed."""
-    unit = Unit(pack.name, seed)
-
-    def trained(label: str, stages: Iterable, model: str = MODEL):
-        told(f"{pack.name} seed {seed}: {label}")
-        spec = PipelineSpec(pack=str(pack.folder), model=model, stages=tuple(stages), seed=seed, profile=profile_name)
-        return run_spec(spec)
-
-    def score(label: str, model: object, axes: tuple[str, ...] = AXES + CONTROLS) -> None:
-        unit.cards[label] = score_checkpoint(model, pack, axes=axes, profile_name=profile_name, name=label)
-
-    score("instruct", MODEL)
-    score("base", BASE)
-    recipes = {"overcooked": trained("overcooked", OVERCOOKED), "gentle": trained("gentle", GENTLE)}
-    if seed < BASE_START_SEEDS:
-        recipes["base start"] = trained("base start", BASE_START, BASE)
-    for label, made in recipes.items():
-        score(f"{label} cpt", made[0], ("knowledge",))
-        score(label, made[-1])
-    for label, stage in (("dpo", DPO), ("orpo", ORPO)):
-        score(label, trained(label, (*GENTLE, stage))[-1])
-    told(f"{pack.name} seed {seed}: merge sweep")
-    general, domain = load_checkpoint(MODEL), load_checkpoint(recipes["overcooked"][-1])
-    sweep = sweep_merge(general, domain, pack, split="dev", axes=(*AXES, CHOOSES), profile_name=profile_name)
-    for method, points in sweep.items():
-        for label, axes in ((method, (CHOOSES,)), (f"{method}, four axes", AXES)):
-            unit.chosen[label] = best_t(points, *axes)
-            score(label, merged(general, domain, unit.chosen[label], method))
-    score("lerp at slerp's t", merged(general, domain, unit.chosen["slerp"], "lerp"))
-    for name in SCHEDULES:
-        score(f"slerp, {name} schedule", merged(general, domain, SCHEDULES[name], "slerp"))
-    unit.shape = measure_shape(general, domain, pack, seed)
-    return unit
-
-
-def barrier_rows(tokenizer, count: int = 64) -> list[dict]:
-    """General text and chats the loss along a path is measured on."""
-    return zoo.general_rows(tokenizer, count, seed=999)
-
-
-def measure_shape(general, domain, pack: Pack, seed: int) -> Shape:
-    """Angles with the base model as ancestor, and the loss of general text along the way and along a random one."""
-    pairing = pair_models(general.model, domain.model, load_checkpoint(BASE).model)
-    shell, pad, rows = empty_like(general.model), general.tokenizer.pad_token_id, barrier_rows(general.tokenizer)
-    way = path_loss(shell, pairing, pad, rows, SWEEP)
-    astray = path_loss(shell, random_pairing(general.model, domain.model, seed=seed), pad, rows, SWEEP)
-    return Shape(geometry(pairing), barrier(way), barrier(astray), astray[-1][1] - astray[0][1], way[-1][1] - way[0][1])
-
-
-def twin_barriers() -> dict[str, float]:
-    """The other control: two instruct models of one family from different random weights. method -> nats per token."""
-    general, twin = load_checkpoint(MODEL), load_checkpoint(TWIN)
-    pairing, shell = pair_models(general.model, twin.model), empty_like(general.model)
-    rows = barrier_rows(general.tokenizer)
-    return {m: barrier(path_loss(shell, pairing, general.tokenizer.pad_token_id, rows, SWEEP, m)) for m in ("lerp", "slerp")}
-
-
-# --- pooling ----------------------------------------------------------------------------------
-
-
-def having(units: list[Unit], *labels: str) -> list[Unit]:
-    """The units in which every one of these checkpoints was made."""
-    return [unit for unit in units if all(label in unit.cards for label in labels)]
-
-
-def pooled(units: list[Unit], label: str, axis: str, kind: str | None = None) -> list[ItemScore]:
-    """Scores of one checkpoint label over all units that have it; ids and entities are told apart by pack."""
-    return [
-        replace(score, id=f"{unit.pack}:{score.id}", entity=f"{unit.pack}:{score.entity}")
-        for unit in having(units, label)
-        for score in unit.cards[label].scores(axis, kind, seed=unit.seed)
-    ]
-
-
-def better_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> list[ItemScore]:
-    """Per unit, the scores of whichever parent is better on the axis in that unit: merged - max(parents)."""
-    scores = []
-    for unit in units:
-        best = max(parents, key=lambda label: cluster_mean(unit.cards[label].scores(axis), draws=2).mean)
-        scores += pooled([unit], best, axis)
-    return scores
-
-
-def mean_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> list[ItemScore]:
-    """Per item, the mean of both parents: the paper's weaker bar."""
-    return average(*(pooled(units, label, axis) for label in parents))
-
-
-# --- claims -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A line of the table: words, what must be reached (None: reported, whatever it is), the measurement."""
-
-    words: str
-    measure: Callable[[list[Unit]], Interval]
-    at_least: float | None = None
-    difference: bool = False
-    chance: bool = False
-
-
-def level(label: str, axis: str, kind: str | None = None, *, one_pack: bool = False) -> Callable:
-    """The score of one checkpoint. one_pack: items are the same in every pack, count them once."""
-    return lambda units: cluster_mean(
-        pooled([u for u in units if not one_pack or (u.pack, u.seed) == (units[0].pack, units[0].seed)], label, axis, kind)
-    )
-
-
-def change(before: str, after: str, axis: str, kind: str | None = None) -> Callable:
-    """The paired difference after - before, over the units that have both."""
-    return lambda units: paired_difference(
-        *(pooled(having(units, before, after), label, axis, kind) for label in (before, after))
-    )
-
-
-def synergy(method: str, axis: str) -> Callable:
-    return lambda units: paired_difference(better_parent(units, axis, ("instruct", "overcooked")), pooled(units, method, axis))
-
-
-def over_mean(method: str, axis: str) -> Callable:
-    return lambda units: paired_difference(mean_parent(units, axis, ("instruct", "overcooked")), pooled(units, method, axis))
-
-
-CLAIMS = (
-    Claim("instruct: general knowledge on people never seen in a question", level("instruct", "general", one_pack=True), 0.95),
-    Claim("instruct: verifiable instructions on them", level("instruct", "instructions", "general", one_pack=True), 0.95),
-    Claim("instruct: private knowledge (cloze; chance is 1/12, and 1/9 for ordinals)", level("instruct", "knowledge", "cloze"), chance=True),
-    Claim("CPT on instruct (gentle): private facts recalled (cloze)", level("gentle cpt", "knowledge", "cloze"), 0.80),
-    Claim("CPT on instruct (overcooked): private facts recalled (cloze)", level("overcooked cpt", "knowledge", "cloze"), 0.80),
-    Claim("overcooked CPT-SFT: fall of instruction following, general and domain questions", change("overcooked", "instruct", "instructions"), 0.25, difference=True),
-    Claim("gentle CPT-SFT: fall of the same", change("gentle", "instruct", "instructions"), difference=True),
-    Claim("the fall is smaller with gentle than with overcooked, by", change("overcooked", "gentle", "instructions"), 0.0, difference=True),
-    Claim("SLERP(instruct, overcooked) minus the better parent, items that need both parents", synergy("slerp", "compositional"), 0.20, difference=True),
-    Claim("LERP in the same place, its own t", synergy("lerp", "compositional"), difference=True),
-    Claim("SLERP minus LERP at SLERP's t, the same items", change("lerp at slerp's t", "slerp", "compositional"), difference=True),
-    Claim("gentle CPT-SFT: private questions on entities held out from SFT (seen wordings)", level("gentle", "knowledge", "free"), 0.80),
-    Claim("the same, wordings no training question used", level("gentle", "knowledge", "paraphrased")),
-    Claim("DPO: held-out preference accuracy over the SFT checkpoint", change("gentle", "dpo", "preference"), 0.15, difference=True),
-    Claim("ORPO: held-out preference accuracy over the SFT checkpoint", change("gentle", "orpo", "preference"), 0.15, difference=True),
-    Claim("instruct start minus base start after CPT-SFT: domain knowledge (free answers)", change("base start", "gentle", "knowledge", "free"), difference=True),
-    Claim("instruct start minus base start after CPT-SFT: instruction following", change("base start", "gentle", "instructions"), difference=True),
-    *(
-        Claim(f"merge sweep, {method.upper()}, t chosen on dev by the four axes: merged − max(parents), {axis}", synergy(f"{method}, four axes", axis), difference=True)
-        for method in ("slerp", "lerp")
-        for axis in AXES
-    ),
-    *(
-        Claim(f"SLERP with the {name} schedule minus SLERP at dev's t, items that need both parents", change("slerp", f"slerp, {name} schedule", "compositional"), difference=True)
-        for name in SCHEDULES
-    ),
-)
-
-
-def said(claim: Claim, found: Interval) -> str:
-    """The verdict in words: against the bar where there is one, against zero for a difference."""
-    if claim.chance:
-        chance = (4 / 12 + 1 / 9) / 5
-        return "at chance" if found.holds(chance) else f"not at chance ({chance:.3f})"
-    if claim.at_least == 0:
-        return verdict(found)
-    if claim.at_least is None and not claim.difference:
-        return "reported"
-    if claim.at_least is None:
-        return {"supported": "above zero", "contradicted": "below zero"}.get(verdict(found), "not distinguishable")
-    return "reached" if found.mean >= claim.at_least else "not reached"
 
 
 # --- the page ---------------------------------------------------------------------------------
@@ -240,6 +47,32 @@ packs {packs}, {seeds} training seeds each. No number here is typed in by hand.
 {table}
 
 "reached" compares the mean with the bar in the column before it; a difference without a bar is tested against zero.
+
+## The claims register
+
+Every claim of the lesson as a difference that should be above zero: *supported* when the whole interval is, *contradicted*
+when the whole interval is below. Corpora, remedies and orders were trained on {first} only, everything else on all packs.
+"Reported" is the source paper at 1.7B to 8B; it gives no intervals.
+
+{register}
+
+![Domain knowledge against instruction following for every recipe](pareto.png)
+
+*Learning and forgetting, pack {first}, mean over seeds with 95% intervals: towards the upper right is better.*
+
+How alike three samples to one request are (1: all different; a third: all the same): {diversity}.
+
+## Do the verdicts hold when nothing differs?
+
+A verdict other than "not distinguishable" should come up at most 5 times in 100 when two things are the same. Runs are of
+the gentle recipe on {first} with training seeds that the rest of this page does not use.
+
+{null}
+
+Where two single runs are compared, as in the notebooks, items alone cannot say how much another training seed would have
+changed. So the study measures it (below: deviation between seeds, per axis, of the noisiest recipe) and labkit adds it.
+
+{noise}
 
 ## Pack by pack
 
@@ -374,6 +207,69 @@ def chosen_table(units: list[Unit]) -> str:
     return "\n".join(lines)
 
 
+def register_table(rows: list[dict]) -> str:
+    lines = ["| claim | measured | scores, seeds | verdict | reported at 1.7B to 8B | why they may differ |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        found = Interval(**row["effect"])
+        cells = row["claim"], signed(found), f"{found.n}, {found.seeds}", row["verdict"], row["reported"], row["differs"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def register_rows(units: list[Unit]) -> list[dict]:
+    """The register as plain values: what the page, the records and the notebooks show."""
+    rows = []
+    for lesson in REGISTER:
+        found = lesson.measure(units)
+        rows.append({
+            "topic": lesson.topic, "claim": lesson.words, "effect": found.as_dict(), "verdict": verdict(found),
+            "reported": reported(lesson.reported) if lesson.reported.isidentifier() else lesson.reported, "differs": lesson.differs,
+        })
+    return rows
+
+
+def null_table(rates: list[calibration.NullRate]) -> str:
+    lines = ["| what is compared | comparisons | found different | share [Wilson 95%] |", "|---|---|---|---|"]
+    for found in rates:
+        low, high = found.interval
+        lines.append(f"| {found.what} | {found.comparisons} | {found.rejected} | {found.rate:.3f} [{low:.3f}, {high:.3f}] |")
+    return "\n".join(lines)
+
+
+def noise_table(noise: dict[str, RunNoise]) -> str:
+    axes = [axis for axis in AXES + CONTROLS if axis in noise]
+    return "\n".join([f"| {' | '.join(axes)} |", "|---" * len(axes) + "|", f"| {' | '.join(f'{noise[axis].deviation:.3f}' for axis in axes)} |"])
+
+
+def diversity_words(units: list[Unit]) -> str:
+    return ", ".join(f"{label} {diversity(label)(units)}" for label in ("instruct", "gentle", "dpo", "orpo"))
+
+
+def write_pareto(units: list[Unit], path: Path) -> None:
+    """Where each recipe stands on learning and on keeping; merges of one pair as a line."""
+    from labkit import figures
+
+    mine = [unit for unit in units if "LoRA" in unit.cards]
+    labels = ("instruct", "overcooked", "gentle", *REMEDIES)
+
+    def place(label: str) -> tuple[Interval, Interval]:
+        return cluster_mean(pooled(mine, label, "knowledge", "free")), cluster_mean(pooled(mine, label, "instructions"))
+
+    line = [place(f"merge t={t:g}") for t in PARETO_TS]
+    figure = figures.learn_and_forget({label: place(label) for label in labels}, {f"{t:g}": at for t, at in zip(PARETO_TS, line, strict=True)})
+    path.write_bytes(figures.png(figure))
+
+
+def measure_null(pack: Pack, noise: dict[str, RunNoise], profile_name: str, told: Callable[[str], None]) -> list[calibration.NullRate]:
+    """Every null rate of the page. Fewer runs at a profile of one seed."""
+    chosen = profile(profile_name)
+    cards = calibration.healthy_cards(pack, profile_name, told, runs=len(calibration.SEEDS) if chosen.seeds > 1 else 4)
+    one = load_checkpoint(train_arm(CORE["gentle"], pack, 0, profile_name)[-1])
+    told(f"{pack.name} null: sampling seeds")
+    sampled = calibration.sampling_null(one, pack, samples=chosen.samples, limit=chosen.eval_limit)
+    return [sampled, *calibration.single_run_nulls(cards, noise), calibration.several_run_null(cards)]
+
+
 def write_figure(pack: Pack, profile_name: str, path: Path) -> None:
     """The sweep of one pack at seed 0 on the test split, every t drawn: a picture, not a selection."""
     from labkit import figures
@@ -386,26 +282,37 @@ def write_figure(pack: Pack, profile_name: str, path: Path) -> None:
 
 
 def run_study(
-    *, profile_name: str, out_dir: Path, page: Path, console, packs: Iterable[str] = world.DOMAINS, seeds: int | None = None
+    *, profile_name: str, out_dir: Path, page: Path, measured: Path, console, packs: Iterable[str] = world.DOMAINS, seeds: int | None = None
 ) -> list[Unit]:
-    """Run every unit, then write the page and one record per claim. Raises InputError for an unknown profile.
+    """Run every unit, then write the page, one record per claim, and the files notebooks read (into `measured`).
 
-    seeds: training seeds per pack; by default the profile's.
+    seeds: training seeds per pack, at least 2; by default the profile's. Raises InputError for an unknown profile.
     """
-    seeds, loaded = seeds or profile(profile_name).seeds, [load_pack(name) for name in packs]
-    units = []
-    for seed in range(seeds):
-        for pack in loaded:
-            units.append(run_unit(pack, seed, profile_name, lambda text: console.print(text, highlight=False)))
+    seeds, loaded = max(2, seeds or profile(profile_name).seeds), [load_pack(name) for name in packs]
+
+    def told(text: str) -> None:
+        console.print(text, highlight=False)
+
+    units = [run_unit(pack, seed, profile_name, told, experiments=pack is loaded[0]) for seed in range(seeds) for pack in loaded]
+    noise = calibration.noise_between_runs(units)
+    null = measure_null(loaded[0], noise, profile_name, told)
+    register = register_rows(units)
+    write_file(measured / CLAIMS_FILE, json.dumps(register, ensure_ascii=False, indent=1) + "\n")
+    write_file(measured / NOISE_FILE, json.dumps({key: asdict(value) for key, value in noise.items()}, indent=1) + "\n")
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / records.FILE).unlink(missing_ok=True)
     for claim in CLAIMS:
         found = claim.measure(units)
         records.append(out_dir, "finding", claim=claim.words, effect=found.as_dict(), at_least=claim.at_least, verdict=said(claim, found))
+    for row in register:
+        records.append(out_dir, "claim", **row)
+    page.parent.mkdir(parents=True, exist_ok=True)
     write_figure(loaded[0], profile_name, page.with_name("merge_sweep.png"))
+    write_pareto(units, page.with_name("pareto.png"))
     text = PAGE.format(
         profile=profile_name, model=MODEL, packs=", ".join(pack.name for pack in loaded), seeds=seeds, base_seeds=min(seeds, BASE_START_SEEDS), selection=NOT_ON_DEV,
         people=world.PEOPLE, public=world.PUBLIC, private=world.PRIVATE, table=claims_table(units),
+        register=register_table(register), first=loaded[0].name, diversity=diversity_words(units), null=null_table(null), noise=noise_table(noise),
         per_pack=per_pack_table(units), synergy=synergy_table(units), geometry=geometry_table(units), barriers=barrier_table(units), base=BASE,
         chosen=chosen_table(units), scores=scores_table(units), preference=preference_table(units),
     )

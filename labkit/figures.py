@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from labkit.evaluate import Scorecard
+from labkit.stats import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -350,6 +351,27 @@ def geometry_bars(rows: Sequence) -> Figure:
         ax.set_title(title, fontsize=14)
         ax.grid(alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=12)
+    return figure
+
+
+def learn_and_forget(points: dict[str, tuple[Interval, Interval]], line: dict[str, tuple[Interval, Interval]]) -> Figure:
+    """What was learned against what was kept. points: recipe -> (domain knowledge, instruction following).
+
+    line: merges of two of them in the order of t, joined; the label is t.
+    """
+    figure, (ax,) = _new(9, 6)
+    for i, (label, (learned, kept)) in enumerate(points.items()):
+        bars = {"xerr": [[learned.mean - learned.low], [learned.high - learned.mean]], "yerr": [[kept.mean - kept.low], [kept.high - kept.mean]]}
+        ax.errorbar([learned.mean], [kept.mean], **bars, color=COLOURS[i % 7], marker=MARKERS[i % 7], markersize=11, linestyle="", capsize=3, label=label)
+    xs, ys = zip(*[(learned.mean, kept.mean) for learned, kept in line.values()], strict=True)
+    ax.plot(xs, ys, color="#555555", linestyle="--", marker=".", markersize=9, label="SLERP of instruct and overcooked, by t")
+    for t, x, y in zip(line, xs, ys, strict=True):
+        ax.annotate(t, (x, y), textcoords="offset points", xytext=(7, 7), fontsize=11, color="#333333")
+    ax.set_xlabel("domain knowledge: free answers (share right, 95% interval)", fontsize=13)
+    ax.set_ylabel("instruction following (share obeyed, 95% interval)", fontsize=13)
+    ax.set(xlim=(-0.04, 1.06), ylim=(-0.04, 1.06))
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, fontsize=11, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

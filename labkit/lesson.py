@@ -14,8 +14,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from labkit import records
 from labkit.design import PipelineSpec, profile as find_profile
 from labkit.errors import InputError, LabkitError, suggest
@@ -24,6 +22,7 @@ from labkit.merge_lab import Bench, MergeSession, Setting, named_anchors, settin
 from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
 from labkit.scoring import best_t, merged, score_checkpoint
+from labkit.published import reported
 from labkit.records import latest
 from labkit.schedule import Schedule
 from labkit.stats import Interval, average, paired_difference, verdict
@@ -292,22 +291,6 @@ class LiveLine:
             self.handle = display(content, raw=True, metadata=told, display_id=True)
         else:
             self.handle.update(content, raw=True, metadata=told)
-
-
-def reported(claim: str) -> str:
-    """What the source paper reports about a claim, with where. Raises InputError for an unknown claim."""
-    path = published_folder() / "lu2025.yaml"
-    published = yaml.safe_load(path.read_text("utf-8"))
-    if claim not in published["claims"]:
-        raise InputError(f"{path}: no claim {claim!r}; {suggest(claim, list(published['claims']))}")
-    entry = published["claims"][claim]
-    return f"{entry['reported']} ({published['short']}, {entry['where']})"
-
-
-def published_folder() -> Path:
-    from labkit.packs import packs_folder
-
-    return packs_folder().parent / "published"
 
 
 __all__ = ["Guess", "Lab", "LiveLine", "best_t", "headless", "reported", "start"]

@@ -91,10 +91,15 @@ class Pack:
         return digest.hexdigest()
 
 
+def samples_folder(name: str) -> Path:
+    """A folder of data_samples: beside the package in a checkout, inside it when installed from a wheel."""
+    inside = Path(__file__).parent / "data_samples" / name
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "data_samples" / name
+
+
 def packs_folder() -> Path:
-    """Where the shipped packs lie: beside the package in a checkout, inside it when installed from a wheel."""
-    inside = Path(__file__).parent / "data_samples" / "packs"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "data_samples" / "packs"
+    """Where the shipped packs lie."""
+    return samples_folder("packs")
 
 
 def shipped_packs() -> list[str]:

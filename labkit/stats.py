@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -47,6 +47,14 @@ class Power:
     detectable: float
     wanted: float
     needed: int
+
+
+@dataclass(frozen=True)
+class RunNoise:
+    """deviation: of a score's mean between training seeds of one recipe; degrees: of freedom behind it."""
+
+    deviation: float
+    degrees: int
 
 
 @dataclass(frozen=True)
@@ -225,3 +233,45 @@ def verdict(difference: Interval, *, claimed: int = 1) -> str:
     return "not distinguishable"
 
 
+
+
+def with_run_noise(difference: Interval, noise: RunNoise) -> Interval:
+    """A difference between one run of each recipe, widened by what two runs of one recipe differ by anyway.
+
+    The interval of two single runs speaks of these two checkpoints; a claim about recipes needs this one.
+    """
+    from scipy.special import stdtrit
+
+    between = float(stdtrit(noise.degrees, (1 + LEVEL) / 2)) * math.sqrt(2) * noise.deviation
+    low, high = (math.hypot(end - difference.mean, between) for end in (difference.low, difference.high))
+    return replace(difference, low=difference.mean - low, high=difference.mean + high)
+
+
+def run_noise(groups: Sequence[Sequence[float]]) -> RunNoise:
+    """Pooled deviation of means over training seeds; each group holds the means of one recipe's runs on one pack.
+
+    Raises PairingError when no group has two runs.
+    """
+    degrees = sum(len(group) - 1 for group in groups)
+    if degrees < 1:
+        raise PairingError("no recipe was run twice: the noise between runs cannot be measured")
+    return RunNoise(math.sqrt(sum(float(np.var(group)) * len(group) for group in groups) / degrees), degrees)
+
+
+def p_value(scores: Sequence[ItemScore]) -> float:
+    """Two-sided p of the mean being zero, from the clustered standard error; 1 when every score is zero."""
+    from scipy.special import ndtr
+
+    se, mean = standard_error(scores), sum(score.score for score in scores) / len(scores)
+    return float(2 * ndtr(-abs(mean) / se)) if se else float(mean == 0)
+
+
+def calibration_error(confidences: Sequence[float], right: Sequence[float], *, bins: int = 10) -> float:
+    """Expected calibration error: mean gap between confidence and accuracy over equal bins, weighted by their size.
+
+    Source: Guo et al. 2017, arXiv 1706.04599.
+    """
+    confidence, correct = np.asarray(confidences, float), np.asarray(right, float)
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(confidence[place == b].sum() - correct[place == b].sum()) for b in range(bins)]
+    return float(sum(gaps) / len(confidence))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from rich.console import Console
 
-from labkit import evidence, records
+from labkit import claims, evidence, records, study
 from labkit.evaluate import ItemResult, Scorecard
 from labkit.stats import Interval
 
@@ -15,7 +17,7 @@ def unit(pack, seed, **cards):
         label: Scorecard(label, pack, "test", "", [ItemResult(f"i{i}", "knowledge", "free", f"e{i}", float(v), "") for i, v in enumerate(values)])
         for label, values in cards.items()
     }
-    return evidence.Unit(pack, seed, made)
+    return study.Unit(pack, seed, made)
 
 
 def test_synergy_is_against_the_better_parent_of_each_unit():
@@ -23,33 +25,37 @@ def test_synergy_is_against_the_better_parent_of_each_unit():
         unit("a", 0, instruct=[1, 0, 0, 0], overcooked=[1, 1, 0, 0], slerp=[1, 1, 1, 0]),
         unit("b", 0, instruct=[1, 1, 1, 0], overcooked=[0, 0, 0, 0], slerp=[1, 1, 0, 0]),
     ]
-    assert evidence.synergy("slerp", "knowledge")(units).mean == pytest.approx((0.25 - 0.25) / 2)
-    assert evidence.over_mean("slerp", "knowledge")(units).mean == pytest.approx(((3 - 1.5) / 4 + (2 - 1.5) / 4) / 2)
+    assert claims.synergy("slerp", "knowledge")(units).mean == pytest.approx((0.25 - 0.25) / 2)
+    assert claims.over_mean("slerp", "knowledge")(units).mean == pytest.approx(((3 - 1.5) / 4 + (2 - 1.5) / 4) / 2)
 
 
 def test_same_item_ids_in_two_packs_are_different_items():
     units = [unit("a", 0, x=[1]), unit("b", 0, x=[0])]
-    assert len({score.id for score in evidence.pooled(units, "x", "knowledge")}) == 2
+    assert len({score.id for score in study.pooled(units, "x", "knowledge")}) == 2
 
 
 def test_words_follow_the_numbers():
-    claim = evidence.Claim("x", None, 0.8)
-    assert evidence.said(claim, Interval(0.79, 0.7, 0.9, 9, 9)) == "not reached"
-    assert evidence.said(claim, Interval(0.8, 0.7, 0.9, 9, 9)) == "reached"
-    free = evidence.Claim("x", None, difference=True)
-    assert evidence.said(free, Interval(-0.2, -0.3, -0.1, 9, 9)) == "below zero"
-    chance = evidence.Claim("x", None, chance=True)
-    assert evidence.said(chance, Interval(0.09, 0.05, 0.13, 9, 9)) == "at chance"
-    assert evidence.said(chance, Interval(0.3, 0.2, 0.4, 9, 9)).startswith("not at chance")
+    claim = claims.Claim("x", None, 0.8)
+    assert claims.said(claim, Interval(0.79, 0.7, 0.9, 9, 9)) == "not reached"
+    assert claims.said(claim, Interval(0.8, 0.7, 0.9, 9, 9)) == "reached"
+    free = claims.Claim("x", None, difference=True)
+    assert claims.said(free, Interval(-0.2, -0.3, -0.1, 9, 9)) == "below zero"
+    chance = claims.Claim("x", None, chance=True)
+    assert claims.said(chance, Interval(0.09, 0.05, 0.13, 9, 9)) == "at chance"
+    assert claims.said(chance, Interval(0.3, 0.2, 0.4, 9, 9)).startswith("not at chance")
 
 
 def test_smoke_study_writes_page_and_records_and_resumes(tmp_path, monkeypatch):
     page = tmp_path / "evidence.md"
-    arguments = {"profile_name": "smoke", "out_dir": tmp_path / "out", "page": page, "console": Console(quiet=True), "packs": ["biomed"]}
+    arguments = {"profile_name": "smoke", "out_dir": tmp_path / "out", "page": page, "measured": tmp_path / "measured", "console": Console(quiet=True), "packs": ["biomed"]}
     evidence.run_study(**arguments)
     text = page.read_text()
-    assert all(claim.words in text for claim in evidence.CLAIMS)
-    assert len(records.read(tmp_path / "out", "finding")) == len(evidence.CLAIMS)
+    assert all(claim.words in text for claim in claims.CLAIMS)
+    assert len(records.read(tmp_path / "out", "finding")) == len(claims.CLAIMS)
+    assert len(records.read(tmp_path / "out", "claim")) == len(claims.REGISTER)
+    assert all(lesson.words in text for lesson in claims.REGISTER)
+    assert "knowledge/free" in json.loads((tmp_path / "measured" / "run_noise.json").read_text())
+    assert (tmp_path / "pareto.png").stat().st_size > 10_000
     from labkit import pipeline
 
     monkeypatch.setattr(pipeline, "train_stage", lambda *args, **kwargs: pytest.fail("trained twice"))

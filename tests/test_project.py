@@ -15,15 +15,15 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "instructions", "schedule", "design", "packs", "world", "stats", "store", "records"},
-    {"pack_build", "tables", "guards", "recipes", "harness"},
+    {"errors", "instructions", "schedule", "design", "packs", "world", "stats", "store", "records", "diversity"},
+    {"pack_build", "tables", "guards", "recipes", "harness", "variants", "published"},
     {"train", "merge", "zoo"},
     {"stream"},
     {"pipeline", "evaluate"},
     {"geometry"},
-    {"scoring", "cards", "figures", "checkup"},
-    {"merge_lab"},
-    {"panels", "lesson"},
+    {"scoring", "scenarios", "cards", "figures", "checkup"},
+    {"merge_lab", "study"},
+    {"panels", "lesson", "claims", "calibration"},
     {"course", "report", "evidence"},
     {"cli"},
 ]

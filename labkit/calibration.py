@@ -1,0 +1,107 @@
+"""Do the verdicts hold under a true null? Comparisons of a thing with itself, counted by how often they find an effect.
+
+Two nulls: one checkpoint sampled with different seeds; one recipe trained with different seeds. And two rules: one that
+knows only the noise of items, and the one labkit uses, which knows the noise between runs as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from labkit.evaluate import Scorecard, evaluate
+from labkit.packs import AXES, CONTROLS, Pack
+from labkit.scoring import score_checkpoint
+from labkit.stats import Interval, ItemScore, RunNoise, paired_difference, run_noise, verdict, wilson, with_run_noise
+from labkit.study import CORE, Unit, having, train_arm
+from labkit.zoo import Loaded
+
+SEEDS = tuple(range(100, 120))  # none of them is a seed of the study, which measured the noise between runs
+SAMPLING_SEEDS = 21  # 210 pairs
+RUNS_PER_SIDE, DRAWS = 5, 40
+NOISE_FROM = ("overcooked", "gentle", "dpo", "orpo")
+
+
+@dataclass(frozen=True)
+class NullRate:
+    """How often a rule found a difference where there is none."""
+
+    what: str
+    comparisons: int
+    rejected: int
+
+    @property
+    def rate(self) -> float:
+        return self.rejected / self.comparisons
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's; comparisons share runs and items, so it is only a rough guide."""
+        return wilson(self.rejected, self.comparisons)
+
+
+def _rate(what: str, found: Sequence[Interval]) -> NullRate:
+    return NullRate(what, len(found), sum(verdict(one) != "not distinguishable" for one in found))
+
+
+def noise_between_runs(units: list[Unit]) -> dict[str, RunNoise]:
+    """Per axis and per kind of it the pooled deviation between training seeds, of the noisiest recipe."""
+    kinds = {(item.axis, item.kind) for item in units[0].cards["gentle"].items}
+    places = {axis: (axis, None) for axis, _ in kinds} | {f"{axis}/{kind}": (axis, kind) for axis, kind in kinds}
+    packs = sorted({unit.pack for unit in units})
+
+    def means(label: str, pack: str, axis: str, kind: str | None) -> list[float]:
+        mine = [unit for unit in having(units, label) if unit.pack == pack]
+        scores = [unit.cards[label].scores(axis, kind) for unit in mine]
+        return [sum(score.score for score in found) / len(found) for found in scores]
+
+    return {
+        key: max((run_noise([means(label, pack, *place) for pack in packs]) for label in NOISE_FROM), key=lambda noise: noise.deviation)
+        for key, place in sorted(places.items())
+    }
+
+
+def healthy_cards(pack: Pack, profile_name: str, told: Callable[[str], None], *, runs: int = len(SEEDS)) -> list[Scorecard]:
+    """Runs of the gentle recipe that differ in nothing but the training seed."""
+    cards = []
+    for seed in SEEDS[:runs]:
+        told(f"{pack.name} null: seed {seed}")
+        made = train_arm(CORE["gentle"], pack, seed, profile_name)[-1]
+        cards.append(score_checkpoint(made, pack, profile_name=profile_name))
+    return cards
+
+
+def sampling_null(loaded: Loaded, pack: Pack, *, samples: int, limit: int | None) -> NullRate:
+    """One checkpoint, its proposals drawn with different sampling seeds, every pair compared."""
+    drawn = [
+        evaluate(loaded.model, loaded.tokenizer, pack, axes=["creativity"], samples=samples, limit=limit, seed=seed).scores("creativity")
+        for seed in range(SAMPLING_SEEDS)
+    ]
+    return _rate("one checkpoint, two sampling seeds (creativity)", [paired_difference(a, b) for a, b in itertools.combinations(drawn, 2)])
+
+
+def single_run_nulls(cards: Sequence[Scorecard], noise: dict[str, RunNoise]) -> list[NullRate]:
+    """Two runs of one recipe, every pair on every axis: by the items alone, and with the noise between runs."""
+    by_items, by_runs = [], []
+    for axis, (a, b) in itertools.product(AXES + CONTROLS, itertools.combinations(cards, 2)):
+        found = paired_difference(a.scores(axis), b.scores(axis))
+        by_items.append(found)
+        by_runs.append(with_run_noise(found, noise[axis]))
+    return [_rate("two runs of one recipe, items' noise alone", by_items), _rate("two runs of one recipe, noise between runs added (labkit's rule)", by_runs)]
+
+
+def several_run_null(cards: Sequence[Scorecard]) -> NullRate:
+    """Five runs of one recipe against five others of it, drawn many times, on every axis."""
+    rng, found, side = random.Random(0), [], min(RUNS_PER_SIDE, len(cards) // 2)
+    for axis in AXES + CONTROLS:
+        scores = [card.scores(axis) for card in cards]
+        for _ in range(DRAWS):
+            drawn = rng.sample(scores, 2 * side)
+            found.append(paired_difference(_runs(drawn[:side]), _runs(drawn[side:])))
+    return _rate(f"{side} runs of one recipe against {side} others of it (the study's rule)", found)
+
+
+def _runs(drawn: Sequence[list[ItemScore]]) -> list[ItemScore]:
+    return [replace(score, seed=number) for number, scores in enumerate(drawn) for score in scores]
