@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labkit import zoo
 from labkit.evaluate import log_likelihoods
 from labkit.merge import Pairing, join, measure, merge_into, own_tensors
 from labkit.schedule import group_of, layer_of
@@ -119,6 +120,27 @@ def mean_loss(model: PreTrainedModel, pad: int, rows: Sequence[dict]) -> float:
     for context, text, value in zip(contexts, texts, log_likelihoods(model, pad, contexts, texts), strict=True):
         total, tokens = total - value, tokens + len(text) - len(context)
     return total / tokens
+
+
+def general_rows(tokenizer, count: int = 64) -> list[dict]:
+    """General text and chats, in no training order: what a loss along a path, or of a merge, is measured on."""
+    return zoo.general_rows(tokenizer, count, seed=999)
+
+
+def general_loss(loaded: zoo.Loaded) -> float:
+    """Loss on general text and chats, in nats per token."""
+    return mean_loss(loaded.model, loaded.tokenizer.pad_token_id, general_rows(loaded.tokenizer))
+
+
+def place_on_line(general: PreTrainedModel, domain: PreTrainedModel, model: PreTrainedModel) -> float:
+    """How far along the line from `general` (0) to `domain` (1) a model's weights lie, by their projection on it."""
+    start, end, at = own_tensors(general), own_tensors(domain), own_tensors(model)
+    along = length = 0.0
+    for name, tensor in start.items():
+        way = end[name].double() - tensor.double()
+        along += float((way * (at[name].double() - tensor.double())).sum())
+        length += float((way * way).sum())
+    return along / length if length else 0.0
 
 
 def path_loss(

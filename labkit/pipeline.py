@@ -54,11 +54,14 @@ def check_spec(spec: PipelineSpec) -> Pack:
     return pack
 
 
-def run_spec(spec: PipelineSpec, *, store: Store | None = None, progress: Callable | None = None) -> list[Checkpoint]:
+def run_spec(
+    spec: PipelineSpec, *, store: Store | None = None, progress: Callable | None = None, watch: Callable | None = None
+) -> list[Checkpoint]:
     """Train the stages of a spec in order, then merge; returns one checkpoint per stage and merge.
 
-    Finished stages are read from the store. Interrupting keeps every finished stage.
-    progress: called with train.Progress.
+    Finished stages are read from the store. Interrupting keeps every finished stage. progress: called with
+    train.Progress. watch: makes a probe.EarlyWarning for a stage from its kind and tokenizer; its looks are kept in
+    the lineage under `probe`, in a checkpoint of its own beside the one without.
     """
     from labkit.train import prepare_process
 
@@ -69,13 +72,13 @@ def run_spec(spec: PipelineSpec, *, store: Store | None = None, progress: Callab
     for number, stage in enumerate(spec.stages):
         trail = "-".join(done.kind for done in spec.stages[: number + 1])
         parent = made[-1].key if made else start.fingerprint
-        made.append(_run_stage(spec, stage, pack, start, made[-1] if made else None, parent, trail, store, progress))
+        made.append(_run_stage(spec, stage, pack, start, made[-1] if made else None, parent, trail, store, progress, watch))
     if spec.merge:
         made.append(_run_merge(spec, spec.merge, made[-1] if made else None, store))
     return made
 
 
-def _run_stage(spec, stage, pack, start, previous, parent, trail, store, progress) -> Checkpoint:
+def _run_stage(spec, stage, pack, start, previous, parent, trail, store, progress, watch) -> Checkpoint:
     steps = steps_run(stage, spec.profile)
     ran = stage.model_copy(update={"steps": steps})
     name = f"{pack.name}/{start.name}/{trail}"
@@ -86,11 +89,13 @@ def _run_stage(spec, stage, pack, start, previous, parent, trail, store, progres
         data=pack.fingerprint(*stage_splits(stage)),
         seed=spec.seed,
         versions=versions(),
+        **({"probed": True} if watch else {}),
     )
 
     def make(folder: Path) -> dict:
         loaded = zoo.load(str(previous.folder)) if previous else zoo.load(spec.model)
-        result = train_stage(ran, loaded, pack, seed=spec.seed, progress=progress)
+        probe = watch(ran.kind, loaded.tokenizer) if watch else None
+        result = train_stage(ran, loaded, pack, seed=spec.seed, progress=progress, probe=probe)
         save_model(result.model, loaded.tokenizer, folder)
         return {
             "name": name,
@@ -104,17 +109,20 @@ def _run_stage(spec, stage, pack, start, previous, parent, trail, store, progres
             "tokens": result.tokens,
             "loss_curve": result.loss_curve,
             "metrics": result.metrics,
+            **({"probe": probe.as_rows()} if probe else {}),
         }
 
     return store.get_or_make(key, make)
 
 
-def train_stage(stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, progress: Callable | None = None):
+def train_stage(
+    stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, progress: Callable | None = None, probe: Callable | None = None
+):
     """Train one stage on a pack's data; returns a TrainResult. The loaded model is used up."""
     from labkit import train
 
     model, tokenizer = loaded.model, loaded.tokenizer
-    common = {"seed": seed, "progress": progress}
+    common = {"seed": seed, "progress": progress, "probe": probe}
     if stage.kind in PREFERENCE_STAGES:
         fit = train.train_dpo if stage.kind == "dpo" else train.train_orpo
         return fit(stage, model, tokenizer, pack.rows("preferences"), **common)

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from labkit import zoo
 from labkit.design import BASE_START, DPO, GENTLE, ORPO, OVERCOOKED, Lora, PipelineSpec, Stage
 from labkit.evaluate import Scorecard
-from labkit.geometry import TensorGeometry, barrier, geometry, path_loss, random_pairing
+from labkit.geometry import TensorGeometry, barrier, general_rows, geometry, path_loss, random_pairing
 from labkit.merge import empty_like, pair_models
 from labkit.packs import AXES, CONTROLS, Pack
 from labkit.pipeline import load_checkpoint, run_spec
@@ -146,15 +145,10 @@ def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], Non
     return unit
 
 
-def barrier_rows(tokenizer, count: int = 64) -> list[dict]:
-    """General text and chats the loss along a path is measured on."""
-    return zoo.general_rows(tokenizer, count, seed=999)
-
-
 def measure_shape(general, domain, pack: Pack, seed: int) -> Shape:
     """Angles with the base model as ancestor, and the loss of general text along the way and along a random one."""
     pairing = pair_models(general.model, domain.model, load_checkpoint(BASE).model)
-    shell, pad, rows = empty_like(general.model), general.tokenizer.pad_token_id, barrier_rows(general.tokenizer)
+    shell, pad, rows = empty_like(general.model), general.tokenizer.pad_token_id, general_rows(general.tokenizer)
     way = path_loss(shell, pairing, pad, rows, SWEEP)
     astray = path_loss(shell, random_pairing(general.model, domain.model, seed=seed), pad, rows, SWEEP)
     return Shape(geometry(pairing), barrier(way), barrier(astray), astray[-1][1] - astray[0][1], way[-1][1] - way[0][1])
@@ -164,7 +158,7 @@ def twin_barriers() -> dict[str, float]:
     """The other control: two instruct models of one family from different random weights. method -> nats per token."""
     general, twin = load_checkpoint(MODEL), load_checkpoint(TWIN)
     pairing, shell = pair_models(general.model, twin.model), empty_like(general.model)
-    rows = barrier_rows(general.tokenizer)
+    rows = general_rows(general.tokenizer)
     return {m: barrier(path_loss(shell, pairing, general.tokenizer.pad_token_id, rows, SWEEP, m)) for m in ("lerp", "slerp")}
 
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,7 @@ def _common_arguments(stage: Stage, steps: int, seed: int, folder: str) -> dict:
     }
 
 
-def _reporter(stage: str, steps: int, tokens_per_step: float, result: TrainResult, progress: Callable | None):
+def _reporter(stage: str, steps: int, tokens_per_step: float, result: TrainResult, progress: Callable | None, probe: Callable | None):
     from transformers import PrinterCallback, TrainerCallback
 
     class Reporter(TrainerCallback):
@@ -144,8 +145,17 @@ def _reporter(stage: str, steps: int, tokens_per_step: float, result: TrainResul
 
         replaces = PrinterCallback
 
-        def on_train_begin(self, args, state, control, **kwargs):
+        def on_train_begin(self, args, state, control, model=None, **kwargs):
             self.began = time.perf_counter()
+            self.look(model, 0)
+
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            self.look(model, state.global_step)
+
+        def look(self, model, step: int) -> None:
+            if probe:
+                with _undisturbed(model):
+                    probe(model, step, steps)
 
         def on_log(self, args, state, control, logs=None, **kwargs):
             if not logs or "loss" not in logs:
@@ -164,6 +174,18 @@ def _reporter(stage: str, steps: int, tokens_per_step: float, result: TrainResul
                 progress(Progress(stage, step, steps, loss, rate * tokens_per_step, (steps - step) / rate))
 
     return Reporter()
+
+
+@contextmanager
+def _undisturbed(model):
+    """Evaluation mode, and random numbers as they were afterwards: a look must not change what is learned."""
+    import torch
+
+    training = model.training
+    model.eval()
+    with torch.random.fork_rng(enabled=True):
+        yield
+    model.train(training)
 
 
 def _run(trainer, reporter, result: TrainResult) -> TrainResult:
@@ -214,10 +236,12 @@ def fit_rows(
     *,
     seed: int,
     progress: Callable[[Progress], None] | None = None,
+    probe: Callable[[PreTrainedModel, int, int], None] | None = None,
 ) -> TrainResult:
     """Next-token training on prepared rows {"input_ids", "labels"}: what CPT and SFT share.
 
-    rows are used once each, in order of a seeded shuffle.
+    rows are used once each, in order of a seeded shuffle. probe: called with (model, step, steps) before the first
+    step and after each; it cannot disturb the training.
     """
     from datasets import Dataset
     from transformers import Trainer
@@ -248,23 +272,23 @@ def fit_rows(
             processing_class=tokenizer,
             peft_config=_peft_config(stage),
         )
-        reporter = _reporter(stage.kind, steps, _mean_length(rows) * stage.batch_size, result, progress)
+        reporter = _reporter(stage.kind, steps, _mean_length(rows) * stage.batch_size, result, progress, probe)
         return _run(trainer, reporter, result)
 
 
 # --- the four stages --------------------------------------------------------------------------
 
 
-def train_cpt(stage, model, tokenizer, texts: list[str], *, replay: list[dict], seed: int, progress=None) -> TrainResult:
+def train_cpt(stage, model, tokenizer, texts: list[str], *, replay: list[dict], seed: int, progress=None, probe=None) -> TrainResult:
     """Continued pre-training on `texts`, `stage.replay` of the rows drawn from prepared `replay` rows."""
     rows = text_rows(tokenizer, texts, stage.max_length)
-    return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, progress=progress)
+    return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, progress=progress, probe=probe)
 
 
-def train_sft(stage, model, tokenizer, chats: list[list[dict]], *, replay: list[dict], seed: int, progress=None) -> TrainResult:
+def train_sft(stage, model, tokenizer, chats: list[list[dict]], *, replay: list[dict], seed: int, progress=None, probe=None) -> TrainResult:
     """Supervised fine-tuning on conversations; loss on assistant tokens only."""
     rows = chat_rows(tokenizer, chats, stage.max_length)
-    return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, progress=progress)
+    return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, progress=progress, probe=probe)
 
 
 def _picked(stage, rows: list[dict], replay: list[dict], seed: int) -> list[dict]:
@@ -312,7 +336,7 @@ def _pair_tokens(tokenizer, pairs: list[dict]) -> float:
     return sum(map(len, encoded)) / len(sample)
 
 
-def train_dpo(stage, model, tokenizer, pairs: list[dict], *, seed: int, progress=None) -> TrainResult:
+def train_dpo(stage, model, tokenizer, pairs: list[dict], *, seed: int, progress=None, probe=None) -> TrainResult:
     """Direct preference optimisation (arXiv 2305.18290) against the model it starts from.
 
     The reference's log-probabilities are computed once before the first step. Without that, TRL would
@@ -321,21 +345,21 @@ def train_dpo(stage, model, tokenizer, pairs: list[dict], *, seed: int, progress
     from trl import DPOConfig, DPOTrainer
 
     return _train_preferences(
-        stage, model, tokenizer, pairs, DPOTrainer, DPOConfig, {"precompute_ref_log_probs": True}, seed, progress
+        stage, model, tokenizer, pairs, DPOTrainer, DPOConfig, {"precompute_ref_log_probs": True}, seed, progress, probe
     )
 
 
-def train_orpo(stage, model, tokenizer, pairs: list[dict], *, seed: int, progress=None) -> TrainResult:
+def train_orpo(stage, model, tokenizer, pairs: list[dict], *, seed: int, progress=None, probe=None) -> TrainResult:
     """Odds-ratio preference optimisation (arXiv 2403.07691): no reference model.
 
     Its likelihood term covers prompt and answer.
     """
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-    return _train_preferences(stage, model, tokenizer, pairs, ORPOTrainer, ORPOConfig, {}, seed, progress)
+    return _train_preferences(stage, model, tokenizer, pairs, ORPOTrainer, ORPOConfig, {}, seed, progress, probe)
 
 
-def _train_preferences(stage, model, tokenizer, pairs, trainer_class, config_class, extra, seed, progress) -> TrainResult:
+def _train_preferences(stage, model, tokenizer, pairs, trainer_class, config_class, extra, seed, progress, probe) -> TrainResult:
     ours = preference_tokenizer(tokenizer)
     per_step = _pair_tokens(ours, pairs) * stage.batch_size
     result = TrainResult(model, tokens=round(per_step * stage.steps))
@@ -353,4 +377,4 @@ def _train_preferences(stage, model, tokenizer, pairs, trainer_class, config_cla
             processing_class=ours,
             peft_config=_peft_config(stage),
         )
-        return _run(trainer, _reporter(stage.kind, stage.steps, per_step, result, progress), result)
+        return _run(trainer, _reporter(stage.kind, stage.steps, per_step, result, progress, probe), result)

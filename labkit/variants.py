@@ -1,6 +1,6 @@
-"""Corpora of one pack that differ in one thing each: the arms of experiments on data quality.
+"""Packs that differ from a shipped one in one thing each: the arms of experiments on data, and the clinic's broken data.
 
-A variant is a pack like any other, written once into the cache; questions and items are the pack's own.
+A variant is a pack like any other, written once into the cache.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,41 +29,71 @@ class Part:
     knobs: TextKnobs = TextKnobs()
 
 
-CLEAN, JUNK = Part(HALF), Part(HALF, TextKnobs(junk_ratio=1.0))
-TAGGED = (Part(HALF, TextKnobs(source_tag=True)), Part(HALF, TextKnobs(junk_ratio=1.0, source_tag=True)))
-VARIANTS: dict[str, tuple[Part, ...]] = {
+def _raw(name: str, *parts: Part) -> Callable[[Pack], dict[str, list[dict]]]:
+    """A raw split made of parts, in random order."""
+
+    def make(pack: Pack) -> dict[str, list[dict]]:
+        lang, entities, texts = world.language(pack.name), world.private_entities(pack.name), []
+        for number, part in enumerate(parts):
+            texts += world.corpus(lang, entities, part.documents, random.Random(f"variant {pack.name} {number}"), part.knobs)
+        random.Random(f"variant {pack.name} {name}").shuffle(texts)
+        return {"raw": [{"text": text, "source": "paper"} for text in texts]}
+
+    return make
+
+
+def _leaked(pack: Pack) -> dict[str, list[dict]]:
+    """Test questions with their answers among the training questions."""
+    items = [row for row in pack.rows("test") if row.get("kind") == "free"]
+    leaked = [{"messages": world.chat(row["messages"][0]["content"], row["answer"]), "source": "expert"} for row in items]
+    mixed = pack.rows("qa") + leaked
+    random.Random("leaked").shuffle(mixed)
+    return {"qa": mixed}
+
+
+def _swapped(pack: Pack) -> dict[str, list[dict]]:
+    """Chosen and rejected the wrong way round."""
+    return {"preferences": [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in pack.rows("preferences")]}
+
+
+CLEAN, TAGGED = Part(HALF), TextKnobs(source_tag=True)
+JUNK, ONE_WORDING = TextKnobs(junk_ratio=1.0), TextKnobs(paraphrases=1)
+_MAKERS = {
     "half": (CLEAN,),
-    "half and junk": (CLEAN, JUNK),
-    "half and junk, tagged": TAGGED,
+    "half and junk": (CLEAN, Part(HALF, JUNK)),
+    "half and junk, tagged": (Part(HALF, TAGGED), Part(HALF, TextKnobs(junk_ratio=1.0, source_tag=True))),
     "half and errors": (CLEAN, Part(HALF, TextKnobs(wrong_facts=0.5))),
     "double": (CLEAN, Part(HALF)),
-    "one wording": (Part(HALF, TextKnobs(paraphrases=1)), Part(HALF, TextKnobs(paraphrases=1))),
+    "one wording": (Part(HALF, ONE_WORDING), Part(HALF, ONE_WORDING)),
+    "mostly junk": (Part(HALF // 4), Part(7 * HALF // 4, JUNK)),
+}
+# name -> the splits that differ from the pack's own
+VARIANTS: dict[str, Callable[[Pack], dict[str, list[dict]]]] = {
+    **{name: _raw(name, *parts) for name, parts in _MAKERS.items()},
+    "leaked test": _leaked,
+    "swapped preferences": _swapped,
 }
 
 
-def texts_of(domain: str, name: str) -> list[str]:
-    """The documents of a variant, in random order. Raises InputError for an unknown variant."""
+def variant_pack(domain: str, name: str) -> Pack:
+    """A shipped pack changed in one thing. Raises InputError, or StoreError when it cannot be written."""
     if name not in VARIANTS:
         raise InputError(f"unknown variant {name!r}: {suggest(name, list(VARIANTS))}")
-    lang, entities, texts = world.language(domain), world.private_entities(domain), []
-    for number, part in enumerate(VARIANTS[name]):
-        rng = random.Random(f"variant {domain} {number}")
-        texts += world.corpus(lang, entities, part.documents, rng, part.knobs)
-    random.Random(f"variant {domain} {name}").shuffle(texts)
-    return texts
-
-
-def variant_pack(domain: str, name: str) -> Pack:
-    """A shipped pack whose raw split is the variant's. Raises InputError, or StoreError when it cannot be written."""
     source, folder = load_pack(domain), variants_folder() / f"{domain}-{name.replace(',', '').replace(' ', '-')}"
-    lines = "".join(json.dumps({"text": text, "source": "paper"}) + "\n" for text in texts_of(domain, name))
+    changed = {
+        SPLITS[split]: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        for split, rows in VARIANTS[name](source).items()
+    }
 
     def fill(draft: Path) -> None:
-        (draft / SPLITS["raw"]).write_text(lines, "utf-8", newline="\n")
-        for path in (source.folder / "pack.yaml", *(source.path(split) for split in SPLITS if split not in ("raw", "summaries"))):
+        for path in (source.folder / "pack.yaml", *map(source.path, SPLITS)):
             shutil.copy(path, draft / path.name)
+        if SPLITS["raw"] in changed:
+            (draft / SPLITS["summaries"]).unlink()  # they would teach what the variant's text does not
+        for file, text in changed.items():
+            (draft / file).write_text(text, "utf-8", newline="\n")
 
-    if not (folder / SPLITS["raw"]).is_file() or (folder / SPLITS["raw"]).read_text("utf-8") != lines:
+    if any(not (folder / file).is_file() or (folder / file).read_text("utf-8") != text for file, text in changed.items()):
         shutil.rmtree(folder, ignore_errors=True)
         write_whole(folder, fill)
     return load_pack(folder)

@@ -1,0 +1,400 @@
+"""What is wrong with a checkpoint, asked before anyone deploys it: tests with a verdict, a figure and a remedy.
+
+The lesson's four questions: did CPT degrade instruction following; did preference training buy accuracy with diversity
+or with the chosen answers' own likelihood; did merging make answers depend on the wording; would it have been seen
+before deployment. Beside them the usual suspects: memorisation, contamination, miscalibration, a wrong chat template.
+
+A diagnosis is flagged only when its whole 95% interval lies beyond its threshold. Thresholds were chosen on runs other
+than those docs/evidence.md reports on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from labkit import zoo
+from labkit.diversity import within_prompt
+from labkit.errors import InputError
+from labkit.evaluate import ItemResult, Scorecard, log_likelihoods, prompt_ids
+from labkit.geometry import general_loss, place_on_line
+from labkit.packs import AXES, CONTROLS, Pack, load_pack
+from labkit.pipeline import load_checkpoint
+from labkit.scenarios import FILE as SCENARIOS, ScenarioResult, pack_scenarios, run_scenarios
+from labkit.scoring import score_checkpoint
+from labkit.stats import Interval, ItemScore, calibration_error, cluster_mean, paired_difference
+from labkit.store import Checkpoint, Store
+
+FORMS_TAUGHT = ("general", "domain")
+QUESTIONS = {
+    "cpt": "Did CPT degrade instruction following?",
+    "preferences": "Did preference training buy accuracy with diversity or likelihood?",
+    "merge": "Did merging make answers depend on the wording?",
+    "deployment": "Would it have been seen before deployment?",
+    "other": "The usual suspects",
+}
+
+
+@dataclass
+class Merge:
+    """A merge and its parents: t is what was asked for, 0 being `general`."""
+
+    general: zoo.Loaded
+    domain: zoo.Loaded
+    t: float
+
+
+@dataclass
+class Case:
+    """A checkpoint, what it came from, and whatever is known of how it was made.
+
+    stages: lineages of its training stages, first to last. trained_on: the pack those read. before_preferences: the
+    checkpoint that a DPO or ORPO stage started from. Fields that are None leave the diagnoses that need them unmeasured.
+    """
+
+    model: zoo.Loaded
+    baseline: zoo.Loaded
+    pack: Pack
+    split: str = "test"
+    profile: str = "lab"
+    stages: Sequence[dict] = ()
+    trained_on: Pack | None = None
+    before_preferences: zoo.Loaded | None = None
+    merge: Merge | None = None
+    _cards: dict[str, Scorecard] = field(default_factory=dict)
+
+    def score(self, loaded: zoo.Loaded) -> Scorecard:
+        if loaded.fingerprint not in self._cards:
+            self._cards[loaded.fingerprint] = score_checkpoint(loaded, self.pack, split=self.split, profile_name=self.profile)
+        return self._cards[loaded.fingerprint]
+
+    @property
+    def card(self) -> Scorecard:
+        return self.score(self.model)
+
+    @property
+    def base_card(self) -> Scorecard:
+        return self.score(self.baseline)
+
+    @cached_property
+    def scenarios(self) -> list[tuple[ScenarioResult, ScenarioResult]]:
+        """Each scenario of the pack on the baseline and on the model."""
+        wanted = pack_scenarios(self.pack)
+        return list(zip(run_scenarios(self.baseline, wanted), run_scenarios(self.model, wanted), strict=True))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a test measured. value: with its interval; words: the figure in a sentence, units included."""
+
+    value: Interval
+    words: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A test with a threshold. beyond: +1 when too much is bad, -1 when too little is.
+
+    measure: None when the case lacks what it needs. cost: in the clinic, of a budget.
+    """
+
+    id: str
+    asks: str
+    question: str
+    measure: Callable[[Case], Found | None]
+    threshold: float
+    beyond: int
+    remedy: str
+    cost: int = 1
+
+    def flagged(self, found: Found) -> bool:
+        return found.value.low > self.threshold if self.beyond > 0 else found.value.high < self.threshold
+
+
+@dataclass(frozen=True)
+class Result:
+    """A diagnosis on a case: verdict is `flagged`, `clear` or `not measured`."""
+
+    diagnosis: Diagnosis
+    found: Found | None
+
+    @property
+    def verdict(self) -> str:
+        if self.found is None:
+            return "not measured"
+        return "flagged" if self.diagnosis.flagged(self.found) else "clear"
+
+    def as_dict(self) -> dict:
+        """For records and tables."""
+        d = self.diagnosis
+        return {
+            "diagnosis": d.id, "asks": d.asks, "question": d.question, "verdict": self.verdict, "threshold": d.threshold,
+            "found": self.found.words if self.found else "", "value": self.found.value.as_dict() if self.found else None, "remedy": d.remedy,
+        }
+
+
+# --- measures ---------------------------------------------------------------------------------
+
+
+def _exact(value: float, n: int = 1) -> Interval:
+    """A figure that has no sampling noise, such as whether two templates are equal."""
+    return Interval(value, value, value, n, n)
+
+
+def _change(axis: str, *kinds: str) -> Callable[[Case], Found]:
+    """The paired difference to the baseline on an axis, or on some kinds of it."""
+
+    def scores(card: Scorecard) -> list[ItemScore]:
+        return [score for kind in kinds or (None,) for score in card.scores(axis, kind)]
+
+    def measure(case: Case) -> Found:
+        found = paired_difference(scores(case.base_card), scores(case.card))
+        return Found(found, f"{axis}{' (' + ', '.join(kinds) + ')' if kinds else ''}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] against the baseline")
+
+    return measure
+
+
+def _since_preferences(axis: str, value: Callable[[ItemResult], float], what: str) -> Callable[[Case], Found | None]:
+    """What a preference stage changed, per item of an axis."""
+
+    def measure(case: Case) -> Found | None:
+        if case.before_preferences is None:
+            return None
+        before, after = (
+            [ItemScore(item.id, item.entity, value(item)) for item in card.items if item.axis == axis]
+            for card in (case.score(case.before_preferences), case.card)
+        )
+        found = paired_difference(before, after)
+        return Found(found, f"{what}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] since the preference stage began")
+
+    return measure
+
+
+def _inconsistency(case: Case) -> Found:
+    """Share of facts that some wordings of a question get right and others wrong."""
+    answers = {row["id"]: row.get("answer", "") for row in case.pack.rows(case.split)}
+    facts: dict[tuple[str, str], list[float]] = {}
+    for item in case.card.items:
+        if item.axis == "knowledge":
+            facts.setdefault((item.entity, answers[item.id]), []).append(item.score)
+    mixed = [ItemScore(f"{entity}:{answer}", entity, float(0 < sum(scores) < len(scores))) for (entity, answer), scores in facts.items()]
+    found = cluster_mean(mixed)
+    return Found(found, f"{found} of the facts are answered right in some wordings and query types and wrong in others")
+
+
+def _kinds_apart(easier: tuple[str, str], harder: tuple[str, str], what: str) -> Callable[[Case], Found]:
+    """How far one kind of item lies below another, entity by entity."""
+
+    def by_entity(card: Scorecard, place: tuple[str, str]) -> dict[str, float]:
+        scores: dict[str, list[float]] = {}
+        for score in card.scores(*place):
+            scores.setdefault(score.entity, []).append(score.score)
+        return {entity: sum(values) / len(values) for entity, values in scores.items()}
+
+    def measure(case: Case) -> Found | None:
+        left, right = by_entity(case.card, easier), by_entity(case.card, harder)
+        shared = sorted(left.keys() & right.keys())
+        if not shared:
+            return None
+        found = cluster_mean([ItemScore(entity, entity, left[entity] - right[entity]) for entity in shared])
+        return Found(found, f"{what}: a gap of {found}")
+
+    return measure
+
+
+def _calibration(case: Case) -> Found | None:
+    """Expected calibration error of cloze answers about general and domain facts, by a bootstrap over entities."""
+    items = [item for item in case.card.items if item.axis == "knowledge" and "confidence" in item.measures]
+    if not items:
+        return None
+    import numpy as np
+
+    entities = sorted({item.entity for item in items})
+    grouped = {entity: [item for item in items if item.entity == entity] for entity in entities}
+
+    def error(chosen: Sequence[str]) -> float:
+        drawn = [item for entity in chosen for item in grouped[entity]]
+        return calibration_error([item.measures["confidence"] for item in drawn], [item.score for item in drawn])
+
+    rng = np.random.default_rng(0)
+    draws = [error(rng.choice(entities, len(entities))) for _ in range(200)]
+    mean, (low, high) = error(entities), np.quantile(draws, [0.025, 0.975])
+    return Found(Interval(mean, float(low), float(high), len(items), len(entities)), f"confidence and accuracy differ by {mean:.2f} [{low:.2f}, {high:.2f}] on average")
+
+
+def _asked(text: str) -> str:
+    return re.sub(r"\W+", " ", text.lower()).strip()
+
+
+def _contamination(case: Case) -> Found | None:
+    """Share of evaluation questions that stand, word for word, in what was trained on."""
+    if case.trained_on is None:
+        return None
+    seen = {
+        _asked(turn["content"])
+        for split, column in (("qa", "messages"), ("preferences", "prompt"))
+        if case.trained_on.has(split)
+        for row in case.trained_on.rows(split)
+        for turn in row[column]
+        if turn["role"] == "user"
+    }
+    rows = [row for row in case.pack.rows(case.split) if row["axis"] in ("knowledge", "compositional") and "messages" in row]
+    share = sum(_asked(row["messages"][-1]["content"]) in seen for row in rows) / len(rows)
+    return Found(_exact(share, len(rows)), f"{share:.0%} of {len(rows)} evaluation questions are in the training data")
+
+
+def _mean_nats(loaded: zoo.Loaded, contexts: list[list[int]], rows: list[list[int]], entities: Sequence[str]) -> list[ItemScore]:
+    """Nats per token of rows after their contexts."""
+    sums = log_likelihoods(loaded.model, loaded.tokenizer.pad_token_id, contexts, rows)
+    return [
+        ItemScore(str(i), entity, -total / (len(row) - len(context)))
+        for i, (entity, total, context, row) in enumerate(zip(entities, sums, contexts, rows, strict=True))
+    ]
+
+
+def _verbatim(case: Case) -> Found | None:
+    """How much less surprising training documents are than the same facts in other words (nats per token)."""
+    if case.trained_on is None or not case.pack.has("summaries"):
+        return None
+    scores = []
+    for pack, split in ((case.pack, "summaries"), (case.trained_on, "raw")):
+        texts = [row["text"] for row in pack.rows(split)][:120]
+        start = [case.model.tokenizer.bos_token_id or case.model.tokenizer.eos_token_id]
+        rows = [start + case.model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        scores.append(_mean_nats(case.model, [start] * len(rows), rows, [str(i) for i in range(len(rows))]))
+    fresh, trained = (cluster_mean(found) for found in scores)
+    low, high = fresh.low - trained.high, fresh.high - trained.low
+    found = Interval(fresh.mean - trained.mean, low, high, fresh.n, fresh.clusters)
+    return Found(found, f"training text is {found.mean:.2f} [{low:.2f}, {high:.2f}] nats per token more familiar than the same facts in other words")
+
+
+def _prompts_learned(case: Case) -> Found:
+    """By how much the user's questions became likelier than under the baseline (nats per token)."""
+    asked = [row for row in case.pack.rows(case.split) if row.get("kind") == "paraphrased"][:80]
+
+    def nats(loaded: zoo.Loaded) -> list[ItemScore]:
+        rows = [prompt_ids(loaded.tokenizer, row) for row in asked]
+        return _mean_nats(loaded, [row[:1] for row in rows], rows, [row["entity"] for row in asked])
+
+    found = paired_difference(nats(case.model), nats(case.baseline))
+    return Found(found, f"users' questions became {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] nats per token likelier")
+
+
+def _loss_rose(case: Case) -> Found | None:
+    """How far above its lowest value a stage's loss ended (nats per token), smoothed over five points."""
+    curves = [stage["loss_curve"] for stage in case.stages if stage["stage"]["kind"] in ("cpt", "sft") and len(stage["loss_curve"]) >= 10]
+    if not curves:
+        return None
+    rises = []
+    for curve in curves:
+        smooth = [sum(loss for _, loss in curve[i : i + 5]) / 5 for i in range(len(curve) - 4)]
+        rises.append(max(smooth[-1] - min(smooth), max(smooth) - smooth[0]))
+    return Found(_exact(max(rises), len(curves)), f"the loss rose by {max(rises):.2f} nats per token, above its start or its lowest")
+
+
+def _template(case: Case) -> Found:
+    """Whether the tokenizer or its chat template differ from the baseline's."""
+    ours, theirs = case.model.tokenizer, case.baseline.tokenizer
+    differ = [what for what, same in (("chat template", ours.chat_template == theirs.chat_template), ("vocabulary", ours.get_vocab() == theirs.get_vocab())) if not same]
+    return Found(_exact(float(len(differ))), f"differs from the baseline: {', '.join(differ) or 'nothing'}")
+
+
+def _place(case: Case) -> Found | None:
+    """How far along the line between its parents a merge lies, minus where it should."""
+    if case.merge is None:
+        return None
+    place = place_on_line(case.merge.general.model, case.merge.domain.model, case.model.model)
+    return Found(_exact(abs(place - case.merge.t)), f"the weights lie {place:.2f} of the way from the general to the domain model; t says {case.merge.t:.2f}")
+
+
+def _barrier(case: Case) -> Found | None:
+    """By how much general text surprises a merge more than the worse of its parents (nats per token)."""
+    if case.merge is None:
+        return None
+    merged, *parents = (general_loss(loaded) for loaded in (case.model, case.merge.general, case.merge.domain))
+    rise = merged - max(parents)
+    return Found(_exact(rise), f"general text: {merged:.2f} nats per token; the parents have {parents[0]:.2f} and {parents[1]:.2f}")
+
+
+def _scenarios_lost(case: Case) -> Found | None:
+    """Scenarios the baseline meets and the model misses."""
+    if not (case.pack.folder / SCENARIOS).is_file():
+        return None
+    lost = [after.scenario.name for before, after in case.scenarios if before.verdict == "met" and after.verdict == "missed"]
+    return Found(_exact(float(len(lost)), len(case.scenarios)), f"met by the baseline, missed now: {', '.join(lost) or 'none'}")
+
+
+def _hidden(case: Case) -> Found:
+    """Axes that fell for certain while the domain benchmark rose: what one score would have hidden."""
+    rose = _change("knowledge")(case).value.low > 0
+    fell = [axis for axis in ("instructions", "general", "creativity", "reasoning") if _change(axis)(case).value.high < -0.25]
+    told = f"the domain score {'rose' if rose else 'did not rise'}; fell by more than 0.25: {', '.join(fell) or 'nothing'}"
+    return Found(_exact(float(len(fell) if rose else 0)), told)
+
+
+def _diversity(item: ItemResult) -> float:
+    return within_prompt(item.output)
+
+
+DIAGNOSES: tuple[Diagnosis, ...] = (
+    Diagnosis("instruction loss", "does it still follow instructions it was taught?", "cpt", _change("instructions", *FORMS_TAUGHT), -0.10, -1, "replay 5 to 25% of general text and chats, lower the rate, use LoRA, or merge back"),
+    Diagnosis("general loss", "does it still know everyday facts?", "cpt", _change("general"), -0.10, -1, "replay, a lower rate, or merge back at a smaller t"),
+    Diagnosis("diversity loss", "did samples to one request become alike?", "preferences", _since_preferences("creativity", _diversity, "effective share of different samples"), -0.05, -1, "a larger beta, fewer steps, ORPO, or pairs with more than one good answer"),
+    Diagnosis("likelihood displacement", "did the chosen answers themselves become unlikely?", "preferences", _since_preferences("preference", lambda item: item.measures.get("answer_nats", 0.0), "log-probability of chosen answers (nats)"), -2.0, -1, "a larger beta, fewer steps, or a loss with a likelihood term such as ORPO's"),
+    Diagnosis("preferences not learned", "did preference training change what is preferred?", "preferences", _since_preferences("preference", lambda item: item.score, "held-out preference accuracy"), 0.05, -1, "a smaller beta, a higher rate or more steps; look at the accuracy in training first"),
+    Diagnosis("preferences reversed", "does it prefer the rejected answers?", "preferences", _since_preferences("preference", lambda item: item.score, "held-out preference accuracy"), -0.10, -1, "look at ten pairs by eye: chosen and rejected are probably swapped"),
+    Diagnosis("inconsistent answers", "does one fact get one answer in all wordings and query types?", "merge", _inconsistency, 0.65, 1, "more wordings per fact in CPT and SFT, or another t"),
+    Diagnosis("wrong place", "does the merge lie where t says?", "merge", _place, 0.10, 1, "t=0 is the general model: check the order of the two in the recipe"),
+    Diagnosis("barrier", "is the merge worse on general text than both parents?", "merge", _barrier, 0.50, 1, "merge only models that share their pre-training"),
+    Diagnosis("scenario lost", "does it miss a scenario that the baseline met?", "deployment", _scenarios_lost, 0.5, 1, "do not deploy; the scenario's failing case shows what to train or merge for", 2),
+    Diagnosis("hidden by the benchmark", "did other axes fall while the domain score rose?", "deployment", _hidden, 0.5, 1, "report four axes, not one score; gate releases on what must hold"),
+    Diagnosis("no knowledge gained", "did it learn the domain at all?", "other", _change("knowledge", "free"), 0.30, -1, "check the data first, then rate and steps"),
+    Diagnosis("format over-fitting", "can it give what it knows in a requested form?", "other", _kinds_apart(("knowledge", "free"), ("compositional", "compositional"), "private facts asked plainly against asked in a form"), 0.40, 1, "mix chats with formats into SFT, or merge back"),
+    Diagnosis("memorised, not extractable", "can it say what it has read?", "other", _kinds_apart(("knowledge", "cloze"), ("knowledge", "free"), "facts completed in text against answered in chat"), 0.30, 1, "more wordings per fact, and SFT on questions about some of them"),
+    Diagnosis("verbatim memory", "does it know the facts or the training text?", "other", _verbatim, 1.0, 1, "more wordings per fact, fewer epochs"),
+    Diagnosis("contamination", "are evaluation questions in the training data?", "other", _contamination, 0.0, 1, "remove them from training, and report on items made afterwards"),
+    Diagnosis("miscalibration", "is it as often right as it is sure?", "other", _calibration, 0.30, 1, "do not use its probabilities as confidence; say so, or calibrate on dev"),
+    Diagnosis("questions learned", "was loss taken on the users' turns?", "other", _prompts_learned, 2.0, 1, "mask the prompt: loss on assistant tokens only"),
+    Diagnosis("loss rose", "did the training loss rise?", "other", _loss_rose, 0.50, 1, "a lower rate, a longer warm-up, or gradient clipping"),
+    Diagnosis("other tokenizer", "are tokenizer and chat template those it was trained with?", "other", _template, 0.5, 1, "load tokenizer and template from the checkpoint's own folder"),
+)
+BY_ID = {diagnosis.id: diagnosis for diagnosis in DIAGNOSES}
+
+
+def diagnose(case: Case, only: Sequence[str] | None = None) -> list[Result]:
+    """Every diagnosis on a case, or those named in `only`. Raises InputError for an unknown name."""
+    from labkit.errors import suggest
+
+    for name in only or ():
+        if name not in BY_ID:
+            raise InputError(f"unknown diagnosis {name!r}: {suggest(name, list(BY_ID))}")
+    return [Result(diagnosis, diagnosis.measure(case)) for diagnosis in DIAGNOSES if only is None or diagnosis.id in only]
+
+
+# --- cases from checkpoints -------------------------------------------------------------------
+
+
+def open_case(checkpoint: Checkpoint, baseline: str, pack: Pack, *, split: str = "test", profile: str = "lab", store: Store | None = None) -> Case:
+    """A case from a checkpoint of the store: its stages, the pack they read, and what preference training started from."""
+    history = lineages(checkpoint, store or Store())
+    kinds = [stage["stage"]["kind"] for _, stage in history]
+    first = next((i for i, kind in enumerate(kinds) if kind in ("dpo", "orpo")), None)
+    before = load_checkpoint(history[first - 1][0]) if first else None
+    source = Path(checkpoint.lineage["spec"]["pack"])
+    return Case(
+        load_checkpoint(checkpoint), load_checkpoint(baseline), pack, split, profile, [stage for _, stage in history],
+        load_pack(source) if source.is_dir() else None, before,
+    )
+
+
+def lineages(checkpoint: Checkpoint, store: Store) -> list[tuple[Checkpoint, dict]]:
+    """A checkpoint and the stages before it that the store still has, first to last."""
+    chain: list[Checkpoint] = []
+    at: Checkpoint | None = checkpoint
+    while at is not None and "stage" in at.lineage:
+        chain.append(at)
+        at = store.find(at.lineage["parent"])
+    return [(link, link.lineage) for link in reversed(chain)]
