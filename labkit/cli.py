@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from labkit.errors import LabkitError
 
@@ -155,6 +156,56 @@ def print_scorecard(card) -> None:
                 shown = f"{found.mean:.2f}", f"{found.low:.2f} to {found.high:.2f}", str(found.n)
                 table.add_row("" if kind or variant else axis, name, *shown)
     out.print(table)
+
+
+@app.command()
+def scenarios(
+    model: Annotated[str, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")],
+    pack: Annotated[str, typer.Option(help="A shipped pack or a folder: its scenarios are run.")] = "materials",
+    file: Annotated[Optional[Path], typer.Option(help="Run the scenarios of this YAML file instead (docs/scenarios.md).")] = None,
+) -> None:
+    """Run scenarios on a model: what must not happen after deployment, case by case."""
+    from rich.table import Table
+
+    from labkit import pipeline, scenarios as kit
+    from labkit.packs import load_pack
+
+    wanted = kit.read_scenarios(file) if file else kit.pack_scenarios(load_pack(pack))
+    table = Table("scenario", "passed", "95% interval", "at least", "verdict", "first case that failed", title=model)
+    for result in kit.run_scenarios(pipeline.load_checkpoint(model), wanted):
+        row, (low, high) = result.as_dict(), result.interval
+        failed = f"{row['example']['ask']} -> {row['example']['reply']} ({row['example']['broken']})" if row["example"] else ""
+        table.add_row(row["scenario"], f"{result.passed} of {result.n}", f"{low:.2f} to {high:.2f}", f"{row['at_least']:.2f}", row["verdict"], escape(failed))
+    out.print(table)
+
+
+@app.command()
+def gate(
+    checkpoint: Annotated[str, typer.Argument(help="The model that is to be released: a checkpoint folder, zoo name or hub id.")],
+    baseline: Annotated[str, typer.Option(help="What it must not fall behind.")],
+    thresholds: Annotated[Optional[Path], typer.Option(help="YAML with must_hold: an axis and the fall that is let through per line.")] = None,
+    pack: Annotated[Optional[str], typer.Option(help="A shipped pack or a folder; by default the one it was trained on.")] = None,
+    profile: ProfileOption = "lab",
+) -> None:
+    """Diagnose a checkpoint against a baseline; exit 1 when an axis that must hold fell significantly."""
+    from rich.table import Table
+
+    from labkit import gate as kit
+    from labkit.tables import signed
+
+    report = kit.run_gate(checkpoint, baseline, must_hold=kit.read_must_hold(thresholds) if thresholds else None, pack=pack, profile=profile)
+    axes = Table("must hold", "baseline", "checkpoint", "difference", "let through", "verdict", title=f"{report.checkpoint} against {report.baseline} on {report.pack}")
+    for held in report.axes:
+        axes.add_row(held.axis, escape(str(held.before)), escape(str(held.after)), escape(signed(held.change)), f"{-held.allowed:.2f}", held.verdict)
+    out.print(axes)
+    found = Table("diagnosis", "verdict", "found", "remedy")
+    for result in report.results:
+        row = result.as_dict()
+        found.add_row(row["diagnosis"], row["verdict"], escape(row["found"]), row["remedy"] if result.verdict == "flagged" else "")
+    out.print(found)
+    out.print(escape(str(report)), style="green" if report.passed else "red", soft_wrap=True)
+    if not report.passed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from labkit import zoo
 from labkit.diversity import within_prompt
-from labkit.errors import InputError
+from labkit.errors import InputError, suggest
 from labkit.evaluate import ItemResult, Scorecard, log_likelihoods, prompt_ids
 from labkit.geometry import general_loss, place_on_line
-from labkit.packs import AXES, CONTROLS, Pack, load_pack
+from labkit.packs import Pack, load_pack
 from labkit.pipeline import load_checkpoint
 from labkit.scenarios import FILE as SCENARIOS, ScenarioResult, pack_scenarios, run_scenarios
 from labkit.scoring import score_checkpoint
@@ -157,14 +157,14 @@ def _change(axis: str, *kinds: str) -> Callable[[Case], Found]:
     return measure
 
 
-def _since_preferences(axis: str, value: Callable[[ItemResult], float], what: str) -> Callable[[Case], Found | None]:
-    """What a preference stage changed, per item of an axis."""
+def _since_preferences(what: str, value: Callable[[ItemResult], float], *axes: str) -> Callable[[Case], Found | None]:
+    """What a preference stage changed, per item of some axes."""
 
     def measure(case: Case) -> Found | None:
         if case.before_preferences is None:
             return None
         before, after = (
-            [ItemScore(item.id, item.entity, value(item)) for item in card.items if item.axis == axis]
+            [ItemScore(item.id, item.entity, value(item)) for item in card.items if item.axis in axes]
             for card in (case.score(case.before_preferences), case.card)
         )
         found = paired_difference(before, after)
@@ -335,17 +335,31 @@ def _hidden(case: Case) -> Found:
     return Found(_exact(float(len(fell) if rose else 0)), told)
 
 
-def _diversity(item: ItemResult) -> float:
-    return within_prompt(item.output)
+def _diversity_loss(case: Case) -> Found | None:
+    """Fewer valid, new and different proposals. How different samples are counts for nothing when they are not valid."""
+    found = _since_preferences("valid, new and different proposals", _score, "creativity")(case)
+    if found is None:
+        return None
+    shares = [sum(within_prompt(item.output) for item in items) / len(items) for items in (_proposals(case.score(case.before_preferences)), _proposals(case.card))]
+    return replace(found, words=f"{found.words}; effective share of different samples, valid or not: {shares[0]:.2f} before, {shares[1]:.2f} now")
+
+
+def _proposals(card: Scorecard) -> list[ItemResult]:
+    return [item for item in card.items if item.axis == "creativity"]
+
+
+def _score(item: ItemResult) -> float:
+    return item.score
 
 
 DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis("instruction loss", "does it still follow instructions it was taught?", "cpt", _change("instructions", *FORMS_TAUGHT), -0.10, -1, "replay 5 to 25% of general text and chats, lower the rate, use LoRA, or merge back"),
     Diagnosis("general loss", "does it still know everyday facts?", "cpt", _change("general"), -0.10, -1, "replay, a lower rate, or merge back at a smaller t"),
-    Diagnosis("diversity loss", "did samples to one request become alike?", "preferences", _since_preferences("creativity", _diversity, "effective share of different samples"), -0.05, -1, "a larger beta, fewer steps, ORPO, or pairs with more than one good answer"),
-    Diagnosis("likelihood displacement", "did the chosen answers themselves become unlikely?", "preferences", _since_preferences("preference", lambda item: item.measures.get("answer_nats", 0.0), "log-probability of chosen answers (nats)"), -2.0, -1, "a larger beta, fewer steps, or a loss with a likelihood term such as ORPO's"),
-    Diagnosis("preferences not learned", "did preference training change what is preferred?", "preferences", _since_preferences("preference", lambda item: item.score, "held-out preference accuracy"), 0.05, -1, "a smaller beta, a higher rate or more steps; look at the accuracy in training first"),
-    Diagnosis("preferences reversed", "does it prefer the rejected answers?", "preferences", _since_preferences("preference", lambda item: item.score, "held-out preference accuracy"), -0.10, -1, "look at ten pairs by eye: chosen and rejected are probably swapped"),
+    Diagnosis("diversity loss", "are there fewer valid, new and different proposals?", "preferences", _diversity_loss, -0.25, -1, "a larger beta, fewer steps, ORPO, or pairs with more than one good answer"),
+    Diagnosis("likelihood displacement", "did the chosen answers themselves become unlikely?", "preferences", _since_preferences("log-probability of chosen answers (nats)", lambda item: item.measures["answer_nats"], "preference"), -2.0, -1, "a larger beta, fewer steps, or a loss with a likelihood term such as ORPO's"),
+    Diagnosis("collateral damage", "did preference training harm what its pairs are not about?", "preferences", _since_preferences("instructions and general knowledge", _score, "instructions", "general"), -0.20, -1, "a larger beta, fewer steps or a lower rate"),
+    Diagnosis("preferences not learned", "did preference training change what is preferred?", "preferences", _since_preferences("held-out preference accuracy", _score, "preference"), 0.05, -1, "a smaller beta, a higher rate or more steps; look at the accuracy in training first"),
+    Diagnosis("preferences reversed", "does it prefer the rejected answers?", "preferences", _since_preferences("held-out preference accuracy", _score, "preference"), -0.10, -1, "look at ten pairs by eye: chosen and rejected are probably swapped"),
     Diagnosis("inconsistent answers", "does one fact get one answer in all wordings and query types?", "merge", _inconsistency, 0.65, 1, "more wordings per fact in CPT and SFT, or another t"),
     Diagnosis("wrong place", "does the merge lie where t says?", "merge", _place, 0.10, 1, "t=0 is the general model: check the order of the two in the recipe"),
     Diagnosis("barrier", "is the merge worse on general text than both parents?", "merge", _barrier, 0.50, 1, "merge only models that share their pre-training"),
@@ -354,7 +368,7 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis("no knowledge gained", "did it learn the domain at all?", "other", _change("knowledge", "free"), 0.30, -1, "check the data first, then rate and steps"),
     Diagnosis("format over-fitting", "can it give what it knows in a requested form?", "other", _kinds_apart(("knowledge", "free"), ("compositional", "compositional"), "private facts asked plainly against asked in a form"), 0.40, 1, "mix chats with formats into SFT, or merge back"),
     Diagnosis("memorised, not extractable", "can it say what it has read?", "other", _kinds_apart(("knowledge", "cloze"), ("knowledge", "free"), "facts completed in text against answered in chat"), 0.30, 1, "more wordings per fact, and SFT on questions about some of them"),
-    Diagnosis("verbatim memory", "does it know the facts or the training text?", "other", _verbatim, 1.0, 1, "more wordings per fact, fewer epochs"),
+    Diagnosis("verbatim memory", "does it know the facts or the training text?", "other", _verbatim, 0.20, 1, "more wordings per fact, fewer epochs"),
     Diagnosis("contamination", "are evaluation questions in the training data?", "other", _contamination, 0.0, 1, "remove them from training, and report on items made afterwards"),
     Diagnosis("miscalibration", "is it as often right as it is sure?", "other", _calibration, 0.30, 1, "do not use its probabilities as confidence; say so, or calibrate on dev"),
     Diagnosis("questions learned", "was loss taken on the users' turns?", "other", _prompts_learned, 2.0, 1, "mask the prompt: loss on assistant tokens only"),
@@ -366,8 +380,6 @@ BY_ID = {diagnosis.id: diagnosis for diagnosis in DIAGNOSES}
 
 def diagnose(case: Case, only: Sequence[str] | None = None) -> list[Result]:
     """Every diagnosis on a case, or those named in `only`. Raises InputError for an unknown name."""
-    from labkit.errors import suggest
-
     for name in only or ():
         if name not in BY_ID:
             raise InputError(f"unknown diagnosis {name!r}: {suggest(name, list(BY_ID))}")

@@ -12,7 +12,7 @@ ORDER = 2  # pairs of words
 
 def _pairs(text: str) -> Counter:
     words = text.lower().split()
-    return Counter(zip(*(words[i:] for i in range(ORDER)), strict=False)) or Counter([text])
+    return Counter(zip(*(words[i:] for i in range(ORDER)), strict=False)) or Counter([(text,)])
 
 
 def vendi_score(texts: Sequence[str]) -> float:

@@ -29,7 +29,7 @@ AXIS_LABELS = {
 }
 
 
-def _new(width: float, height: float, columns: int = 1, *, rows: int = 1, size: int = 13):
+def new_figure(width: float, height: float, columns: int = 1, *, rows: int = 1, size: int = 13):
     """A figure of that many inches and its panels, row by row. size: of the font, in points."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def scorecards(cards: Sequence[Scorecard], *, axes: Sequence[str] | None = None,
     guess: (axis, value) a learner committed to before the run, drawn as a star.
     """
     shown = list(axes or cards[0].axes())
-    figure, (ax,) = _new(max(7.5, 1.75 * len(shown)), 4.8)
+    figure, (ax,) = new_figure(max(7.5, 1.75 * len(shown)), 4.8)
     step = min(0.16, 0.7 / len(cards))
     for i, card in enumerate(cards):
         found = [card.interval(axis) for axis in shown]
@@ -83,7 +83,7 @@ def scorecards(cards: Sequence[Scorecard], *, axes: Sequence[str] | None = None,
 
 def loss_curves(curves: dict[str, Sequence[tuple[int, float]]], title: str = "") -> Figure:
     """Training loss against steps. curves: label -> [(step, loss)]."""
-    figure, (ax,) = _new(7.5, 4)
+    figure, (ax,) = new_figure(7.5, 4)
     for i, (label, curve) in enumerate(curves.items()):
         ax.plot([step for step, _ in curve], [loss for _, loss in curve], color=COLOURS[i % 7], linestyle=LINES[i % 7], linewidth=2, label=label)
     ax.set_xlabel("optimiser step", fontsize=13)
@@ -101,7 +101,7 @@ def preference_curves(metrics: dict[str, list[dict]], units: dict[str, str]) -> 
     metrics: label -> logged steps with `rewards/accuracies` and `logps/chosen`. units: label -> unit of its
     log-probability; trainers differ (whole answer or per token), so each has a panel of its own.
     """
-    figure, (left, *rest) = _new(4.6 * (1 + len(metrics)), 4.2, 1 + len(metrics))
+    figure, (left, *rest) = new_figure(4.6 * (1 + len(metrics)), 4.2, 1 + len(metrics))
     for i, ((label, rows), ax) in enumerate(zip(metrics.items(), rest, strict=True)):
         style = {"color": COLOURS[i % 7], "linestyle": LINES[i % 7], "linewidth": 2, "label": label}
         steps = [row["step"] for row in rows]
@@ -127,7 +127,7 @@ def merge_sweep(
     points: method -> [(t, scorecard)], t from 0 to 1; the ends are the parents, drawn as horizontal lines.
     ends: names of the general and the domain model. best: t chosen on dev.
     """
-    figure, panels = _new(4.1 * len(axes), 4.6, len(axes))
+    figure, panels = new_figure(4.1 * len(axes), 4.6, len(axes))
     for ax, axis in zip(panels, axes, strict=True):
         for i, (method, sweep) in enumerate(points.items()):
             found = [card.interval(axis) for _, card in sweep]
@@ -150,117 +150,56 @@ def merge_sweep(
     return figure
 
 
-class MergeView:
-    """The panel's figure: five scores against t, and t per group and layer as a heatmap.
-
-    Everything that does not move is drawn once; a move draws a line, a dot per axis and the heatmap on top of it,
-    which is what makes a slider follow the hand.
-    """
-
-    def __init__(self, sweep: dict | None, *, axes: Sequence[str], ends: tuple[str, str], layers: int):
-        """sweep: method -> [(t, scorecard)], or None when no grid was scored. axes: five of them."""
-        self.axes, self.sweep = tuple(axes), sweep
-        self.figure, panels = _new(9.6, 4.7, 3, rows=2, size=11)
-        self.panels, self.map = dict(zip(axes, panels, strict=False)), panels[len(self.axes)]
-        for axis, ax in self.panels.items():
-            self._curves(ax, axis, ends)
-        self._frame_of_map(layers, ends)
-        handles, labels = self.panels[self.axes[0]].get_legend_handles_labels()
-        self.moving = [*self._markers(), *self.heat.artists()]
-        if sweep:
-            named = [*labels, "this merge (white: not scored itself)"]
-            handles.append(next(iter(self.dots.values())))
-            self.figure.legend(handles, named, loc="outside lower center", ncols=5, frameon=False, fontsize=11)
-        self._background = None
-
-    def _curves(self, ax, axis: str, ends: tuple[str, str]) -> None:
-        for i, (method, points) in enumerate((self.sweep or {}).items()):
-            t, found = [at for at, _ in points], [card.interval(axis) for _, card in points]
-            ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], markersize=6 - 2 * i, linewidth=2.2 - 0.8 * i, label=method.upper())
-            ax.fill_between(t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15)
-        for points in list((self.sweep or {}).values())[:1]:
-            for (_, card), colour, label in ((points[0], COLOURS[2], f"{ends[0]} (t=0)"), (points[-1], COLOURS[3], f"{ends[1]} (t=1)")):
-                ax.axhline(card.interval(axis).mean, color=colour, linestyle=":", linewidth=2, label=label)
-        ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=12)
-        ax.set(ylim=(-0.04, 1.04), xlim=(-0.03, 1.03))
-        ax.set_xlabel(f"t (0 {ends[0]}, 1 {ends[1]})", fontsize=10)
-        ax.set_ylabel("score, 95% interval", fontsize=10)
+def probe_curves(axes: dict[str, Sequence[tuple[int, float]]], loss: Sequence[tuple[int, float]], alarms: Sequence = ()) -> Figure:
+    """The loss beside what a probe saw. axes: axis -> [(step, share)]. alarms: with axis and step, marked by a cross."""
+    figure, (left, right) = new_figure(10.5, 4.4, 2)
+    left.plot(*zip(*loss, strict=True), color=COLOURS[0], linewidth=2)
+    left.set_title("what one usually watches", fontsize=14)
+    left.set_ylabel("training loss (nats per token)", fontsize=13)
+    for i, (axis, points) in enumerate(axes.items()):
+        style = {"color": COLOURS[i + 1], "linestyle": LINES[i], "marker": MARKERS[i], "linewidth": 2, "markersize": 7}
+        right.plot(*zip(*points, strict=True), **style, label=AXIS_LABELS[axis].replace("\n", " "))
+        for alarm in (alarm for alarm in alarms if alarm.axis == axis):
+            right.plot([alarm.step], [dict(points)[alarm.step]], marker="X", markersize=17, color="#000000", markerfacecolor=COLOURS[i + 1], linestyle="")
+    right.set_title("what the probe saw (cross: alarm)", fontsize=14)
+    right.set_ylabel("share right or obeyed (dev)", fontsize=13)
+    right.set_ylim(-0.04, 1.04)
+    right.legend(frameon=False, fontsize=12)
+    for ax in (left, right):
+        ax.set_xlabel("optimiser step", fontsize=13)
         ax.grid(alpha=0.3)
-
-    def _frame_of_map(self, layers: int, ends: tuple[str, str]) -> None:
-        groups = ("attention", "MLP", "other")
-        self.heat = _Heat(self.map, len(groups), layers + 1)
-        self.map.set_title(f"t: 0 {ends[0]}, 1 {ends[1]}", fontsize=12)
-        self.map.set_yticks(range(len(groups)), groups)
-        self.map.set_xticks(range(layers + 1), ["out-\nside", *(str(layer) for layer in range(layers))])
-        self.map.set_xlabel("layer", fontsize=10)
-        self.map.spines[:].set_visible(False)
-        self.map.tick_params(length=0)
-
-    def _markers(self) -> list:
-        self.lines = {axis: ax.axvline(0, color="#333333", linestyle="--", linewidth=1.3) for axis, ax in self.panels.items()}
-        self.dots = {axis: ax.plot([], [], "*", color="#000000", markersize=14)[0] for axis, ax in self.panels.items()}
-        return [*self.lines.values(), *self.dots.values()]
-
-    def _place(self, move) -> None:
-        for axis, line in self.lines.items():
-            line.set_xdata([move.mean_t, move.mean_t])
-            value = move.expected.get(axis)
-            self.dots[axis].set_data(*(([], []) if value is None else ([move.mean_t], [value])))
-            self.dots[axis].set_markerfacecolor("#000000" if move.source == "grid" else "#FFFFFF")
-        self.heat.fill(move.heat)
-
-    def draw(self, move) -> Figure:
-        """The whole figure at a move, for a page."""
-        self._background = None
-        for artist in self.moving:
-            artist.set_animated(False)
-        self._place(move)
-        return self.figure
-
-    def png(self, move) -> bytes:
-        """The figure at a move as PNG bytes; only what moved is drawn anew."""
-        import io
-
-        import numpy as np
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from PIL import Image
-
-        if self._background is None:
-            for artist in self.moving:
-                artist.set_animated(True)
-            self._canvas = FigureCanvasAgg(self.figure)
-            self._canvas.draw()
-            self._background = self._canvas.copy_from_bbox(self.figure.bbox)
-        self._place(move)
-        self._canvas.restore_region(self._background)
-        for artist in self.moving:
-            artist.axes.draw_artist(artist)
-        buffer = io.BytesIO()
-        Image.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB").save(buffer, format="png", compress_level=1)
-        return buffer.getvalue()
+    return figure
 
 
-class _Heat:
-    """A small map of numbers in [0, 1] with the number written in each cell."""
+def differences(rows: Sequence[tuple[str, Interval, Interval]]) -> Figure:
+    """Paired differences as a forest. rows: (words, interval from the items alone, interval with the noise between runs)."""
+    figure, (ax,) = new_figure(10, 1.4 + 0.55 * len(rows))
+    for i, (_, items, runs) in enumerate(rows):
+        ax.plot([runs.low, runs.high], [i, i], color=COLOURS[1], linewidth=2, linestyle="-", label="with the noise between runs" if i == 0 else None)
+        ax.plot([items.low, items.high], [i, i], color=COLOURS[0], linewidth=6, alpha=0.6, solid_capstyle="butt", label="items alone" if i == 0 else None)
+        ax.plot([items.mean], [i], "o", color="#000000", markersize=8)
+    ax.axvline(0, color="#666666", linewidth=1.5)
+    ax.set_yticks(range(len(rows)), [words for words, *_ in rows], fontsize=12)
+    ax.invert_yaxis()
+    ax.set_xlabel("difference in share right (95% intervals)", fontsize=13)
+    ax.grid(alpha=0.3, axis="x")
+    ax.legend(frameon=False, fontsize=12, loc="upper left", bbox_to_anchor=(0, -0.16 - 0.5 / len(rows)), ncols=2)
+    return figure
 
-    def __init__(self, ax, rows: int, columns: int):
-        import numpy as np
 
-        self.image = ax.imshow(np.zeros((rows, columns)), cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        self.texts = [[ax.text(k, i, "", ha="center", va="center", fontsize=10) for k in range(columns)] for i in range(rows)]
-
-    def artists(self) -> list:
-        return [self.image, *(text for row in self.texts for text in row)]
-
-    def fill(self, values: Sequence[Sequence[float | None]]) -> None:
-        import numpy as np
-
-        self.image.set_data(np.array([[np.nan if value is None else value for value in row] for row in values], dtype=float))
-        for row, texts in zip(values, self.texts, strict=True):
-            for value, text in zip(row, texts, strict=True):
-                text.set_text("" if value is None else f"{value:.2f}".removeprefix("0") if 0 < value < 1 else f"{value:.0f}")
-                text.set_color("white" if value is not None and value < 0.55 else "black")
+def ranks(places: dict[str, Sequence[int]], axes: Sequence[str]) -> Figure:
+    """How each axis ranks the checkpoints. places: checkpoint -> its rank (1 is best) on each axis."""
+    figure, (ax,) = new_figure(max(8, 2.0 * len(axes) + 3), 4.6)
+    for i, (label, row) in enumerate(places.items()):
+        ax.plot(range(len(axes)), row, color=COLOURS[i % 7], linestyle=LINES[i % 7], marker=MARKERS[i % 7], markersize=13, linewidth=2.2)
+        ax.annotate(label, (len(axes) - 1, row[-1]), textcoords="offset points", xytext=(14, -4), fontsize=13, color=COLOURS[i % 7])
+    ax.set_xticks(range(len(axes)), [AXIS_LABELS[axis] for axis in axes])
+    ax.set_yticks(range(1, len(places) + 1))
+    ax.invert_yaxis()
+    ax.set_xlim(-0.3, len(axes) - 0.2 + 0.14 * max(map(len, places)))
+    ax.set_ylabel("rank (1 is best)", fontsize=13)
+    ax.spines[["bottom"]].set_visible(False)
+    return figure
 
 
 def arc_and_line(angle: float, norms: dict[str, dict[str, Sequence[tuple[float, float]]]], departures: dict[str, tuple[float, float]]) -> Figure:
@@ -271,7 +210,7 @@ def arc_and_line(angle: float, norms: dict[str, dict[str, Sequence[tuple[float, 
     """
     import numpy as np
 
-    figure, (drawing, middle, right) = _new(12.6, 4.4, 3)
+    figure, (drawing, middle, right) = new_figure(12.6, 4.4, 3)
     theta = np.radians(angle)
     start, end = np.array([1.0, 0.0]), np.array([np.cos(theta), np.sin(theta)])
     ways = {
@@ -321,7 +260,7 @@ def _apart(theta: float) -> float:
 
 def loss_paths(paths: dict[str, Sequence[tuple[float, float]]]) -> Figure:
     """Loss of general text along ways between models, one line per way."""
-    figure, (ax,) = _new(7.8, 4.4)
+    figure, (ax,) = new_figure(7.8, 4.4)
     for i, (label, path) in enumerate(paths.items()):
         ax.plot([t for t, _ in path], [loss for _, loss in path], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], linewidth=2, label=label)
     ax.set_xlabel("t (0 = instruct, 1 = the other end)", fontsize=13)
@@ -337,7 +276,7 @@ def geometry_bars(rows: Sequence) -> Figure:
 
     rows: geometry.TensorGeometry, pooled by layer and group.
     """
-    figure, panels = _new(11, 4.2, 2)
+    figure, panels = new_figure(11, 4.2, 2)
     for ax, field, title in zip(panels, ("angle", "task_angle"), ("angle between the weights", "angle between the task vectors"), strict=True):
         layers = sorted({row.layer for row in rows}, key=lambda layer: -1 if layer is None else layer)
         for i, group in enumerate(("attention", "mlp", "other")):
@@ -359,7 +298,7 @@ def learn_and_forget(points: dict[str, tuple[Interval, Interval]], line: dict[st
 
     line: merges of two of them in the order of t, joined; the label is t.
     """
-    figure, (ax,) = _new(9, 6)
+    figure, (ax,) = new_figure(9, 6)
     for i, (label, (learned, kept)) in enumerate(points.items()):
         bars = {"xerr": [[learned.mean - learned.low], [learned.high - learned.mean]], "yerr": [[kept.mean - kept.low], [kept.high - kept.mean]]}
         ax.errorbar([learned.mean], [kept.mean], **bars, color=COLOURS[i % 7], marker=MARKERS[i % 7], markersize=11, linestyle="", capsize=3, label=label)
@@ -379,7 +318,7 @@ def score_grid(rows: Sequence[dict]) -> Figure:
     """Scorecard records as a grid: a row per checkpoint, a column per axis, the score written in each cell."""
     axes = [axis for axis in AXIS_LABELS if any(axis in row["axes"] for row in rows)]
     values = [[row["axes"].get(axis, {"mean": float("nan")})["mean"] for axis in axes] for row in rows]
-    figure, (ax,) = _new(max(8, 1.6 * len(axes) + 3), 1.4 + 0.5 * len(rows))
+    figure, (ax,) = new_figure(max(8, 1.6 * len(axes) + 3), 1.4 + 0.5 * len(rows))
     ax.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for i, line in enumerate(values):
         for k, value in enumerate(line):
@@ -395,7 +334,7 @@ def score_grid(rows: Sequence[dict]) -> Figure:
 
 def predictions(rows: Sequence[dict]) -> Figure:
     """Guesses (stars) beside measured scores with intervals (dots), one line per prediction record."""
-    figure, (ax,) = _new(9, 1.6 + 0.7 * len(rows))
+    figure, (ax,) = new_figure(9, 1.6 + 0.7 * len(rows))
     for i, row in enumerate(rows):
         found = row["measured"]
         errors = [[found["mean"] - found["low"]], [found["high"] - found["mean"]]]

@@ -22,10 +22,11 @@ from labkit.merge_lab import Bench, MergeSession, Setting, named_anchors, settin
 from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
 from labkit.scoring import best_t, merged, score_checkpoint
-from labkit.published import reported
+from labkit.probe import EarlyWarning, alarms, curves, watcher
+from labkit.published import measured_claims, reported, run_noise_of
 from labkit.records import latest
 from labkit.schedule import Schedule
-from labkit.stats import Interval, average, paired_difference, verdict
+from labkit.stats import Interval, average, paired_difference, verdict, with_run_noise
 from labkit.store import Checkpoint
 from labkit.train import Progress, prepare_process
 from labkit.zoo import Loaded
@@ -71,13 +72,16 @@ class Lab:
 
     # --- training and scoring
 
-    def train(self, stages: Iterable, *, start: str | None = None) -> Checkpoint:
-        """Train stages from a start model (by default the lab's instruct model); finished stages are reused."""
+    def train(self, stages: Iterable, *, start: str | None = None, watched: bool = False) -> Checkpoint:
+        """Train stages from a start model (by default the lab's instruct model); finished stages are reused.
+
+        watched: with the early-warning probe of probe.py, drawn beside the loss; its looks stay in the lineage.
+        """
         spec = PipelineSpec(
             pack=str(self.pack.folder), model=start or self.model, stages=tuple(stages), seed=self.seed, profile=self.profile
         )
         with LiveLine() as live:
-            checkpoint = run_spec(spec, progress=live)[-1]
+            checkpoint = run_spec(spec, progress=live, watch=watcher(self.pack, live.saw) if watched else None)[-1]
         told = checkpoint.lineage
         print(f"{checkpoint.name}: {told['tokens']:,} tokens, trained in {told['wall_seconds']:.0f} s (kept, and reused next time)")
         self.record("checkpoint", name=checkpoint.name, key=checkpoint.key, wall_seconds=told["wall_seconds"], tokens=told["tokens"])
@@ -88,6 +92,13 @@ class Lab:
         card = score_checkpoint(model, self.pack, split=split, axes=axes, profile_name=self.profile, name=name)
         self.record("scorecard", checkpoint=card.checkpoint, split=split, axes={axis: i.as_dict() for axis, i in card.summary().items()})
         return card
+
+    def compare(self, before: Scorecard, after: Scorecard, axis: str, kind: str | None = None) -> Interval:
+        """The paired difference between one run of each recipe, the noise between training seeds included.
+
+        That noise is the study's, measured on tiny models (docs/evidence.md). Raises PairingError when items differ.
+        """
+        return with_run_noise(compare(before, after, axis, kind), run_noise_of(axis, kind))
 
     def at(self, general: object, domain: object, t: Schedule, method: str, *, ancestor: object = None) -> Loaded:
         """The merge of two models at t, in memory; t=0 is `general`."""
@@ -215,6 +226,12 @@ class Lab:
             return
         show_html(findings_table(rows))
 
+    def show_claims(self) -> None:
+        """The claims register of labkit's own study, as docs/evidence.md has it."""
+        from labkit.tables import claims_table
+
+        show_html(claims_table(measured_claims()))
+
     def record(self, kind: str, **values: object) -> None:
         common = {"notebook": self.notebook, "pack": self.pack.name, "profile": self.profile, "seed": self.seed, "learner": self.learner}
         records.append(self.out_dir, kind, **common, **values)
@@ -263,6 +280,7 @@ class LiveLine:
         self.curve: dict[str, list[tuple[int, float]]] = {}
         self.drawn = 0.0
         self.handle = None
+        self.warning: EarlyWarning | None = None
 
     def __enter__(self) -> LiveLine:
         return self
@@ -281,12 +299,24 @@ class LiveLine:
             f"{at.stage} step {at.step}/{at.steps}  loss {at.loss:.3f}  {at.tokens_per_second:,.0f} tokens/s  {at.seconds_left:.0f} s left"
         )
 
+    def saw(self, warning: EarlyWarning) -> None:
+        """The probe has looked: drawn beside the loss from now on."""
+        self.warning = warning
+
+    def _figure(self, line: str):
+        from labkit.figures import loss_curves, probe_curves
+
+        if self.warning is None:
+            return loss_curves(self.curve, line)
+        looks, (loss, *_) = self.warning.looks, reversed(self.curve.values())
+        return probe_curves(curves(looks), loss, alarms(looks, loss))
+
     def _redraw(self, line: str) -> None:
         from IPython.display import display
 
-        from labkit.figures import loss_curves, png
+        from labkit.figures import png
 
-        content, told = {"image/png": png(loss_curves(self.curve, line), dpi=80)}, {"image/png": {"alt": line}}
+        content, told = {"image/png": png(self._figure(line), dpi=80)}, {"image/png": {"alt": line}}
         if self.handle is None:
             self.handle = display(content, raw=True, metadata=told, display_id=True)
         else:

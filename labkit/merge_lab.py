@@ -14,7 +14,7 @@ from labkit import zoo
 from labkit.design import Merge
 from labkit.errors import InputError
 from labkit.evaluate import Scorecard, generate
-from labkit.figures import MergeView
+from labkit.merge_view import MergeView
 from labkit.guards import check_tokenizers
 from labkit.merge import METHODS, empty_like, merge_into, pair_models
 from labkit.packs import AXES, Pack

@@ -236,3 +236,90 @@ def _escaped(text: str) -> str:
     from html import escape
 
     return escape(text)
+
+
+# --- small panels -----------------------------------------------------------------------------
+
+
+def _guard(act: Callable[[], None], told: widgets.Label) -> Callable:
+    """A button's callback: errors a learner can act on become a sentence, others are shown whole."""
+
+    def press(button) -> None:
+        button.disabled, told.value = True, ""
+        try:
+            act()
+        except LabkitError as error:
+            told.value = f"error: {error}"
+        except Exception:
+            told.value = f"error: this is a fault in labkit; please report: {traceback.format_exc()}"
+        finally:
+            button.disabled = False
+
+    return press
+
+
+def scenario_panel(form, start: dict) -> widgets.Widget:
+    """A form for a scenario. form: evaluate_lab.ScenarioForm; start: what its fields hold at first."""
+    from labkit.instructions import INSTRUCTIONS
+
+    wide = {"layout": widgets.Layout(width="640px"), "style": {"description_width": "130px"}}
+    fields = {
+        "name": widgets.Text(start["name"], description="name", **wide),
+        "about": widgets.Text(start["about"], description="what it demands", **wide),
+        "questions": widgets.Textarea(start["questions"], description="questions, a line each", rows=5, **wide),
+        "says": widgets.Text(start["says"], description="must say", **wide),
+        "says_none_of": widgets.Text(start["says_none_of"], description="must not say (a, b)", **wide),
+        "form": widgets.Dropdown(options=["", *INSTRUCTIONS], value=start["form"], description="must have the form", **wide),
+        "at_least": widgets.FloatSlider(start["at_least"], min=0, max=1, step=0.05, description="share that passes", **wide),
+    }
+    run, save = widgets.Button(description="run", button_style="primary"), widgets.Button(description="save as YAML")
+    told, result = widgets.Label(), widgets.HTML()
+
+    def values() -> dict:
+        return {key: field.value for key, field in fields.items()}
+
+    def show() -> None:
+        result.value = form.run(**values())
+
+    def keep() -> None:
+        told.value = f"saved as {form.save(**values())}"
+
+    run.on_click(_guard(show, told))
+    save.on_click(_guard(keep, told))
+    return widgets.VBox([*fields.values(), widgets.HBox([run, save]), told, result])
+
+
+def clinic_panel(room, *, patients: list[int], tests: list[str], causes: dict[str, str]) -> widgets.Widget:
+    """The failure clinic. room: diagnose_lab.ClinicRoom. Training a patient that is not there yet takes a minute."""
+    patient = widgets.Dropdown(options=patients, description="patient", layout=widgets.Layout(width="200px"))
+    call = widgets.Button(description="see the patient", button_style="primary")
+    test = widgets.Dropdown(options=tests, description="test", layout=widgets.Layout(width="340px"))
+    order = widgets.Button(description="order", disabled=True)
+    cause = widgets.Dropdown(options={words: key for key, words in causes.items()}, description="cause", layout=widgets.Layout(width="640px"))
+    name = widgets.Button(description="this is the cause", disabled=True)
+    picture, symptoms = widgets.Image(format="png", layout=widgets.Layout(width="560px")), widgets.HTML()
+    found, told, answer = widgets.HTML(), widgets.Label(), widgets.HTML()
+
+    def see() -> None:
+        answer.value = found.value = symptoms.value = ""
+        picture.value = b""
+        told.value = "training or loading this patient; up to a minute …"
+        visit = room.admit(patient.value)
+        curve = room.curve()
+        picture.layout.display = None if curve else "none"
+        picture.value, symptoms.value = curve, room.symptoms()
+        told.value = f"patient {visit.number}: {visit.budget} tests can be ordered"
+        order.disabled = name.disabled = False
+
+    def run() -> None:
+        found.value += f"<p>{_escaped(room.order(test.value))}</p>"
+
+    def check() -> None:
+        answer.value = f"<p><b>{_escaped(str(room.answer(cause.value)))}</b></p>"
+
+    for button, act in ((call, see), (order, run), (name, check)):
+        button.on_click(_guard(act, told))
+    order.disabled = name.disabled = True
+    return widgets.VBox([
+        widgets.HBox([patient, call]), told, widgets.HBox([picture, symptoms]), widgets.HBox([test, order]), found, widgets.HBox([cause, name]), answer,
+    ])

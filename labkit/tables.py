@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from labkit.packs import AXES, CONTROLS
 from labkit.stats import Interval
 
@@ -25,6 +27,19 @@ def scorecard_table(rows: list[dict]) -> str:
 def findings_table(rows: list[dict]) -> str:
     """Finding records as a table: claim, effect, verdict, and what is reported elsewhere."""
     return template("findings.html.j2").render(rows=[(row, str(Interval(**row["effect"]))) for row in rows])
+
+
+def plain_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Any rows under heads; numbers are written with two digits."""
+    cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    return template("plain.html.j2").render(heads=heads, rows=cells)
+
+
+def claims_table(rows: list[dict]) -> str:
+    """The claims register: claim, effect, verdict, what is reported elsewhere, and why the two may differ."""
+    heads = ("topic", "claim", "measured over seeds", "verdict", "reported elsewhere", "why they may differ")
+    cells = [(row["topic"], row["claim"], signed(Interval(**row["effect"])), row["verdict"], row["reported"], row["differs"]) for row in rows]
+    return plain_table(heads, cells)
 
 
 def signed(found: Interval) -> str:

@@ -5,6 +5,7 @@ import pytest
 from types import SimpleNamespace
 
 from labkit import figures
+from labkit.merge_view import MergeView
 from labkit.evaluate import ItemResult, Scorecard
 from labkit.geometry import TensorGeometry
 
@@ -14,7 +15,7 @@ MOVE = SimpleNamespace(mean_t=0.3, expected={"knowledge": 0.4}, source="between"
 
 def view(sweep=True):
     points = {m: [(0.0, card("a", 0.1)), (1.0, card("b", 0.9))] for m in ("slerp", "lerp")}
-    return figures.MergeView(points if sweep else None, axes=("knowledge", "instructions"), ends=("a", "b"), layers=1)
+    return MergeView(points if sweep else None, axes=("knowledge", "instructions"), ends=("a", "b"), layers=1)
 
 
 def card(name, share):

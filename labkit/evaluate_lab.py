@@ -1,0 +1,174 @@
+"""What notebook 07 computes and shows: scores by other rules, comparisons with their noise, ranks, scenarios of one's own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit import figures
+from labkit.errors import InputError
+from labkit.evaluate import Scorecard, compare
+from labkit.lesson import Lab, headless, show_html
+from labkit.pipeline import load_checkpoint
+from labkit.published import run_noise_of
+from labkit.scenarios import Scenario, ScenarioResult, make_scenario, pack_scenarios, run_scenarios, save_scenarios
+from labkit.stats import Interval, Power, holm, mcnemar, p_value, paired_scores, power_of, verdict, with_run_noise
+from labkit.tables import plain_table, signed
+from labkit.zoo import Loaded
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two checkpoints on one axis. runs: with the noise between training seeds. p: clustered, corrected for the number
+
+    of pairs (Holm); mcnemar: exact, as if items were independent (None where scores are not 0 or 1).
+    """
+
+    before: str
+    after: str
+    axis: str
+    items: Interval
+    runs: Interval
+    p: float
+    mcnemar: float | None
+    power: Power
+
+    @property
+    def verdict(self) -> str:
+        """In words: about the recipes, from the wider interval, after the correction."""
+        if self.p > 0.05:
+            return "not distinguishable"
+        return {"supported": "higher", "contradicted": "lower"}.get(verdict(self.runs), "these two runs differ, the recipes may not")
+
+
+def compare_all(cards: Sequence[Scorecard], axis: str, kind: str | None = None) -> list[Comparison]:
+    """Every pair of checkpoints on an axis, corrected for having looked at so many. Raises PairingError."""
+    pairs = list(itertools.combinations(cards, 2))
+    differences = [paired_scores(a.scores(axis, kind), b.scores(axis, kind)) for a, b in pairs]
+    corrected = holm([p_value(scores) for scores in differences])
+    noise = run_noise_of(axis, kind)
+    found = []
+    for (a, b), scores, p in zip(pairs, differences, corrected, strict=True):
+        items = compare(a, b, axis, kind)
+        found.append(Comparison(a.checkpoint, b.checkpoint, axis, items, with_run_noise(items, noise), p, _mcnemar([score.score for score in scores]), power_of(scores)))
+    return found
+
+
+def _mcnemar(differences: Sequence[float]) -> float | None:
+    if any(value not in (-1, 0, 1) for value in differences):
+        return None
+    return mcnemar(sum(value == -1 for value in differences), sum(value == 1 for value in differences))
+
+
+def ranks(cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int]]:
+    """checkpoint -> its rank on each axis, 1 being the best; of equals, the one named first."""
+    order = [sorted(cards, key=lambda card, axis=axis: -card.interval(axis).mean) for axis in axes]
+    return {card.checkpoint: [placed.index(card) + 1 for placed in order] for card in cards}
+
+
+# --- shown ------------------------------------------------------------------------------------
+
+
+def show_rules(lab: Lab, cards: Sequence[Scorecard]) -> None:
+    """The same answers scored by other rules, a row per kind of item."""
+    rows = []
+    for axis in cards[0].axes():
+        for kind in sorted({item.kind for item in cards[0].items if item.axis == axis}):
+            for rule in (None, *cards[0].variants(axis, kind)):
+                rows.append((axis, kind, rule or "as reported", *(card.interval(axis, kind, variant=rule) for card in cards)))
+    show_html(plain_table(("axis", "kind of item", "rule", *(card.checkpoint for card in cards)), rows))
+
+
+def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
+    """Differences as a figure and a table, recorded."""
+    rows = [(f"{c.after} − {c.before}", c.items, c.runs) for c in found]
+    told = "; ".join(f"{c.after} minus {c.before}: {signed(c.runs)}, {c.verdict}" for c in found)
+    lab.show(figures.differences(rows), name, f"Differences in {found[0].axis} with two 95% intervals each. {told}.")
+    heads = ("difference", "items alone", "with noise between runs", "p (Holm)", "p (McNemar)", "verdict", "smallest visible", "items to see half of that")
+    cells = [
+        (f"{c.after} − {c.before}", signed(c.items), signed(c.runs), f"{c.p:.3g}", "" if c.mcnemar is None else f"{c.mcnemar:.3g}", c.verdict, c.power.detectable, c.power.needed)
+        for c in found
+    ]
+    show_html(plain_table(heads, cells))
+    for c in found:
+        lab.record("comparison", axis=c.axis, before=c.before, after=c.after, items=c.items.as_dict(), runs=c.runs.as_dict(), p=c.p, verdict=c.verdict)
+
+
+def show_ranks(lab: Lab, cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int]]:
+    """Ranks per axis as a figure; returns them."""
+    found = ranks(cards, axes)
+    told = "; ".join(f"{label}: {', '.join(map(str, places))}" for label, places in found.items())
+    lab.show(figures.ranks(found, axes), "ranks", f"Rank of each checkpoint on {', '.join(axes)}. {told}.")
+    return found
+
+
+def run_on(lab: Lab, models: dict[str, object], scenarios: Sequence[Scenario] | None = None) -> list[ScenarioResult]:
+    """The pack's scenarios, or given ones, on several models; shown and recorded. models: label -> checkpoint or name."""
+    wanted = scenarios or pack_scenarios(lab.pack)
+    results = [result for label, model in models.items() for result in run_scenarios(load_checkpoint(model), wanted, name=label)]
+    for result in results:
+        lab.record("scenario", **result.as_dict())
+    show_html(scenario_table(results))
+    return results
+
+
+def scenario_table(results: Sequence[ScenarioResult]) -> str:
+    """A row per scenario, a column per model, and the first failure of the last one."""
+    labels = list(dict.fromkeys(result.checkpoint for result in results))
+    by_name: dict[str, dict[str, ScenarioResult]] = {}
+    for result in results:
+        by_name.setdefault(result.scenario.name, {})[result.checkpoint] = result
+    rows = []
+    for name, row in by_name.items():
+        cells = [f"{row[label].passed} of {row[label].n}: {row[label].verdict}" for label in labels]
+        example = row[labels[-1]].as_dict()["example"]
+        failed = f"{example['ask']} → {example['reply']} (breaks {example['broken']})" if example else ""
+        rows.append((name, row[labels[0]].scenario.about, row[labels[0]].scenario.at_least, *cells, failed))
+    return plain_table(("scenario", "demand", "at least", *labels, f"first failure of {labels[-1]}"), rows)
+
+
+# --- a scenario of one's own --------------------------------------------------------------------
+
+
+@dataclass
+class ScenarioForm:
+    """What the form in the notebook computes. models: label -> model."""
+
+    models: dict[str, Loaded]
+    folder: Path
+
+    def scenario(self, *, name: str, about: str, questions: str, says: str, says_none_of: str, form: str, at_least: float) -> Scenario:
+        """A scenario from the form's fields: one case per line of questions. Raises InputError naming the field."""
+        expect = {"says": says.strip() or None, "says_none_of": [word.strip() for word in says_none_of.split(",") if word.strip()], "format": [form] if form else []}
+        asked = [line.strip() for line in questions.splitlines() if line.strip()]
+        if not asked:
+            raise InputError("questions: write at least one, a line each")
+        return make_scenario({"name": name, "about": about, "at_least": at_least, "cases": [{"ask": question, "expect": expect} for question in asked]}, "your scenario")
+
+    def run(self, **fields: object) -> str:
+        """The table of results as HTML."""
+        scenario = self.scenario(**fields)
+        return scenario_table([result for label, loaded in self.models.items() for result in run_scenarios(loaded, [scenario], name=label)])
+
+    def save(self, **fields: object) -> Path:
+        """Write the scenario as YAML, named after it; `labkit scenarios MODEL --file` runs it again."""
+        scenario = self.scenario(**fields)
+        path = self.folder / "scenarios" / f"{scenario.name.replace(' ', '-')}.yaml"
+        save_scenarios([scenario], path)
+        return path
+
+
+def scenario_form(lab: Lab, models: dict[str, object], **fields: object) -> None:
+    """A small form for a scenario of one's own; headless, the given fields are run and saved without a widget."""
+    form = ScenarioForm({label: load_checkpoint(model) for label, model in models.items()}, lab.out_dir)
+    if headless():
+        show_html(form.run(**fields))
+        print(f"saved as {form.save(**fields)}")
+        return
+    from IPython.display import display
+
+    from labkit.panels import scenario_panel
+
+    display(scenario_panel(form, fields))
