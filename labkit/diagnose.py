@@ -96,14 +96,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A test with a threshold. beyond: +1 when too much is bad, -1 when too little is.
+    """A test with a threshold. asks: a key of QUESTIONS. beyond: +1 when too much is bad, -1 when too little is.
 
     measure: None when the case lacks what it needs. cost: in the clinic, of a budget.
     """
 
     id: str
-    asks: str
     question: str
+    asks: str
     measure: Callable[[Case], Found | None]
     threshold: float
     beyond: int

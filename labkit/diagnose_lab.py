@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from labkit import figures
 from labkit.clinic import CAUSES, Answer, Visit, Ward, admit, patients
@@ -14,7 +15,6 @@ from labkit.probe import Alarm, alarms, curves, read_looks
 from labkit.schedule import plain
 from labkit.store import Checkpoint
 from labkit.tables import plain_table, signed
-from labkit.zoo import Loaded
 
 
 def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
@@ -39,8 +39,7 @@ def case(lab: Lab, checkpoint: Checkpoint) -> Case:
 def merge_case(lab: Lab, domain: Checkpoint, t: float) -> Case:
     """The SLERP merge of the lab's start model (t=0) and a checkpoint (t=1) as a case."""
     general = load_checkpoint(lab.model)
-    made: Loaded = lab.at(lab.model, domain, t, "slerp")
-    made.name = f"SLERP t={plain(t)}"
+    made = replace(lab.at(lab.model, domain, t, "slerp"), name=f"SLERP t={plain(t)}")
     return Case(made, general, lab.pack, profile=lab.profile, merge=Merge(general, load_checkpoint(domain), t))
 
 

@@ -11,6 +11,7 @@ from labkit import figures
 from labkit.errors import InputError
 from labkit.evaluate import Scorecard, compare
 from labkit.lesson import Lab, headless, show_html
+from labkit.packs import AXES
 from labkit.pipeline import load_checkpoint
 from labkit.published import run_noise_of
 from labkit.scenarios import Scenario, ScenarioResult, make_scenario, pack_scenarios, run_scenarios, save_scenarios
@@ -72,12 +73,13 @@ def ranks(cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int
 
 
 def show_rules(lab: Lab, cards: Sequence[Scorecard]) -> None:
-    """The same answers scored by other rules, a row per kind of item."""
+    """The same answers scored by other rules, for every kind of item of the four axes that has any."""
     rows = []
-    for axis in cards[0].axes():
+    for axis in AXES:
         for kind in sorted({item.kind for item in cards[0].items if item.axis == axis}):
-            for rule in (None, *cards[0].variants(axis, kind)):
-                rows.append((axis, kind, rule or "as reported", *(card.interval(axis, kind, variant=rule) for card in cards)))
+            others = cards[0].variants(axis, kind)
+            for rule in (None, *others) if others else ():
+                rows.append((axis, kind, rule or "raw / strict", *(card.interval(axis, kind, variant=rule) for card in cards)))
     show_html(plain_table(("axis", "kind of item", "rule", *(card.checkpoint for card in cards)), rows))
 
 
@@ -86,14 +88,18 @@ def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
     rows = [(f"{c.after} − {c.before}", c.items, c.runs) for c in found]
     told = "; ".join(f"{c.after} minus {c.before}: {signed(c.runs)}, {c.verdict}" for c in found)
     lab.show(figures.differences(rows), name, f"Differences in {found[0].axis} with two 95% intervals each. {told}.")
-    heads = ("difference", "items alone", "with noise between runs", "p (Holm)", "p (McNemar)", "verdict", "smallest visible", "items to see half of that")
+    heads = ("difference", "with noise between runs", "p (Holm)", "p (McNemar)", "verdict", "smallest visible", "items to see half of that")
     cells = [
-        (f"{c.after} − {c.before}", signed(c.items), signed(c.runs), f"{c.p:.3g}", "" if c.mcnemar is None else f"{c.mcnemar:.3g}", c.verdict, c.power.detectable, c.power.needed)
+        (f"{c.after} − {c.before}", signed(c.runs), _p(c.p), "" if c.mcnemar is None else _p(c.mcnemar), c.verdict, c.power.detectable, c.power.needed)
         for c in found
     ]
     show_html(plain_table(heads, cells))
     for c in found:
         lab.record("comparison", axis=c.axis, before=c.before, after=c.after, items=c.items.as_dict(), runs=c.runs.as_dict(), p=c.p, verdict=c.verdict)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def show_ranks(lab: Lab, cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int]]:
@@ -115,18 +121,22 @@ def run_on(lab: Lab, models: dict[str, object], scenarios: Sequence[Scenario] | 
 
 
 def scenario_table(results: Sequence[ScenarioResult]) -> str:
-    """A row per scenario, a column per model, and the first failure of the last one."""
+    """A row per scenario and a column per model; below, what each model's first failure was."""
     labels = list(dict.fromkeys(result.checkpoint for result in results))
     by_name: dict[str, dict[str, ScenarioResult]] = {}
     for result in results:
         by_name.setdefault(result.scenario.name, {})[result.checkpoint] = result
-    rows = []
+    rows, failures = [], []
     for name, row in by_name.items():
-        cells = [f"{row[label].passed} of {row[label].n}: {row[label].verdict}" for label in labels]
-        example = row[labels[-1]].as_dict()["example"]
-        failed = f"{example['ask']} → {example['reply']} (breaks {example['broken']})" if example else ""
-        rows.append((name, row[labels[0]].scenario.about, row[labels[0]].scenario.at_least, *cells, failed))
-    return plain_table(("scenario", "demand", "at least", *labels, f"first failure of {labels[-1]}"), rows)
+        scenario = row[labels[0]].scenario
+        rows.append((f"{name}: {scenario.about}", scenario.at_least, *(f"{row[label].passed} of {row[label].n}: {row[label].verdict}" for label in labels)))
+        for label in labels:
+            failed = next((case for case in row[label].cases if case.broken), None)
+            if failed:
+                said = (f"{ask} → {reply}" for ask, reply in zip(failed.ask[-2:], failed.replies[-2:], strict=True))
+                failures.append((name, label, ", ".join(failed.broken), "; ".join(said)))
+    table = plain_table(("scenario", "at least", *labels), rows)
+    return table + (plain_table(("scenario", "model", "breaks", "first failure (its last two wordings)"), failures) if failures else "")
 
 
 # --- a scenario of one's own --------------------------------------------------------------------

@@ -183,7 +183,7 @@ def differences(rows: Sequence[tuple[str, Interval, Interval]]) -> Figure:
     ax.invert_yaxis()
     ax.set_xlabel("difference in share right (95% intervals)", fontsize=13)
     ax.grid(alpha=0.3, axis="x")
-    ax.legend(frameon=False, fontsize=12, loc="upper left", bbox_to_anchor=(0, -0.16 - 0.5 / len(rows)), ncols=2)
+    ax.legend(frameon=False, fontsize=12, loc="upper left", bbox_to_anchor=(0, -0.12 - 0.4 / len(rows)), ncols=2)
     return figure
 
 

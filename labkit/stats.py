@@ -244,7 +244,7 @@ def with_run_noise(difference: Interval, noise: RunNoise) -> Interval:
 
     between = float(stdtrit(noise.degrees, (1 + LEVEL) / 2)) * math.sqrt(2) * noise.deviation
     low, high = (math.hypot(end - difference.mean, between) for end in (difference.low, difference.high))
-    return replace(difference, low=difference.mean - low, high=difference.mean + high)
+    return replace(difference, low=max(-1.0, difference.mean - low), high=min(1.0, difference.mean + high))
 
 
 def run_noise(groups: Sequence[Sequence[float]]) -> RunNoise:
