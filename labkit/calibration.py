@@ -11,11 +11,13 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from labkit.clinic import CAUSES, Cause, Ward
+from labkit.diagnose import Case, diagnose, open_case
 from labkit.evaluate import Scorecard, evaluate
 from labkit.packs import AXES, CONTROLS, Pack
-from labkit.scoring import score_checkpoint
 from labkit.stats import Interval, ItemScore, RunNoise, paired_difference, run_noise, verdict, wilson, with_run_noise
-from labkit.study import CORE, Unit, having, train_arm
+from labkit.store import Checkpoint
+from labkit.study import CORE, MODEL, Unit, having, train_arm
 from labkit.zoo import Loaded
 
 SEEDS = tuple(range(100, 120))  # none of them is a seed of the study, which measured the noise between runs
@@ -63,14 +65,36 @@ def noise_between_runs(units: list[Unit]) -> dict[str, RunNoise]:
     }
 
 
-def healthy_cards(pack: Pack, profile_name: str, told: Callable[[str], None], *, runs: int = len(SEEDS)) -> list[Scorecard]:
+def healthy_runs(pack: Pack, profile_name: str, told: Callable[[str], None], *, runs: int = len(SEEDS)) -> list[Checkpoint]:
     """Runs of the gentle recipe that differ in nothing but the training seed."""
-    cards = []
+    made = []
     for seed in SEEDS[:runs]:
         told(f"{pack.name} null: seed {seed}")
-        made = train_arm(CORE["gentle"], pack, seed, profile_name)[-1]
-        cards.append(score_checkpoint(made, pack, profile_name=profile_name))
-    return cards
+        made.append(train_arm(CORE["gentle"], pack, seed, profile_name)[-1])
+    return made
+
+
+def flagged(case: Case) -> list[str]:
+    """Names of the diagnoses that flag a case."""
+    return [result.diagnosis.id for result in diagnose(case) if result.verdict == "flagged"]
+
+
+def false_alarms(runs: Sequence[Checkpoint], pack: Pack, profile_name: str, told: Callable[[str], None]) -> list[list[str]]:
+    """Per healthy run the diagnoses that flag it."""
+    found = []
+    for made in runs:
+        told(f"{pack.name} diagnoses: {made.name} seed {made.lineage['seed']}")
+        found.append(flagged(open_case(made, MODEL, pack, profile=profile_name)))
+    return found
+
+
+def clinic_round(pack: Pack, profile_name: str, told: Callable[[str], None], *, causes: Sequence[Cause] = CAUSES) -> dict[str, list[str]]:
+    """Per cause the diagnoses that flag its patient, trained with seed 0."""
+    found = {}
+    for cause in causes:
+        told(f"{pack.name} clinic: {cause.id}")
+        found[cause.id] = flagged(cause.make(Ward(pack, 0, profile_name)))
+    return found
 
 
 def sampling_null(loaded: Loaded, pack: Pack, *, samples: int, limit: int | None) -> NullRate:

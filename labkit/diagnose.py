@@ -21,7 +21,7 @@ from labkit.diversity import within_prompt
 from labkit.errors import InputError, suggest
 from labkit.evaluate import ItemResult, Scorecard, log_likelihoods, prompt_ids
 from labkit.geometry import general_loss, place_on_line
-from labkit.packs import Pack, load_pack
+from labkit.packs import Pack, load_pack, shipped_packs
 from labkit.pipeline import load_checkpoint
 from labkit.scenarios import FILE as SCENARIOS, ScenarioResult, pack_scenarios, run_scenarios
 from labkit.scoring import score_checkpoint
@@ -395,10 +395,10 @@ def open_case(checkpoint: Checkpoint, baseline: str, pack: Pack, *, split: str =
     kinds = [stage["stage"]["kind"] for _, stage in history]
     first = next((i for i, kind in enumerate(kinds) if kind in ("dpo", "orpo")), None)
     before = load_checkpoint(history[first - 1][0]) if first else None
-    source = Path(checkpoint.lineage["spec"]["pack"])
+    source = checkpoint.lineage["spec"]["pack"]
     return Case(
         load_checkpoint(checkpoint), load_checkpoint(baseline), pack, split, profile, [stage for _, stage in history],
-        load_pack(source) if source.is_dir() else None, before,
+        load_pack(source) if source in shipped_packs() or Path(source).is_dir() else None, before,
     )
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from labkit import calibration, records, world
 from labkit.claims import CLAIMS, REGISTER, diversity, over_mean, said, synergy
+from labkit.clinic import CAUSES
 from labkit.design import OVERCOOKED, PipelineSpec, profile
 from labkit.geometry import weighted_mean
 from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
 from labkit.published import CLAIMS_FILE, NOISE_FILE, reported
 from labkit.schedule import GROUPS
-from labkit.scoring import sweep_merge
-from labkit.stats import Interval, RunNoise, cluster_mean, verdict
-from labkit.store import write_file
+from labkit.scoring import score_checkpoint, sweep_merge
+from labkit.stats import Interval, RunNoise, cluster_mean, verdict, wilson
+from labkit.store import Checkpoint, write_file
 from labkit.study import (
     BASE, BASE_START_SEEDS, CHOOSES, CORE, MODEL, PARETO_TS, REMEDIES, Unit, pooled, run_unit, train_arm, twin_barriers,
 )
@@ -73,6 +74,13 @@ Where two single runs are compared, as in the notebooks, items alone cannot say 
 changed. So the study measures it (below: deviation between seeds, per axis, of the noisiest recipe) and labkit adds it.
 
 {noise}
+
+## Do the diagnoses find what is wrong, and only that?
+
+Every patient of the failure clinic (notebook 09), and the healthy runs of the table above: their seeds are not those on which
+thresholds were chosen.
+
+{clinic}
 
 ## Pack by pack
 
@@ -260,10 +268,21 @@ def write_pareto(units: list[Unit], path: Path) -> None:
     path.write_bytes(figures.png(figure))
 
 
-def measure_null(pack: Pack, noise: dict[str, RunNoise], profile_name: str, told: Callable[[str], None]) -> list[calibration.NullRate]:
-    """Every null rate of the page. Fewer runs at a profile of one seed."""
+def diagnoses_table(clinic: dict[str, list[str]], alarms: list[list[str]]) -> str:
+    """Which diagnoses flag which patient, and how many healthy runs are flagged by any."""
+    lines = ["| patient | flagged by |", "|---|---|", *(f"| {cause} | {', '.join(found) or 'nothing'} |" for cause, found in clinic.items())]
+    ill = {cause: found for cause, found in clinic.items() if cause != "healthy"}
+    wrong = [found for found in alarms if found]
+    low, high = wilson(len(wrong), len(alarms))
+    lines.append(f"\nOf {len(ill)} broken runs {sum(map(bool, ill.values()))} are flagged by at least one diagnosis. Of {len(alarms)} healthy runs "
+                 f"{len(wrong)} are flagged by any: {len(wrong) / len(alarms):.2f} [{low:.2f}, {high:.2f}]{'' if not wrong else ' (' + '; '.join(map(', '.join, wrong)) + ')'}.")
+    return "\n".join(lines)
+
+
+def measure_null(pack: Pack, runs: list[Checkpoint], noise: dict[str, RunNoise], profile_name: str, told: Callable[[str], None]) -> list[calibration.NullRate]:
+    """Every null rate of the page."""
     chosen = profile(profile_name)
-    cards = calibration.healthy_cards(pack, profile_name, told, runs=len(calibration.SEEDS) if chosen.seeds > 1 else 4)
+    cards = [score_checkpoint(made, pack, profile_name=profile_name) for made in runs]
     one = load_checkpoint(train_arm(CORE["gentle"], pack, 0, profile_name)[-1])
     told(f"{pack.name} null: sampling seeds")
     sampled = calibration.sampling_null(one, pack, samples=chosen.samples, limit=chosen.eval_limit)
@@ -295,7 +314,11 @@ def run_study(
 
     units = [run_unit(pack, seed, profile_name, told, experiments=pack is loaded[0]) for seed in range(seeds) for pack in loaded]
     noise = calibration.noise_between_runs(units)
-    null = measure_null(loaded[0], noise, profile_name, told)
+    whole = profile(profile_name).seeds > 1
+    runs = calibration.healthy_runs(loaded[0], profile_name, told, runs=len(calibration.SEEDS) if whole else 4)
+    null = measure_null(loaded[0], runs, noise, profile_name, told)
+    alarms = calibration.false_alarms(runs if whole else runs[:1], loaded[0], profile_name, told)
+    clinic = calibration.clinic_round(loaded[0], profile_name, told, causes=CAUSES if whole else CAUSES[:2])
     register = register_rows(units)
     write_file(measured / CLAIMS_FILE, json.dumps(register, ensure_ascii=False, indent=1) + "\n")
     write_file(measured / NOISE_FILE, json.dumps({key: asdict(value) for key, value in noise.items()}, indent=1) + "\n")
@@ -312,7 +335,7 @@ def run_study(
     text = PAGE.format(
         profile=profile_name, model=MODEL, packs=", ".join(pack.name for pack in loaded), seeds=seeds, base_seeds=min(seeds, BASE_START_SEEDS), selection=NOT_ON_DEV,
         people=world.PEOPLE, public=world.PUBLIC, private=world.PRIVATE, table=claims_table(units),
-        register=register_table(register), first=loaded[0].name, diversity=diversity_words(units), null=null_table(null), noise=noise_table(noise),
+        register=register_table(register), first=loaded[0].name, diversity=diversity_words(units), null=null_table(null), clinic=diagnoses_table(clinic, alarms), noise=noise_table(noise),
         per_pack=per_pack_table(units), synergy=synergy_table(units), geometry=geometry_table(units), barriers=barrier_table(units), base=BASE,
         chosen=chosen_table(units), scores=scores_table(units), preference=preference_table(units),
     )
