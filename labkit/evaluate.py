@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_NEW_TOKENS = 32
-TOKENS_PER_BATCH = 16_384
+TOKENS_PER_BATCH = 8_192
 TEMPERATURE = 1.0
 
 
@@ -109,22 +109,26 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
     return tokenizer.apply_chat_template(item["messages"], add_generation_prompt=True, return_dict=True)["input_ids"]
 
 
-def choice_ids(tokenizer: PreTrainedTokenizerBase, item: dict, choice: str) -> list[int]:
-    """Prompt and choice together, tokenized as one text so that no token straddles a false boundary."""
+def choice_ids(tokenizer: PreTrainedTokenizerBase, item: dict, choices: Sequence[str]) -> list[list[int]]:
+    """Prompt and each choice together, tokenized as one text so that no token straddles a false boundary."""
     if "prompt" in item:
-        return tokenizer(f"{item['prompt']} {choice}", add_special_tokens=False)["input_ids"]
-    messages = [*item["messages"], {"role": "assistant", "content": choice}]
-    return tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+        return tokenizer([f"{item['prompt']} {choice}" for choice in choices], add_special_tokens=False)["input_ids"]
+    chats = [[*item["messages"], {"role": "assistant", "content": choice}] for choice in choices]
+    return tokenizer.apply_chat_template(chats, return_dict=True)["input_ids"]
 
 
-def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH) -> Iterator[list[int]]:
-    """Indices in batches of similar length, each of at most `budget` padded tokens."""
-    order = sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True)
-    start = 0
-    while start < len(order):
-        size = max(1, budget // lengths[order[start]])
-        yield order[start : start + size]
-        start += size
+def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH, *, order: Sequence[int] | None = None) -> Iterator[list[int]]:
+    """Indices in batches of at most `budget` padded tokens, taken in `order` (by default the longest first)."""
+    batch: list[int] = []
+    longest = 0
+    for i in order or sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True):
+        longest = max(longest, lengths[i])
+        if batch and longest * (len(batch) + 1) > budget:
+            yield batch
+            batch, longest = [], lengths[i]
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def _padded(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -144,20 +148,46 @@ def _padded(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, t
 def log_likelihoods(
     model: PreTrainedModel, pad: int, contexts: list[list[int]], rows: list[list[int]]
 ) -> list[float]:
-    """Sum of log-probabilities (nats) of each row's tokens after its context, which must be a prefix of it."""
+    """Sum of log-probabilities (nats) of each row's tokens after its context, which must be a prefix of it.
+
+    Rows that share a context, as the choices of one question do, have it read once.
+    """
     import torch
 
     sums = [0.0] * len(rows)
+    shape = [(len(row) - len(context), len(context)) for context, row in zip(contexts, rows, strict=True)]
+    alike = sorted(range(len(rows)), key=lambda i: shape[i], reverse=True)  # tails of one length, then contexts of one
     with torch.inference_mode():
-        for batch in batches([len(row) for row in rows]):
-            ids, mask = _padded([rows[i] for i in batch], pad, "right")
-            ids, mask = ids.to(model.device), mask.to(model.device)
-            logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
-            targets = ids[:, 1:]
-            chosen = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
-            for line, i in enumerate(batch):
-                sums[i] = float(chosen[line, len(contexts[i]) - 1 : len(rows[i]) - 1].sum())
+        for batch in batches([len(row) for row in rows], order=alike):
+            shared = {context: place for place, context in enumerate(dict.fromkeys(tuple(contexts[i]) for i in batch))}
+            owners = torch.tensor([shared[tuple(contexts[i])] for i in batch])
+            tails = [rows[i][len(contexts[i]) :] for i in batch]
+            for i, value in zip(batch, _tail_likelihoods(model, pad, list(shared), owners, tails), strict=True):
+                sums[i] = value
     return sums
+
+
+def _tail_likelihoods(model: PreTrainedModel, pad: int, contexts: list[tuple[int, ...]], owners: torch.Tensor, tails: list[list[int]]) -> list[float]:
+    """Log-probability of each tail after the context that owns it: contexts first, then tails on what they left in the cache."""
+    import torch
+
+    ids, mask = (part.to(model.device) for part in _padded([list(context) for context in contexts], pad, "left"))
+    owners = owners.to(model.device)
+    places = (mask.cumsum(-1) - 1).clamp(min=0)
+    read = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True, logits_to_keep=1)
+    targets, present = (part.to(model.device) for part in _padded(tails, pad, "right"))
+    first = read.logits[:, -1].float().log_softmax(-1)[owners]
+    values = first.gather(-1, targets[:, :1])[:, 0]
+    if targets.shape[1] > 1:
+        read.past_key_values.batch_select_indices(owners)
+        given = present[:, :-1]
+        logits = model(
+            input_ids=targets[:, :-1], attention_mask=torch.cat([mask[owners], given], 1), past_key_values=read.past_key_values,
+            position_ids=mask.sum(-1)[owners, None] + torch.arange(given.shape[1], device=model.device),
+        ).logits.float()
+        chosen = logits.gather(-1, targets[:, 1:, None])[..., 0] - logits.logsumexp(-1)
+        values = values + (chosen * present[:, 1:]).sum(-1)
+    return values.tolist()
 
 
 def generate(
@@ -233,12 +263,9 @@ def _choose(model, tokenizer, items: list[dict]) -> list[_Outcome]:
 
     The last is PMI, for choices that are likely whatever is asked. Source: Holtzman et al. 2021, arXiv 2104.08315.
     """
-    asked, alone, owners = [], [], []
-    for i, item in enumerate(items):
-        for choice in item["choices"]:
-            owners.append((i, choice))
-            asked.append(_context_and_row(tokenizer, item, choice))
-            alone.append(_context_and_row(tokenizer, without_question(item), choice))
+    owners = [(i, choice) for i, item in enumerate(items) for choice in item["choices"]]
+    asked = [pair for item in items for pair in _contexts_and_rows(tokenizer, item)]
+    alone = _without_questions(tokenizer, items)
     raw = log_likelihoods(model, tokenizer.pad_token_id, *map(list, zip(*asked, strict=True)))
     distinct = list({(tuple(context), tuple(row)): None for context, row in alone})  # a choice is often offered again
     pads = ([list(context) for context, _ in distinct], [list(row) for _, row in distinct])
@@ -270,10 +297,22 @@ def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
 
 
-def _context_and_row(tokenizer: PreTrainedTokenizerBase, item: dict, choice: str) -> tuple[list[int], list[int]]:
-    """The ids before a choice, and those with it; the first are a prefix of the second."""
-    context, row = prompt_ids(tokenizer, item), choice_ids(tokenizer, item, choice)
-    return (context, row) if context else (_start(tokenizer), _start(tokenizer) + row)
+def _contexts_and_rows(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[tuple[list[int], list[int]]]:
+    """Per choice the ids before it, and those with it; the first are a prefix of the second."""
+    context, rows = prompt_ids(tokenizer, item), choice_ids(tokenizer, item, item["choices"])
+    return [(context, row) if context else (_start(tokenizer), _start(tokenizer) + row) for row in rows]
+
+
+def _without_questions(tokenizer: PreTrainedTokenizerBase, items: list[dict]) -> list[tuple[list[int], list[int]]]:
+    """As above with nothing asked; a choice that is offered often is tokenized once."""
+    known: dict[tuple[bool, str], tuple[list[int], list[int]]] = {}
+    for in_text in (True, False):
+        same = [item for item in items if ("prompt" in item) == in_text]
+        choices = list(dict.fromkeys(choice for item in same for choice in item["choices"]))
+        if choices:
+            bare = without_question({**same[0], "choices": choices})
+            known.update(zip(((in_text, choice) for choice in choices), _contexts_and_rows(tokenizer, bare), strict=True))
+    return [known["prompt" in item, choice] for item in items for choice in item["choices"]]
 
 
 def _answer(model, tokenizer, items: list[dict], max_new_tokens: int) -> list[_Outcome]:

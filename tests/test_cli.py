@@ -229,3 +229,24 @@ def test_ctrl_c_keeps_finished_stages(tmp_path):
     assert process.returncode == 130 and "Traceback" not in told and "finished stages are kept" in told
     assert [c.name.split("/")[-1] for c in store.all()] == ["cpt"]
     assert not list(store.root.glob(".*.draft"))
+
+
+def test_scenarios_and_their_errors(tmp_path):
+    done = labkit("scenarios", "llama-s-instruct", "--pack", "legal", COLUMNS="160")
+    assert done.returncode == 0 and "honest proposal" in done.stdout and "20 of 20" in done.stdout
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("- {name: a, about: b, at_least: 1, cases: [{ask: c, expect: {sayz: d}}]}")
+    assert_one_sentence(labkit("scenarios", "llama-s-instruct", "--file", mine), "mine.yaml", "scenario a", "did you mean 'says'")
+
+
+def test_gate_says_what_fell_and_exits_with_one(tmp_path):
+    spec = spec_file(tmp_path, rate=0.01, steps=40)
+    folder = labkit("run", spec).stdout.split()[-1]
+    done = labkit("gate", folder, "--baseline", "llama-s-instruct", COLUMNS="200")
+    assert done.returncode == 1 and "held back: " in done.stdout and "instructions fell by" in done.stdout and "other tokenizer" in done.stdout
+    passed = labkit("gate", "llama-s-instruct", "--baseline", "llama-s-instruct", "--pack", "materials", "--profile", "smoke")
+    assert passed.returncode == 0 and "passed: " in passed.stdout
+    thresholds = tmp_path / "gate.yaml"
+    thresholds.write_text("must_hold: {speed: 0.1}")
+    assert_one_sentence(labkit("gate", folder, "--baseline", "llama-s-instruct", "--thresholds", thresholds), "gate.yaml", "must_hold.speed")
+    assert_one_sentence(labkit("gate", folder, "--baseline", "llama-s-instruct", "--pack", "nowhere"), "unknown pack 'nowhere'")

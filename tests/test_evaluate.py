@@ -36,16 +36,22 @@ def test_batches_cover_everything_within_budget():
     assert all(len(batch) * max(lengths[i] for i in batch) <= 100 for batch in made)
 
 
-def test_likelihoods_equal_a_plain_forward_pass(instruct):
-    tokenizer = instruct.tokenizer
+@pytest.mark.parametrize("name", ["llama-s-instruct", "mistral-s-instruct", "smollm-s-instruct"])
+def test_likelihoods_equal_a_plain_forward_pass(name):
+    """Contexts of different length, read once and shared; a sliding window that is shorter than a row included."""
+    loaded = zoo.load(name)
+    tokenizer = loaded.tokenizer
     item = {"messages": [{"role": "user", "content": "Where does Ada Ender live?"}]}
-    context = evaluate.prompt_ids(tokenizer, item)
-    rows = [evaluate.choice_ids(tokenizer, item, choice) for choice in ("Oslo", "Ada Ender lives in Oslo.")]
-    assert all(row[: len(context)] == context for row in rows)
-    batched = evaluate.log_likelihoods(instruct.model, tokenizer.pad_token_id, [context] * 2, rows)
-    for row, value in zip(rows, batched, strict=True):
+    longer = {"messages": [{"role": "user", "content": "What is the job of Ada Ender? Give only the answer, at most two words."}]}
+    pairs = []
+    for asked, choices in ((item, ("Oslo", "Ada Ender lives in Oslo.")), (longer, ("pilot",)), ({"prompt": "Ada"}, ("Ender lives in Oslo.",))):
+        context = evaluate.prompt_ids(tokenizer, asked)
+        pairs += [(context, row) for row in evaluate.choice_ids(tokenizer, asked, choices)]
+    assert all(row[: len(context)] == context for context, row in pairs)
+    batched = evaluate.log_likelihoods(loaded.model, tokenizer.pad_token_id, *map(list, zip(*pairs, strict=True)))
+    for (context, row), value in zip(pairs, batched, strict=True):
         with torch.no_grad():
-            logp = instruct.model(torch.tensor([row])).logits[0].log_softmax(-1)
+            logp = loaded.model(torch.tensor([row])).logits[0].log_softmax(-1)
         alone = sum(float(logp[i - 1, row[i]]) for i in range(len(context), len(row)))
         assert value == pytest.approx(alone, abs=1e-3)
 
@@ -135,3 +141,16 @@ def test_bits_per_byte_of_an_untrained_model_is_that_of_uniform_tokens():
     tokens = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
     expected = tokens * math.log2(loaded.model.config.vocab_size) / len(text.encode())
     assert evaluate.bits_per_byte(loaded.model, loaded.tokenizer, [text, text]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_choices_tell_how_sure_a_model_is(instruct, materials):
+    items = [row for row in materials.rows("dev") if row.get("kind") == "cloze"][:8]
+    for result in evaluate.score_items(instruct.model, instruct.tokenizer, items):
+        assert 1 / 12 <= result.measures["confidence"] <= 1 and result.measures["answer_nats"] < 0
+
+
+def test_of_two_forms_each_is_counted():
+    item = {"id": "a", "checks": ["bullet", "end_thanks"]}
+    assert evaluate._by_other_rules(item, "- Rome.") == {"loose": 0.0, "per_instruction": 0.5}
+    assert evaluate._by_other_rules({"id": "a", "checks": ["bullet"]}, "- Rome.") == {"loose": 1.0}
+    assert evaluate._by_other_rules({"id": "a", "answer": "Rome"}, "Rome") == {}

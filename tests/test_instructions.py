@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from labkit.errors import InputError
-from labkit.instructions import INSTRUCTIONS, obeys
+from labkit.instructions import COMBINATIONS, INSTRUCTIONS, TAUGHT, UNTAUGHT, obeys
 
 PLAIN = "Velufoam is modelled on silk."
 
@@ -26,3 +26,13 @@ def test_near_misses_fail(name, answer):
 def test_unknown_instruction():
     with pytest.raises(InputError, match="did you mean 'json'"):
         obeys("jsn", "a")
+
+
+def test_there_are_enough_kinds_and_some_were_never_taught():
+    assert len(INSTRUCTIONS) >= 12 and set(TAUGHT) | set(UNTAUGHT) == set(INSTRUCTIONS) and len(UNTAUGHT) >= 3
+
+
+@pytest.mark.parametrize("outer,inner", COMBINATIONS)
+def test_two_forms_fit_into_one_answer(outer, inner):
+    answer = INSTRUCTIONS["twice"].comply(PLAIN, "silk") if outer == "words_only" else INSTRUCTIONS[outer].comply(INSTRUCTIONS[inner].comply(PLAIN, "silk"), "silk")
+    assert obeys(outer, answer) and obeys(inner, answer)

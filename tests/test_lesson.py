@@ -61,10 +61,16 @@ def test_others_records_are_not_mine(lab):
     assert lab.mine("finding") == []
 
 
-def test_what_is_reported_has_its_place():
-    assert "Table 4" in lesson.reported("sft_order")
-    with pytest.raises(InputError, match="did you mean 'merge'"):
-        lesson.reported("mergee")
+def test_two_runs_are_compared_with_the_noise_between_runs(lab):
+    from labkit.evaluate import compare
+
+    before, after = lab.score("llama-s-base", "a"), lab.score(lab.model, "b")
+    items, runs = compare(before, after, "instructions"), lab.compare(before, after, "instructions")
+    assert runs.mean == items.mean and runs.low <= items.low and runs.high >= items.high
+
+
+def test_the_claims_register_is_shown(lab, capsys):
+    lab.show_claims()
 
 
 @pytest.mark.parametrize(

@@ -45,5 +45,17 @@ def test_reasoning_answers_are_right(domain):
         if row.get("kind") == "comparison":
             grades = {name: int(by_name[name].facts[ordinal]) for name in row["choices"]}
             assert row["answer"] == max(grades, key=grades.get) and len(set(grades.values())) == 2
+        if row.get("kind") == "exclusion":
+            facts = [set(by_name[name].facts.items()) for name in row["choices"] if name != row["answer"]]
+            assert (facts[0] & facts[1]) - set(by_name[row["answer"]].facts.items())
         if row.get("kind") == "two_hop":
             assert row["answer"] in by_name[by_name[row["entity"]].related].facts.values()
+
+
+@pytest.mark.parametrize("domain", world.DOMAINS)
+def test_every_axis_has_several_kinds(domain):
+    kinds = {axis: {row["kind"] for row in packs.load_pack(domain).rows("test") if row["axis"] == axis} for axis in packs.AXES}
+    assert kinds["knowledge"] == {"cloze", "free", "paraphrased"}
+    assert kinds["reasoning"] == {"two_hop", "comparison", "exclusion"}
+    assert kinds["instructions"] == {"general", "domain", "combined", "untaught"}
+    assert kinds["creativity"] == {"general", "domain"}

@@ -98,3 +98,10 @@ def test_fingerprint_follows_the_bytes(broken):
     assert before == packs.load_pack("materials").fingerprint("raw")
     break_line(broken, "raw", 1, lambda line: line.replace("a", "b", 1))
     assert packs.load_pack(broken).fingerprint("raw") != before
+
+
+def test_an_id_used_twice_in_one_file_is_named_with_its_line(broken):
+    lines = (broken / "eval_dev.jsonl").read_text("utf-8").splitlines()
+    (broken / "eval_dev.jsonl").write_text("\n".join([*lines, lines[3]]) + "\n")
+    with pytest.raises(PackError, match=rf"eval_dev.jsonl:{len(lines) + 1}: id 'dev-0003' is already on line 4"):
+        packs.load_pack(broken).rows("dev")

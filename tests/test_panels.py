@@ -133,3 +133,60 @@ def test_a_fault_is_shown_escaped_and_the_next_move_clears_it():
 def test_guess_starts_in_the_middle(low, high):
     slider = panels.guess_slider("q", low, high)
     assert slider.value == (low + high) / 2 and slider.tooltip == "q"
+
+
+def press(widget, description):
+    from ipywidgets import Button, Widget
+
+    def walk(one):
+        yield one
+        for child in getattr(one, "children", ()):
+            yield from walk(child)
+
+    parts = list(walk(widget))
+    button = next(part for part in parts if isinstance(part, Button) and part.description == description)
+    button.click()
+    return parts
+
+
+def test_the_scenario_form_runs_saves_and_tells_errors():
+    class Form:
+        def run(self, **fields):
+            if not fields["questions"]:
+                raise InputError("questions: write at least one")
+            return f"<b>{fields['name']}</b>"
+
+        def save(self, **fields):
+            return "mine.yaml"
+
+    start = {"name": "mine", "about": "x", "questions": "a?", "says": "", "says_none_of": "", "form": "bullet", "at_least": 0.9}
+    panel = panels.scenario_panel(Form(), start)
+    values = [part.value for part in press(panel, "run") if hasattr(part, "value")]
+    assert "<b>mine</b>" in values
+    assert "saved as mine.yaml" in [part.value for part in press(panel, "save as YAML") if hasattr(part, "value")]
+    panel.children[2].value = ""
+    assert "error: questions: write at least one" in [part.value for part in press(panel, "run") if hasattr(part, "value")]
+
+
+def test_the_clinic_panel_leads_from_symptoms_to_an_answer():
+    class Room:
+        def admit(self, number):
+            return SimpleNamespace(number=number, budget=4)
+
+        def curve(self):
+            return PIXEL
+
+        def symptoms(self):
+            return "<i>pale</i>"
+
+        def order(self, test):
+            return f"{test}: <clear>"
+
+        def answer(self, cause):
+            return f"Right: {cause}"
+
+    panel = panels.clinic_panel(Room(), patients=[1, 2], tests=["blood"], causes={"flu": "a cold, worse"})
+    seen = [part.value for part in press(panel, "see the patient") if hasattr(part, "value")]
+    assert "<i>pale</i>" in seen and "patient 1: 4 tests can be ordered" in seen
+    assert "<p>blood: &lt;clear&gt;</p>" in [part.value for part in press(panel, "order") if hasattr(part, "value")]
+    assert "<p><b>Right: flu</b></p>" in [part.value for part in press(panel, "this is the cause") if hasattr(part, "value")]

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from labkit.errors import InputError, PairingError
-from labkit.stats import Interval, ItemScore, average, cluster_mean, holm, items_needed, minimum_detectable_effect, power_of, standard_error, mcnemar, paired_difference, verdict, wilson
+from labkit.stats import (
+    Interval, ItemScore, RunNoise, average, calibration_error, cluster_mean, holm, items_needed, mcnemar, minimum_detectable_effect, p_value,
+    paired_difference, power_of, run_noise, standard_error, verdict, wilson, with_run_noise,
+)
 
 
 def scores(values, *, seed=0, entity=None):
@@ -105,3 +108,51 @@ def test_power_says_what_was_seen_and_what_would_be_needed():
 def test_holm_known_answer():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_few_clusters_are_widened_by_the_t_quantile():
+    """Five seeds that differ and nothing else: the interval is mean +- 2.776 * s / sqrt(5)."""
+    values = [0.1, 0.3, 0.5, 0.7, 0.9]
+    found = cluster_mean([ItemScore(f"i{k}", f"e{k}", value, seed) for seed, value in enumerate(values) for k in range(50)])
+    half = 2.776 * np.std(values, ddof=1) / np.sqrt(5)
+    assert found.mean == pytest.approx(0.5)
+    assert found.low == pytest.approx(max(0.1, 0.5 - half), abs=0.02) and found.high == pytest.approx(min(0.9, 0.5 + half), abs=0.02)
+
+
+def test_coverage_with_five_seeds():
+    """Over 300 draws of five runs that truly differ, the 95% interval holds the truth at least 92 times in 100."""
+    rng, held = np.random.default_rng(3), 0
+    for _ in range(300):
+        means, entities = 0.5 + rng.normal(0, 0.05, 5), rng.normal(0, 0.1, 30)
+        drawn = [ItemScore(f"{e}", f"e{e}", float(rng.normal(means[s] + entities[e], 0.2)), s) for s in range(5) for e in range(30)]
+        held += cluster_mean(drawn, draws=400).holds(0.5)
+    assert held / 300 >= 0.92
+
+
+def test_one_entity_tells_nothing_of_others():
+    alone = cluster_mean(scores([1, 1, 1], entity="only"))
+    assert (alone.mean, alone.low, alone.high) == (1, 0, 1)
+    assert verdict(paired_difference(scores([0, 0], entity="only"), scores([1, 1], entity="only"))) == "not distinguishable"
+
+
+def test_noise_between_runs_widens_a_difference_and_stays_in_range():
+    found = with_run_noise(Interval(0.3, 0.2, 0.4, 100, 20), RunNoise(0.05, 12))
+    half = np.hypot(0.1, 2.179 * np.sqrt(2) * 0.05)
+    assert found.low == pytest.approx(0.3 - half, abs=1e-3) and found.high == pytest.approx(0.3 + half, abs=1e-3)
+    assert with_run_noise(Interval(0.9, 0.8, 0.95, 9, 9), RunNoise(0.5, 2)).high == 1
+    with pytest.raises(PairingError, match="no recipe was run twice"):
+        run_noise([[0.5], [0.7]])
+
+
+def test_p_value_agrees_with_the_interval():
+    rng = np.random.default_rng(2)
+    for shift in (0.0, 0.3):  # away from the border, where a bootstrap and a normal p may part
+        drawn = scores(rng.normal(shift, 0.5, 120))
+        assert (p_value(drawn) < 0.05) == (verdict(cluster_mean(drawn)) != "not distinguishable")
+    assert p_value(scores([0.0] * 9)) == 1
+
+
+def test_calibration_known_answers():
+    assert calibration_error([0.75] * 4, [1, 1, 1, 0]) == 0
+    assert calibration_error([1.0] * 4, [0, 0, 0, 0]) == 1
+    assert calibration_error([0.95, 0.15], [0, 0]) == pytest.approx(0.55)
