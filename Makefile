@@ -29,7 +29,7 @@ evidence: install
 benchmarks: install
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/evaluate_speed.py
-	-$(BIN)/python benchmarks/lm_eval_speed.py
+	$(BIN)/python benchmarks/lm_eval_speed.py
 	$(BIN)/python benchmarks/merge_speed.py
 	$(BIN)/python benchmarks/merge_memory.py
 

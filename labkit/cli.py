@@ -196,7 +196,7 @@ def gate(
     report = kit.run_gate(checkpoint, baseline, must_hold=kit.read_must_hold(thresholds) if thresholds else None, pack=pack, profile=profile)
     axes = Table("must hold", "baseline", "checkpoint", "difference", "let through", "verdict", title=f"{report.checkpoint} against {report.baseline} on {report.pack}")
     for held in report.axes:
-        axes.add_row(held.axis, escape(str(held.before)), escape(str(held.after)), escape(signed(held.change)), f"{-held.allowed:.2f}", held.verdict)
+        axes.add_row(held.axis, escape(str(held.before)), escape(str(held.after)), escape(signed(held.change)), f"{held.allowed:.2f}", held.verdict)
     out.print(axes)
     found = Table("diagnosis", "verdict", "found", "remedy")
     for result in report.results:

@@ -93,3 +93,22 @@ def test_errors_in_a_notebook_are_a_sentence(tmp_path, capsys, monkeypatch, cell
         InteractiveShell.clear_instance()
     told = capsys.readouterr()
     assert not result.success and said in told.err and "Traceback" not in told.err + told.out
+
+
+def test_the_live_figure_shows_what_the_probe_saw_beside_the_loss(monkeypatch):
+    from types import SimpleNamespace
+
+    from labkit.probe import Look
+    from labkit.train import Progress
+
+    shown = []
+    monkeypatch.setenv("LABKIT_HEADLESS", "0")
+    monkeypatch.setattr("IPython.display.display", lambda *args, **kwargs: shown.append(kwargs["metadata"]["image/png"]["alt"]) or SimpleNamespace(update=lambda *a, **k: None))
+    with lesson.LiveLine() as live:
+        live(Progress("cpt", 1, 20, 3.0, 100.0, 1.0))
+        assert len(live._figure("x").axes) == 1
+        live.saw(SimpleNamespace(looks=[Look(0, 0.1, {"general": {"a": 1.0, "b": 1.0}}), Look(10, 0.1, {"general": {"a": 0.0, "b": 0.0}})]))
+        live(Progress("cpt", 20, 20, 1.0, 100.0, 0.0))
+        loss, seen = live._figure("x").axes
+    assert shown and shown[0].startswith("cpt step 1/20")
+    assert "alarm" in seen.get_title() and any(line.get_marker() == "X" for line in seen.lines) and loss.lines
