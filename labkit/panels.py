@@ -266,7 +266,7 @@ def scenario_panel(form, start: dict) -> widgets.Widget:
     fields = {
         "name": widgets.Text(start["name"], description="name", **wide),
         "about": widgets.Text(start["about"], description="what it demands", **wide),
-        "questions": widgets.Textarea(start["questions"], description="questions, a line each", rows=5, **wide),
+        "questions": widgets.Textarea(start["questions"], description="questions", placeholder="one per line", rows=5, **wide),
         "says": widgets.Text(start["says"], description="must say", **wide),
         "says_none_of": widgets.Text(start["says_none_of"], description="must not say (a, b)", **wide),
         "form": widgets.Dropdown(options=["", *INSTRUCTIONS], value=start["form"], description="must have the form", **wide),

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-import pytest
-
 from types import SimpleNamespace
 
+import pytest
+
 from labkit import figures
-from labkit.merge_view import MergeView
 from labkit.evaluate import ItemResult, Scorecard
 from labkit.geometry import TensorGeometry
+from labkit.merge_view import MergeView
+from labkit.stats import Interval
 
 
 MOVE = SimpleNamespace(mean_t=0.3, expected={"knowledge": 0.4}, source="between", heat=[[None, 0.0], [None, 1.0], [0.5, 0.25]])
@@ -26,6 +27,7 @@ def card(name, share):
 
 
 INTERVAL = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 10, "clusters": 5, "seeds": 1}
+SPAN = Interval(**INTERVAL)
 DRAWN = {
     "scorecards": lambda: figures.scorecards([card("a", 0.2), card("b", 0.8)], guess=("knowledge", 0.5), title="x"),
     "loss_curves": lambda: figures.loss_curves({"a": [(1, 2.0), (5, 1.0)], "b": [(1, 1.0)]}),
@@ -43,6 +45,12 @@ DRAWN = {
     "loss_paths": lambda: figures.loss_paths({"a": [(0, 1.0), (1, 2.0)]}),
     "geometry_bars": lambda: figures.geometry_bars([TensorGeometry("x", "mlp", 0, 4, 10.0, 40.0, 1.0, 0.2, 0.0)]),
     "score_grid": lambda: figures.score_grid([{"checkpoint": "a", "axes": {"knowledge": INTERVAL}}]),
+    "learn_and_forget": lambda: figures.learn_and_forget({"a": (SPAN, SPAN), "b": (SPAN, SPAN)}, {"0.3": (SPAN, SPAN), "0.5": (SPAN, SPAN)}),
+    "probe_curves": lambda: figures.probe_curves(
+        {"general": [(0, 1.0), (10, 0.2)], "knowledge": [(0, 0.1), (10, 0.9)]}, [(1, 3.0), (10, 1.0)], [SimpleNamespace(axis="general", step=10)]
+    ),
+    "differences": lambda: figures.differences([("a − b", SPAN, SPAN), ("a − c", SPAN, SPAN)]),
+    "ranks": lambda: figures.ranks({"a": [1, 2], "b": [2, 1]}, ("knowledge", "general")),
     "predictions": lambda: figures.predictions([{"question": "q", "guess": 0.3, "measured": INTERVAL}]),
 }
 
@@ -61,6 +69,8 @@ def test_figure_draws_with_labelled_axes(name):
 def test_series_differ_in_more_than_colour():
     ax = DRAWN["loss_curves"]().axes[0]
     assert len({line.get_linestyle() for line in ax.lines}) == 2
+    seen = DRAWN["probe_curves"]().axes[1]
+    assert len({line.get_linestyle() for line in seen.lines[:1] + seen.lines[2:]}) == 2 and seen.lines[1].get_marker() == "X"
     ax = DRAWN["scorecards"]().axes[0]
     assert len({line.get_marker() for line in ax.lines if line.get_marker() in figures.MARKERS}) == 2
 
