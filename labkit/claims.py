@@ -31,7 +31,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A claim of the lesson: a difference that should be above zero. reported: a key of published/lu2025.yaml, or words.
+    """A claim of the lesson: a difference (or, where it says so, a share) that should be above zero. reported: a key of published/lu2025.yaml, or words.
 
     differs: why theirs and ours may differ. topic: what it is filed under.
     """
@@ -188,7 +188,7 @@ REGISTER = (
         for axis, words in (("knowledge", "domain knowledge"), ("reasoning", "reasoning"), ("instructions", "instruction following"), ("creativity", "creativity"))
     ),
     Lesson("merging", "SLERP beats LERP at the same t on items that need both parents", change("lerp at slerp's t", "slerp", "compositional"), "parents here are 13 to 26 degrees apart: arc and line nearly coincide", "merge"),
-    Lesson("benchmarks", "domain knowledge and instruction following rank two checkpoints in opposite order (share of pairs, both differences distinguishable)", reversed_pairs("knowledge", "instructions"), "the more a study trains for one benchmark, the more often", "ranking"),
+    Lesson("benchmarks", "domain knowledge and instruction following rank two checkpoints in opposite order (share of pairs, both differences distinguishable)", reversed_pairs("knowledge", "instructions"), "within one run, by the noise of items; a share cannot be below zero, so only its size says something", "ranking"),
 )
 
 

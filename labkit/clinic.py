@@ -16,14 +16,14 @@ from labkit import train
 from labkit.design import DPO, GENTLE, PipelineSpec, Stage
 from labkit.diagnose import BY_ID, Case, Merge, Result, diagnose, open_case
 from labkit.errors import InputError, suggest
-from labkit.packs import Pack
+from labkit.packs import Pack, packs_folder, shipped_packs
 from labkit.pipeline import load_checkpoint, run_spec, save_model, steps_run, versions
 from labkit.scoring import merged
 from labkit.store import Checkpoint, Store, key_of
+from labkit.study import MODEL, TWIN
 from labkit.variants import variant_pack
 from labkit.zoo import Loaded, general_rows
 
-MODEL, TWIN = "llama-s-instruct", "llama-s-twin-instruct"
 BUDGET = 4
 PLAIN_TEMPLATE = "{%- for message in messages -%}{{ message['role'] }}: {{ message['content'] }}\n{%- endfor -%}{%- if add_generation_prompt -%}assistant:{%- endif -%}"
 RAW = {"sources": ("raw",)}
@@ -227,5 +227,7 @@ def admit(number: int, ward: Ward) -> Visit:
     """A patient by number; its run is trained when it is not there yet. Raises InputError for an unknown number."""
     if number not in patients():
         raise InputError(f"there is no patient {number}; use 1 to {len(CAUSES)}")
+    if ward.pack.folder != packs_folder() / ward.pack.name:
+        raise InputError(f"the clinic's broken data is made from the shipped packs ({', '.join(shipped_packs())}), not from {ward.pack.folder}; name one of them")
     cause = CAUSES[_ORDER[number - 1]]
     return Visit(number, cause.make(ward), _cause=cause)

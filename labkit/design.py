@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from labkit.errors import SpecError, suggest
 from labkit.schedule import PRESETS as SCHEDULES, Schedule, Weights, outside
+from labkit.yamlfile import read_yaml
 
 STAGES = ("cpt", "sft", "dpo", "orpo")
 PREFERENCE_STAGES = ("dpo", "orpo")
@@ -166,14 +167,7 @@ class PipelineSpec(Strict):
 
 def load_spec(path: Path) -> PipelineSpec:
     """Read a spec from YAML. Raises SpecError naming file and field."""
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise SpecError(f"{path}: no such file; write one like docs/spec.md shows") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        place = f"{path}:{line + 1}" if line is not None else str(path)
-        raise SpecError(f"{place}: this is not valid YAML; check indentation and colons") from None
+    raw = read_yaml(path, missing="write one like docs/spec.md shows", error=SpecError)
     if not isinstance(raw, dict):
         raise SpecError(f"{path}: expected a mapping with pack, model and stages; see docs/spec.md")
     try:

@@ -20,6 +20,9 @@ from labkit.tables import plain_table, signed
 def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
     """What the probe saw while a stage trained, beside its loss; the alarms, in words and recorded."""
     looks, loss = read_looks(checkpoint.lineage), checkpoint.lineage["loss_curve"]
+    if not looks or not looks[0].scores:
+        print("nothing was watched: the pack's dev split has none of the items the probe looks at, or the stage had no probe")
+        return []
     found = alarms(looks, loss)
     told = "; ".join(map(str, found)) or "no axis fell for certain by more than 0.10"
     seen = curves(looks)
@@ -27,7 +30,7 @@ def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
     cost = sum(look.seconds for look in looks)
     print(f"{len(looks)} looks took {cost:.1f} s, {cost / checkpoint.lineage['wall_seconds']:.1%} of the stage. {told}.")
     for alarm in found:
-        lab.record("alarm", checkpoint=checkpoint.name, axis=alarm.axis, step=alarm.step, fall=alarm.fall, loss_before=alarm.loss_before, loss_then=alarm.loss_then)
+        lab.record("alarm", checkpoint=checkpoint.name, axis=alarm.axis, step=alarm.step, change=alarm.change, loss_before=alarm.loss_before, loss_then=alarm.loss_then)
     return found
 
 

@@ -103,9 +103,14 @@ def compare(before: Scorecard, after: Scorecard, axis: str, kind: str | None = N
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
-    """Token ids a model is given for an item: a chat up to the assistant's turn, or text to continue."""
+    """Token ids a model is given for an item: a chat up to the assistant's turn, or text to continue.
+
+    Raises InputError when the item is a chat and the tokenizer has no chat template.
+    """
     if "prompt" in item:
         return tokenizer(item["prompt"], add_special_tokens=False)["input_ids"]
+    if tokenizer.chat_template is None:
+        raise InputError("this model's tokenizer has no chat template, so it cannot be asked in a chat; use an instruct model, or add one")
     return tokenizer.apply_chat_template(item["messages"], add_generation_prompt=True, return_dict=True)["input_ids"]
 
 

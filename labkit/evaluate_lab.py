@@ -22,9 +22,10 @@ from labkit.zoo import Loaded
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two checkpoints on one axis. runs: with the noise between training seeds. p: clustered, corrected for the number
+    """Two checkpoints on one axis. items: by the items alone; runs: with the noise between training seeds.
 
-    of pairs (Holm); mcnemar: exact, as if items were independent (None where scores are not 0 or 1).
+    p: from `runs`, corrected for the number of pairs (Holm). mcnemar: exact, as if items were independent (None where
+    scores are not 0 or 1). power: of the items alone.
     """
 
     before: str
@@ -39,22 +40,22 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """In words: about the recipes, from the wider interval, after the correction."""
-        if self.p > 0.05:
-            return "not distinguishable"
-        return {"supported": "higher", "contradicted": "lower"}.get(verdict(self.runs), "these two runs differ, the recipes may not")
+        if self.p <= 0.05:
+            return "higher" if self.runs.mean > 0 else "lower"
+        return "not distinguishable" if verdict(self.items) == "not distinguishable" else "these two runs differ, the recipes may not"
 
 
 def compare_all(cards: Sequence[Scorecard], axis: str, kind: str | None = None) -> list[Comparison]:
     """Every pair of checkpoints on an axis, corrected for having looked at so many. Raises PairingError."""
     pairs = list(itertools.combinations(cards, 2))
     differences = [paired_scores(a.scores(axis, kind), b.scores(axis, kind)) for a, b in pairs]
-    corrected = holm([p_value(scores) for scores in differences])
-    noise = run_noise_of(axis, kind)
-    found = []
-    for (a, b), scores, p in zip(pairs, differences, corrected, strict=True):
-        items = compare(a, b, axis, kind)
-        found.append(Comparison(a.checkpoint, b.checkpoint, axis, items, with_run_noise(items, noise), p, _mcnemar([score.score for score in scores]), power_of(scores)))
-    return found
+    items = [compare(a, b, axis, kind) for a, b in pairs]
+    runs = [with_run_noise(found, run_noise_of(axis, kind)) for found in items]
+    corrected = holm([p_value(found) for found in runs])
+    return [
+        Comparison(a.checkpoint, b.checkpoint, axis, by_items, by_runs, p, _mcnemar([score.score for score in scores]), power_of(scores))
+        for (a, b), scores, by_items, by_runs, p in zip(pairs, differences, items, runs, corrected, strict=True)
+    ]
 
 
 def _mcnemar(differences: Sequence[float]) -> float | None:
@@ -72,7 +73,7 @@ def ranks(cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int
 # --- shown ------------------------------------------------------------------------------------
 
 
-def show_rules(lab: Lab, cards: Sequence[Scorecard]) -> None:
+def show_rules(cards: Sequence[Scorecard]) -> None:
     """The same answers scored by other rules, for every kind of item of the four axes that has any."""
     rows = []
     for axis in AXES:
@@ -88,9 +89,9 @@ def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
     rows = [(f"{c.after} − {c.before}", c.items, c.runs) for c in found]
     told = "; ".join(f"{c.after} minus {c.before}: {signed(c.runs)}, {c.verdict}" for c in found)
     lab.show(figures.differences(rows), name, f"Differences in {found[0].axis} with two 95% intervals each. {told}.")
-    heads = ("difference", "with noise between runs", "p (Holm)", "p (McNemar)", "verdict", "smallest visible", "items to see half of that")
+    heads = ("difference", "with noise between runs", "p (Holm)", "p (McNemar)", "verdict", "smallest visible (items)", "items to see half of that")
     cells = [
-        (f"{c.after} − {c.before}", signed(c.runs), _p(c.p), "" if c.mcnemar is None else _p(c.mcnemar), c.verdict, c.power.detectable, c.power.needed)
+        (f"{c.after} − {c.before}", signed(c.runs), _p(c.p), "" if c.mcnemar is None else _p(c.mcnemar), c.verdict, c.power.detectable, c.power.needed or "?")
         for c in found
     ]
     show_html(plain_table(heads, cells))

@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from labkit.design import profile as find_profile
 from labkit.diagnose import Case, Merge, Result, diagnose, open_case
 from labkit.errors import InputError, suggest
@@ -16,6 +14,7 @@ from labkit.packs import AXES, CONTROLS, load_pack
 from labkit.pipeline import load_checkpoint
 from labkit.stats import Interval
 from labkit.store import LINEAGE, Checkpoint
+from labkit.yamlfile import read_yaml
 
 # axis -> the fall that is still let through. Knowledge is what adaptation is for: it must not fall at all.
 DEFAULT_MUST_HOLD = {"knowledge": 0.0, "instructions": 0.05, "general": 0.05}
@@ -61,7 +60,9 @@ class GateReport:
 
     def __str__(self) -> str:
         if self.passed:
-            return f"passed: no must-hold axis of {self.checkpoint} fell against {self.baseline}"
+            unsure = [held.axis for held in self.axes if held.verdict == "not distinguishable"]
+            told = f"; too few items to be sure of {', '.join(unsure)}" if unsure else ""
+            return f"passed: no must-hold axis of {self.checkpoint} fell for certain against {self.baseline}{told}"
         told = "; ".join(f"{held.axis} fell by {-held.change.mean:.2f} [{-held.change.high:.2f}, {-held.change.low:.2f}], {held.allowed:.2f} is let through" for held in self.axes if held.fell)
         return f"held back: {told}"
 
@@ -71,13 +72,7 @@ def read_must_hold(path: Path) -> dict[str, float]:
 
     Raises InputError naming the file, the axis and the remedy.
     """
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; write `must_hold:` with an axis and the allowed fall per line") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: this is not valid YAML; check indentation and colons") from None
+    raw = read_yaml(path, missing="write `must_hold:` with an axis and the allowed fall per line")
     wanted = raw.get("must_hold") if isinstance(raw, dict) else None
     if not isinstance(wanted, dict) or not wanted or set(raw) != {"must_hold"}:
         raise InputError(f"{path}: expected one key, `must_hold`, with an axis and the allowed fall per line, as in `instructions: 0.05`")
@@ -99,7 +94,7 @@ def run_gate(
     """
     find_profile(profile)
     case = case_of(checkpoint, baseline, pack, profile)
-    must_hold = must_hold or DEFAULT_MUST_HOLD
+    must_hold = must_hold or {axis: allowed for axis, allowed in DEFAULT_MUST_HOLD.items() if axis in case.card.axes()}
     for axis in must_hold:
         if axis not in case.card.axes():
             raise InputError(f"must_hold.{axis}: pack {case.pack.name!r} has no items of this axis; {suggest(axis, case.card.axes())}")
@@ -134,11 +129,15 @@ def lineage_of(name: str) -> dict | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text("utf-8"))
+        lineage = json.loads(path.read_text("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise InputError(f"{path}: broken JSON; delete the folder and train it again") from None
+    for key in ("name", *(("stage", "parent", "spec", "loss_curve") if "stage" in lineage else ())):
+        if key not in lineage:
+            raise InputError(f"{path}: {key!r} is missing; train this checkpoint again with labkit")
+    return lineage
 
 
 def pack_name(lineage: dict | None) -> str | None:
     """The pack in a lineage's name, as in materials/llama-s-instruct/cpt-sft."""
-    return lineage["name"].split("/")[0] if lineage and "/" in lineage.get("name", "") else None
+    return lineage["name"].split("/")[0] if lineage and "/" in lineage["name"] else None

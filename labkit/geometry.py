@@ -127,11 +127,6 @@ def general_rows(tokenizer, count: int = 64) -> list[dict]:
     return zoo.general_rows(tokenizer, count, seed=999)
 
 
-def general_loss(loaded: zoo.Loaded) -> float:
-    """Loss on general text and chats, in nats per token."""
-    return mean_loss(loaded.model, loaded.tokenizer.pad_token_id, general_rows(loaded.tokenizer))
-
-
 def place_on_line(general: PreTrainedModel, domain: PreTrainedModel, model: PreTrainedModel) -> float:
     """How far along the line from `general` (0) to `domain` (1) a model's weights lie, by their projection on it."""
     start, end, at = own_tensors(general), own_tensors(domain), own_tensors(model)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from labkit import records
 from labkit.design import PipelineSpec, profile as find_profile
-from labkit.errors import InputError, LabkitError, suggest
+from labkit.errors import InputError, LabkitError
 from labkit.evaluate import Scorecard, compare
 from labkit.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
 from labkit.packs import AXES, CONTROLS, Pack, load_pack

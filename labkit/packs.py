@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from labkit.errors import InputError, PackError, suggest
 from labkit.instructions import INSTRUCTIONS
+from labkit.yamlfile import read_yaml
 
 SPLITS = {
     "raw": "raw.jsonl",
@@ -119,11 +118,7 @@ def load_pack(name: str | Path) -> Pack:
         raise PackError(f"unknown pack {str(name)!r}: {suggest(str(name), shipped_packs())}, or give a folder")
     if not meta_path.is_file():
         raise PackError(f"{meta_path} is missing: a pack needs name, title and licence there; {HELP}")
-    try:
-        meta = yaml.safe_load(meta_path.read_text("utf-8"))
-    except yaml.YAMLError as error:
-        line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else 1
-        raise PackError(f"{meta_path}:{line}: this is not valid YAML; check indentation and colons") from None
+    meta = read_yaml(meta_path, missing=HELP, error=PackError)
     missing = [key for key in ("name", "title", "licence") if not isinstance(meta, dict) or key not in meta]
     if missing:
         raise PackError(f"{meta_path}: {missing[0]!r} is missing; {HELP}")
@@ -200,6 +195,10 @@ def message_problems(messages: object, key: str) -> Iterator[str]:
             return
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def item_problems(item: dict) -> Iterator[str]:
     """What is wrong with one evaluation item beyond its columns."""
     if item["axis"] not in AXES + CONTROLS:
@@ -208,8 +207,13 @@ def item_problems(item: dict) -> Iterator[str]:
         yield 'give either "messages" (a chat) or "prompt" (text to continue)'
     if not {"answer", "checks", "pattern"} & item.keys():
         yield 'an item needs "answer", "choices" with "answer", "checks" or "pattern"'
-    if "choices" in item and item.get("answer") not in item["choices"]:
-        yield '"answer" must be one of "choices"'
+    if "answer" in item and not _is_text(item["answer"]):
+        yield '"answer" must be a non-empty string'
+    if "choices" in item:
+        if not isinstance(item["choices"], list) or not all(map(_is_text, item["choices"])):
+            yield '"choices" must be a list of non-empty strings'
+        elif item.get("answer") not in item["choices"]:
+            yield '"answer" must be one of "choices"'
     for check in item.get("checks", []):
         if check not in INSTRUCTIONS:
             yield f'"checks" names {check!r}; {suggest(str(check), list(INSTRUCTIONS))}'

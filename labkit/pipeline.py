@@ -74,7 +74,8 @@ def run_spec(
         parent = made[-1].key if made else start.fingerprint
         made.append(_run_stage(spec, stage, pack, start, made[-1] if made else None, parent, trail, store, progress, watch))
     if spec.merge:
-        made.append(_run_merge(spec, spec.merge, made[-1] if made else None, store))
+        named = spec.model_copy(update={"pack": pack.name})
+        made.append(_run_merge(named, spec.merge, made[-1] if made else None, store))
     return made
 
 

@@ -19,26 +19,29 @@ PROBED = (("instructions", "general", 12), ("general", "free", 12), ("knowledge"
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen at one step. scores: axis -> item id -> score."""
+    """What was seen at one step. scores: axis -> (item id, entity, score) per item."""
 
     step: int
     seconds: float
-    scores: dict[str, dict[str, float]]
+    scores: dict[str, list[tuple[str, str, float]]]
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """An axis fell by more than its threshold: its whole interval lies beyond it."""
+    """An axis fell by more than its threshold: the whole interval of `change` lies beyond it.
+
+    Looks are many and not corrected for: an alarm is a reason to look closer, not a finding. Losses are the trainer's.
+    """
 
     axis: str
     step: int
-    fall: float
+    change: float
     loss_then: float
     loss_before: float
 
     def __str__(self) -> str:
         fine = "while the loss looked fine" if self.loss_then <= self.loss_before else "and the loss had risen too"
-        return f"{self.axis} fell by {-self.fall:.2f} by step {self.step}, {fine}: {self.loss_before:.2f} at first, {self.loss_then:.2f} then (nats per token)"
+        return f"{self.axis} fell by {-self.change:.2f} by step {self.step}, {fine}: {self.loss_before:.2f} at first, {self.loss_then:.2f} then"
 
 
 @dataclass
@@ -69,9 +72,9 @@ class EarlyWarning:
     def _look(self, model, step: int) -> None:
         began = time.perf_counter()
         results = score_items(model, self.tokenizer, self.items, max_new_tokens=MAX_NEW_TOKENS)
-        scores: dict[str, dict[str, float]] = {}
+        scores: dict[str, list[tuple[str, str, float]]] = {}
         for result in results:
-            scores.setdefault(result.axis, {})[result.id] = result.score
+            scores.setdefault(result.axis, []).append((result.id, result.entity, result.score))
         self.looks.append(Look(step, time.perf_counter() - began, scores))
         if self.told:
             self.told(self)
@@ -97,7 +100,9 @@ def watcher(pack: Pack, told: Callable[[EarlyWarning], None] | None = None) -> C
 
 def curves(looks: Sequence[Look]) -> dict[str, list[tuple[int, float]]]:
     """axis -> [(step, mean score)]."""
-    return {axis: [(look.step, sum(look.scores[axis].values()) / len(look.scores[axis])) for look in looks] for axis in looks[0].scores} if looks else {}
+    if not looks:
+        return {}
+    return {axis: [(look.step, sum(score for *_, score in look.scores[axis]) / len(look.scores[axis])) for look in looks] for axis in looks[0].scores}
 
 
 def alarms(looks: Sequence[Look], loss_curve: Sequence[tuple[int, float]], *, threshold: float = 0.10) -> list[Alarm]:
@@ -114,7 +119,7 @@ def alarms(looks: Sequence[Look], loss_curve: Sequence[tuple[int, float]], *, th
 
 
 def _as_scores(look: Look, axis: str) -> list[ItemScore]:
-    return [ItemScore(id, id, score) for id, score in look.scores[axis].items()]
+    return [ItemScore(id, entity, score) for id, entity, score in look.scores[axis]]
 
 
 def _loss_at(curve: Sequence[tuple[int, float]], step: int) -> float:

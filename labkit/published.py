@@ -24,6 +24,11 @@ def reported(claim: str) -> str:
     return f"{entry['reported']} ({published['short']}, {entry['where']})"
 
 
+def compared() -> dict:
+    """Two scores the source paper compares on its benchmark: `scores`, `items`, and `where`."""
+    return yaml.safe_load((samples_folder("published") / "lu2025.yaml").read_text("utf-8"))["compared"]
+
+
 def measured_claims() -> list[dict]:
     """The claims register as `labkit evidence` last wrote it; docs/evidence.md shows the same."""
     return json.loads((samples_folder("measured") / CLAIMS_FILE).read_text("utf-8"))

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from labkit.design import Merge, explain
 from labkit.errors import MergeError, suggest
 from labkit.schedule import Schedule, Weights, complement, plain
+from labkit.yamlfile import read_yaml
 
 TOP_KEYS = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source")
 PARAMETERS = {"slerp": ("t",), "linear": ("weight", "normalize"), "nuslerp": ("weight", "nuslerp_flatten", "nuslerp_row_wise")}
@@ -122,16 +123,7 @@ def merge_card(recipe: Recipe) -> str:
 
 def read_recipe(path: Path, *, extrapolate: bool = False) -> Recipe:
     """A mergekit slerp, linear or nuslerp recipe. Raises MergeError naming file, key and remedy."""
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise MergeError(f"{path}: no such file; docs/merging.md shows a recipe") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise MergeError(f"{place}: this is not valid YAML; check indentation and colons") from None
-    except (OSError, ValueError):
-        raise MergeError(f"{path}: this cannot be read as YAML; check the file") from None
+    content = read_yaml(path, missing="docs/merging.md shows a recipe", error=MergeError)
     try:
         recipe = _recipe(content, extrapolate)
     except MergeError as error:

@@ -21,12 +21,16 @@ from labkit.instructions import INSTRUCTIONS, obeys
 from labkit.packs import Pack
 from labkit.stats import wilson
 from labkit.store import write_file
+from labkit.yamlfile import read_yaml
 
 if TYPE_CHECKING:
     from labkit.zoo import Loaded
 
 FILE = "scenarios.yaml"
 HELP = "see docs/scenarios.md"
+
+
+Words = Annotated[str, Field(min_length=1)]
 
 
 class Strict(BaseModel):
@@ -45,11 +49,11 @@ class Expect(Strict):
     these, every reply names exactly one, and all name the same.
     """
 
-    says: str | None = None
-    says_none_of: tuple[str, ...] = ()
+    says: Words | None = None
+    says_none_of: tuple[Words, ...] = ()
     format: tuple[str, ...] = ()
-    matches: str | None = None
-    same_answer: tuple[str, ...] = ()
+    matches: Words | None = None
+    same_answer: tuple[Words, ...] = ()
 
     _listed = field_validator("format", mode="before")(_as_tuple)
 
@@ -191,13 +195,7 @@ def pack_scenarios(pack: Pack) -> list[Scenario]:
 
 def read_scenarios(path: Path) -> list[Scenario]:
     """Scenarios from a YAML list. Raises InputError naming file, scenario and field of the first problem."""
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; write scenarios there; {HELP}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: this is not valid YAML; check indentation and colons") from None
+    raw = read_yaml(path, missing=f"write scenarios there; {HELP}")
     if not isinstance(raw, list) or not raw:
         raise InputError(f"{path}: expected a list of scenarios with name, about, at_least and cases; {HELP}")
     scenarios: dict[str, Scenario] = {}

@@ -1,6 +1,6 @@
 """Scores any model on a pack once: the second time the scorecard is read from disk.
 
-A scorecard is determined by weights, items and sampling, so those are its key.
+A scorecard is determined by weights, tokenizer and template, items and sampling, so those are its key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from labkit.pipeline import load_checkpoint
 from labkit.schedule import Schedule, plain
 from labkit.store import Checkpoint, default_root, key_of, write_file
 
-SCORING_VERSION = 3  # part of every key: raise it when scoring changes what a number means
+SCORING_VERSION = 4  # part of every key: raise it when scoring changes what a number means
 
 
 def scorecards_folder() -> Path:
@@ -41,7 +41,7 @@ def score_checkpoint(
     chosen, wanted = profile(profile_name), sorted(axes)
     loaded = model if isinstance(model, zoo.Loaded) else load_checkpoint(model)
     key = key_of(
-        version=SCORING_VERSION, weights=loaded.fingerprint, data=pack.fingerprint(split, "raw", "summaries", "qa"),
+        version=SCORING_VERSION, weights=loaded.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer), data=pack.fingerprint(split, "raw", "summaries", "qa"),
         split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples,
     )
     path = scorecards_folder() / f"{key}.json"
@@ -53,6 +53,11 @@ def score_checkpoint(
         write_file(path, card.as_json())
     card.checkpoint = name or loaded.name
     return card
+
+
+def tokenizer_fingerprint(tokenizer) -> str:
+    """Equal for tokenizers with the same vocabulary and chat template: weights alone do not say how they are read."""
+    return key_of(vocabulary=tokenizer.get_vocab(), template=tokenizer.chat_template)
 
 
 def read_scorecard(path: Path) -> Scorecard | None:

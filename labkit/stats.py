@@ -17,6 +17,7 @@ from labkit.errors import InputError, PairingError
 DRAWS = 2000
 LEVEL = 0.95
 Z_LEVEL = 1.959963984540054  # two-sided 95% quantile of the normal distribution
+SIGN_TEST_NEEDS = 6  # clusters: with five, even all of one sign has p = 2 / 32
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Power:
-    """detectable: smallest difference the comparison could tell from zero (power 0.8). needed: items for `wanted`."""
+    """detectable: smallest difference the comparison could tell from zero (power 0.8). needed: items for `wanted`.
+
+    needed is None when all items are about one entity: nothing then says how entities differ.
+    """
 
     detectable: float
     wanted: float
-    needed: int
+    needed: int | None
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,9 @@ def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int =
     """Mean score with a 95% bootstrap interval over entities and, where there are several, over seeds.
 
     Entities and seeds are crossed: each draw resamples entities and, independently, seeds. A bootstrap over few
-    clusters is too narrow, so its ends are moved out by `_few_clusters`. With a single entity nothing is known about
-    others, and the interval is all that is possible. Raises PairingError when there are no scores.
+    clusters is too narrow, so its ends are moved out by `_few_clusters`. Where entities are too few for even an exact
+    sign test (fewer than 6) and do not differ, nothing is known of others, and the interval is all that is possible.
+    Raises PairingError when there are no scores.
     """
     if not scores:
         raise PairingError("no items to average: the scorecard is empty for this axis")
@@ -90,12 +95,19 @@ def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int =
     drawn_counts = np.einsum("ds,se,de->d", seed_weights, counts, entity_weights)
     means = drawn_totals[drawn_counts > 0] / drawn_counts[drawn_counts > 0]
     values, mean = [score.score for score in scores], float(totals.sum() / counts.sum())
-    if len(entities) == 1:
-        low, high = (-1.0 if min(values) < 0 else 0.0), 1.0
+    if len(entities) < SIGN_TEST_NEEDS and np.ptp(totals.sum(0) / counts.sum(0)) == 0:
+        low, high = _possible(values)
     else:
         ends = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         low, high = np.clip(mean + (ends - mean) * _few_clusters(totals, counts), min(values), max(values))
     return Interval(mean, float(low), float(high), len(scores), len(entities), len(seeds))
+
+
+def _possible(values: Sequence[float]) -> tuple[float, float]:
+    """What a mean could be: scores lie in [0, 1], their differences in [-1, 1], anything else anywhere."""
+    if max(map(abs, values)) > 1:
+        return -math.inf, math.inf
+    return (-1.0 if min(values) < 0 else 0.0), 1.0
 
 
 def _few_clusters(totals: np.ndarray, counts: np.ndarray) -> float:
@@ -182,9 +194,11 @@ def power_of(differences: Sequence[ItemScore], *, effect: float | None = None) -
     means: dict[str, list[float]] = {}
     for score in differences:
         means.setdefault(score.entity, []).append(score.score)
-    deviation = float(np.std([np.mean(values) for values in means.values()], ddof=1)) if len(means) > 1 else 0.0
     seen = minimum_detectable_effect(standard_error(differences))
     wanted = effect or seen / 2
+    if len(means) < 2:
+        return Power(seen, wanted, None)
+    deviation = float(np.std([np.mean(values) for values in means.values()], ddof=1))
     needed = items_needed(wanted, deviation, items_per_cluster=len(differences) / len(means)) if wanted else len(differences)
     return Power(seen, wanted, needed)
 
@@ -243,6 +257,8 @@ def with_run_noise(difference: Interval, noise: RunNoise) -> Interval:
     from scipy.special import stdtrit
 
     between = float(stdtrit(noise.degrees, (1 + LEVEL) / 2)) * math.sqrt(2) * noise.deviation
+    if not between:
+        return difference
     low, high = (math.hypot(end - difference.mean, between) for end in (difference.low, difference.high))
     return replace(difference, low=max(-1.0, difference.mean - low), high=min(1.0, difference.mean + high))
 
@@ -258,12 +274,12 @@ def run_noise(groups: Sequence[Sequence[float]]) -> RunNoise:
     return RunNoise(math.sqrt(sum(float(np.var(group)) * len(group) for group in groups) / degrees), degrees)
 
 
-def p_value(scores: Sequence[ItemScore]) -> float:
-    """Two-sided p of the mean being zero, from the clustered standard error; 1 when every score is zero."""
+def p_value(difference: Interval) -> float:
+    """Two-sided p of a difference being zero, from the width of its interval; 1 when it is exactly zero."""
     from scipy.special import ndtr
 
-    se, mean = standard_error(scores), sum(score.score for score in scores) / len(scores)
-    return float(2 * ndtr(-abs(mean) / se)) if se else float(mean == 0)
+    se = (difference.high - difference.low) / (2 * Z_LEVEL)
+    return float(2 * ndtr(-abs(difference.mean) / se)) if se else float(difference.mean == 0)
 
 
 def calibration_error(confidences: Sequence[float], right: Sequence[float], *, bins: int = 10) -> float:

@@ -399,7 +399,10 @@ def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     model = AutoModelForCausalLM.from_pretrained(
         where, dtype=torch.float32, use_safetensors=True, attn_implementation=attention
     )
-    return model.eval(), AutoTokenizer.from_pretrained(where)
+    tokenizer = AutoTokenizer.from_pretrained(where)
+    if tokenizer.pad_token is None:  # common on the hub; padding is masked, any token serves
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.eval(), tokenizer
 
 
 def _hub_remedy(name: str, error: Exception) -> str:

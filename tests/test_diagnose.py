@@ -105,7 +105,32 @@ def test_a_real_checkpoint_opens_with_its_history(materials, quick_stage):
     results = diagnose.diagnose(case)
     assert len(results) == len(diagnose.DIAGNOSES) and all(result.as_dict()["remedy"] for result in results)
     measured = {result.diagnosis.id for result in results if result.found}
-    assert {"diversity loss", "contamination", "scenario lost", "questions learned", "verbatim memory"} <= measured
+    assert {"diversity loss", "contamination", "scenario lost", "questions learned"} <= measured and "verbatim memory" not in measured  # it read all sentences there are
+
+
+def test_sentences_that_were_read_are_told_from_others_about_the_same(case, quick_stage):
+    from labkit.variants import variant_pack
+
+    case.trained_on = variant_pack("materials", "one wording")
+    assert verdict(case, "verbatim memory") == "clear"  # nothing was trained
+    spec = PipelineSpec(pack=str(case.trained_on.folder), model="llama-s-instruct", stages=(quick_stage("cpt", steps=60, batch_size=32, sources=("raw",)),))
+    case.model = pipeline.load_checkpoint(pipeline.run_spec(spec)[-1])
+    assert verdict(case, "verbatim memory") == "flagged"
+
+
+def test_a_pack_with_one_axis_leaves_the_rest_unmeasured(case, tmp_path):
+    import json
+    import shutil
+
+    from labkit.packs import load_pack
+
+    shutil.copytree(case.pack.folder, tmp_path / "mine")
+    (tmp_path / "mine" / "scenarios.yaml").unlink()
+    rows = [row for row in case.pack.rows("dev") if row.get("kind") == "comparison"]
+    (tmp_path / "mine" / "eval_dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    case.pack = load_pack(tmp_path / "mine")
+    measured = {result.diagnosis.id for result in diagnose.diagnose(case) if result.found}
+    assert measured == {"other tokenizer"}
 
 
 def test_unknown_diagnosis(case):

@@ -85,4 +85,5 @@ def test_an_axis_the_pack_has_no_items_for(tmp_path, materials):
     rows = [json.loads(line) for line in (folder / "eval_test.jsonl").read_text().splitlines()]
     (folder / "eval_test.jsonl").write_text("\n".join(json.dumps(row) for row in rows if row["axis"] in ("general", "knowledge")))
     with pytest.raises(InputError, match="must_hold.instructions: pack 'materials' has no items of this axis"):
-        gate.run_gate("llama-s-instruct", "llama-s-instruct", pack=str(folder), profile="smoke")
+        gate.run_gate("llama-s-instruct", "llama-s-instruct", pack=str(folder), profile="smoke", must_hold={"instructions": 0.1})
+    assert {held.axis for held in gate.run_gate("llama-s-instruct", "llama-s-instruct", pack=str(folder), profile="smoke").axes} == {"general", "knowledge"}

@@ -107,7 +107,7 @@ def test_the_live_figure_shows_what_the_probe_saw_beside_the_loss(monkeypatch):
     with lesson.LiveLine() as live:
         live(Progress("cpt", 1, 20, 3.0, 100.0, 1.0))
         assert len(live._figure("x").axes) == 1
-        live.saw(SimpleNamespace(looks=[Look(0, 0.1, {"general": {"a": 1.0, "b": 1.0}}), Look(10, 0.1, {"general": {"a": 0.0, "b": 0.0}})]))
+        live.saw(SimpleNamespace(looks=[Look(at, 0.1, {"general": [(str(k), str(k), score) for k in range(10)]}) for at, score in ((0, 1.0), (10, 0.0))]))
         live(Progress("cpt", 20, 20, 1.0, 100.0, 0.0))
         loss, seen = live._figure("x").axes
     assert shown and shown[0].startswith("cpt step 1/20")

@@ -105,3 +105,9 @@ def test_an_id_used_twice_in_one_file_is_named_with_its_line(broken):
     (broken / "eval_dev.jsonl").write_text("\n".join([*lines, lines[3]]) + "\n")
     with pytest.raises(PackError, match=rf"eval_dev.jsonl:{len(lines) + 1}: id 'dev-0003' is already on line 4"):
         packs.load_pack(broken).rows("dev")
+
+
+@pytest.mark.parametrize("item,words", [({"answer": 4}, '"answer" must be a non-empty string'), ({"choices": ["", "a"], "answer": "a"}, '"choices" must be a list of non-empty'), ({"answer": "b", "choices": ["a"]}, "must be one of")])
+def test_answers_and_choices_are_text(item, words):
+    row = {"id": "a", "axis": "knowledge", "entity": "e", "messages": [{"role": "user", "content": "?"}], **item}
+    assert any(words in problem for problem in packs.row_problems(row, "eval"))

@@ -12,14 +12,14 @@ def looks(**scores):
     """axis -> shares over steps 0, 10, 20; forty items each."""
     made = []
     for i, step in enumerate((0, 10, 20)):
-        made.append(Look(step, 0.1, {axis: {f"i{k}": float(k < round(40 * shares[i])) for k in range(40)} for axis, shares in scores.items()}))
+        made.append(Look(step, 0.1, {axis: [(f"i{k}", f"e{k}", float(k < round(40 * shares[i]))) for k in range(40)] for axis, shares in scores.items()}))
     return made
 
 
 def test_an_alarm_names_axis_step_and_what_the_loss_did():
     seen = looks(instructions=(1.0, 0.95, 0.4), general=(1.0, 1.0, 0.95), knowledge=(0.1, 0.5, 0.9))
     (alarm,) = probe.alarms(seen, [(1, 4.0), (10, 2.0), (20, 1.0)])
-    assert (alarm.axis, alarm.step) == ("instructions", 20) and alarm.fall == pytest.approx(-0.6)
+    assert (alarm.axis, alarm.step) == ("instructions", 20) and alarm.change == pytest.approx(-0.6)
     assert "while the loss looked fine: 4.00 at first, 1.00 then" in str(alarm)
     assert "the loss had risen too" in str(probe.alarms(seen, [(1, 1.0), (20, 4.0)])[0])
     assert probe.alarms([], []) == [] and probe.curves(seen)["knowledge"] == [(0, 0.1), (10, 0.5), (20, 0.9)]

@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "instructions", "schedule", "design", "packs", "world", "stats", "store", "records", "diversity"},
+    {"errors", "instructions", "schedule", "design", "packs", "world", "stats", "store", "records", "diversity", "yamlfile"},
     {"pack_build", "tables", "guards", "recipes", "harness", "variants", "published"},
     {"train", "merge", "zoo"},
     {"stream"},
@@ -32,7 +32,7 @@ FLOORS = [
 OWNERS = {
     "trl": "train", "peft": "train", "papermill": "course", "ipywidgets": "panels", "typer": "cli", "matplotlib": "figures merge_view", "numkong": "merge",
 }
-INSIDE_A_FLOOR = {("design", "schedule"), ("world", "instructions"), ("packs", "instructions"), ("lesson", "panels"), ("course", "report"), ("zoo", "train")}
+INSIDE_A_FLOOR = {("design", "schedule"), ("world", "instructions"), ("packs", "instructions"), ("lesson", "panels"), ("course", "report"), ("zoo", "train"), ("design", "yamlfile"), ("packs", "yamlfile")}
 
 
 def modules() -> dict[str, ast.Module]:

@@ -35,3 +35,16 @@ def test_best_t_prefers_the_middle_of_equals():
         return Scorecard("", "", "dev", "", [ItemResult("a", "knowledge", "k", "e", score, "")])
 
     assert scoring.best_t([(0.1, card(1)), (0.6, card(1)), (0.9, card(0))], "knowledge") == 0.6
+
+
+def test_the_same_weights_read_through_another_template_are_scored_anew(materials):
+    import copy
+    from dataclasses import replace
+
+    from labkit.pipeline import load_checkpoint
+
+    right = load_checkpoint("llama-s-instruct")
+    wrong = replace(right, tokenizer=copy.deepcopy(right.tokenizer))
+    wrong.tokenizer.chat_template = "{%- for message in messages -%}{{ message['content'] }}{%- endfor -%}"
+    first, second = (scoring.score_checkpoint(loaded, materials, split="dev", axes=["general"], profile_name="smoke") for loaded in (right, wrong))
+    assert first.items != second.items

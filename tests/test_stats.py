@@ -56,7 +56,8 @@ def test_coverage_of_clustered_intervals():
 def test_pairing():
     before, after = scores([0, 0, 1, 1]), scores([1, 0, 1, 1])
     assert paired_difference(before, after).mean == 0.25
-    assert paired_difference(before, before).low == paired_difference(before, before).high == 0
+    same = scores([0, 0, 1, 1, 0, 1])
+    assert paired_difference(same, same).low == paired_difference(same, same).high == 0
     with pytest.raises(PairingError, match="'i3' .seed 0. is on one side only"):
         paired_difference(before, after[:3])
     with pytest.raises(PairingError, match="no items"):
@@ -133,6 +134,10 @@ def test_one_entity_tells_nothing_of_others():
     alone = cluster_mean(scores([1, 1, 1], entity="only"))
     assert (alone.mean, alone.low, alone.high) == (1, 0, 1)
     assert verdict(paired_difference(scores([0, 0], entity="only"), scores([1, 1], entity="only"))) == "not distinguishable"
+    assert verdict(paired_difference(scores([1] * 5), scores([0] * 5))) == "not distinguishable"  # the sign test's p is 2 / 32
+    assert verdict(paired_difference(scores([1] * 6), scores([0] * 6))) == "contradicted"
+    assert cluster_mean(scores([6, 7], entity="only")).high == np.inf
+    assert power_of(scores([1, 0], entity="only")).needed is None
 
 
 def test_noise_between_runs_widens_a_difference_and_stays_in_range():
@@ -148,8 +153,8 @@ def test_p_value_agrees_with_the_interval():
     rng = np.random.default_rng(2)
     for shift in (0.0, 0.3):  # away from the border, where a bootstrap and a normal p may part
         drawn = scores(rng.normal(shift, 0.5, 120))
-        assert (p_value(drawn) < 0.05) == (verdict(cluster_mean(drawn)) != "not distinguishable")
-    assert p_value(scores([0.0] * 9)) == 1
+        assert (p_value(cluster_mean(drawn)) < 0.05) == (verdict(cluster_mean(drawn)) != "not distinguishable")
+    assert p_value(cluster_mean(scores([0.0] * 9))) == 1
 
 
 def test_calibration_known_answers():
