@@ -37,7 +37,7 @@ def test_a_shuffled_vocabulary_keeps_its_special_tokens(instruct):
     other = clinic.shuffled_vocabulary(instruct.tokenizer)
     ours, theirs = instruct.tokenizer.get_vocab(), other.get_vocab()
     assert ours.keys() == theirs.keys() and sorted(ours.values()) == sorted(theirs.values())
-    assert sum(ours[token] != theirs[token] for token in ours) > 0.9 * len(ours)
+    assert sum(ours[token] != theirs[token] for token in ours) > 0.8 * len(ours)  # bytes keep theirs
     assert all(ours[token] == theirs[token] for token in instruct.tokenizer.all_special_tokens)
 
 
