@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labkit import figures
 from labkit.errors import InputError
-from labkit.evaluate import Scorecard, compare
+from labkit.evaluate import Scorecard, bits_per_byte, compare
 from labkit.lesson import Lab, headless, show_html
 from labkit.packs import AXES
 from labkit.pipeline import load_checkpoint
@@ -17,7 +17,11 @@ from labkit.published import run_noise_of
 from labkit.scenarios import Scenario, ScenarioResult, make_scenario, pack_scenarios, run_scenarios, save_scenarios
 from labkit.stats import Interval, Power, holm, mcnemar, p_value, paired_scores, power_of, verdict, with_run_noise
 from labkit.tables import plain_table, signed
+from labkit.world import pretraining_texts
 from labkit.zoo import Loaded
+
+
+TEXTS, TEXTS_SEED = 100, 999  # texts that bits per byte is measured on; the general ones are in no training order
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,18 @@ def show_rules(cards: Sequence[Scorecard]) -> None:
             for rule in (None, *others) if others else ():
                 rows.append((axis, kind, rule or "raw / strict", *(card.interval(axis, kind, variant=rule) for card in cards)))
     show_html(plain_table(("axis", "kind of item", "rule", *(card.checkpoint for card in cards)), rows))
+
+
+def show_bits_per_byte(lab: Lab, models: dict[str, object]) -> None:
+    """How surprising the pack's text and general text are to each model, whatever its tokenizer."""
+    texts = {"the pack's raw text": [row["text"] for row in lab.pack.rows("raw")[:TEXTS]], "general text": list(itertools.islice(pretraining_texts(TEXTS_SEED), TEXTS))}
+    rows = []
+    for label, model in models.items():
+        loaded = load_checkpoint(model)
+        found = {name: bits_per_byte(loaded.model, loaded.tokenizer, chosen) for name, chosen in texts.items()}
+        lab.record("bits_per_byte", checkpoint=label, **found)
+        rows.append((label, *(f"{value:.3f}" for value in found.values())))
+    show_html(plain_table(("bits per byte of", *texts), rows))
 
 
 def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
