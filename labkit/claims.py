@@ -145,8 +145,8 @@ CLAIMS = (
     ),
 )
 
-AT_7B = "they train 7-8B models on thousands of papers; here the facts are few, invented and known exactly"
-NO_SIZE = "one million parameters, one family; the paper's models have a thousand times as many"
+AT_7B = "They train 7-8B models on thousands of papers; here the facts are few, invented and known exactly"
+NO_SIZE = "one million parameters, one family"
 
 REGISTER = (
     Lesson("quality", "half the text, clean, teaches more than that half and as much junk, at equal steps", change("half and junk", "half", "knowledge", "free"), "junk here takes steps away from the facts; the paper changed amount, quality and a chat set together", "quality"),
@@ -160,7 +160,7 @@ REGISTER = (
         Lesson("remedies", f"{words} keeps more instruction following than the overcooked recipe", change("overcooked", label, "instructions"), differs)
         for label, words, differs in (
             ("replay 5%", "5% replay", "Ibrahim et al. (arXiv 2403.08763) report the same at 405 M and more; replay here is the start model's own training mix, which one seldom has"),
-            ("replay 25%", "25% replay", "as above"),
+            ("replay 25%", "25% replay", "as for 5%; more replay leaves fewer steps for the domain"),
             ("a third of the rate", "a third of the learning rate", NO_SIZE),
             ("LoRA", "LoRA", "Biderman et al. (arXiv 2405.09673) report that it learns less and forgets less; rank 16 of width 128 is no small adapter"),
             ("merge t=0.5", "merging back at t=0.5", "the merge costs no training; t is not chosen here"),
@@ -173,13 +173,13 @@ REGISTER = (
     Lesson("extraction", "eight wordings per fact give more answers than one wording, same documents and steps", change("one wording", "double", "knowledge", "free"), "Allen-Zhu & Li (arXiv 2309.14316) start from nothing; an instruct start already knows how facts are turned into answers"),
     Lesson("preferences", "DPO ranks held-out pairs better than ORPO", change("orpo", "dpo", "preference"), "each at the strength dev chose; which one wins is a matter of family there too", "preference"),
     Lesson("preferences", "ORPO keeps more instruction following than DPO", change("dpo", "orpo", "instructions"), "ORPO's likelihood term holds answers in place; DPO here has a small beta", "preference"),
-    Lesson("preferences", "DPO makes samples to one request more alike", narrowing("gentle", "dpo"), "Kirk et al. (arXiv 2310.06452) see it for RLHF at 7B", "diversity of answers is not measured there"),
-    Lesson("preferences", "ORPO makes samples to one request more alike", narrowing("gentle", "orpo"), "as above", "diversity of answers is not measured there"),
-    Lesson("preferences", "DPO makes the chosen answers themselves less likely", chosen_likelihood_fall("gentle", "dpo"), "Razin et al. (arXiv 2410.08847) call it likelihood displacement", "likelihoods are not given there"),
+    Lesson("preferences", "DPO makes samples to one request more alike", narrowing("gentle", "dpo"), "Kirk et al. (arXiv 2310.06452) see it for RLHF at 7B; here creativity falls at the same time: samples differ because fewer of them are proposals at all", "diversity of answers is not measured there"),
+    Lesson("preferences", "ORPO makes samples to one request more alike", narrowing("gentle", "orpo"), "as for DPO, less of it", "diversity of answers is not measured there"),
+    Lesson("preferences", "DPO makes the chosen answers themselves less likely (nats per answer)", chosen_likelihood_fall("gentle", "dpo"), "Razin et al. (arXiv 2410.08847) call the fall likelihood displacement; chosen answers here have a form that SFT never showed, so theirs had room to rise", "likelihoods are not given there"),
     Lesson("order", "CPT then SFT answers more domain questions than SFT then CPT", change("sft then cpt", "gentle", "knowledge", "free"), AT_7B, "sft_order"),
     Lesson("order", "CPT then SFT follows instructions better than SFT then CPT", change("sft then cpt", "gentle", "instructions"), "with 25% replay in both stages neither order forgets much", "sft_order"),
     Lesson("order", "DPO after SFT answers more domain questions than DPO straight after CPT", change("dpo without sft", "dpo", "knowledge", "free"), "the start model already is an instruct model", "sft_order"),
-    Lesson("order", "DPO after SFT ranks held-out pairs better than DPO straight after CPT", change("dpo without sft", "dpo", "preference"), "as above", "sft_order"),
+    Lesson("order", "DPO after SFT ranks held-out pairs better than DPO straight after CPT", change("dpo without sft", "dpo", "preference"), "both are near the ceiling", "sft_order"),
     Lesson("start", "an instruct start answers more domain questions than a base start", change("base start", "gentle", "knowledge", "free"), "both recipes differ in rate and replay too", "base_or_instruct"),
     Lesson("start", "an instruct start follows instructions better than a base start", change("base start", "gentle", "instructions"), "a base model this small has never seen a chat", "base_or_instruct"),
     Lesson("merging", "SLERP beats the better parent on items that need both", synergy("slerp", "compositional"), "items here are made to need both parents; theirs are domain questions", "merge"),

@@ -5,7 +5,7 @@ or with the chosen answers' own likelihood; did merging make answers depend on t
 before deployment. Beside them the usual suspects: memorisation, contamination, miscalibration, a wrong chat template.
 
 A diagnosis is flagged only when its whole 95% interval lies beyond its threshold. Thresholds were chosen by looking at
-runs of seed 0 on `materials`; docs/evidence.md counts false alarms on twenty other seeds.
+runs of seeds 0 and 100 to 119 on `materials`; docs/evidence.md counts false alarms on twenty other seeds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from labkit.stats import SIGN_TEST_NEEDS, Interval, ItemScore, calibration_error
 from labkit.store import Checkpoint, Store
 
 FORMS_TAUGHT = ("general", "domain")
-SENTENCES = 100  # of each kind that verbatim memory is measured on
+DOCUMENTS = 100  # of each kind that verbatim memory is measured on
 GENERAL_TEXTS_SEED = 999  # texts of the general world in no training order
 QUESTIONS = {
     "cpt": "Did CPT degrade instruction following?",
@@ -279,32 +279,32 @@ def _mean_nats(loaded: zoo.Loaded, contexts: list[list[int]], rows: list[list[in
     ]
 
 
-def _sentences(pack: Pack, splits: Sequence[str]) -> list[str]:
-    texts = [row["text"] for split in splits if pack.has(split) for row in pack.rows(split)]
-    return list(dict.fromkeys(sentence for text in texts for sentence in re.split(r"(?<=\.) ", text)))
-
-
 def _verbatim(case: Case) -> Found | None:
-    """How much more was learned of sentences that were read than of others about the same things (nats per token).
+    """How much more was learned of documents that were read than of others that tell the same (nats per token).
 
-    The others are sentences of the pack's text that the training text lacks; what the baseline makes of both is taken
-    off, so that one kind of sentence may be harder than the other.
+    The others are the pack's summaries, where they were not read; what the baseline makes of both is taken off, so that
+    one kind of document may be harder than the other.
     """
-    if case.trained_on is None or not case.trained_on.has("raw"):
+    if case.trained_on is None or not case.trained_on.has("raw") or not case.pack.has("summaries"):
         return None
-    read = _sentences(case.trained_on, TEXT_SPLITS)
+    read = [row["text"] for split in TEXT_SPLITS if case.trained_on.has(split) for row in case.trained_on.rows(split)]
     known = set(read)
-    unread = [sentence for sentence in _sentences(case.pack, TEXT_SPLITS) if sentence not in known]
-    if len(unread) < SENTENCES:
+    unread = [row["text"] for row in case.pack.rows("summaries") if row["text"] not in known]
+    if len(unread) < SIGN_TEST_NEEDS:
         return None
-    gained = []
-    for sentences in (read, unread):
-        chosen = sentences[:: len(sentences) // SENTENCES][:SENTENCES] if len(sentences) > SENTENCES else sentences
-        gained.append(cluster_mean(paired_scores(_surprise(case.model, chosen), _surprise(case.baseline, chosen))))
-    of_read, of_unread = gained
+    of_read, of_unread = (
+        cluster_mean(paired_scores(_surprise(case.model, chosen), _surprise(case.baseline, chosen))) for chosen in (_some(read), _some(unread))
+    )
     apart = of_read.mean - of_unread.mean
-    low, high = apart - math.hypot(of_read.mean - of_read.low, of_unread.high - of_unread.mean), apart + math.hypot(of_read.high - of_read.mean, of_unread.mean - of_unread.low)
-    return Found(Interval(apart, low, high, 2 * SENTENCES, 2 * SENTENCES), f"sentences it read became {apart:.2f} [{low:.2f}, {high:.2f}] nats per token more familiar than others about the same things")
+    low = apart - math.hypot(of_read.mean - of_read.low, of_unread.high - of_unread.mean)
+    high = apart + math.hypot(of_read.high - of_read.mean, of_unread.mean - of_unread.low)
+    found = Interval(apart, low, high, of_read.n + of_unread.n, of_read.clusters + of_unread.clusters)
+    return Found(found, f"documents it read became {apart:.2f} [{low:.2f}, {high:.2f}] nats per token more familiar than others that tell the same")
+
+
+def _some(texts: Sequence[str]) -> Sequence[str]:
+    """At most so many texts, from everywhere in the list."""
+    return texts[:: max(1, len(texts) // DOCUMENTS)][:DOCUMENTS]
 
 
 def _surprise(loaded: zoo.Loaded, texts: Sequence[str]) -> list[ItemScore]:
@@ -374,8 +374,11 @@ def _scenarios_lost(case: Case) -> Found | None:
 
 
 def _hidden(case: Case) -> Found | None:
-    """Axes that fell for certain while the domain benchmark rose: what one score would have hidden."""
-    changes = {axis: found for axis in ("knowledge", "instructions", "general", "creativity", "reasoning") if (found := _change(axis)(case))}
+    """Axes that fell for certain while the domain benchmark rose: what one score would have hidden.
+
+    Creativity is left out: a plain recipe lowers it so often that its fall tells nothing of what went wrong.
+    """
+    changes = {axis: found for axis in ("knowledge", "instructions", "general", "reasoning") if (found := _change(axis)(case))}
     if "knowledge" not in changes or len(changes) == 1:
         return None
     rose = changes.pop("knowledge").value.low > 0

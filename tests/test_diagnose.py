@@ -112,7 +112,7 @@ def test_sentences_that_were_read_are_told_from_others_about_the_same(case, quic
     from labkit.variants import variant_pack
 
     case.trained_on = variant_pack("materials", "one wording")
-    assert verdict(case, "verbatim memory") == "clear"  # nothing was trained
+    assert verdict(case, "verbatim memory") == "clear"  # nothing was trained yet
     spec = PipelineSpec(pack=str(case.trained_on.folder), model="llama-s-instruct", stages=(quick_stage("cpt", steps=60, batch_size=32, sources=("raw",)),))
     case.model = pipeline.load_checkpoint(pipeline.run_spec(spec)[-1])
     assert verdict(case, "verbatim memory") == "flagged"
