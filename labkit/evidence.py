@@ -114,7 +114,8 @@ t, LERP). Two controls say what the figure means:
 
 ## Scores of every checkpoint
 
-Mean over seeds with the same intervals, all packs, test split.
+Mean over seeds with the same intervals, all packs, test split; corpora, remedies and orders on {first} only. Instruction following
+includes two forms at once and forms never taught, which no tiny model obeys.
 
 {scores}
 
