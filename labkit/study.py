@@ -131,7 +131,7 @@ def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], Non
             score(f"{label} cpt", made[label][0], AXES)
     told(f"{pack.name} seed {seed}: merge sweep")
     general, domain = load_checkpoint(MODEL), load_checkpoint(made["overcooked"][-1])
-    sweep = sweep_merge(general, domain, pack, split="dev", axes=(*AXES, CHOOSES), profile_name=profile_name)
+    sweep = sweep_merge(general, domain, pack, split="dev", axes=(*AXES, CHOOSES), ts=SWEEP, profile_name=profile_name)
     for method, points in sweep.items():
         for label, axes in ((method, (CHOOSES,)), (f"{method}, four axes", AXES)):
             unit.chosen[label] = best_t(points, *axes)
