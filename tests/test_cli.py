@@ -217,7 +217,10 @@ def test_disk_full(small_disk, tmp_path):
 def test_ctrl_c_keeps_finished_stages(tmp_path):
     extra = "- {kind: sft, learning_rate: 0.001, steps: 5000, batch_size: 8}\n"
     path = spec_file(tmp_path, extra=extra)
-    process = subprocess.Popen([sys.executable, "-m", "labkit.cli", "run", str(path)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "labkit.cli", "run", str(path)], stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C, and pass that on
+    )
     store = Store()
     deadline = time.monotonic() + 120
     while not store.all() or not list(store.root.glob(".*.draft")):
