@@ -22,7 +22,7 @@ from labkit.packs import load_pack, shipped_packs
 from labkit.records import FILE
 
 CELL_TIMEOUT_SECONDS = 900
-EXPECTED_SECONDS = {"03_cpt": 92, "04_sft": 54, "05_preferences": 38, "06_merge": 35, "07_evaluate": 45, "09_diagnose": 75, "10_report": 3}  # lab, two cores
+EXPECTED_SECONDS = {"03_cpt": 92, "04_sft": 54, "05_preferences": 38, "06_merge": 66, "07_evaluate": 18, "09_diagnose": 58, "10_report": 3}  # lab, two cores
 SMOKE_SECONDS = 12
 
 
