@@ -21,12 +21,12 @@ from pathlib import Path
 from labkit import world, zoo
 from labkit.diversity import within_prompt
 from labkit.errors import InputError, suggest
-from labkit.evaluate import ItemResult, Scorecard, log_likelihoods, prompt_ids
+from labkit.evaluate import ItemResult, Scorecard, log_likelihoods, prompt_ids, start_ids
 from labkit.geometry import place_on_line
 from labkit.packs import TEXT_SPLITS, Pack, load_pack, shipped_packs
 from labkit.pipeline import load_checkpoint
 from labkit.scenarios import FILE as SCENARIOS, ScenarioResult, pack_scenarios, run_scenarios
-from labkit.scoring import score_checkpoint
+from labkit.scoring import score_checkpoint, tokenizer_fingerprint
 from labkit.stats import SIGN_TEST_NEEDS, Interval, ItemScore, calibration_error, cluster_mean, paired_difference, paired_scores
 from labkit.store import Checkpoint, Store
 
@@ -68,12 +68,13 @@ class Case:
     trained_on: Pack | None = None
     before_preferences: zoo.Loaded | None = None
     merge: Merge | None = None
-    _cards: dict[str, Scorecard] = field(default_factory=dict)
+    _cards: dict[tuple[str, str], Scorecard] = field(default_factory=dict)
 
     def score(self, loaded: zoo.Loaded) -> Scorecard:
-        if loaded.fingerprint not in self._cards:
-            self._cards[loaded.fingerprint] = score_checkpoint(loaded, self.pack, split=self.split, profile_name=self.profile)
-        return self._cards[loaded.fingerprint]
+        key = loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer)  # as scorecards are kept on disk
+        if key not in self._cards:
+            self._cards[key] = score_checkpoint(loaded, self.pack, split=self.split, profile_name=self.profile)
+        return self._cards[key]
 
     @property
     def card(self) -> Scorecard:
@@ -206,7 +207,7 @@ def _inconsistency_of_merge(case: Case) -> Found | None:
     return Found(found, f"facts that depend on the wording: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] against the domain model")
 
 
-def _kinds_apart(easier: tuple[str, str], harder: tuple[str, str], what: str) -> Callable[[Case], Found]:
+def _kinds_apart(easier: tuple[str, str], harder: tuple[str, str], what: str) -> Callable[[Case], Found | None]:
     """How far one kind of item lies below another, entity by entity."""
 
     def by_entity(card: Scorecard, place: tuple[str, str]) -> dict[str, float]:
@@ -309,7 +310,7 @@ def _some(texts: Sequence[str]) -> Sequence[str]:
 
 def _surprise(loaded: zoo.Loaded, texts: Sequence[str]) -> list[ItemScore]:
     """Nats per token of texts, each by itself."""
-    start = [loaded.tokenizer.eos_token_id if loaded.tokenizer.bos_token_id is None else loaded.tokenizer.bos_token_id]
+    start = start_ids(loaded.tokenizer)
     rows = [start + loaded.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     return _mean_nats(loaded, [start] * len(rows), rows, list(map(str, range(len(rows)))))
 

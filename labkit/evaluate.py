@@ -297,7 +297,7 @@ def _belief(found: list[tuple[float, str]], answer: str) -> dict[str, float]:
     return {"confidence": 1 / total, "answer_nats": next(value for value, choice in found if choice == answer)}
 
 
-def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """What a text begins after: the first token has to be expected from something."""
     return [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
 
@@ -305,7 +305,7 @@ def _start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def _contexts_and_rows(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[tuple[list[int], list[int]]]:
     """Per choice the ids before it, and those with it; the first are a prefix of the second."""
     context, rows = prompt_ids(tokenizer, item), choice_ids(tokenizer, item, item["choices"])
-    return [(context, row) if context else (_start(tokenizer), _start(tokenizer) + row) for row in rows]
+    return [(context, row) if context else (start_ids(tokenizer), start_ids(tokenizer) + row) for row in rows]
 
 
 def _without_questions(tokenizer: PreTrainedTokenizerBase, items: list[dict]) -> list[tuple[list[int], list[int]]]:
@@ -345,7 +345,7 @@ def _propose(model, tokenizer, items: list[dict], training_text: str, samples: i
 
 def bits_per_byte(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> float:
     """How surprising texts are, per byte of UTF-8, so that tokenizers do not matter. Each text starts afresh."""
-    start = _start(tokenizer)
+    start = start_ids(tokenizer)
     rows = [start + tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     nats = -sum(log_likelihoods(model, tokenizer.pad_token_id, [start] * len(rows), rows))
     return nats / math.log(2) / sum(len(text.encode()) for text in texts)

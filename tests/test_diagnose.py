@@ -10,6 +10,7 @@ from labkit import diagnose, pipeline, zoo
 from labkit.design import PipelineSpec
 from labkit.errors import InputError
 from labkit.evaluate import ItemResult, Scorecard
+from labkit.scoring import tokenizer_fingerprint
 from labkit.stats import Interval
 
 
@@ -19,7 +20,7 @@ def case(instruct, materials):
 
 
 def give(case, loaded, items):
-    case._cards[loaded.fingerprint] = Scorecard(loaded.name, case.pack.name, case.split, "", items)
+    case._cards[loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer)] = Scorecard(loaded.name, case.pack.name, case.split, "", items)
 
 
 def items(axis, kind, scores, *, output="", **measures):
