@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,7 +60,7 @@ class Stage(Strict):
 
     steps: optimiser steps. batch_size: rows per step. max_length: tokens per row, longer rows are cut.
     replay: share of rows drawn from the start model's own general training mix, in [0, 1).
-    sources: which text splits CPT reads. beta: strength of the preference penalty (DPO) or of the
+    sources: which splits CPT reads; of `qa` it reads question and answer as plain text. beta: strength of the preference penalty (DPO) or of the
     odds-ratio term (ORPO). lora: None trains all weights.
     """
 
@@ -69,7 +70,7 @@ class Stage(Strict):
     batch_size: Annotated[int, Field(gt=0)] = 32
     max_length: Annotated[int, Field(gt=0)] = 128
     replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    sources: tuple[Literal["raw", "summaries"], ...] = ("raw", "summaries")
+    sources: Annotated[tuple[Literal["raw", "summaries", "qa"], ...], Field(min_length=1)] = ("raw", "summaries")
     beta: Annotated[float, Field(gt=0)] = 0.1
     lora: Lora | None = None
 
@@ -129,15 +130,29 @@ class Merge(Strict):
         return self
 
 
+class Why(Strict):
+    """The learner's own words about a design; nothing is trained by them. suits: where they would use it."""
+
+    approach: str = ""
+    benefits: str = ""
+    risks: str = ""
+    suits: str = ""
+
+
 class PipelineSpec(Strict):
-    """A whole design: pack, start model, ordered stages (or a preset's name), optional merge, seed, profile."""
+    """A whole design: pack, start model, ordered stages (or a preset's name), optional merge, seed, profile.
+
+    merge_after: merge after so many stages and train the others from the merge; by default after the last.
+    """
 
     pack: str
     model: str
     stages: tuple[Stage, ...]
     merge: Merge | None = None
+    merge_after: Annotated[int, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     profile: Literal["smoke", "lab", "study"] = "lab"
+    why: Why | None = None
 
     @field_validator("stages", mode="before")
     @classmethod
@@ -154,15 +169,34 @@ class PipelineSpec(Strict):
             raise ValueError("stages is empty and there is no merge: nothing to run")
         if not self.stages and self.merge and not self.merge.general:
             raise ValueError("a merge without stages needs merge.general: the model to merge with")
+        if self.merge_after is not None and not self.merge:
+            raise ValueError("merge_after says when to merge, but there is no merge; add one or drop it")
+        if self.merge_after is not None and self.merge_after > len(self.stages):
+            raise ValueError(f"merge_after is {self.merge_after}, but there are {len(self.stages)} stages; give a number up to that")
         return self
+
+    @property
+    def steps(self) -> tuple[Stage | Merge, ...]:
+        """Stages and merge in the order they are run."""
+        if not self.merge:
+            return self.stages
+        at = self.merge_after or len(self.stages)
+        return (*self.stages[:at], self.merge, *self.stages[at:])
+
+    @property
+    def trail(self) -> str:
+        """The steps in words, as in cpt-sft-slerp."""
+        return trail_of(self.steps)
 
     @property
     def name(self) -> str:
         """Lineage in words, as in materials/llama-s-instruct/cpt-sft-dpo."""
-        trail = "-".join(stage.kind for stage in self.stages)
-        if self.merge:
-            trail = f"{trail}-{self.merge.method}" if trail else self.merge.method
-        return f"{self.pack}/{self.model}/{trail}"
+        return f"{self.pack}/{self.model}/{self.trail}"
+
+
+def trail_of(steps: Iterable[Stage | Merge]) -> str:
+    """Stages by kind and a merge by method, joined by dashes."""
+    return "-".join(step.kind if isinstance(step, Stage) else step.method for step in steps)
 
 
 def load_spec(path: Path) -> PipelineSpec:
@@ -186,7 +220,7 @@ def explain(error: ValidationError) -> str:
         return f"{field} {shapes} (got {first['input']!r})"[:400] if loc[-1] != "t" else f"{field}: {_bare(first['msg'])}"
     field = ".".join(str(part) for part in loc) or "spec"
     if first["type"] == "extra_forbidden":
-        model = Stage if field.startswith("stages.") else Merge if field.startswith("merge.") else PipelineSpec
+        model = {"stages": Stage, "merge": Merge, "why": Why}.get(str(loc[0]) if len(loc) > 1 else "", PipelineSpec)
         return f"{field} is not a known field; {suggest(str(first['loc'][-1]), list(model.model_fields))}"
     if first["type"] == "value_error":
         return f"{field}: {_bare(first['msg'])}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labkit import guards, zoo
-from labkit.design import PREFERENCE_STAGES, Merge, PipelineSpec, Stage, profile
+from labkit.design import PREFERENCE_STAGES, Merge, PipelineSpec, Stage, profile, trail_of
 from labkit.errors import InputError, MergeError, SpecError
 from labkit.packs import Pack, load_pack
 from labkit.recipes import THEIR_METHOD, Recipe, merge_card, recipe_text
@@ -35,8 +35,8 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
 
 
-def check_spec(spec: PipelineSpec) -> Pack:
-    """The spec's pack, once everything the spec needs is known to be there.
+def check_data(spec: PipelineSpec) -> Pack:
+    """The spec's pack, once every split its stages read is known to be there and sound.
 
     Raises SpecError when a stage needs a split the pack lacks, PackError for a broken pack.
     """
@@ -49,6 +49,15 @@ def check_spec(spec: PipelineSpec) -> Pack:
                     f"add it or drop the stage"
                 )
             pack.rows(split)
+    return pack
+
+
+def check_spec(spec: PipelineSpec) -> Pack:
+    """The spec's pack, once everything the spec needs is known to be there.
+
+    Raises what check_data raises, and MergeError when the models cannot be merged as it says.
+    """
+    pack = check_data(spec)
     if spec.merge:  # what trains from the start model has its shape and tokenizer
         check_recipe(Recipe(spec.merge.general or spec.model, spec.model, spec.merge, places={"t": "merge.t", "ancestor": "merge.ancestor", "general": "merge.general"}))
     return pack
@@ -69,20 +78,20 @@ def run_spec(
     store, pack = store or Store(), check_spec(spec)
     made: list[Checkpoint] = []
     start = zoo.load(spec.model) if spec.stages else None
-    for number, stage in enumerate(spec.stages):
-        trail = "-".join(done.kind for done in spec.stages[: number + 1])
-        parent = made[-1].key if made else start.fingerprint
-        made.append(_run_stage(spec, stage, pack, start, made[-1] if made else None, parent, trail, store, progress, watch))
-    if spec.merge:
-        named = spec.model_copy(update={"pack": pack.name})
-        made.append(_run_merge(named, spec.merge, made[-1] if made else None, store))
+    for number, step in enumerate(spec.steps, 1):
+        name = f"{pack.name}/{start.name if start else spec.model}/{trail_of(spec.steps[:number])}"
+        previous = made[-1] if made else None
+        if isinstance(step, Merge):
+            made.append(_run_merge(spec, step, previous, name, store))
+        else:
+            parent = previous.key if previous else start.fingerprint
+            made.append(_run_stage(spec, step, pack, previous, parent, name, store, progress, watch))
     return made
 
 
-def _run_stage(spec, stage, pack, start, previous, parent, trail, store, progress, watch) -> Checkpoint:
+def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch) -> Checkpoint:
     steps = steps_run(stage, spec.profile)
     ran = stage.model_copy(update={"steps": steps})
-    name = f"{pack.name}/{start.name}/{trail}"
     key = key_of(
         recipe=RECIPE_VERSION,
         stage=ran.model_dump(mode="json"),
@@ -116,6 +125,11 @@ def _run_stage(spec, stage, pack, start, previous, parent, trail, store, progres
     return store.get_or_make(key, make)
 
 
+def text_of(row: dict) -> str:
+    """What CPT reads of a row: its text, or a conversation's turns one after the other."""
+    return row["text"] if "text" in row else " ".join(turn["content"] for turn in row["messages"])
+
+
 def train_stage(
     stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, progress: Callable | None = None, probe: Callable | None = None
 ):
@@ -130,16 +144,16 @@ def train_stage(
     replayed = round(stage.steps * stage.batch_size * stage.replay)
     replay = zoo.general_rows(tokenizer, replayed, seed=1000 + seed) if replayed else []
     if stage.kind == "cpt":
-        texts = [row["text"] for split in stage.sources for row in pack.rows(split)]
+        texts = [text_of(row) for split in stage.sources for row in pack.rows(split)]
         return train.train_cpt(stage, model, tokenizer, texts, replay=replay, **common)
     chats = [row["messages"] for row in pack.rows("qa")]
     return train.train_sft(stage, model, tokenizer, chats, replay=replay, **common)
 
 
-def _run_merge(spec: PipelineSpec, merge: Merge, domain: Checkpoint | None, store: Store) -> Checkpoint:
+def _run_merge(spec: PipelineSpec, merge: Merge, domain: Checkpoint | None, name: str, store: Store) -> Checkpoint:
     """Join the last checkpoint (or the start model) with the general model."""
     recipe = Recipe(merge.general or spec.model, str(domain.folder) if domain else spec.model, merge)
-    return merge_checkpoints(recipe, name=spec.name, store=store)
+    return merge_checkpoints(recipe, name=name, store=store)
 
 
 def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:

@@ -11,27 +11,54 @@ from labkit.errors import InputError, suggest
 from labkit.packs import samples_folder
 from labkit.stats import RunNoise
 
-CLAIMS_FILE, NOISE_FILE = "claims.json", "run_noise.json"
+CLAIMS_FILE, NOISE_FILE, DATA_FILE = "claims.json", "run_noise.json", "data.json"
+PAPER, STUDIES = "lu2025.yaml", "studies.yaml"
+
+
+@cache
+def _published(file: str) -> dict:
+    return yaml.safe_load((samples_folder("published") / file).read_text("utf-8"))
 
 
 def reported(claim: str) -> str:
     """What the source paper reports about a claim, with where. Raises InputError for an unknown claim."""
-    path = samples_folder("published") / "lu2025.yaml"
-    published = yaml.safe_load(path.read_text("utf-8"))
+    published = _published(PAPER)
     if claim not in published["claims"]:
-        raise InputError(f"{path}: no claim {claim!r}; {suggest(claim, list(published['claims']))}")
+        raise InputError(f"{PAPER}: no claim {claim!r}; {suggest(claim, list(published['claims']))}")
     entry = published["claims"][claim]
     return f"{entry['reported']} ({published['short']}, {entry['where']})"
 
 
+def study(key: str) -> dict:
+    """A cited study: `cite`, the `size` of its models, what it `found`. Raises InputError for an unknown key."""
+    studies = _published(STUDIES)
+    if key not in studies:
+        raise InputError(f"{STUDIES}: no study {key!r}; {suggest(key, list(studies))}")
+    return studies[key]
+
+
 def compared() -> dict:
     """Two scores the source paper compares on its benchmark: `scores`, `items`, and `where`."""
-    return yaml.safe_load((samples_folder("published") / "lu2025.yaml").read_text("utf-8"))["compared"]
+    return _published(PAPER)["compared"]
 
 
 def measured_claims() -> list[dict]:
     """The claims register as `labkit evidence` last wrote it; docs/evidence.md shows the same."""
     return json.loads((samples_folder("measured") / CLAIMS_FILE).read_text("utf-8"))
+
+
+@cache
+def measured_data() -> dict:
+    """The experiments on data as `labkit evidence --part data` last wrote them: `claims`, and `scores` per experiment and arm."""
+    return json.loads((samples_folder("measured") / DATA_FILE).read_text("utf-8"))
+
+
+def measured(claim: str) -> dict:
+    """A claim of either register by its words. Raises InputError for one that neither holds."""
+    known = {row["claim"]: row for row in (*measured_data()["claims"], *measured_claims())}
+    if claim not in known:
+        raise InputError(f"no claim {claim!r} was measured; {suggest(claim, list(known))}")
+    return known[claim]
 
 
 @cache

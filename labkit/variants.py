@@ -14,11 +14,13 @@ from pathlib import Path
 
 from labkit import world
 from labkit.errors import InputError, suggest
+from labkit.pack_build import SEEN_WORDINGS
 from labkit.packs import SPLITS, Pack, load_pack
 from labkit.store import default_root, write_whole
 from labkit.world import TextKnobs
 
 HALF = 280  # documents: half of what a pack's raw split holds
+QUESTION_ROUNDS, PAIRS_PER_TEXT = 10, 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,23 @@ def _raw(name: str, *parts: Part) -> Callable[[Pack], dict[str, list[dict]]]:
     return make
 
 
+def _summaries(pack: Pack) -> dict[str, list[dict]]:
+    """The facts without stray sentences, in place of the papers."""
+    return {"raw": pack.rows("summaries")}
+
+
+def _questions(pack: Pack) -> dict[str, list[dict]]:
+    """The facts as questions with their answers, a few to a text, about every private entity."""
+    lang, rng = world.language(pack.name), random.Random(f"variant {pack.name} questions")
+    texts = []
+    for entity in world.private_entities(pack.name) * QUESTION_ROUNDS:
+        keys = rng.sample(list(lang.attributes), PAIRS_PER_TEXT)
+        pairs = [world.fact_question(lang, entity, key, rng.choice(SEEN_WORDINGS)) for key in keys]
+        texts.append(" ".join(turn["content"] for pair in pairs for turn in pair))
+    rng.shuffle(texts)
+    return {"raw": [{"text": text, "source": "question-answer"} for text in texts]}
+
+
 def _leaked(pack: Pack) -> dict[str, list[dict]]:
     """Test questions with their answers among the training questions."""
     items = [row for row in pack.rows("test") if row.get("kind") == "free"]
@@ -57,11 +76,21 @@ def _swapped(pack: Pack) -> dict[str, list[dict]]:
 
 
 CLEAN, TAGGED = Part(HALF), TextKnobs(source_tag=True)
-JUNK, ONE_WORDING = TextKnobs(junk_ratio=1.0), TextKnobs(paraphrases=1)
+JUNK, TAGGED_JUNK, ONE_WORDING = TextKnobs(junk_ratio=1.0), TextKnobs(junk_ratio=1.0, source_tag=True), TextKnobs(paraphrases=1)
 _MAKERS = {
     "half": (CLEAN,),
+    "half, tagged": (Part(HALF, TAGGED),),
     "half and junk": (CLEAN, Part(HALF, JUNK)),
-    "half and junk, tagged": (Part(HALF, TAGGED), Part(HALF, TextKnobs(junk_ratio=1.0, source_tag=True))),
+    "half and junk, tagged": (Part(HALF, TAGGED), Part(HALF, TAGGED_JUNK)),
+    "junk 3 of 4": (CLEAN, *[Part(HALF, JUNK)] * 3),
+    "junk 3 of 4, tagged": (Part(HALF, TAGGED), *[Part(HALF, TAGGED_JUNK)] * 3),
+    "junk 7 of 8": (CLEAN, *[Part(HALF, JUNK)] * 7),
+    "junk 7 of 8, tagged": (Part(HALF, TAGGED), *[Part(HALF, TAGGED_JUNK)] * 7),
+    "four copies": (Part(HALF, TextKnobs(duplicates=4)),),
+    "seven copies": (Part(HALF, TextKnobs(duplicates=7)),),
+    "a quarter wrong": (Part(HALF, TextKnobs(wrong_facts=0.25)),),
+    "half wrong": (Part(HALF, TextKnobs(wrong_facts=0.5)),),
+    "two wordings": (Part(HALF, TextKnobs(paraphrases=2)), Part(HALF, TextKnobs(paraphrases=2))),
     "half and errors": (CLEAN, Part(HALF, TextKnobs(wrong_facts=0.5))),
     "double": (CLEAN, Part(HALF)),
     "one wording": (Part(HALF, ONE_WORDING), Part(HALF, ONE_WORDING)),
@@ -70,6 +99,8 @@ _MAKERS = {
 # name -> the splits that differ from the pack's own
 VARIANTS: dict[str, Callable[[Pack], dict[str, list[dict]]]] = {
     **{name: _raw(name, *parts) for name, parts in _MAKERS.items()},
+    "summaries": _summaries,
+    "questions": _questions,
     "leaked test": _leaked,
     "swapped preferences": _swapped,
 }

@@ -153,3 +153,16 @@ def test_kill_9_loses_only_the_stage_in_flight(tmp_path):
     assert [c.name.split("/")[-1] for c in kept] == ["cpt"]
     again = pipeline.run_spec(spec(CPT, SFT), store=Store(tmp_path))
     assert again[0].key == kept[0].key
+
+
+def test_merges_where_the_spec_says_and_trains_on_from_there(tmp_path):
+    made = pipeline.run_spec(spec(CPT, SFT, merge=Merge(t=0.5), merge_after=1), store=Store(tmp_path))
+    assert [c.name.split("/")[-1] for c in made] == ["cpt", "cpt-slerp", "cpt-slerp-sft"]
+    assert made[2].lineage["parent"] == made[1].key
+    at_the_end = pipeline.run_spec(spec(CPT, SFT, merge=Merge(t=0.5)), store=Store(tmp_path))
+    assert at_the_end[0].key == made[0].key and at_the_end[1].key != made[2].key
+
+
+def test_cpt_reads_questions_as_text(tmp_path):
+    plain, asked = (pipeline.run_spec(spec(CPT.model_copy(update={"sources": sources})), store=Store(tmp_path))[0] for sources in (("raw",), ("raw", "qa")))
+    assert plain.lineage["data"] != asked.lineage["data"] and plain.key != asked.key

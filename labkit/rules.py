@@ -1,0 +1,250 @@
+"""Design rules with evidence: what to think of before a design is trained, and how sure anyone can be of it.
+
+A rule is advice, never a block. What stands behind it is looked up, not typed: a claim measured by labkit with its
+verdict, the source paper with section, a cited study with the size of its models. Its strength follows from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from labkit.architecture import architecture_of
+from labkit.design import PREFERENCE_STAGES, PipelineSpec, Stage
+from labkit.designer import TINY, is_local
+from labkit.packs import load_pack
+from labkit.pipeline import steps_run
+from labkit.published import measured, reported, run_noise_of, study
+from labkit.stats import Interval
+from labkit.tables import plain_table, signed
+
+MEASURED_AT = "1 million parameters"
+PAPER_SIZES = "1.7 to 8 billion parameters, one benchmark"
+LARGE_RATE = 5e-5  # of full training at a billion parameters and more: the highest the source paper's configs use
+MANY_EPOCHS = 4  # beyond these repeated text is worth less and less (muennighoff2023)
+FEW_WORDS = 20_000
+FEW_ITEMS = 200
+
+
+class Facts:
+    """A design and what can be known about it before it is trained."""
+
+    def __init__(self, spec: PipelineSpec):
+        self.spec, self.pack = spec, load_pack(spec.pack)
+
+    @cached_property
+    def parameters(self) -> int:
+        return architecture_of(self.spec.model).parameters
+
+    @property
+    def base(self) -> bool:
+        return self.spec.model.endswith("base") or (not is_local(self.spec.model) and "instruct" not in self.spec.model.lower())
+
+    def of(self, *kinds: str) -> list[Stage]:
+        """The stages of some kinds."""
+        return [stage for stage in self.spec.stages if stage.kind in kinds]
+
+    def before(self, first: str, *later: str) -> bool:
+        """Whether some stage of kind `first` comes before every stage of kinds `later`, of which there is one."""
+        kinds = [stage.kind for stage in self.spec.stages]
+        places = [i for i, kind in enumerate(kinds) if kind in later]
+        return bool(places) and first in kinds[: places[0]]
+
+    @cached_property
+    def words(self) -> int:
+        """Of all text the pack has for CPT."""
+        return sum(len(row["text"].split()) for split in ("raw", "summaries") if self.pack.has(split) for row in self.pack.rows(split))
+
+    def rows_of(self, stage: Stage) -> int:
+        return sum(len(self.pack.rows(split)) for split in stage.sources if self.pack.has(split))
+
+    def epochs(self, stage: Stage) -> float:
+        """How often CPT reads each of its rows."""
+        return steps_run(stage, self.spec.profile) * stage.batch_size * (1 - stage.replay) / max(1, self.rows_of(stage))
+
+    @cached_property
+    def too_long(self) -> float:
+        """Share of CPT's texts with more words than the stage has tokens: those at least are cut."""
+        lengths = [(len(row["text"].split()), stage.max_length) for stage in self.of("cpt") for split in stage.sources if split != "qa" and self.pack.has(split) for row in self.pack.rows(split)]
+        return sum(words >= room for words, room in lengths) / max(1, len(lengths))
+
+    @cached_property
+    def items(self) -> int:
+        """Knowledge items of the test split."""
+        return sum(row["axis"] == "knowledge" for row in self.pack.rows("test"))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """says: whether it speaks of a benefit or a risk of the design. remedy: a change of alternatives.py.
+
+    measured: claims of labkit's registers in the rule's own direction, denies: those it says the opposite of. reported:
+    claims of the source paper. studies: cited ones. counted: a figure about this very design, in words.
+    """
+
+    id: str
+    says: Literal["benefit", "risk"]
+    applies: Callable[[Facts], bool]
+    sentence: str
+    measured: tuple[str, ...] = ()
+    reported: tuple[str, ...] = ()
+    studies: tuple[str, ...] = ()
+    counted: Callable[[Facts], str] | None = None
+    remedy: str = ""
+    denies: tuple[str, ...] = ()
+
+    def verdicts(self) -> set[str]:
+        """Of what labkit measured, as it bears on this rule: what denies a denied claim supports the rule."""
+        turned = {"supported": "contradicted", "contradicted": "supported"}
+        return {measured(claim)["verdict"] for claim in self.measured} | {turned.get(v, v) for v in (measured(claim)["verdict"] for claim in self.denies)}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A rule that applies to a design. strength: strong, moderate, weak or disputed, by what stands behind it."""
+
+    rule: Rule
+    strength: str
+    applicability: str
+
+    def row(self) -> tuple[str, str, str, str, str]:
+        """For tables: strength, what it speaks of, rule, sentence, evidence."""
+        return self.strength, self.rule.says, self.rule.id, self.rule.sentence, self.applicability
+
+
+def _any(stages: list[Stage], test: Callable[[Stage], bool]) -> bool:
+    return any(map(test, stages))
+
+
+def _forgetful(facts: Facts) -> bool:
+    return not facts.base and _any(facts.of("cpt", "sft"), lambda stage: stage.replay == 0 and stage.lora is None)
+
+
+RULES = (
+    # --- reading
+    Rule("cpt forgets", "risk", lambda f: not f.base and _any(f.of("cpt"), lambda s: s.replay == 0), "CPT without replay takes instruction following away",
+         ("CPT alone (overcooked) lowers instruction following",), ("cpt_degrades",), ("ibrahim2024",), remedy="replay"),
+    Rule("replay keeps", "benefit", lambda f: _any(f.of("cpt"), lambda s: s.replay > 0), "replaying general rows keeps most of what CPT would forget",
+         ("25% replay keeps more instruction following than the overcooked recipe",), (), ("ibrahim2024",)),
+    Rule("replay is cheap", "benefit", lambda f: _any(f.of("cpt"), lambda s: 0 < s.replay <= 0.1), "a few per cent of replay are nearly as good as many",
+         ("5% replay keeps more instruction following than the overcooked recipe",), (), ("ibrahim2024",)),
+    Rule("rate too high", "risk", lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is None and s.learning_rate > (1e-3 if f.parameters < TINY else LARGE_RATE)), "a high learning rate forgets more; a third of it keeps more and still learns",
+         ("a third of the learning rate keeps more instruction following than the overcooked recipe",), remedy="lower rate"),
+    Rule("junk costs", "risk", lambda f: _any(f.of("cpt"), lambda s: "raw" in s.sources), "unfiltered raw text may cost more than it gives: look at notebook 02 before adding more of it",
+         ("half the text, clean, teaches more than that half and as much junk, at equal steps", "the same, the doubled text having twice the steps"), ("quality",), ("allenzhu2024",)),
+    Rule("wrong facts cost", "risk", lambda f: bool(f.of("cpt")), "statements that are wrong in the text are learned too: check what can be checked",
+         ("text with half of its statements wrong teaches less than right text",)),
+    Rule("distilled unused", "risk", lambda f: f.pack.has("summaries") and _any(f.of("cpt"), lambda s: "summaries" not in s.sources), "the pack has distilled text that CPT does not read",
+         ("distilled summaries teach more than the papers, at equal tokens",), ("distilled",), remedy="distilled text"),
+    Rule("questions as text", "benefit", lambda f: _any(f.of("cpt"), lambda s: "qa" in s.sources), "facts read as questions with answers are easier to ask for later",
+         ("questions with answers teach more than the papers, at equal tokens",), ("distilled",), ("allenzhu2023",)),
+    Rule("one wording", "risk", lambda f: bool(f.of("cpt")), "a fact that the text tells in one wording only may be recalled and still not answered: rewrite it in several",
+         ("eight wordings per fact give more answers than one, same documents and steps",), (), ("allenzhu2023", "ovadia2023")),
+    Rule("duplicates", "risk", lambda f: bool(f.of("cpt")), "copies of a document take the place of other wordings and are learned by heart",
+         ("280 different documents teach more than 40 of them seven times",), (), ("lee2021",)),
+    Rule("little text", "risk", lambda f: bool(f.of("cpt")) and f.words < FEW_WORDS, "there is little text to read: facts in the prompt (retrieval) may serve better than training",
+         (), (), ("ovadia2023",), lambda f: f"{f.words:,} words in the pack's text"),
+    Rule("many epochs", "risk", lambda f: _any(f.of("cpt"), lambda s: f.epochs(s) > MANY_EPOCHS), "the same rows are read many times: what further rounds add falls off, what they forget does not",
+         (), ("epochs",), ("muennighoff2023",), lambda f: f"CPT reads each row {max(map(f.epochs, f.of('cpt'))):.1f} times"),
+    Rule("cut off", "risk", lambda f: f.too_long > 0.01, "texts longer than max_length are cut, and their ends never read", counted=lambda f: f"{f.too_long:.0%} of the texts have more words than max_length has tokens", remedy="longer rows"),
+    # --- answering
+    Rule("no answers taught", "risk", lambda f: bool(f.of("cpt")) and not f.of("sft"), "without SFT what was read is there as text, not as answers",
+         ("DPO after SFT answers more domain questions than DPO straight after CPT",), ("sft_order",), ("allenzhu2023",), remedy="add SFT"),
+    Rule("sft before cpt", "risk", lambda f: f.before("sft", "cpt"), "SFT before CPT teaches answering before there is anything to answer, and CPT then wears it down",
+         ("CPT then SFT answers more domain questions than SFT then CPT", "CPT then SFT follows instructions better than SFT then CPT"), ("sft_order",)),
+    Rule("facts by sft alone", "risk", lambda f: bool(f.of("sft")) and not f.of("cpt"), "SFT alone is a slow way to teach facts, and teaches to answer what is not known",
+         (), (), ("gekhman2024",), remedy="add CPT"),
+    Rule("few conversations", "benefit", lambda f: bool(f.of("sft")), "few, carefully chosen conversations are enough to teach the form of answers", (), (), ("zhou2023",), lambda f: f"{len(f.pack.rows('qa')):,} in the pack" if f.pack.has("qa") else "none in the pack"),
+    # --- preferring
+    Rule("dpo needs sft", "risk", lambda f: bool(f.of("dpo")) and not f.before("sft", "dpo"), "DPO expects a model that SFT has already put near the preferred answers",
+         ("DPO after SFT answers more domain questions than DPO straight after CPT",), (), ("rafailov2023",), remedy="add SFT"),
+    Rule("dpo costs instructions", "risk", lambda f: bool(f.of("dpo")), "DPO can win the preferences and lose instruction following on the way; ORPO holds more of it",
+         ("ORPO keeps more instruction following than DPO",), ("format",), (), remedy="ORPO for DPO"),
+    Rule("dpo or orpo", "risk", lambda f: bool(f.of(*PREFERENCE_STAGES)), "which of DPO and ORPO is better depends on the family and on whether you merge: try both",
+         ("DPO ranks held-out pairs better than ORPO",), ("preference",), ("hong2024",)),
+    Rule("preferences narrow", "risk", lambda f: bool(f.of(*PREFERENCE_STAGES)), "preference training can make a model's proposals alike",
+         ("DPO makes samples to one request more alike", "ORPO makes samples to one request more alike"), (), ("kirk2023",)),
+    Rule("chosen less likely", "risk", lambda f: bool(f.of("dpo")), "DPO can lower the likelihood of the chosen answers themselves: watch it, not only the margin",
+         ("DPO makes the chosen answers themselves less likely (nats per answer)",), (), ("razin2024",)),
+    # --- where it starts
+    Rule("base obeys nothing", "risk", lambda f: f.base, "a base start has no instruction following to keep; SFT has to teach all of it",
+         ("an instruct start follows instructions better than a base start",), ("base_or_instruct",), (), remedy="instruct start"),
+    Rule("base or instruct", "risk", lambda f: bool(f.of("cpt")), "whether a base or an instruct start knows more in the end is open: it differed between families",
+         ("an instruct start answers more domain questions than a base start",), ("base_or_instruct",)),
+    # --- how it is trained
+    Rule("lora forgets less", "benefit", lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is not None), "LoRA forgets less than training all weights",
+         ("LoRA keeps more instruction following than the overcooked recipe",), (), ("biderman2024",)),
+    Rule("lora learns less", "risk", lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is not None), "LoRA also learns less",
+         ("LoRA gives up domain knowledge (free answers) against the overcooked recipe",), ("lora",), ("biderman2024",), remedy="all weights"),
+    Rule("all weights of a large model", "risk", lambda f: f.parameters >= 1e9 and _any(list(f.spec.stages), lambda s: s.lora is None), "training all weights of a model this large takes several large GPUs; adapters fit one",
+         (), ("lora",), ("hu2021",), remedy="LoRA"),
+    # --- merging
+    Rule("merge back", "risk", lambda f: _forgetful(f) and f.spec.merge is None, "nothing brings back what this recipe forgets; a merge with the start model costs no training",
+         ("merging back at t=0.5 keeps more instruction following than the overcooked recipe",), ("merge", "simple_recipe"), ("wortsman2021",), remedy="merge back"),
+    Rule("merge joins", "benefit", lambda f: f.spec.merge is not None and bool(f.spec.stages), "a merge can do what needs both parents at once and neither can do alone",
+         ("SLERP beats the better parent on items that need both",), ("merge",), ("wortsman2021",)),
+    Rule("merge costs knowledge", "risk", lambda f: f.spec.merge is not None and bool(f.spec.stages), "what a merge brings back it pays for in domain knowledge",
+         ("merging back at t=0.5 gives up domain knowledge (free answers) against the overcooked recipe",)),
+    Rule("no synergy on plain axes", "risk", lambda f: f.spec.merge is not None, "do not expect a merge to beat its better parent on an ordinary axis; beating their mean is no feat",
+         (), ("size",), (), denies=tuple(f"SLERP beats the better parent in {axis}, t chosen on dev by the four axes" for axis in ("domain knowledge", "reasoning", "instruction following", "creativity"))),
+    Rule("slerp or lerp", "risk", lambda f: f.spec.merge is not None and f.spec.merge.method == "slerp", "SLERP over LERP is a claim to test: for parents that lie close the two are the same",
+         (), ("merge",), denies=("SLERP beats LERP at the same t on items that need both parents",)),
+    Rule("t is chosen", "risk", lambda f: f.spec.merge is not None, "t is a choice like a learning rate: choose it on dev, report on test, once", (), ("schedule", "uncertainty"), ("miller2024",)),
+    Rule("far parents", "risk", lambda f: f.spec.merge is not None and (f.base or not f.spec.stages), "models that share little of their training lie far apart: a merge of them may be worse than both", (), (), ("frankle2019",)),
+    # --- measuring
+    Rule("few items", "risk", lambda f: f.items < FEW_ITEMS, "with so few test items small differences cannot be seen", (), ("uncertainty",), ("miller2024",), lambda f: f"{f.items} knowledge items in the test split"),
+    Rule("one seed", "risk", lambda f: f.spec.profile != "study" and bool(f.spec.stages), "one run says what this checkpoint does, not what the recipe does: another seed moves the scores", (), ("uncertainty",), (),
+         lambda f: "deviation between seeds at 1 million parameters: " + ", ".join(f"{axis} {run_noise_of(axis).deviation:.3f}" for axis in ("knowledge", "instructions"))),
+)
+BY_ID = {rule.id: rule for rule in RULES}
+
+
+def advise(spec: PipelineSpec) -> list[Advice]:
+    """Every rule that applies to a design, the best founded first. Raises InputError for an unknown pack or model."""
+    facts = Facts(spec)
+    found = [Advice(rule, strength(rule), applicability(rule, facts)) for rule in RULES if rule.applies(facts)]
+    return sorted(found, key=lambda advice: STRENGTHS.index(advice.strength))
+
+
+STRENGTHS = ("strong", "moderate", "disputed", "weak")
+
+
+def strength(rule: Rule) -> str:
+    """By what stands behind a rule: measured here and seen elsewhere is strong, measured here and the other way round disputed."""
+    verdicts = rule.verdicts()
+    elsewhere = bool(rule.studies or rule.reported)
+    if "contradicted" in verdicts:
+        return "disputed"
+    if "supported" in verdicts:
+        return "strong" if elsewhere else "moderate"
+    if rule.counted or (rule.studies and not verdicts):
+        return "moderate"
+    return "weak"
+
+
+def applicability(rule: Rule, facts: Facts) -> str:
+    """Where each piece of evidence comes from, at what size, and what labkit's own says. One sentence a piece."""
+    told = [rule.counted(facts)] if rule.counted else []
+    for claim in (*rule.measured, *rule.denies):
+        row = measured(claim)
+        told.append(f"measured at {MEASURED_AT}: {signed(Interval(**row['effect']))}, {row['verdict']} ({claim})")
+    told += [f"reported at {PAPER_SIZES}: {reported(claim)}" for claim in rule.reported]
+    for key in rule.studies:
+        cited = study(key)
+        told.append(f"{cited['cite']} ({cited['size']}): {cited['found']}")
+    return "; ".join(told)
+
+
+def size_note(spec: PipelineSpec) -> str:
+    """Which of the evidence is nearer to this design's model."""
+    parameters = Facts(spec).parameters
+    near = MEASURED_AT if parameters < TINY else PAPER_SIZES if parameters >= 1e9 else "neither"
+    words = f"nearest evidence: {near}" if near != "neither" else f"between {MEASURED_AT}, where labkit measures, and the source paper's sizes: neither may carry over"
+    return f"{spec.model} has {parameters / 1e6:,.1f} million parameters; {words}."
+
+
+def advice_table(found: list[Advice]) -> str:
+    """Advice as an escaped HTML table."""
+    return plain_table(("strength", "speaks of a", "rule", "advice", "evidence and where it holds"), [advice.row() for advice in found])
