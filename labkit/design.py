@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from labkit.errors import SpecError, suggest
 from labkit.schedule import PRESETS as SCHEDULES, Schedule, Weights, outside
+from labkit.store import write_file
 from labkit.yamlfile import read_yaml
 
 STAGES = ("cpt", "sft", "dpo", "orpo")
@@ -231,5 +232,11 @@ def _bare(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
+def spec_text(spec: PipelineSpec) -> str:
+    """A spec as the YAML that `load_spec` reads; what is left at its default is left out."""
+    return yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+
+
 def save_spec(spec: PipelineSpec, path: Path) -> None:
-    path.write_text(yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=False), "utf-8")
+    """Write a spec completely or not at all. Raises StoreError when it cannot be written."""
+    write_file(path, spec_text(spec))

@@ -20,6 +20,28 @@ def guess_slider(question: str, low: float, high: float) -> widgets.Widget:
     return slider
 
 
+FAULT = "error: this is a fault in labkit; please report:"
+
+
+def guarded(act: Callable[[], None], tell: Callable[[str], None], fault: Callable[[str], None], following: Callable[[], bool] = lambda: True) -> Callable:
+    """An observer that does `act`: an error a learner can act on is told as a sentence, a fault of labkit's own with its lines.
+
+    following: False while the panel itself moves its widgets; then nothing is done.
+    """
+
+    def observe(_=None) -> None:
+        if not following():
+            return
+        try:
+            act()
+        except LabkitError as error:
+            tell(f"error: {error}")
+        except Exception:
+            fault(traceback.format_exc())
+
+    return observe
+
+
 STEP = 0.05
 DEPTHS = ("first", "1/4", "1/2", "3/4", "last")  # layers
 GROUP_NAMES = {"attention": "attention", "mlp": "MLP", "other": "other"}
@@ -116,19 +138,18 @@ class _MergePanel:
     def _guarded(self, act: Callable) -> Callable:
         """An observer that does `act`, unless the panel itself is moving its widgets; errors become a sentence."""
 
-        def observe(_=None) -> None:
-            if not self.following:
-                return
-            try:
-                self.sentence.value = ""
-                act()
-            except LabkitError as error:
-                self.told.value = f"error: {error}"
-            except Exception:
-                self.told.value = "error: this is a fault in labkit; please report the lines below"
-                self.sentence.value = f"<pre>{_escaped(traceback.format_exc())}</pre>"
+        def follow() -> None:
+            self.sentence.value = ""
+            act()
 
-        return observe
+        return guarded(follow, self._tell, self._fault, lambda: self.following)
+
+    def _tell(self, sentence: str) -> None:
+        self.told.value = sentence
+
+    def _fault(self, lines: str) -> None:
+        self.told.value = f"{FAULT} the lines below"
+        self.sentence.value = f"<pre>{_escaped(lines)}</pre>"
 
     def _clear(self) -> None:
         """Nothing is shown, and no button does anything, until a move succeeds: an old merge must not pass for a new one."""
@@ -242,18 +263,17 @@ def _escaped(text: str) -> str:
 
 
 def _guard(act: Callable[[], None], told: widgets.Label) -> Callable:
-    """A button's callback: errors a learner can act on become a sentence, others are shown whole."""
+    """A button's callback: it is disabled while it works; errors a learner can act on become a sentence, others are shown whole."""
+
+    def tell(sentence: str) -> None:
+        told.value = sentence
+
+    work = guarded(act, tell, lambda lines: tell(f"{FAULT} {lines}"))
 
     def press(button) -> None:
         button.disabled, told.value = True, ""
-        try:
-            act()
-        except LabkitError as error:
-            told.value = f"error: {error}"
-        except Exception:
-            told.value = f"error: this is a fault in labkit; please report: {traceback.format_exc()}"
-        finally:
-            button.disabled = False
+        work()
+        button.disabled = False
 
     return press
 
