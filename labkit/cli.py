@@ -1,4 +1,4 @@
-"""The command line: `labkit COMMAND`. The only module that imports typer.
+"""The command line: `labkit COMMAND`. Designing, data and cost are in cli_studio.py.
 
 Every error a user can cause ends in one sentence and exit status 2; Ctrl-C ends with 130.
 """
@@ -11,27 +11,24 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from labkit import cli_studio
 from labkit.errors import LabkitError
+from labkit.terminal import Bytes, Line, ProfileOption, err, fail, out, say_warning
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="A lab kit for domain adaptation of language models."
 )
 zoo_app = typer.Typer(no_args_is_help=True, help="The shipped tiny models: list, show, build.")
-pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: build, check.")
+pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: new, check, build.")
+app.add_typer(cli_studio.app)
 app.add_typer(zoo_app, name="zoo")
 app.add_typer(pack_app, name="pack")
-
-out = Console()
-err = Console(stderr=True)
+pack_app.command("new")(cli_studio.pack_new)
 
 INTERRUPTED = 130
 BITS_TEXTS = 100  # raw texts that bits per byte is measured on
-
-ProfileOption = Annotated[str, typer.Option(help="smoke, lab or study: how much of everything is run.")]
-
 
 def main() -> None:
     """Entry point: turns labkit's errors into one sentence each."""
@@ -52,40 +49,6 @@ def main() -> None:
     if status == INTERRUPTED:
         err.print("stopped; finished stages are kept, give the same command again to go on", style="yellow")
     sys.exit(status)
-
-
-def say_warning(message, category, *_place) -> None:
-    """labkit's own warnings as one sentence; those of libraries tell a user nothing."""
-    if category.__module__.startswith("labkit"):
-        err.print(f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def fail(sentence: str) -> None:
-    err.print(f"error: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(2)
-
-
-class Line:
-    """One live line per stage: loss, tokens per second, time left."""
-
-    def __enter__(self):
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = [TextColumn("{task.description:>5}"), BarColumn(30), TextColumn("{task.fields[told]}"), TimeElapsedColumn()]
-        self.bars = Progress(*columns, console=err)
-        self.tasks: dict = {}
-        self.bars.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.bars.stop()
-
-    def __call__(self, at) -> None:
-        told = f"loss {at.loss:6.3f}  {at.tokens_per_second:7,.0f} tokens/s  {at.seconds_left:4.0f} s left"
-        key = (at.stage, at.steps)
-        if key not in self.tasks or at.step == 1:
-            self.tasks[key] = self.bars.add_task(at.stage, total=at.steps, told=told)
-        self.bars.update(self.tasks[key], completed=at.step, told=told)
 
 
 @app.command()
@@ -235,27 +198,6 @@ def merge(
     out.print(f"merged by {recipe.merge.method}: t=0 is {recipe.general}, t=1 is {recipe.domain}: {paths[-1]}", soft_wrap=True, markup=False)
 
 
-class Bytes:
-    """One bar over bytes, with speed and time left; it appears with the first of them."""
-
-    def __enter__(self):
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-        self.bars = Progress(BarColumn(30), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=err)
-        self.task = None
-        return self
-
-    def __exit__(self, *exc):
-        if self.task is not None:
-            self.bars.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        if self.task is None:
-            self.task = self.bars.add_task("merge", total=total)
-            self.bars.start()
-        self.bars.update(self.task, completed=done)
-
-
 @zoo_app.command("list")
 def zoo_list() -> None:
     """The models labkit can load by name."""
@@ -351,16 +293,25 @@ def course(
 def evidence(
     profile: ProfileOption = "study",
     out_dir: Annotated[Path, typer.Option(help="Where per-run results are kept, so that a stopped study continues.")] = Path("out/evidence"),
-    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/evidence.md"),
+    part: Annotated[str, typer.Option(help="recipes (training, merging, diagnoses) or data (the experiments of notebook 02).")] = "recipes",
+    page: Annotated[Optional[Path], typer.Option(help="The Markdown file to write; by default docs/evidence.md or docs/data.md.")] = None,
     measured: Annotated[Optional[Path], typer.Option(help="Where what notebooks show of it is written; by default the shipped folder.")] = None,
     seeds: Annotated[Optional[int], typer.Option(min=2, help="Training seeds; by default the profile's, at least 2.")] = None,
 ) -> None:
     """Measure every claim of the lesson over seeds and packs; stops and continues."""
-    from labkit import evidence as study
+    from labkit import data_evidence, evidence as study
+    from labkit.errors import InputError, suggest
     from labkit.packs import samples_folder
 
-    study.run_study(profile_name=profile, out_dir=out_dir, page=page, measured=measured or samples_folder("measured"), console=err, seeds=seeds)
-    out.print(f"written: {page}", soft_wrap=True)
+    pages = {"recipes": Path("docs/evidence.md"), "data": Path("docs/data.md")}
+    if part not in pages:
+        raise InputError(f"--part is {part!r}; {suggest(part, list(pages))}")
+    common = {"profile_name": profile, "page": page or pages[part], "measured": measured or samples_folder("measured"), "console": err, "seeds": seeds}
+    if part == "data":
+        data_evidence.run_data_study(**common)
+    else:
+        study.run_study(out_dir=out_dir, **common)
+    out.print(f"written: {common['page']}", soft_wrap=True)
 
 
 if __name__ == "__main__":

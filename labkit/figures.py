@@ -347,3 +347,34 @@ def predictions(rows: Sequence[dict]) -> Figure:
     ax.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=12)
     return figure
+
+
+def arms(panels: dict[str, dict[str, Interval]], *, guess: float | None = None, label: str = "share of questions answered (95% interval)") -> Figure:
+    """One panel per experiment, one dot per arm. panels: title -> arm -> score. guess: drawn on the last arm of the last panel."""
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    tallest = max(map(len, panels.values()))
+    figure, axes = new_figure(7.0 * columns, rows * (1.5 + 0.34 * tallest), columns, rows=rows)
+    for ax, (title, scores) in zip(axes, panels.items(), strict=False):
+        for i, (arm, score) in enumerate(scores.items()):
+            ax.errorbar(
+                score.mean, i, xerr=[[score.mean - score.low], [score.high - score.mean]], fmt=MARKERS[i % 7], color=COLOURS[i % 7], markersize=8, capsize=4
+            )
+        ax.set_yticks(range(len(scores)), list(scores), fontsize=12)
+        ax.set_ylim(len(scores) - 0.5, -0.5)
+        ax.set_xlim(-0.04, 1.04)
+        ax.set_title(_folded(title), fontsize=13, loc="left")
+        ax.grid(axis="x", alpha=0.3)
+        ax.set_xlabel(label, fontsize=12)
+    if guess is not None:
+        ax.plot(guess, len(scores) - 1, marker="*", markersize=18, color="#000000", linestyle="none", label="your guess", zorder=5)
+        ax.legend(frameon=False, fontsize=12)
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def _folded(text: str, width: int = 46) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width))

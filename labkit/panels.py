@@ -343,3 +343,17 @@ def clinic_panel(room, *, patients: list[int], tests: list[str], causes: dict[st
     return widgets.VBox([
         widgets.HBox([patient, call]), told, widgets.HBox([picture, symptoms]), widgets.HBox([test, order]), found, widgets.HBox([cause, name]), answer,
     ])
+
+
+def run_panel(choices: dict[str, str], run: Callable[[str], None], words: str) -> widgets.Widget:
+    """One choice and a button that runs it; what it shows and prints appears below. choices: in words -> what `run` takes."""
+    choice = widgets.Dropdown(options=choices, description="which", layout=widgets.Layout(width="640px"))
+    button, told, shown = widgets.Button(description=words, button_style="primary", layout=widgets.Layout(width="auto")), widgets.Label(), widgets.Output()
+
+    def act() -> None:
+        shown.clear_output(wait=True)
+        with shown:
+            run(choice.value)
+
+    button.on_click(_guard(act, told))
+    return widgets.VBox([widgets.HBox([choice, button]), told, shown])

@@ -130,17 +130,18 @@ def write_whole(folder: Path, fill: Callable[[Path], object]) -> Path:
     return folder
 
 
-def write_file(path: Path, text: str) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Write a small file completely or not at all. Raises StoreError when it cannot be written."""
     draft = path.parent / f".{path.name}.{os.getpid()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, "utf-8")
-        os.replace(draft, path)
+        try:
+            draft.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(remedy(path.parent, error)) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def remedy(folder: Path, error: OSError) -> str:

@@ -139,3 +139,11 @@ def test_write_file_is_whole_or_absent(tmp_path):
 def test_lineage_lists_hashes(tmp_path):
     made = Store(tmp_path).get_or_make("k", make())
     assert set(json.loads((made.folder / "lineage.json").read_text())["files"]) == {"model.safetensors"}
+
+
+def test_a_file_in_the_way_is_a_sentence(tmp_path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(StoreError, match="no write access"):
+        write_file(tmp_path / "taken" / "page.md", "text")
+    write_file(tmp_path / "bytes.bin", b"\x00\x01")
+    assert (tmp_path / "bytes.bin").read_bytes() == b"\x00\x01"

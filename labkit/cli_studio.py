@@ -1,0 +1,93 @@
+"""Commands of the design studio: advise, compare, plan, audit, and packs of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.markup import escape
+
+from labkit.terminal import Line, err, out
+
+app = typer.Typer()
+
+
+@app.command()
+def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")]) -> None:
+    """Say whether a design can run, what it takes, and what the rules think of it; exit 2 when it cannot run."""
+    from rich.table import Table
+
+    from labkit import comparison, designer, rules
+    from labkit.design import load_spec
+    from labkit.errors import SpecError
+
+    loaded = load_spec(spec)
+    found = designer.problems(loaded)
+    if found:
+        raise SpecError(f"{spec}: {found[0]}")
+    out.print(f"{designer.in_words(loaded)}: this design can run", markup=False)
+    out.print(f"takes: {'; '.join(comparison.resources(loaded))}", markup=False, soft_wrap=True)
+    table = Table("strength", "speaks of a", "rule", "advice", "evidence and where it holds", title=escape(rules.size_note(loaded)), show_lines=True)
+    for advice in rules.advise(loaded):
+        table.add_row(*map(escape, advice.row()))
+    out.print(table)
+
+
+@app.command()
+def compare(
+    specs: Annotated[list[Path], typer.Argument(metavar="YOURS.yaml [OTHER.yaml ...]", help="Designs; the others are compared with the first. With one, two alternatives are proposed.")],
+    out_dir: Annotated[Path, typer.Option(help="Where comparison.md, .html and .pdf go.")] = Path("out/comparison"),
+    words_only: Annotated[bool, typer.Option("--words-only", help="Train nothing: the table of words.")] = False,
+) -> None:
+    """Train designs, score them, and lay them side by side with paired differences; shared stages are trained once."""
+    from rich.table import Table
+
+    from labkit import alternatives, comparison
+    from labkit.design import load_spec
+
+    if len(specs) == 1:
+        mine = load_spec(specs[0])
+        candidates = comparison.candidates_of(mine, alternatives.propose(mine))
+    else:
+        candidates = comparison.read_candidates(specs)
+    found = comparison.describe(candidates)
+    if not words_only:
+        with Line() as line:
+            found = comparison.train_and_score(found, progress=line)
+    paths = comparison.export(found, out_dir)
+    words = Table("", *(candidate.name for candidate in candidates), show_lines=True)
+    for head, cells in found.rows:
+        words.add_row(head, *(escape("\n".join(cell)) for cell in cells))
+    out.print(words)
+    if found.measured:
+        heads, rows = comparison.score_rows(found.measured)
+        scores = Table(*heads, title=f"trained and scored in {found.measured.seconds:.0f} s")
+        for row in rows:
+            scores.add_row(*map(escape, row))
+        out.print(scores)
+    out.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def audit(
+    claim: Annotated[str, typer.Argument(help="A claim in YAML (docs/vendor.md), or a worked example: invented, lu2025.")],
+    pdf: Annotated[Optional[Path], typer.Option(help="Write the page as a PDF, too.")] = None,
+) -> None:
+    """Audit a vendor's claim: what its figures show, what is missing, what to ask back."""
+    from labkit import vendor
+    from labkit.vendor_claim import load_claim
+
+    found = vendor.audit(load_claim(claim))
+    out.print(vendor.audit_text(found), markup=False, highlight=False, soft_wrap=True)
+    if pdf:
+        out.print(f"written: {vendor.audit_pdf(found, pdf)}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def fit(situation: Annotated[Path, typer.Argument(help="A situation in YAML; docs/fit.md shows one.")]) -> None:
+    """Say which tool fits (prompting, retrieval, training, merging), why, and what would change that."""
+    from labkit.fit import advice_text, advise
+    from labkit.fit_rules import load_situation
+
+    out.print(advice_text(advise(load_situation(situation))), markup=False, highlight=False, soft_wrap=True)
