@@ -91,3 +91,38 @@ def fit(situation: Annotated[Path, typer.Argument(help="A situation in YAML; doc
     from labkit.fit_rules import load_situation
 
     out.print(advice_text(advise(load_situation(situation))), markup=False, highlight=False, soft_wrap=True)
+
+
+def pack_new(
+    name: Annotated[str, typer.Argument(help="Name of the new pack: small letters, digits, dashes.")],
+    from_: Annotated[Path, typer.Option("--from", help="Folder of .txt, .md, .jsonl, .csv, .pdf and .docx files.")],
+    to: Annotated[Optional[Path], typer.Option(help="Folder to write; by default ./NAME.")] = None,
+    title: Annotated[Optional[str], typer.Option(help="Title on the data card.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of your texts, as on the Hugging Face hub.")] = "unstated",
+    chunk_words: Annotated[int, typer.Option(help="Most words of one row of text.")] = 150,
+    seed: Annotated[int, typer.Option(help="Decides what is held out.")] = 0,
+) -> None:
+    """Make a pack of your own files; says what was left out and why (docs/packs.md)."""
+    from rich.table import Table
+
+    from labkit.ingest import new_pack
+
+    with err.status("reading") as status:
+        made = new_pack(
+            name, from_, to, title=title, licence=licence, chunk_words=chunk_words, seed=seed,
+            progress=lambda step, done: status.update(f"{step} {done:,}"),
+        )
+    for sentence in made.unread:
+        err.print(f"left out: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if made.dropped:
+        table = Table("what", "why", "how many", title="left out")
+        for row in made.dropped:
+            table.add_row(escape(row["what"]), escape(row["reason"]), f"{row['count']:,}")
+        out.print(table)
+    read, rows = (", ".join(f"{count:,} {key}" for key, count in each.items()) for each in (made.read, made.rows))
+    out.print(f"read: {read}\nrows: {rows}", markup=False, highlight=False, soft_wrap=True)
+    left_out = sum(row["count"] for row in made.dropped)
+    out.print(
+        f"{made.folder}: made in {made.seconds:.1f} s; {left_out:,} things left out, {len(made.unread)} of them files or pages; see dropped.jsonl",
+        markup=False, highlight=False, soft_wrap=True,
+    )

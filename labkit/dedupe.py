@@ -1,6 +1,6 @@
-"""Near duplicates among texts: shingles, MinHash signatures, locality-sensitive hashing. The only module that imports datasketch.
+"""Near duplicates among texts: word runs, MinHash signatures, locality-sensitive hashing. The only module that imports datasketch.
 
-Broder 1997, "On the resemblance and containment of documents"; thresholds and shingle length as usual for training text
+Broder 1997, "On the resemblance and containment of documents"; runs and thresholds as usual for training text
 (Lee et al. 2022, arXiv 2107.06499).
 """
 
@@ -16,35 +16,37 @@ import numpy as np
 SHINGLE_WORDS = 5
 THRESHOLD = 0.8
 PERMUTATIONS = 128
-BATCH = 4096  # shingles hashed at once: 128 times four bytes each
+BATCH = 4096  # shingles hashed at once, times 128 permutations, times four bytes
 _MIX = np.uint32(0x9E3779B1)
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation: what comparisons of texts are made of."""
+    """The words of a text in lower case, without punctuation: what texts are compared by."""
     return re.findall(r"\w+", text.lower())
 
 
-def run_hashes(words: list[str], length: int) -> np.ndarray:
-    """One hash per run of `length` consecutive words, in order (uint32); equal runs have equal hashes on every machine.
+def word_codes(words: list[str]) -> np.ndarray:
+    """One uint32 per word, the same on every machine."""
+    return np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], np.uint32)
 
-    Fewer words than `length` give one hash of all of them, no words none. Two different runs share a hash with a
-    chance of one in four billion.
+
+def run_hashes(codes: np.ndarray, length: int) -> np.ndarray:
+    """One uint32 per run of `length` consecutive words (len(codes) - length + 1 of them, none for a shorter text).
+
+    codes: of word_codes. Equal runs have equal hashes; two different ones share a hash once in four billion.
     """
-    if not words:
-        return np.empty(0, np.uint32)
-    codes = np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], np.uint32)
-    length = min(length, len(codes))
-    runs = np.zeros(len(codes) - length + 1, np.uint32)
-    for offset in range(length):
-        mixed = codes[offset : offset + len(runs)]
-        runs = runs * _MIX + (mixed ^ (mixed >> np.uint32(15)))
+    runs = np.zeros(max(len(codes) - length + 1, 0), np.uint32)
+    mixed = codes ^ (codes >> np.uint32(15))
+    for offset in range(length if len(runs) else 0):
+        runs *= _MIX
+        runs += mixed[offset : offset + len(runs)]
     return runs
 
 
 def shingle_hashes(text: str) -> np.ndarray:
-    """The distinct hashes (sorted uint32) of a text's runs of five words."""
-    return np.unique(run_hashes(words_of(text), SHINGLE_WORDS))
+    """The distinct hashes (sorted uint32) of a text's runs of five words; of all its words when there are fewer."""
+    codes = word_codes(words_of(text))
+    return np.unique(run_hashes(codes, min(SHINGLE_WORDS, len(codes)))) if len(codes) else codes
 
 
 @cache
@@ -55,7 +57,7 @@ def _empty_signature():
 
 
 def signature(text: str):
-    """The datasketch.MinHash of a text's shingles; `jaccard` of two estimates how many shingles they share, 0 to 1."""
+    """The datasketch.MinHash of a text's shingles; `jaccard` of two estimates which share of them both have, 0 to 1."""
     found, hashes = _empty_signature().copy(), shingle_hashes(text)
     for start in range(0, len(hashes), BATCH):
         found.update_batch(hashes[start : start + BATCH].tolist())
@@ -65,19 +67,17 @@ def signature(text: str):
 def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> list[int | None]:
     """For each text the index of the first earlier text it nearly equals, else None.
 
-    A near duplicate shares at least `threshold` of its distinct five-word runs (Jaccard, estimated from 128
-    permutations: standard error 0.035 at 0.8). Texts that are duplicates themselves are not compared with, so the
-    index is always that of a text marked None. A text without words equals nothing. Texts are read once and not kept:
-    about 5 kB per kept text stay in memory.
+    threshold: share of distinct five-word runs in common (Jaccard, 0 to 1; estimated from 128 permutations, standard
+    error 0.035 at 0.8). A text marked as a duplicate is not compared with later ones, so an index is always that of a
+    text marked None. A text without words equals nothing. Texts are read once and not kept: about 6 kB of memory for
+    each that is marked None.
     """
     from datasketch import MinHashLSH
 
-    # Candidates are verified below, so a missed one costs far more than a false one.
-    index = MinHashLSH(threshold, PERMUTATIONS, weights=(0.1, 0.9))
+    index = MinHashLSH(threshold, PERMUTATIONS, weights=(0.1, 0.9))  # candidates are verified, so a missed one costs more
     kept, found = {}, []
     for number, text in enumerate(texts):
-        own = signature(text)
-        first = None
+        own, first = signature(text), None
         if not own.is_empty():
             first = min((other for other in index.query(own) if own.jaccard(kept[other]) >= threshold), default=None)
             if first is None:

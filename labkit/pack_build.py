@@ -162,7 +162,7 @@ def _choice_item(kind: str, entity: Entity, question: dict, answer: dict, choice
     }
 
 
-def _formatted(axis: str, kind: str, lang: Language, entities: list[Entity], count: int, rng: random.Random) -> list[dict]:
+def formatted_items(axis: str, kind: str, lang: Language, entities: list[Entity], count: int, rng: random.Random) -> list[dict]:
     """Questions with a format request. Only `compositional` items also ask for the right value."""
     facts = list(itertools.product(entities, lang.attributes))
     rng.shuffle(facts)
@@ -188,6 +188,12 @@ def _stretched(lang: Language, entities: list[Entity], rng: random.Random) -> li
     return items
 
 
+def people_of(split: str) -> list[Entity]:
+    """People of the general world that no training question mentions: a third for dev, the others for test."""
+    people = world.never_asked_about(world.people())
+    return people[::3] if split == "dev" else [person for i, person in enumerate(people) if i % 3]
+
+
 def held_out_requests(lang: Language, split: str) -> list[dict[str, str]]:
     """Reserved constraints of one split: a fifth for dev, the rest for test."""
     constraints = world.proposal_constraints(lang, reserved=True)
@@ -211,7 +217,8 @@ def _creativity(lang: Language, split: str, rng: random.Random) -> list[dict]:
     return items
 
 
-def _general(entities: list[Entity]) -> list[dict]:
+def general_items(entities: list[Entity]) -> list[dict]:
+    """What people of the general world are asked: retention of what a start model knows."""
     lang = world.language("general")
     return [
         {
@@ -244,19 +251,18 @@ def _preference(lang: Language, entities: list[Entity], split: str, rng: random.
 
 def eval_rows(lang: Language, entities: list[Entity], split: str, rng: random.Random) -> list[dict]:
     """All items of one split: the four axes and the three controls."""
-    people = world.never_asked_about(world.people())
-    general_people = people[::3] if split == "dev" else [p for i, p in enumerate(people) if i % 3]
+    general_people = people_of(split)
     scale = 1 if split == "test" else 0.4
     general = world.language("general")
     items = [
         *_knowledge(lang, entities, rng),
         *_reasoning(lang, entities, rng),
-        *_formatted("instructions", "general", general, general_people, round(100 * scale), rng),
-        *_formatted("instructions", "domain", lang, entities, round(100 * scale), rng),
+        *formatted_items("instructions", "general", general, general_people, round(100 * scale), rng),
+        *formatted_items("instructions", "domain", lang, entities, round(100 * scale), rng),
         *_stretched(general, general_people, rng),
-        *_formatted("compositional", "compositional", lang, entities, round(200 * scale), rng),
+        *formatted_items("compositional", "compositional", lang, entities, round(200 * scale), rng),
         *_creativity(lang, split, rng),
-        *_general(general_people),
+        *general_items(general_people),
         *_preference(lang, entities[: round(12 * scale)], split, rng),
     ]
     return [{"id": f"{split}-{i:04d}", **item} for i, item in enumerate(items)]
@@ -329,7 +335,7 @@ def _proposal_case(lang: Language, given: dict[str, str]) -> dict:
 
 def _everyday_cases(rng: random.Random) -> list[dict]:
     general = world.language("general")
-    everyone = [person for i, person in enumerate(world.never_asked_about(world.people())) if i % 3]  # those of the test split
+    everyone = people_of("test")
     cases = []
     for i, (person, key) in enumerate(rng.sample(list(itertools.product(everyone, general.attributes)), SCENARIO_CASES)):
         form = TAUGHT[i % len(TAUGHT)]

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from textwrap import shorten
 
 from labkit.errors import InputError, PackError, suggest
 from labkit.instructions import INSTRUCTIONS
+from labkit.leaks import Leak, find_leaks
 from labkit.yamlfile import read_yaml
 
 SPLITS = {
@@ -26,6 +28,8 @@ SPLITS = {
     "test": "eval_test.jsonl",
 }
 TEXT_SPLITS, EVAL_SPLITS = ("raw", "summaries"), ("dev", "test")
+TRAINING_SPLITS = tuple(split for split in SPLITS if split not in EVAL_SPLITS)
+OPTIONAL_SPLITS = ("summaries", "qa", "preferences")  # a stage that needs one says so (pipeline.check_spec)
 AXES = ("knowledge", "reasoning", "instructions", "creativity")
 CONTROLS = ("general", "compositional", "preference")
 COLUMNS = {
@@ -134,7 +138,7 @@ def read_split(path: Path, split: str) -> tuple[list[dict], list[str]]:
         return [], [f"{path} is missing: the pack has no {split!r} split; {HELP}"]
     rows, problems, ids = [], [], {}
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")  # splitlines would also split at line separators inside a text
     except UnicodeDecodeError as error:
         return [], [f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"]
     for number, line in enumerate(lines, 1):
@@ -205,6 +209,8 @@ def item_problems(item: dict) -> Iterator[str]:
         yield f'"axis" is {item["axis"]!r}; {suggest(item["axis"], list(AXES + CONTROLS))}'
     if ("messages" in item) == ("prompt" in item):
         yield 'give either "messages" (a chat) or "prompt" (text to continue)'
+    if "prompt" in item and not _is_text(item["prompt"]):
+        yield '"prompt" must be a non-empty string, the text to continue; a chat is "messages"'
     if not {"answer", "checks", "pattern"} & item.keys():
         yield 'an item needs "answer", "choices" with "answer", "checks" or "pattern"'
     if "answer" in item and not _is_text(item["answer"]):
@@ -232,7 +238,7 @@ def check_pack(folder: str | Path) -> list[str]:
         return [str(error)]
     problems, ids = [], {}
     for split in SPLITS:
-        if split in ("summaries", "preferences") and not pack.has(split):
+        if split in OPTIONAL_SPLITS and not pack.has(split):
             continue
         rows, found = read_split(pack.path(split), split)
         problems += found
@@ -241,4 +247,17 @@ def check_pack(folder: str | Path) -> list[str]:
                 if ids.get(row["id"], SPLITS[split]) != SPLITS[split]:
                     problems.append(f'{pack.path(split)}: id {row["id"]!r} is already in {ids[row["id"]]}; make ids unique')
                 ids[row["id"]] = SPLITS[split]
-    return problems
+    return problems or [_leak_problem(leak) for leak in find_leaks(placed_rows(pack, EVAL_SPLITS), placed_rows(pack, TRAINING_SPLITS))]
+
+
+def placed_rows(pack: Pack, splits: Sequence[str]) -> Iterator[tuple[str, dict]]:
+    """Rows with their file:line, one by one; they are known to be readable."""
+    for path in (pack.path(split) for split in splits if pack.has(split)):
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}:{number}", json.loads(line)
+
+
+def _leak_problem(leak: Leak) -> str:
+    return f'{leak.item}: the item leaks, {leak.row} has its words too ("{shorten(leak.words, 80)}"); remove one of the two rows; {HELP}'

@@ -62,10 +62,16 @@ def test_bad_rows_name_place_and_remedy(broken, split, change, expected):
 
 def test_empty_and_missing_splits(broken):
     (broken / "raw.jsonl").write_text("\n")
-    (broken / "qa.jsonl").unlink()
+    (broken / "eval_dev.jsonl").unlink()
     problems = packs.check_pack(broken)
     assert any("raw.jsonl: the split is empty" in p for p in problems)
-    assert any("qa.jsonl is missing" in p for p in problems)
+    assert any("eval_dev.jsonl is missing" in p for p in problems)
+
+
+def test_a_pack_of_text_and_items_alone_is_fine(broken):
+    for split in packs.OPTIONAL_SPLITS:
+        (broken / packs.SPLITS[split]).unlink()
+    assert packs.check_pack(broken) == []
 
 
 def test_duplicate_ids(broken):
@@ -111,3 +117,45 @@ def test_an_id_used_twice_in_one_file_is_named_with_its_line(broken):
 def test_answers_and_choices_are_text(item, words):
     row = {"id": "a", "axis": "knowledge", "entity": "e", "messages": [{"role": "user", "content": "?"}], **item}
     assert any(words in problem for problem in packs.row_problems(row, "eval"))
+
+
+def test_a_prompt_is_text():
+    row = {"id": "a", "axis": "knowledge", "entity": "e", "prompt": [{"role": "user", "content": "?"}], "answer": "b"}
+    assert any('"prompt" must be a non-empty string' in problem for problem in packs.row_problems(row, "eval"))
+
+
+def test_line_separators_inside_a_text_do_not_end_a_line(broken):
+    with (broken / "raw.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"text": "one\u2028two\x85three"}, ensure_ascii=False) + "\n")
+    assert packs.check_pack(broken) == []
+    assert packs.load_pack(broken).rows("raw")[-1]["text"] == "one\u2028two\x85three"
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+@pytest.mark.parametrize("training", ["raw", "summaries", "qa", "preferences"])
+def test_an_item_that_stands_in_training_rows_is_named_with_both_places(broken, split, training):
+    items = [json.loads(line) for line in (broken / packs.SPLITS[split]).read_text("utf-8").splitlines()]
+    number, item = next((n, item) for n, item in enumerate(items, 1) if item["axis"] == "reasoning")
+    question = item["messages"]
+    row = {
+        "text": {"text": f"A reader asks: {question[0]['content']} Nobody knows."}, "qa": {"messages": [*question, {"role": "assistant", "content": "x"}]},
+        "preferences": {"prompt": question, "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]},
+    }[packs.layout(training)]
+    path = broken / packs.SPLITS[training]
+    lines = len(path.read_text("utf-8").splitlines())
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps(row) + "\n")
+    problems = packs.check_pack(broken)
+    assert problems[0].startswith(f"{broken / packs.SPLITS[split]}:{number}: the item leaks, {path}:{lines + 2} has its words too")
+    assert "remove one of the two rows; see docs/packs.md" in problems[0]
+
+
+def test_a_test_split_copied_into_raw_is_found(broken):
+    """Long passages, asked as text to continue, of a text that is in raw."""
+    passage = "the ring was forged at nine hundred degrees and cooled in oil before any load was put on it"
+    item = {"id": "own", "axis": "knowledge", "entity": "ring", "prompt": passage, "answer": "at all"}
+    for split, row in (("test", item), ("raw", {"text": f"We saw that {passage}."})):
+        with (broken / packs.SPLITS[split]).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    (problem,) = packs.check_pack(broken)
+    assert "the item leaks" in problem and "the ring was forged at nine hundred degrees" in problem
