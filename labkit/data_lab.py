@@ -1,16 +1,56 @@
-"""What notebook 02 computes and shows of experiments: one run live with its noise, beside what the study measured over seeds."""
+"""What notebook 02 computes and shows: a pack of one's own, experiments run live with their noise, and what the study measured over seeds."""
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 from labkit import figures
 from labkit.data_study import EXPERIMENTS, experiment, knowledge, run_experiment
 from labkit.errors import InputError
+from labkit.ingest import Ingested, new_pack
 from labkit.lesson import Guess, Lab, headless, show_html
-from labkit.packs import shipped_packs
+from labkit.packs import Pack, shipped_packs
 from labkit.published import measured_data, reported, run_noise_of
 from labkit.stats import Interval, with_run_noise
 from labkit.study import Unit
-from labkit.tables import claims_table
+from labkit.tables import claims_table, plain_table
+
+PAGES, ROWS_PER_PAGE = 12, 8  # of the folder that is made to be read
+CHUNK_WORDS = 35  # what a tiny model reads in a row
+
+
+def messy_folder(pack: Pack, folder: Path) -> Path:
+    """A folder such as people have: notes in two encodings, a table of questions, a copy, and four files that are no text."""
+    texts, questions = [row["text"] for row in pack.rows("raw")], pack.rows("qa")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for page in range(PAGES):
+        text = "\n\n".join([*texts[page * ROWS_PER_PAGE : (page + 1) * ROWS_PER_PAGE], "Accept all cookies"])
+        (folder / f"note-{page:02d}.txt").write_text(text, "utf-16" if page % 3 == 0 else "utf-8")
+    (folder / "copy of note.md").write_text((folder / "note-01.txt").read_text("utf-8"), "utf-8")
+    pairs = ["question,answer", *(f'"{row["messages"][0]["content"]}","{row["messages"][1]["content"]}"' for row in questions)]
+    (folder / "questions.csv").write_text("\n".join(pairs), "utf-8")
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "picture.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    (folder / "scan.pdf").write_bytes(b"%PDF-1.4\nthis file ends too soon")
+    (folder / "budget.xls").write_bytes(b"\xd0\xcf\x11\xe0")
+    return folder
+
+
+def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-domain") -> Ingested:
+    """Make a pack of a folder (by default a messy one made for it) and show what came of every file; recorded."""
+    folder = Path(source) if source else messy_folder(lab.pack, lab.out_dir / "a messy folder")
+    output = lab.out_dir / "packs" / name
+    shutil.rmtree(output, ignore_errors=True)
+    made = new_pack(name, folder, output, chunk_words=CHUNK_WORDS, seed=lab.seed)
+    for sentence in made.unread:
+        print(f"left out: {sentence}")
+    show_html(plain_table(("left out", "why", "how many"), [(row["what"], row["reason"], row["count"]) for row in made.dropped]))
+    show_html(plain_table(("split", "rows"), made.rows.items()))
+    print(f"made in {made.seconds:.1f} s: {made.folder}; `labkit run` trains on it, dropped.jsonl lists every piece left out")
+    lab.record("ingest", read=made.read, rows=made.rows, dropped=made.dropped, seconds=made.seconds)
+    return made
 
 
 def run_live(lab: Lab, name: str) -> Unit:
