@@ -24,6 +24,7 @@ lab: install
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
 
 evidence: install
+	$(BIN)/labkit evidence --part data
 	$(BIN)/labkit evidence
 
 benchmarks: install
@@ -32,6 +33,8 @@ benchmarks: install
 	$(BIN)/python benchmarks/lm_eval_speed.py
 	$(BIN)/python benchmarks/merge_speed.py
 	$(BIN)/python benchmarks/merge_memory.py
+	$(BIN)/python benchmarks/ingest_speed.py
+	$(BIN)/python benchmarks/planner_accuracy.py
 
 install: $(VENV)/.installed
 
