@@ -126,3 +126,53 @@ def pack_new(
         f"{made.folder}: made in {made.seconds:.1f} s; {left_out:,} things left out, {len(made.unread)} of them files or pages; see dropped.jsonl",
         markup=False, highlight=False, soft_wrap=True,
     )
+
+
+@app.command()
+def plan(
+    what: Annotated[str, typer.Argument(help="A spec (.yaml), or a model: a name, a folder, a config.json, a hub id.")],
+    gpu: Annotated[str, typer.Option(help="Card, as in data_samples/gpus.yaml.")] = "H100",
+    gpus: Annotated[int, typer.Option(help="How many, everything but activations shared among them.")] = 1,
+    method: Annotated[str, typer.Option(help="full, lora or qlora.")] = "full",
+    tokens: Annotated[float, typer.Option(help="Training tokens, in millions.")] = 100.0,
+    batch: Annotated[int, typer.Option(help="Rows per optimiser step, over all GPUs.")] = 96,
+    at_once: Annotated[int, typer.Option(help="Rows one GPU takes at once.")] = 1,
+    length: Annotated[int, typer.Option(help="Tokens per row.")] = 2048,
+    checkpointing: Annotated[bool, typer.Option(help="Compute activations again in the backward pass.")] = True,
+    price: Annotated[float, typer.Option(help="What one GPU costs per hour, in your currency; 0 leaves money out.")] = 0.0,
+    measure: Annotated[bool, typer.Option(help="Of a spec: measure this machine first, for the seconds.")] = False,
+) -> None:
+    """Say what a training takes before it is run: memory, hours, money, energy; what to give up when it does not fit."""
+    from labkit.planner_lab import CostSession, Settings, told
+
+    if Path(what).suffix in (".yaml", ".yml"):
+        _plan_design(Path(what), measure)
+        return
+    settings = Settings(
+        model=what, card=gpu, gpus=gpus, method=method, tokens_millions=tokens, batch_size=batch, rows_at_once=at_once,
+        length=length, checkpointing=checkpointing, price=price,
+    )
+    found = CostSession(settings).look(settings)
+    for name, words in told(found):
+        out.print(f"{name:<11} {words}", markup=False, highlight=False, soft_wrap=True)
+    for number, remedy in enumerate(found.remedies, 1):
+        fits = "fits" if remedy.plan.fits(found.card) else "not yet"
+        out.print(f"give up {number}: {remedy.name}: {remedy.plan.peak_gib:.1f} GiB, {fits}; it costs {remedy.costs}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _plan_design(path: Path, measure: bool) -> None:
+    """Stage by stage, as the design runs on this machine."""
+    from rich.table import Table
+
+    from labkit.design import load_spec
+    from labkit.planner import plan_spec
+    from labkit.planner_lab import design_rows
+    from labkit.planner_speed import probe_speed
+
+    spec = load_spec(path)
+    if measure:
+        probe_speed(spec.model)
+    table = Table("stage", "parameters that learn", "tokens", "FLOPs", "peak GiB", "seconds here", title=escape(spec.name))
+    for row in design_rows(plan_spec(spec)):
+        table.add_row(*map(escape, row))
+    out.print(table)
