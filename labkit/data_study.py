@@ -148,10 +148,7 @@ def arm_of(pack: Pack, condition: Condition) -> Arm:
 
 
 def run_experiment(found: Experiment, pack: Pack, seed: int, profile_name: str, told: Callable[[str], None] = lambda text: None) -> Unit:
-    """Train and score every arm of an experiment that is not there yet. Raises InputError for a pack of one's own.
-
-    Arms whose text tells of junk, errors or copies are made from the world's truth, which only shipped packs have.
-    """
+    """Train and score every arm of an experiment that is not there yet. pack: a shipped one, whose world is known."""
     unit = Unit(pack.name, seed)
     for label, condition in found.conditions.items():
         told(f"{pack.name} seed {seed}: {found.id}: {label}")

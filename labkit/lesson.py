@@ -19,7 +19,7 @@ from labkit.design import PipelineSpec, profile as find_profile
 from labkit.errors import InputError, LabkitError
 from labkit.evaluate import Scorecard, compare
 from labkit.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
-from labkit.packs import AXES, CONTROLS, Pack, load_pack
+from labkit.packs import AXES, CONTROLS, Pack, load_pack, shipped_packs
 from labkit.pipeline import load_checkpoint, run_spec
 from labkit.scoring import best_t, merged, score_checkpoint
 from labkit.probe import EarlyWarning, alarms, curves, watcher
@@ -32,6 +32,7 @@ from labkit.train import Progress, prepare_process
 from labkit.zoo import Loaded
 
 REDRAW_SECONDS = 2.0
+KNOWN_PACK = "materials"
 
 
 def headless() -> bool:
@@ -108,6 +109,16 @@ class Lab:
     def bench(self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None) -> Bench:
         """Two parents to merge. ends: how the general and the domain model are called. Raises MergeError."""
         return Bench(general, domain, ends, self.pack, ancestor=ancestor, profile_name=self.profile)
+
+    def known_pack(self) -> Pack:
+        """The lab's pack where its world is known, else `materials`, and a sentence saying so.
+
+        Junk, errors and changed facts can be made only where the truth is known, which it is of shipped packs.
+        """
+        if self.pack.name in shipped_packs():
+            return self.pack
+        print(f"shown on {KNOWN_PACK}: of {self.pack.name} it is not known which statements are true, and this needs that")
+        return load_pack(KNOWN_PACK)
 
     def prompts(self, *axes: str) -> list[str]:
         """The first dev item of each axis, as a learner would type it."""

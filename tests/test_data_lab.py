@@ -36,12 +36,12 @@ def test_an_experiment_runs_live_and_ends_in_findings(lab):
     data_lab.offer(lab)
 
 
-def test_experiments_need_a_known_world(lab, tmp_path):
+def test_with_a_pack_of_one_s_own_experiments_say_where_they_run(lab, tmp_path, capsys):
     folder = data_lab.messy_folder(load_pack("legal"), tmp_path / "mess")
     own = new_pack("my-domain", folder, tmp_path / "mine")
     other = lesson.start("02_data", pack=str(own.folder), profile="smoke", out_dir=str(lab.out_dir))
-    with pytest.raises(InputError, match="need a shipped pack"):
-        data_lab.run_live(other, "junk")
+    assert data_lab.run_live(other, "wrong facts").pack == "materials"
+    assert "shown on materials" in capsys.readouterr().out
     with pytest.raises(InputError, match="did you mean 'junk'"):
         data_lab.run_live(lab, "junkk")
 

@@ -1,0 +1,361 @@
+"""Facts in the prompt against facts trained in, on the same questions, before and after some facts change.
+
+Four ways with one start model, which was taught to read (reading.py) and knows none of the pack's facts: facts not given,
+facts trained in (CPT and SFT on the pack), passages found by BM25 in the prompt, and both. Then some facts change: the
+passages are rewritten and indexed again, the models stay as they are.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from labkit import retrieval_view
+from labkit.design import GENTLE, PipelineSpec, profile
+from labkit.errors import InputError
+from labkit.evaluate import MAX_NEW_TOKENS, compare, generate, limited, prompt_ids, says
+from labkit.lesson import Lab, LiveLine, show_html
+from labkit.packs import TEXT_SPLITS, Pack
+from labkit.pipeline import load_checkpoint, run_spec
+from labkit.published import run_noise_of
+from labkit.reading import READER, reader_pack, reading_items, with_passages
+from labkit.scoring import score_checkpoint
+from labkit.stats import Interval, ItemScore, cluster_mean, paired_difference, with_run_noise
+from labkit.store import Checkpoint
+from labkit.tables import plain_table, signed
+from labkit.zoo import Loaded
+
+KS = (1, 3)  # passages per question that are tried on dev
+CHANGED_SHARE = 0.5
+READING_ITEMS = 100
+KEPT_AXES = ("general", "instructions")  # what learning to read may have cost
+NOTHING, TRAINED, PROMPT, BOTH = "not given", "trained in", "in the prompt", "trained in and in the prompt"
+
+
+# --- passages ---------------------------------------------------------------------------------
+
+
+class Passages:
+    """Texts with a BM25 index over their words. seconds: what indexing took.
+
+    Source: Robertson & Zaragoza 2009, doi 10.1561/1500000019; bm25s, arXiv 2407.03618.
+    """
+
+    def __init__(self, texts: Sequence[str]):
+        import bm25s
+
+        began = time.perf_counter()
+        self.texts, self._index = list(texts), bm25s.BM25()
+        self._index.index(self._words(self.texts), show_progress=False)
+        self.seconds = time.perf_counter() - began
+
+    @staticmethod
+    def _words(texts: list[str]):
+        import bm25s
+
+        return bm25s.tokenize(texts, show_progress=False)
+
+    def find(self, questions: Sequence[str], k: int) -> list[list[str]]:
+        """The k best passages per question, best first."""
+        places, _ = self._index.retrieve(self._words(list(questions)), k=min(k, len(self.texts)), show_progress=False)
+        return [[self.texts[place] for place in row] for row in places]
+
+
+def passages_of(pack: Pack) -> list[str]:
+    """What CPT reads, and retrieval looks through."""
+    return [row["text"] for split in TEXT_SPLITS if pack.has(split) for row in pack.rows(split)]
+
+
+def fact_items(pack: Pack, split: str) -> list[dict]:
+    """The free questions about a pack's facts. Raises InputError when it has none."""
+    items = [row for row in pack.rows(split) if row["axis"] == "knowledge" and row.get("kind") == "free" and "answer" in row]
+    if not items:
+        raise InputError(f'{pack.path(split)}: no item of axis "knowledge" and kind "free" with an answer; add some, see docs/packs.md')
+    return items
+
+
+def question_of(item: dict) -> str:
+    return item["messages"][-1]["content"]
+
+
+def states(passage: str, entity: str, answer: str) -> bool:
+    """Whether one sentence of the passage names both."""
+    return any(says(entity, sentence) and says(answer, sentence) for sentence in _sentences(passage))
+
+
+def _sentences(text: str) -> list[str]:
+    return re.split(r"(?<=[.!?])\s+", text)
+
+
+# --- facts that change ------------------------------------------------------------------------
+
+
+def change_facts(items: Sequence[dict], *, share: float, seed: int, pool: Sequence[dict]) -> dict[tuple[str, str], str]:
+    """A seeded share of the facts (entity, value) that items ask for, with their new values.
+
+    A new value is another entity's in pool, where the same is asked of it: in the same words but for the name.
+    Raises InputError when no fact has another value.
+    """
+    asked: dict[str, set[str]] = {}
+    own: dict[str, set[str]] = {}
+    for item in pool:
+        asked.setdefault(_form(item), set()).add(item["answer"])
+        own.setdefault(item["entity"], set()).add(item["answer"])
+    facts = {(item["entity"], item["answer"]): asked[_form(item)] - own[item["entity"]] for item in items}
+    rng = random.Random(f"changed facts {seed}")
+    able = sorted(fact for fact, others in facts.items() if others)
+    if not able:
+        raise InputError("no fact can be changed: no two items ask the same of two entities that differ; add items")
+    return {fact: rng.choice(sorted(facts[fact])) for fact in rng.sample(able, max(1, round(share * len(able))))}
+
+
+def _form(item: dict) -> str:
+    return question_of(item).replace(item["entity"], "…")
+
+
+def rewrite(texts: Sequence[str], changes: dict[tuple[str, str], str]) -> list[str]:
+    """The texts with every changed value replaced, in each sentence that names its entity."""
+    by_entity: dict[str, dict[str, str]] = {}
+    for (entity, old), new in changes.items():
+        by_entity.setdefault(entity, {})[old.lower()] = new
+    return [" ".join(_rewritten(sentence, by_entity) for sentence in _sentences(text)) for text in texts]
+
+
+def _rewritten(sentence: str, by_entity: dict[str, dict[str, str]]) -> str:
+    for entity, values in by_entity.items():
+        if entity in sentence and says(entity, sentence):
+            pattern = "|".join(map(re.escape, values))
+            sentence = re.sub(rf"(?<!\w)({pattern})(?!\w)", lambda found, values=values: values[found[1].lower()], sentence, flags=re.IGNORECASE)
+    return sentence
+
+
+# --- asked ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said to each item, and the mean number of tokens per question, prompt and answer together."""
+
+    outputs: list[str]
+    tokens: float
+
+
+def ask(loaded: Loaded, items: Sequence[dict], found: Sequence[Sequence[str]]) -> Answers:
+    """Greedy answers to items with passages before each question, as many of its passages as the context holds."""
+    prompts = [_fitting(loaded, item, passages) for item, passages in zip(items, found, strict=True)]
+    outputs = [answer for (answer,) in generate(loaded.model, loaded.tokenizer, prompts)]
+    said = loaded.tokenizer(outputs, add_special_tokens=False)["input_ids"]
+    return Answers(outputs, sum(map(len, prompts + said)) / len(items))
+
+
+def _fitting(loaded: Loaded, item: dict, passages: Sequence[str]) -> list[int]:
+    room = loaded.model.config.max_position_embeddings - MAX_NEW_TOKENS
+    for count in range(len(passages), 0, -1):
+        ids = prompt_ids(loaded.tokenizer, {"messages": with_passages(item["messages"], passages[:count])})
+        if len(ids) <= room:
+            return ids
+    if passages:
+        raise InputError(f"item {item['id']!r}: not even one passage fits into {room} tokens before the answer; cut the pack's texts into shorter ones")
+    return prompt_ids(loaded.tokenizer, item)
+
+
+def _scores(items: Sequence[dict], outputs: Sequence[str], answers: Sequence[str], seed: int) -> tuple[ItemScore, ...]:
+    return tuple(
+        ItemScore(item["id"], item["entity"], float(says(answer, output)), seed) for item, output, answer in zip(items, outputs, answers, strict=True)
+    )
+
+
+# --- compared ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of giving a model facts, asked the same questions before and after some of the facts changed.
+
+    before: per question, whether the answer is right. new, old: per question about a changed fact, whether the answer
+    after the change has the new value, or still the old one. tokens: mean per question, prompt and answer together.
+    update_seconds: what following the change took, or, for what is trained in, what the training took that would have to
+    be run again; None where nothing is given.
+    """
+
+    name: str
+    before: tuple[ItemScore, ...]
+    new: tuple[ItemScore, ...]
+    old: tuple[ItemScore, ...]
+    tokens: float
+    update_seconds: float | None
+
+    def intervals(self) -> tuple[Interval, Interval, Interval]:
+        """Shares of before, new and old with their 95% intervals over entities."""
+        return tuple(cluster_mean(scores) for scores in (self.before, self.new, self.old))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A claim and its paired effect. claimed: the effect's sign if the claim is true."""
+
+    claim: str
+    effect: Interval
+    claimed: int
+    reported: str
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """What was asked and found.
+
+    ways: by name. k: passages per question, chosen on dev; by_k: share right on dev per k. hits: share of the test
+    questions whose fact stands in a passage found, before and after the change. reading: per question about a stranger,
+    whose facts stand in the prompt alone, whether the answer is right: of the reader, and of the specialist.
+    """
+
+    ways: dict[str, Way]
+    k: int
+    by_k: dict[int, Interval]
+    hits: tuple[Interval, Interval]
+    reading: tuple[tuple[ItemScore, ...], tuple[ItemScore, ...]]
+
+    def differences(self) -> list[Difference]:
+        """The three comparisons that are reported, each with what is reported elsewhere.
+
+        The third is of these two runs: the noise between training seeds is not known for reading.
+        """
+        prompt, trained = self.ways[PROMPT], self.ways[TRAINED]
+        return [
+            Difference("before any change, facts in the prompt are answered right more often than facts trained in", _effect(trained.before, prompt.before), 1, OVADIA),
+            Difference("after the change, the new facts are answered right more often from the prompt than from training", _effect(trained.new, prompt.new), 1, OVADIA),
+            Difference("training the facts in costs reading: even what stands in the prompt alone is answered right less often", paired_difference(*self.reading), -1, RAFT),
+        ]
+
+
+OVADIA = "retrieval beats unsupervised fine-tuning on known and new facts alike (Ovadia et al. 2023, arXiv 2312.05934, abstract)"
+RAFT = "a remedy rather than the loss: fine-tuning with passages in the prompt improves open-book answers in a domain (Zhang et al. 2024, arXiv 2403.10131, abstract)"
+
+
+def _effect(before: Sequence[ItemScore], after: Sequence[ItemScore]) -> Interval:
+    """With the noise between training seeds of the pack's knowledge, as the study measured it; it did not train readers."""
+    return with_run_noise(paired_difference(before, after), run_noise_of("knowledge", "free"))
+
+
+def choose_k(reader: Loaded, items: Sequence[dict], passages: Passages, seed: int = 0) -> dict[int, Interval]:
+    """Share right per number of passages. Choose on dev."""
+    found = passages.find([question_of(item) for item in items], max(KS))
+    answers = [item["answer"] for item in items]
+    return {k: cluster_mean(_scores(items, ask(reader, items, [row[:k] for row in found]).outputs, answers, seed)) for k in KS}
+
+
+def compare_retrieval(
+    reader: Loaded, specialist: Loaded, pack: Pack, *, training_seconds: float, limit: int | None = None, share: float = CHANGED_SHARE, seed: int = 0,
+) -> RetrievalResult:
+    """Ask four ways the test questions, change a share of the facts in the passages, and ask again.
+
+    reader: reads prompts and knows none of the pack's facts. specialist: the reader after training on the pack, which
+    took training_seconds. limit: questions (None: all). Raises InputError when the pack has no such questions.
+    """
+    every, dev = (fact_items(pack, split) for split in ("test", "dev"))
+    items, dev = limited(every, limit), limited(dev, limit)
+    changes = change_facts(items, share=share, seed=seed, pool=every)
+    texts = passages_of(pack)
+    old, new = Passages(texts), Passages(rewrite(texts, changes))
+    by_k = choose_k(reader, dev, old, seed)
+    k = max(by_k, key=lambda k: (by_k[k].mean, -k))
+    questions = [question_of(item) for item in items]
+    found = [passages.find(questions, k) for passages in (old, new)]
+    truth = [item["answer"] for item in items]
+    now = [changes.get((item["entity"], item["answer"]), item["answer"]) for item in items]
+    nothing = [()] * len(items)
+
+    def way(name: str, loaded: Loaded, before: Sequence, after: Sequence, update_seconds: float | None) -> Way:
+        first = ask(loaded, items, before)
+        second = first if after is before else ask(loaded, items, after)
+        picked = [i for i, (then, since) in enumerate(zip(truth, now, strict=True)) if then != since]
+        changed, said = [items[i] for i in picked], [second.outputs[i] for i in picked]
+        return Way(
+            name, _scores(items, first.outputs, truth, seed), _scores(changed, said, [now[i] for i in picked], seed),
+            _scores(changed, said, [truth[i] for i in picked], seed), first.tokens, update_seconds,
+        )
+
+    ways = (
+        way(NOTHING, reader, nothing, nothing, None), way(TRAINED, specialist, nothing, nothing, training_seconds),
+        way(PROMPT, reader, *found, new.seconds), way(BOTH, specialist, *found, new.seconds),
+    )
+    hits = tuple(cluster_mean(_hits(items, rows, answers, seed)) for rows, answers in zip(found, (truth, now), strict=True))
+    alone = limited(reading_items(pack.name, READING_ITEMS), limit)
+    return RetrievalResult({made.name: made for made in ways}, k, by_k, hits, tuple(_read(loaded, alone, seed) for loaded in (reader, specialist)))
+
+
+def _read(loaded: Loaded, items: Sequence[dict], seed: int) -> tuple[ItemScore, ...]:
+    outputs = ask(loaded, items, [()] * len(items)).outputs
+    return _scores(items, outputs, [item["answer"] for item in items], seed)
+
+
+def _hits(items: Sequence[dict], found: Sequence[Sequence[str]], answers: Sequence[str], seed: int) -> list[ItemScore]:
+    return [
+        ItemScore(item["id"], item["entity"], float(any(states(passage, item["entity"], answer) for passage in row)), seed)
+        for item, row, answer in zip(items, found, answers, strict=True)
+    ]
+
+
+# --- trained and shown --------------------------------------------------------------------------
+
+
+def train_both(pack: Pack, *, model: str, seed: int, profile_name: str, progress: Callable | None = None) -> tuple[Checkpoint, list[Checkpoint]]:
+    """The reader, and the stages of the specialist that goes on from it: the gentle recipe on the pack.
+
+    Raises InputError for a pack in whose words no reading can be taught.
+    """
+    common = {"seed": seed, "profile": profile_name}
+    reader = run_spec(PipelineSpec(pack=str(reader_pack(pack.name).folder), model=model, stages=(READER,), **common), progress=progress)[-1]
+    return reader, run_spec(PipelineSpec(pack=str(pack.folder), model=str(reader.folder), stages=GENTLE, **common), progress=progress)
+
+
+def show_retrieval(lab: Lab) -> RetrievalResult:
+    """Train what is not there yet, compare, and show: a figure, what each way costs, findings, what learning to read cost."""
+    pack = lab.known_pack()
+    with LiveLine() as live:
+        reader, stages = train_both(pack, model=lab.model, seed=lab.seed, profile_name=lab.profile, progress=live)
+    seconds = sum(stage.lineage["wall_seconds"] for stage in stages)
+    print(f"learning to read took {reader.lineage['wall_seconds']:.0f} s, training on the pack {seconds:.0f} s (kept, and reused next time)")
+    models = load_checkpoint(reader), load_checkpoint(stages[-1])
+    found = compare_retrieval(*models, pack, training_seconds=seconds, limit=profile(lab.profile).eval_limit, seed=lab.seed)
+    shares = {name: way.intervals() for name, way in found.ways.items()}
+    told = "; ".join(f"{name}: {before.mean:.2f}, then new {new.mean:.2f}, old {old.mean:.2f}" for name, (before, new, old) in shares.items())
+    lab.show(retrieval_view.before_and_after(shares), "retrieval", f"Share of questions answered right before facts change, and with new and old values after. {told}.")
+    _show_table(lab, found, shares)
+    for difference in found.differences():
+        lab.finding(difference.claim, difference.effect, claimed=difference.claimed, reported=difference.reported)
+    show_cost_of_reading(lab, pack, models[0])
+    return found
+
+
+def _show_table(lab: Lab, found: RetrievalResult, shares: dict[str, tuple[Interval, Interval, Interval]]) -> None:
+    rows = []
+    for name, (before, new, old) in shares.items():
+        way = found.ways[name]
+        lab.record(
+            "retrieval", way=name, k=found.k, before=before.as_dict(), new=new.as_dict(), old=old.as_dict(), tokens=way.tokens, update_seconds=way.update_seconds,
+        )
+        rows.append((name, str(before), str(new), str(old), f"{way.tokens:.0f}", "" if way.update_seconds is None else f"{way.update_seconds:.2g}"))
+    show_html(plain_table(("facts are", "right before", "new value after", "old value after", "tokens per question", "seconds to follow the change"), rows))
+    first, _, _ = next(iter(shares.values()))
+    print(
+        f"{first.n} questions about {first.clusters} entities, {first.seeds} training seed. k = {found.k}, chosen on dev ("
+        + ", ".join(f"{k}: {share}" for k, share in found.by_k.items())
+        + f"). The fact asked for stands in a passage found: {found.hits[0]} before, {found.hits[1]} after."
+    )
+
+
+def show_cost_of_reading(lab: Lab, pack: Pack, reader: Loaded) -> None:
+    """What learning to read cost the start model elsewhere, as paired differences."""
+    cards = [
+        score_checkpoint(model, pack, axes=KEPT_AXES, profile_name=lab.profile, name=name) for model, name in ((lab.model, "start model"), (reader, "reader"))
+    ]
+    rows = []
+    for axis in KEPT_AXES:
+        lost = compare(*cards, axis)
+        lab.record("cost_of_reading", axis=axis, difference=lost.as_dict())
+        rows.append((axis, *(str(card.interval(axis)) for card in cards), signed(lost)))
+    show_html(plain_table(("axis", "start model", "after learning to read", "difference"), rows))
