@@ -11,12 +11,13 @@ from labkit.comparison import as_html
 from labkit.errors import InputError
 from labkit.panels import FAULT, guarded
 
-WIDE = {"layout": widgets.Layout(width="470px"), "style": {"description_width": "130px"}}
+WIDE = {"layout": widgets.Layout(width="410px"), "style": {"description_width": "120px"}}
 STAGE_FIELDS = {"learning_rate": widgets.FloatText, "steps": widgets.IntText, "batch_size": widgets.IntText, "max_length": widgets.IntText, "replay": widgets.FloatText, "beta": widgets.FloatText}
 FIELDS_OF = {"cpt": ("learning_rate", "steps", "batch_size", "max_length", "replay"), "sft": ("learning_rate", "steps", "batch_size", "max_length", "replay"), "dpo": ("learning_rate", "steps", "batch_size", "max_length", "beta"), "orpo": ("learning_rate", "steps", "batch_size", "max_length", "beta")}
 WHY = {"approach": "your approach", "benefits": "what you expect", "risks": "what may go wrong", "suits": "where you would use it"}
 SOURCES = {"raw": "raw papers", "summaries": "distilled summaries", "qa": "question-answer pairs as text"}
 WEIGHTS = {"as is usual for the size": None, "all weights": False, "LoRA adapters": True}
+SHORT = {"learning_rate": "rate", "batch_size": "batch", "max_length": "length"}  # where a full name would be cut off
 AT_THE_END, BY_HAND, DEFAULT = "after the last stage", "t by hand", "the size's default"
 
 
@@ -40,29 +41,29 @@ class DesignPanel:
         chosen, offered = self.studio.choices, self.options
         self.pack = widgets.Combobox(value=str(chosen["pack"]), options=list(offered["packs"]), description="domain", placeholder="a pack or a folder", tooltip="a shipped pack or the folder of your own", **WIDE)
         self.model = widgets.Combobox(value=str(chosen.get("model", "llama-s")), options=list(offered["families"]), description="model", tooltip="a family by name, or any model by folder or hub id", **WIDE)
-        self.start = widgets.Dropdown(options={f"{name}: {words}": name for name, words in offered["starts"].items()}, value=chosen.get("start", "instruct"), description="start", layout=widgets.Layout(width="950px"), style=WIDE["style"])
+        self.start = widgets.Dropdown(options={f"{name}: {words}": name for name, words in offered["starts"].items()}, value=chosen.get("start", "instruct"), description="start", layout=widgets.Layout(width="820px"), style=WIDE["style"])
         self.sequence = widgets.Combobox(value=str(chosen.get("sequence", "cpt-sft")), options=[key for key in offered["sequences"] if key], description="stages", tooltip="stages joined by dashes, in any order; empty for a direct merge", **WIDE)
         self.sequence_words = widgets.HTML()
-        self.sources = {name: widgets.Checkbox(value=name != "qa", description=words, indent=False, layout=widgets.Layout(width="230px")) for name, words in SOURCES.items()}
+        self.sources = {name: widgets.Checkbox(value=name != "qa", description=words, indent=False, layout=widgets.Layout(width="220px")) for name, words in SOURCES.items()}
         self.replay_default = widgets.Checkbox(value=chosen.get("replay") is None, description=DEFAULT, indent=False, layout=widgets.Layout(width="170px"))
         self.replay = widgets.FloatSlider(value=chosen.get("replay") or 0.25, min=0, max=0.9, step=0.05, description="replay share", readout_format=".2f", **WIDE)
-        self.weights = widgets.Dropdown(options=WEIGHTS, value=chosen.get("lora"), description="what is trained", **WIDE)
+        self.weights = widgets.Dropdown(options=list(WEIGHTS), value=next(words for words, lora in WEIGHTS.items() if lora == chosen.get("lora")), description="what is trained", **WIDE)
         self.merge = widgets.Dropdown(options=["none", "slerp", "lerp"], value=chosen.get("merge", "none"), description="merge", **WIDE)
-        self.t = widgets.FloatSlider(value=0.5, min=0, max=1, step=0.05, description="t (0 general, 1 domain)", readout_format=".2f", layout=widgets.Layout(width="470px"), style={"description_width": "150px"})
+        self.t = widgets.FloatSlider(value=0.5, min=0, max=1, step=0.05, description="t (0 general, 1 domain)", readout_format=".2f", layout=widgets.Layout(width="410px"), style={"description_width": "150px"})
         self.schedule = widgets.Dropdown(options=[BY_HAND, *offered["schedules"]], description="over depth", **WIDE)
         self.merge_after = widgets.Dropdown(options=[AT_THE_END, 1, 2, 3], description="merge after stage", **WIDE)
         self.merge_with = widgets.Combobox(value="", options=list(offered["families"]), description="merge with", placeholder="the start model", tooltip="the model at t=0; by default the start model", **WIDE)
         self.stages = widgets.VBox()
-        self.why = {key: widgets.Textarea(description=words, rows=2, layout=widgets.Layout(width="470px"), style=WIDE["style"]) for key, words in WHY.items()}
+        self.why = {key: widgets.Textarea(description=words, rows=2, layout=WIDE["layout"], style={"description_width": "150px"}) for key, words in WHY.items()}
         self.told, self.sheet, self.spec, self.result = widgets.HTML(), widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.changes = [widgets.Dropdown(options=["as proposed"], description=f"alternative {i}", **WIDE) for i in (1, 2)]
         self.buttons = {name: widgets.Button(description=words, layout=widgets.Layout(width="auto")) for name, words in {"save": "save the design", "words": "compare in words", "train": "train and compare"}.items()}
         self.merging = widgets.VBox([widgets.HBox([self.t, self.schedule]), widgets.HBox([self.merge_after, self.merge_with])])
         self.whole = widgets.VBox([
             widgets.HBox([self.pack, self.model]), self.start, widgets.HBox([self.sequence, self.sequence_words]),
-            widgets.HBox([widgets.Label("CPT reads", layout=widgets.Layout(width="130px", display="flex", justify_content="flex-end")), *self.sources.values()]),
+            widgets.HBox([widgets.Label("CPT reads", layout=widgets.Layout(width="116px", display="flex", justify_content="flex-end")), *self.sources.values()]),
             widgets.HBox([self.replay, self.replay_default]), self.weights, self.stages, self.merge, self.merging,
-            self.told, widgets.HBox([widgets.HBox(list(self.why.values())[:2]), widgets.HBox(list(self.why.values())[2:])], layout=widgets.Layout(flex_flow="row wrap")),
+            self.told, widgets.HBox(list(self.why.values()), layout=widgets.Layout(flex_flow="row wrap")),
             widgets.HBox(self.changes), widgets.HBox(list(self.buttons.values())), self.result, self.sheet, self.spec,
         ])
 
@@ -70,9 +71,9 @@ class DesignPanel:
         """A row of numbers per stage, at what the design has; editing one fixes it."""
         rows = []
         for number, stage in enumerate(self.studio.spec.stages, 1):
-            cells = [widgets.Label(f"{number}. {stage.kind.upper()}", layout=widgets.Layout(width="130px", display="flex", justify_content="flex-end"))]
+            cells = [widgets.Label(f"{number}. {stage.kind.upper()}", layout=widgets.Layout(width="70px"))]
             for field in FIELDS_OF[stage.kind]:
-                cell = STAGE_FIELDS[field](value=getattr(stage, field), description=field.replace("_", " "), layout=widgets.Layout(width="178px"), style={"description_width": "90px"}, continuous_update=False)
+                cell = STAGE_FIELDS[field](value=getattr(stage, field), description=SHORT.get(field, field), tooltip=field.replace("_", " "), layout=widgets.Layout(width="148px"), style={"description_width": "48px"}, continuous_update=False)
                 cell.observe(self._guarded(lambda number=number, field=field, cell=cell: self._by_hand(number, field, cell.value)), "value")
                 cells.append(cell)
             rows.append(widgets.HBox(cells))
@@ -118,7 +119,7 @@ class DesignPanel:
         chosen = {
             "pack": self.pack.value, "model": self.model.value, "start": self.start.value, "sequence": self.sequence.value,
             "sources": sources if sources != ("raw", "summaries") else None, "replay": None if self.replay_default.value else self.replay.value,
-            "lora": self.weights.value, "merge": self.merge.value, "t": self.t.value if self.schedule.value == BY_HAND else self.schedule.value,
+            "lora": WEIGHTS[self.weights.value], "merge": self.merge.value, "t": self.t.value if self.schedule.value == BY_HAND else self.schedule.value,
             "merge_after": None if self.merge.value == "none" or self.merge_after.value == AT_THE_END else self.merge_after.value,
             "merge_with": self.merge_with.value or None,
         }

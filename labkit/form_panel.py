@@ -10,7 +10,7 @@ import ipywidgets as widgets
 from labkit.forms import Form
 from labkit.panels import FAULT, guarded
 
-CONTROL = {"layout": widgets.Layout(width="460px"), "style": {"description_width": "190px"}}
+CONTROL = {"layout": widgets.Layout(width="410px"), "style": {"description_width": "180px"}}
 
 
 def form_panel(model: type[Form], start: dict[str, object], show: Callable[[dict[str, object]], str], words: str) -> widgets.Widget:
@@ -28,7 +28,7 @@ class FormPanel:
         self.controls = {name: _control(name, fields[name], start.get(name, field.get_default())) for name, field in model.model_fields.items()}
         self.numeric = {name for name, about in fields.items() if _types(about) & {"number", "integer"}}
         self.optional = {name for name, about in fields.items() if "null" in _types(about)}
-        self.button, self.told, self.result = widgets.Button(description=words, button_style="primary", layout=widgets.Layout(width="auto")), widgets.HTML(), widgets.HTML()
+        self.button, self.told, self.result = widgets.Button(description=words, button_style="primary", layout=widgets.Layout(width="auto", align_self="flex-start")), widgets.HTML(), widgets.HTML()
         self.button.on_click(guarded(self._press, self._tell, lambda lines: self._tell(f"{FAULT} {lines}")))
         rows = widgets.HBox(list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
         self.whole = widgets.VBox([rows, self.button, self.told, self.result])

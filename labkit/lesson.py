@@ -289,6 +289,7 @@ class LiveLine:
 
     def __init__(self):
         self.curve: dict[str, list[tuple[int, float]]] = {}
+        self.running: dict[str, str] = {}  # stage -> the label of its present run
         self.drawn = 0.0
         self.handle = None
         self.warning: EarlyWarning | None = None
@@ -301,7 +302,10 @@ class LiveLine:
             self._redraw("finished")
 
     def __call__(self, at: Progress) -> None:
-        self.curve.setdefault(at.stage, []).append((at.step, at.loss))
+        if at.stage not in self.running or at.step <= self.curve[self.running[at.stage]][-1][0]:  # the stage begins, maybe not for the first time
+            again = sum(label.split(" (")[0] == at.stage for label in self.curve)
+            self.running[at.stage] = f"{at.stage} ({again + 1})" if again else at.stage
+        self.curve.setdefault(self.running[at.stage], []).append((at.step, at.loss))
         now = time.monotonic()
         if headless() or (now - self.drawn < REDRAW_SECONDS and at.step < at.steps):
             return

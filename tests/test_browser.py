@@ -8,32 +8,16 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 import re
-import secrets
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
+from browser import IDLE, jupyter, needs_browser, opened
 
 from labkit import design, lesson, packs, pipeline
-from labkit.course import notebooks_folder
 from labkit.merge_lab import LAB_AXES, Bench, MergeSession, Setting
 from labkit.schedule import PRESETS
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; on Debian: apt-get install chromium")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e '.[test]' brings it")
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync", "--disable-component-update",
-]
-PATIENCE_MS = 120_000
-IDLE = "text=/\\| Idle/"  # in the status bar
+pytestmark = needs_browser
 IMAGE_BYTES = """image => new Promise(resolve => fetch(image.src).then(r => r.arrayBuffer()).then(buffer => {
     let text = ''; new Uint8Array(buffer).forEach(byte => text += String.fromCharCode(byte)); resolve(btoa(text));
 }))"""
@@ -45,56 +29,12 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lab_address(tmp_path_factory, home):
-    """JupyterLab on this machine only, in an empty folder with notebook 06 at profile smoke."""
-    folder = tmp_path_factory.mktemp("jupyter")
-    text = (notebooks_folder() / "06_merge.ipynb").read_text("utf-8")
-    (folder / "06_merge.ipynb").write_text(text.replace('profile = \\"lab\\"', 'profile = \\"smoke\\"'), "utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(8)
-    own = {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "LABKIT_HOME")}
-    environment = {**os.environ, **own, "IPYTHONDIR": str(home / "ipython")}
-    environment.pop("LABKIT_HEADLESS", None)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root", f"--IdentityProvider.token={token}"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/api?token={token}", server)
-        yield f"http://127.0.0.1:{port}/lab/tree/06_merge.ipynb?token={token}"
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def wait_for(address, server):
-    for _ in range(120):
-        assert server.poll() is None, "JupyterLab ended before it answered"
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError("JupyterLab did not answer within a minute")
-
-
-@pytest.fixture(scope="module")
-def page(lab_address):
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 720})
-        page.set_default_timeout(PATIENCE_MS)
-        page.goto(lab_address)
-        page.wait_for_selector(".jp-Notebook .jp-Cell")
-        page.wait_for_selector(IDLE)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
+def page(home, tmp_path_factory):
+    with jupyter(tmp_path_factory.mktemp("jupyter"), home, "06_merge") as address, opened(address) as page:
         page.wait_for_selector(".widget-image", state="attached")
         page.wait_for_selector(IDLE)
         page.locator(".widget-image").last.scroll_into_view_if_needed()
         yield page
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def test_from_opening_to_a_validated_file_without_code(panel):
 
 def test_every_choice_reaches_the_spec(panel):
     panel.start.value, panel.replay_default.value, panel.replay.value = "base", False, 0.5
-    panel.sources["qa"].value, panel.weights.value = True, True
+    panel.sources["qa"].value, panel.weights.value = True, "LoRA adapters"
     panel.merge.value, panel.schedule.value, panel.merge_after.value, panel.merge_with.value = "lerp", "ramp", 1, "llama-s"
     spec = panel.studio.spec
     assert spec.model == "llama-s-base" and spec.stages[0].replay == 0.5 and spec.stages[0].lora is not None
@@ -39,7 +39,7 @@ def test_every_choice_reaches_the_spec(panel):
 
 def test_numbers_of_a_stage_are_kept_until_another_sequence_is_chosen(panel):
     row = panel.stages.children[0]
-    rate = next(cell for cell in row.children if getattr(cell, "description", "") == "learning rate")
+    rate = next(cell for cell in row.children if getattr(cell, "description", "") == "rate")
     rate.value = 1e-3
     assert panel.studio.spec.stages[0].learning_rate == 1e-3 and panel.stages.children[0] is row
     panel.merge.value = "slerp"

@@ -112,3 +112,14 @@ def test_the_live_figure_shows_what_the_probe_saw_beside_the_loss(monkeypatch):
         loss, seen = live._figure("x").axes
     assert shown and shown[0].startswith("cpt step 1/20")
     assert "alarm" in seen.get_title() and any(line.get_marker() == "X" for line in seen.lines) and loss.lines
+
+
+def test_a_stage_that_runs_again_has_a_curve_of_its_own(monkeypatch):
+    from labkit.train import Progress
+
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    live = lesson.LiveLine()
+    for step, loss in ((1, 3.0), (5, 2.0), (1, 2.5), (5, 1.5)):
+        live(Progress("sft", step, 5, loss, 100.0, 1.0))
+    live(Progress("cpt", 1, 5, 4.0, 100.0, 1.0))
+    assert live.curve == {"sft": [(1, 3.0), (5, 2.0)], "sft (2)": [(1, 2.5), (5, 1.5)], "cpt": [(1, 4.0)]}
