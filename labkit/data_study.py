@@ -70,6 +70,7 @@ EXPERIMENTS = {
             (
                 *(Lesson("junk", f"text with {share} junk teaches less than its clean part alone, each fact read equally often", _knows(f"{share} junk", "no junk"), "Allen-Zhu & Li (arXiv 2404.05405) see it for 7/8 junk and models trained from nothing") for share in ("1/2", "3/4", "7/8")),
                 *(Lesson("junk", f"a source tag on every document restores part of what {share} junk costs", _knows(f"{share} junk", f"{share} junk, tagged"), "Allen-Zhu & Li (arXiv 2404.05405) see it with far more exposures per fact, in pre-training") for share in ("1/2", "3/4", "7/8")),
+                Lesson("junk", "where there is no junk to tell apart, a source tag costs something", _knows("no junk, tagged", "no junk"), "the tag is a word the model never saw, and spells in pieces"),
             ),
         ),
         Experiment(
