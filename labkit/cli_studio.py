@@ -167,11 +167,11 @@ def _plan_design(path: Path, measure: bool) -> None:
     from labkit.design import load_spec
     from labkit.planner import plan_spec
     from labkit.planner_lab import design_rows
-    from labkit.planner_speed import probe_speed
+    from labkit.planner_speed import kind_of, probe_speed
 
     spec = load_spec(path)
-    if measure:
-        probe_speed(spec.model)
+    for kind in dict.fromkeys(map(kind_of, spec.stages)) if measure else ():
+        probe_speed(spec.model, kind)
     table = Table("stage", "parameters that learn", "tokens", "FLOPs", "peak GiB", "seconds here", title=escape(spec.name))
     for row in design_rows(plan_spec(spec)):
         table.add_row(*map(escape, row))

@@ -15,7 +15,7 @@ from labkit.packs import samples_folder
 from labkit.pipeline import steps_run
 from labkit.planner_memory import Memory, Training, peak_memory, trained_parameters
 from labkit.planner_rows import lengths_of
-from labkit.planner_speed import Speed, known_speed, own_training, resident_memory, step_flops
+from labkit.planner_speed import Speed, kind_of, known_speed, own_training, resident_memory, step_flops
 from labkit.yamlfile import read_yaml
 
 UTILISATION = (0.14, 0.33)  # of a GPU's peak rate that fine-tuning runs reach; a range, because it depends on the setup
@@ -245,9 +245,9 @@ def plan_spec(spec: PipelineSpec, *, speed: Speed | None = None) -> SpecPlan:
     speed: of this machine on the design's model; by default as `planner_speed.probe_speed` last measured it. Nothing
     is trained. Raises PackError, SpecError or InputError when the design cannot run.
     """
-    architecture, speed = architecture_of(spec.model), speed or known_speed(spec.model)
+    architecture = architecture_of(spec.model)
     stages = [stage.model_copy(update={"steps": steps_run(stage, spec.profile)}) for stage in spec.stages]
-    return SpecPlan(architecture.parameters, tuple(_plan_stage(spec, stage, architecture, speed) for stage in stages))
+    return SpecPlan(architecture.parameters, tuple(_plan_stage(spec, stage, architecture, speed or known_speed(spec.model, kind_of(stage))) for stage in stages))
 
 
 def _plan_stage(spec: PipelineSpec, stage: Stage, architecture: Architecture, speed: Speed | None) -> StagePlan:
@@ -262,6 +262,6 @@ def _plan_stage(spec: PipelineSpec, stage: Stage, architecture: Architecture, sp
     if speed:
         about = stage.steps * speed.fixed_seconds + flops / speed.flops_per_second
         seconds = about / (1 + SPREAD), about * (1 + SPREAD)
-    memory = resident_memory(architecture, longest, speed.heap if speed else 1.0)
+    memory = resident_memory(architecture, longest, speed)
     trained = trained_parameters(architecture, training)
     return StagePlan(stage.kind, trained, round(stage.steps * training.rows * rows.mean), flops, memory.peak_gib, seconds)

@@ -239,7 +239,7 @@ def check_here(lab: Lab, model: str) -> None:
     """Probe this machine on a model (once), predict a step of another size, measure it; recorded."""
     speed, architecture = known_speed(model) or probe_speed(model), architecture_of(model)
     training = own_training(CHECK, architecture, CHECK.max_length)
-    predicted = step_seconds(architecture, training, speed), resident_memory(architecture, training, speed.heap).peak_gib
+    predicted = step_seconds(architecture, training, speed), resident_memory(architecture, training, speed).peak_gib
     found = measure(model, CHECK)
     rows = [("seconds per step", predicted[0], found.seconds), ("peak memory (GiB)", predicted[1], found.peak_gib)]
     cells = [(name, f"{ours:.3f}", f"{theirs:.3f}", f"{ours / theirs - 1:+.0%}") for name, ours, theirs in rows if theirs is not None]

@@ -12,22 +12,24 @@ from labkit.planner_memory import Memory, Training, memory_at
 from labkit.planner_probe import Measured, measure
 from labkit.store import default_root, write_file
 
-# Rows and their length: a step that is mostly overhead, and one that is mostly work. Large models get fewer of both.
-PROBES, LARGE_PROBES = ((4, 32), (16, 64)), ((2, 32), (8, 64))
-PROBE_STEPS, LARGE_PROBE_STEPS, LARGE_PARAMETERS = 20, 4, 20e6
+# Rows and their length: a small step and a large one, so that most real steps lie between them. Large models get fewer.
+PROBES, LARGE_PROBES = ((8, 64), (32, 128)), ((2, 64), (8, 128))
+PROBE_STEPS, LARGE_PROBE_STEPS, LARGE_PARAMETERS = 15, 4, 20e6
+TEXT = "text"  # what CPT and SFT are to a machine: the same work
 
 
 @dataclass(frozen=True)
 class Speed:
-    """This machine on one model. fixed_seconds: of every step, whatever its rows. flops_per_second: of the rows.
+    """This machine on one model and kind of stage. fixed_seconds: of every step, whatever its rows. flops_per_second: of the rows.
 
-    heap: resident memory over the bytes that are alive, for what a step allocates and frees (the system's allocator
-    keeps fragments); 1 where it was not measured.
+    heap: resident memory per byte that a step allocates and frees (the system's allocator keeps fragments), and
+    heap_gib: what it holds beside that; 1 and 0 where memory was not measured.
     """
 
     fixed_seconds: float
     flops_per_second: float
     heap: float = 1.0
+    heap_gib: float = 0.0
 
 
 def own_training(stage: Stage, architecture: Architecture, length: int) -> Training:
@@ -51,10 +53,11 @@ def step_seconds(architecture: Architecture, training: Training, speed: Speed) -
     return speed.fixed_seconds + step_flops(architecture, training) / speed.flops_per_second
 
 
-def resident_memory(architecture: Architecture, training: Training, heap: float = 1.0) -> Memory:
-    """The peak of a step on a machine whose allocator takes `heap` times what activations and logits need."""
+def resident_memory(architecture: Architecture, training: Training, speed: Speed | None = None) -> Memory:
+    """The peak of a step in a process whose allocator keeps what `speed` says it does beside what is alive."""
+    heap, held = (speed.heap, speed.heap_gib) if speed else (1.0, 0.0)
     moments = [
-        Memory(m.weights, m.gradients, m.optimiser, m.activations * heap, m.logits * heap, m.moment)
+        Memory(m.weights, m.gradients, m.optimiser, m.activations * heap + (held if m.activations else 0.0), m.logits * heap, m.moment)
         for m in memory_at(architecture, training).values()
     ]
     return max(moments, key=lambda memory: memory.peak_gib)
@@ -64,46 +67,60 @@ def resident_memory(architecture: Architecture, training: Training, heap: float 
 
 
 def speed_from(architecture: Architecture, found: list[tuple[Training, Measured]]) -> Speed:
-    """The line through two measured steps, and how much more the larger one held than was alive."""
+    """The line through two measured steps, of seconds against FLOPs and of memory against the bytes that come and go."""
     (small, short), (large, long) = found
     work = step_flops(architecture, large) - step_flops(architecture, small)
     per_flop = max(long.seconds - short.seconds, 1e-9) / work
     fixed = max(0.0, short.seconds - per_flop * step_flops(architecture, small))
-    return Speed(fixed, 1 / per_flop, _heap(architecture, large, long.peak_gib))
+    return Speed(fixed, 1 / per_flop, *_heap(architecture, found))
 
 
-def _heap(architecture: Architecture, training: Training, peak_gib: float | None) -> float:
-    if peak_gib is None:
-        return 1.0
-    alive = max(memory_at(architecture, training).values(), key=lambda memory: memory.activations)
-    passing = alive.activations + alive.logits
-    return max(1.0, (peak_gib - (alive.peak_gib - passing)) / passing)
+def _heap(architecture: Architecture, found: list[tuple[Training, Measured]]) -> tuple[float, float]:
+    """Resident memory per byte that comes and goes, and what is held beside it, never less than what is alive."""
+    if any(measured.peak_gib is None for _, measured in found):
+        return 1.0, 0.0
+    points = []
+    for training, measured in found:
+        alive = max(memory_at(architecture, training).values(), key=lambda memory: memory.activations)
+        passing = alive.activations + alive.logits
+        points.append((passing, measured.peak_gib - (alive.peak_gib - passing)))
+    (small, held), (large, holding) = points
+    heap = max(1.0, (holding - held) / (large - small))
+    return heap, max(0.0, holding - heap * large)
 
 
-def probe_stages(architecture: Architecture) -> list[Stage]:
-    """The two short trainings that a machine's speed is read from."""
+def kind_of(stage: Stage) -> str:
+    """What a stage is to a machine: CPT and SFT do the same work, preference stages work of their own."""
+    return TEXT if stage.kind in ("cpt", "sft") else stage.kind
+
+
+def probe_stages(architecture: Architecture, kind: str = TEXT) -> list[Stage]:
+    """The two short trainings that a machine's speed is read from; a row of a preference stage is a pair."""
     small = architecture.parameters < LARGE_PARAMETERS
     steps, shapes = (PROBE_STEPS, PROBES) if small else (LARGE_PROBE_STEPS, LARGE_PROBES)
-    return [Stage(kind="cpt", learning_rate=1e-6, steps=steps, batch_size=rows, max_length=length) for rows, length in shapes]
+    share = 1 if kind == TEXT else 2
+    return [Stage(kind="cpt" if kind == TEXT else kind, learning_rate=1e-6, steps=steps, batch_size=rows // share, max_length=length) for rows, length in shapes]
 
 
-def probe_speed(model: str) -> Speed:
+def probe_speed(model: str, kind: str = TEXT) -> Speed:
     """Measure this machine on a model (two short trainings in processes of their own) and keep what was found."""
     architecture = architecture_of(model)
-    found = [(own_training(stage, architecture, stage.max_length), measure(model, stage)) for stage in probe_stages(architecture)]
+    found = [(own_training(stage, architecture, stage.max_length), measure(model, stage)) for stage in probe_stages(architecture, kind)]
     speed = speed_from(architecture, found)
-    keep_speed(model, speed)
+    keep_speed(model, speed, kind)
     return speed
 
 
-def keep_speed(model: str, speed: Speed) -> None:
+def keep_speed(model: str, speed: Speed, kind: str = TEXT) -> None:
     """Remember a speed for later plans, in the folder that holds checkpoints. Raises StoreError."""
-    write_file(_file(), json.dumps({**_kept(), model: asdict(speed)}, indent=1))
+    kept = _kept()
+    write_file(_file(), json.dumps({**kept, model: {**kept.get(model, {}), kind: asdict(speed)}}, indent=1))
 
 
-def known_speed(model: str) -> Speed | None:
-    """What the last probe of a model on this machine found; None when there was none."""
-    row = _kept().get(model)
+def known_speed(model: str, kind: str = TEXT) -> Speed | None:
+    """What the last probe of a model on this machine found; of another kind of stage where this one was not; else None."""
+    kinds = _kept().get(model, {})
+    row = kinds.get(kind) or kinds.get(TEXT)
     return Speed(**row) if row else None
 
 

@@ -16,7 +16,7 @@ SMALL, LARGE = (own_training(stage, LLAMA, stage.max_length) for stage in probe_
 
 
 def found(training, seconds, heap=1.0):
-    return Measured(resident_memory(LLAMA, training, heap).peak_gib, seconds, seconds)
+    return Measured(resident_memory(LLAMA, training, Speed(0, 1, heap)).peak_gib, seconds, seconds)
 
 
 def test_a_line_through_two_steps_goes_through_both():
@@ -63,3 +63,12 @@ def test_a_speed_is_kept_per_model_and_a_broken_file_is_none(tmp_path):
 def test_a_training_that_fails_is_one_sentence():
     with pytest.raises(InputError, match="measuring cpt of llama-xl failed: .*unknown model"):
         measure("llama-xl", Stage(kind="cpt", learning_rate=1e-6, steps=2))
+
+
+def test_preference_stages_have_a_speed_of_their_own():
+    text, dpo = Speed(0.01, 1e11), Speed(0.05, 5e10)
+    keep_speed("llama-s-instruct", text)
+    assert known_speed("llama-s-instruct", "dpo") == text  # the nearest that is known
+    keep_speed("llama-s-instruct", dpo, "dpo")
+    assert known_speed("llama-s-instruct", "dpo") == dpo and known_speed("llama-s-instruct") == text
+    assert [stage.batch_size for stage in probe_stages(LLAMA, "dpo")] == [stage.batch_size // 2 for stage in probe_stages(LLAMA)]
