@@ -61,12 +61,31 @@ def compare(
         words.add_row(head, *(escape("\n".join(cell)) for cell in cells))
     out.print(words)
     if found.measured:
-        heads, rows = comparison.score_rows(found.measured)
-        scores = Table(*heads, title=f"trained and scored in {found.measured.seconds:.0f} s")
-        for row in rows:
-            scores.add_row(*map(escape, row))
-        out.print(scores)
+        out.print(_scores(found.measured))
+        out.print(_differences(candidates[0].name, found.measured))
     out.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, markup=False)
+
+
+def _scores(measured):
+    """A row per axis, a column per model."""
+    from rich.table import Table
+
+    table = Table("", *map(escape, measured.cards), title=f"trained and scored in {measured.seconds:.0f} s")
+    for axis in next(iter(measured.cards.values())).axes():
+        table.add_row(axis, *(escape(str(card.interval(axis))) for card in measured.cards.values()))
+    return table
+
+
+def _differences(first: str, measured):
+    """A row per comparison, with its verdict."""
+    from rich.table import Table
+
+    from labkit.tables import signed
+
+    table = Table("difference", "axis", "with noise between seeds", "verdict (Holm)")
+    for found in measured.differences:
+        table.add_row(escape(f"{found.candidate} − {first}"), found.axis, escape(signed(found.runs)), found.verdict)
+    return table
 
 
 @app.command()

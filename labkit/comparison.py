@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.alternatives import Alternative
-from labkit.design import PREFERENCE_STAGES, PipelineSpec, load_spec
+from labkit.design import PREFERENCE_STAGES, PipelineSpec, Stage, load_spec
 from labkit.designer import in_words
 from labkit.errors import SpecError
 from labkit.evaluate import Scorecard, compare
-from labkit.packs import AXES, load_pack
+from labkit.packs import load_pack
 from labkit.pdf import write_pdf
 from labkit.pipeline import run_spec
 from labkit.planner import SpecPlan, plan_spec
@@ -97,21 +97,24 @@ def read_candidates(paths: Sequence[Path]) -> tuple[Candidate, ...]:
 
 
 def difference_in_words(first: PipelineSpec, other: PipelineSpec) -> str:
-    """Which fields of two designs differ, and how; empty when none does."""
-    mine, theirs = _fields(first), _fields(other)
-    told = [f"{name}: {theirs.get(name, 'none')} (not {mine.get(name, 'none')})" for name in (*mine, *(n for n in theirs if n not in mine)) if mine.get(name) != theirs.get(name)]
-    return "; ".join(told)
+    """What two designs chose differently; empty when nothing. Of stages that only one has, that it has them."""
+    told = [("model", first.model, other.model), ("stages", _kinds(first), _kinds(other)), ("merge", _merge_words(first), _merge_words(other)), ("seed", first.seed, other.seed)]
+    for mine, theirs in zip(first.stages, other.stages, strict=False):
+        if mine.kind == theirs.kind:
+            told += [(f"{mine.kind} {field}", getattr(mine, field), getattr(theirs, field)) for field in Stage.model_fields]
+    return "; ".join(f"{name}: {theirs} (not {mine})" for name, mine, theirs in told if mine != theirs)
 
 
-def _fields(spec: PipelineSpec) -> dict[str, str]:
-    """A design as flat names and values; stages are numbered from 1."""
-    flat = {"model": spec.model, "stages": "-".join(stage.kind for stage in spec.stages), "seed": str(spec.seed)}
-    for number, stage in enumerate(spec.stages, 1):
-        flat.update({f"{stage.kind} {name}": str(value) for name, value in stage.model_dump().items() if name != "kind" and number})
-    if spec.merge:
-        flat.update({f"merge {name}": str(value) for name, value in spec.merge.model_dump(exclude_none=True).items()})
-        flat["merge_after"] = str(spec.merge_after or "all stages")
-    return flat
+def _kinds(spec: PipelineSpec) -> str:
+    return "-".join(stage.kind for stage in spec.stages) or "none"
+
+
+def _merge_words(spec: PipelineSpec) -> str:
+    if not spec.merge:
+        return "none"
+    merge = spec.merge
+    after = f" after stage {spec.merge_after}" if spec.merge_after else ""
+    return f"{merge.method} at t={merge.t}{f' with {merge.general}' if merge.general else ''}{after}"
 
 
 # --- the table of words -----------------------------------------------------------------------
@@ -193,7 +196,7 @@ def train_and_score(
 ) -> Comparison:
     """Train every candidate and score it beside the start model; shared stages are trained once.
 
-    Differences are the other candidates minus the first, on every axis that the pack has. Raises what run_spec raises.
+    Differences are the other candidates minus the first, on every axis and control that the pack has. Raises what run_spec raises.
     """
     import time
 
@@ -210,10 +213,10 @@ def train_and_score(
 
 
 def differences_to_first(candidates: Sequence[Candidate], cards: dict[str, Scorecard]) -> tuple[Difference, ...]:
-    """Every other candidate minus the first on each of the four axes, corrected for having looked at all of them (Holm)."""
+    """Every other candidate minus the first on each axis and control, corrected for having looked at all of them (Holm)."""
     first, looked = cards[candidates[0].name], []
     for candidate in candidates[1:]:
-        for axis in (axis for axis in AXES if axis in first.axes()):
+        for axis in first.axes():
             found = with_run_noise(compare(first, cards[candidate.name], axis), run_noise_of(axis))
             looked.append((candidate.name, axis, found))
     corrected = holm([p_value(found) for *_, found in looked])

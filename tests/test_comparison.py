@@ -9,6 +9,7 @@ from labkit import alternatives, comparison
 from labkit.design import PipelineSpec, Stage, Why, save_spec
 from labkit.designer import design
 from labkit.errors import InputError, SpecError
+from labkit.packs import AXES, CONTROLS
 from labkit.store import Store
 
 QUICK = (Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8), Stage(kind="sft", learning_rate=1e-3, steps=3, batch_size=8))
@@ -44,7 +45,7 @@ def test_trains_all_once_and_pairs_with_the_first(quick, tmp_path):
     assert [stage for stage, step in stages if step == 1] == ["cpt", "sft", "dpo"]  # shared stages were trained once
     assert set(found.measured.cards) == {"start model", "Your design", "Alternative 1", "Alternative 2"}
     told = {(d.candidate, d.axis) for d in found.measured.differences}
-    assert told == {(f"Alternative {i}", axis) for i in (1, 2) for axis in ("knowledge", "reasoning", "instructions", "creativity")}
+    assert told == {(f"Alternative {i}", axis) for i in (1, 2) for axis in AXES + CONTROLS}
     assert all(d.verdict in ("higher", "lower", "not distinguishable") for d in found.measured.differences)
 
 
@@ -66,6 +67,14 @@ def test_reads_files_and_says_what_differs(tmp_path):
         save_spec(other, tmp_path / f"{name}.yaml")
     mine, theirs = comparison.read_candidates([tmp_path / "mine.yaml", tmp_path / "theirs.yaml"])
     assert mine.choice == "" and theirs.choice == "cpt replay: 0.5 (not 0.25); sft replay: 0.5 (not 0.25)"
+
+
+def test_what_differs_is_said_in_few_words():
+    mine = design()
+    assert comparison.difference_in_words(mine, mine) == ""
+    assert comparison.difference_in_words(mine, design(merge="slerp")) == "merge: slerp at t=0.5 (not none)"
+    assert comparison.difference_in_words(mine, design(sequence="cpt-sft-dpo")) == "stages: cpt-sft-dpo (not cpt-sft)"
+    assert comparison.difference_in_words(mine, design(start="base")) == "model: llama-s-base (not llama-s-instruct)"
 
 
 @pytest.mark.parametrize("other,words", [(design(pack="legal"), "designs are compared on one pack"), (design(profile="smoke"), "compare at one profile")])
