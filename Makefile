@@ -17,8 +17,9 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
 
+# Two workers, a file to each: most tests wait for a process or use one core.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: install
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
