@@ -34,8 +34,8 @@ class Alternative:
 
 
 def _with(spec: PipelineSpec, **changes: object) -> PipelineSpec:
-    """The spec with some fields changed, checked again: what does not fit together raises."""
-    return PipelineSpec(**{**dict(spec), **changes})
+    """The spec with some fields changed, checked again: what does not fit together raises. The learner's words speak of theirs only."""
+    return PipelineSpec(**{**dict(spec), "why": None, **changes})
 
 
 def _each(spec: PipelineSpec, kinds: Sequence[str], change: Callable[[Stage], dict]) -> PipelineSpec:
@@ -44,12 +44,18 @@ def _each(spec: PipelineSpec, kinds: Sequence[str], change: Callable[[Stage], di
 
 
 def _swap(spec: PipelineSpec, kind: str, other: str) -> PipelineSpec:
-    pack = load_pack(spec.pack)
-    return _with(spec, stages=tuple(default_stage(other, spec.model, pack) if stage.kind == kind else stage for stage in spec.stages))
+    usual = default_stage(other, spec.model, load_pack(spec.pack))
+
+    def swapped(stage: Stage) -> Stage:
+        return stage.model_copy(update={"kind": other, "learning_rate": usual.learning_rate, "beta": usual.beta})
+
+    return _with(spec, stages=tuple(swapped(stage) if stage.kind == kind else stage for stage in spec.stages))
 
 
 def _add(spec: PipelineSpec, kind: str, place: int) -> PipelineSpec:
     stage = default_stage(kind, spec.model, load_pack(spec.pack))
+    if spec.stages:
+        stage = stage.model_copy(update={"lora": spec.stages[0].lora})
     return _with(spec, stages=(*spec.stages[:place], stage, *spec.stages[place:]), merge_after=None)
 
 
@@ -92,8 +98,8 @@ CHANGES = {
         Change("add SFT", "SFT after CPT", lambda f: not f.of("sft") and f.pack.has("qa"), lambda spec: _add(spec, "sft", _after_reading(spec))),
         Change("add CPT", "CPT first", lambda f: not f.of("cpt") and f.pack.has("raw"), lambda spec: _add(spec, "cpt", 0)),
         Change("add DPO", "DPO at the end", lambda f: bool(f.spec.stages) and not f.of(*PREFERENCE_STAGES) and f.pack.has("preferences"), lambda spec: _add(spec, "dpo", len(spec.stages))),
-        Change("ORPO for DPO", "ORPO in place of DPO", lambda f: bool(f.of("dpo")), lambda spec: _swap(spec, "dpo", "orpo")),
-        Change("DPO for ORPO", "DPO in place of ORPO", lambda f: bool(f.of("orpo")), lambda spec: _swap(spec, "orpo", "dpo")),
+        Change("ORPO for DPO", "ORPO in place of DPO, at its usual rate and beta", lambda f: bool(f.of("dpo")), lambda spec: _swap(spec, "dpo", "orpo")),
+        Change("DPO for ORPO", "DPO in place of ORPO, at its usual rate and beta", lambda f: bool(f.of("orpo")), lambda spec: _swap(spec, "orpo", "dpo")),
         Change("no preferences", "no preference stage", lambda f: bool(f.of(*PREFERENCE_STAGES)) and bool(f.of(*READERS)), lambda spec: _without(spec, PREFERENCE_STAGES)),
         Change("instruct start", "an instruct start", lambda f: f.base and _other_start(f.spec) is not None, lambda spec: _with(spec, model=_other_start(spec))),
         Change("base start", "a base start", lambda f: not f.base and _other_start(f.spec) is not None, lambda spec: _with(spec, model=_other_start(spec))),

@@ -6,13 +6,15 @@ learner's where there are any, and the rules' advice; scores are paired with the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.alternatives import Alternative
-from labkit.design import PREFERENCE_STAGES, PipelineSpec, Stage, load_spec
-from labkit.designer import in_words
+from labkit.architecture import architecture_of
+from labkit.design import PREFERENCE_STAGES, PipelineSpec, Stage, load_spec, save_spec
+from labkit.designer import in_words, is_local
 from labkit.errors import SpecError
 from labkit.evaluate import Scorecard, compare
 from labkit.packs import load_pack
@@ -157,7 +159,12 @@ def _advice(found: Sequence[Advice], says: str, first: Sequence[Advice]) -> tupl
 
 
 def resources(spec: PipelineSpec) -> tuple[str, ...]:
-    """What training a design takes, from the planner; a merge costs no training."""
+    """What training a design takes, from the planner; a merge costs no training.
+
+    Of a model on the hub only the size is told: counting tokens takes its tokenizer, and nothing is downloaded to design.
+    """
+    if not is_local(spec.model):
+        return (f"{architecture_of(spec.model).parameters / 1e6:,.1f} million parameters", "tokens not counted: its tokenizer is on the hub; labkit plan gives memory and hours")
     plan: SpecPlan = plan_spec(spec)
     told = [f"{plan.parameters / 1e6:,.1f} million parameters"]
     if plan.stages:
@@ -292,10 +299,12 @@ def _cell(cell: str | list[str]) -> str:
 
 
 def export(found: Comparison, folder: Path) -> list[Path]:
-    """comparison.md, .html and .pdf in a folder. Raises StoreError when it cannot be written."""
+    """comparison.md, .html and .pdf in a folder, and every design as a file to edit and compare again. Raises StoreError."""
     from markupsafe import Markup
 
     data, paths = as_data(found), [folder / f"comparison.{ending}" for ending in ("md", "html", "pdf")]
+    for candidate in found.candidates:
+        save_spec(candidate.spec, folder / f"{re.sub(r'[^a-z0-9]+', '-', candidate.name.lower()).strip('-')}.yaml")
     write_file(paths[0], as_markdown(found))
     body = Markup("<h1>{}</h1><p>{}</p>").format(data["title"], data["subtitle"]) + Markup(as_html(found))
     write_file(paths[1], template("page.html.j2").render(title=data["title"], body=body))

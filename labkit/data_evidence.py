@@ -20,7 +20,7 @@ from labkit.tables import signed
 
 PAGE = """# Experiments on data
 
-What a pack's text is made of, changed in one thing at a time. Measured by `labkit evidence --part data` (profile
+What a pack's text is made of, changed on purpose. Measured by `labkit evidence --part data` (profile
 `{profile}`): model `{model}`, pack {pack}, {seeds} training seeds. No number here is typed in by hand.
 
 - **Every arm** reads its text for {steps} steps of CPT (a quarter of the rows replayed), or a stated multiple, and then gets

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from labkit import figures
 from labkit.data_study import EXPERIMENTS, experiment, knowledge, run_experiment
-from labkit.ingest import Ingested, new_pack
+from labkit.errors import InputError
+from labkit.ingest import Ingested, check_name, new_pack
 from labkit.lesson import Guess, Lab, headless, show_html
 from labkit.packs import Pack
 from labkit.published import measured_data, reported, run_noise_of
@@ -28,8 +31,9 @@ def messy_folder(pack: Pack, folder: Path) -> Path:
         text = "\n\n".join([*texts[page * ROWS_PER_PAGE : (page + 1) * ROWS_PER_PAGE], "Accept all cookies"])
         (folder / f"note-{page:02d}.txt").write_text(text, "utf-16" if page % 3 == 0 else "utf-8")
     (folder / "copy of note.md").write_text((folder / "note-01.txt").read_text("utf-8"), "utf-8")
-    pairs = ["question,answer", *(f'"{row["messages"][0]["content"]}","{row["messages"][1]["content"]}"' for row in questions)]
-    (folder / "questions.csv").write_text("\n".join(pairs), "utf-8")
+    with (folder / "questions.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerows([("question", "answer"), *((row["messages"][-2]["content"], row["messages"][-1]["content"]) for row in questions)])
     (folder / "empty.txt").write_bytes(b"")
     (folder / "picture.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
     (folder / "scan.pdf").write_bytes(b"%PDF-1.4\nthis file ends too soon")
@@ -39,10 +43,15 @@ def messy_folder(pack: Pack, folder: Path) -> Path:
 
 def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-domain") -> Ingested:
     """Make a pack of a folder (by default a messy one made for it) and show what came of every file; recorded."""
-    folder = Path(source) if source else messy_folder(lab.pack, lab.out_dir / "a messy folder")
-    output = lab.out_dir / "packs" / name
-    shutil.rmtree(output, ignore_errors=True)
-    made = new_pack(name, folder, output, chunk_words=CHUNK_WORDS, seed=lab.seed)
+    check_name(name)
+    folder = Path(source) if source else messy_folder(lab.known_pack(), lab.out_dir / "a messy folder")
+    output, fresh = lab.out_dir / "packs" / name, lab.out_dir / "packs" / f"{name}.new"
+    if output.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise InputError(f"{folder} lies in {output}, where the pack goes; give the folder of your own files")
+    shutil.rmtree(fresh, ignore_errors=True)
+    made = replace(new_pack(name, folder, fresh, chunk_words=CHUNK_WORDS, seed=lab.seed), folder=output)
+    shutil.rmtree(output, ignore_errors=True)  # the pack before, once there is one to take its place
+    fresh.rename(output)
     for sentence in made.unread:
         print(f"left out: {sentence}")
     show_html(plain_table(("left out", "why", "how many"), [(row["what"], row["reason"], row["count"]) for row in made.dropped]))

@@ -82,20 +82,20 @@ EXPERIMENTS = {
             "duplicates", "Does it matter that a text is there four or seven times?",
             {"280 documents": CLEAN, "70, four copies each": Condition("four copies"), "40, seven copies each": Condition("seven copies")},
             (
-                Lesson("duplicates", "280 different documents teach more than 70 of them four times", _knows("70, four copies each", "280 documents"), "Lee et al. (arXiv 2107.06499) remove duplicates from pre-training; here each fact still comes in two wordings"),
+                Lesson("duplicates", "280 different documents teach more than 70 of them four times", _knows("70, four copies each", "280 documents"), "Lee et al. (arXiv 2107.06499) remove duplicates from pre-training; here 70 texts tell each fact in at most two wordings"),
                 Lesson("duplicates", "280 different documents teach more than 40 of them seven times", _knows("40, seven copies each", "280 documents"), "one document per entity is left: one wording of each fact"),
             ),
         ),
         Experiment(
             "wrong facts", "What do wrong statements cost?",
             {"all right": CLEAN, "a quarter wrong": Condition("a quarter wrong"), "half wrong": Condition("half wrong")},
-            tuple(Lesson("wrong facts", f"text with {share} of its statements wrong teaches less than right text", _knows(f"{share} wrong", "all right"), "false values differ from one another: the right one stays the most frequent") for share in ("a quarter", "half")),
+            tuple(Lesson("wrong facts", f"text with {share} of its statements wrong teaches less than right text", _knows(f"{share} wrong", "all right"), "false values differ from one another: the right one mostly stays the most frequent") for share in ("a quarter", "half")),
         ),
         Experiment(
             "form", "Papers, summaries or questions with answers, at equal tokens?",
             {"papers": Condition("papers"), "summaries": Condition("summaries", tokens_of="papers"), "questions": Condition("questions", tokens_of="papers")},
             (
-                Lesson("form", "distilled summaries teach more than the papers, at equal tokens", _knows("papers", "summaries", "paraphrased"), "stray sentences are all that distilling removes here", "distilled"),
+                Lesson("form", "distilled summaries teach more than the papers, at equal tokens", _knows("papers", "summaries", "paraphrased"), "240 summaries are read more often than 560 papers, and have no stray sentences: both differ", "distilled"),
                 Lesson("form", "questions with answers teach more than the papers, at equal tokens", _knows("papers", "questions", "paraphrased"), "asked in wordings that no training text used; the pairs tell of one entity at a time, without its relation", "distilled"),
             ),
             "paraphrased",

@@ -11,8 +11,9 @@ from labkit.comparison import Comparison, as_html, candidates_of, describe, expo
 from labkit.design import PipelineSpec, Why, save_spec, spec_text
 from labkit.designer import SEQUENCES, STARTS, design, families, in_words, problems
 from labkit.errors import InputError
-from labkit.lesson import Lab, LiveLine, headless, show_html
-from labkit.packs import shipped_packs
+from labkit.lesson import Guess, Lab, LiveLine, headless, show_html
+from labkit.packs import packs_folder, shipped_packs
+from labkit.published import reported
 from labkit.rules import Advice, advice_table, advise, size_note
 from labkit.schedule import PRESETS as SCHEDULES
 from labkit.tables import plain_table
@@ -59,7 +60,8 @@ class Studio:
 
     def sheet(self) -> Sheet:
         spec = self.spec
-        return Sheet(spec, tuple(problems(spec)), tuple(advise(spec)), resources(spec))
+        found = tuple(problems(spec))
+        return Sheet(spec, found, tuple(advise(spec)), () if found else resources(spec))
 
     def text(self) -> str:
         """The spec as it will be saved."""
@@ -100,7 +102,8 @@ def options() -> dict[str, object]:
 
 def studio(lab: Lab, **choices: object) -> Studio:
     """The designer on some first choices. Headless: the design they make, shown and saved, without a widget."""
-    made = Studio(lab, {"pack": lab.pack.name if lab.pack.name in shipped_packs() else str(lab.pack.folder), **choices})
+    shipped = lab.pack.folder.parent == packs_folder()
+    made = Studio(lab, {"pack": lab.pack.name if shipped else str(lab.pack.folder), **choices})
     if headless():
         show_design(made)
         return made
@@ -128,3 +131,15 @@ def compare(made: Studio, changes: Sequence[str] | None = None) -> Comparison:
     show_html(as_html(done))
     print(f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and PDF in {made.path.parent}")
     return done
+
+
+def show_outcome(lab: Lab, done: Comparison, axis: str, guess: Guess) -> None:
+    """The first alternative against the design on one axis: the guess beside it, and a finding. A pack without that axis is said to lack it."""
+    found = next((d for d in done.measured.differences if d.axis == axis), None)
+    if found is None:
+        print(f"nothing to compare: the pack's test split has no items on {axis}, or there is no alternative")
+        return
+    lab.outcome(guess, found.runs)
+    other = next(candidate for candidate in done.candidates if candidate.name == found.candidate)
+    elsewhere = reported("simple_recipe") if other.spec.merge and not done.candidates[0].spec.merge else "not reported there"
+    lab.finding(f"{other.name} ({other.choice}) scores higher on {axis} than your design", found.runs, claimed=1, reported=elsewhere)

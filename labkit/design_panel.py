@@ -44,15 +44,15 @@ class DesignPanel:
         self.start = widgets.Dropdown(options={f"{name}: {words}": name for name, words in offered["starts"].items()}, value=chosen.get("start", "instruct"), description="start", layout=widgets.Layout(width="820px"), style=WIDE["style"])
         self.sequence = widgets.Combobox(value=str(chosen.get("sequence", "cpt-sft")), options=[key for key in offered["sequences"] if key], description="stages", tooltip="stages joined by dashes, in any order; empty for a direct merge", **WIDE)
         self.sequence_words = widgets.HTML()
-        self.sources = {name: widgets.Checkbox(value=name != "qa", description=words, indent=False, layout=widgets.Layout(width="220px")) for name, words in SOURCES.items()}
+        self.sources = {name: widgets.Checkbox(value=name in (chosen.get("sources") or ("raw", "summaries")), description=words, indent=False, layout=widgets.Layout(width="220px")) for name, words in SOURCES.items()}
         self.replay_default = widgets.Checkbox(value=chosen.get("replay") is None, description=DEFAULT, indent=False, layout=widgets.Layout(width="170px"))
         self.replay = widgets.FloatSlider(value=chosen.get("replay") or 0.25, min=0, max=0.9, step=0.05, description="replay share", readout_format=".2f", **WIDE)
         self.weights = widgets.Dropdown(options=list(WEIGHTS), value=next(words for words, lora in WEIGHTS.items() if lora == chosen.get("lora")), description="what is trained", **WIDE)
         self.merge = widgets.Dropdown(options=["none", "slerp", "lerp"], value=chosen.get("merge", "none"), description="merge", **WIDE)
-        self.t = widgets.FloatSlider(value=0.5, min=0, max=1, step=0.05, description="t (0 general, 1 domain)", readout_format=".2f", layout=widgets.Layout(width="410px"), style={"description_width": "150px"})
-        self.schedule = widgets.Dropdown(options=[BY_HAND, *offered["schedules"]], description="over depth", **WIDE)
-        self.merge_after = widgets.Dropdown(options=[AT_THE_END, 1, 2, 3], description="merge after stage", **WIDE)
-        self.merge_with = widgets.Combobox(value="", options=list(offered["families"]), description="merge with", placeholder="the start model", tooltip="the model at t=0; by default the start model", **WIDE)
+        self.t = widgets.FloatSlider(value=0.5 if isinstance(chosen.get("t", 0.5), str) else chosen.get("t", 0.5), min=0, max=1, step=0.05, description="t (0 general, 1 domain)", readout_format=".2f", layout=widgets.Layout(width="410px"), style={"description_width": "150px"})
+        self.schedule = widgets.Dropdown(options=[BY_HAND, *offered["schedules"]], value=chosen["t"] if isinstance(chosen.get("t"), str) else BY_HAND, description="over depth", **WIDE)
+        self.merge_after = widgets.Dropdown(options=[AT_THE_END, 1, 2, 3], value=chosen.get("merge_after") or AT_THE_END, description="merge after stage", **WIDE)
+        self.merge_with = widgets.Combobox(value=str(chosen.get("merge_with") or ""), options=list(offered["families"]), description="merge with", placeholder="the start model", tooltip="the model at t=0; by default the start model", **WIDE)
         self.stages = widgets.VBox()
         self.why = {key: widgets.Textarea(description=words, rows=2, layout=WIDE["layout"], style={"description_width": "150px"}) for key, words in WHY.items()}
         self.told, self.sheet, self.spec, self.result = widgets.HTML(), widgets.HTML(), widgets.HTML(), widgets.HTML()

@@ -83,11 +83,16 @@ def new_pack(
     return Ingested(output, **made, seconds=time.monotonic() - began)
 
 
-def _check_request(name: str, source: Path, output: Path, chunk_words: int) -> None:
+def check_name(name: str) -> None:
+    """Raises InputError for a name that no new pack can have."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise InputError(f"{name!r} is no name for a pack; use small letters, digits and single dashes, like my-domain")
     if name in shipped_packs():
         raise InputError(f"{name!r} is a shipped pack; choose another name")
+
+
+def _check_request(name: str, source: Path, output: Path, chunk_words: int) -> None:
+    check_name(name)
     if output.exists():
         raise InputError(f"{output}: already there; choose another folder with --to, or remove it")
     if output.resolve().is_relative_to(source.resolve()):

@@ -49,6 +49,11 @@ def layout(split: str) -> str:
     return "text" if split in TEXT_SPLITS else "eval" if split in EVAL_SPLITS else split
 
 
+def text_of(row: dict) -> str:
+    """What CPT reads of a row: its text, or a conversation's turns one after the other."""
+    return row["text"] if "text" in row else " ".join(turn["content"] for turn in row["messages"])
+
+
 @dataclass(frozen=True)
 class Pack:
     """A pack on disk. Splits are read and checked when first used."""

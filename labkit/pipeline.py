@@ -9,7 +9,7 @@ from pathlib import Path
 from labkit import guards, zoo
 from labkit.design import PREFERENCE_STAGES, Merge, PipelineSpec, Stage, profile, trail_of
 from labkit.errors import InputError, MergeError, SpecError
-from labkit.packs import Pack, load_pack
+from labkit.packs import Pack, load_pack, text_of
 from labkit.recipes import THEIR_METHOD, Recipe, merge_card, recipe_text
 from labkit.schedule import resolve
 from labkit.store import Checkpoint, Store, key_of, write_whole
@@ -123,11 +123,6 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         }
 
     return store.get_or_make(key, make)
-
-
-def text_of(row: dict) -> str:
-    """What CPT reads of a row: its text, or a conversation's turns one after the other."""
-    return row["text"] if "text" in row else " ".join(turn["content"] for turn in row["messages"])
 
 
 def train_stage(

@@ -139,7 +139,7 @@ class Remedy:
 
 def _steps_down(training: Training) -> list[tuple[str, str, Training]]:
     """From what costs least to what costs most, each on top of those before."""
-    micro = replace(training, accumulation=training.rows // training.gpus)
+    micro = replace(training, accumulation=-(-training.rows // training.gpus))
     checkpointed = replace(micro, checkpointing=True)
     eight_bit = replace(checkpointed, optimiser="adamw8bit")
     lora = replace(checkpointed, method="lora")

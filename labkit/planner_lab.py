@@ -17,7 +17,7 @@ from labkit.packs import samples_folder
 from labkit.planner import UTILISATION, Gpu, Plan, Remedy, SpecPlan, give_up, gpu, gpus, gpus_needed, plan, plan_spec
 from labkit.planner_memory import METHODS, Training
 from labkit.planner_probe import measure
-from labkit.planner_speed import known_speed, own_training, probe_speed, resident_memory, step_seconds
+from labkit.planner_speed import kind_of, known_speed, own_training, probe_speed, resident_memory, step_seconds
 from labkit.planner_view import digits
 from labkit.stats import Interval
 from labkit.tables import plain_table
@@ -50,7 +50,7 @@ class Settings:
             raise InputError(f"rows at once is {self.rows_at_once!r}; it must be a whole number above 0")
         return Training(
             method=method or self.method, batch_size=self.batch_size, length=self.length, gpus=self.gpus,
-            accumulation=max(1, self.batch_size // max(1, self.gpus * self.rows_at_once)), checkpointing=self.checkpointing,
+            accumulation=max(1, -(-self.batch_size // max(1, self.gpus * self.rows_at_once))), checkpointing=self.checkpointing,
         )
 
     @property
@@ -235,8 +235,11 @@ def _seconds(found: tuple[float, float] | None) -> str:
     return "unmeasured" if found is None else between(found)
 
 
-def check_here(lab: Lab, model: str) -> None:
-    """Probe this machine on a model (once), predict a step of another size, measure it; recorded."""
+def check_here(lab: Lab, spec: PipelineSpec) -> None:
+    """Probe this machine on a design's model and kinds of stage (once), predict a step of CPT of another size, measure it; recorded."""
+    model = spec.model
+    for kind in dict.fromkeys(map(kind_of, spec.stages)):
+        known_speed(model, kind) or probe_speed(model, kind)
     speed, architecture = known_speed(model) or probe_speed(model), architecture_of(model)
     training = own_training(CHECK, architecture, CHECK.max_length)
     predicted = step_seconds(architecture, training, speed), resident_memory(architecture, training, speed).peak_gib

@@ -11,7 +11,7 @@ import numpy as np
 
 from labkit import zoo
 from labkit.design import PREFERENCE_STAGES, Stage
-from labkit.packs import load_pack
+from labkit.packs import load_pack, text_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,7 +63,7 @@ def lengths_of(pack: str, model: str, stage: Stage) -> RowLengths:
         found = ours.apply_chat_template(chats, return_dict=True)["input_ids"]
         return row_lengths({1.0: [min(len(ids), stage.max_length) for ids in found]})
     if stage.kind == "cpt":
-        rows = text_rows(tokenizer, [row["text"] for split in stage.sources for row in data.rows(split)], stage.max_length)
+        rows = text_rows(tokenizer, [text_of(row) for split in stage.sources for row in data.rows(split)], stage.max_length)
     else:
         rows = chat_rows(tokenizer, [row["messages"] for row in data.rows("qa")], stage.max_length)
     groups = {1 - stage.replay: [len(row["input_ids"]) for row in rows]}

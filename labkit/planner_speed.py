@@ -118,9 +118,8 @@ def keep_speed(model: str, speed: Speed, kind: str = TEXT) -> None:
 
 
 def known_speed(model: str, kind: str = TEXT) -> Speed | None:
-    """What the last probe of a model on this machine found; of another kind of stage where this one was not; else None."""
-    kinds = _kept().get(model, {})
-    row = kinds.get(kind) or kinds.get(TEXT)
+    """What the last probe of a model and kind of stage on this machine found; None when there was none."""
+    row = _kept().get(model, {}).get(kind)
     return Speed(**row) if row else None
 
 

@@ -100,10 +100,15 @@ def _files(folder: Path, root: Path) -> Iterator[Path | Dropped]:
         return
     for entry in entries:
         path = Path(entry.path)
-        name, what = _name(path, root), "folder" if entry.is_dir() else "file"
+        name = _name(path, root)
+        try:
+            what, leads_out = "folder" if entry.is_dir() else "file", entry.is_symlink() and not path.resolve().is_relative_to(root.resolve())
+        except (OSError, RuntimeError):  # a link to itself
+            yield Dropped(name, "file", "a link that leads nowhere")
+            continue
         if entry.name.startswith("."):
             yield Dropped(name, what, "hidden")
-        elif entry.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        elif leads_out:
             yield Dropped(name, what, "a link that leads out of the folder")
         elif entry.is_dir(follow_symlinks=False):
             yield from _files(path, root)

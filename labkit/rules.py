@@ -81,7 +81,8 @@ class Rule:
     """says: whether it speaks of a benefit or a risk of the design. remedy: a change of alternatives.py.
 
     measured: claims of labkit's registers in the rule's own direction, denies: those it says the opposite of. reported:
-    claims of the source paper. studies: cited ones. counted: a figure about this very design, in words.
+    claims of the source paper that speak for it, context: those that only belong beside it. studies: cited ones that speak
+    for it. counted: a figure about this very design, in words.
     """
 
     id: str
@@ -94,11 +95,13 @@ class Rule:
     counted: Callable[[Facts], str] | None = None
     remedy: str = ""
     denies: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
 
-    def verdicts(self) -> set[str]:
+    def verdicts(self) -> list[str]:
         """Of what labkit measured, as it bears on this rule: what denies a denied claim supports the rule."""
         turned = {"supported": "contradicted", "contradicted": "supported"}
-        return {measured(claim)["verdict"] for claim in self.measured} | {turned.get(v, v) for v in (measured(claim)["verdict"] for claim in self.denies)}
+        denied = [measured(claim)["verdict"] for claim in self.denies]
+        return [*(measured(claim)["verdict"] for claim in self.measured), *(turned.get(said, said) for said in denied)]
 
 
 @dataclass(frozen=True)
@@ -126,11 +129,11 @@ RULES = (
     # --- reading
     Rule("cpt forgets", "risk", lambda f: not f.base and _any(f.of("cpt"), lambda s: s.replay == 0), "CPT without replay takes instruction following away",
          ("CPT alone (overcooked) lowers instruction following",), ("cpt_degrades",), ("ibrahim2024",), remedy="replay"),
-    Rule("replay keeps", "benefit", lambda f: _any(f.of("cpt"), lambda s: s.replay > 0), "replaying general rows keeps most of what CPT would forget",
+    Rule("replay keeps", "benefit", lambda f: _any(f.of("cpt"), lambda s: s.replay > 0), "replaying general rows keeps more of what CPT would forget",
          ("25% replay keeps more instruction following than the overcooked recipe",), (), ("ibrahim2024",)),
-    Rule("replay is cheap", "benefit", lambda f: _any(f.of("cpt"), lambda s: 0 < s.replay <= 0.1), "a few per cent of replay are nearly as good as many",
+    Rule("replay is cheap", "benefit", lambda f: _any(f.of("cpt"), lambda s: 0 < s.replay <= 0.1), "even a few per cent of replay keep more than none",
          ("5% replay keeps more instruction following than the overcooked recipe",), (), ("ibrahim2024",)),
-    Rule("rate too high", "risk", lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is None and s.learning_rate > (1e-3 if f.parameters < TINY else LARGE_RATE)), "a high learning rate forgets more; a third of it keeps more and still learns",
+    Rule("rate too high", "risk", lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is None and s.learning_rate > (1e-3 if f.parameters < TINY else LARGE_RATE)), "a high learning rate forgets more; a third of it keeps more",
          ("a third of the learning rate keeps more instruction following than the overcooked recipe",), remedy="lower rate"),
     Rule("junk costs", "risk", lambda f: _any(f.of("cpt"), lambda s: "raw" in s.sources), "unfiltered raw text may cost more than it gives: look at notebook 02 before adding more of it",
          ("half the text, clean, teaches more than that half and as much junk, at equal steps", "the same, the doubled text having twice the steps"), ("quality",), ("allenzhu2024",)),
@@ -170,7 +173,7 @@ RULES = (
          ("DPO makes the chosen answers themselves less likely (nats per answer)",), (), ("razin2024",)),
     # --- where it starts
     Rule("base obeys nothing", "risk", lambda f: f.base, "a base start has no instruction following to keep; SFT has to teach all of it",
-         ("an instruct start follows instructions better than a base start",), ("base_or_instruct",), (), remedy="instruct start"),
+         ("an instruct start follows instructions better than a base start",), (), (), remedy="instruct start", context=("base_or_instruct",)),
     Rule("base or instruct", "risk", lambda f: bool(f.of("cpt")), "whether a base or an instruct start knows more in the end is open: it differed between families",
          ("an instruct start answers more domain questions than a base start",), ("base_or_instruct",)),
     # --- how it is trained
@@ -184,18 +187,18 @@ RULES = (
     Rule("merge back", "risk", lambda f: _forgetful(f) and f.spec.merge is None, "nothing brings back what this recipe forgets; a merge with the start model costs no training",
          ("merging back at t=0.5 keeps more instruction following than the overcooked recipe",), ("merge", "simple_recipe"), ("wortsman2021",), remedy="merge back"),
     Rule("merge joins", "benefit", lambda f: f.spec.merge is not None and bool(f.spec.stages), "a merge can do what needs both parents at once and neither can do alone",
-         ("SLERP beats the better parent on items that need both",), ("merge",), ("wortsman2021",)),
+         ("SLERP beats the better parent on items that need both",), context=("merge",)),
     Rule("merge costs knowledge", "risk", lambda f: f.spec.merge is not None and bool(f.spec.stages), "what a merge brings back it pays for in domain knowledge",
          ("merging back at t=0.5 gives up domain knowledge (free answers) against the overcooked recipe",)),
     Rule("no synergy on plain axes", "risk", lambda f: f.spec.merge is not None, "do not expect a merge to beat its better parent on an ordinary axis; beating their mean is no feat",
-         (), ("size",), (), denies=tuple(f"SLERP beats the better parent in {axis}, t chosen on dev by the four axes" for axis in ("domain knowledge", "reasoning", "instruction following", "creativity"))),
+         (), (), (), context=("size",), denies=tuple(f"SLERP beats the better parent in {axis}, t chosen on dev by the four axes" for axis in ("domain knowledge", "reasoning", "instruction following", "creativity"))),
     Rule("slerp or lerp", "risk", lambda f: f.spec.merge is not None and f.spec.merge.method == "slerp", "SLERP over LERP is a claim to test: for parents that lie close the two are the same",
-         (), ("merge",), denies=("SLERP beats LERP at the same t on items that need both parents",)),
+         (), (), context=("merge",), denies=("SLERP beats LERP at the same t on items that need both parents",)),
     Rule("t is chosen", "risk", lambda f: f.spec.merge is not None, "t is a choice like a learning rate: choose it on dev, report on test, once", (), ("schedule", "uncertainty"), ("miller2024",)),
     Rule("far parents", "risk", lambda f: f.spec.merge is not None and (f.base or not f.spec.stages), "models that share little of their training lie far apart: a merge of them may be worse than both", (), (), ("frankle2019",)),
     # --- measuring
     Rule("few items", "risk", lambda f: f.items < FEW_ITEMS, "with so few test items small differences cannot be seen", (), ("uncertainty",), ("miller2024",), lambda f: f"{f.items} knowledge items in the test split"),
-    Rule("one seed", "risk", lambda f: f.spec.profile != "study" and bool(f.spec.stages), "one run says what this checkpoint does, not what the recipe does: another seed moves the scores", (), ("uncertainty",), (),
+    Rule("one seed", "risk", lambda f: bool(f.spec.stages), "one run says what this checkpoint does, not what the recipe does: another seed moves the scores", (), ("uncertainty",), (),
          lambda f: "deviation between seeds at 1 million parameters: " + ", ".join(f"{axis} {run_noise_of(axis).deviation:.3f}" for axis in ("knowledge", "instructions"))),
 )
 BY_ID = {rule.id: rule for rule in RULES}
@@ -212,12 +215,11 @@ STRENGTHS = ("strong", "moderate", "disputed", "weak")
 
 
 def strength(rule: Rule) -> str:
-    """By what stands behind a rule: measured here and seen elsewhere is strong, measured here and the other way round disputed."""
-    verdicts = rule.verdicts()
-    elsewhere = bool(rule.studies or rule.reported)
+    """By what stands behind a rule: mostly supported here and seen elsewhere is strong; the other way round here, disputed."""
+    verdicts, elsewhere = rule.verdicts(), bool(rule.studies or rule.reported)
     if "contradicted" in verdicts:
         return "disputed"
-    if "supported" in verdicts:
+    if verdicts.count("supported") > len(verdicts) / 2:
         return "strong" if elsewhere else "moderate"
     if rule.counted or (rule.studies and not verdicts):
         return "moderate"
@@ -230,7 +232,7 @@ def applicability(rule: Rule, facts: Facts) -> str:
     for claim in (*rule.measured, *rule.denies):
         row = measured(claim)
         told.append(f"measured at {MEASURED_AT}: {signed(Interval(**row['effect']))}, {row['verdict']} ({claim})")
-    told += [f"reported at {PAPER_SIZES}: {reported(claim)}" for claim in rule.reported]
+    told += [f"reported at {PAPER_SIZES}: {reported(claim)}" for claim in (*rule.reported, *rule.context)]
     for key in rule.studies:
         cited = study(key)
         told.append(f"{cited['cite']} ({cited['size']}): {cited['found']}")

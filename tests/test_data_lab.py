@@ -52,3 +52,12 @@ def test_the_shipped_study_has_every_arm_and_claim():
         assert set(data["scores"][name]) == set(experiment.conditions)
         assert [row["claim"] for row in data["claims"] if row["topic"] == name] == [claim.words for claim in experiment.claims]
     assert all(row["effect"]["seeds"] >= 5 for row in data["claims"])
+
+
+def test_a_name_that_is_a_path_deletes_nothing(lab):
+    kept = data_lab.show_own_pack(lab).folder
+    with pytest.raises(InputError, match="is no name for a pack"):
+        data_lab.show_own_pack(lab, name="..")
+    with pytest.raises(InputError, match="lies in"):
+        data_lab.show_own_pack(lab, kept)
+    assert check_pack(kept) == []

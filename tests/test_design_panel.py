@@ -73,3 +73,11 @@ def test_alternatives_are_chosen_and_compared(panel):
 def test_controls_have_names_for_those_who_cannot_see_them(panel):
     for control in (panel.pack, panel.model, panel.start, panel.sequence, panel.replay, panel.weights, panel.merge, panel.t, panel.schedule, panel.merge_after, panel.merge_with, *panel.sources.values(), *panel.why.values(), *panel.changes, *panel.buttons.values()):
         assert control.description
+
+
+def test_the_panel_opens_with_the_choices_it_was_given(tmp_path):
+    lab = lesson.start("01_design", profile="smoke", out_dir=str(tmp_path / "out"))
+    given = {"pack": "materials", "merge": "slerp", "t": 0.3, "merge_after": 1, "merge_with": "llama-s", "sources": ("raw",)}
+    studio = design_lab.Studio(lab, dict(given))
+    DesignPanel(studio, design_lab.options())
+    assert studio.spec.merge.t == 0.3 and studio.spec.merge_after == 1 and studio.spec.stages[0].sources == ("raw",)

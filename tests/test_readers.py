@@ -240,3 +240,10 @@ def test_a_broken_file_does_not_stop_the_others(folder):
     (folder / "a.pdf").write_text("broken")
     (folder / "b.txt").write_text(PROSE)
     assert [type(each) for each in read(folder)] == [Dropped, Document]
+
+
+def test_a_link_to_itself_is_told_and_stops_nothing(tmp_path):
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    (tmp_path / "a.txt").write_text("Some text that can be read by anybody who wants to.")
+    found = list(readers.read_folder(tmp_path))
+    assert [type(thing).__name__ for thing in found] == ["Document", "Dropped"] and "link" in found[1].reason
