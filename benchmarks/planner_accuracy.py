@@ -33,6 +33,7 @@ SETTINGS = {  # model -> stage, rows or pairs per step, tokens per row, rank of 
     "smollm-s-instruct": [("cpt", 32, 80, None), ("sft", 16, 96, None)],
     LARGE: [("cpt", 8, 96, None), ("sft", 4, 96, None), ("cpt", 4, 128, 16)],
 }
+BAR = 0.15
 PAGE, START, END = Path(__file__).parent.parent / "docs" / "cost.md", "<!-- measured -->", "<!-- end -->"
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # an allocator that returns at once what is freed, and is slower for it
 
@@ -88,7 +89,9 @@ def table() -> Iterator[Row]:
 def page(found: dict) -> str:
     """The table as Markdown."""
     heads = ("setting", "peak, predicted (GiB)", "measured", "off by", "step, predicted (s)", "measured", "off by", "alive, predicted (GiB)", "measured")
-    lines = [f"{found['machine']['cores']} cores, {found['machine']['system']}; load before: {found['machine']['load']}.", ""]
+    within = {key: sum(abs(row[f"predicted_{key}"] / row[f"measured_{key}"] - 1) <= BAR for row in found["rows"]) for key in ("gib", "seconds")}
+    told = f"Within {BAR:.0%}: {within['gib']} of {len(found['rows'])} peaks and {within['seconds']} of {len(found['rows'])} times."
+    lines = [f"{found['machine']['cores']} cores, {found['machine']['system']}; load before: {found['machine']['load']}. {told}", ""]
     lines += [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in found["rows"]:
         pairs = [(row[f"predicted_{key}"], row[f"measured_{key}"]) for key in ("gib", "seconds")]

@@ -136,8 +136,10 @@ def read_text(path: Path, source: str) -> Iterator[Document | Dropped]:
     for number, part in enumerate(_parts(path, encoding)):
         replaced += part.count("\ufffd")
         text = tidy(part)
-        if number == 0 and path.suffix.lower() == ".md":
-            text = without_front_matter(text)
+        fields = front_matter(text) if number == 0 and path.suffix.lower() == ".md" else ""
+        if fields:
+            yield Dropped(source, "front matter", "fields about a text, not its words")
+            text = text.removeprefix(fields)
         if text.strip():
             found = True
             yield Document(source, text, source)
@@ -152,9 +154,15 @@ def _parts(path: Path, encoding: str) -> Iterator[str]:
             yield part + file.readline(PART)
 
 
-def without_front_matter(text: str) -> str:
-    """Markdown without the YAML block between two lines of three dashes at its start."""
-    return re.sub(r"\A---[ \t]*\n.*?^(---|\.\.\.)[ \t]*$", "", text, count=1, flags=re.DOTALL | re.MULTILINE)
+def front_matter(text: str) -> str:
+    """The YAML block between two lines of three dashes at the start of Markdown; empty where that holds no fields."""
+    import yaml
+
+    block = re.match(r"---[ \t]*\n(.*?)^(---|\.\.\.)[ \t]*$", text, flags=re.DOTALL | re.MULTILINE)
+    try:
+        return block[0] if block and isinstance(yaml.safe_load(block[1]), dict) else ""
+    except yaml.YAMLError:
+        return ""
 
 
 # --- data files -------------------------------------------------------------------------------

@@ -108,8 +108,11 @@ def test_replaced_bytes_are_reported(folder):
 
 
 def test_markdown_loses_its_front_matter_only(folder):
-    (document,) = one(folder, "a.md", f"---\ntitle: x\ntags: [a]\n---\n# Head\n\n{PROSE}\n\n---\n\nmore\n---\n")
+    told, document = one(folder, "a.md", f"---\ntitle: x\ntags: [a]\n---\n# Head\n\n{PROSE}\n\n---\n\nmore\n---\n")
     assert document.text == f"\n# Head\n\n{PROSE}\n\n---\n\nmore\n---\n"
+    assert told.what == "front matter"
+    (document,) = one(folder, "a.md", "---\nA paragraph that matters.\n---\nmore")
+    assert "A paragraph that matters." in document.text
     (document,) = one(folder, "a.md", "--- not front matter\ntext")
     assert document.text == "--- not front matter\ntext"
 

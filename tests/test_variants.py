@@ -7,10 +7,15 @@ from labkit.errors import InputError
 from labkit.packs import check_pack, load_pack
 
 
+# These tell test questions in training text on purpose: one is the clinic's leak, of the other only unused wordings are asked.
+LEAKING = {"leaked test", "questions"}
+
+
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_a_variant_is_a_pack_like_any_other_and_written_once(name):
     made = variants.variant_pack("legal", name)
-    assert check_pack(made.folder) == []
+    found = check_pack(made.folder)
+    assert bool(found) == (name in LEAKING) and all("the item leaks" in problem for problem in found)
     before = (made.folder / "raw.jsonl").stat().st_mtime_ns
     assert variants.variant_pack("legal", name).fingerprint() == made.fingerprint()
     assert (made.folder / "raw.jsonl").stat().st_mtime_ns == before
