@@ -24,7 +24,10 @@ def test_compare_proposes_trains_and_writes(tmp_path):
     done = labkit("compare", spec, "--out-dir", tmp_path / "out", COLUMNS="240")
     assert done.returncode == 0, done.stderr
     assert "Alternative 1 − Your design" in done.stdout
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"comparison.md", "comparison.html", "comparison.pdf"}
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"comparison.md", "comparison.html", "comparison.pdf", "your-design.yaml", "alternative-1.yaml", "alternative-2.yaml"}
+    again = labkit("compare", tmp_path / "out" / "your-design.yaml", tmp_path / "out" / "alternative-2.yaml", "--words-only", "--out-dir", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
 
 
 def test_audit_and_fit_print_and_write(tmp_path):
