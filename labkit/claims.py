@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from labkit.diversity import within_prompt
 from labkit.packs import AXES
+from labkit.published import reported
 from labkit.schedule import PRESETS as SCHEDULES
-from labkit.stats import Interval, ItemScore, cluster_mean, paired_difference, verdict
+from labkit.stats import Interval, ItemScore, cluster_mean, holm, p_value, paired_difference, verdict
 from labkit.study import Unit, better_parent, having, mean_parent, pooled
 
 Measure = Callable[[list[Unit]], Interval]
@@ -41,6 +42,11 @@ class Lesson:
     measure: Measure
     differs: str
     reported: str = NOT_REPORTED
+
+    @property
+    def elsewhere(self) -> str:
+        """What is reported elsewhere, in words."""
+        return reported(self.reported) if self.reported.isidentifier() else self.reported
 
 
 # --- measures ---------------------------------------------------------------------------------
@@ -204,3 +210,15 @@ def said(claim: Claim, found: Interval) -> str:
     if claim.at_least is None:
         return {"supported": "above zero", "contradicted": "below zero"}.get(verdict(found), "not distinguishable")
     return "reached" if found.mean >= claim.at_least else "not reached"
+
+
+def register_rows(found: Sequence[tuple[Lesson, Interval]]) -> list[dict]:
+    """Claims and their effects as plain values, verdicts corrected over all of them (Holm): what pages, records and notebooks show."""
+    corrected = holm([p_value(effect) for _, effect in found])
+    return [
+        {
+            "topic": lesson.topic, "claim": lesson.words, "effect": effect.as_dict(), "verdict": verdict(effect) if p <= 0.05 else "not distinguishable",
+            "reported": lesson.elsewhere, "differs": lesson.differs,
+        }
+        for (lesson, effect), p in zip(found, corrected, strict=True)
+    ]

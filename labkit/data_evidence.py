@@ -9,11 +9,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from labkit.claims import register_rows
 from labkit.data_study import EXPERIMENTS, STEPS, Experiment, knowledge, run_experiment
 from labkit.design import profile
 from labkit.packs import Pack, load_pack
-from labkit.published import DATA_FILE, reported
-from labkit.stats import Interval, holm, p_value, verdict
+from labkit.published import DATA_FILE
+from labkit.stats import Interval
 from labkit.store import write_file
 from labkit.study import MODEL, Unit
 from labkit.tables import signed
@@ -51,15 +52,7 @@ def measure_all(pack: Pack, seeds: int, profile_name: str, told) -> dict[str, li
 
 def as_rows(found: dict[str, list[Unit]]) -> dict:
     """Claims with their verdicts, corrected over all of them, and the score of every arm: what the shipped file holds."""
-    claims = [(name, claim, claim.measure(found[name])) for name, experiment in EXPERIMENTS.items() for claim in experiment.claims]
-    corrected = holm([p_value(effect) for *_, effect in claims])
-    rows = [
-        {
-            "topic": name, "claim": claim.words, "effect": effect.as_dict(), "verdict": verdict(effect) if p <= 0.05 else "not distinguishable",
-            "reported": reported(claim.reported) if claim.reported.isidentifier() else claim.reported, "differs": claim.differs,
-        }
-        for (name, claim, effect), p in zip(claims, corrected, strict=True)
-    ]
+    rows = register_rows([(claim, claim.measure(found[name])) for name, experiment in EXPERIMENTS.items() for claim in experiment.claims])
     scores = {name: {label: score.as_dict() for label, score in knowledge(found[name], EXPERIMENTS[name]).items()} for name in EXPERIMENTS}
     return {"claims": rows, "scores": scores}
 

@@ -13,7 +13,7 @@ from labkit.errors import InputError
 from labkit.ingest import Ingested, check_name, new_pack
 from labkit.lesson import Guess, Lab, headless, show_html
 from labkit.packs import Pack
-from labkit.published import measured_data, reported, run_noise_of
+from labkit.published import measured_data, run_noise_of
 from labkit.stats import Interval, with_run_noise
 from labkit.study import Unit
 from labkit.tables import claims_table, plain_table
@@ -76,8 +76,7 @@ def show_experiment(lab: Lab, name: str, unit: Unit, guess: Guess | None = None)
         lab.outcome(guess, list(scores.values())[-1])
     for claim in found.claims:
         effect = with_run_noise(claim.measure([unit]), run_noise_of("knowledge", found.kind))
-        elsewhere = reported(claim.reported) if claim.reported.isidentifier() else claim.reported
-        lab.finding(claim.words, effect, claimed=1, reported=elsewhere)
+        lab.finding(claim.words, effect, claimed=1, reported=claim.elsewhere)
 
 
 def show_study(lab: Lab, names: tuple[str, ...] = tuple(EXPERIMENTS)) -> None:

@@ -8,16 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from labkit import calibration, records, world
-from labkit.claims import CLAIMS, REGISTER, diversity, over_mean, said, synergy
+from labkit.claims import CLAIMS, REGISTER, diversity, over_mean, register_rows, said, synergy
 from labkit.clinic import CAUSES
 from labkit.design import OVERCOOKED, PipelineSpec, profile
 from labkit.geometry import weighted_mean
 from labkit.packs import AXES, CONTROLS, Pack, load_pack
 from labkit.pipeline import load_checkpoint, run_spec
-from labkit.published import CLAIMS_FILE, NOISE_FILE, reported
+from labkit.published import CLAIMS_FILE, NOISE_FILE
 from labkit.schedule import GROUPS
 from labkit.scoring import score_checkpoint, sweep_merge
-from labkit.stats import Interval, RunNoise, cluster_mean, holm, p_value, verdict, wilson
+from labkit.stats import Interval, RunNoise, cluster_mean, wilson
 from labkit.store import Checkpoint, write_file
 from labkit.study import (
     BASE, BASE_START_SEEDS, CHOOSES, CORE, MODEL, PARETO_TS, REMEDIES, Unit, pooled, run_unit, train_arm, twin_barriers,
@@ -226,18 +226,6 @@ def register_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def register_rows(units: list[Unit]) -> list[dict]:
-    """The register as plain values: what the page, the records and the notebooks show."""
-    rows, measured = [], [lesson.measure(units) for lesson in REGISTER]
-    corrected = holm([p_value(found) for found in measured])
-    for lesson, found, p in zip(REGISTER, measured, corrected, strict=True):
-        rows.append({
-            "topic": lesson.topic, "claim": lesson.words, "effect": found.as_dict(), "verdict": verdict(found) if p <= 0.05 else "not distinguishable",
-            "reported": reported(lesson.reported) if lesson.reported.isidentifier() else lesson.reported, "differs": lesson.differs,
-        })
-    return rows
-
-
 def null_table(rates: list[calibration.NullRate]) -> str:
     lines = ["| what is compared | comparisons | found different | share [Wilson 95%] |", "|---|---|---|---|"]
     for found in rates:
@@ -321,7 +309,7 @@ def run_study(
     null = measure_null(loaded[0], runs, noise, profile_name, told)
     alarms = calibration.false_alarms(runs if whole else runs[:1], loaded[0], profile_name, told)
     clinic = calibration.clinic_round(loaded[0], profile_name, told, causes=CAUSES if whole else CAUSES[:2])
-    register = register_rows(units)
+    register = register_rows([(lesson, lesson.measure(units)) for lesson in REGISTER])
     write_file(measured / CLAIMS_FILE, json.dumps(register, ensure_ascii=False, indent=1) + "\n")
     write_file(measured / NOISE_FILE, json.dumps({key: asdict(value) for key, value in noise.items()}, indent=1) + "\n")
     out_dir.mkdir(parents=True, exist_ok=True)
