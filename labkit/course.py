@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,10 +71,11 @@ def run_notebook(notebook: Path, executed: Path, parameters: dict) -> Run:
     before = os.environ.get("LABKIT_HEADLESS")
     os.environ["LABKIT_HEADLESS"] = "1"
     try:
-        papermill.execute_notebook(
-            str(notebook), str(executed), parameters=parameters, progress_bar=False, log_output=False,
-            execution_timeout=CELL_TIMEOUT_SECONDS, cwd=str(Path.cwd()), kernel_name="python3", config=_kernel_config(),
-        )
+        with tempfile.TemporaryDirectory(prefix="labkit-") as sockets:
+            papermill.execute_notebook(
+                str(notebook), str(executed), parameters=parameters, progress_bar=False, log_output=False,
+                execution_timeout=CELL_TIMEOUT_SECONDS, cwd=str(Path.cwd()), kernel_name="python3", config=_kernel_config(sockets),
+            )
     except PapermillExecutionError as error:
         problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
     except CellTimeoutError:
@@ -86,11 +88,15 @@ def run_notebook(notebook: Path, executed: Path, parameters: dict) -> Run:
     return Run(notebook.stem, time.perf_counter() - began, executed, problem)
 
 
-def _kernel_config():
-    """Talk to the kernel over a local socket file, where the system has them, instead of an open TCP port."""
+def _kernel_config(sockets: str):
+    """Talk to the kernel over local socket files, where the system has them, instead of open TCP ports.
+
+    In a folder of this run's own: left to its default, jupyter names them after the working directory, and two runs
+    started together there answer each other.
+    """
     from traitlets.config import Config
 
-    return Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
+    return Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}} if os.name == "posix" else {})
 
 
 def hidden_error(executed: Path) -> str:

@@ -22,6 +22,15 @@ def test_parameters_reach_the_notebook_headless(tmp_path):
     assert run.problem == "" and (tmp_path / "said").read_text() == "7 1"
 
 
+def test_kernel_does_not_share_sockets_with_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cell = "import glob, pathlib\nassert glob.glob('*-ipc*') == []\nimport ipykernel.connect as c, json\nprint(json.loads(c.get_connection_info())['ip'])"
+    first, second = (course.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / f"{n}.ipynb", {}) for n in "ab")
+    assert (first.problem, second.problem) == ("", "")
+    ip = [nbformat.read(run.executed, 4).cells[1].outputs[0].text for run in (first, second)]
+    assert ip[0] != ip[1]
+
+
 def test_unknown_parameter_is_refused_before_running(tmp_path):
     with pytest.raises(InputError, match="no parameter 'sead': did you mean 'seed'"):
         course.run_notebook(write(tmp_path / "x.ipynb", "1/0"), tmp_path / "y.ipynb", {"sead": 7})
