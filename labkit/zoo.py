@@ -1,6 +1,6 @@
 """Where a model comes from: the shipped tiny families, SmolLM2 from its PyPI package, a hub id, a folder.
 
-A family is a shape and a recipe. `build` reproduces a shipped model from them and a seed.
+`build_pair` reproduces a family's models from its shape, the recipe and a seed (families.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import itertools
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 from labkit import world
 from labkit.design import Stage
 from labkit.errors import InputError, suggest
+from labkit.families import CONTEXT, FAMILIES, ROWS_PER_STEP, VOCABULARY, Family
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SPECIAL_TOKENS = ("<unk>", "<pad>", "<bos>", "<eos>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
-VOCABULARY = 2100
-CONTEXT = 256
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'assistant' -%}"
@@ -31,79 +30,6 @@ CHAT_TEMPLATE = (
     "{%- else -%}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{%- endif -%}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
-)
-
-
-@dataclass(frozen=True)
-class Family:
-    """A shape in Hugging Face config terms, and how long and fast it is trained.
-
-    shape: keyword arguments of the architecture's config. Steps are batches of 64 rows. seed: of the shipped
-    weights and their data order.
-    """
-
-    architecture: str
-    shape: dict
-    base_steps: int
-    instruct_steps: int
-    learning_rate: float
-    note: str
-    seed: int = 0
-
-
-FAMILIES: dict[str, Family] = {
-    "llama-s": Family(
-        "llama",
-        {
-            "hidden_size": 128,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
-            "intermediate_size": 352,
-            "tie_word_embeddings": True,
-        },
-        950, 950, 2e-3, "the default: small enough to train in a minute",
-    ),
-    "llama-m": Family(
-        "llama",
-        {
-            "hidden_size": 192,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 3,
-            "num_key_value_heads": 3,
-            "intermediate_size": 512,
-            "tie_word_embeddings": True,
-        },
-        500, 350, 1.5e-3, "the same architecture, about twice the weights",
-    ),
-    "mistral-s": Family(
-        "mistral",
-        {
-            "hidden_size": 128,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "intermediate_size": 352,
-            "tie_word_embeddings": False,
-            "sliding_window": 24,
-        },
-        600, 450, 2e-3, "grouped-query attention; a token sees 24 tokens back, fewer than a document has",
-    ),
-    "smollm-s": Family(
-        "llama",
-        {
-            "hidden_size": 96,
-            "num_hidden_layers": 8,
-            "num_attention_heads": 3,
-            "num_key_value_heads": 1,
-            "intermediate_size": 256,
-            "tie_word_embeddings": True,
-        },
-        950, 950, 2e-3, "deep and thin with tied embeddings, as SmolLM is",
-    ),
-}
-FAMILIES["llama-s-twin"] = replace(
-    FAMILIES["llama-s"], seed=1, note="llama-s once more from other random weights: a control for merging"
 )
 
 
@@ -174,7 +100,6 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
 
 # --- building ---------------------------------------------------------------------------------
 
-ROWS_PER_STEP = 64
 CHAT_SHARE = 0.65  # of instruct rows; the rest is text, without which knowledge stops being extractable
 INSTRUCT_RATE_SHARE = 0.5  # of the base learning rate
 STARTS = ("base", "instruct")
@@ -224,10 +149,10 @@ def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreT
 
     family, tokenizer = FAMILIES[name], build_tokenizer()
     seed = family.seed
-    count = family.base_steps * ROWS_PER_STEP
+    count = family.steps * ROWS_PER_STEP
     rows = text_rows(tokenizer, itertools.islice(world.pretraining_texts(seed), count), CONTEXT)
     stage = Stage(
-        kind="cpt", learning_rate=family.learning_rate, steps=family.base_steps, batch_size=ROWS_PER_STEP
+        kind="cpt", learning_rate=family.learning_rate, steps=family.steps, batch_size=ROWS_PER_STEP
     )
     base = fit_rows(stage, fresh_model(family, tokenizer, seed), tokenizer, rows, seed=seed, progress=progress).model
     start = type(base)(base.config)
@@ -236,10 +161,10 @@ def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreT
     stage = Stage(
         kind="sft",
         learning_rate=family.learning_rate * INSTRUCT_RATE_SHARE,
-        steps=family.instruct_steps,
+        steps=family.steps,
         batch_size=ROWS_PER_STEP,
     )
-    mixed = general_rows(tokenizer, family.instruct_steps * ROWS_PER_STEP, seed)
+    mixed = general_rows(tokenizer, family.steps * ROWS_PER_STEP, seed)
     return {"base": base, "instruct": fit_rows(stage, start, tokenizer, mixed, seed=seed, progress=progress).model}
 
 
@@ -273,12 +198,35 @@ def shipped_folder() -> Path:
     return Path(str(resources.files("labkit"))) / "zoo_models"
 
 
+def built_folder() -> Path:
+    """Where `labkit zoo build` puts models that are too large to ship, and SmolLM2's weights are unpacked."""
+    from labkit.store import default_root
+
+    return default_root().parent / "models"
+
+
+def _models_in(folder: Path) -> list[str]:
+    return sorted(found.name for found in folder.glob("*") if (found / "config.json").is_file())
+
+
 def shipped_models() -> list[str]:
-    return sorted(folder.name for folder in shipped_folder().glob("*") if (folder / "config.json").is_file())
+    return _models_in(shipped_folder())
 
 
 def known_names() -> list[str]:
-    return [*shipped_models(), SMOLLM2]
+    """Models that `load` finds by name: shipped, or one command away."""
+    return [f"{family}-{start}" for family in FAMILIES for start in STARTS] + [SMOLLM2]
+
+
+def _named_folder(name: str) -> Path | None:
+    """The folder of a family's model, shipped or built. Raises InputError with the remedy when it must be built first."""
+    family, _, start = name.rpartition("-")
+    if family not in FAMILIES or start not in STARTS:
+        return None
+    folder = (shipped_folder() if FAMILIES[family].shipped else built_folder()) / name
+    if not folder.is_dir():
+        raise InputError(f"model {name!r} is too large to ship; make it with: labkit zoo build {family}")
+    return folder
 
 
 def load(name: str) -> Loaded:
@@ -288,8 +236,8 @@ def load(name: str) -> Loaded:
     """
     if name == SMOLLM2:
         return _load_smollm2()
-    if name in shipped_models():
-        return _load_folder(shipped_folder() / name, name)
+    if folder := _named_folder(name):
+        return _load_folder(folder, name)
     if Path(name).is_dir():
         return _load_folder(Path(name), name)
     if HUB_ID.fullmatch(name):
@@ -302,8 +250,8 @@ def model_folder(name: str) -> Path:
 
     SmolLM2's is written once, beside the checkpoints. Raises InputError as `load` does.
     """
-    if name in shipped_models():
-        return shipped_folder() / name
+    if folder := _named_folder(name):
+        return folder
     if Path(name).is_dir():
         if not list(Path(name).glob("*.safetensors")):
             raise InputError(f"{name}: no .safetensors file; labkit reads no other weight format, convert it first")
@@ -316,9 +264,9 @@ def model_folder(name: str) -> Path:
 
 
 def _smollm2_folder() -> Path:
-    from labkit.store import default_root, write_whole
+    from labkit.store import write_whole
 
-    folder = default_root().parent / "models" / SMOLLM2
+    folder = built_folder() / SMOLLM2
     if folder.is_dir():
         return folder
     loaded = _load_smollm2()

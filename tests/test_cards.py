@@ -7,11 +7,12 @@ import torch
 
 from labkit import cards, zoo
 from labkit.errors import InputError
+from labkit.families import FAMILIES
 
 
 def test_build_saves_two_models_with_cards_and_is_reproducible(tmp_path, monkeypatch):
-    small = dataclasses.replace(zoo.FAMILIES["llama-s"], base_steps=2, instruct_steps=2)
-    monkeypatch.setitem(zoo.FAMILIES, "llama-s", small)
+    small = dataclasses.replace(FAMILIES["llama-s"], steps=2)
+    monkeypatch.setitem(FAMILIES, "llama-s", small)
     one, two = (cards.build_and_save("llama-s", tmp_path / name) for name in "ab")
     assert [folder.name for folder in one] == ["llama-s-base", "llama-s-instruct"]
     for first, second in zip(one, two, strict=True):

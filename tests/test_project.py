@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal"},
+    {"errors", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal", "families"},
     {"design", "world", "leaks", "readers", "forms", "proportions", "pdf"},
     {"packs", "cleaning", "fit_rules"},
     {"pack_build", "tables", "guards", "recipes", "harness", "published", "layouts", "datacard", "vendor_claim"},
