@@ -294,22 +294,24 @@ def course(
 def evidence(
     profile: ProfileOption = "study",
     out_dir: Annotated[Path, typer.Option(help="Where per-run results are kept, so that a stopped study continues.")] = Path("out/evidence"),
-    part: Annotated[str, typer.Option(help="recipes (training, merging, diagnoses) or data (the experiments of notebook 02).")] = "recipes",
-    page: Annotated[Optional[Path], typer.Option(help="The Markdown file to write; by default docs/evidence.md or docs/data.md.")] = None,
+    part: Annotated[str, typer.Option(help="recipes (training, merging, diagnoses), data (the experiments of notebook 02), or of notebook 08: sizes, families or rare (facts).")] = "recipes",
+    page: Annotated[Optional[Path], typer.Option(help="The Markdown file to write; by default docs/evidence.md, docs/data.md or docs/scale.md.")] = None,
     measured: Annotated[Optional[Path], typer.Option(help="Where what notebooks show of it is written; by default the shipped folder.")] = None,
     seeds: Annotated[Optional[int], typer.Option(min=2, help="Training seeds; by default the profile's, at least 2.")] = None,
 ) -> None:
     """Measure every claim of the lesson over seeds and packs; stops and continues."""
-    from labkit import data_evidence, evidence as study
+    from labkit import data_evidence, evidence as study, scale_evidence
     from labkit.errors import InputError, suggest
     from labkit.packs import samples_folder
 
-    pages = {"recipes": Path("docs/evidence.md"), "data": Path("docs/data.md")}
+    pages = {"recipes": Path("docs/evidence.md"), "data": Path("docs/data.md")} | dict.fromkeys(scale_evidence.PARTS, Path("docs/scale.md"))
     if part not in pages:
         raise InputError(f"--part is {part!r}; {suggest(part, list(pages))}")
     common = {"profile_name": profile, "page": page or pages[part], "measured": measured or samples_folder("measured"), "console": err, "seeds": seeds}
     if part == "data":
         data_evidence.run_data_study(**common)
+    elif part in scale_evidence.PARTS:
+        scale_evidence.run_scale_study(part, **common)
     else:
         study.run_study(out_dir=out_dir, **common)
     out.print(f"written: {common['page']}", soft_wrap=True)

@@ -12,6 +12,7 @@ from labkit.packs import samples_folder
 from labkit.stats import RunNoise
 
 CLAIMS_FILE, NOISE_FILE, DATA_FILE = "claims.json", "run_noise.json", "data.json"
+SCALE_FILES = {"sizes": "sizes.json", "families": "families.json", "rare": "rare.json"}
 PAPER, STUDIES = "lu2025.yaml", "studies.yaml"
 
 
@@ -51,6 +52,17 @@ def measured_claims() -> list[dict]:
 def measured_data() -> dict:
     """The experiments on data as `labkit evidence --part data` last wrote them: `claims`, and `scores` per experiment and arm."""
     return json.loads((samples_folder("measured") / DATA_FILE).read_text("utf-8"))
+
+
+@cache
+def measured_scale(part: str) -> dict:
+    """A part of the study of scale as `labkit evidence --part` last wrote it: `claims`, and what its figure shows."""
+    return json.loads((samples_folder("measured") / SCALE_FILES[part]).read_text("utf-8"))
+
+
+def merge_by_size() -> list[dict]:
+    """What the source paper says merging did per size: `model`, `gain` (its sign), `words`, `where`."""
+    return _published(PAPER)["merge_by_size"]
 
 
 def measured(claim: str) -> dict:

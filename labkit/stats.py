@@ -160,6 +160,18 @@ def average(first: Sequence[ItemScore], second: Sequence[ItemScore]) -> list[Ite
     return [ItemScore(s.id, s.entity, (s.score + other[s.id, s.seed]) / 2, s.seed) for s in first]
 
 
+def combined(parts: Sequence[tuple[float, Sequence[ItemScore]]]) -> list[ItemScore]:
+    """The weighted sum of several score lists, item by item and seed by seed: a contrast to be averaged by cluster_mean.
+
+    Raises PairingError when the lists are not about the same items and seeds.
+    """
+    tables = [(weight, {(score.id, score.seed): score for score in scores}) for weight, scores in parts]
+    first = tables[0][1]
+    if any(table.keys() != first.keys() for _, table in tables):
+        raise PairingError("these scores are about different items or seeds, so they cannot be combined")
+    return [replace(score, score=sum(weight * table[key].score for weight, table in tables)) for key, score in first.items()]
+
+
 def standard_error(scores: Sequence[ItemScore], *, seed: int = 0) -> float:
     """Standard error of the mean, from the same clustered bootstrap as the interval."""
     found = cluster_mean(scores, seed=seed)

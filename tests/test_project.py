@@ -25,10 +25,10 @@ FLOORS = [
     {"pipeline", "evaluate", "architecture", "planner_probe", "planner_rows", "reading"},
     {"geometry", "designer", "planner_memory", "quality"},
     {"scoring", "scenarios", "probe", "cards", "figures", "checkup", "planner_speed", "rules"},
-    {"merge_view", "diagnose", "study", "quality_view", "retrieval_view", "planner", "alternatives"},
+    {"merge_view", "scale_view", "diagnose", "study", "quality_view", "retrieval_view", "planner", "alternatives"},
     {"merge_lab", "clinic", "gate", "claims", "planner_view", "comparison", "panels"},
-    {"lesson", "calibration", "data_study", "form_panel", "design_panel", "quality_panel", "planner_panel"},
-    {"evaluate_lab", "diagnose_lab", "evidence", "data_evidence", "choice_lab", "design_lab", "data_lab", "quality_lab", "planner_lab", "retrieval", "report"},
+    {"lesson", "calibration", "data_study", "scale_study", "form_panel", "design_panel", "quality_panel", "planner_panel"},
+    {"evaluate_lab", "diagnose_lab", "evidence", "data_evidence", "scale_evidence", "choice_lab", "design_lab", "data_lab", "quality_lab", "planner_lab", "retrieval", "report"},
     {"course", "cli_studio"},
     {"cli"},
 ]
@@ -37,7 +37,7 @@ OWNERS = {
     "pypdf": "readers", "docx": "readers", "charset_normalizer": "encoding",
     "ipywidgets": "panels form_panel design_panel quality_panel planner_panel",
     "typer": "cli cli_studio terminal",
-    "matplotlib": "figures merge_view quality_view retrieval_view planner_view",
+    "matplotlib": "figures merge_view scale_view quality_view retrieval_view planner_view",
 }
 
 

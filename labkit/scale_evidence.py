@@ -1,0 +1,261 @@
+"""The study of size and architecture over seeds: docs/scale.md, its figures, and what notebook 08 shows.
+
+Each part is measured by itself (`labkit evidence --part sizes`, `families` or `rare`); the page holds what was measured.
+Checkpoints and scorecards are content-addressed, so a stopped study continues where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from labkit import figures, scale_view
+from labkit.architecture import architecture_of
+from labkit.claims import Lesson, register_rows
+from labkit.design import profile
+from labkit.errors import InputError, suggest
+from labkit.families import ARCHITECTURES, LADDER, STEPS
+from labkit.packs import Pack, load_pack
+from labkit.published import SCALE_FILES, merge_by_size
+from labkit.scale_study import (
+    BOTH, FAMILY_CLAIMS, FORGETTING_CLAIMS, KNOWN, RARE, RARE_CLAIMS, RARE_STEPS, RATIOS, SIZE_CLAIMS, THIN, DENSE, LONGER, TS, FEW_TS,
+    all_recipes, best_recipe, difference, family_unit, ladder_synergy, on_axis, overall, rare_label, rare_unit, size_unit,
+)
+from labkit.stats import Interval, cluster_mean
+from labkit.store import write_file
+from labkit.study import Unit
+from labkit.tables import signed
+
+PAGE = """# Size and architecture
+
+What changes when only the size, or only the architecture, changes. Measured by `labkit evidence --part sizes`, `--part families`
+and `--part rare`. No number here is typed in by hand.
+
+- **Every model** is trained by labkit on the same world, from the same tokens in the same order ({steps} steps for the base
+  model, {steps} more for the instruct model), with one rule for the learning rate: it falls with the fourth root of the
+  parameter count. Stages of adaptation follow the same rule. Shapes are in `labkit/families.py`.
+- **One model per size and family.** Seeds are seeds of adaptation. Another model of the same shape, from other random weights,
+  might differ; the intervals do not say by how much.
+- **Intervals** are 95%, over entities and seeds. A verdict other than "not distinguishable" holds after Holm's correction for all
+  claims of its part. Merges are chosen on dev and reported on test.
+
+{parts}
+"""
+SIZES_PART = """## Does merge synergy depend on size?
+
+{verdict}
+
+![Merge synergy and forgetting against the number of parameters](synergy_by_size.png)
+
+*Points are means over {seeds} seeds with 95% intervals. In the grey strip stands what the source paper states about merging at its
+three sizes, in its words' sense; heights there mean nothing.*
+
+The parents are the instruct model (t=0) and a specialist trained in a hurry (the course's "overcooked" recipe, t=1); t is one of
+{ts}. *Synergy* is the merge minus the better parent on the same items. Items "that need both" ask for a private fact in a
+requested format.
+
+{table}
+
+{claims}
+"""
+FAMILIES_PART = """## Does the best recipe depend on the architecture?
+
+{verdict}
+
+![Mean of the four axes for every recipe and family](recipes_by_family.png)
+
+*Means over {seeds} seeds with 95% intervals, families of about a million parameters each. Merges: with the instruct model, t one of {ts},
+chosen on dev.*
+
+The best recipe on dev: {best}.
+
+{claims}
+"""
+RARE_PART = """## Are rare facts learned all at once?
+
+{verdict}
+
+![Questions answered against the share of the pack's text](rare_facts.png)
+
+*Means over {seeds} seeds with 95% intervals. {rare_steps} steps of CPT from the instruct model; the rest of the rows is its own training mix.
+Questions are asked straight after CPT, without SFT.*
+
+At a share of 1/{thin} and {longer} times the steps a fact is read as often as at 1/{dense}: {equal}.
+
+{claims}
+"""
+
+
+def run_scale_study(part: str, *, profile_name: str, page: Path, measured: Path, console, seeds: int | None = None, pack: str = "materials") -> dict:
+    """Measure one part over seeds, then write its file, its figure, and the page of all parts measured so far.
+
+    seeds: at least 2; by default the profile's. Raises InputError for an unknown part or profile.
+    """
+    if part not in PARTS:
+        raise InputError(f"no part {part!r} of the study of scale; {suggest(part, list(PARTS))}")
+    seeds, loaded = max(2, seeds or profile(profile_name).seeds), load_pack(pack)
+    make, as_data, _, _ = PARTS[part]
+    units = [make(loaded, seed, profile_name, lambda text: console.print(text, highlight=False)) for seed in range(seeds)]
+    data = {"pack": loaded.name, "profile": profile_name, "seeds": seeds, **as_data(units)}
+    write_file(measured / SCALE_FILES[part], json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    write_page(measured, page)
+    return data
+
+
+def write_page(measured: Path, page: Path) -> None:
+    """docs/scale.md and its figures, from the parts that were measured."""
+    sections = []
+    for part, (_, _, section, figure) in PARTS.items():
+        if (measured / SCALE_FILES[part]).is_file():
+            data = json.loads((measured / SCALE_FILES[part]).read_text("utf-8"))
+            sections.append(section(data) + f"\n*Pack {data['pack']}, profile `{data['profile']}`.*")
+            name, drawn = figure(data)
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.with_name(name).write_bytes(figures.png(drawn))
+    write_file(page, PAGE.format(steps=STEPS, parts="\n\n".join(sections)))
+
+
+def claims_rows(rows: list[dict]) -> str:
+    lines = ["| claim | measured | scores, seeds | verdict | reported elsewhere | why they may differ |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        effect = Interval(**row["effect"])
+        lines.append(f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | {row['verdict']} | {row['reported']} | {row['differs']} |")
+    return "\n".join(lines)
+
+
+def _register(lessons: tuple[Lesson, ...], units: list[Unit]) -> list[dict]:
+    return register_rows([(lesson, lesson.measure(units)) for lesson in lessons])
+
+
+def _verdict_of(data: dict, claim: str) -> str:
+    row = next(row for row in data["claims"] if claim in row["claim"])
+    return f"{row['verdict']} ({signed(Interval(**row['effect']))})"
+
+
+# --- sizes -------------------------------------------------------------------------------------
+
+SYNERGY_SERIES = {
+    "SLERP, items that need both": lambda family: ladder_synergy(family, "slerp", BOTH),
+    "LERP at the same t, the same items": lambda family: ladder_synergy(family, "lerp", BOTH),
+    "SLERP, mean of four axes": lambda family: ladder_synergy(family, "slerp, four axes", overall),
+}
+FORGETTING_SERIES = {
+    "instruction following": lambda family: difference(f"{family}: overcooked", f"{family}: instruct", on_axis("instructions")),
+    "general knowledge": lambda family: difference(f"{family}: overcooked", f"{family}: instruct", on_axis("general")),
+}
+SYNERGY_TITLE = "Merge synergy: merged minus the better parent"
+FORGETTING_TITLE = "Forgetting: instruct model minus specialist"
+
+
+def parameters_of(family: str) -> int:
+    return architecture_of(f"{family}-instruct").parameters
+
+
+def sizes_data(units: list[Unit]) -> dict:
+    def series(found: dict) -> dict:
+        return {label: {family: measure(family)(units).as_dict() for family in LADDER} for label, measure in found.items()}
+
+    levels = {
+        family: {label: {axis: cluster_mean(scores(units, f"{family}: {label}")).as_dict() for axis, scores in (("both", BOTH), ("knowledge", KNOWN), ("instructions", on_axis("instructions")))} for label in ("instruct", "overcooked", "slerp")}
+        for family in LADDER
+    }
+    chosen = {label: [unit.chosen[label] for unit in units] for label in units[0].chosen}
+    parameters = {family: parameters_of(family) for family in LADDER}
+    return {
+        "claims": _register(SIZE_CLAIMS + FORGETTING_CLAIMS, units), "parameters": parameters, "chosen": chosen, "levels": levels,
+        "synergy": series(SYNERGY_SERIES), "forgetting": series(FORGETTING_SERIES),
+    }
+
+
+def sizes_figure(data: dict):
+    def panel(found: dict) -> dict:
+        return {label: {data["parameters"][family]: Interval(**value) for family, value in row.items()} for label, row in found.items()}
+
+    theirs = [(row["model"], architecture_of(row["model"]).parameters, row["gain"], row["words"]) for row in merge_by_size()]
+    return "synergy_by_size.png", scale_view.by_size({SYNERGY_TITLE: panel(data["synergy"]), FORGETTING_TITLE: panel(data["forgetting"])}, theirs)
+
+
+def sizes_words(data: dict) -> str:
+    """The verdict on synergy and size in one sentence."""
+    low, high = (f"{parameters / 1e6:.1f}" for parameters in (min(data["parameters"].values()), max(data["parameters"].values())))
+    return (
+        f"From {low} to {high} million parameters, that merge synergy grows with size is {_verdict_of(data, 'items that need both, per tenfold')} per tenfold parameters "
+        f"for items that need both parents, and {_verdict_of(data, 'mean of four axes, per tenfold')} for the mean of the four axes."
+    )
+
+
+def sizes_section(data: dict) -> str:
+    lines = ["| family | parameters | t chosen on dev | instruct: items that need both | specialist | merge | specialist: private facts | specialist: instructions |", "|---|---|---|---|---|---|---|---|"]
+    for family, parameters in data["parameters"].items():
+        levels = data["levels"][family]
+        cells = [str(Interval(**levels[label][axis])) for label, axis in (("instruct", "both"), ("overcooked", "both"), ("slerp", "both"), ("overcooked", "knowledge"), ("overcooked", "instructions"))]
+        lines.append(f"| {family} | {parameters:,} | {', '.join(f'{t:g}' for t in data['chosen'][f'{family}: slerp'])} | {' | '.join(cells)} |")
+    ts = ", ".join(f"{t:g}" for t in (0, *TS, 1))
+    return SIZES_PART.format(verdict=sizes_words(data), seeds=data["seeds"], ts=ts, table="\n".join(lines), claims=claims_rows(data["claims"]))
+
+
+# --- families ----------------------------------------------------------------------------------
+
+
+def families_data(units: list[Unit]) -> dict:
+    labels = ["instruct", *all_recipes()]
+    scores = {family: {label: cluster_mean(overall(units, f"{family}: {label}")).as_dict() for label in labels} for family in ARCHITECTURES}
+    return {"claims": _register(FAMILY_CLAIMS, units), "scores": scores, "best": {family: best_recipe(units, family) for family in ARCHITECTURES}}
+
+
+def families_figure(data: dict):
+    scores = {family: {label: Interval(**value) for label, value in row.items()} for family, row in data["scores"].items()}
+    return "recipes_by_family.png", scale_view.recipes(scores, data["best"])
+
+
+def families_words(data: dict) -> str:
+    """The verdict on family and stage in one sentence."""
+    held = [row for row in data["claims"] if row["topic"] == "interaction" and row["verdict"] != "not distinguishable"]
+    total = sum(row["topic"] == "interaction" for row in data["claims"])
+    alike = "the same for all" if len(set(data["best"].values())) == 1 else "not the same for all"
+    told = "; ".join(f"{row['claim']}: {row['verdict']} ({signed(Interval(**row['effect']))})" for row in held)
+    return f"The recipe that is best on dev is {alike}. Of {total} comparisons of what a stage does in two families, {len(held)} can be told from noise{': ' + told if told else ''}."
+
+
+def families_section(data: dict) -> str:
+    best = ", ".join(f"{family} {recipe}" for family, recipe in data["best"].items())
+    ts = ", ".join(f"{t:g}" for t in FEW_TS)
+    return FAMILIES_PART.format(verdict=families_words(data), seeds=data["seeds"], ts=ts, best=best, claims=claims_rows(data["claims"]))
+
+
+# --- rare facts --------------------------------------------------------------------------------
+
+
+def rare_data(units: list[Unit]) -> dict:
+    def scores(label: str) -> dict:
+        return cluster_mean(KNOWN(units, label)).as_dict()
+
+    curves = {family: {str(ratio): scores(rare_label(family, ratio)) for ratio in RATIOS} for family in RARE}
+    return {"claims": _register(RARE_CLAIMS, units), "curves": curves, "longer": {family: scores(rare_label(family, THIN, LONGER)) for family in RARE}}
+
+
+def rare_figure(data: dict):
+    curves = {family: {float(ratio): Interval(**value) for ratio, value in row.items()} for family, row in data["curves"].items()}
+    return "rare_facts.png", scale_view.rare_facts(curves)
+
+
+def rare_words(data: dict) -> str:
+    """The verdict on dilution in one sentence."""
+    told = "; ".join(f"{family} {_verdict_of(data, f'{family}: at equal exposures')}" for family in RARE)
+    return f"That facts read thinly are learned less than as many exposures read densely: {told}."
+
+
+def rare_section(data: dict) -> str:
+    equal = ", ".join(f"{family} {Interval(**data['longer'][family])} against {Interval(**data['curves'][family][str(DENSE)])}" for family in RARE)
+    return RARE_PART.format(
+        verdict=rare_words(data), seeds=data["seeds"], rare_steps=RARE_STEPS, thin=round(1 / THIN), dense=round(1 / DENSE), longer=LONGER, equal=equal, claims=claims_rows(data["claims"]),
+    )
+
+
+Make = Callable[[Pack, int, str, Callable[[str], None]], Unit]
+PARTS: dict[str, tuple[Make, Callable, Callable, Callable]] = {
+    "sizes": (size_unit, sizes_data, sizes_section, sizes_figure),
+    "families": (family_unit, families_data, families_section, families_figure),
+    "rare": (rare_unit, rare_data, rare_section, rare_figure),
+}
