@@ -6,7 +6,7 @@ A scorecard is determined by weights, tokenizer and template, items and sampling
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from labkit import zoo
@@ -44,14 +44,19 @@ def score_checkpoint(
         version=SCORING_VERSION, weights=loaded.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer), data=pack.fingerprint(split, "raw", "summaries", "qa"),
         split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples,
     )
+    return cached_card(
+        key, lambda: evaluate(loaded.model, loaded.tokenizer, pack, split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples), name or loaded.name
+    )
+
+
+def cached_card(key: str, make: Callable[[], Scorecard], name: str) -> Scorecard:
+    """The scorecard kept under a key, made when there is none; it is called `name` from here on."""
     path = scorecards_folder() / f"{key}.json"
     card = read_scorecard(path)
     if card is None:
-        card = evaluate(
-            loaded.model, loaded.tokenizer, pack, split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples
-        )
+        card = make()
         write_file(path, card.as_json())
-    card.checkpoint = name or loaded.name
+    card.checkpoint = name
     return card
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import world
+from labkit.adapters import apply_adapter, base_of, is_adapter
 from labkit.design import Stage
 from labkit.errors import InputError, suggest
 from labkit.families import CONTEXT, FAMILIES, ROWS_PER_STEP, VOCABULARY, Family
@@ -213,13 +214,24 @@ def shipped_models() -> list[str]:
     return _models_in(shipped_folder())
 
 
+def shipped_adapters() -> list[str]:
+    """Adapters of SmolLM2-135M that come with labkit, by name."""
+    from labkit.packs import samples_folder
+
+    return sorted(folder.name for folder in samples_folder("adapters").glob("*") if is_adapter(folder))
+
+
 def known_names() -> list[str]:
     """Models that `load` finds by name: shipped, or one command away."""
-    return [f"{family}-{start}" for family in FAMILIES for start in STARTS] + [SMOLLM2]
+    return [f"{family}-{start}" for family in FAMILIES for start in STARTS] + [SMOLLM2, *shipped_adapters()]
 
 
 def _named_folder(name: str) -> Path | None:
-    """The folder of a family's model, shipped or built. Raises InputError with the remedy when it must be built first."""
+    """The folder of an adapter or of a family's model, shipped or built. Raises InputError with the remedy when it must be built first."""
+    from labkit.packs import samples_folder
+
+    if name in shipped_adapters():
+        return samples_folder("adapters") / name
     family, _, start = name.rpartition("-")
     if family not in FAMILIES or start not in STARTS:
         return None
@@ -248,30 +260,33 @@ def load(name: str) -> Loaded:
 def model_folder(name: str) -> Path:
     """The folder that holds a model's safetensors: shipped, given, or downloaded from the hub.
 
-    SmolLM2's is written once, beside the checkpoints. Raises InputError as `load` does.
+    SmolLM2's, and an adapter's on top of its base, is written once, beside the checkpoints. Raises InputError as `load` does.
     """
-    if folder := _named_folder(name):
+    folder = _named_folder(name) or (Path(name) if Path(name).is_dir() else None)
+    if folder and is_adapter(folder):
+        loaded = load(name)
+        return _unpacked(f"{folder.name}-{loaded.fingerprint[:12]}", lambda: loaded)
+    if folder:
+        if not list(folder.glob("*.safetensors")):
+            raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
         return folder
-    if Path(name).is_dir():
-        if not list(Path(name).glob("*.safetensors")):
-            raise InputError(f"{name}: no .safetensors file; labkit reads no other weight format, convert it first")
-        return Path(name)
     if name == SMOLLM2:
-        return _smollm2_folder()
+        return _unpacked(SMOLLM2, _load_smollm2)
     if HUB_ID.fullmatch(name):
         return _hub_folder(name)
     raise InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
 
 
-def _smollm2_folder() -> Path:
+def _unpacked(name: str, make: Callable[[], Loaded]) -> Path:
+    """The folder of a model that does not lie on disk as whole weights, written on first use."""
     from labkit.store import write_whole
 
-    folder = built_folder() / SMOLLM2
+    folder = built_folder() / name
     if folder.is_dir():
         return folder
-    loaded = _load_smollm2()
 
     def save(draft: Path) -> None:
+        loaded = make()
         loaded.model.save_pretrained(draft)
         loaded.tokenizer.save_pretrained(draft)
 
@@ -295,7 +310,18 @@ def fingerprint_of(folder: Path) -> str:
     return key_of(files=[file_hash(path) for path in sorted(folder.glob("*.safetensors"))])
 
 
+def _load_adapter(folder: Path, name: str) -> Loaded:
+    """An adapter on top of the model it names."""
+    from labkit.store import key_of
+
+    base = load(base_of(folder))
+    apply_adapter(base.model, folder)
+    return Loaded(base.model, base.tokenizer, name, key_of(base=base.fingerprint, adapter=fingerprint_of(folder)))
+
+
 def _load_folder(folder: Path, name: str) -> Loaded:
+    if is_adapter(folder):
+        return _load_adapter(folder, name)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: no config.json, so this is not a Hugging Face model folder")
     if not list(folder.glob("*.safetensors")):

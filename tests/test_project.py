@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal", "families"},
+    {"errors", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal", "families", "adapters"},
     {"design", "world", "leaks", "readers", "forms", "proportions", "pdf"},
     {"packs", "cleaning", "fit_rules"},
     {"pack_build", "tables", "guards", "recipes", "harness", "published", "layouts", "datacard", "vendor_claim"},
@@ -24,7 +24,7 @@ FLOORS = [
     {"zoo", "stream", "ingest"},
     {"pipeline", "evaluate", "architecture", "planner_probe", "planner_rows", "reading"},
     {"geometry", "designer", "planner_memory", "quality"},
-    {"scoring", "scenarios", "probe", "cards", "figures", "checkup", "planner_speed", "rules"},
+    {"scoring", "scenarios", "probe", "cards", "figures", "checkup", "planner_speed", "rules", "everyday"},
     {"merge_view", "scale_view", "diagnose", "study", "quality_view", "retrieval_view", "planner", "alternatives"},
     {"merge_lab", "clinic", "gate", "claims", "planner_view", "comparison", "panels"},
     {"lesson", "calibration", "data_study", "scale_study", "form_panel", "design_panel", "quality_panel", "planner_panel"},

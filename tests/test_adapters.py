@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from labkit import adapters, zoo
+from labkit.errors import InputError
+
+
+def tuned_by(base, rank: int, seed: int = 0):
+    """A copy of base whose linear layers moved by a random matrix of this rank."""
+    model = type(base)(base.config)
+    model.load_state_dict(base.state_dict())
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for _, weight in adapters._linears(model):
+            weight += 0.01 * torch.randn(weight.shape[0], rank) @ torch.randn(rank, weight.shape[1])
+    return model
+
+
+@pytest.fixture(scope="module")
+def base():
+    return zoo.load("llama-s-instruct").model
+
+
+def test_an_adapter_of_the_full_rank_gives_the_weights_back(base, tmp_path):
+    tuned = tuned_by(base, 4)
+    kept = adapters.save_adapter(base, tuned, tmp_path, rank=4, base_name="llama-s-instruct")
+    assert kept.share == pytest.approx(1.0, abs=1e-5)
+    again = zoo.load("llama-s-instruct").model
+    adapters.apply_adapter(again, tmp_path)
+    for (_, ours), (_, theirs) in zip(adapters._linears(again), adapters._linears(tuned), strict=True):
+        assert torch.allclose(ours, theirs, atol=2e-3)
+
+
+def test_a_lower_rank_keeps_less_and_says_so(base, tmp_path):
+    assert 0.3 < adapters.save_adapter(base, tuned_by(base, 8), tmp_path, rank=4, base_name="x").share < 0.9
+
+
+def test_peft_reads_it_and_computes_the_same(base, tmp_path):
+    from peft import PeftModel
+
+    adapters.save_adapter(base, tuned_by(base, 4), tmp_path, rank=4, base_name="llama-s-instruct")
+    ours = zoo.load("llama-s-instruct").model
+    adapters.apply_adapter(ours, tmp_path)
+    theirs = PeftModel.from_pretrained(zoo.load("llama-s-instruct").model, str(tmp_path)).merge_and_unload()
+    ids = torch.arange(20)[None]
+    with torch.inference_mode():
+        assert torch.allclose(ours(input_ids=ids).logits, theirs(input_ids=ids).logits, atol=1e-4)
+
+
+def test_a_folder_with_an_adapter_loads_like_a_model(base, tmp_path):
+    adapters.save_adapter(base, tuned_by(base, 4), tmp_path, rank=4, base_name="llama-s-instruct")
+    loaded = zoo.load(str(tmp_path))
+    assert loaded.fingerprint != zoo.load("llama-s-instruct").fingerprint
+    assert not torch.equal(next(w for _, w in adapters._linears(loaded.model)), next(w for _, w in adapters._linears(base)))
+
+
+def test_what_does_not_fit_is_said(base, tmp_path):
+    with pytest.raises(InputError, match="equal weights"):
+        adapters.save_adapter(base, base, tmp_path, rank=4, base_name="x")
+    moved = tuned_by(base, 2)
+    with torch.no_grad():
+        moved.model.norm.weight += 1
+    with pytest.raises(InputError, match="model.norm.weight was trained too"):
+        adapters.save_adapter(base, moved, tmp_path, rank=4, base_name="x")
+    with pytest.raises(InputError, match="differ in shape"):
+        adapters.save_adapter(base, zoo.load("smollm-s-base").model, tmp_path, rank=4, base_name="x")
+    adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="x")
+    with pytest.raises(InputError, match="does not fit this model"):
+        adapters.apply_adapter(zoo.load("smollm-s-base").model, tmp_path)
+    (tmp_path / adapters.WEIGHTS).write_bytes(b"no")
+    with pytest.raises(InputError, match="cannot be read"):
+        adapters.apply_adapter(base, tmp_path)
+    (tmp_path / adapters.CONFIG).write_text(json.dumps({"peft_type": "IA3"}))
+    with pytest.raises(InputError, match="LoRA adapters that name"):
+        zoo.load(str(tmp_path))
+
+
+def test_a_merge_can_take_an_adapter_as_a_parent(base, tmp_path, monkeypatch):
+    from labkit.design import Merge
+    from labkit.pipeline import merge_to_folder
+    from labkit.recipes import Recipe
+
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
+    adapters.save_adapter(base, tuned_by(base, 4), tmp_path / "tuned", rank=4, base_name="llama-s-instruct")
+    out = merge_to_folder(Recipe("llama-s-instruct", str(tmp_path / "tuned"), Merge(method="lerp", t=1.0)), tmp_path / "out")
+    merged, whole = zoo.load(str(out)).model, zoo.load(str(tmp_path / "tuned")).model
+    for (_, ours), (_, theirs) in zip(adapters._linears(merged), adapters._linears(whole), strict=True):
+        assert torch.allclose(ours, theirs, atol=5e-3)
