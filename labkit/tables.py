@@ -55,3 +55,12 @@ def synergy_table(rows: list[dict]) -> str:
         for row in rows
     ]
     return template("synergy.html.j2").render(rows=cells)
+
+
+def claims_rows(rows: list[dict]) -> str:
+    """Claims as Markdown: effect, how many scores and seeds, verdict, what is reported elsewhere, why the two may differ."""
+    lines = ["| claim | measured | scores, seeds | verdict | reported elsewhere | why they may differ |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        effect = Interval(**row["effect"])
+        lines.append(f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | {row['verdict']} | {row['reported']} | {row['differs']} |")
+    return "\n".join(lines)

@@ -11,7 +11,7 @@ from rich.console import Console
 out = Console()
 err = Console(stderr=True)
 
-ProfileOption = Annotated[str, typer.Option(help="smoke, lab or study: how much of everything is run.")]
+ProfileOption = Annotated[str, typer.Option(help="smoke, brief, lab or study: how much of everything is run.")]
 
 
 def say_warning(message, category, *_place) -> None:

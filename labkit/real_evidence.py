@@ -1,0 +1,206 @@
+"""SmolLM2-135M over the packs: docs/real.md, the adapters that ship, and the records notebooks show.
+
+Run by `labkit evidence --part real`. Checkpoints and scorecards are content-addressed: a stopped run continues.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from labkit import real_model, zoo
+from labkit.adapters import save_adapter
+from labkit.architecture import architecture_of
+from labkit.claims import Lesson, Measure, change, register_rows
+from labkit.design import profile
+from labkit.everyday import everyday_items
+from labkit.gate import run_gate
+from labkit.packs import Pack, load_pack
+from labkit.pipeline import load_checkpoint
+from labkit.published import REAL_FILE
+from labkit.real_model import MERGED, MODEL, PROFILE, RECIPES, SHIPPED, RealRun, adapter_name, score_real, train_real
+from labkit.stats import Interval, cluster_mean, combined
+from labkit.store import Checkpoint, write_file, write_whole
+from labkit.study import CHOOSES, Unit, having, pooled
+from labkit.tables import claims_rows, signed
+from labkit.train import bf16_is_fast
+from labkit.world import DOMAINS
+
+PAGE = """# A real model: SmolLM2-135M-Instruct
+
+The whole chain on {parameters:,} parameters that know English, with LoRA of rank {rank}, on this machine's CPU. Measured by
+`labkit evidence --part real` (packs {packs}; one training seed each; at most {limit} items per kind, because a scorecard takes
+minutes). No number here is typed in by hand.
+
+{verdict}
+
+## What it takes
+
+{seconds}
+
+Seconds of the machine that measured them ({cores} cores{bf16}). `labkit run` on this spec trains the same; a finished stage is never
+trained twice.
+
+## Scores
+
+Mean and 95% interval over entities of all packs. *Everyday* are {everyday} items of general knowledge that come with labkit
+(`data_samples/everyday`), multiple choice of four by likelihood. Merges are SLERP with the untouched model, t chosen on dev:
+{chosen}.
+
+{scores}
+
+## Claims
+
+{claims}
+
+## Diagnoses of {merged} against the untouched model
+
+{diagnoses}
+
+## Adapters
+
+The task vector of each recipe as one LoRA adapter of rank {rank}, in peft's format, loadable by name wherever a model is named. *Kept*:
+share of the task vector's squared length; scores above are of the adapters where one ships.
+
+{adapters}
+"""
+COLUMNS = {"private facts": ("knowledge", "free"), "other wordings": ("knowledge", "paraphrased"), "reasoning": ("reasoning", None), "instructions": ("instructions", None),
+           "creativity": ("creativity", None), "fact in a format": (CHOOSES, None), "preference": ("preference", None)}
+EVERYDAY = " (everyday)"
+
+
+def synergy(merge: str) -> Measure:
+    """Merged minus the better parent, pack by pack, on items that need both."""
+
+    def measure(units: list[Unit]) -> Interval:
+        found = []
+        for unit in having(units, merge):
+            better = max(("instruct", MERGED), key=lambda label: cluster_mean(pooled([unit], label, CHOOSES), draws=2).mean)
+            found += combined([(1, pooled([unit], merge, CHOOSES)), (-1, pooled([unit], better, CHOOSES))])
+        return cluster_mean(found)
+
+    return measure
+
+
+ONE = "one training seed per pack; the interval is over entities and packs"
+LESSONS = (
+    Lesson("domain", "CPT-SFT answers more private questions than the untouched model", change("instruct", MERGED, "knowledge", "free"), "the questions are about entities that SFT never mentions. " + ONE),
+    Lesson("forgetting", "CPT-SFT lowers instruction following", change(MERGED, "instruct", "instructions"), ONE, "cpt_degrades"),
+    Lesson("forgetting", "CPT-SFT lowers general ability (everyday items)", change(MERGED + EVERYDAY, "instruct" + EVERYDAY, "general"), ONE, "cpt_degrades"),
+    Lesson("merging", "merging back at dev's t restores instruction following", change(MERGED, "slerp, three axes", "instructions"), ONE, "merge"),
+    Lesson("merging", "merging back at dev's t restores general ability (everyday items)", change(MERGED + EVERYDAY, "slerp, three axes" + EVERYDAY, "general"), ONE, "merge"),
+    Lesson("merging", "merging back at dev's t gives up private facts", change("slerp, three axes", MERGED, "knowledge", "free"), ONE, "merge"),
+    Lesson("merging", "the SLERP merge beats the better parent on items that need both", synergy("slerp"), ONE, "size"),
+    Lesson("merging", "SLERP beats LERP at the same t on items that need both", change("lerp", "slerp", CHOOSES), ONE, "merge"),
+    Lesson("preferences", "DPO ranks held-out pairs better than CPT-SFT", change(MERGED, "cpt-sft-dpo", "preference"), ONE, "preference"),
+    Lesson("preferences", "ORPO ranks held-out pairs better than CPT-SFT", change(MERGED, "cpt-sft-orpo", "preference"), ONE, "preference"),
+)
+
+
+def as_units(found: RealRun, number: int) -> list[Unit]:
+    """A run as units of claims. Everyday items are the same for every pack, so there each pack's run counts as a seed."""
+    return [Unit(found.pack, 0, cards=found.cards, chosen=found.chosen), Unit("everyday", number, cards={label + EVERYDAY: card for label, card in found.everyday.items()})]
+
+
+def ship_adapter(checkpoint: Checkpoint, folder: Path, rank: int) -> float:
+    """Write a checkpoint's task vector as an adapter; the share of it that is kept."""
+    kept = []
+
+    def fill(draft: Path) -> None:
+        kept.append(save_adapter(zoo.load(MODEL).model, load_checkpoint(checkpoint).model, draft, rank=rank, base_name=MODEL))
+
+    shutil.rmtree(folder, ignore_errors=True)
+    write_whole(folder, fill)
+    return kept[0].share
+
+
+def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[RealRun, dict]:
+    """Train, write adapters, score what ships; the run, and what it took and gave as plain values."""
+    told(f"{pack.name}: training")
+    made = train_real(pack, profile_name=profile_name)
+    kept = {recipe: ship_adapter(made[recipe][-1], adapters / adapter_name(pack.name, recipe), real_model.LORA.rank) for recipe in SHIPPED}
+    models = {recipe: zoo.load(str(adapters / adapter_name(pack.name, recipe))) if recipe in SHIPPED else load_checkpoint(made[recipe][-1]) for recipe in RECIPES}
+    found = score_real(pack, models, told, profile_name=profile_name)
+    stages = {stage.name.split("/")[-1]: {key: stage.lineage[key] for key in ("wall_seconds", "tokens")} for stages in made.values() for stage in stages}
+    told(f"{pack.name}: diagnosing {MERGED}")
+    report = run_gate(str(adapters / adapter_name(pack.name, MERGED)), MODEL, pack=pack.name, profile=profile_name)
+    sizes = {recipe: sum(path.stat().st_size for path in (adapters / adapter_name(pack.name, recipe)).iterdir()) for recipe in SHIPPED}
+    return found, {
+        "chosen": found.chosen, "stages": stages, "kept": kept, "bytes": sizes,
+        "scores": {label: {name: cluster_mean(card.scores(*column)).as_dict() for name, column in COLUMNS.items()} for label, card in found.cards.items()},
+        "everyday": {label: card.interval("general").as_dict() for label, card in found.everyday.items()},
+        "gate": {"passed": report.passed, "words": str(report), "diagnoses": [result.as_dict() for result in report.results]},
+    }
+
+
+def run_real_study(*, profile_name: str, page: Path, measured: Path, adapters: Path, console, packs: Iterable[str] = DOMAINS) -> dict:
+    """Measure every pack, then write the records, the adapters and the page. Raises InputError when SmolLM2 is not installed."""
+
+    def told(text: str) -> None:
+        console.print(text, highlight=False)
+
+    found = {name: measure_pack(load_pack(name), profile_name, adapters, told) for name in packs}
+    units = [unit for number, (run, _) in enumerate(found.values()) for unit in as_units(run, number)]
+    pooled_scores = {label: {name: cluster_mean(pooled(units, label, *column)).as_dict() for name, column in COLUMNS.items()} for label in found[next(iter(found))][0].cards}
+    everyday = {label: cluster_mean(pooled(units, label + EVERYDAY, "general")).as_dict() for label in pooled_scores}
+    machine = {"cores": os.cpu_count(), "bf16": bool(bf16_is_fast())}
+    data = {
+        "profile": profile_name, "machine": machine, "packs": {name: values for name, (_, values) in found.items()},
+        "scores": pooled_scores, "everyday": everyday, "claims": register_rows([(lesson, lesson.measure(units)) for lesson in LESSONS]),
+    }
+    write_file(measured / REAL_FILE, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    write_file(page, page_text(data))
+    return data
+
+
+# --- the page ----------------------------------------------------------------------------------
+
+
+def seconds_table(data: dict) -> str:
+    lines = ["| pack | stage | tokens | seconds | tokens per second |", "|---|---|---|---|---|"]
+    for pack, values in data["packs"].items():
+        for trail, stage in values["stages"].items():
+            lines.append(f"| {pack} | {trail.split('-')[-1]} ({trail}) | {stage['tokens']:,} | {stage['wall_seconds']:.0f} | {stage['tokens'] / stage['wall_seconds']:.0f} |")
+    return "\n".join(lines)
+
+
+def scores_table(data: dict) -> str:
+    names = [*COLUMNS, "everyday"]
+    lines = [f"| model | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for label, row in data["scores"].items():
+        cells = [str(Interval(**row[name])) for name in COLUMNS] + [str(Interval(**data["everyday"][label]))]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def diagnoses_table(data: dict) -> str:
+    lines = ["| pack | diagnosis | verdict | found |", "|---|---|---|---|"]
+    for pack, values in data["packs"].items():
+        lines += [f"| {pack} | {row['diagnosis']} | {row['verdict']} | {row['found']} |" for row in values["gate"]["diagnoses"]]
+    return "\n".join(lines)
+
+
+def adapters_table(data: dict) -> str:
+    lines = ["| name | kept | megabytes |", "|---|---|---|"]
+    for pack, values in data["packs"].items():
+        lines += [f"| `{adapter_name(pack, recipe)}` | {kept:.2f} | {values['bytes'][recipe] / 1e6:.1f} |" for recipe, kept in values["kept"].items()]
+    return "\n".join(lines)
+
+
+def verdict_words(data: dict) -> str:
+    """What came of it, in a sentence per lesson."""
+    told = [f"{row['claim']}: {row['verdict']} ({signed(Interval(**row['effect']))})" for row in data["claims"]]
+    return "\n".join(f"- {words}" for words in told)
+
+
+def page_text(data: dict) -> str:
+    chosen = "; ".join(f"{pack} {', '.join(f'{label} {t:g}' for label, t in values['chosen'].items())}" for pack, values in data["packs"].items())
+    return PAGE.format(
+        parameters=architecture_of(MODEL).parameters, rank=real_model.LORA.rank, packs=", ".join(data["packs"]), limit=profile(data["profile"]).eval_limit,
+        verdict=verdict_words(data), seconds=seconds_table(data), cores=data["machine"]["cores"], bf16=", bfloat16" if data["machine"]["bf16"] else "",
+        everyday=len(everyday_items()), chosen=chosen, scores=scores_table(data), claims=claims_rows(data["claims"]), merged=MERGED,
+        diagnoses=diagnoses_table(data), adapters=adapters_table(data),
+    )

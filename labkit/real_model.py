@@ -1,0 +1,76 @@
+"""SmolLM2-135M for real: the whole chain on a model that knows English, with LoRA, on two cores.
+
+One recipe for every pack. Its checkpoints ship as adapters of SmolLM2-135M-Instruct; its scores, times and diagnoses
+ship as records, so that notebooks show a real model at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from labkit import zoo
+from labkit.design import Lora, PipelineSpec, Stage
+from labkit.evaluate import Scorecard
+from labkit.everyday import score_everyday
+from labkit.packs import AXES, Pack
+from labkit.pipeline import run_spec
+from labkit.scoring import best_t, merged, score_checkpoint
+from labkit.store import Checkpoint
+from labkit.study import CHOOSES
+
+MODEL = zoo.SMOLLM2
+LORA = Lora(rank=8, alpha=16)
+COMMON = {"batch_size": 16, "max_length": 96, "lora": LORA}
+CPT = Stage(kind="cpt", learning_rate=1e-3, steps=150, **COMMON)
+SFT = Stage(kind="sft", learning_rate=5e-4, steps=40, **COMMON)
+DPO = Stage(kind="dpo", learning_rate=2e-4, steps=20, beta=0.1, **COMMON)
+ORPO = Stage(kind="orpo", learning_rate=2e-4, steps=20, beta=0.2, **COMMON)
+RECIPES: dict[str, tuple[Stage, ...]] = {"cpt": (CPT,), "cpt-sft": (CPT, SFT), "cpt-sft-dpo": (CPT, SFT, DPO), "cpt-sft-orpo": (CPT, SFT, ORPO)}
+SHIPPED = ("cpt-sft", "cpt-sft-dpo")  # as adapters
+MERGED = "cpt-sft"  # the recipe that is merged with the untouched model
+TS = (0.3, 0.5, 0.7, 0.85)
+SCORED = (*AXES, CHOOSES, "preference")
+DEV_AXES = ("knowledge", "instructions", CHOOSES)  # t is chosen by these: proposals and likelihoods would double the time
+PROFILE = "brief"
+
+
+def spec_of(pack: str, recipe: str, *, seed: int = 0, profile_name: str = PROFILE) -> PipelineSpec:
+    """The design behind a recipe, as `labkit run` takes it."""
+    return PipelineSpec(pack=pack, model=MODEL, stages=RECIPES[recipe], seed=seed, profile=profile_name)
+
+
+def adapter_name(pack: str, recipe: str) -> str:
+    """How the shipped adapter of a recipe is called, wherever a model is named."""
+    return f"smollm2-135m-{pack}-{recipe}"
+
+
+@dataclass
+class RealRun:
+    """One pack: a scorecard and an everyday scorecard per label, and the t chosen on dev."""
+
+    pack: str
+    cards: dict[str, Scorecard] = field(default_factory=dict)
+    everyday: dict[str, Scorecard] = field(default_factory=dict)
+    chosen: dict[str, float] = field(default_factory=dict)
+
+
+def train_real(pack: Pack, *, profile_name: str = PROFILE, progress: Callable | None = None) -> dict[str, list[Checkpoint]]:
+    """Every recipe's checkpoints, stage by stage; shared stages are trained once."""
+    return {recipe: run_spec(spec_of(str(pack.folder), recipe, profile_name=profile_name), progress=progress) for recipe in RECIPES}
+
+
+def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str], None], *, profile_name: str = PROFILE) -> RealRun:
+    """Merge the trained model with the untouched one at the t that dev chooses, and score everything. trained: per recipe."""
+    found, general, domain = RealRun(pack.name), zoo.load(MODEL), trained[MERGED]
+    told(f"{pack.name}: choosing t on dev")
+    sweep = [(t, score_checkpoint(merged(general, domain, t, "slerp"), pack, split="dev", axes=DEV_AXES, profile_name=profile_name)) for t in (0, *TS, 1)]
+    found.chosen = {"slerp": best_t(sweep, CHOOSES), "slerp, three axes": best_t(sweep, *DEV_AXES)}
+    models = {"instruct": general, **trained}
+    models |= {label: merged(general, domain, t, "slerp") for label, t in found.chosen.items()}
+    models["lerp"] = merged(general, domain, found.chosen["slerp"], "lerp")
+    for label, model in models.items():
+        told(f"{pack.name}: scoring {label}")
+        found.cards[label] = score_checkpoint(model, pack, axes=SCORED, profile_name=profile_name, name=label)
+        found.everyday[label] = score_everyday(model, label)
+    return found

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from labkit import lesson, records, scale_lab
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
+    return lesson.start("08_scale", profile="smoke", out_dir=str(tmp_path / "out"))
+
+
+def test_the_ladder_is_climbed_live(lab, capsys):
+    guess = lab.predict("synergy", "Synergy at the smallest size", low=-1, headless_value=0.0)
+    unit = scale_lab.climb(lab)
+    scale_lab.show_climb(lab, unit, guess)
+    told = capsys.readouterr().out
+    assert all(f"{family}: the SLERP merge beats" in told for family in scale_lab.LIVE)
+    assert {"finding", "prediction", "figure", "scorecard"} <= {row["kind"] for row in records.read(lab.out_dir)}
+
+
+@pytest.mark.parametrize("show", [scale_lab.show_sizes, scale_lab.show_families, scale_lab.show_rare])
+def test_what_the_study_measured_is_shown(lab, capsys, show):
+    show(lab)
+    assert "Measured on pack materials over 5 seeds" in capsys.readouterr().out
+    assert len(lab.mine("figure")) == 1
