@@ -36,6 +36,7 @@ benchmarks: install
 	$(BIN)/python benchmarks/merge_memory.py
 	$(BIN)/python benchmarks/ingest_speed.py
 	$(BIN)/python benchmarks/planner_accuracy.py
+	$(BIN)/python benchmarks/gpu_plans.py
 
 install: $(VENV)/.installed
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from labkit import zoo
+from labkit import hub, zoo
+from labkit.adapters import base_of, is_adapter
 from labkit.errors import InputError, suggest
+from labkit.families import FAMILIES
 from labkit.packs import samples_folder
 
 
@@ -54,6 +56,7 @@ KINDS = {
     "gpt2": Kind(gated=False, fused=True, grouped=False, qkv_bias=True, out_bias=True, mlp_bias=True, norm_bias=True, tied=True, positions="max_position_embeddings"),
     "gpt_neox": Kind(gated=False, fused=True, grouped=False, qkv_bias="attention_bias", out_bias="attention_bias", mlp_bias=True, biased=True, norm_bias=True),
 }
+STORED_BYTES = {"bfloat16": 2, "float16": 2}
 GPT2_NAMES = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "intermediate_size": "n_inner", "max_position_embeddings": "n_positions"}
 
 
@@ -63,7 +66,8 @@ class Architecture:
 
     tied: the head is the embedding's own matrix. extra: parameters that are in no matrix of a layer and in neither
     embedding nor head (norms, biases, learned positions). matrices: (inputs, outputs) of one layer's linear layers.
-    norms: per layer. context: the longest sequence the config allows, in tokens (0: it does not say).
+    norms: per layer. context: the longest sequence the config allows, in tokens (0: it does not say). stored: bytes per
+    parameter in its files.
     """
 
     name: str
@@ -80,6 +84,7 @@ class Architecture:
     gated: bool = True
     norms: int = 2
     context: int = 0
+    stored: int = 4
 
     @cached_property
     def linear_parameters(self) -> int:
@@ -144,15 +149,43 @@ def architecture_of(source: str | Path | dict) -> Architecture:
     """
     if isinstance(source, dict):
         return _from_config(source, "the config", str(source.get("_name_or_path") or source.get("model_type", "model")))
-    path = _config_path(str(source))
+    config, place = config_of(str(source))
+    shown = Path(place).stem if Path(place) in known_configs().values() else str(source)
+    return _from_config(config, place, shown)
+
+
+def config_of(name: str) -> tuple[dict, str]:
+    """A model's config as a mapping, and where it stands; no weights are read.
+
+    Raises InputError for a name that is no model, or a file that is no config.
+    """
+    name = _under_adapter(name)
+    if to_build := _family_config(name):
+        return to_build, name
+    path = _config_path(name)
     try:
         config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         raise InputError(f"{path}: this is not readable JSON; copy or export the config again") from None
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected a mapping of config fields, as config.json of a Hugging Face model has")
-    shown = path.stem if path in known_configs().values() else str(source)
-    return _from_config(config, str(path), shown)
+    return config, str(path)
+
+
+def _family_config(name: str) -> dict | None:
+    """The config of a family that is too large to ship: its shape, and the rest as a shipped sibling has it."""
+    family = FAMILIES.get(name.rpartition("-")[0])
+    if family is None or family.shipped or name not in zoo.known_names():
+        return None
+    shipped = [json.loads((zoo.shipped_folder() / other / "config.json").read_text("utf-8")) for other in zoo.shipped_models()]
+    sibling = next(config for config in shipped if config["model_type"] == family.architecture)
+    return {**sibling, **family.shape, "head_dim": family.shape["hidden_size"] // family.shape["num_attention_heads"]}
+
+
+def _under_adapter(name: str) -> str:
+    """The model that an adapter, by name or folder, lies on; any other name as it is."""
+    folder = samples_folder("adapters") / name if name in zoo.shipped_adapters() else Path(name)
+    return base_of(folder) if is_adapter(folder) else name
 
 
 def _config_path(name: str) -> Path:
@@ -171,19 +204,9 @@ def _config_path(name: str) -> Path:
     if Path(name).is_dir():
         raise InputError(f"{name}: no config.json, so this is not a Hugging Face model folder")
     if zoo.HUB_ID.fullmatch(name):
-        return _from_hub(name)
+        return hub.fetch(name, "config.json")
     names = [*known, *zoo.known_names()]
     raise InputError(f"unknown model {name!r}: {suggest(name, names)}, or give a folder, a config.json or a hub id owner/name")
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(name, "config.json"))
-    except (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise InputError(f"model {name!r}: its config.json is not in the local cache and cannot be fetched; save it as a file and give that") from error
 
 
 class _Fields:
@@ -236,7 +259,7 @@ def _from_config(config: dict, place: str, name: str) -> Architecture:
     return Architecture(
         name, hidden, intermediate, layers, heads, kv_heads, head_dim, vocabulary, fields.flag("tie_word_embeddings", kind.tied),
         extra=layers * extra_of_layer + norm + positions, matrices=(*attention, *mlp), gated=kind.gated, norms=kind.norms,
-        context=fields.number("max_position_embeddings", 0),
+        context=fields.number("max_position_embeddings", 0), stored=STORED_BYTES.get(str(config.get("dtype") or config.get("torch_dtype")), 4),
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `labkit COMMAND`. Designing, data and cost are in cli_studio.py.
+"""The command line: `labkit COMMAND`. Designing, data and cost are in cli_studio.py, export and chat in cli_models.py.
 
 Every error a user can cause ends in one sentence and exit status 2; Ctrl-C ends with 130.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 from rich.markup import escape
 
-from labkit import cli_studio
+from labkit import cli_models, cli_studio, processes
 from labkit.errors import LabkitError
 from labkit.terminal import Bytes, Line, ProfileOption, err, fail, out, say_warning
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 zoo_app = typer.Typer(no_args_is_help=True, help="The shipped tiny models: list, show, build.")
 pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: new, check, build.")
 app.add_typer(cli_studio.app)
+app.add_typer(cli_models.app)
 app.add_typer(zoo_app, name="zoo")
 app.add_typer(pack_app, name="pack")
 pack_app.command("new")(cli_studio.pack_new)
@@ -35,9 +36,10 @@ def main() -> None:
     from labkit.train import prepare_process
 
     prepare_process()
-    warnings.showwarning = say_warning
+    warnings.showwarning = say_warning if processes.is_main() else lambda *args, **kwargs: None
     try:
-        status = app(standalone_mode=False) or 0  # typer hands Ctrl-C and Exit back as a status
+        with processes.one_voice():
+            status = app(standalone_mode=False) or 0  # typer hands Ctrl-C and Exit back as a status
     except LabkitError as error:
         fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
@@ -56,9 +58,14 @@ def run(
     spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML; docs/spec.md shows one.")],
     profile: Annotated[Optional[str], typer.Option(help="Run at another profile than the spec's.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Run with another seed than the spec's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and download nothing: say what the run would take.")] = False,
+    gpu: Annotated[Optional[str], typer.Option(help="With --dry-run: a card, as in data_samples/gpus.yaml.")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="With --dry-run: how many cards share each step.")] = 1,
+    price: Annotated[float, typer.Option(help="With --dry-run: what one GPU costs per hour, in your currency.")] = 0.0,
 ) -> None:
     """Train and merge what a spec says; finished stages are reused."""
-    from labkit import design, pipeline
+    from labkit import design, dry_run as plans, pipeline, preflight
+    from labkit.errors import InputError
 
     changes = {}
     if profile is not None:
@@ -67,9 +74,17 @@ def run(
     if seed is not None:
         changes["seed"] = seed
     loaded = design.load_spec(spec).model_copy(update=changes)
+    if dry_run:
+        for told in plans.tell(loaded, card=gpu, count=gpus, price=price):
+            out.print(told if isinstance(told, str) else plans.table(*told), markup=False, highlight=False, soft_wrap=isinstance(told, str))
+        return
+    if gpu is not None or gpus != 1 or price:
+        raise InputError("--gpu, --gpus and --price are for --dry-run: a run takes the GPUs it was started on (docs/gpu.md)")
+    if processes.is_main():
+        preflight.check(loaded)
     with Line() as line:
         made = pipeline.run_spec(loaded, progress=line)
-    for checkpoint in made:
+    for checkpoint in made if processes.is_main() else ():
         out.print(f"{checkpoint.name}  {checkpoint.lineage['wall_seconds']:.1f} s  {checkpoint.folder}", soft_wrap=True)
 
 
@@ -292,29 +307,32 @@ def course(
 
 @app.command()
 def evidence(
-    profile: ProfileOption = "study",
+    profile: Annotated[Optional[str], typer.Option(help="By default study; for real, brief.")] = None,
     out_dir: Annotated[Path, typer.Option(help="Where per-run results are kept, so that a stopped study continues.")] = Path("out/evidence"),
-    part: Annotated[str, typer.Option(help="recipes (training, merging, diagnoses), data (the experiments of notebook 02), or of notebook 08: sizes, families or rare (facts).")] = "recipes",
-    page: Annotated[Optional[Path], typer.Option(help="The Markdown file to write; by default docs/evidence.md, docs/data.md or docs/scale.md.")] = None,
+    part: Annotated[str, typer.Option(help="recipes (training, merging, diagnoses), data (notebook 02), sizes, families or rare (facts; notebook 08), or real (SmolLM2-135M).")] = "recipes",
+    page: Annotated[Optional[Path], typer.Option(help="The Markdown file to write; by default the part's own in docs/.")] = None,
     measured: Annotated[Optional[Path], typer.Option(help="Where what notebooks show of it is written; by default the shipped folder.")] = None,
-    seeds: Annotated[Optional[int], typer.Option(min=2, help="Training seeds; by default the profile's, at least 2.")] = None,
+    seeds: Annotated[Optional[int], typer.Option(min=2, help="Training seeds; by default the profile's, at least 2. real has one.")] = None,
 ) -> None:
     """Measure every claim of the lesson over seeds and packs; stops and continues."""
-    from labkit import data_evidence, evidence as study, scale_evidence
+    from labkit import data_evidence, evidence as study, real_evidence, scale_evidence
     from labkit.errors import InputError, suggest
     from labkit.packs import samples_folder
 
-    pages = {"recipes": Path("docs/evidence.md"), "data": Path("docs/data.md")} | dict.fromkeys(scale_evidence.PARTS, Path("docs/scale.md"))
+    pages = {"recipes": "evidence.md", "data": "data.md", **dict.fromkeys(scale_evidence.PARTS, "scale.md"), "real": "real.md"}
     if part not in pages:
         raise InputError(f"--part is {part!r}; {suggest(part, list(pages))}")
-    common = {"profile_name": profile, "page": page or pages[part], "measured": measured or samples_folder("measured"), "console": err, "seeds": seeds}
-    if part == "data":
-        data_evidence.run_data_study(**common)
+    where = {"page": page or Path("docs") / pages[part], "measured": measured or samples_folder("measured"), "console": err}
+    over = {"profile_name": profile or "study", "seeds": seeds}
+    if part == "real":
+        real_evidence.run_real_study(profile_name=profile or real_evidence.PROFILE, adapters=samples_folder("adapters"), **where)
+    elif part == "data":
+        data_evidence.run_data_study(**where, **over)
     elif part in scale_evidence.PARTS:
-        scale_evidence.run_scale_study(part, **common)
+        scale_evidence.run_scale_study(part, **where, **over)
     else:
-        study.run_study(out_dir=out_dir, **common)
-    out.print(f"written: {common['page']}", soft_wrap=True)
+        study.run_study(out_dir=out_dir, **where, **over)
+    out.print(f"written: {where['page']}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from labkit import guards, zoo
+from labkit import batches, guards, precision, processes, zoo
 from labkit.design import PREFERENCE_STAGES, Merge, PipelineSpec, Stage, profile, trail_of
-from labkit.errors import InputError, MergeError, SpecError
+from labkit.errors import InputError, MergeError, SpecError, StoreError
 from labkit.packs import Pack, load_pack, text_of
 from labkit.recipes import THEIR_METHOD, Recipe, merge_card, recipe_text
+from labkit.resume import Partial
 from labkit.schedule import resolve
 from labkit.store import Checkpoint, Store, key_of, write_whole
 
-RECIPE_VERSION = 1  # part of every key: raise it when training code changes what a spec means
+RECIPE_VERSION = 2  # part of every key: raise it when training code changes what a spec means
+SHARING = {"micro_batch_size", "activation_checkpointing"}  # of memory and time: no part of a key
 STAGE_SPLITS = {"sft": ("qa",), "dpo": ("preferences",), "orpo": ("preferences",)}
 
 
@@ -55,9 +57,13 @@ def check_data(spec: PipelineSpec) -> Pack:
 def check_spec(spec: PipelineSpec) -> Pack:
     """The spec's pack, once everything the spec needs is known to be there.
 
-    Raises what check_data raises, and MergeError when the models cannot be merged as it says.
+    Raises what check_data raises, SpecError when a stage cannot be trained by these processes on this machine, and
+    MergeError when the models cannot be merged as it says.
     """
     pack = check_data(spec)
+    for number, stage in enumerate(spec.stages):
+        batches.shares(stage, processes.count(), f"stages.{number}: ")
+    precision.check_four_bit(spec.stages)
     if spec.merge:  # what trains from the start model has its shape and tokenizer
         check_recipe(Recipe(spec.merge.general or spec.model, spec.model, spec.merge, places={"t": "merge.t", "ancestor": "merge.ancestor", "general": "merge.general"}))
     return pack
@@ -70,23 +76,37 @@ def run_spec(
 
     Finished stages are read from the store. Interrupting keeps every finished stage. progress: called with
     train.Progress. watch: makes a probe.EarlyWarning for a stage from its kind and tokenizer; its looks are kept in
-    the lineage under `probe`, in a checkpoint of its own beside the one without.
+    the lineage under `probe`, in a checkpoint of its own beside the one without. A stage that was killed goes on where
+    it was last saved. Of several processes (docs/distributed.md) the first writes and tells, and all return the same.
     """
     from labkit.train import prepare_process
 
     prepare_process()
-    store, pack = store or Store(), check_spec(spec)
+    with processes.one_voice():
+        processes.start()
+        return _run_steps(spec, store, progress, watch)
+
+
+def _run_steps(spec: PipelineSpec, store: Store | None, progress: Callable | None, watch: Callable | None) -> list[Checkpoint]:
+    store, pack = store or Store(), check_spec(spec) if processes.is_main() else None
+    processes.wait()  # a model that is fetched or unpacked is there when the others look
+    pack = pack or check_spec(spec)
     made: list[Checkpoint] = []
-    start = zoo.load(spec.model) if spec.stages else None
+    start = _fingerprint_of(spec.model) if spec.stages else None
     for number, step in enumerate(spec.steps, 1):
-        name = f"{pack.name}/{start.name if start else spec.model}/{trail_of(spec.steps[:number])}"
+        name = f"{pack.name}/{spec.model}/{trail_of(spec.steps[:number])}"
         previous = made[-1] if made else None
         if isinstance(step, Merge):
             made.append(_run_merge(spec, step, previous, name, store))
         else:
-            parent = previous.key if previous else start.fingerprint
+            parent = previous.key if previous else start
             made.append(_run_stage(spec, step, pack, previous, parent, name, store, progress, watch))
     return made
+
+
+def _fingerprint_of(name: str) -> str:
+    """What identifies a start model's weights, without loading them. Raises InputError when there is no such model."""
+    return processes.from_main(zoo.fingerprint_of(zoo.model_folder(name)) if processes.is_main() else None)
 
 
 def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch) -> Checkpoint:
@@ -94,7 +114,7 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
     ran = stage.model_copy(update={"steps": steps})
     key = key_of(
         recipe=RECIPE_VERSION,
-        stage=ran.model_dump(mode="json"),
+        stage=ran.model_dump(mode="json", exclude_defaults=True, exclude=SHARING),
         parent=parent,
         data=pack.fingerprint(*stage_splits(stage)),
         seed=spec.seed,
@@ -102,11 +122,13 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         **({"probed": True} if watch else {}),
     )
 
-    def make(folder: Path) -> dict:
-        loaded = zoo.load(str(previous.folder)) if previous else zoo.load(spec.model)
+    def make(folder: Path | None) -> dict:
+        loaded, base = _start_of(ran, str(previous.folder) if previous else spec.model)
         probe = watch(ran.kind, loaded.tokenizer) if watch else None
-        result = train_stage(ran, loaded, pack, seed=spec.seed, progress=progress, probe=probe)
-        save_model(result.model, loaded.tokenizer, folder)
+        partial = None if watch else Partial(store.partial(key))  # what a probe has seen is in memory only
+        result = train_stage(ran, loaded, pack, seed=spec.seed, progress=progress, probe=probe, partial=partial, base=base)
+        if folder:
+            save_model(result.model, loaded.tokenizer, folder)
         return {
             "name": name,
             "spec": spec.model_dump(mode="json"),
@@ -122,17 +144,54 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
             **({"probe": probe.as_rows()} if probe else {}),
         }
 
-    return store.get_or_make(key, make)
+    return _made_together(store, key, make, together=True)
 
 
-def train_stage(
-    stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, progress: Callable | None = None, probe: Callable | None = None
-):
-    """Train one stage on a pack's data; returns a TrainResult. The loaded model is used up."""
+def _start_of(stage: Stage, name: str) -> tuple[zoo.Loaded, Path | None]:
+    """The model a stage starts from, held as it is trained (precision.py); and the folder of the base that its adapters
+    are merged into, when that is not what they are trained on."""
+    zoo.quiet()
+    if not precision.lowered(stage):
+        return zoo.load(name), zoo.model_folder(name) if stage.lora and processes.sharded() else None
+    folder = zoo.model_folder(name)
+    tokenizer = zoo.tokenizer_of(folder)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as zoo.load does
+    return zoo.Loaded(precision.load_lowered(folder, stage), tokenizer, name, zoo.fingerprint_of(folder)), folder
+
+
+def _made_together(store: Store, key: str, make: Callable[[Path | None], dict], *, together: bool) -> Checkpoint:
+    """Store.get_or_make for any number of processes: the first asks the store and writes, and all get the checkpoint.
+
+    together: all of them make it, each other one with no folder to write to; else the first makes it alone.
+    Raises StoreError when a process cannot see what the first one wrote.
+    """
+    if processes.count() == 1:
+        return store.get_or_make(key, make)
+    if processes.is_main():
+        calls = []
+
+        def leading(folder: Path) -> dict:
+            calls.append(processes.from_main(True))
+            return make(folder)
+
+        store.get_or_make(key, leading)
+        if not calls:
+            processes.from_main(False)
+    elif processes.from_main(None) and together:
+        make(None)
+    processes.wait()
+    found = store.find(key)
+    if found is None:
+        raise StoreError(f"{store.root}: process {processes.rank()} does not see the checkpoint that the first one wrote; LABKIT_HOME must be a folder all machines share")
+    return found
+
+
+def train_stage(stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, **how: object):
+    """Train one stage on a pack's data; returns a TrainResult. The loaded model is used up. how: see train.Run."""
     from labkit import train
 
     model, tokenizer = loaded.model, loaded.tokenizer
-    common = {"seed": seed, "progress": progress, "probe": probe}
+    common = {"seed": seed, **how}
     if stage.kind in PREFERENCE_STAGES:
         fit = train.train_dpo if stage.kind == "dpo" else train.train_orpo
         return fit(stage, model, tokenizer, pack.rows("preferences"), **common)
@@ -172,7 +231,7 @@ def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:
             "wall_seconds": time.perf_counter() - began,
         }
 
-    return store.get_or_make(key, make)
+    return _made_together(store, key, make, together=False)
 
 
 def merge_to_folder(recipe: Recipe, output: Path, *, progress: Callable[[int, int], None] | None = None) -> Path:

@@ -15,7 +15,7 @@ from labkit.packs import samples_folder
 from labkit.pipeline import steps_run
 from labkit.planner_memory import Memory, Training, peak_memory, trained_parameters
 from labkit.planner_rows import lengths_of
-from labkit.planner_speed import Speed, kind_of, known_speed, own_training, resident_memory, step_flops
+from labkit.planner_speed import Speed, card_training, kind_of, known_speed, own_training, resident_memory, step_work
 from labkit.yamlfile import read_yaml
 
 UTILISATION = (0.14, 0.33)  # of a GPU's peak rate that fine-tuning runs reach; a range, because it depends on the setup
@@ -41,6 +41,18 @@ class Gpu:
     def usable_gib(self) -> float:
         """The printed size read as 10^9 bytes: what a card has beyond that is left to its driver and to fragments."""
         return self.memory_gb * 1e9 / 2**30
+
+    def seconds(self, work: float, count: int = 1) -> tuple[float, float]:
+        """Shortest and longest that so many of these cards take for `work` FLOPs, over the range of utilisation."""
+        rate = self.tflops * 1e12 * count
+        return work / (rate * UTILISATION[1]), work / (rate * UTILISATION[0])
+
+
+def money_of(hours: tuple[float, float], gpus: int, price: float) -> tuple[float, float]:
+    """Least and most of so many GPUs at a price per GPU and hour. Raises InputError for a price below 0."""
+    if not 0 <= price < float("inf"):
+        raise InputError(f"price is {price!r}; give what one GPU costs per hour, 0 or more")
+    return hours[0] * gpus * price, hours[1] * gpus * price
 
 
 def gpus() -> dict[str, Gpu]:
@@ -99,16 +111,12 @@ class Plan:
 
     def hours(self, card: Gpu) -> tuple[float, float]:
         """Shortest and longest, over the range of utilisation that such runs reach."""
-        rate = card.tflops * 1e12 * self.training.gpus * 3600
         again = self.architecture.forward_flops_per_token(self.training.length) if self.training.checkpointing else 0
-        work = self.flops + self.tokens * again
-        return work / (rate * UTILISATION[1]), work / (rate * UTILISATION[0])
+        return tuple(seconds / 3600 for seconds in card.seconds(self.flops + self.tokens * again, self.training.gpus))
 
     def money(self, card: Gpu, price: float) -> tuple[float, float]:
         """Least and most, from a price per GPU and hour in the user's currency. Raises InputError for a price below 0."""
-        if not 0 <= price < float("inf"):
-            raise InputError(f"price is {price!r}; give what one GPU costs per hour, 0 or more")
-        return tuple(hours * self.training.gpus * price for hours in self.hours(card))
+        return money_of(self.hours(card), self.training.gpus, price)
 
     def energy_kwh(self, card: Gpu) -> tuple[float, float]:
         """Least and most energy of the cards alone: their share of the power limit times the hours."""
@@ -130,44 +138,56 @@ def plan(model: Architecture | str | Path | dict, training: Training, tokens: in
 
 @dataclass(frozen=True)
 class Remedy:
-    """One more thing given up. costs: what it takes away. plan: with it and every remedy before it."""
+    """One more thing given up. costs: what it takes away. plan: with it and every remedy before it. field: how a stage of
+    a spec says it; empty where none can."""
 
     name: str
     costs: str
     plan: Plan
+    field: str = ""
 
 
-def _steps_down(training: Training) -> list[tuple[str, str, Training]]:
-    """From what costs least to what costs most, each on top of those before."""
-    micro = replace(training, accumulation=-(-training.rows // training.gpus))
+def _steps_down(training: Training, in_spec: bool) -> list[tuple[str, str, str, Training]]:
+    """From what costs least to what costs most, each on top of those before. in_spec: pairs stay together."""
+    least = training.batch_size if in_spec else training.rows
+    micro = replace(training, accumulation=-(-least // training.gpus))
     checkpointed = replace(micro, checkpointing=True)
     eight_bit = replace(checkpointed, optimiser="adamw8bit")
     lora = replace(checkpointed, method="lora")
     qlora = replace(lora, method="qlora")
+    half = max(1, qlora.length // 2)
     return [
-        ("one row at a time, gradients accumulated", "some speed; the update is the same", micro),
-        ("activation checkpointing", "another forward pass; the update is the same", checkpointed),
-        ("8-bit optimiser state", "little that is measured (arXiv 2110.02861)", eight_bit),
-        ("LoRA instead of all weights", "learning less, while forgetting less (arXiv 2405.09673)", lora),
-        ("QLoRA: the frozen base in 4 bits", "some speed, a little precision (arXiv 2305.14314)", qlora),
-        ("rows half as long", "whatever stands beyond the cut", replace(qlora, length=max(1, qlora.length // 2))),
+        ("one row at a time, gradients accumulated", "some speed; the update is the same", "micro_batch_size: 1", micro),
+        ("activation checkpointing", "another forward pass; the update is the same", "activation_checkpointing: true", checkpointed),
+        ("8-bit optimiser state", "little that is measured (arXiv 2110.02861)", "", eight_bit),
+        ("LoRA instead of all weights", "learning less, while forgetting less (arXiv 2405.09673)", f"lora: {{rank: {training.rank}}}", lora),
+        ("QLoRA: the frozen base in 4 bits", "some speed, a little precision (arXiv 2305.14314)", "lora: {four_bit: true}", qlora),
+        ("rows half as long", "whatever stands beyond the cut", f"max_length: {half}", replace(qlora, length=half)),
     ]
 
 
-def give_up(asked: Plan, card: Gpu) -> list[Remedy]:
+def give_up(asked: Plan, card: Gpu, *, in_spec: bool = False, on_gpu: bool = True) -> list[Remedy]:
     """What to give up, in order, until a plan fits a card; empty when it fits as it is.
 
     Each remedy comes on top of those before and is left out where it saves nothing. When even the last does not fit,
-    the list ends with it: only a larger card or more of them help (`gpus_needed`).
+    the list ends with it: only a larger card or more of them help (`gpus_needed`). in_spec: only what a spec can say,
+    and the base of adapters as labkit holds it. on_gpu: elsewhere there are no 4 bits.
     """
     remedies: list[Remedy] = []
     best = asked
-    for name, costs, training in _steps_down(asked.training):
+    for name, costs, field, training in _steps_down(asked.training, in_spec):
         if best.fits(card):
             break
-        tried = plan(asked.architecture, _keep_method(asked.training, training), asked.tokens)
+        if in_spec and not field:
+            continue
+        training = _keep_method(asked.training, training if on_gpu or training.method != "qlora" else replace(training, method="lora"))
+        if in_spec and on_gpu and training.method != "full":
+            training = replace(training, precision="bfloat16")
+        tried = plan(asked.architecture, training, asked.tokens)
+        if in_spec and field.startswith("max_length") and not tried.fits(card):
+            continue  # cutting texts is no help where it does not help enough
         if tried.peak_gib < best.peak_gib:
-            remedies.append(Remedy(name, costs, tried))
+            remedies.append(Remedy(name, costs, tried, field))
             best = tried
     return remedies
 
@@ -198,27 +218,45 @@ def gpus_needed(asked: Plan, card: Gpu) -> int | None:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage of a design, as it runs here.
+    """One stage of a design. steps: of the optimiser, as run at the spec's profile.
 
-    tokens: read, without padding. flops: padding included, because it is computed too; a reference pass as well.
-    peak_gib: over what the process holds before. seconds: shortest and longest on this machine, None when its speed
-    was never measured.
+    plan: its tokens (read, without padding) and the memory of its longest rows; on this machine, over what the process
+    holds before. flops: padding included, because it is computed too; a reference pass as well. padding: share of what is
+    computed. passes: how often each row is read. filled_gib: peak with rows as long as max_length. seconds: shortest and
+    longest, None where this machine's speed was never measured. estimated: whether lengths were read off characters.
     """
 
     kind: str
-    trained: int
-    tokens: int
+    steps: int
+    plan: Plan
     flops: int
-    peak_gib: float
+    padding: float
+    passes: float
+    filled_gib: float
     seconds: tuple[float, float] | None
+    estimated: bool
+
+    @property
+    def trained(self) -> int:
+        return self.plan.trained
+
+    @property
+    def tokens(self) -> int:
+        return self.plan.tokens
+
+    @property
+    def peak_gib(self) -> float:
+        return self.plan.peak_gib
 
 
 @dataclass(frozen=True)
 class SpecPlan:
-    """A whole design, as it runs here; tokens, flops and seconds are sums over its stages, peak_gib the largest."""
+    """A whole design; tokens, flops and seconds are sums over its stages, peak_gib the largest. gpus: it runs on at once,
+    of one kind; 0 for this machine."""
 
     parameters: int
     stages: tuple[StagePlan, ...]
+    gpus: int = 0
 
     @property
     def tokens(self) -> int:
@@ -229,8 +267,13 @@ class SpecPlan:
         return sum(stage.flops for stage in self.stages)
 
     @property
+    def widest(self) -> StagePlan | None:
+        """The stage that holds most."""
+        return max(self.stages, key=lambda stage: stage.peak_gib, default=None)
+
+    @property
     def peak_gib(self) -> float:
-        return max((stage.peak_gib for stage in self.stages), default=0.0)
+        return self.widest.peak_gib if self.stages else 0.0
 
     @property
     def seconds(self) -> tuple[float, float] | None:
@@ -238,30 +281,52 @@ class SpecPlan:
             return None
         return sum(stage.seconds[0] for stage in self.stages), sum(stage.seconds[1] for stage in self.stages)
 
+    def fits(self, card: Gpu) -> bool:
+        return self.peak_gib <= card.usable_gib
 
-def plan_spec(spec: PipelineSpec, *, speed: Speed | None = None) -> SpecPlan:
-    """What a design takes on this machine, at its profile, from the real lengths of its pack's rows.
+    def money(self, price: float) -> tuple[float, float]:
+        """Least and most on GPUs, from a price per GPU and hour. Raises InputError for a price below 0."""
+        return money_of(tuple(seconds / 3600 for seconds in self.seconds), self.gpus, price)
 
-    speed: of this machine on the design's model; by default as `planner_speed.probe_speed` last measured it. Nothing
-    is trained. Raises PackError, SpecError or InputError when the design cannot run.
+
+def plan_spec(spec: PipelineSpec, *, speed: Speed | None = None, card: Gpu | None = None, gpus: int = 1) -> SpecPlan:
+    """What a design takes at its profile, from the lengths of its pack's rows: on this machine, or on GPUs of a kind.
+
+    speed: of this machine on the design's model; by default as `planner_speed.probe_speed` last measured it. gpus: how
+    many cards share each step. Nothing is trained and nothing but a config downloaded. Raises PackError, SpecError or
+    InputError when the design cannot run.
     """
     architecture = architecture_of(spec.model)
     stages = [stage.model_copy(update={"steps": steps_run(stage, spec.profile)}) for stage in spec.stages]
-    return SpecPlan(architecture.parameters, tuple(_plan_stage(spec, stage, architecture, speed or known_speed(spec.model, kind_of(stage))) for stage in stages))
+    if card:
+        plans = [_plan_stage(spec, stage, card_training(stage, architecture, 1, gpus), architecture, card, None) for stage in stages]
+        return SpecPlan(architecture.parameters, tuple(plans), gpus)
+    plans = [
+        _plan_stage(spec, stage, own_training(stage, architecture, 1), architecture, None, speed or known_speed(spec.model, kind_of(stage)))
+        for stage in stages
+    ]
+    return SpecPlan(architecture.parameters, tuple(plans))
 
 
-def _plan_stage(spec: PipelineSpec, stage: Stage, architecture: Architecture, speed: Speed | None) -> StagePlan:
+def _plan_stage(spec: PipelineSpec, stage: Stage, training: Training, architecture: Architecture, card: Gpu | None, speed: Speed | None) -> StagePlan:
     rows = lengths_of(spec.pack, spec.model, stage)
-    training = own_training(stage, architecture, 1)
-    typical = replace(training, length=round(rows.padded(training.rows)))
+    typical = replace(training, length=round(rows.padded(training.micro_rows)))
     longest = replace(training, length=round(rows.padded(training.rows * stage.steps)))
-    flops = stage.steps * step_flops(architecture, typical)
-    seconds = None
-    if stage.kind == "dpo":
-        flops += stage.steps * typical.rows * typical.length * architecture.forward_flops_per_token(typical.length)
-    if speed:
-        about = stage.steps * speed.fixed_seconds + flops / speed.flops_per_second
-        seconds = about / (1 + SPREAD), about * (1 + SPREAD)
+    filled = replace(training, length=stage.max_length)
+    tokens = round(stage.steps * training.rows * rows.mean)
+    flops, work = (stage.steps * step_work(architecture, replace(typical, checkpointing=again)) for again in (False, training.checkpointing))
     memory = resident_memory(architecture, longest, speed)
-    trained = trained_parameters(architecture, training)
-    return StagePlan(stage.kind, trained, round(stage.steps * training.rows * rows.mean), flops, memory.peak_gib, seconds)
+    return StagePlan(
+        stage.kind, stage.steps, Plan(architecture, longest, tokens, memory), flops,
+        padding=1 - rows.mean / typical.length, passes=stage.steps * stage.batch_size * (1 - stage.replay) / rows.rows,
+        filled_gib=resident_memory(architecture, filled, speed).peak_gib, seconds=_seconds(stage.steps, work, training.gpus, card, speed), estimated=rows.estimated,
+    )
+
+
+def _seconds(steps: int, work: int, gpus: int, card: Gpu | None, speed: Speed | None) -> tuple[float, float] | None:
+    if card:
+        return card.seconds(work, gpus)
+    if speed is None:
+        return None
+    about = steps * speed.fixed_seconds + work / speed.flops_per_second
+    return about / (1 + SPREAD), about * (1 + SPREAD)

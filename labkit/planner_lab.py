@@ -123,6 +123,14 @@ def between(found: tuple[float, float]) -> str:
     return f"{digits(found[0])} to {digits(found[1])}"
 
 
+def duration(seconds: tuple[float, float]) -> str:
+    """A range of seconds in the unit one would say it in."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds[1] >= 2 * size:
+            return f"{digits(seconds[0] / size)} to {digits(seconds[1] / size)} {unit}"
+    return f"{between(seconds)} seconds"
+
+
 def fit_in_words(asked: Plan, card: Gpu) -> str:
     """Whether a plan fits, on which cards it does, and how many would take it as it is."""
     there = [name for name, other in gpus().items() if asked.fits(other)]

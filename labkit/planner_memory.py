@@ -88,8 +88,9 @@ class Memory:
 
 
 def memory_at(architecture: Architecture, training: Training) -> dict[str, Memory]:
-    """The sums at both moments, by moment."""
-    weights, gradients, optimiser = (size / training.gpus for size in state_bytes(architecture, training))
+    """The sums at both moments, by moment. A base in 4 bits is not sharded: each GPU holds it, and its adapters, whole."""
+    shared_by = 1 if training.method == "qlora" else training.gpus
+    weights, gradients, optimiser = (size / shared_by for size in state_bytes(architecture, training))
     tokens = training.micro_rows * training.length
     activations, logits = activation_bytes(architecture, training, tokens), logit_bytes(architecture, training) * tokens
     extra = gathered_bytes(architecture, training) + autocast_copies(architecture, training)
@@ -137,17 +138,17 @@ def base_bytes(architecture: Architecture, training: Training) -> float:
 
 
 def gathered_bytes(architecture: Architecture, training: Training) -> float:
-    """Bytes of weights gathered from other GPUs: the largest block whole, and the next one fetched ahead."""
-    if training.gpus == 1:
+    """Bytes of weights gathered from other GPUs: the largest block whole, and the next one fetched ahead; under autocast in bfloat16."""
+    if training.gpus == 1 or training.method == "qlora":
         return 0.0
     block = max(architecture.linear_parameters // architecture.layers, architecture.embedding_parameters)
-    share = base_bytes(architecture, training) / architecture.parameters
+    share = 2 if training.precision == "autocast" else base_bytes(architecture, training) / architecture.parameters
     return 2 * block * share
 
 
 def autocast_copies(architecture: Architecture, training: Training) -> float:
-    """Bytes of the bfloat16 copies that autocast makes of every matrix and keeps until the backward pass."""
-    if training.precision != "autocast":
+    """Bytes of the bfloat16 copies that autocast makes of every matrix and keeps until the backward pass; sharded weights are gathered as such."""
+    if training.precision != "autocast" or training.gpus > 1:
         return 0.0
     return 2 * (architecture.linear_parameters + architecture.embedding_parameters)
 

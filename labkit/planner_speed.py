@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from labkit import processes
 from labkit.architecture import Architecture, architecture_of
+from labkit.batches import shares
 from labkit.design import Stage
 from labkit.planner_memory import Memory, Training, memory_at
 from labkit.planner_probe import Measured, measure
@@ -33,15 +35,44 @@ class Speed:
 
 
 def own_training(stage: Stage, architecture: Architecture, length: int) -> Training:
-    """How labkit trains a stage on this machine's CPU, with rows padded to `length` tokens."""
-    from labkit.train import bf16_is_fast
+    """How labkit trains a stage in this process, with rows padded to `length` tokens.
+
+    Of several processes that do not share the weights, each takes its rows like one that is alone.
+    """
+    import torch
+
+    from labkit.precision import bf16_is_fast
+
+    count = processes.count()
+    if count > 1 and not processes.sharded():
+        shares(stage, count, f"{stage.kind}: ")
+        stage, count = stage.model_copy(update={"batch_size": stage.batch_size // count}), 1
+    if torch.cuda.is_available() and bf16_is_fast():
+        return card_training(stage, architecture, length, count)
+    return _training(stage, architecture, length, count, "autocast" if bf16_is_fast() else "float32")
+
+
+def card_training(stage: Stage, architecture: Architecture, length: int, gpus: int = 1) -> Training:
+    """How labkit trains a stage on GPUs that multiply in bfloat16 (precision.py): all weights are held in float32, the
+    frozen base of adapters in bfloat16, or in 4 bits. Raises SpecError when batch_size cannot be shared by the GPUs."""
+    return _training(stage, architecture, length, gpus, "bfloat16" if stage.lora else "autocast")
+
+
+def _training(stage: Stage, architecture: Architecture, length: int, gpus: int, precision: str) -> Training:
     from labkit.zoo import SMALL_HIDDEN
 
     return Training(
-        stage=stage.kind, method="lora" if stage.lora else "full", rank=stage.lora.rank if stage.lora else 16,
-        batch_size=stage.batch_size, length=length, precision="autocast" if bf16_is_fast() else "float32",
+        stage=stage.kind, method="full" if stage.lora is None else "qlora" if stage.lora.four_bit else "lora",
+        rank=stage.lora.rank if stage.lora else 16, batch_size=stage.batch_size, length=length, gpus=gpus,
+        accumulation=shares(stage, gpus, f"{stage.kind}: ")[1], precision=precision, checkpointing=stage.activation_checkpointing,
         attention="eager" if architecture.hidden < SMALL_HIDDEN else "fused",
     )
+
+
+def step_work(architecture: Architecture, training: Training) -> int:
+    """What one optimiser step computes in FLOPs: a DPO reference's pass and passes done again for checkpointing included."""
+    forward = training.rows * training.length * architecture.forward_flops_per_token(training.length)
+    return step_flops(architecture, training) + forward * ((training.stage == "dpo") + training.checkpointing)
 
 
 def step_flops(architecture: Architecture, training: Training) -> int:
@@ -130,5 +161,5 @@ def _file() -> Path:
 def _kept() -> dict[str, dict]:
     try:
         return json.loads(_file().read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}

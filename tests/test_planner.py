@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from labkit import design, pipeline, zoo
-from labkit.errors import InputError, PackError
+from labkit.errors import InputError, PackError, SpecError
+from labkit.packs import samples_folder
 from labkit.planner import UTILISATION, Training, give_up, gpu, gpus, gpus_needed, plan, plan_spec
 from labkit.planner_speed import Speed
 
@@ -125,6 +126,64 @@ def test_a_design_that_cannot_be_planned_is_one_sentence():
         plan_spec(SPEC.model_copy(update={"pack": "wine"}))
     with pytest.raises(InputError, match="unknown model"):
         plan_spec(SPEC.model_copy(update={"model": "llama-xl"}))
+
+
+READY = design.load_spec(samples_folder("specs") / "llama-3.1-8b-full.yaml")
+
+
+def changed(**changes) -> design.PipelineSpec:
+    """The ready 8B spec's CPT alone, with other fields."""
+    return READY.model_copy(update={"stages": (READY.stages[0].model_copy(update=changes),), "merge": None})
+
+
+def test_a_design_on_cards_has_their_memory_and_time():
+    one, eight = (plan_spec(READY, card=H100, gpus=count) for count in (1, 8))
+    assert [stage.plan.training.accumulation for stage in one.stages] == [16, 16, 8] and [stage.plan.training.accumulation for stage in eight.stages] == [2, 2, 1]
+    assert eight.peak_gib < one.peak_gib / 6 and eight.fits(H100) and not one.fits(H100)
+    assert one.seconds[0] == pytest.approx(8 * eight.seconds[0]) and one.money(3.0) == pytest.approx(eight.money(3.0))
+    assert one.seconds[1] / one.seconds[0] == pytest.approx(UTILISATION[1] / UTILISATION[0])
+    assert all(stage.estimated and stage.filled_gib > stage.peak_gib for stage in one.stages)
+    assert one.widest.peak_gib == one.peak_gib
+
+
+def test_what_a_stage_says_about_memory_is_planned():
+    (asked,) = plan_spec(changed(), card=H100).stages
+    (unchecked,) = plan_spec(changed(activation_checkpointing=False), card=H100).stages
+    (at_once,) = plan_spec(changed(micro_batch_size=None), card=H100).stages
+    assert unchecked.plan.memory.activations > 10 * asked.plan.memory.activations and unchecked.seconds[0] == pytest.approx(asked.seconds[0] * 3 / 4)
+    assert at_once.plan.memory.activations > 12 * asked.plan.memory.activations and at_once.padding > asked.padding
+    assert at_once.plan.memory.gradients == 0 < asked.plan.memory.gradients  # held over the passes of a step
+    (lora,), (qlora,) = (plan_spec(changed(lora=design.Lora(four_bit=four)), card=H100).stages for four in (False, True))
+    assert lora.trained == qlora.trained == 41_943_040 and lora.plan.training.method == "lora" and qlora.plan.training.method == "qlora"
+    assert lora.plan.memory.weights == pytest.approx(15.0, abs=0.2) and qlora.plan.memory.weights == pytest.approx(5.5, abs=0.1)
+    assert asked.plan.memory.weights == pytest.approx(4 * 8.03e9 / 2**30 + 2 * (6.98e9 + 0.525e9) / 2**30, rel=0.01)  # float32, and what autocast copies
+
+
+def test_passes_are_told_for_the_rows_of_the_pack():
+    (stage,) = plan_spec(changed(), card=H100).stages
+    assert stage.passes == pytest.approx(42 * 96 / 800)
+    (replayed,) = plan_spec(changed(replay=0.25), card=H100).stages
+    assert replayed.passes == pytest.approx(0.75 * stage.passes)
+
+
+def test_a_step_that_cannot_be_shared_is_one_sentence():
+    with pytest.raises(SpecError, match="cpt: batch_size 96 cannot be shared by 5 processes"):
+        plan_spec(changed(), card=H100, gpus=5)
+
+
+def test_in_a_spec_pairs_stay_together_and_nothing_is_proposed_that_it_cannot_say():
+    (stage,) = plan_spec(READY.model_copy(update={"stages": READY.stages[2:], "merge": None}), card=H100).stages
+    remedies = give_up(stage.plan, gpu("T4"), in_spec=True)
+    assert remedies[0].plan.training.micro_rows == 2 and all(remedy.field for remedy in remedies)
+    assert remedies[-1].plan.fits(gpu("T4")) and "max_length" not in remedies[-1].field
+    on_cpu = give_up(stage.plan, gpu("T4"), in_spec=True, on_gpu=False)
+    assert {remedy.plan.training.method for remedy in on_cpu} == {"full", "lora"}
+
+
+def test_a_family_that_is_not_built_is_planned():
+    found = plan_spec(SPEC.model_copy(update={"model": "llama-l-instruct"}))
+    small = plan_spec(SPEC)
+    assert found.parameters > 5 * small.parameters and found.tokens == small.tokens and not any(stage.estimated for stage in found.stages)
 
 
 def test_planning_brings_no_heavy_library():

@@ -121,6 +121,11 @@ def test_the_panel_follows_every_control(monkeypatch):
     assert set(panel.controls) == set(vars(SMALL))
 
 
+def test_seconds_are_said_in_the_unit_one_would_say():
+    said = [planner_lab.duration(span) for span in ((5.0, 12.0), (48.0, 112.0), (60.0, 150.0), (1800.0, 7100.0), (3600.0, 9000.0))]
+    assert said == ["5.0 to 12 seconds", "48 to 112 seconds", "1.0 to 2.5 minutes", "30 to 118 minutes", "1.0 to 2.5 hours"]
+
+
 def test_numbers_are_said_with_the_digits_one_would_say():
     assert [planner_view.digits(value) for value in (0.0123, 0.5, 2.04, 35.6, 12345.6)] == ["0.012", "0.5", "2.0", "36", "12,346"]
     assert planner_view._sizes(list(gpus().values()), 10, 80).keys() == {card.usable_gib for card in gpus().values() if card.usable_gib < 80}

@@ -50,6 +50,18 @@ def test_what_saves_memory_saves_it():
     assert memory_at(LLAMA, at_once)[BACKWARD].gradients == 0 < memory_at(LLAMA, in_turn)[BACKWARD].gradients
 
 
+def test_sharded_weights_are_gathered_in_bfloat16_and_not_copied_again():
+    one, eight = Training(batch_size=8, precision="autocast"), Training(batch_size=8, precision="autocast", gpus=8)
+    assert autocast_copies(LLAMA, eight) == 0 < autocast_copies(LLAMA, one)
+    block = max(LLAMA.linear_parameters // LLAMA.layers, LLAMA.embedding_parameters)
+    assert peak_memory(LLAMA, eight).weights * GIB == pytest.approx(4 * LLAMA.parameters / 8 + 2 * 2 * block)
+
+
+def test_a_base_in_4_bits_is_whole_on_every_gpu():
+    one, eight = (Training(method="qlora", batch_size=8, accumulation=8 // gpus, gpus=gpus) for gpus in (1, 8))
+    assert peak_memory(LLAMA, eight).weights == peak_memory(LLAMA, one).weights
+
+
 EAGER = [
     ("llama-s-base", "full", "autocast"), ("llama-s-base", "lora", "autocast"), ("llama-s-base", "full", "float32"),
     ("mistral-s-base", "full", "autocast"), ("smollm-s-base", "full", "float32"), ("smollm-s-base", "lora", "float32"),

