@@ -29,7 +29,7 @@ FLOORS = [
     {"merge_lab", "export_card", "clinic", "gate", "claims", "planner_view", "comparison", "panels", "preflight"},
     {"lesson", "heritage", "chat_panel", "calibration", "data_study", "scale_study", "real_model", "form_panel", "design_panel", "quality_panel", "planner_panel"},
     {"evaluate_lab", "export", "chat_lab", "diagnose_lab", "evidence", "data_evidence", "scale_evidence", "real_evidence", "choice_lab", "design_lab", "data_lab", "quality_lab", "planner_lab", "retrieval", "report"},
-    {"course", "cli_studio", "cli_models", "scale_lab", "dry_run"},
+    {"course", "cli_studio", "cli_models", "scale_lab", "real_lab", "dry_run"},
     {"cli"},
 ]
 OWNERS = {

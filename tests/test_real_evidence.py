@@ -1,0 +1,54 @@
+"""The study of a real model, run whole on a tiny one: the same code, in seconds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+
+from labkit import lesson, published, real_evidence, real_lab, real_model, zoo
+from labkit.adapters import base_of, is_adapter
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(folder / "home"))
+        for module in (real_model, real_evidence):
+            patch.setattr(module, "MODEL", "llama-s-instruct")
+        real_evidence.run_real_study(profile_name="smoke", page=folder / "real.md", measured=folder, adapters=folder / "adapters", console=Console(quiet=True), packs=["materials", "legal"])
+    return folder
+
+
+def test_records_page_and_adapters_are_written(measured):
+    data = json.loads((measured / published.REAL_FILE).read_text("utf-8"))
+    page = (measured / "real.md").read_text("utf-8")
+    assert set(data["packs"]) == {"materials", "legal"} and all(row["claim"] in page for row in data["claims"])
+    for values in data["packs"].values():
+        assert set(values["stages"]) == {"cpt", *real_model.RECIPES} and all(stage["tokens"] > 0 for stage in values["stages"].values())
+        assert all(0 < kept <= 1.0001 for kept in values["kept"].values()) and values["gate"]["diagnoses"]
+    for pack in data["packs"]:
+        for recipe in real_model.SHIPPED:
+            folder = measured / "adapters" / real_model.adapter_name(pack, recipe)
+            assert is_adapter(folder) and base_of(folder) == "llama-s-instruct" and zoo.load(str(folder)).model is not None
+
+
+def test_everyday_items_count_once_however_many_packs(measured):
+    data = json.loads((measured / published.REAL_FILE).read_text("utf-8"))
+    row = next(row for row in data["claims"] if row["claim"].startswith("CPT-SFT lowers general ability"))
+    assert row["effect"]["seeds"] == 2 and row["effect"]["n"] == 2 * row["effect"]["clusters"]
+
+
+def test_notebooks_show_it(measured, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    data = json.loads((measured / published.REAL_FILE).read_text("utf-8"))
+    monkeypatch.setattr(real_lab, "measured_real", lambda: data)
+    lab = lesson.start("07_evaluate", pack="legal", profile="smoke", out_dir=str(tmp_path))
+    for show in (real_lab.show_merge, real_lab.show_scores, real_lab.show_diagnoses):
+        show(lab)
+    assert len(lab.mine("figure")) == 2 and "against the untouched model" in capsys.readouterr().out
+    lab = lesson.start("07_evaluate", pack="biomed", profile="smoke", out_dir=str(tmp_path))
+    real_lab.show_merge(lab)
+    assert "was measured on materials, legal" in capsys.readouterr().out
