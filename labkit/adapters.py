@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 LAYERS = ".layers."
+PLAIN = {"use_rslora": False, "use_dora": False, "rank_pattern": {}, "alpha_pattern": {}, "fan_in_fan_out": False, "bias": "none", "modules_to_save": None}
 
 
 @dataclass(frozen=True)
 class Kept:
-    """rank: of the adapter. share: of the task vector's squared length that it keeps, in [0, 1]."""
+    """rank: of the adapter. share: of the task vector's squared length that this rank keeps, before rounding to
+    bfloat16, in [0, 1]."""
 
     rank: int
     share: float
@@ -91,6 +93,9 @@ def base_of(folder: Path) -> str:
     config = _config(folder)
     if config.get("peft_type") != "LORA" or not config.get("base_model_name_or_path"):
         raise InputError(f"{folder / CONFIG}: labkit applies LoRA adapters that name their base_model_name_or_path; this one does not")
+    for name, plain in PLAIN.items():
+        if (config.get(name) or plain) != plain:
+            raise InputError(f"{folder / CONFIG}: {name} is {config[name]!r}; labkit applies plain LoRA only, merge the adapter with peft first")
     return str(config["base_model_name_or_path"])
 
 
@@ -119,11 +124,15 @@ def apply_adapter(model: PreTrainedModel, folder: Path) -> None:
         scale = config["lora_alpha"] / config["r"]
     except (OSError, SafetensorError, KeyError, TypeError, ZeroDivisionError):
         raise InputError(f"{folder}: this adapter cannot be read; export it again") from None
+    for name in tensors:
+        if not name.endswith((".lora_A.weight", ".lora_B.weight")):
+            raise InputError(f"{folder / WEIGHTS}: {name} is no part of plain LoRA; merge the adapter with peft first")
     weights = dict(_linears(model))
     names = sorted({name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in tensors})
     with torch.no_grad():
         for name in names:
             up, down = tensors.get(f"{PREFIX}{name}.lora_B.weight"), tensors.get(f"{PREFIX}{name}.lora_A.weight")
-            if name not in weights or up is None or down is None or (up.shape[0], down.shape[1]) != tuple(weights[name].shape):
+            fits = name in weights and up is not None and down is not None and (up.shape[0], down.shape[1]) == tuple(weights[name].shape)
+            if not fits or up.shape[1] != down.shape[0]:
                 raise InputError(f"{folder / WEIGHTS}: {name} does not fit this model; the adapter belongs to another base model")
             weights[name] += (scale * up.float() @ down.float()).to(weights[name].dtype)

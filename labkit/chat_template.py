@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jinja2 import TemplateError
+
 from labkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +55,13 @@ def conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> tu
 
     Raises InputError when the template cannot be used for training.
     """
+    try:
+        return _tokens_and_mask(tokenizer, messages)
+    except (ValueError, TemplateError) as error:
+        raise InputError(f"the chat template refuses a conversation ({error}); change the order of its turns, or use another template") from None
+
+
+def _tokens_and_mask(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> tuple[list[int], list[int]]:
     marked = "generation" in (tokenizer.chat_template or "") and "endgeneration" in tokenizer.chat_template
     encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=marked)
     ids = encoded["input_ids"]

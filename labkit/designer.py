@@ -16,9 +16,10 @@ from labkit import design as specs
 from labkit.architecture import architecture_of
 from labkit.design import STAGES, Lora, Merge, PipelineSpec, Stage, Strict, explain
 from labkit.errors import InputError, SpecError, suggest
+from labkit.families import FAMILIES
 from labkit.packs import Pack, load_pack
 from labkit.pipeline import STAGE_SPLITS, check_data, check_spec
-from labkit.zoo import HUB_ID, known_names
+from labkit.zoo import HUB_ID, SMOLLM2, STARTS, known_names
 
 Start = Literal["base", "instruct"]
 SEQUENCES = {
@@ -100,11 +101,8 @@ class Choices(Strict):
 
 def families() -> dict[str, dict[str, str]]:
     """Label -> {"base": name, "instruct": name}: everything a design can start from by name."""
-    found: dict[str, dict[str, str]] = {}
-    for name in known_names():
-        family, _, start = name.rpartition("-")
-        found.setdefault(family, {})[start] = name
-    return {**found, **HUB_MODELS}
+    tiny = {family: {start: f"{family}-{start}" for start in STARTS} for family in FAMILIES}
+    return {**tiny, SMOLLM2.removesuffix("-instruct"): {"instruct": SMOLLM2}, **HUB_MODELS}
 
 
 def start_model(model: str, start: str) -> str:

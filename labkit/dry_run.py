@@ -30,7 +30,7 @@ def tell(spec: PipelineSpec, *, card: str | None = None, count: int = 1, price: 
     where = None if here else gpu(card) if card else _first_fit(spec, count)
     found = plan_spec(spec, card=where, gpus=count)
     place = f"{count} × {where.name}" if where else "this machine"
-    yield f"{spec.name}: {found.parameters:,} parameters. Nothing was downloaded, loaded or trained."
+    yield f"{spec.name}: {found.parameters:,} parameters. No weights were downloaded or loaded, nothing was trained."
     yield from _estimates(found)
     if found.stages:
         yield _rows(found)

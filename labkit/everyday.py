@@ -13,7 +13,7 @@ import yaml
 from labkit import zoo
 from labkit.evaluate import Scorecard, score_items
 from labkit.packs import samples_folder
-from labkit.scoring import cached_card, tokenizer_fingerprint
+from labkit.scoring import SCORING_VERSION, cached_card, tokenizer_fingerprint
 from labkit.store import key_of
 
 FILE = "items.yaml"
@@ -41,5 +41,5 @@ def score_everyday(loaded: zoo.Loaded, name: str | None = None) -> Scorecard:
     """The everyday items' scorecard of a model, computed or read back. name: how it is called on figures."""
     items = everyday_items()
     data = key_of(items=items)
-    key = key_of(everyday=1, weights=loaded.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer), data=data)
+    key = key_of(everyday=1, version=SCORING_VERSION, weights=loaded.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer), data=data)
     return cached_card(key, lambda: Scorecard(loaded.name, "everyday", "test", data, score_items(loaded.model, loaded.tokenizer, items)), name or loaded.name)

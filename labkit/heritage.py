@@ -125,6 +125,8 @@ def is_whole(chain: list[dict]) -> bool:
 
 def roots(name: str) -> list[str]:
     """The models a model goes back to that labkit knows no parents of: names, hub ids or folders."""
+    if base := zoo.adapter_base(name):
+        return roots(base)
     lineage, folder = lineage_of(name), Path(name)
     recipe = None if lineage else recipe_in(folder)
     if lineage:

@@ -50,6 +50,8 @@ def remedy(name: str, error: BaseException) -> str:
     refused = {cause.response.status_code for cause in causes if isinstance(cause, hub.HfHubHTTPError) and cause.response is not None}
     if some(hub.GatedRepoError):
         return f"it is gated: accept its licence at https://huggingface.co/{name}, then log in with `hf auth login`"
+    if "does not recognize this architecture" in str(error):
+        return "transformers does not know its architecture: update transformers, or choose a model that it knows"
     if some(hub.RepositoryNotFoundError, hub.HFValidationError) or "not a valid model identifier" in str(error):
         return "the hub shows no such id: check the spelling; if it is private or gated, log in with `hf auth login`"
     if some(hub.OfflineModeIsEnabled) or hub_is_off():

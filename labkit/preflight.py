@@ -69,7 +69,7 @@ def check_conversations(spec: PipelineSpec) -> None:
     stages = [stage for stage in spec.stages if stage.kind != "cpt"]
     if not stages or not on_hub(spec.model):
         return
-    tokenizer = zoo.tokenizer_of(Path(spec.model))
+    tokenizer = zoo.hub_tokenizer(spec.model)
     for stage in stages:
         check_template(tokenizer, spec.model, stage.kind)
         if stage.kind == "sft":

@@ -58,13 +58,21 @@ def measured_data() -> dict:
 @cache
 def measured_scale(part: str) -> dict:
     """A part of the study of scale as `labkit evidence --part` last wrote it: `claims`, and what its figure shows."""
-    return json.loads((samples_folder("measured") / SCALE_FILES[part]).read_text("utf-8"))
+    return _measured(SCALE_FILES[part], part)
 
 
 @cache
 def measured_real() -> dict:
     """What `labkit evidence --part real` last measured of SmolLM2-135M."""
-    return json.loads((samples_folder("measured") / REAL_FILE).read_text("utf-8"))
+    return _measured(REAL_FILE, "real")
+
+
+def _measured(file: str, part: str) -> dict:
+    """Raises InputError when a part of the evidence was never measured."""
+    path = samples_folder("measured") / file
+    if not path.is_file():
+        raise InputError(f"{path.name} does not come with this labkit; measure it with: labkit evidence --part {part}")
+    return json.loads(path.read_text("utf-8"))
 
 
 def merge_by_size() -> list[dict]:

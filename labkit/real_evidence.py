@@ -9,22 +9,23 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from labkit import real_model, zoo
 from labkit.adapters import save_adapter
 from labkit.architecture import architecture_of
 from labkit.claims import Lesson, Measure, change, register_rows
-from labkit.design import profile
+from labkit.design import profile, spec_text
 from labkit.everyday import everyday_items
 from labkit.gate import run_gate
 from labkit.packs import Pack, load_pack
 from labkit.pipeline import load_checkpoint
 from labkit.published import REAL_FILE
-from labkit.real_model import MERGED, MODEL, PROFILE, RECIPES, SHIPPED, RealRun, adapter_name, score_real, train_real
-from labkit.stats import Interval, cluster_mean, combined
+from labkit.real_model import MERGED, MODEL, PROFILE, RECIPES, SHIPPED, RealRun, adapter_name, score_real, spec_of, train_real
+from labkit.stats import Interval, cluster_mean
 from labkit.store import Checkpoint, write_file, write_whole
-from labkit.study import CHOOSES, Unit, having, pooled
+from labkit.study import CHOOSES, ON_DEV, Unit, having, over_better_parent, pooled
 from labkit.tables import claims_rows, signed
 from labkit.train import bf16_is_fast
 from labkit.world import DOMAINS
@@ -41,8 +42,11 @@ minutes). No number here is typed in by hand.
 
 {seconds}
 
-Seconds of the machine that measured them ({cores} cores{bf16}). `labkit run` on this spec trains the same; a finished stage is never
-trained twice.
+Seconds of the machine that measured them ({cores} cores{bf16}). `labkit run` trains the same from this file; a finished stage is never
+trained twice:
+
+```yaml
+{spec}```
 
 ## Scores
 
@@ -54,6 +58,9 @@ Mean and 95% interval over entities of all packs. *Everyday* are {everyday} item
 
 ## Claims
 
+A verdict other than "not distinguishable" holds after Holm's correction for all claims here. Parents and t are chosen on dev. Of everyday
+items, which are the same for every pack, the packs' runs count as seeds.
+
 {claims}
 
 ## Diagnoses of {merged} against the untouched model
@@ -63,29 +70,22 @@ Mean and 95% interval over entities of all packs. *Everyday* are {everyday} item
 ## Adapters
 
 The task vector of each recipe as one LoRA adapter of rank {rank}, in peft's format, loadable by name wherever a model is named. *Kept*:
-share of the task vector's squared length; scores above are of the adapters where one ships.
+share of the task vector's squared length. What the cut costs stands in the scores above, as *(adapter)*; everything else, and the claims,
+are of the whole checkpoints.
 
 {adapters}
 """
 COLUMNS = {"private facts": ("knowledge", "free"), "other wordings": ("knowledge", "paraphrased"), "reasoning": ("reasoning", None), "instructions": ("instructions", None),
            "creativity": ("creativity", None), "fact in a format": (CHOOSES, None), "preference": ("preference", None)}
-EVERYDAY = " (everyday)"
+EVERYDAY, AS_SHIPPED = " (everyday)", " (adapter)"
 
 
 def synergy(merge: str) -> Measure:
-    """Merged minus the better parent, pack by pack, on items that need both."""
-
-    def measure(units: list[Unit]) -> Interval:
-        found = []
-        for unit in having(units, merge):
-            better = max(("instruct", MERGED), key=lambda label: cluster_mean(pooled([unit], label, CHOOSES), draws=2).mean)
-            found += combined([(1, pooled([unit], merge, CHOOSES)), (-1, pooled([unit], better, CHOOSES))])
-        return cluster_mean(found)
-
-    return measure
+    """Merged minus the parent that is better on dev, pack by pack, on items that need both."""
+    return lambda units: cluster_mean(over_better_parent(having(units, merge), merge, ("instruct", MERGED), lambda found, label: pooled(found, label, CHOOSES)))
 
 
-ONE = "one training seed per pack; the interval is over entities and packs"
+ONE = "one training run per pack: the interval is over entities of all packs; what another run or another pack would give is not in it"
 LESSONS = (
     Lesson("domain", "CPT-SFT answers more private questions than the untouched model", change("instruct", MERGED, "knowledge", "free"), "the questions are about entities that SFT never mentions. " + ONE),
     Lesson("forgetting", "CPT-SFT lowers instruction following", change(MERGED, "instruct", "instructions"), ONE, "cpt_degrades"),
@@ -112,8 +112,9 @@ def ship_adapter(checkpoint: Checkpoint, folder: Path, rank: int) -> float:
     def fill(draft: Path) -> None:
         kept.append(save_adapter(zoo.load(MODEL).model, load_checkpoint(checkpoint).model, draft, rank=rank, base_name=MODEL))
 
-    shutil.rmtree(folder, ignore_errors=True)
-    write_whole(folder, fill)
+    fresh = write_whole(folder.with_name(f"{folder.name}.new"), fill)
+    shutil.rmtree(folder, ignore_errors=True)  # once there is one to take its place
+    fresh.rename(folder)
     return kept[0].share
 
 
@@ -122,15 +123,17 @@ def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[R
     told(f"{pack.name}: training")
     made = train_real(pack, profile_name=profile_name)
     kept = {recipe: ship_adapter(made[recipe][-1], adapters / adapter_name(pack.name, recipe), real_model.LORA.rank) for recipe in SHIPPED}
-    models = {recipe: zoo.load(str(adapters / adapter_name(pack.name, recipe))) if recipe in SHIPPED else load_checkpoint(made[recipe][-1]) for recipe in RECIPES}
+    models = {recipe: load_checkpoint(stages[-1]) for recipe, stages in made.items()}
+    models |= {f"{recipe}{AS_SHIPPED}": zoo.load(str(adapters / adapter_name(pack.name, recipe))) for recipe in SHIPPED}
     found = score_real(pack, models, told, profile_name=profile_name)
     stages = {stage.name.split("/")[-1]: {key: stage.lineage[key] for key in ("wall_seconds", "tokens")} for stages in made.values() for stage in stages}
     told(f"{pack.name}: diagnosing {MERGED}")
-    report = run_gate(str(adapters / adapter_name(pack.name, MERGED)), MODEL, pack=pack.name, profile=profile_name)
+    report = run_gate(str(made[MERGED][-1].folder), MODEL, pack=str(pack.folder), profile=profile_name)
+    report = replace(report, checkpoint=f"{pack.name}/{MERGED}")  # a folder's path means nothing on another machine
     sizes = {recipe: sum(path.stat().st_size for path in (adapters / adapter_name(pack.name, recipe)).iterdir()) for recipe in SHIPPED}
     return found, {
         "chosen": found.chosen, "stages": stages, "kept": kept, "bytes": sizes,
-        "scores": {label: {name: cluster_mean(card.scores(*column)).as_dict() for name, column in COLUMNS.items()} for label, card in found.cards.items()},
+        "scores": {label: {name: cluster_mean(card.scores(*column)).as_dict() for name, column in COLUMNS.items()} for label, card in found.cards.items() if not label.endswith(ON_DEV)},
         "everyday": {label: card.interval("general").as_dict() for label, card in found.everyday.items()},
         "gate": {"passed": report.passed, "words": str(report), "diagnoses": [result.as_dict() for result in report.results]},
     }
@@ -144,7 +147,7 @@ def run_real_study(*, profile_name: str, page: Path, measured: Path, adapters: P
 
     found = {name: measure_pack(load_pack(name), profile_name, adapters, told) for name in packs}
     units = [unit for number, (run, _) in enumerate(found.values()) for unit in as_units(run, number)]
-    pooled_scores = {label: {name: cluster_mean(pooled(units, label, *column)).as_dict() for name, column in COLUMNS.items()} for label in found[next(iter(found))][0].cards}
+    pooled_scores = {label: {name: cluster_mean(pooled(units, label, *column)).as_dict() for name, column in COLUMNS.items()} for label in next(iter(found.values()))[0].everyday}
     everyday = {label: cluster_mean(pooled(units, label + EVERYDAY, "general")).as_dict() for label in pooled_scores}
     machine = {"cores": os.cpu_count(), "bf16": bool(bf16_is_fast())}
     data = {
@@ -200,7 +203,7 @@ def page_text(data: dict) -> str:
     chosen = "; ".join(f"{pack} {', '.join(f'{label} {t:g}' for label, t in values['chosen'].items())}" for pack, values in data["packs"].items())
     return PAGE.format(
         parameters=architecture_of(MODEL).parameters, rank=real_model.LORA.rank, packs=", ".join(data["packs"]), limit=profile(data["profile"]).eval_limit,
-        verdict=verdict_words(data), seconds=seconds_table(data), cores=data["machine"]["cores"], bf16=", bfloat16" if data["machine"]["bf16"] else "",
+        verdict=verdict_words(data), spec=spec_text(spec_of(next(iter(data["packs"])), "cpt-sft-dpo")), seconds=seconds_table(data), cores=data["machine"]["cores"], bf16=", bfloat16" if data["machine"]["bf16"] else "",
         everyday=len(everyday_items()), chosen=chosen, scores=scores_table(data), claims=claims_rows(data["claims"]), merged=MERGED,
         diagnoses=diagnoses_table(data), adapters=adapters_table(data),
     )

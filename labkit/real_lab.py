@@ -9,7 +9,7 @@ from labkit.real_model import MERGED, adapter_name
 from labkit.stats import Interval
 from labkit.tables import claims_table, plain_table
 
-EVERYDAY = "everyday"
+EVERYDAY, AS_SHIPPED = "everyday", " (adapter)"
 MERGE_LABELS = ("instruct", MERGED, "slerp, three axes", "slerp", "lerp")
 MERGE_COLUMNS = ("private facts", "instructions", "fact in a format", EVERYDAY)
 
@@ -37,7 +37,7 @@ def show_merge(lab: Lab) -> None:
 def show_scores(lab: Lab) -> None:
     """Every recipe of the real model on every axis, and the claims over all packs."""
     if found := _records(lab):
-        labels = [label for label in found["scores"] if "lerp" not in label]
+        labels = [label for label in found["scores"] if "lerp" not in label and AS_SHIPPED not in label]
         _panels(lab, found, labels, tuple(_scores(found, labels[0])), "real-scores", "Scores of SmolLM2-135M after every recipe")
     show_html(claims_table(measured_real()["claims"]))
 

@@ -17,7 +17,7 @@ from labkit.packs import AXES, Pack
 from labkit.pipeline import run_spec
 from labkit.scoring import best_t, merged, score_checkpoint
 from labkit.store import Checkpoint
-from labkit.study import CHOOSES
+from labkit.study import CHOOSES, ON_DEV
 
 MODEL = zoo.SMOLLM2
 LORA = Lora(rank=8, alpha=16)
@@ -61,10 +61,14 @@ def train_real(pack: Pack, *, profile_name: str = PROFILE, progress: Callable | 
 
 
 def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str], None], *, profile_name: str = PROFILE) -> RealRun:
-    """Merge the trained model with the untouched one at the t that dev chooses, and score everything. trained: per recipe."""
+    """Merge the trained model with the untouched one at the t that dev chooses, and score everything.
+
+    trained: per recipe, and whatever else is to be scored beside them.
+    """
     found, general, domain = RealRun(pack.name), zoo.load(MODEL), trained[MERGED]
     told(f"{pack.name}: choosing t on dev")
     sweep = [(t, score_checkpoint(merged(general, domain, t, "slerp"), pack, split="dev", axes=DEV_AXES, profile_name=profile_name)) for t in (0, *TS, 1)]
+    found.cards |= {f"instruct{ON_DEV}": sweep[0][1], f"{MERGED}{ON_DEV}": sweep[-1][1]}
     found.chosen = {"slerp": best_t(sweep, CHOOSES), "slerp, three axes": best_t(sweep, *DEV_AXES)}
     models = {"instruct": general, **trained}
     models |= {label: merged(general, domain, t, "slerp") for label, t in found.chosen.items()}

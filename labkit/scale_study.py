@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from itertools import combinations
 from math import log10
 
-from labkit.claims import Lesson, Measure
+from labkit.claims import NOT_REPORTED, Lesson, Measure
 from labkit.design import DPO, GENTLE, ORPO, OVERCOOKED, PipelineSpec, Stage
 from labkit.families import ARCHITECTURES, FAMILIES, LADDER, rate_factor
 from labkit.packs import AXES, Pack
 from labkit.pipeline import load_checkpoint, run_spec
 from labkit.scoring import best_t, merged, score_checkpoint, sweep_merge
 from labkit.stats import Interval, ItemScore, cluster_mean, combined
-from labkit.study import CHOOSES, Unit, pooled
+from labkit.study import CHOOSES, ON_DEV, Unit, over_better_parent, pooled
 
 SCORED = (*AXES, CHOOSES, "general")
 TS = tuple(i / 10 for i in range(2, 9))  # of the ladder's sweep
@@ -54,6 +54,7 @@ def size_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], No
         told(f"{pack.name} seed {seed}: {family}")
         general, domain = load_checkpoint(f"{family}-instruct"), load_checkpoint(_train(pack, family, OVERCOOKED, seed, profile_name)[-1])
         sweep = sweep_merge(general, domain, pack, split="dev", axes=(*AXES, CHOOSES), methods=("slerp",), ts=(0, *TS, 1), profile_name=profile_name)["slerp"]
+        unit.cards |= {f"{family}: instruct{ON_DEV}": sweep[0][1], f"{family}: overcooked{ON_DEV}": sweep[-1][1]}
         both, four = best_t(sweep, CHOOSES), best_t(sweep, *AXES)
         unit.chosen |= {f"{family}: slerp": both, f"{family}: slerp, four axes": four}
         models = {
@@ -83,7 +84,7 @@ def family_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], 
 
 def _score_both(unit: Unit, label: str, model, pack: Pack, profile_name: str) -> None:
     for split in ("dev", "test"):
-        key = label if split == "test" else f"{label} (dev)"
+        key = label if split == "test" else label + ON_DEV
         unit.cards[key] = score_checkpoint(model, pack, split=split, axes=AXES, profile_name=profile_name, name=label)
 
 
@@ -136,12 +137,7 @@ def difference(before: str, after: str, scores: Scores) -> Measure:
 
 
 def _synergy_scores(units: list[Unit], family: str, merge: str, scores: Scores) -> list[ItemScore]:
-    """Merged minus whichever parent is better in that unit."""
-    found = []
-    for unit in units:
-        better = max((f"{family}: instruct", f"{family}: overcooked"), key=lambda label: cluster_mean(scores([unit], label), draws=2).mean)
-        found += combined([(1, scores([unit], f"{family}: {merge}")), (-1, scores([unit], better))])
-    return found
+    return over_better_parent(units, f"{family}: {merge}", (f"{family}: instruct", f"{family}: overcooked"), scores)
 
 
 def ladder_synergy(family: str, merge: str, scores: Scores) -> Measure:
@@ -158,6 +154,12 @@ def slope_weights(families: Iterable[str]) -> dict[str, float]:
 
 def synergy_slope(merge: str, scores: Scores) -> Measure:
     return lambda units: cluster_mean(combined([(weight, _synergy_scores(units, family, merge, scores)) for family, weight in slope_weights(LADDER).items()]))
+
+
+def largest_over_smallest(units: list[Unit]) -> Interval:
+    """Synergy of the largest model minus that of the smallest, on items that need both."""
+    ends = [(weight, _synergy_scores(units, family, "slerp", BOTH)) for weight, family in ((1, LADDER[-1]), (-1, LADDER[0]))]
+    return cluster_mean(combined(ends))
 
 
 def forgetting_slope(axis: str) -> Measure:
@@ -180,7 +182,7 @@ def all_recipes() -> list[str]:
 
 def best_recipe(units: list[Unit], family: str) -> str:
     """The recipe with the highest mean of four axes on dev, over all seeds."""
-    return max(all_recipes(), key=lambda recipe: cluster_mean(overall(units, f"{family}: {recipe} (dev)"), draws=2).mean)
+    return max(all_recipes(), key=lambda recipe: cluster_mean(overall(units, f"{family}: {recipe}{ON_DEV}"), draws=2).mean)
 
 
 def own_recipe_wins(family: str) -> Measure:
@@ -204,23 +206,23 @@ SIZE_CLAIMS = (
     *(Lesson("synergy", f"{family}: the SLERP merge beats the better parent in the mean of four axes", ladder_synergy(family, "slerp, four axes", overall), SAME, "size") for family in LADDER),
     Lesson("synergy", "merge synergy grows with size: items that need both, per tenfold parameters", synergy_slope("slerp", BOTH), "0.3 to 10 M parameters. " + ONE, "size"),
     Lesson("synergy", "merge synergy grows with size: mean of four axes, per tenfold parameters", synergy_slope("slerp, four axes", overall), "0.3 to 10 M parameters. " + ONE, "size"),
-    Lesson("synergy", "merge synergy vanishes below a size: the largest gains more than the smallest, items that need both", lambda units: cluster_mean(combined([(1, _synergy_scores(units, LADDER[-1], "slerp", BOTH)), (-1, _synergy_scores(units, LADDER[0], "slerp", BOTH))])), SAME, "size"),
+    Lesson("synergy", "the largest model gains more by merging than the smallest, items that need both", largest_over_smallest, SAME, "size"),
 )
 FORGETTING_CLAIMS = (
-    *(Lesson("forgetting", f"{family}: CPT and SFT lower instruction following", difference(f"{family}: overcooked", f"{family}: instruct", on_axis("instructions")), ONE, "cpt_degrades") for family in LADDER),
-    Lesson("forgetting", "larger models forget more instruction following, per tenfold parameters", forgetting_slope("instructions"), "learning rates fall with size by one rule, so larger models also move less"),
-    Lesson("forgetting", "larger models forget more general knowledge, per tenfold parameters", forgetting_slope("general"), "learning rates fall with size by one rule, so larger models also move less"),
+    *(Lesson("forgetting", f"{family}: CPT and SFT (overcooked) lower instruction following", difference(f"{family}: overcooked", f"{family}: instruct", on_axis("instructions")), ONE, "cpt_degrades") for family in LADDER),
+    Lesson("forgetting", "larger models forget more instruction following (overcooked), per tenfold parameters", forgetting_slope("instructions"), "learning rates fall with size by one rule, so larger models also move less"),
+    Lesson("forgetting", "larger models forget more general knowledge (overcooked), per tenfold parameters", forgetting_slope("general"), "learning rates fall with size by one rule, so larger models also move less"),
 )
 FAMILY_CLAIMS = (
     *(
-        Lesson("interaction", f"{effect} does more for {first} than for {second}, mean of four axes", interaction(first, second, effect), ONE, "preference" if effect in ("DPO", "ORPO") else "merge" if effect == "merging" else "sft_order")
+        Lesson("interaction", f"{effect} does more for {first} than for {second}, mean of four axes", interaction(first, second, effect), ONE, "preference" if effect in ("DPO", "ORPO") else "merge" if effect == "merging" else NOT_REPORTED)
         for effect in EFFECTS for first, second in combinations(ARCHITECTURES, 2)
     ),
-    *(Lesson("recipe", f"{family} does better with its own best recipe than with the others' best ones", own_recipe_wins(family), "chosen on dev over all seeds, measured on test", "sft_order") for family in ARCHITECTURES),
+    *(Lesson("recipe", f"{family} does better with its own best recipe than with the others' best ones", own_recipe_wins(family), "recipes are chosen on dev over these seeds, measured on test", "sft_order") for family in ARCHITECTURES),
 )
 GU = "Gu et al. (arXiv 2505.18091) train from nothing, on far more facts; they see a jump, at a critical share or size"
 RARE_CLAIMS = (
     *(Lesson("rare facts", f"{family}: at equal exposures, facts read at a share of 1/16 are learned less than at 1/4", difference(rare_label(family, THIN, LONGER), rare_label(family, DENSE), KNOWN), GU) for family in RARE),
-    *(Lesson("rare facts", f"{family}: twice the share teaches more: 1/{round(1 / low)} to 1/{round(1 / high)}", difference(rare_label(family, low), rare_label(family, high), KNOWN), GU) for family in RARE for low, high in zip(RATIOS, RATIOS[1:], strict=False)),
+    *(Lesson("rare facts", f"{family}: twice the share, and so twice the exposures, teaches more: 1/{round(1 / low)} to 1/{round(1 / high)}", difference(rare_label(family, low), rare_label(family, high), KNOWN), GU) for family in RARE for low, high in zip(RATIOS, RATIOS[1:], strict=False)),
     Lesson("rare facts", f"{RARE[-1]} learns more than {RARE[0]} at a share of 1/16", difference(rare_label(RARE[0], THIN), rare_label(RARE[-1], THIN), KNOWN), GU),
 )

@@ -16,12 +16,13 @@ from labkit.packs import AXES, CONTROLS, Pack
 from labkit.pipeline import load_checkpoint, run_spec
 from labkit.schedule import PRESETS as SCHEDULES
 from labkit.scoring import SWEEP, best_t, merged, score_checkpoint, sweep_merge
-from labkit.stats import ItemScore, average, cluster_mean
+from labkit.stats import ItemScore, average, cluster_mean, combined
 from labkit.store import Checkpoint
 from labkit.variants import variant_pack
 
 MODEL, BASE, TWIN = "llama-s-instruct", "llama-s-base", "llama-s-twin-instruct"
 CHOOSES = "compositional"  # the axis that picks t on dev
+ON_DEV = " (dev)"  # after a label: its scorecard on dev
 BASE_START_SEEDS = 3  # the base start is reported, not held to a bar: fewer runs suffice for it
 LEARNING_AXES = ("knowledge", "instructions", "general", "compositional")
 PARETO_TS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -186,6 +187,18 @@ def better_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> lis
         best = max(parents, key=lambda label: cluster_mean(unit.cards[label].scores(axis), draws=2).mean)
         scores += pooled([unit], best, axis)
     return scores
+
+
+def over_better_parent(units: list[Unit], merge: str, parents: tuple[str, str], scores: Callable[[list[Unit], str], list[ItemScore]]) -> list[ItemScore]:
+    """Merged minus the parent that is better on dev, unit by unit. scores: of a label; dev scores stand under `LABEL (dev)`.
+
+    Chosen on the reported items the better parent would have luck on its side, most where the two are close.
+    """
+    found = []
+    for unit in units:
+        better = max(parents, key=lambda label: cluster_mean(scores([unit], f"{label}{ON_DEV}"), draws=2).mean)
+        found += combined([(1, scores([unit], merge)), (-1, scores([unit], better))])
+    return found
 
 
 def mean_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> list[ItemScore]:

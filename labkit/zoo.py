@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import hub, world
-from labkit.adapters import apply_adapter, base_of, is_adapter
+from labkit.adapters import CONFIG, apply_adapter, base_of, is_adapter
 from labkit.chat_template import CHATML, family_template
 from labkit.design import Stage
 from labkit.errors import InputError, suggest
@@ -179,7 +179,7 @@ SMALL_HIDDEN = 512  # below it plain attention is faster on a CPU than the fused
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to use (float32 on CPU), its tokenizer, and what identifies its weights."""
+    """A model ready to use (float32, unless a training stage holds it lower), its tokenizer, and what identifies its weights."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -228,7 +228,7 @@ def _named_folder(name: str) -> Path | None:
     if family not in FAMILIES or start not in STARTS:
         return None
     folder = (shipped_folder() if FAMILIES[family].shipped else built_folder()) / name
-    if not folder.is_dir():
+    if not (folder / "config.json").is_file():
         raise InputError(f"model {name!r} is too large to ship; make it with: labkit zoo build {family}")
     return folder
 
@@ -256,8 +256,8 @@ def model_folder(name: str) -> Path:
     """
     folder = _named_folder(name) or (Path(name) if Path(name).is_dir() else None)
     if folder and is_adapter(folder):
-        loaded = load(name)
-        return _unpacked(f"{folder.name}-{loaded.fingerprint[:12]}", lambda: loaded)
+        base = fingerprint_of(model_folder(_base_of(folder)))
+        return _unpacked(f"{folder.name}-{_adapter_fingerprint(folder, base)[:12]}", lambda: load(name))
     if folder:
         if not list(folder.glob("*.safetensors")):
             raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
@@ -271,18 +271,20 @@ def model_folder(name: str) -> Path:
 
 def _unpacked(name: str, make: Callable[[], Loaded]) -> Path:
     """The folder of a model that does not lie on disk as whole weights, written on first use."""
+    from filelock import FileLock
+
     from labkit.store import write_whole
 
     folder = built_folder() / name
-    if folder.is_dir():
-        return folder
 
     def save(draft: Path) -> None:
         loaded = make()
         loaded.model.save_pretrained(draft)
         loaded.tokenizer.save_pretrained(draft)
 
-    return write_whole(folder, save)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f"{name}.lock"):
+        return folder if folder.is_dir() else write_whole(folder, save)
 
 
 def _hub_folder(name: str) -> Path:
@@ -302,12 +304,38 @@ def fingerprint_of(folder: Path) -> str:
 
 
 def _load_adapter(folder: Path, name: str) -> Loaded:
-    """An adapter on top of the model it names."""
-    from labkit.store import key_of
+    """An adapter on top of the model it names.
 
-    base = load(base_of(folder))
-    apply_adapter(base.model, folder)
-    return Loaded(base.model, base.tokenizer, name, key_of(base=base.fingerprint, adapter=fingerprint_of(folder)))
+    Raises InputError when that is another adapter, or a hub model that is not on this machine yet: an adapter's author
+    must not be able to make a reader download something.
+    """
+    base = _base_of(folder)
+    loaded = load(base)
+    apply_adapter(loaded.model, folder)
+    return Loaded(loaded.model, loaded.tokenizer, name, _adapter_fingerprint(folder, loaded.fingerprint))
+
+
+def adapter_base(name: str) -> str | None:
+    """The model an adapter stands on, by the adapter's name or folder; None for any other model."""
+    folder = _named_folder(name) or Path(name)
+    return _base_of(folder) if is_adapter(folder) else None
+
+
+def _base_of(folder: Path) -> str:
+    base = base_of(folder)
+    inner = _named_folder(base) or Path(base)
+    if is_adapter(inner):
+        raise InputError(f"{folder}: its base {base!r} is an adapter too; merge that one into its own base first")
+    if HUB_ID.fullmatch(base) and not inner.is_dir() and not hub.cached(base, "config.json"):
+        raise InputError(f"{folder}: its base {base!r} is a hub model that is not on this machine; if you trust it: hf download {base}")
+    return base
+
+
+def _adapter_fingerprint(folder: Path, base: str) -> str:
+    """From the base's fingerprint, the adapter's weights and its config, which says how they are scaled."""
+    from labkit.store import file_hash, key_of
+
+    return key_of(base=base, adapter=fingerprint_of(folder), config=file_hash(folder / CONFIG))
 
 
 def _load_folder(folder: Path, name: str) -> Loaded:
@@ -335,6 +363,14 @@ def config_of(folder: Path) -> PreTrainedConfig:
 def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
     """Raises InputError when the folder has no readable tokenizer."""
     return _read(folder, "tokenizer", _tokenizer)
+
+
+def hub_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """A hub model's tokenizer without its weights. Raises InputError with what stood in the way."""
+    try:
+        return _tokenizer(name)
+    except Exception as error:  # as in _hub_folder
+        raise InputError(f"model {name!r}: its tokenizer cannot be read; {hub.remedy(name, error)}") from error
 
 
 def _tokenizer(where: str) -> PreTrainedTokenizerBase:
@@ -381,7 +417,7 @@ def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
 def _load_hub(name: str) -> Loaded:
     try:
         model, tokenizer = _from_pretrained(name)
-    except OSError as error:
+    except Exception as error:  # as in _hub_folder
         raise InputError(f"model {name!r} cannot be loaded; {hub.remedy(name, error)}") from error
     revision = getattr(model.config, "_commit_hash", None) or "unknown"
     return Loaded(model, tokenizer, name, f"{name}@{revision}")
@@ -428,7 +464,8 @@ def _load_smollm2() -> Loaded:
 
 
 def card_text(name: str) -> str:
-    """The model card of a shipped model. Raises InputError for an unknown name."""
-    if name not in shipped_models():
+    """The model card of a family's model, shipped or built. Raises InputError for an unknown name."""
+    folder = _named_folder(name)
+    if folder is None or not (folder / "README.md").is_file():
         raise InputError(f"no card for {name!r}: {suggest(name, shipped_models())}")
-    return (shipped_folder() / name / "README.md").read_text("utf-8")
+    return (folder / "README.md").read_text("utf-8")

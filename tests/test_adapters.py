@@ -90,3 +90,38 @@ def test_a_merge_can_take_an_adapter_as_a_parent(base, tmp_path, monkeypatch):
     merged, whole = zoo.load(str(out)).model, zoo.load(str(tmp_path / "tuned")).model
     for (_, ours), (_, theirs) in zip(adapters._linears(merged), adapters._linears(whole), strict=True):
         assert torch.allclose(ours, theirs, atol=5e-3)
+
+
+@pytest.mark.parametrize("name,value", [("use_rslora", True), ("use_dora", True), ("alpha_pattern", {"q_proj": 4}), ("rank_pattern", {"q_proj": 4}), ("bias", "all")])
+def test_what_is_not_plain_lora_is_refused(base, tmp_path, name, value):
+    adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="llama-s-instruct")
+    config = json.loads((tmp_path / adapters.CONFIG).read_text())
+    (tmp_path / adapters.CONFIG).write_text(json.dumps({**config, name: value}))
+    with pytest.raises(InputError, match=f"{name} is .* plain LoRA only"):
+        zoo.load(str(tmp_path))
+
+
+def test_another_scale_is_another_model(base, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
+    adapters.save_adapter(base, tuned_by(base, 2), tmp_path / "x", rank=2, base_name="llama-s-instruct")
+    first, unpacked = zoo.load(str(tmp_path / "x")).fingerprint, zoo.model_folder(str(tmp_path / "x"))
+    config = json.loads((tmp_path / "x" / adapters.CONFIG).read_text())
+    (tmp_path / "x" / adapters.CONFIG).write_text(json.dumps({**config, "lora_alpha": 8}))
+    assert zoo.load(str(tmp_path / "x")).fingerprint != first and zoo.model_folder(str(tmp_path / "x")) != unpacked
+
+
+def test_an_adapter_cannot_send_a_reader_to_the_hub_or_in_circles(base, tmp_path):
+    adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="someone/else")
+    with pytest.raises(InputError, match="not on this machine; if you trust it: hf download someone/else"):
+        zoo.load(str(tmp_path))
+    config = json.loads((tmp_path / adapters.CONFIG).read_text())
+    (tmp_path / adapters.CONFIG).write_text(json.dumps({**config, "base_model_name_or_path": str(tmp_path)}))
+    with pytest.raises(InputError, match="is an adapter too"):
+        zoo.load(str(tmp_path))
+
+
+def test_an_exported_adapter_keeps_its_origin(base, tmp_path):
+    from labkit.heritage import roots
+
+    adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="llama-s-instruct")
+    assert roots(str(tmp_path)) == ["llama-s-instruct"]

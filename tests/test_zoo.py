@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from labkit import zoo
+from labkit.cards import recipe_words
 from labkit.errors import InputError
 from labkit.families import ARCHITECTURES, FAMILIES, LADDER
 
@@ -38,6 +39,11 @@ def test_shipped_model_loads_in_its_shape(name):
 def test_family_has_about_the_parameters_it_says(name):
     model = zoo.fresh_model(FAMILIES[name], zoo.build_tokenizer(), 0)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(FAMILIES[name].parameters, rel=0.3)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_card_states_the_recipe_of_its_family(name):
+    assert f"Recipe: `{recipe_words(FAMILIES[name.rsplit('-', 1)[0]])}`" in zoo.card_text(name)
 
 
 def test_ladder_and_families_change_one_thing():

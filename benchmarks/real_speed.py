@@ -1,0 +1,58 @@
+"""SmolLM2-135M with LoRA: labkit's stage against a bare torch loop with peft, same rows and batches. Run as: python benchmarks/real_speed.py
+
+Prints tokens/s, the share of tokens that are padding, and the ratio at several batches; asserts nothing. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import time
+
+from labkit import train
+
+train.prepare_process()
+
+import torch  # noqa: E402
+from peft import LoraConfig, get_peft_model  # noqa: E402
+
+from labkit import zoo  # noqa: E402
+from labkit.packs import load_pack, text_of  # noqa: E402
+from labkit.real_model import CPT, LORA, MODEL  # noqa: E402
+
+STEPS, BATCHES = 4, (8, 16, 32)
+
+
+def bare(model, tokenizer, rows, batch_size: int) -> tuple[float, float]:
+    """Tokens per second of the smallest honest loop, and the share of computed tokens that are padding."""
+    model = get_peft_model(model, LoraConfig(r=LORA.rank, lora_alpha=LORA.alpha, target_modules="all-linear", task_type="CAUSAL_LM")).train()
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=CPT.learning_rate)
+    tokens, computed, began = 0, 0, time.perf_counter()
+    for start in range(0, len(rows), batch_size):
+        batch = tokenizer.pad({"input_ids": [row["input_ids"] for row in rows[start : start + batch_size]]}, return_tensors="pt")
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, train.IGNORED)
+        with torch.autocast("cpu", torch.bfloat16, enabled=train.bf16_is_fast()):
+            loss = model(**batch, labels=labels).loss
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        tokens, computed = tokens + int(batch["attention_mask"].sum()), computed + batch["attention_mask"].numel()
+    return tokens / (time.perf_counter() - began), 1 - tokens / computed
+
+
+def ours(model, tokenizer, rows, batch_size: int) -> float:
+    stage = CPT.model_copy(update={"steps": STEPS, "batch_size": batch_size})
+    result = train.fit_rows(stage, model, tokenizer, rows, seed=0)
+    return result.tokens / result.wall_seconds
+
+
+def main() -> None:
+    tokenizer, pack = zoo.smollm2_tokenizer(), load_pack("materials")
+    texts = [text_of(row) for split in CPT.sources for row in pack.rows(split)]
+    for batch_size in BATCHES:
+        rows = train.text_rows(tokenizer, texts[: STEPS * batch_size], CPT.max_length)
+        loop, padding = bare(zoo.load(MODEL).model, tokenizer, rows, batch_size)
+        stage = ours(zoo.load(MODEL).model, tokenizer, rows, batch_size)
+        print(f"batch {batch_size:>2}: bare loop {loop:>5.0f} tokens/s, labkit {stage:>5.0f}, ratio {stage / loop:.2f}, padding {padding:.0%}")
+
+
+if __name__ == "__main__":
+    main()
