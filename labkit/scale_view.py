@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 THEIRS_FROM = 5e8  # parameters: where the strip of reported words begins
-SIDE_STEP = 1.06  # series at one size stand this factor apart, so that intervals do not hide each other
+TICKS = {1e6: "1 M", 1e7: "10 M", 1e8: "100 M", 1e9: "1 B", 1e10: "10 B"}
+SIDE_STEP = 1.12  # series at one size stand this factor apart, so that intervals do not hide each other
 
 
 def by_size(panels: dict[str, dict[str, dict[int, Interval]]], reported: Sequence[tuple[str, int, int, str]]) -> Figure:
@@ -31,7 +32,8 @@ def by_size(panels: dict[str, dict[str, dict[int, Interval]]], reported: Sequenc
             ax.errorbar(places, [f.mean for f in found], yerr=errors, fmt=MARKERS[i], linestyle=LINES[i], linewidth=1.2, color=COLOURS[i], markersize=9, capsize=4, label=label)
         ax.axhline(0, color="#000000", linewidth=1)
         ax.set_xscale("log")
-        ax.set_xlim(1.5e5, 3e10)
+        ax.set_xlim(1.5e5, 1e11)
+        ax.set_xticks(list(TICKS), list(TICKS.values()))
         ax.set_ylabel("share of items (95% interval)", fontsize=13)
         ax.set_title(title, fontsize=14, loc="left")
         ax.grid(alpha=0.3)
