@@ -58,6 +58,7 @@ def prepare_process() -> None:
     for switch in ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
         os.environ.setdefault(switch, "1")  # progress is labkit's one line; in a notebook theirs are widgets
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|torch)\.")
+    warnings.filterwarnings("ignore", message="Could not find a config file", module=r"peft\.")  # of a base unpacked from a GGUF file
 
 
 # --- rows -------------------------------------------------------------------------------------

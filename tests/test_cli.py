@@ -75,7 +75,7 @@ def test_pack_commands(tmp_path):
         (["pack", "build", "law"], ["unknown domain"]),
         (["pack", "check", "nowhere"], ["unknown pack"]),
         (["run", "none.yaml"], ["no such file"]),
-        (["merge", "llama-s-base", "llama-m-base", "out"], ["hidden_size is 128 in the general model"]),
+        (["merge", "llama-s-base", "llama-m-base", "out"], ["num_hidden_layers is 4 in the general model"]),
         (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "2"], ["outside [0, 1]"]),
         (["merge", "llama-s-base", "llama-s-instruct", "out", "--method", "slep"], ["method", "'slerp'"]),
         (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "papr"], ["unknown schedule", "'paper'"]),

@@ -48,7 +48,7 @@ def test_quit_ends_and_what_a_model_says_is_neither_markup_nor_obeyed(monkeypatc
 def test_ctrl_c_ends_politely():
     import pexpect
 
-    child = pexpect.spawn(sys.executable, ["-m", "labkit.cli", "chat", "llama-s-instruct"], encoding="utf-8", timeout=60)
+    child = pexpect.spawn(sys.executable, ["-m", "labkit.cli", "chat", "llama-s-instruct"], encoding="utf-8", timeout=180)
     child.expect("you> ")
     child.sendline(QUESTION)
     child.expect("you> ")

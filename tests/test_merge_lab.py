@@ -85,7 +85,7 @@ def test_save_is_the_merge_and_export_reads_back(bench, tmp_path):
 
 
 def test_parents_that_do_not_match_are_refused(materials):
-    with pytest.raises(MergeError, match="hidden_size"):
+    with pytest.raises(MergeError, match="num_hidden_layers"):
         Bench("llama-s-instruct", "llama-m-instruct", ("a", "b"), materials)
 
 

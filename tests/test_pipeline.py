@@ -104,7 +104,7 @@ def test_what_cannot_run_is_said_before_training(tmp_path):
 
 
 def test_merging_other_families_is_refused(tmp_path):
-    with pytest.raises(MergeError, match="hidden_size is 128"):
+    with pytest.raises(MergeError, match="num_hidden_layers is 4"):
         pipeline.merge_to_folder(Recipe("llama-s-instruct", "llama-m-instruct", Merge()), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -122,7 +122,7 @@ def test_a_merge_that_cannot_be_is_found_before_anything_is_trained(tmp_path):
         (Merge(general="llama-s-instrct"), "merge.general: unknown model"),
         (Merge(method="task_vector", ancestor="nothing"), "merge.ancestor: unknown model"),
         (Merge(t=({"filter": "attn_self", "value": 0.5},)), "merge.t: .*attn_self|attn_self"),
-        (Merge(general="llama-m-instruct"), "hidden_size"),
+        (Merge(general="llama-m-instruct"), "num_hidden_layers"),
     ):
         with pytest.raises(MergeError, match=words):
             pipeline.run_spec(spec(CPT, merge=merge), store=Store(tmp_path / "store"))

@@ -74,10 +74,15 @@ def test_loss_is_on_the_answer_and_its_end_of_turn_only(instruct, chats):
     assert [label for label in row["labels"] if label != train.IGNORED] == trained
 
 
-def test_template_without_generation_markers_is_refused(instruct, chats):
+def test_answers_are_found_without_generation_markers_too(instruct, chats):
+    marked = train.chat_rows(instruct.tokenizer, chats, 128)
     instruct.tokenizer.chat_template = zoo.CHAT_TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-    with pytest.raises(InputError, match="generation"):
-        train.chat_rows(instruct.tokenizer, chats[:1], 128)
+    assert train.chat_rows(instruct.tokenizer, chats, 128) == marked
+
+
+def test_a_row_without_any_answer_is_refused(instruct, chats):
+    with pytest.raises(InputError, match="max_length 3 cuts every answer off"):
+        train.chat_rows(instruct.tokenizer, chats[:1], 3)
 
 
 def test_documents_end_with_the_document_eos(instruct, texts):
