@@ -21,7 +21,7 @@ def climb(lab: Lab, families: Iterable[str] = LIVE) -> Unit:
     """Train, merge and score the ladder's smaller sizes, one seed; what was trained before is read back. Recorded."""
     unit = size_unit(lab.pack, lab.seed, lab.profile, lambda text: None if headless() else print(text), tuple(families))
     for label, card in unit.cards.items():
-        lab.record("scorecard", checkpoint=label, split="test", axes={axis: found.as_dict() for axis, found in card.summary().items()})
+        lab.record("scorecard", checkpoint=label, split=card.split, axes={axis: found.as_dict() for axis, found in card.summary().items()})
     return unit
 
 
