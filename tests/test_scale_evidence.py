@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from labkit import scale_evidence, scale_study, scale_view
+from labkit.errors import InputError
 from labkit.stats import Interval
 
 SMALL = ("llama-xs", "llama-s")
@@ -29,6 +30,7 @@ def measured(tmp_path_factory):
             return unit
 
         patch.setitem(scale_evidence.PARTS, "sizes", (small, *rest))
+        patch.setitem(scale_evidence.FAMILIES_OF, "sizes", SMALL)
         for part in scale_evidence.PARTS:
             scale_evidence.run_scale_study(part, profile_name="smoke", page=folder / "scale.md", measured=folder, console=Console(quiet=True))
     return folder
@@ -41,6 +43,13 @@ def test_every_part_is_in_file_figure_and_page(measured):
         assert data["seeds"] == 2 and data["claims"] and name in page
         assert (measured / name).read_bytes().startswith(b"\x89PNG")
         assert all(row["claim"] in page and row["effect"]["seeds"] == 2 for row in data["claims"])
+
+
+def test_a_size_that_must_be_built_first_is_missed_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path))
+    with pytest.raises(InputError, match="labkit zoo build llama-l"):
+        scale_evidence.run_scale_study("sizes", profile_name="smoke", page=tmp_path / "x.md", measured=tmp_path, console=Console(quiet=True))
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_verdicts_are_read_off_the_claims(measured):
