@@ -164,5 +164,5 @@ def test_merging_into_a_model_is_merging_anew():
         merge.merge_into(target, pairing, t)
         fresh = merge.merge_models(base.model, instruct.model, t)
         assert all(torch.equal(v, fresh.state_dict()[n]) for n, v in target.state_dict().items())
-    with pytest.raises(MergeError, match="hidden_size"):
+    with pytest.raises(MergeError, match="num_hidden_layers"):
         merge.pair_models(base.model, zoo.load("llama-m-base").model)
