@@ -103,6 +103,8 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
         return zoo.tokenizer_of(there.parent) if there else None
     if model in zoo.known_names() and model.rpartition("-")[0] in FAMILIES:  # one tokenizer for all of them, built or not
         model = zoo.shipped_models()[0]
+    elif base := zoo.adapter_base(model):
+        return _tokenizer(base)
     if model == zoo.SMOLLM2:
         return zoo.smollm2_tokenizer()
     return zoo.tokenizer_of(zoo.model_folder(model))
