@@ -54,7 +54,8 @@ def test_ladder_and_families_change_one_thing():
     assert rates == sorted(rates, reverse=True)
 
 
-def test_a_model_too_large_to_ship_says_how_to_make_it():
+def test_a_model_too_large_to_ship_says_how_to_make_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path))
     with pytest.raises(InputError, match="labkit zoo build llama-l"):
         zoo.load("llama-l-instruct")
 
