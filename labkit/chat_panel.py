@@ -5,12 +5,11 @@ It only wires: chat_lab.ChatSession asks and draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
 
 import ipywidgets as widgets
 
-from labkit.panels import FAULT, guarded
+from labkit.panels import guarded_into
 
 SIZE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="300px")}
 WIDE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="700px")}
@@ -39,19 +38,10 @@ class ChatPanel:
         self.whole = widgets.VBox([
             self.prepared, self.question, widgets.HBox(list(self.controls.values())), widgets.HBox([self.ask, self.reset]), self.told, self.said,
         ])
-        self.prepared.observe(self._guarded(self._fill), "value")
-        self.ask.on_click(self._guarded(self._ask))
-        self.reset.on_click(self._guarded(self._reset))
+        self.prepared.observe(guarded_into(self.told, self._fill), "value")
+        self.ask.on_click(guarded_into(self.told, self._ask))
+        self.reset.on_click(guarded_into(self.told, self._reset))
         self.told.value = "".join(f"<p>{escape(note)}</p>" for note in session.notes())
-
-    def _guarded(self, act: Callable[[], None]) -> Callable:
-        def tell(sentence: str) -> None:
-            self.told.value = f"<p>{escape(sentence)}</p>"
-
-        def fault(lines: str) -> None:
-            self.told.value = f"<p>{FAULT}</p><pre>{escape(lines)}</pre>"
-
-        return guarded(act, tell, fault)
 
     def _fill(self) -> None:
         self.question.value = self.prepared.value or self.question.value

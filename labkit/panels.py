@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from html import escape
 
 import ipywidgets as widgets
 
@@ -40,6 +41,18 @@ def guarded(act: Callable[[], None], tell: Callable[[str], None], fault: Callabl
             fault(traceback.format_exc())
 
     return observe
+
+
+def guarded_into(told: widgets.HTML, act: Callable[[], None]) -> Callable:
+    """An observer as `guarded` makes, whose errors are shown, escaped, in place of what `told` shows."""
+
+    def tell(sentence: str) -> None:
+        told.value = f"<p>{escape(sentence)}</p>"
+
+    def fault(lines: str) -> None:
+        told.value = f"<p>{FAULT}</p><pre>{escape(lines)}</pre>"
+
+    return guarded(act, tell, fault)
 
 
 STEP = 0.05
@@ -149,7 +162,7 @@ class _MergePanel:
 
     def _fault(self, lines: str) -> None:
         self.told.value = f"{FAULT} the lines below"
-        self.sentence.value = f"<pre>{_escaped(lines)}</pre>"
+        self.sentence.value = f"<pre>{escape(lines)}</pre>"
 
     def _clear(self) -> None:
         """Nothing is shown, and no button does anything, until a move succeeds: an old merge must not pass for a new one."""
@@ -242,21 +255,15 @@ class _MergePanel:
         self.result.value = self.session.evaluate(self.move)
 
     def _save(self) -> None:
-        self.result.value = _escaped(self.session.save(self.move))
+        self.result.value = escape(self.session.save(self.move))
 
     def _export(self) -> None:
-        self.result.value = _escaped(self.session.export(self.move))
+        self.result.value = escape(self.session.export(self.move))
 
     def _grid(self) -> None:
         self.session.bench.score_grid()
         self.result.value = ""
         self._reopen()
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)
 
 
 # --- small panels -----------------------------------------------------------------------------
@@ -332,10 +339,10 @@ def clinic_panel(room, *, patients: list[int], tests: list[str], causes: dict[st
         order.disabled = name.disabled = False
 
     def run() -> None:
-        found.value += f"<p>{_escaped(room.order(test.value))}</p>"
+        found.value += f"<p>{escape(room.order(test.value))}</p>"
 
     def check() -> None:
-        answer.value = f"<p><b>{_escaped(str(room.answer(cause.value)))}</b></p>"
+        answer.value = f"<p><b>{escape(str(room.answer(cause.value)))}</b></p>"
 
     for button, act in ((call, see), (order, run), (name, check)):
         button.on_click(_guard(act, told))

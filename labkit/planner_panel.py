@@ -5,13 +5,11 @@ It only wires: planner_lab.CostSession computes, draws and tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, fields
-from html import escape
 
 import ipywidgets as widgets
 
-from labkit.panels import FAULT, guarded
+from labkit.panels import guarded_into
 
 SIZE = {"layout": widgets.Layout(width="330px"), "style": {"description_width": "140px"}}
 
@@ -33,19 +31,10 @@ class CostPanel:
         third = -(-len(rows) // 3)
         columns = [widgets.VBox(rows[start : start + third]) for start in range(0, len(rows), third)]
         self.whole = widgets.VBox([widgets.HBox(columns), self.told, self.picture])
-        follow = self._guarded(self._follow)
+        follow = guarded_into(self.told, self._follow)
         for control in rows:
             control.observe(follow, "value")
         follow()
-
-    def _guarded(self, act: Callable[[], None]) -> Callable:
-        def tell(sentence: str) -> None:
-            self.told.value = f"<p>{escape(sentence)}</p>"
-
-        def fault(lines: str) -> None:
-            self.told.value = f"<p>{FAULT}</p><pre>{escape(lines)}</pre>"
-
-        return guarded(act, tell, fault)
 
     def _follow(self) -> None:
         self.picture.value, self.told.value = b"", ""

@@ -6,12 +6,11 @@ It only wires: quality_lab.QualitySession computes, draws and writes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from html import escape
 
 import ipywidgets as widgets
 
-from labkit.panels import FAULT, guarded
+from labkit.panels import guarded_into
 from labkit.quality import Thresholds
 
 SIZE = {"layout": widgets.Layout(width="480px"), "style": {"description_width": "170px"}}
@@ -42,18 +41,9 @@ class QualityPanel:
             widgets.HBox([self.name, self.button]), self.result, self.examples,
         ])
         for control in self.controls.values():
-            control.observe(self._guarded(self._follow, self.told), "value")
-        self.button.on_click(self._guarded(self._write, self.result))
-        self._guarded(self._follow, self.told)()
-
-    def _guarded(self, act: Callable[[], None], told: widgets.HTML) -> Callable:
-        def tell(sentence: str) -> None:
-            told.value = f"<p>{escape(sentence)}</p>"
-
-        def fault(lines: str) -> None:
-            told.value = f"<p>{FAULT}</p><pre>{escape(lines)}</pre>"
-
-        return guarded(act, tell, fault)
+            control.observe(guarded_into(self.told, self._follow), "value")
+        self.button.on_click(guarded_into(self.result, self._write))
+        guarded_into(self.told, self._follow)()
 
     def thresholds(self) -> Thresholds:
         """What the controls say; the right end of the slider for bits per byte is no bound."""
