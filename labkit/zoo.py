@@ -198,12 +198,8 @@ def built_folder() -> Path:
     return default_root().parent / "models"
 
 
-def _models_in(folder: Path) -> list[str]:
-    return sorted(found.name for found in folder.glob("*") if (found / "config.json").is_file())
-
-
 def shipped_models() -> list[str]:
-    return _models_in(shipped_folder())
+    return sorted(folder.name for folder in shipped_folder().glob("*") if (folder / "config.json").is_file())
 
 
 def shipped_adapters() -> list[str]:
@@ -233,6 +229,15 @@ def _named_folder(name: str) -> Path | None:
     return folder
 
 
+def _folder_of(name: str) -> Path | None:
+    """Where a name or a folder given as one lies on disk; None for SmolLM2, hub ids and unknown names."""
+    return _named_folder(name) or (Path(name) if Path(name).is_dir() else None)
+
+
+def _unknown(name: str) -> InputError:
+    return InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
+
+
 def load(name: str) -> Loaded:
     """A model by shipped name, `smollm2-135m-instruct`, folder, or hub id ("owner/name").
 
@@ -240,13 +245,11 @@ def load(name: str) -> Loaded:
     """
     if name == SMOLLM2:
         return _load_smollm2()
-    if folder := _named_folder(name):
+    if folder := _folder_of(name):
         return _load_folder(folder, name)
-    if Path(name).is_dir():
-        return _load_folder(Path(name), name)
     if HUB_ID.fullmatch(name):
         return _load_hub(name)
-    raise InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
+    raise _unknown(name)
 
 
 def model_folder(name: str) -> Path:
@@ -254,7 +257,7 @@ def model_folder(name: str) -> Path:
 
     SmolLM2's, and an adapter's on top of its base, is written once, beside the checkpoints. Raises InputError as `load` does.
     """
-    folder = _named_folder(name) or (Path(name) if Path(name).is_dir() else None)
+    folder = _folder_of(name)
     if folder and is_adapter(folder):
         base = fingerprint_of(model_folder(_base_of(folder)))
         return _unpacked(f"{folder.name}-{_adapter_fingerprint(folder, base)[:12]}", lambda: load(name))
@@ -266,7 +269,7 @@ def model_folder(name: str) -> Path:
         return _unpacked(SMOLLM2, _load_smollm2)
     if HUB_ID.fullmatch(name):
         return _hub_folder(name)
-    raise InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
+    raise _unknown(name)
 
 
 def _unpacked(name: str, make: Callable[[], Loaded]) -> Path:
@@ -317,16 +320,16 @@ def _load_adapter(folder: Path, name: str) -> Loaded:
 
 def adapter_base(name: str) -> str | None:
     """The model an adapter stands on, by the adapter's name or folder; None for any other model."""
-    folder = _named_folder(name) or Path(name)
-    return _base_of(folder) if is_adapter(folder) else None
+    folder = _folder_of(name)
+    return _base_of(folder) if folder and is_adapter(folder) else None
 
 
 def _base_of(folder: Path) -> str:
     base = base_of(folder)
-    inner = _named_folder(base) or Path(base)
-    if is_adapter(inner):
+    inner = _folder_of(base)
+    if inner and is_adapter(inner):
         raise InputError(f"{folder}: its base {base!r} is an adapter too; merge that one into its own base first")
-    if HUB_ID.fullmatch(base) and not inner.is_dir() and not hub.cached(base, "config.json"):
+    if inner is None and HUB_ID.fullmatch(base) and not hub.cached(base, "config.json"):
         raise InputError(f"{folder}: its base {base!r} is a hub model that is not on this machine; if you trust it: hf download {base}")
     return base
 
