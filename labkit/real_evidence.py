@@ -22,7 +22,7 @@ from labkit.gate import run_gate
 from labkit.packs import Pack, load_pack
 from labkit.pipeline import load_checkpoint
 from labkit.published import REAL_FILE
-from labkit.real_model import MERGED, MODEL, PROFILE, RECIPES, SHIPPED, RealRun, adapter_name, score_real, spec_of, train_real
+from labkit.real_model import AS_SHIPPED, MERGED, MODEL, PROFILE, RECIPES, SHIPPED, RealRun, adapter_name, score_real, spec_of, train_real
 from labkit.stats import Interval, cluster_mean
 from labkit.store import Checkpoint, write_file, write_whole
 from labkit.study import CHOOSES, ON_DEV, Unit, having, over_better_parent, pooled
@@ -77,7 +77,7 @@ are of the whole checkpoints.
 """
 COLUMNS = {"private facts": ("knowledge", "free"), "other wordings": ("knowledge", "paraphrased"), "reasoning": ("reasoning", None), "instructions": ("instructions", None),
            "creativity": ("creativity", None), "fact in a format": (CHOOSES, None), "preference": ("preference", None)}
-EVERYDAY, AS_SHIPPED = " (everyday)", " (adapter)"
+EVERYDAY = " (everyday)"
 
 
 def synergy(merge: str) -> Measure:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from labkit import figures
 from labkit.lesson import Lab, show_html
 from labkit.published import measured_real
-from labkit.real_model import MERGED, adapter_name
+from labkit.real_model import AS_SHIPPED, MERGED, adapter_name
 from labkit.stats import Interval
 from labkit.tables import claims_table, plain_table
 
-EVERYDAY, AS_SHIPPED = "everyday", " (adapter)"
+EVERYDAY = "everyday"
 MERGE_LABELS = ("instruct", MERGED, "slerp, three axes", "slerp", "lerp")
 MERGE_COLUMNS = ("private facts", "instructions", "fact in a format", EVERYDAY)
 

@@ -28,6 +28,7 @@ DPO = Stage(kind="dpo", learning_rate=2e-4, steps=20, beta=0.1, **COMMON)
 ORPO = Stage(kind="orpo", learning_rate=2e-4, steps=20, beta=0.2, **COMMON)
 RECIPES: dict[str, tuple[Stage, ...]] = {"cpt": (CPT,), "cpt-sft": (CPT, SFT), "cpt-sft-dpo": (CPT, SFT, DPO), "cpt-sft-orpo": (CPT, SFT, ORPO)}
 SHIPPED = ("cpt-sft", "cpt-sft-dpo")  # as adapters
+AS_SHIPPED = " (adapter)"  # after a recipe: scored as its adapter, which is cut to a low rank
 MERGED = "cpt-sft"  # the recipe that is merged with the untouched model
 TS = (0.3, 0.5, 0.7, 0.85)
 SCORED = (*AXES, CHOOSES, "preference")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from labkit import figures, scale_view
@@ -96,11 +97,11 @@ def run_scale_study(part: str, *, profile_name: str, page: Path, measured: Path,
     if part not in PARTS:
         raise InputError(f"no part {part!r} of the study of scale; {suggest(part, list(PARTS))}")
     seeds, loaded = max(2, seeds or profile(profile_name).seeds), load_pack(pack)
-    make, as_data, _, _ = PARTS[part]
-    for family in FAMILIES_OF[part]:  # one that must be built first is better missed now than after an hour
+    asked = PARTS[part]
+    for family in asked.families:  # one that must be built first is better missed now than after an hour
         model_folder(f"{family}-instruct")
-    units = [make(loaded, seed, profile_name, lambda text: console.print(text, highlight=False)) for seed in range(seeds)]
-    data = {"pack": loaded.name, "profile": profile_name, "seeds": seeds, **as_data(units)}
+    units = [asked.run(loaded, seed, profile_name, lambda text: console.print(text, highlight=False)) for seed in range(seeds)]
+    data = {"pack": loaded.name, "profile": profile_name, "seeds": seeds, **asked.data(units)}
     write_file(measured / SCALE_FILES[part], json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     write_page(measured, page)
     return data
@@ -109,13 +110,13 @@ def run_scale_study(part: str, *, profile_name: str, page: Path, measured: Path,
 def write_page(measured: Path, page: Path) -> None:
     """docs/scale.md and its figures, from the parts that were measured."""
     sections = []
-    for part, (_, _, section, figure) in PARTS.items():
-        if (measured / SCALE_FILES[part]).is_file():
-            data = json.loads((measured / SCALE_FILES[part]).read_text("utf-8"))
-            sections.append(section(data) + f"\n*Pack {data['pack']}, profile `{data['profile']}`.*")
-            name, drawn = figure(data)
+    for name, part in PARTS.items():
+        if (measured / SCALE_FILES[name]).is_file():
+            data = json.loads((measured / SCALE_FILES[name]).read_text("utf-8"))
+            sections.append(part.section(data) + f"\n*Pack {data['pack']}, profile `{data['profile']}`.*")
+            file, drawn = part.figure(data)
             page.parent.mkdir(parents=True, exist_ok=True)
-            page.with_name(name).write_bytes(figures.png(drawn))
+            page.with_name(file).write_bytes(figures.png(drawn))
     write_file(page, PAGE.format(steps=STEPS, parts="\n\n".join(sections)))
 
 
@@ -249,10 +250,21 @@ def rare_section(data: dict) -> str:
     )
 
 
-FAMILIES_OF = {"sizes": LADDER, "families": ARCHITECTURES, "rare": RARE}
-Make = Callable[[Pack, int, str, Callable[[str], None]], Unit]
-PARTS: dict[str, tuple[Make, Callable, Callable, Callable]] = {
-    "sizes": (size_unit, sizes_data, sizes_section, sizes_figure),
-    "families": (family_unit, families_data, families_section, families_figure),
-    "rare": (rare_unit, rare_data, rare_section, rare_figure),
+@dataclass(frozen=True)
+class Part:
+    """A part of the study. families: whose models it needs. run: one seed of it. data: what is kept of all seeds. words: its
+    verdict in a sentence. section, figure: of the page; the figure comes with its file's name."""
+
+    families: tuple[str, ...]
+    run: Callable[[Pack, int, str, Callable[[str], None]], Unit]
+    data: Callable[[list[Unit]], dict]
+    words: Callable[[dict], str]
+    section: Callable[[dict], str]
+    figure: Callable[[dict], tuple[str, object]]
+
+
+PARTS = {
+    "sizes": Part(LADDER, size_unit, sizes_data, sizes_words, sizes_section, sizes_figure),
+    "families": Part(ARCHITECTURES, family_unit, families_data, families_words, families_section, families_figure),
+    "rare": Part(RARE, rare_unit, rare_data, rare_words, rare_section, rare_figure),
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from labkit import scale_evidence, scale_view
+from labkit import scale_view
 from labkit.families import LADDER
 from labkit.lesson import Guess, Lab, headless, show_html
 from labkit.published import measured_scale, reported, run_noise_of
-from labkit.scale_evidence import SYNERGY_TITLE, parameters_of, sizes_figure
+from labkit.scale_evidence import PARTS, SYNERGY_TITLE, parameters_of
 from labkit.scale_study import BOTH, CHOOSES, ladder_synergy, size_unit
 from labkit.stats import Interval, with_run_noise
 from labkit.study import Unit
@@ -40,32 +40,27 @@ def show_climb(lab: Lab, unit: Unit, guess: Guess, families: Iterable[str] = LIV
 
 def show_sizes(lab: Lab) -> None:
     """The synergy-size figure of the study, its verdict in a sentence, and its claims."""
-    data = measured_scale("sizes")
-    words = scale_evidence.sizes_words(data)
-    _, figure = sizes_figure(data)
-    lab.show(figure, "sizes", f"Merge synergy and forgetting against parameters, with what is reported at 1.7B to 8B in words. {words}")
-    _tell(words, data)
+    _show(lab, "sizes", lambda data: "Merge synergy and forgetting against parameters, with what is reported at 1.7B to 8B in words. " + PARTS["sizes"].words(data))
 
 
 def show_families(lab: Lab) -> None:
     """Every recipe on every architecture, and whether a stage does the same for all."""
-    data = measured_scale("families")
-    words = scale_evidence.families_words(data)
-    _, figure = scale_evidence.families_figure(data)
-    scores = "; ".join(f"{family} {recipe}: {Interval(**row)}" for family, found in data["scores"].items() for recipe, row in found.items())
-    lab.show(figure, "families", f"Mean of four axes for every recipe, one panel per family. {scores}.")
-    _tell(words, data)
+
+    def alt(data: dict) -> str:
+        scores = "; ".join(f"{family} {recipe}: {Interval(**row)}" for family, found in data["scores"].items() for recipe, row in found.items())
+        return f"Mean of four axes for every recipe, one panel per family. {scores}."
+
+    _show(lab, "families", alt)
 
 
 def show_rare(lab: Lab) -> None:
     """What is learned of facts that are a small share of what is read."""
-    data = measured_scale("rare")
-    words = scale_evidence.rare_words(data)
-    _, figure = scale_evidence.rare_figure(data)
-    lab.show(figure, "rare", f"Share of questions answered against the share of the pack's text, one line per size. {words}")
-    _tell(words, data)
+    _show(lab, "rare", lambda data: "Share of questions answered against the share of the pack's text, one line per size. " + PARTS["rare"].words(data))
 
 
-def _tell(words: str, data: dict) -> None:
-    print(f"{words} Measured on pack {data['pack']} over {data['seeds']} seeds; docs/scale.md says how.")
+def _show(lab: Lab, part: str, alt: Callable[[dict], str]) -> None:
+    data = measured_scale(part)
+    _, figure = PARTS[part].figure(data)
+    lab.show(figure, part, alt(data))
+    print(f"{PARTS[part].words(data)} Measured on pack {data['pack']} over {data['seeds']} seeds; docs/scale.md says how.")
     show_html(claims_table(data["claims"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -20,17 +21,16 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scale")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(folder / "home"))
-        make, *rest = scale_evidence.PARTS["sizes"]
+        whole = scale_evidence.PARTS["sizes"]
 
         def small(pack, seed, profile_name, told):
-            unit = make(pack, seed, profile_name, told, SMALL)
+            unit = whole.run(pack, seed, profile_name, told, SMALL)
             for stood_for, family in zip(scale_study.LADDER[2:], SMALL, strict=True):
                 unit.cards |= {label.replace(family, stood_for): card for label, card in list(unit.cards.items()) if label.startswith(f"{family}:")}
                 unit.chosen |= {label.replace(family, stood_for): t for label, t in list(unit.chosen.items()) if label.startswith(f"{family}:")}
             return unit
 
-        patch.setitem(scale_evidence.PARTS, "sizes", (small, *rest))
-        patch.setitem(scale_evidence.FAMILIES_OF, "sizes", SMALL)
+        patch.setitem(scale_evidence.PARTS, "sizes", replace(whole, run=small, families=SMALL))
         for part in scale_evidence.PARTS:
             scale_evidence.run_scale_study(part, profile_name="smoke", page=folder / "scale.md", measured=folder, console=Console(quiet=True))
     return folder
