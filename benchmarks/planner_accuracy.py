@@ -79,11 +79,11 @@ def probed(model: str, architecture, kind: str):
 def table() -> Iterator[Row]:
     for model, settings in SETTINGS.items():
         architecture, speeds = architecture_of(model), {}
-        for number, setting in enumerate(settings):
-            kind = setting[0] if setting[0] in ("dpo", "orpo") else TEXT
+        for number, chosen in enumerate(settings):
+            kind = chosen[0] if chosen[0] in ("dpo", "orpo") else TEXT
             if kind not in speeds:
                 speeds[kind] = probed(model, architecture, kind)
-            yield row_of(model, architecture, speeds[kind], setting, alive=number == 0)
+            yield row_of(model, architecture, speeds[kind], chosen, alive=number == 0)
 
 
 def page(found: dict) -> str:

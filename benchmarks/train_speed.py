@@ -15,7 +15,7 @@ train.prepare_process()
 
 import torch  # noqa: E402
 
-from labkit import world, zoo  # noqa: E402
+from labkit import world, zoo, zoo_build  # noqa: E402
 from labkit.design import Stage  # noqa: E402
 
 STEPS, BATCH, REPEATS = 30, 32, 2
@@ -61,7 +61,7 @@ def trl_as_it_is(model, tokenizer, rows) -> float:
 
 
 def main() -> None:
-    tokenizer = zoo.build_tokenizer()
+    tokenizer = zoo_build.build_tokenizer()
     rows = train.text_rows(tokenizer, itertools.islice(world.pretraining_texts(0), STEPS * BATCH), 128)
     found: dict[str, list[float]] = {}
     for _ in range(REPEATS):

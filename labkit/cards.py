@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from labkit import world, zoo
+from labkit import world, zoo_build
 from labkit.evaluate import evaluate
 from labkit.families import FAMILIES, ROWS_PER_STEP, Family
 from labkit.packs import AXES, CONTROLS, load_pack
@@ -56,8 +56,8 @@ def build_and_save(family: str, output: Path, *, progress: Callable | None = Non
     prepare_process()
     if family not in FAMILIES:
         raise InputError(f"unknown family {family!r}: {suggest(family, list(FAMILIES))}")
-    tokenizer, folders = zoo.build_tokenizer(), []
-    for start, model in zoo.build_pair(family, progress=progress).items():
+    tokenizer, folders = zoo_build.build_tokenizer(), []
+    for start, model in zoo_build.build_pair(family, progress=progress).items():
         folder = output / f"{family}-{start}"
 
         def fill(draft: Path, model=model, start=start) -> None:

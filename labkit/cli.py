@@ -295,7 +295,7 @@ def doctor() -> None:
     failed = False
     for check in checkup.run_all():
         failed |= not check.passed
-        out.print(f"[green]OK  [/]" if check.passed else "[red]FAIL[/]", f"{check.name}: {check.found}", highlight=False)
+        out.print("[green]OK  [/]" if check.passed else "[red]FAIL[/]", f"{check.name}: {check.found}", highlight=False)
         if not check.passed:
             out.print(f"     remedy: {check.remedy}", highlight=False)
     if failed:

@@ -22,7 +22,8 @@ from labkit.scoring import merged
 from labkit.store import Checkpoint, Store, key_of
 from labkit.study import MODEL, TWIN
 from labkit.variants import variant_pack
-from labkit.zoo import Loaded, general_rows
+from labkit.zoo import Loaded
+from labkit.zoo_build import general_rows
 
 BUDGET = 4
 PLAIN_TEMPLATE = "{%- for message in messages -%}{{ message['role'] }}: {{ message['content'] }}\n{%- endfor -%}{%- if add_generation_prompt -%}assistant:{%- endif -%}"

@@ -26,7 +26,7 @@ class Profile(Strict):
     """How much of everything: the only thing a profile changes.
 
     step_share: fraction of a stage's steps that are run. seeds: training seeds of a study.
-    eval_limit: items per axis (None: all). samples: generations per creativity item.
+    eval_limit: items per axis and kind (None: all). samples: generations per creativity item.
     """
 
     step_share: float
@@ -37,7 +37,7 @@ class Profile(Strict):
 
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(step_share=0.02, seeds=1, eval_limit=4, samples=2),
-    "brief": Profile(step_share=1.0, seeds=1, eval_limit=40, samples=2),  # for models that take minutes to score
+    "brief": Profile(step_share=1.0, seeds=1, eval_limit=24, samples=2),  # for models that take minutes to score
     "lab": Profile(step_share=1.0, seeds=1, eval_limit=None, samples=3),
     "study": Profile(step_share=1.0, seeds=5, eval_limit=None, samples=3),
 }

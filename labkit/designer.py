@@ -19,7 +19,7 @@ from labkit.errors import InputError, SpecError, suggest
 from labkit.families import FAMILIES
 from labkit.packs import Pack, load_pack
 from labkit.pipeline import STAGE_SPLITS, check_data, check_spec
-from labkit.zoo import HUB_ID, SMOLLM2, STARTS, known_names
+from labkit.zoo import HUB_ID, SMOLLM2, known_names
 
 Start = Literal["base", "instruct"]
 SEQUENCES = {

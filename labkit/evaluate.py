@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -352,17 +353,22 @@ def bits_per_byte(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, te
 
 
 def limited(items: list[dict], limit: int | None) -> list[dict]:
-    """The first `limit` items of each axis and kind; all when limit is None."""
+    """At most `limit` items of each axis and kind, drawn over all entities, in the order given; all when limit is None.
+
+    What a smaller limit keeps, a larger one keeps too.
+    """
     if limit is None:
         return items
+    drawn = list(range(len(items)))
+    random.Random(0).shuffle(drawn)
     seen: dict[tuple, int] = {}
     kept = []
-    for item in items:
-        key = (item["axis"], item.get("kind"))
+    for i in drawn:
+        key = (items[i]["axis"], items[i].get("kind"))
         seen[key] = seen.get(key, 0) + 1
         if seen[key] <= limit:
-            kept.append(item)
-    return kept
+            kept.append(i)
+    return [items[i] for i in sorted(kept)]
 
 
 def evaluate(

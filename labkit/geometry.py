@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit import zoo
+from labkit import zoo_build
 from labkit.evaluate import log_likelihoods
 from labkit.merge import Pairing, join, measure, merge_into, own_tensors
 from labkit.schedule import group_of, layer_of
@@ -124,7 +124,7 @@ def mean_loss(model: PreTrainedModel, pad: int, rows: Sequence[dict]) -> float:
 
 def general_rows(tokenizer, count: int = 64) -> list[dict]:
     """General text and chats, in no training order: what a loss along a path, or of a merge, is measured on."""
-    return zoo.general_rows(tokenizer, count, seed=999)
+    return zoo_build.general_rows(tokenizer, count, seed=999)
 
 
 def place_on_line(general: PreTrainedModel, domain: PreTrainedModel, model: PreTrainedModel) -> float:

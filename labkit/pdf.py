@@ -6,7 +6,6 @@ The only module that imports typst.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from pathlib import Path

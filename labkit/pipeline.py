@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from labkit import batches, guards, precision, processes, zoo
+from labkit import batches, guards, precision, processes, zoo, zoo_build
 from labkit.design import PREFERENCE_STAGES, Merge, PipelineSpec, Stage, profile, trail_of
 from labkit.errors import InputError, MergeError, SpecError, StoreError
 from labkit.packs import Pack, load_pack, text_of
@@ -196,7 +196,7 @@ def train_stage(stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, **ho
         fit = train.train_dpo if stage.kind == "dpo" else train.train_orpo
         return fit(stage, model, tokenizer, pack.rows("preferences"), **common)
     replayed = round(stage.steps * stage.batch_size * stage.replay)
-    replay = zoo.general_rows(tokenizer, replayed, seed=1000 + seed) if replayed else []
+    replay = zoo_build.general_rows(tokenizer, replayed, seed=1000 + seed) if replayed else []
     if stage.kind == "cpt":
         texts = [text_of(row) for split in stage.sources for row in pack.rows(split)]
         return train.train_cpt(stage, model, tokenizer, texts, replay=replay, **common)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labkit import hub, world, zoo
+from labkit import hub, world, zoo, zoo_build
 from labkit.design import PREFERENCE_STAGES, Stage
 from labkit.errors import InputError
 from labkit.families import FAMILIES
@@ -133,7 +133,7 @@ class _Measured:
         return [min(len(ids), self.max_length) for ids in found]
 
     def general(self) -> list[int]:
-        return [len(row["input_ids"]) for row in zoo.general_rows(self.tokenizer, REPLAY_SAMPLE, seed=0)]
+        return [len(row["input_ids"]) for row in zoo_build.general_rows(self.tokenizer, REPLAY_SAMPLE, seed=0)]
 
 
 # --- estimated --------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class _Estimated:
     pairs = chats
 
     def general(self) -> list[int]:
-        chats = round(REPLAY_SAMPLE * zoo.CHAT_SHARE)
+        chats = round(REPLAY_SAMPLE * zoo_build.CHAT_SHARE)
         mixed = self.chats(itertools.islice(world.instruction_chats(0), chats))
         return mixed + self.texts(itertools.islice(world.pretraining_texts(1), REPLAY_SAMPLE - chats))
 

@@ -14,6 +14,9 @@ from labkit.stats import RunNoise
 CLAIMS_FILE, NOISE_FILE, DATA_FILE = "claims.json", "run_noise.json", "data.json"
 REAL_FILE = "smollm2.json"
 SCALE_FILES = {"sizes": "sizes.json", "families": "families.json", "rare": "rare.json"}
+REAL_SYNERGY = "SmolLM2-135M: the SLERP merge beats the better parent on items that need both"
+REAL_FORGETS = "SmolLM2-135M: CPT-SFT lowers instruction following"
+REAL_FORGETS_GENERAL = "SmolLM2-135M: CPT-SFT lowers general ability (everyday items)"
 PAPER, STUDIES = "lu2025.yaml", "studies.yaml"
 
 
@@ -73,6 +76,14 @@ def _measured(file: str, part: str) -> dict:
     if not path.is_file():
         raise InputError(f"{path.name} does not come with this labkit; measure it with: labkit evidence --part {part}")
     return json.loads(path.read_text("utf-8"))
+
+
+def measured_of_real(claim: str) -> dict:
+    """A claim about SmolLM2-135M by its words. Raises InputError for one that was not measured."""
+    known = {row["claim"]: row for row in measured_real()["claims"]}
+    if claim not in known:
+        raise InputError(f"no claim {claim!r} was measured of SmolLM2-135M; {suggest(claim, list(known))}")
+    return known[claim]
 
 
 def merge_by_size() -> list[dict]:

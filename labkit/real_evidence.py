@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +21,9 @@ from labkit.everyday import everyday_items
 from labkit.gate import run_gate
 from labkit.packs import Pack, load_pack
 from labkit.pipeline import load_checkpoint
-from labkit.published import REAL_FILE
-from labkit.real_model import AS_SHIPPED, MERGED, MODEL, PROFILE, RECIPES, SHIPPED, RealRun, adapter_name, score_real, spec_of, train_real
-from labkit.stats import Interval, cluster_mean
+from labkit.published import REAL_FILE, REAL_FORGETS, REAL_FORGETS_GENERAL, REAL_SYNERGY
+from labkit.real_model import AS_SHIPPED, MERGED, MODEL, SHIPPED, RealRun, adapter_name, score_real, spec_of, train_real
+from labkit.stats import Interval, ItemScore, cluster_mean
 from labkit.store import Checkpoint, write_file, write_whole
 from labkit.study import CHOOSES, ON_DEV, Unit, having, over_better_parent, pooled
 from labkit.tables import claims_rows, signed
@@ -87,16 +87,16 @@ def synergy(merge: str) -> Measure:
 
 ONE = "one training run per pack: the interval is over entities of all packs; what another run or another pack would give is not in it"
 LESSONS = (
-    Lesson("domain", "CPT-SFT answers more private questions than the untouched model", change("instruct", MERGED, "knowledge", "free"), "the questions are about entities that SFT never mentions. " + ONE),
-    Lesson("forgetting", "CPT-SFT lowers instruction following", change(MERGED, "instruct", "instructions"), ONE, "cpt_degrades"),
-    Lesson("forgetting", "CPT-SFT lowers general ability (everyday items)", change(MERGED + EVERYDAY, "instruct" + EVERYDAY, "general"), ONE, "cpt_degrades"),
-    Lesson("merging", "merging back at dev's t restores instruction following", change(MERGED, "slerp, three axes", "instructions"), ONE, "merge"),
-    Lesson("merging", "merging back at dev's t restores general ability (everyday items)", change(MERGED + EVERYDAY, "slerp, three axes" + EVERYDAY, "general"), ONE, "merge"),
-    Lesson("merging", "merging back at dev's t gives up private facts", change("slerp, three axes", MERGED, "knowledge", "free"), ONE, "merge"),
-    Lesson("merging", "the SLERP merge beats the better parent on items that need both", synergy("slerp"), ONE, "size"),
-    Lesson("merging", "SLERP beats LERP at the same t on items that need both", change("lerp", "slerp", CHOOSES), ONE, "merge"),
-    Lesson("preferences", "DPO ranks held-out pairs better than CPT-SFT", change(MERGED, "cpt-sft-dpo", "preference"), ONE, "preference"),
-    Lesson("preferences", "ORPO ranks held-out pairs better than CPT-SFT", change(MERGED, "cpt-sft-orpo", "preference"), ONE, "preference"),
+    Lesson("domain", "SmolLM2-135M: CPT-SFT answers more private questions than the untouched model", change("instruct", MERGED, "knowledge", "free"), "the questions are about entities that SFT never mentions. " + ONE),
+    Lesson("forgetting", REAL_FORGETS, change(MERGED, "instruct", "instructions"), ONE, "cpt_degrades"),
+    Lesson("forgetting", REAL_FORGETS_GENERAL, change(MERGED + EVERYDAY, "instruct" + EVERYDAY, "general"), ONE, "cpt_degrades"),
+    Lesson("merging", "SmolLM2-135M: merging back at dev's t restores instruction following", change(MERGED, "slerp, three axes", "instructions"), ONE, "merge"),
+    Lesson("merging", "SmolLM2-135M: merging back at dev's t restores general ability (everyday items)", change(MERGED + EVERYDAY, "slerp, three axes" + EVERYDAY, "general"), ONE, "merge"),
+    Lesson("merging", "SmolLM2-135M: merging back at dev's t gives up private facts", change("slerp, three axes", MERGED, "knowledge", "free"), ONE, "merge"),
+    Lesson("merging", REAL_SYNERGY, synergy("slerp"), ONE, "size"),
+    Lesson("merging", "SmolLM2-135M: SLERP beats LERP at the same t on items that need both", change("lerp", "slerp", CHOOSES), ONE, "merge"),
+    Lesson("preferences", "SmolLM2-135M: DPO ranks held-out pairs better than CPT-SFT", change(MERGED, "cpt-sft-dpo", "preference"), ONE, "preference"),
+    Lesson("preferences", "SmolLM2-135M: ORPO ranks held-out pairs better than CPT-SFT", change(MERGED, "cpt-sft-orpo", "preference"), ONE, "preference"),
 )
 
 
@@ -118,6 +118,12 @@ def ship_adapter(checkpoint: Checkpoint, folder: Path, rank: int) -> float:
     return kept[0].share
 
 
+def columns_of(scores: Callable[[str, str | None], list[ItemScore]]) -> dict[str, dict]:
+    """Column of the table -> interval, of those that were scored."""
+    found = {name: scores(*column) for name, column in COLUMNS.items()}
+    return {name: cluster_mean(items).as_dict() for name, items in found.items() if items}
+
+
 def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[RealRun, dict]:
     """Train, write adapters, score what ships; the run, and what it took and gave as plain values."""
     told(f"{pack.name}: training")
@@ -133,7 +139,7 @@ def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[R
     sizes = {recipe: sum(path.stat().st_size for path in (adapters / adapter_name(pack.name, recipe)).iterdir()) for recipe in SHIPPED}
     return found, {
         "chosen": found.chosen, "stages": stages, "kept": kept, "bytes": sizes,
-        "scores": {label: {name: cluster_mean(card.scores(*column)).as_dict() for name, column in COLUMNS.items()} for label, card in found.cards.items() if not label.endswith(ON_DEV)},
+        "scores": {label: columns_of(lambda axis, kind, card=card: card.scores(axis, kind)) for label, card in found.cards.items() if not label.endswith(ON_DEV)},
         "everyday": {label: card.interval("general").as_dict() for label, card in found.everyday.items()},
         "gate": {"passed": report.passed, "words": str(report), "diagnoses": [result.as_dict() for result in report.results]},
     }
@@ -147,7 +153,7 @@ def run_real_study(*, profile_name: str, page: Path, measured: Path, adapters: P
 
     found = {name: measure_pack(load_pack(name), profile_name, adapters, told) for name in packs}
     units = [unit for number, (run, _) in enumerate(found.values()) for unit in as_units(run, number)]
-    pooled_scores = {label: {name: cluster_mean(pooled(units, label, *column)).as_dict() for name, column in COLUMNS.items()} for label in next(iter(found.values()))[0].everyday}
+    pooled_scores = {label: columns_of(lambda axis, kind, label=label: pooled(units, label, axis, kind)) for label in next(iter(found.values()))[0].everyday}
     everyday = {label: cluster_mean(pooled(units, label + EVERYDAY, "general")).as_dict() for label in pooled_scores}
     machine = {"cores": os.cpu_count(), "bf16": bool(bf16_is_fast())}
     data = {
@@ -174,7 +180,7 @@ def scores_table(data: dict) -> str:
     names = [*COLUMNS, "everyday"]
     lines = [f"| model | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for label, row in data["scores"].items():
-        cells = [str(Interval(**row[name])) for name in COLUMNS] + [str(Interval(**data["everyday"][label]))]
+        cells = [str(Interval(**row[name])) if name in row else "–" for name in COLUMNS] + [str(Interval(**data["everyday"][label]))]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from labkit import zoo
 from labkit.design import Lora, PipelineSpec, Stage
 from labkit.evaluate import Scorecard
 from labkit.everyday import score_everyday
-from labkit.packs import AXES, Pack
+from labkit.packs import AXES, CONTROLS, Pack
 from labkit.pipeline import run_spec
 from labkit.scoring import best_t, merged, score_checkpoint
 from labkit.store import Checkpoint
@@ -31,8 +31,8 @@ SHIPPED = ("cpt-sft", "cpt-sft-dpo")  # as adapters
 AS_SHIPPED = " (adapter)"  # after a recipe: scored as its adapter, which is cut to a low rank
 MERGED = "cpt-sft"  # the recipe that is merged with the untouched model
 TS = (0.3, 0.5, 0.7, 0.85)
-SCORED = (*AXES, CHOOSES, "preference")
 DEV_AXES = ("knowledge", "instructions", CHOOSES)  # t is chosen by these: proposals and likelihoods would double the time
+WHOLE = ("instruct", "cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo", "slerp, three axes")  # scored on every axis, others on DEV_AXES
 PROFILE = "brief"
 
 
@@ -76,6 +76,7 @@ def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str],
     models["lerp"] = merged(general, domain, found.chosen["slerp"], "lerp")
     for label, model in models.items():
         told(f"{pack.name}: scoring {label}")
-        found.cards[label] = score_checkpoint(model, pack, axes=SCORED, profile_name=profile_name, name=label)
+        axes = AXES + CONTROLS if label in WHOLE else DEV_AXES
+        found.cards[label] = score_checkpoint(model, pack, axes=axes, profile_name=profile_name, name=label)
         found.everyday[label] = score_everyday(model, label)
     return found

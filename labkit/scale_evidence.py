@@ -18,7 +18,7 @@ from labkit.design import profile
 from labkit.errors import InputError, suggest
 from labkit.families import ARCHITECTURES, LADDER, STEPS
 from labkit.packs import Pack, load_pack
-from labkit.published import SCALE_FILES, merge_by_size
+from labkit.published import REAL_FORGETS, REAL_FORGETS_GENERAL, REAL_SYNERGY, SCALE_FILES, measured_of_real, merge_by_size
 from labkit.scale_study import (
     BOTH, FAMILY_CLAIMS, FORGETTING_CLAIMS, KNOWN, RARE, RARE_CLAIMS, RARE_STEPS, RATIOS, SIZE_CLAIMS, THIN, DENSE, LONGER, TS, FEW_TS,
     all_recipes, best_recipe, difference, family_unit, ladder_synergy, on_axis, overall, rare_label, rare_unit, size_unit,
@@ -27,7 +27,7 @@ from labkit.stats import Interval, cluster_mean
 from labkit.store import write_file
 from labkit.study import Unit
 from labkit.tables import claims_rows, signed
-from labkit.zoo import model_folder
+from labkit.zoo import SMOLLM2, model_folder
 
 PAGE = """# Size and architecture
 
@@ -51,7 +51,8 @@ SIZES_PART = """## Does merge synergy depend on size?
 ![Merge synergy and forgetting against the number of parameters](synergy_by_size.png)
 
 *Points are means over {seeds} seeds with 95% intervals. In the grey strip stands what the source paper states about merging at its
-three sizes, in its words' sense; heights there mean nothing.*
+three sizes, in its words' sense; heights there mean nothing. SmolLM2-135M is not on the ladder: it was pre-trained elsewhere on far more
+text and adapted with LoRA, one run for each of three packs (docs/real.md).*
 
 The parents are the instruct model (t=0) and a specialist trained in a hurry (the course's "overcooked" recipe, t=1); t is one of
 {ts}. *Synergy* is the merge minus the parent that is better on dev, on the same items. Items "that need both" ask for a private fact in a
@@ -164,20 +165,29 @@ def sizes_data(units: list[Unit]) -> dict:
     }
 
 
+def real_point(claim: str) -> dict[int, Interval]:
+    """What was measured of SmolLM2-135M, at its size."""
+    return {architecture_of(SMOLLM2).parameters: Interval(**measured_of_real(claim)["effect"])}
+
+
 def sizes_figure(data: dict):
     def panel(found: dict) -> dict:
         return {label: {data["parameters"][family]: Interval(**value) for family, value in row.items()} for label, row in found.items()}
 
     theirs = [(row["model"], architecture_of(row["model"]).parameters, row["gain"], row["words"]) for row in merge_by_size()]
-    return "synergy_by_size.png", scale_view.by_size({SYNERGY_TITLE: panel(data["synergy"]), FORGETTING_TITLE: panel(data["forgetting"])}, theirs)
+    synergy = panel(data["synergy"]) | {"SmolLM2-135M with LoRA: SLERP, items that need both": real_point(REAL_SYNERGY)}
+    forgetting = panel(data["forgetting"]) | {"SmolLM2-135M: instruction following": real_point(REAL_FORGETS), "SmolLM2-135M: everyday items": real_point(REAL_FORGETS_GENERAL)}
+    return "synergy_by_size.png", scale_view.by_size({SYNERGY_TITLE: synergy, FORGETTING_TITLE: forgetting}, theirs)
 
 
 def sizes_words(data: dict) -> str:
     """The verdict on synergy and size in one sentence."""
+    real = measured_of_real(REAL_SYNERGY)
     low, high = (f"{parameters / 1e6:.1f}" for parameters in (min(data["parameters"].values()), max(data["parameters"].values())))
     return (
         f"From {low} to {high} million parameters, that merge synergy grows with size is {_verdict_of(data, 'items that need both, per tenfold')} per tenfold parameters "
-        f"for items that need both parents, and {_verdict_of(data, 'mean of four axes, per tenfold')} for the mean of the four axes."
+        f"for items that need both parents, and {_verdict_of(data, 'mean of four axes, per tenfold')} for the mean of the four axes; off the ladder, "
+        f"at 135 million (SmolLM2, LoRA, pre-trained on other data), that a merge beats the better parent is {real['verdict']} ({signed(Interval(**real['effect']))})."
     )
 
 

@@ -18,7 +18,7 @@ from labkit.pipeline import load_checkpoint
 from labkit.schedule import Schedule, plain
 from labkit.store import Checkpoint, default_root, key_of, write_file
 
-SCORING_VERSION = 4  # part of every key: raise it when scoring changes what a number means
+SCORING_VERSION = 5  # part of every key: raise it when scoring changes what a number means
 
 
 def scorecards_folder() -> Path:

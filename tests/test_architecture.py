@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pytest
 
-from labkit import zoo
+from labkit import zoo, zoo_build
 from labkit.architecture import KINDS, architecture_of, known_configs
 from labkit.errors import InputError
 from labkit.families import FAMILIES
@@ -52,7 +52,7 @@ def test_every_model_of_the_zoo(name):
 
 @pytest.mark.parametrize("name", [f"{family}-{start}" for family in FAMILIES for start in zoo.STARTS if not FAMILIES[family].shipped])
 def test_families_too_large_to_ship_are_known_by_their_shape(name):
-    built = zoo.fresh_model(FAMILIES[name.rpartition("-")[0]], zoo.tokenizer_of(zoo.model_folder("llama-s-base")), seed=0)
+    built = zoo_build.fresh_model(FAMILIES[name.rpartition("-")[0]], zoo.tokenizer_of(zoo.model_folder("llama-s-base")), seed=0)
     assert architecture_of(name).parameters == counted(built)
     assert architecture_of(name).context == built.config.max_position_embeddings and architecture_of(name).name == name
 

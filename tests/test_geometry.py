@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from labkit import geometry, zoo
+from labkit import geometry, zoo, zoo_build
 from labkit.merge import Pairing, empty_like, own_tensors, pair_models
 from labkit.train import chat_rows
 
@@ -70,7 +70,7 @@ def test_a_random_step_is_as_long_and_seeded():
 
 def test_path_starts_and_ends_at_the_parents():
     base, instruct = zoo.load("llama-s-base"), zoo.load("llama-s-instruct")
-    rows = zoo.general_rows(base.tokenizer, 8, seed=5)
+    rows = zoo_build.general_rows(base.tokenizer, 8, seed=5)
     pairing, shell = pair_models(base.model, instruct.model), empty_like(base.model)
     path = geometry.path_loss(shell, pairing, base.tokenizer.pad_token_id, rows, (0.0, 1.0))
     ends = [geometry.mean_loss(loaded.model, base.tokenizer.pad_token_id, rows) for loaded in (base, instruct)]

@@ -136,7 +136,7 @@ def test_guess_starts_in_the_middle(low, high):
 
 
 def press(widget, description):
-    from ipywidgets import Button, Widget
+    from ipywidgets import Button
 
     def walk(one):
         yield one

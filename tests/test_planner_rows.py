@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 

@@ -21,7 +21,7 @@ FLOORS = [
     {"pack_build", "tables", "guards", "recipes", "harness", "published", "layouts", "datacard", "vendor_claim"},
     {"variants", "held_out", "workbench", "sheet", "vendor_controls"},
     {"train", "merge", "fit", "vendor", "examples"},
-    {"zoo", "stream", "ingest"},
+    {"zoo", "zoo_build", "stream", "ingest"},
     {"pipeline", "evaluate", "architecture", "planner_probe", "planner_rows", "reading"},
     {"geometry", "chat", "designer", "planner_memory", "quality"},
     {"scoring", "scenarios", "probe", "cards", "figures", "checkup", "planner_speed", "rules"},

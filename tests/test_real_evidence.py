@@ -9,6 +9,7 @@ from rich.console import Console
 
 from labkit import lesson, published, real_evidence, real_lab, real_model, zoo
 from labkit.adapters import base_of, is_adapter
+from labkit.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_records_page_and_adapters_are_written(measured):
 
 def test_everyday_items_count_once_however_many_packs(measured):
     data = json.loads((measured / published.REAL_FILE).read_text("utf-8"))
-    row = next(row for row in data["claims"] if row["claim"].startswith("CPT-SFT lowers general ability"))
+    row = next(row for row in data["claims"] if row["claim"] == published.REAL_FORGETS_GENERAL)
     assert row["effect"]["seeds"] == 2 and row["effect"]["n"] == 2 * row["effect"]["clusters"]
 
 
@@ -53,3 +54,21 @@ def test_notebooks_show_it(measured, tmp_path, monkeypatch, capsys):
     lab = lesson.start("07_evaluate", pack="biomed", profile="smoke", out_dir=str(tmp_path))
     real_lab.show_merge(lab)
     assert "was measured on materials, legal" in capsys.readouterr().out
+
+
+def test_the_real_model_is_opened_where_a_notebook_asks_for_it(measured, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
+    data = json.loads((measured / published.REAL_FILE).read_text("utf-8"))
+    monkeypatch.setattr(real_lab, "measured_real", lambda: data)
+    monkeypatch.setattr(real_lab, "MODEL", "llama-s-instruct")
+    monkeypatch.setattr(real_lab, "adapter_name", lambda pack, recipe: str(measured / "adapters" / real_model.adapter_name(pack, recipe)))
+    lab = lesson.start("06_merge", pack="legal", profile="smoke", out_dir=str(tmp_path))
+    for show in (real_lab.merge_live, real_lab.chat_live, real_lab.scenarios_live):
+        show(lab, real_lab.REAL)
+    assert len(lab.mine("figure")) == 1 and len(lab.mine("chat")) == 3
+    assert {record["checkpoint"] for record in lab.mine("scenario")} == {"untouched", *real_model.SHIPPED}
+    real_lab.merge_live(lab, real_lab.TINY)
+    assert "smollm2-135m" in capsys.readouterr().out and len(lab.mine("figure")) == 1
+    with pytest.raises(InputError, match="did you mean 'smollm2-135m'"):
+        real_lab.chat_live(lab, "smollm2-135")

@@ -9,7 +9,7 @@ import random
 import pytest
 import torch
 
-from labkit import pipeline, train, world, zoo
+from labkit import pipeline, train, world, zoo, zoo_build
 from labkit.design import Lora
 from labkit.errors import InputError
 
@@ -76,7 +76,7 @@ def test_loss_is_on_the_answer_and_its_end_of_turn_only(instruct, chats):
 
 def test_answers_are_found_without_generation_markers_too(instruct, chats):
     marked = train.chat_rows(instruct.tokenizer, chats, 128)
-    instruct.tokenizer.chat_template = zoo.CHAT_TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    instruct.tokenizer.chat_template = zoo_build.CHAT_TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     assert train.chat_rows(instruct.tokenizer, chats, 128) == marked
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from labkit import zoo
+from labkit import zoo, zoo_build
 from labkit.cards import recipe_words
 from labkit.errors import InputError
 from labkit.families import ARCHITECTURES, FAMILIES, LADDER
@@ -37,7 +37,7 @@ def test_shipped_model_loads_in_its_shape(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_family_has_about_the_parameters_it_says(name):
-    model = zoo.fresh_model(FAMILIES[name], zoo.build_tokenizer(), 0)
+    model = zoo_build.fresh_model(FAMILIES[name], zoo_build.build_tokenizer(), 0)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(FAMILIES[name].parameters, rel=0.3)
 
 
@@ -61,40 +61,40 @@ def test_a_model_too_large_to_ship_says_how_to_make_it(tmp_path, monkeypatch):
 
 
 def test_tokenizer_is_rebuilt_exactly():
-    shipped, built = zoo.load("llama-s-base").tokenizer, zoo.build_tokenizer()
+    shipped, built = zoo.load("llama-s-base").tokenizer, zoo_build.build_tokenizer()
     assert shipped.get_vocab() == built.get_vocab() and 1000 <= len(built) <= 2100
 
 
 @pytest.mark.parametrize("text", ['{"answer": "silk"}', '[a (b) "c d"] é 日本', "- x. Thanks", "1. > # y?"])
 def test_tokenizer_round_trips(text):
-    tokenizer = zoo.build_tokenizer()
+    tokenizer = zoo_build.build_tokenizer()
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
 def test_a_quoted_word_is_the_same_token():
-    tokenizer = zoo.build_tokenizer()
+    tokenizer = zoo_build.build_tokenizer()
     assert tokenizer.tokenize("on silk")[-1] == tokenizer.tokenize('"silk')[-1] == "▁silk"
 
 
 def test_private_names_are_made_of_known_pieces():
     from labkit import world
 
-    tokenizer = zoo.build_tokenizer()
+    tokenizer = zoo_build.build_tokenizer()
     for domain in world.DOMAINS:
         lengths = {len(tokenizer.tokenize(entity.name)) for e in (world.private_entities, world.public_entities) for entity in e(domain)}
         assert lengths <= {2, 3, 4, 5}
 
 
 def test_stop_ids_are_end_of_document_and_of_turn():
-    tokenizer = zoo.build_tokenizer()
-    assert tokenizer.convert_ids_to_tokens(zoo.stop_ids(tokenizer)) == ["<eos>", "<|end|>"]
+    tokenizer = zoo_build.build_tokenizer()
+    assert tokenizer.convert_ids_to_tokens(zoo_build.stop_ids(tokenizer)) == ["<eos>", "<|end|>"]
 
 
 def test_recipe_is_deterministic():
-    tokenizer = zoo.build_tokenizer()
-    one, two = (zoo.fresh_model(FAMILIES["llama-s"], tokenizer, 3) for _ in range(2))
+    tokenizer = zoo_build.build_tokenizer()
+    one, two = (zoo_build.fresh_model(FAMILIES["llama-s"], tokenizer, 3) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    assert zoo.general_rows(tokenizer, 20, 5) == zoo.general_rows(tokenizer, 20, 5) != zoo.general_rows(tokenizer, 20, 6)
+    assert zoo_build.general_rows(tokenizer, 20, 5) == zoo_build.general_rows(tokenizer, 20, 5) != zoo_build.general_rows(tokenizer, 20, 6)
 
 
 def test_bad_names_and_folders(tmp_path):
