@@ -5,37 +5,24 @@ Prints tokens/s, the share of tokens that are padding, and the ratio at several 
 
 from __future__ import annotations
 
-import time
-
 from labkit import train
 
 train.prepare_process()
 
-import torch  # noqa: E402
+from bare_loop import bare  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
 
 from labkit import zoo  # noqa: E402
 from labkit.packs import load_pack, text_of  # noqa: E402
-from labkit.real_model import CPT, LORA, MODEL  # noqa: E402
+from labkit.design import ADAPTED  # noqa: E402
+from labkit.real_model import LORA, MODEL  # noqa: E402
 
+CPT = ADAPTED[0]
 STEPS, BATCHES = 4, (8, 16, 32)
 
 
-def bare(model, tokenizer, rows, batch_size: int) -> tuple[float, float]:
-    """Tokens per second of the smallest honest loop, and the share of computed tokens that are padding."""
-    model = get_peft_model(model, LoraConfig(r=LORA.rank, lora_alpha=LORA.alpha, target_modules="all-linear", task_type="CAUSAL_LM")).train()
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=CPT.learning_rate)
-    tokens, computed, began = 0, 0, time.perf_counter()
-    for start in range(0, len(rows), batch_size):
-        batch = tokenizer.pad({"input_ids": [row["input_ids"] for row in rows[start : start + batch_size]]}, return_tensors="pt")
-        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, train.IGNORED)
-        with torch.autocast("cpu", torch.bfloat16, enabled=train.bf16_is_fast()):
-            loss = model(**batch, labels=labels).loss
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        tokens, computed = tokens + int(batch["attention_mask"].sum()), computed + batch["attention_mask"].numel()
-    return tokens / (time.perf_counter() - began), 1 - tokens / computed
+def with_adapters(model):
+    return get_peft_model(model, LoraConfig(r=LORA.rank, lora_alpha=LORA.alpha, target_modules="all-linear", task_type="CAUSAL_LM")).train()
 
 
 def ours(model, tokenizer, rows, batch_size: int) -> float:
@@ -49,7 +36,7 @@ def main() -> None:
     texts = [text_of(row) for split in CPT.sources for row in pack.rows(split)]
     for batch_size in BATCHES:
         rows = train.text_rows(tokenizer, texts[: STEPS * batch_size], CPT.max_length)
-        loop, padding = bare(zoo.load(MODEL).model, tokenizer, rows, batch_size)
+        loop, padding = bare(with_adapters(zoo.load(MODEL).model), tokenizer, rows, batch_size)
         stage = ours(zoo.load(MODEL).model, tokenizer, rows, batch_size)
         print(f"batch {batch_size:>2}: bare loop {loop:>5.0f} tokens/s, labkit {stage:>5.0f}, ratio {stage / loop:.2f}, padding {padding:.0%}")
 

@@ -13,29 +13,12 @@ from labkit import train
 
 train.prepare_process()
 
-import torch  # noqa: E402
+from bare_loop import bare  # noqa: E402
 
 from labkit import world, zoo, zoo_build  # noqa: E402
 from labkit.design import Stage  # noqa: E402
 
 STEPS, BATCH, REPEATS = 30, 32, 2
-
-
-def bare(model, tokenizer, rows) -> float:
-    """Tokens per second of the smallest honest loop: forward, backward, clip, step."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    tokens, began = 0, time.perf_counter()
-    for start in range(0, len(rows), BATCH):
-        batch = tokenizer.pad({"input_ids": [row["input_ids"] for row in rows[start : start + BATCH]]}, return_tensors="pt")
-        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, train.IGNORED)
-        with torch.autocast("cpu", torch.bfloat16, enabled=train.bf16_is_fast()):
-            loss = model(**batch, labels=labels).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
-        tokens += int(batch["attention_mask"].sum())
-    return tokens / (time.perf_counter() - began)
 
 
 def ours(model, tokenizer, rows) -> float:
@@ -65,7 +48,7 @@ def main() -> None:
     rows = train.text_rows(tokenizer, itertools.islice(world.pretraining_texts(0), STEPS * BATCH), 128)
     found: dict[str, list[float]] = {}
     for _ in range(REPEATS):
-        for name, run in (("bare torch loop", bare), ("labkit (TRL, own loss)", ours), ("TRL as it is", trl_as_it_is)):
+        for name, run in (("bare torch loop", lambda *given: bare(*given, BATCH)[0]), ("labkit (TRL, own loss)", ours), ("TRL as it is", trl_as_it_is)):
             found.setdefault(name, []).append(run(zoo.load("llama-s-base").model.train(), tokenizer, rows))
     best = {name: max(values) for name, values in found.items()}
     for name, rate in best.items():

@@ -51,16 +51,14 @@ class Default:
 
 
 # Tiny: the course's own recipes, chosen on dev (docs/evidence.md). Large: the source paper's configs for its 7-8B models.
-# In between: adapters at the rates LoRA is usually given, ten times those of full training (arXiv 2405.09673).
+# In between: the recipe for SmolLM2-135M (docs/real.md), as passes over a pack of any size.
 DEFAULTS: dict[str, dict[str, Default]] = {
     "tiny": {
         "cpt": Default(specs.GENTLE[0]), "sft": Default(specs.GENTLE[1]), "dpo": Default(specs.DPO), "orpo": Default(specs.ORPO),
     },
     "small": {
-        "cpt": Default(Stage(kind="cpt", learning_rate=5e-4, steps=1, batch_size=8, max_length=256, lora=Lora()), 1),
-        "sft": Default(Stage(kind="sft", learning_rate=5e-4, steps=1, batch_size=8, max_length=256, lora=Lora()), 2),
-        "dpo": Default(Stage(kind="dpo", learning_rate=2e-5, steps=1, batch_size=8, max_length=256, beta=0.05, lora=Lora()), 1),
-        "orpo": Default(Stage(kind="orpo", learning_rate=5e-5, steps=1, batch_size=8, max_length=256, beta=0.1, lora=Lora()), 1),
+        kind: Default(stage.model_copy(update={"max_length": 256}), epochs)
+        for kind, stage, epochs in (("cpt", specs.ADAPTED[0], 3), ("sft", specs.ADAPTED[1], 5), ("dpo", specs.ADAPTED_DPO, 1), ("orpo", specs.ADAPTED_ORPO, 1))
     },
     "large": {
         "cpt": Default(Stage(kind="cpt", learning_rate=2e-5, steps=1, batch_size=96, max_length=3072), 5),

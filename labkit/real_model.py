@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from labkit import zoo
-from labkit.design import Lora, PipelineSpec, Stage
+from labkit.design import ADAPTED, ADAPTED_DPO, ADAPTED_ORPO, PipelineSpec, Stage
 from labkit.evaluate import Scorecard
 from labkit.everyday import score_everyday
 from labkit.packs import AXES, CONTROLS, Pack
@@ -20,14 +20,8 @@ from labkit.store import Checkpoint
 from labkit.study import CHOOSES, ON_DEV
 
 MODEL = zoo.SMOLLM2
-LORA = Lora(rank=8, alpha=16)
-COMMON = {"max_length": 96, "lora": LORA}
-# Chosen on dev of materials, by private facts: batches of 8 at 2e-3 gave 0.93, 8 at 1e-3 on summaries alone 0.80, 16 at 1e-3 0.45.
-CPT = Stage(kind="cpt", learning_rate=2e-3, steps=300, batch_size=8, **COMMON)
-SFT = Stage(kind="sft", learning_rate=3e-4, steps=40, batch_size=16, **COMMON)
-DPO = Stage(kind="dpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.1, **COMMON)
-ORPO = Stage(kind="orpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.2, **COMMON)
-RECIPES: dict[str, tuple[Stage, ...]] = {"cpt": (CPT,), "cpt-sft": (CPT, SFT), "cpt-sft-dpo": (CPT, SFT, DPO), "cpt-sft-orpo": (CPT, SFT, ORPO)}
+LORA = ADAPTED[0].lora
+RECIPES: dict[str, tuple[Stage, ...]] = {"cpt": ADAPTED[:1], "cpt-sft": ADAPTED, "cpt-sft-dpo": (*ADAPTED, ADAPTED_DPO), "cpt-sft-orpo": (*ADAPTED, ADAPTED_ORPO)}
 SHIPPED = ("cpt-sft", "cpt-sft-dpo")  # as adapters
 AS_SHIPPED = " (adapter)"  # after a recipe: scored as its adapter, which is cut to a low rank
 MERGED = "cpt-sft"  # the recipe that is merged with the untouched model
