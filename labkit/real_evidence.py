@@ -42,8 +42,8 @@ minutes). No number here is typed in by hand.
 
 {seconds}
 
-Seconds of the machine that measured them ({cores} cores{bf16}). `labkit run` trains the same from this file; a finished stage is never
-trained twice:
+Seconds of the machine that measured them ({cores} cores{bf16}), for pack {first}; the others take about as many tokens. `labkit run` trains
+the same from this file; a finished stage is never trained twice:
 
 ```yaml
 {spec}```
@@ -169,10 +169,10 @@ def run_real_study(*, profile_name: str, page: Path, measured: Path, adapters: P
 
 
 def seconds_table(data: dict) -> str:
-    lines = ["| pack | stage | tokens | seconds | tokens per second |", "|---|---|---|---|---|"]
-    for pack, values in data["packs"].items():
-        for trail, stage in values["stages"].items():
-            lines.append(f"| {pack} | {trail.split('-')[-1]} ({trail}) | {stage['tokens']:,} | {stage['wall_seconds']:.0f} | {stage['tokens'] / stage['wall_seconds']:.0f} |")
+    """Of the first pack: what runs beside the others' training would be in their seconds."""
+    lines = ["| stage | tokens | seconds | tokens per second |", "|---|---|---|---|"]
+    for trail, stage in next(iter(data["packs"].values()))["stages"].items():
+        lines.append(f"| {trail.split('-')[-1]} ({trail}) | {stage['tokens']:,} | {stage['wall_seconds']:.0f} | {stage['tokens'] / stage['wall_seconds']:.0f} |")
     return "\n".join(lines)
 
 
@@ -208,7 +208,7 @@ def verdict_words(data: dict) -> str:
 def page_text(data: dict) -> str:
     chosen = "; ".join(f"{pack} {', '.join(f'{label} {t:g}' for label, t in values['chosen'].items())}" for pack, values in data["packs"].items())
     return PAGE.format(
-        parameters=architecture_of(MODEL).parameters, rank=real_model.LORA.rank, packs=", ".join(data["packs"]), limit=profile(data["profile"]).eval_limit,
+        parameters=architecture_of(MODEL).parameters, rank=real_model.LORA.rank, packs=", ".join(data["packs"]), first=next(iter(data["packs"])), limit=profile(data["profile"]).eval_limit,
         verdict=verdict_words(data), spec=spec_text(spec_of(next(iter(data["packs"])), "cpt-sft-dpo")), seconds=seconds_table(data), cores=data["machine"]["cores"], bf16=", bfloat16" if data["machine"]["bf16"] else "",
         everyday=len(everyday_items()), chosen=chosen, scores=scores_table(data), claims=claims_rows(data["claims"]), merged=MERGED,
         diagnoses=diagnoses_table(data), adapters=adapters_table(data),
