@@ -27,7 +27,7 @@ MERGED = " + SLERP"
 EFFECTS = {  # what a stage does: recipe without it, recipe with it
     "SFT": ("CPT", "CPT-SFT"), "DPO": ("CPT-SFT", "CPT-SFT-DPO"), "ORPO": ("CPT-SFT", "CPT-SFT-ORPO"), "merging": ("CPT-SFT", "CPT-SFT" + MERGED),
 }
-RARE = ("llama-xs", "llama-s", "llama-m")
+RARE = ("llama-xs", "llama-s")
 RATIOS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 RARE_STEPS = 120
 THIN, DENSE, LONGER = 1 / 16, 1 / 4, 4  # a fact as often in LONGER times the steps at THIN as at DENSE
