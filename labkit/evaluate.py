@@ -393,7 +393,8 @@ def evaluate(
     wanted = set(axes)
     for axis in sorted(wanted - set(AXES + CONTROLS)):
         raise InputError(f"unknown axis {axis!r}: {suggest(axis, list(AXES + CONTROLS))}")
-    items = limited([item for item in pack.rows(split) if item["axis"] in wanted], limit)
+    drawn = limited(pack.rows(split), limit)  # before the axes are chosen: which items an axis gets must not hang on the others
+    items = [item for item in drawn if item["axis"] in wanted]
     results = score_items(model, tokenizer, items, training_text=pack.training_text, samples=samples, seed=seed)
     return Scorecard(checkpoint, pack.name, split, pack.fingerprint(split), results)
 

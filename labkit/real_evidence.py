@@ -22,7 +22,7 @@ from labkit.gate import run_gate
 from labkit.packs import Pack, load_pack
 from labkit.pipeline import load_checkpoint
 from labkit.published import REAL_FILE, REAL_FORGETS, REAL_FORGETS_GENERAL, REAL_SYNERGY
-from labkit.real_model import AS_SHIPPED, MERGED, MODEL, SHIPPED, RealRun, adapter_name, score_real, spec_of, train_real
+from labkit.real_model import AS_SHIPPED, BALANCED, MERGED, MODEL, SHIPPED, RealRun, adapter_name, score_real, spec_of, train_real
 from labkit.stats import Interval, ItemScore, cluster_mean
 from labkit.store import Checkpoint, write_file, write_whole
 from labkit.study import CHOOSES, ON_DEV, Unit, having, over_better_parent, pooled
@@ -51,8 +51,10 @@ the same from this file; a finished stage is never trained twice:
 ## Scores
 
 Mean and 95% interval over entities of all packs. *Everyday* are {everyday} items of general knowledge that come with labkit
-(`data_samples/everyday`), multiple choice of four by likelihood. Merges are SLERP with the untouched model, t chosen on dev:
-{chosen}.
+(`data_samples/everyday`), multiple choice of four by likelihood. Merges are SLERP with the untouched model: *slerp* at the t that is
+best on dev for a private fact in a requested format (of equals the one nearest 0.5), *{balanced}* at the t that is best on dev for private facts and
+everyday items together: {chosen}. Where the untouched model scores next to nothing, nothing can be lost: read its row before any claim
+about instructions or facts in a format.
 
 {scores}
 
@@ -90,9 +92,9 @@ LESSONS = (
     Lesson("domain", "SmolLM2-135M: CPT-SFT answers more private questions than the untouched model", change("instruct", MERGED, "knowledge", "free"), "the questions are about entities that SFT never mentions. " + ONE),
     Lesson("forgetting", REAL_FORGETS, change(MERGED, "instruct", "instructions"), ONE, "cpt_degrades"),
     Lesson("forgetting", REAL_FORGETS_GENERAL, change(MERGED + EVERYDAY, "instruct" + EVERYDAY, "general"), ONE, "cpt_degrades"),
-    Lesson("merging", "SmolLM2-135M: merging back at dev's t restores instruction following", change(MERGED, "slerp, three axes", "instructions"), ONE, "merge"),
-    Lesson("merging", "SmolLM2-135M: merging back at dev's t restores general ability (everyday items)", change(MERGED + EVERYDAY, "slerp, three axes" + EVERYDAY, "general"), ONE, "merge"),
-    Lesson("merging", "SmolLM2-135M: merging back at dev's t gives up private facts", change("slerp, three axes", MERGED, "knowledge", "free"), ONE, "merge"),
+    Lesson("merging", "SmolLM2-135M: merging back restores instruction following", change(MERGED, BALANCED, "instructions"), ONE, "merge"),
+    Lesson("merging", "SmolLM2-135M: merging back restores general ability (everyday items)", change(MERGED + EVERYDAY, BALANCED + EVERYDAY, "general"), ONE, "merge"),
+    Lesson("merging", "SmolLM2-135M: merging back gives up private facts", change(BALANCED, MERGED, "knowledge", "free"), ONE, "merge"),
     Lesson("merging", REAL_SYNERGY, synergy("slerp"), ONE, "size"),
     Lesson("merging", "SmolLM2-135M: SLERP beats LERP at the same t on items that need both", change("lerp", "slerp", CHOOSES), ONE, "merge"),
     Lesson("preferences", "SmolLM2-135M: DPO ranks held-out pairs better than CPT-SFT", change(MERGED, "cpt-sft-dpo", "preference"), ONE, "preference"),
@@ -210,6 +212,6 @@ def page_text(data: dict) -> str:
     return PAGE.format(
         parameters=architecture_of(MODEL).parameters, rank=real_model.LORA.rank, packs=", ".join(data["packs"]), first=next(iter(data["packs"])), limit=profile(data["profile"]).eval_limit,
         verdict=verdict_words(data), spec=spec_text(spec_of(next(iter(data["packs"])), "cpt-sft-dpo")), seconds=seconds_table(data), cores=data["machine"]["cores"], bf16=", bfloat16" if data["machine"]["bf16"] else "",
-        everyday=len(everyday_items()), chosen=chosen, scores=scores_table(data), claims=claims_rows(data["claims"]), merged=MERGED,
+        everyday=len(everyday_items("test")), chosen=chosen, balanced=BALANCED, scores=scores_table(data), claims=claims_rows(data["claims"]), merged=MERGED,
         diagnoses=diagnoses_table(data), adapters=adapters_table(data),
     )

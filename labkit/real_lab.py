@@ -12,12 +12,12 @@ from labkit.evaluate_lab import run_on
 from labkit.lesson import Lab, show_html
 from labkit.merge_lab import Setting
 from labkit.published import measured_real
-from labkit.real_model import MERGED, MODEL, SHIPPED, WHOLE, adapter_name
+from labkit.real_model import BALANCED, MERGED, MODEL, SHIPPED, WHOLE, adapter_name
 from labkit.stats import Interval
 from labkit.tables import claims_table, plain_table
 
 EVERYDAY = "everyday"
-MERGE_LABELS = ("instruct", MERGED, "slerp, three axes", "slerp", "lerp")
+MERGE_LABELS = ("instruct", MERGED, BALANCED, "slerp", "lerp")
 TINY, REAL = "llama-s", "smollm2-135m"
 ASKED = ("general", "knowledge", "compositional")
 MERGE_COLUMNS = ("private facts", "instructions", "fact in a format", EVERYDAY)
@@ -63,7 +63,7 @@ def merge_live(lab: Lab, model: str) -> None:
     """The merge panel over the untouched and the adapted real model. Raises InputError for a model the course does not have."""
     if _opens(lab, model):
         bench = lab.bench(MODEL, adapter_name(lab.pack.name, MERGED), ("untouched", "adapted"))
-        t = measured_real()["packs"][lab.pack.name]["chosen"]["slerp, three axes"]
+        t = measured_real()["packs"][lab.pack.name]["chosen"][BALANCED]
         lab.merge_panel({"SmolLM2-135M": bench}, lab.prompts(*ASKED), headless_settings=[Setting("slerp", t)])
 
 

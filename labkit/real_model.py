@@ -27,7 +27,8 @@ AS_SHIPPED = " (adapter)"  # after a recipe: scored as its adapter, which is cut
 MERGED = "cpt-sft"  # the recipe that is merged with the untouched model
 TS = (0.3, 0.5, 0.7, 0.85)
 DEV_AXES = ("knowledge", "instructions", CHOOSES)  # t is chosen by these: proposals and likelihoods would double the time
-WHOLE = ("instruct", "cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo", "slerp, three axes")  # scored on every axis, others on DEV_AXES
+BALANCED = "slerp, facts and everyday"  # the merge at the t that is best for both, on dev
+WHOLE = ("instruct", "cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo", BALANCED)  # scored on every axis, others on DEV_AXES
 PROFILE = "brief"
 
 
@@ -65,7 +66,7 @@ def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str],
     told(f"{pack.name}: choosing t on dev")
     sweep = [(t, score_checkpoint(merged(general, domain, t, "slerp"), pack, split="dev", axes=DEV_AXES, profile_name=profile_name)) for t in (0, *TS, 1)]
     found.cards |= {f"instruct{ON_DEV}": sweep[0][1], f"{MERGED}{ON_DEV}": sweep[-1][1]}
-    found.chosen = {"slerp": best_t(sweep, CHOOSES), "slerp, three axes": best_t(sweep, *DEV_AXES)}
+    found.chosen = {"slerp": best_t(sweep, CHOOSES), BALANCED: _balanced(general, domain, sweep)}
     models = {"instruct": general, **trained}
     models |= {label: merged(general, domain, t, "slerp") for label, t in found.chosen.items()}
     models["lerp"] = merged(general, domain, found.chosen["slerp"], "lerp")
@@ -75,3 +76,13 @@ def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str],
         found.cards[label] = score_checkpoint(model, pack, axes=axes, profile_name=profile_name, name=label)
         found.everyday[label] = score_everyday(model, label)
     return found
+
+
+def _balanced(general: zoo.Loaded, domain: zoo.Loaded, sweep: list[tuple[float, Scorecard]]) -> float:
+    """The t whose mean of private facts and everyday items is highest on dev; of equals, the one nearest the middle."""
+
+    def score(t: float, card: Scorecard) -> float:
+        everyday = score_everyday(merged(general, domain, t, "slerp"), split="dev")
+        return card.interval("knowledge", "free").mean + everyday.interval("general").mean
+
+    return max((score(t, card), -abs(t - 0.5), t) for t, card in sweep)[2]

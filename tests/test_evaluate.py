@@ -87,6 +87,11 @@ def test_a_limit_draws_over_entities_and_a_larger_one_keeps_what_a_smaller_one_d
     assert few == [item for item in items if item in few] and evaluate.limited(items, None) == items
 
 
+def test_which_items_an_axis_gets_does_not_hang_on_the_others(instruct, materials):
+    alone, together = (evaluate.evaluate(instruct.model, instruct.tokenizer, materials, split="dev", axes=axes, limit=3) for axes in (("general",), ("knowledge", "general")))
+    assert alone.items == [item for item in together.items if item.axis == "general"]
+
+
 def test_shipped_instruct_knows_its_world_and_not_the_pack(instruct, materials):
     card = evaluate.evaluate(instruct.model, instruct.tokenizer, materials, axes=("general", "knowledge"), samples=1)
     assert card.interval("general").mean >= 0.9

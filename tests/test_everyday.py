@@ -14,6 +14,13 @@ def test_items_are_well_formed_and_the_same_every_time():
         assert "{" not in item["prompt"]
 
 
+def test_splits_share_no_item_and_every_group_is_in_both():
+    dev, test = everyday.everyday_items("dev"), everyday.everyday_items("test")
+    assert {item["id"] for item in dev} | {item["id"] for item in test} == {item["id"] for item in everyday.everyday_items()}
+    assert len(dev) + len(test) == len(everyday.everyday_items())
+    assert {item["kind"] for item in dev} == {item["kind"] for item in test}
+
+
 def test_the_right_answer_has_no_favourite_place():
     places = Counter(item["choices"].index(item["answer"]) for item in everyday.everyday_items())
     assert max(places.values()) < 2 * min(places.values())
