@@ -41,9 +41,9 @@ benchmarks: install
 
 install: $(VENV)/.installed
 
-# mergekit and lm-eval, to compare with: optional, tests that need them say so where they are skipped.
+# mergekit and lm-eval, to compare with, and Dask, to run a class on: optional, tests that need them say so where they are skipped.
 peers: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers,cluster]'
 
 # What an exported model is served with, to test against: transformers' server, llama.cpp and its converter. Optional, as above.
 servers: install
