@@ -21,10 +21,12 @@ from labkit.design import profile as find_profile
 from labkit.errors import InputError, LabkitError, suggest
 from labkit.packs import load_pack, shipped_packs
 from labkit.records import FILE
+from labkit.syllabus import course_notebooks
 
 CELL_TIMEOUT_SECONDS = 900
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 EXPECTED_SECONDS = {  # lab, two cores, nothing trained before
-    "01_design": 219, "02_data": 104, "03_cpt": 40, "04_sft": 31, "05_preferences": 21, "06_merge": 54, "07_evaluate": 14, "08_scale": 32, "09_diagnose": 50, "10_report": 2,
+    "00_warm_up": 12, "01_design": 219, "02_data": 104, "03_cpt": 40, "04_sft": 31, "05_preferences": 21, "06_merge": 54, "07_evaluate": 14, "08_scale": 32, "09_diagnose": 50, "10_report": 2,
 }
 SMOKE_SECONDS = 12
 
@@ -39,53 +41,67 @@ class Run:
     problem: str = ""
 
 
-def notebooks_folder() -> Path:
-    inside = Path(__file__).parent / "notebooks"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "notebooks"
-
-
-def course_notebooks() -> list[Path]:
-    """The numbered notebooks in order."""
-    return sorted(notebooks_folder().glob("[0-9][0-9]_*.ipynb"))
+def parameter_names(notebook: Path) -> list[str]:
+    """What a notebook's parameters cell sets. Raises InputError when there is no such cell, or no notebook."""
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+    except OSError as error:
+        raise InputError(f"{notebook}: cannot be read ({error.strerror}); give the path of a notebook") from None
+    except StopIteration:
+        raise InputError(f"{notebook}: no cell is tagged `parameters`; tag the one that sets profile, pack, seed, learner and out_dir") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{notebook}: this is not a notebook; give one that Jupyter has saved") from None
+    return re.findall(r"^(\w+)\s*=", source, re.MULTILINE)
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
     """Raises InputError for a name the notebook's parameters cell does not set; papermill would only warn."""
-    cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
-    known = re.findall(r"^(\w+)\s*=", source, re.MULTILINE)
+    known = parameter_names(notebook)
     for name in parameters:
         if name not in known:
             raise InputError(f"{notebook.name} has no parameter {name!r}: {suggest(name, known)}")
 
 
-def run_notebook(notebook: Path, executed: Path, parameters: dict) -> Run:
-    """Execute one notebook headless. Raises InputError for a parameter it does not have."""
+def run_notebook(notebook: Path, executed: Path, parameters: dict, *, threads: int | None = None) -> Run:
+    """Execute one notebook headless. threads: of its process, for computing; None leaves them to the machine.
+
+    This process's own environment is not touched, so several may run in its threads. Raises InputError for a parameter
+    that the notebook does not have.
+    """
     import papermill
-    from nbclient.exceptions import CellTimeoutError
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     check_parameters(notebook, parameters)
     executed.parent.mkdir(parents=True, exist_ok=True)
     began, problem = time.perf_counter(), ""
-    before = os.environ.get("LABKIT_HEADLESS")
-    os.environ["LABKIT_HEADLESS"] = "1"
+    environment = {"LABKIT_HEADLESS": "1", **(dict.fromkeys(THREADS, str(threads)) if threads else {})}
     try:
         with tempfile.TemporaryDirectory(prefix="labkit-") as sockets:
             papermill.execute_notebook(
-                str(notebook), str(executed), parameters=parameters, progress_bar=False, log_output=False,
-                execution_timeout=CELL_TIMEOUT_SECONDS, cwd=str(Path.cwd()), kernel_name="python3", config=_kernel_config(sockets),
+                str(notebook), str(executed), parameters=parameters, progress_bar=False, log_output=False, cwd=str(Path.cwd()),
+                execution_timeout=CELL_TIMEOUT_SECONDS, kernel_name="python3", config=_kernel_config(sockets), kernel_manager_class=_started_with(environment),
             )
     except PapermillExecutionError as error:
         problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
     except CellTimeoutError:
         problem = f"a cell ran longer than {CELL_TIMEOUT_SECONDS} s"
-    finally:
-        os.environ.pop("LABKIT_HEADLESS", None)
-        if before is not None:
-            os.environ["LABKIT_HEADLESS"] = before
+    except DeadKernelError:
+        problem = "its process was ended from outside, most often because memory ran out"
     problem = problem or hidden_error(executed)
     return Run(notebook.stem, time.perf_counter() - began, executed, problem)
+
+
+def _started_with(environment: dict[str, str]) -> type:
+    """A kernel manager that adds to the environment of the kernels it starts."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Manager(AsyncKernelManager):
+        async def start_kernel(self, **options):
+            await super().start_kernel(**options, env={**os.environ, **environment})
+
+    return Manager
 
 
 def _kernel_config(sockets: str):

@@ -6,37 +6,32 @@ figure is drawn once, because an error inside a widget does not fail a run.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labkit import records
+from labkit import journal, records
 from labkit.design import PipelineSpec, profile as find_profile
 from labkit.errors import InputError, LabkitError
 from labkit.evaluate import Scorecard, compare
+from labkit.live import LiveLine, headless
 from labkit.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
 from labkit.packs import AXES, CONTROLS, Pack, load_pack, shipped_packs
 from labkit.pipeline import load_checkpoint, run_spec
 from labkit.scoring import best_t, merged, score_checkpoint
-from labkit.probe import EarlyWarning, alarms, curves, watcher
+from labkit.probe import watcher
 from labkit.published import measured_claims, reported, run_noise_of
 from labkit.records import latest
-from labkit.schedule import Schedule
+from labkit.schedule import Schedule, plain
 from labkit.stats import Interval, average, paired_difference, verdict, with_run_noise
 from labkit.store import Checkpoint
-from labkit.train import Progress, prepare_process
+from labkit.train import prepare_process
 from labkit.zoo import Loaded
 
-REDRAW_SECONDS = 2.0
 KNOWN_PACK = "materials"
-
-
-def headless() -> bool:
-    return os.environ.get("LABKIT_HEADLESS") == "1"
 
 
 def show_html(html: str) -> None:
@@ -47,16 +42,26 @@ def show_html(html: str) -> None:
 
 @dataclass
 class Guess:
-    """A prediction made before the run. `value` follows the slider until it is read for an outcome."""
+    """A prediction made before the run. low, high: ends of its scale. panel: a journal_panel.GuessPanel, or headless none."""
 
     id: str
     question: str
     default: float
-    slider: object = None
+    low: float = 0.0
+    high: float = 1.0
+    panel: object = None
+    made: str = journal.DEFAULT
 
     @property
     def value(self) -> float:
-        return float(self.slider.value) if self.slider is not None else self.default
+        """Follows the slider until the outcome is shown."""
+        return self.panel.value if self.panel else self.default
+
+    def close(self) -> None:
+        """The outcome is known: take down how the guess was made, and take no other."""
+        if self.panel:
+            self.made = journal.COMMITTED if self.panel.committed else journal.UNTOUCHED
+            self.panel.close()
 
 
 @dataclass
@@ -90,8 +95,9 @@ class Lab:
 
     def score(self, model: object, name: str | None = None, *, split: str = "test", axes: Iterable[str] = AXES + CONTROLS) -> Scorecard:
         """The scorecard of a checkpoint or model name; recorded under `name`."""
-        card = score_checkpoint(model, self.pack, split=split, axes=axes, profile_name=self.profile, name=name)
-        self.record("scorecard", checkpoint=card.checkpoint, split=split, axes={axis: i.as_dict() for axis, i in card.summary().items()})
+        loaded = model if isinstance(model, Loaded) else load_checkpoint(model)
+        card = score_checkpoint(loaded, self.pack, split=split, axes=axes, profile_name=self.profile, name=name)
+        self.record("scorecard", checkpoint=card.checkpoint, weights=loaded.fingerprint, split=split, axes={axis: i.as_dict() for axis, i in card.summary().items()})
         return card
 
     def compare(self, before: Scorecard, after: Scorecard, axis: str, kind: str | None = None) -> Interval:
@@ -104,7 +110,11 @@ class Lab:
     def at(self, general: object, domain: object, t: Schedule, method: str, *, ancestor: object = None) -> Loaded:
         """The merge of two models at t, in memory; t=0 is `general`."""
         origin = load_checkpoint(ancestor) if ancestor else None
-        return merged(load_checkpoint(general), load_checkpoint(domain), t, method, ancestor=origin)
+        first, second = load_checkpoint(general), load_checkpoint(domain)
+        joined = merged(first, second, t, method, ancestor=origin)
+        parents = {"general": first.fingerprint, "domain": second.fingerprint, "ancestor": origin and origin.fingerprint}
+        self.record("merge", weights=joined.fingerprint, method=method, t=plain(t), **parents)
+        return joined
 
     def bench(self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None) -> Bench:
         """Two parents to merge. ends: how the general and the domain model are called. Raises MergeError."""
@@ -141,25 +151,108 @@ class Lab:
 
         display(merge_panel(session, schedules=named_anchors(), make_setting=setting_of))
 
-    # --- predicting and showing
+    # --- predicting
 
     def predict(self, id: str, question: str, *, low: float = 0.0, high: float = 1.0, headless_value: float = 0.5) -> Guess:
-        """Ask for a guess before the run: a slider, or headless the given value."""
+        """Ask for a guess before the run: a slider, at the guess kept before if there is one; headless that one or the given value.
+
+        Once the outcome was shown it cannot be changed. Raises InputError when high is not above low.
+        """
+        if not low < high:
+            raise InputError(f"guess {id!r}: low is {low:g} and high {high:g}; high must be above low")
+        kept = journal.by_id(self.mine("guess")).get(id, {}).get("guess")
+        guess = Guess(id, question, headless_value, low, high)
         if headless():
-            return Guess(id, question, headless_value)
+            return guess if kept is None else replace(guess, default=kept, made=journal.COMMITTED)
         from IPython.display import display
 
-        from labkit.panels import guess_slider
+        from labkit.journal_panel import GuessPanel
 
-        slider = guess_slider(question, low, high)
-        display(slider)
-        return Guess(id, question, headless_value, slider)
+        guess.panel = GuessPanel(question, low, high, kept, self._keep_guess(guess))
+        shown = journal.by_id(self.mine("prediction")).get(id)
+        if shown and journal.as_prediction(shown).made != journal.DEFAULT:
+            guess.close()
+        display(guess.panel.whole)
+        return guess
+
+    def _keep_guess(self, guess: Guess) -> Callable[[float], str]:
+        def keep(value: float) -> str:
+            if journal.by_id(self.mine("guess")).get(guess.id, {}).get("guess") != value:
+                self.record("guess", id=guess.id, question=guess.question, guess=value, low=guess.low, high=guess.high)
+            return f"Kept: {value:.2f}. You can change it until the outcome is shown."
+
+        return keep
 
     def outcome(self, guess: Guess, measured: Interval) -> None:
         """Compare a guess with what was measured, in words, and keep both."""
+        guess.close()
         inside = measured.holds(guess.value)
-        print(f"You guessed {guess.value:.2f}; measured {measured}. Your guess is {'inside' if inside else 'outside'} the interval.")
-        self.record("prediction", id=guess.id, question=guess.question, guess=guess.value, measured=measured.as_dict(), inside=inside)
+        if guess.made == journal.UNTOUCHED:
+            print(f"You made no guess; measured {measured}.")
+        else:
+            print(f"You guessed {guess.value:.2f}; measured {measured}. Your guess is {'inside' if inside else 'outside'} the interval.")
+        self.record(
+            "prediction", id=guess.id, question=guess.question, guess=guess.value, measured=measured.as_dict(), inside=inside,
+            low=guess.low, high=guess.high, made=guess.made,
+        )
+
+    # --- asking
+
+    def ask(self, id: str, question: str, options: Sequence[str], right: int, why: str, headless_choice: int = 0) -> None:
+        """A multiple-choice exercise with an instant check. right: place of the right option, from 0; why: what explains it.
+
+        The choice made before is shown again. Headless, `headless_choice` is answered. Raises InputError for an exercise
+        that cannot be answered.
+        """
+        exercise = journal.Exercise(id, question, tuple(options), right, why)
+
+        def check(choice: int) -> tuple[str, str]:
+            if self._answered(exercise) != choice:
+                self.record("answer", **exercise.as_record(choice))
+            return exercise.verdict(choice), f"{why} {journal.told_steps(self.out_dir, self.learner, self.notebook)}"
+
+        if headless():
+            verdict, sentence = check(headless_choice)
+            print("\n".join([question, *(f"  {'*' if i == headless_choice else '-'} {option}" for i, option in enumerate(options)), f"{verdict} {sentence}"]))
+            return
+        from IPython.display import display
+
+        from labkit.journal_panel import ChoicePanel
+
+        display(ChoicePanel(question, exercise.options, self._answered(exercise), check).whole)
+
+    def _answered(self, exercise: journal.Exercise) -> int | None:
+        """The place of the option chosen before; None when none was, or when it is no option any more."""
+        choice = journal.by_id(journal.kept(self.out_dir, self.learner, "answer")).get(exercise.id, {}).get("choice")
+        return exercise.options.index(choice) if choice in exercise.options else None
+
+    def reflect(self, id: str, question: str, headless_text: str = "") -> None:
+        """A text area holding what this learner wrote before under that id; kept whenever the field is left.
+
+        Headless the question and what is kept are printed; `headless_text` is kept when it is not empty.
+        """
+
+        def written() -> str:
+            return journal.by_id(journal.kept(self.out_dir, self.learner, "reflection")).get(id, {}).get("text", "")
+
+        def keep(text: str) -> str:
+            told = journal.plain_text(text)
+            if told != written():
+                self.record("reflection", id=id, question=question, text=told)
+            return f"{'Kept.' if told else 'Empty.'} {journal.told_steps(self.out_dir, self.learner, self.notebook)}"
+
+        if headless():
+            if headless_text:
+                keep(headless_text)
+            print(f"{question}\n{written() or '(nothing written yet)'}")
+            return
+        from IPython.display import display
+
+        from labkit.journal_panel import ReflectionPanel
+
+        display(ReflectionPanel(question, written(), keep).whole)
+
+    # --- showing
 
     def show(self, figure, name: str, alt: str) -> None:
         """Display a matplotlib figure with alt text and keep it for the report."""
@@ -168,7 +261,7 @@ class Lab:
         from labkit.figures import png
 
         content = png(figure)
-        path = self.out_dir / "figures" / f"{self.notebook}-{name}.png"
+        path = self.out_dir / "figures" / f"{self._session_key()}-{self.notebook}-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         display({"image/png": content}, raw=True, metadata={"image/png": {"alt": alt}})
@@ -216,16 +309,42 @@ class Lab:
         show_html(scorecard_table(rows))
 
     def show_predictions(self) -> None:
-        """Every guess beside what was measured."""
-        from labkit import figures
+        """Every guess of this pack, profile and seed beside what was measured."""
+        from labkit import journal_view
 
-        rows = latest(self.mine("prediction"), "id")
+        rows = journal.counted([journal.as_prediction(row) for row in latest(self.mine("prediction"), "id")])
         if not rows:
             print("No predictions yet.")
             return
-        inside = sum(row["inside"] for row in rows)
-        print(f"{inside} of {len(rows)} guesses fell inside the measured interval.")
-        self.show(figures.predictions(rows), "predictions", "Each guess as a star beside the measured score with its interval.")
+        print("\n".join(journal.told_inside(rows)))
+        self.show(journal_view.guesses(rows), "predictions", journal_view.guesses_alt(rows))
+
+    def show_calibration(self) -> None:
+        """How good this learner's guesses were over everything in the records, in words, as a figure and per topic."""
+        from labkit import journal_view
+        from labkit.tables import plain_table
+
+        told = journal.calibration(journal.predictions(self.out_dir, self.learner))
+        if told is None:
+            print("No guesses yet: make one under Predict in any notebook, before its outcome is shown.")
+            return
+        print("\n".join(told.sentences()))
+        self.show(journal_view.calibration(told), "calibration", journal_view.calibration_alt(told))
+        show_html(plain_table(journal.TOPIC_HEADS, told.topic_rows()))
+
+    def show_progress(self) -> None:
+        """What is done and what is left, notebook by notebook."""
+        from labkit.tables import plain_table
+
+        found = journal.progress(self.out_dir, self.learner)
+        print(journal.told_progress(found))
+        show_html(plain_table(("notebook", "how far"), [(one.notebook, str(one)) for one in found]))
+
+    def show_before_and_after(self) -> None:
+        """The critical questions of the course with the answers of the start and of the end side by side."""
+        from labkit.tables import template
+
+        show_html(template("before_after.html.j2").render(critical=journal.before_and_after(self.out_dir, self.learner)))
 
     def show_findings(self) -> None:
         """Every finding with its verdict and what the paper reports."""
@@ -242,6 +361,10 @@ class Lab:
         from labkit.tables import claims_table
 
         show_html(claims_table(measured_claims()))
+
+    def _session_key(self) -> str:
+        """Stands for learner, pack, profile and seed in a figure's file name: two sessions may share a folder."""
+        return journal.learner_key(f"{self.learner}/{self.pack.name}/{self.profile}/{self.seed}")
 
     def record(self, kind: str, **values: object) -> None:
         common = {"notebook": self.notebook, "pack": self.pack.name, "profile": self.profile, "seed": self.seed, "learner": self.learner}
@@ -282,60 +405,6 @@ def say_errors_plainly() -> None:
         print(stopped if kind is KeyboardInterrupt else f"error: {error}", file=sys.stderr)
 
     shell.set_custom_exc((LabkitError, KeyboardInterrupt), say)
-
-
-class LiveLine:
-    """One line with loss, tokens/s and time left, redrawn in place; in a notebook, the loss curve beside it."""
-
-    def __init__(self):
-        self.curve: dict[str, list[tuple[int, float]]] = {}
-        self.running: dict[str, str] = {}  # stage -> the label of its present run
-        self.drawn = 0.0
-        self.handle = None
-        self.warning: EarlyWarning | None = None
-
-    def __enter__(self) -> LiveLine:
-        return self
-
-    def __exit__(self, *exc) -> None:
-        if self.handle:
-            self._redraw("finished")
-
-    def __call__(self, at: Progress) -> None:
-        if at.stage not in self.running or at.step <= self.curve[self.running[at.stage]][-1][0]:  # the stage begins, maybe not for the first time
-            again = sum(label.split(" (")[0] == at.stage for label in self.curve)
-            self.running[at.stage] = f"{at.stage} ({again + 1})" if again else at.stage
-        self.curve.setdefault(self.running[at.stage], []).append((at.step, at.loss))
-        now = time.monotonic()
-        if headless() or (now - self.drawn < REDRAW_SECONDS and at.step < at.steps):
-            return
-        self.drawn = now
-        self._redraw(
-            f"{at.stage} step {at.step}/{at.steps}  loss {at.loss:.3f}  {at.tokens_per_second:,.0f} tokens/s  {at.seconds_left:.0f} s left"
-        )
-
-    def saw(self, warning: EarlyWarning) -> None:
-        """The probe has looked: drawn beside the loss from now on."""
-        self.warning = warning
-
-    def _figure(self, line: str):
-        from labkit.figures import loss_curves, probe_curves
-
-        if self.warning is None:
-            return loss_curves(self.curve, line)
-        looks, (loss, *_) = self.warning.looks, reversed(self.curve.values())
-        return probe_curves(curves(looks), loss, alarms(looks, loss))
-
-    def _redraw(self, line: str) -> None:
-        from IPython.display import display
-
-        from labkit.figures import png
-
-        content, told = {"image/png": png(self._figure(line), dpi=80)}, {"image/png": {"alt": line}}
-        if self.handle is None:
-            self.handle = display(content, raw=True, metadata=told, display_id=True)
-        else:
-            self.handle.update(content, raw=True, metadata=told)
 
 
 __all__ = ["Guess", "Lab", "LiveLine", "best_t", "headless", "reported", "start"]

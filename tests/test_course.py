@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
+
 import nbformat
 import pytest
 
-from labkit import course, records
+from labkit import course, records, syllabus
 from labkit.errors import InputError
 
 
@@ -36,6 +38,27 @@ def test_unknown_parameter_is_refused_before_running(tmp_path):
         course.run_notebook(write(tmp_path / "x.ipynb", "1/0"), tmp_path / "y.ipynb", {"sead": 7})
 
 
+def test_the_number_of_threads_reaches_the_kernel_and_nothing_else(tmp_path):
+    before = dict(os.environ)
+    cell = f"import os; open({str(tmp_path / 'said')!r}, 'w').write(os.environ['OMP_NUM_THREADS'])"
+    assert course.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}, threads=3).problem == ""
+    assert (tmp_path / "said").read_text() == "3" and dict(os.environ) == before
+
+
+def test_a_killed_kernel_is_a_problem_and_no_error(tmp_path):
+    cell = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert "ended from outside" in course.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}).problem
+
+
+@pytest.mark.parametrize("content,words", [("{}", "not a notebook"), ('{"cells": []}', "no cell is tagged"), ("[", "not a notebook"), (None, "cannot be read")])
+def test_what_is_no_notebook_is_a_sentence(tmp_path, content, words):
+    path = tmp_path / "x.ipynb"
+    if content:
+        path.write_text(content)
+    with pytest.raises(InputError, match=words):
+        course.parameter_names(path)
+
+
 def test_failing_cell_is_named(tmp_path):
     run = course.run_notebook(write(tmp_path / "x.ipynb", "1/0"), tmp_path / "y.ipynb", {})
     assert "ZeroDivisionError" in run.problem
@@ -58,7 +81,7 @@ def test_one_failure_never_stops_the_rest_and_the_page_shows_it(tmp_path, monkey
         path = write(folder / f"{name}.ipynb", cell)
         text = path.read_text().replace("profile = 'lab'", "profile = 'lab'\\npack = ''\\nlearner = ''\\nout_dir = ''")
         path.write_text(text)
-    monkeypatch.setattr(course, "notebooks_folder", lambda: folder)
+    monkeypatch.setattr(syllabus, "notebooks_folder", lambda: folder)
     out = tmp_path / "out"
     records.append(out, "old", x=1)
     with pytest.raises(LabkitError, match="1 of 2 notebooks failed, first 01_bad"):
