@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 from rich.markup import escape
 
-from labkit import cli_models, cli_studio, processes
+from labkit import cli_class, cli_handout, cli_models, cli_room, cli_studio, processes
 from labkit.errors import LabkitError
 from labkit.terminal import Bytes, Line, ProfileOption, err, fail, out, say_warning
 
@@ -24,6 +24,9 @@ zoo_app = typer.Typer(no_args_is_help=True, help="The shipped tiny models: list,
 pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: new, check, build.")
 app.add_typer(cli_studio.app)
 app.add_typer(cli_models.app)
+app.add_typer(cli_handout.app)
+app.add_typer(cli_class.app)
+app.add_typer(cli_room.app)
 app.add_typer(zoo_app, name="zoo")
 app.add_typer(pack_app, name="pack")
 pack_app.command("new")(cli_studio.pack_new)
@@ -288,16 +291,18 @@ def pack_check(folder: Annotated[str, typer.Argument(help="A pack folder, or a s
 
 
 @app.command()
-def doctor() -> None:
-    """Check this machine: versions, cores, memory, disk, write access, speed."""
-    from labkit import checkup
+def doctor(
+    bundle: Annotated[Optional[Path], typer.Option(help="Check this file of labkit bundle instead of the machine (docs/bundle.md).")] = None,
+) -> None:
+    """Check this machine: versions, cores, memory, disk, write access, speed; or whether a bundle is whole and fits it."""
+    from labkit import bundle_check, checkup
 
     failed = False
-    for check in checkup.run_all():
+    for check in bundle_check.look(bundle) if bundle else checkup.run_all():
         failed |= not check.passed
-        out.print("[green]OK  [/]" if check.passed else "[red]FAIL[/]", f"{check.name}: {check.found}", highlight=False)
+        out.print("[green]OK  [/]" if check.passed else "[red]FAIL[/]", escape(f"{check.name}: {check.found}"), highlight=False)
         if not check.passed:
-            out.print(f"     remedy: {check.remedy}", highlight=False)
+            out.print(escape(f"     remedy: {check.remedy}"), highlight=False)
     if failed:
         raise typer.Exit(1)
 
