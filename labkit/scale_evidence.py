@@ -52,7 +52,8 @@ SIZES_PART = """## Does merge synergy depend on size?
 
 *Points are means over {seeds} seeds with 95% intervals. In the grey strip stands what the source paper states about merging at its
 three sizes, in its words' sense; heights there mean nothing. SmolLM2-135M is not on the ladder: it was pre-trained elsewhere on far more
-text and adapted with LoRA, one run for each of three packs (docs/real.md).*
+text and adapted with LoRA, one run for each of three packs. Where neither parent answers in the forms asked for (its row in docs/real.md), a
+synergy of zero says only that there was nothing to see.*
 
 The parents are the instruct model (t=0) and a specialist trained in a hurry (the course's "overcooked" recipe, t=1); t is one of
 {ts}. *Synergy* is the merge minus the parent that is better on dev, on the same items. Items "that need both" ask for a private fact in a
