@@ -133,6 +133,7 @@ def test_ctrl_c_loses_nothing_that_was_finished(tmp_path):
     wait = f"import time\nfrom pathlib import Path\nif seed > 2 and not Path({str(tmp_path / 'go')!r}).exists(): time.sleep(60)"
     files, out = [notebook(tmp_path / "quick.ipynb", RECORD, wait, count_runs(tmp_path))], tmp_path / "out"
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job's children ignore it
         "from pathlib import Path; from labkit.classroom import run_class; from labkit.roster import Defaults, read_roster\n"
         f"room = read_roster(Path({str(tmp_path / 'roster.csv')!r}), Defaults('materials', 0, ('quick',)))\n"
         f"run_class(room, [Path({str(files[0])!r})], profile='smoke', out_dir=Path({str(out)!r}), jobs=2)"

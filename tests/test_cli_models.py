@@ -48,7 +48,8 @@ def test_quit_ends_and_what_a_model_says_is_neither_markup_nor_obeyed(monkeypatc
 def test_ctrl_c_ends_politely():
     import pexpect
 
-    child = pexpect.spawn(sys.executable, ["-m", "labkit.cli", "chat", "llama-s-instruct"], encoding="utf-8", timeout=180)
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from labkit.cli import main; main()"  # a background job's children ignore it
+    child = pexpect.spawn(sys.executable, ["-c", code, "chat", "llama-s-instruct"], encoding="utf-8", timeout=180)
     child.expect("you> ")
     child.sendline(QUESTION)
     child.expect("you> ")
