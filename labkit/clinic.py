@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from labkit import train
 from labkit.design import DPO, GENTLE, PipelineSpec, Stage
-from labkit.diagnose import BY_ID, Case, Merge, Result, diagnose, open_case
+from labkit.cases import Case, Merge, open_case
+from labkit.diagnose import BY_ID, Result, diagnose
 from labkit.errors import InputError, suggest
 from labkit.packs import Pack, packs_folder, shipped_packs
 from labkit.pipeline import load_checkpoint, run_spec, save_model, steps_run, versions

@@ -14,21 +14,17 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from labkit import world, zoo
+from labkit.cases import Case
 from labkit.diversity import within_prompt
 from labkit.errors import InputError, suggest
 from labkit.evaluate import ItemResult, Scorecard, log_likelihoods, prompt_ids, start_ids
 from labkit.geometry import place_on_line
-from labkit.packs import TEXT_SPLITS, Pack, load_pack, shipped_packs
-from labkit.pipeline import load_checkpoint
-from labkit.scenarios import FILE as SCENARIOS, ScenarioResult, pack_scenarios, run_scenarios
-from labkit.scoring import score_checkpoint, tokenizer_fingerprint
+from labkit.packs import TEXT_SPLITS
+from labkit.scenarios import FILE as SCENARIOS
 from labkit.stats import SIGN_TEST_NEEDS, Interval, ItemScore, calibration_error, cluster_mean, paired_difference, paired_scores
-from labkit.store import Checkpoint, Store
 
 FORMS_TAUGHT = ("general", "domain")
 DOCUMENTS = 100  # of each kind that verbatim memory is measured on
@@ -40,55 +36,6 @@ QUESTIONS = {
     "deployment": "Would it have been seen before deployment?",
     "other": "The usual suspects",
 }
-
-
-@dataclass
-class Merge:
-    """A merge and its parents: t is what was asked for, 0 being `general`."""
-
-    general: zoo.Loaded
-    domain: zoo.Loaded
-    t: float
-
-
-@dataclass
-class Case:
-    """A checkpoint, what it came from, and whatever is known of how it was made.
-
-    stages: lineages of its training stages, first to last. trained_on: the pack those read. before_preferences: the
-    checkpoint that a DPO or ORPO stage started from. Fields that are None leave the diagnoses that need them unmeasured.
-    """
-
-    model: zoo.Loaded
-    baseline: zoo.Loaded
-    pack: Pack
-    split: str = "test"
-    profile: str = "lab"
-    stages: Sequence[dict] = ()
-    trained_on: Pack | None = None
-    before_preferences: zoo.Loaded | None = None
-    merge: Merge | None = None
-    _cards: dict[tuple[str, str], Scorecard] = field(default_factory=dict)
-
-    def score(self, loaded: zoo.Loaded) -> Scorecard:
-        key = loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer)  # as scorecards are kept on disk
-        if key not in self._cards:
-            self._cards[key] = score_checkpoint(loaded, self.pack, split=self.split, profile_name=self.profile)
-        return self._cards[key]
-
-    @property
-    def card(self) -> Scorecard:
-        return self.score(self.model)
-
-    @property
-    def base_card(self) -> Scorecard:
-        return self.score(self.baseline)
-
-    @cached_property
-    def scenarios(self) -> list[tuple[ScenarioResult, ScenarioResult]]:
-        """Each scenario of the pack on the baseline and on the model."""
-        wanted = pack_scenarios(self.pack)
-        return list(zip(run_scenarios(self.baseline, wanted), run_scenarios(self.model, wanted), strict=True))
 
 
 @dataclass(frozen=True)
@@ -438,32 +385,3 @@ def diagnose(case: Case, only: Sequence[str] | None = None) -> list[Result]:
         if name not in BY_ID:
             raise InputError(f"unknown diagnosis {name!r}: {suggest(name, list(BY_ID))}")
     return [Result(diagnosis, diagnosis.measure(case)) for diagnosis in DIAGNOSES if only is None or diagnosis.id in only]
-
-
-# --- cases from checkpoints -------------------------------------------------------------------
-
-
-def open_case(checkpoint: Checkpoint, baseline: str, pack: Pack, *, split: str = "test", profile: str = "lab", store: Store | None = None) -> Case:
-    """A case from a checkpoint of the store: its stages, the pack they read, and what preference training started from."""
-    history = lineages(checkpoint, store or Store())
-    kinds = [stage["stage"]["kind"] for _, stage in history]
-    first = next((i for i, kind in enumerate(kinds) if kind in ("dpo", "orpo")), None)
-    whole = len(history) == len(checkpoint.name.rsplit("/", 1)[-1].split("-"))  # none of its stages is missing from the store
-    before = None
-    if first is not None and (first or whole):
-        before = load_checkpoint(history[first - 1][0] if first else checkpoint.lineage["spec"]["model"])
-    source = checkpoint.lineage["spec"]["pack"]
-    return Case(
-        load_checkpoint(checkpoint), load_checkpoint(baseline), pack, split, profile, [stage for _, stage in history],
-        load_pack(source) if source in shipped_packs() or Path(source).is_dir() else None, before,
-    )
-
-
-def lineages(checkpoint: Checkpoint, store: Store) -> list[tuple[Checkpoint, dict]]:
-    """A checkpoint and the stages before it that the store still has, first to last."""
-    chain: list[Checkpoint] = []
-    at: Checkpoint | None = checkpoint
-    while at is not None and "stage" in at.lineage:
-        chain.append(at)
-        at = store.find(at.lineage["parent"])
-    return [(link, link.lineage) for link in reversed(chain)]

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from labkit import figures
 from labkit.clinic import CAUSES, Answer, Visit, Ward, admit, patients
-from labkit.diagnose import DIAGNOSES, QUESTIONS, Case, Merge, Result, diagnose, open_case
+from labkit.cases import Case, Merge, open_case
+from labkit.diagnose import DIAGNOSES, QUESTIONS, Result, diagnose
 from labkit.gate import GateReport, run_gate
 from labkit.lesson import Lab, headless, show_html
 from labkit.pipeline import load_checkpoint

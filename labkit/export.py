@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from labkit import design, gguf_file, heritage, zoo
-from labkit.diagnose import Merge, diagnose
+from labkit.cases import Merge
+from labkit.diagnose import diagnose
 from labkit.errors import InputError, suggest
 from labkit.export_card import Card, Evaluation, card_text
 from labkit.families import FAMILIES

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.design import profile as find_profile
-from labkit.diagnose import Case, Merge, Result, diagnose, open_case
+from labkit.cases import Case, Merge, open_case
+from labkit.diagnose import Result, diagnose
 from labkit.errors import InputError, suggest
 from labkit.evaluate import compare
 from labkit.packs import AXES, CONTROLS, load_pack

@@ -76,6 +76,15 @@ class Store:
             return None
         return Checkpoint(folder, lineage) if intact else None
 
+    def chain(self, checkpoint: Checkpoint) -> list[Checkpoint]:
+        """A checkpoint and the training stages before it that are still here, first to last."""
+        found: list[Checkpoint] = []
+        at: Checkpoint | None = checkpoint
+        while at is not None and "stage" in at.lineage:
+            found.append(at)
+            at = self.find(at.lineage["parent"])
+        return found[::-1]
+
     def partial(self, key: str) -> Path:
         """Where a stage that is not finished may keep what it needs to go on; deleted when the checkpoint is there."""
         return self.root / f"{key}.partial"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from labkit import diagnose, pipeline, zoo
+from labkit import cases, diagnose, pipeline, zoo
 from labkit.design import PipelineSpec
 from labkit.errors import InputError
 from labkit.evaluate import ItemResult, Scorecard
@@ -16,7 +16,7 @@ from labkit.stats import Interval
 
 @pytest.fixture
 def case(instruct, materials):
-    return diagnose.Case(instruct, replace(instruct, fingerprint="baseline"), materials, split="dev", profile="smoke")
+    return cases.Case(instruct, replace(instruct, fingerprint="baseline"), materials, split="dev", profile="smoke")
 
 
 def give(case, loaded, items):
@@ -99,7 +99,7 @@ def test_a_model_against_itself_is_clear_of_template_and_prompts(case):
 def test_a_real_checkpoint_opens_with_its_history(materials, quick_stage):
     spec = PipelineSpec(pack="materials", model="llama-s-instruct", stages=(quick_stage("cpt"), quick_stage("sft"), quick_stage("dpo")))
     made = pipeline.run_spec(spec)
-    case = diagnose.open_case(made[-1], "llama-s-instruct", materials, split="dev", profile="smoke")
+    case = cases.open_case(made[-1], "llama-s-instruct", materials, split="dev", profile="smoke")
     assert [stage["stage"]["kind"] for stage in case.stages] == ["cpt", "sft", "dpo"]
     assert case.before_preferences.fingerprint == zoo.fingerprint_of(made[1].folder)
     assert case.trained_on.fingerprint() == materials.fingerprint()

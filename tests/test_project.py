@@ -25,6 +25,7 @@ FLOORS = [
     {"pipeline", "evaluate", "architecture", "planner_probe", "planner_rows", "reading"},
     {"geometry", "chat", "designer", "evidence_shapes", "planner_memory", "quality"},
     {"scoring", "scenarios", "probe", "cards", "figures", "checkup", "planner_speed", "rules", "roster"},
+    {"cases"},
     {"everyday", "journal_view", "live", "merge_view", "scale_view", "diagnose", "study", "quality_view", "retrieval_view", "planner", "alternatives", "evidence_pack", "class_view"},
     {"merge_lab", "export_card", "clinic", "gate", "claims", "planner_view", "comparison", "panels", "preflight", "verify", "bundle", "class_records"},
     {"journal_panel", "class_page"},
