@@ -18,8 +18,9 @@ from labkit.class_records import Prediction, Seat, Span
 from labkit.class_view import Picture, picture
 from labkit.errors import InputError
 from labkit.figures import AXIS_LABELS
-from labkit.journal import COMMITTED, UNTOUCHED
+from labkit.journal import COMMITTED, UNTOUCHED, on_scale
 from labkit.pdf import write_pdf
+from labkit.sheet import Section
 from labkit.store import write_file
 from labkit.tables import template
 
@@ -30,13 +31,9 @@ CELL_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
-class Part:
-    """A heading, a sentence, figures and a table. failed: the last column tells of failures."""
+class Part(Section):
+    """A section with figures. failed: the last column tells of failures."""
 
-    head: str
-    text: str = ""
-    heads: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
     pictures: tuple[Picture, ...] = ()
     failed: bool = False
 
@@ -254,7 +251,7 @@ class Belief:
 
 
 def _place(one: Prediction, value: float) -> float:
-    return (value - one.low) / (one.high - one.low)
+    return on_scale(value, one.low, one.high)
 
 
 def _beliefs(seats: Sequence[Seat]) -> list[Belief]:

@@ -6,13 +6,12 @@ Words in them may come from participants: `plain` keeps them from being read as 
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
-from labkit.figures import AXIS_LABELS, COLOURS, LINES, MARKERS, new_figure, png
+from labkit.figures import AXIS_LABELS, COLOURS, LINES, MARKERS, new_figure, plain, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,12 +39,6 @@ def picture(figure: Figure, alt: str) -> Picture:
     with rc_context({"svg.hashsalt": "labkit"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return Picture(png(figure, dpi=100), buffer.getvalue(), alt, min(1.0, figure.get_size_inches()[0] / PAGE_INCHES))
-
-
-def plain(text: str, width: int = 44) -> str:
-    """A label of at most three lines."""
-    lines = textwrap.wrap(text, width, max_lines=3, placeholder=" …")
-    return "\n".join(lines).replace("$", r"\$")
 
 
 def _apart(count: int, row: float) -> list[float]:

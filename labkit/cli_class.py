@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from labkit.terminal import ProfileOption, err, out
+
+if TYPE_CHECKING:
+    from labkit.class_lab import Done
 
 app = typer.Typer()
 
@@ -56,28 +59,29 @@ def _files(notebooks: Sequence[str] | None) -> list[Path]:
 
 def _run(roster: Path, files: list[Path], profile: str, pack: str, seed: int, out_dir: Path, jobs: int | None, scheduler: str | None, names: bool) -> None:
     from labkit import class_lab
-    from labkit.errors import LabkitError
 
     with _Bar() as bar:
         done = class_lab.run_roster(roster, files, profile=profile, pack=pack, seed=seed, out_dir=out_dir, jobs=jobs, scheduler=scheduler, names=names, told=bar)
-    for sentence in done.problems:
-        err.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"{done.status}\nopen {done.page.resolve()}", markup=False, highlight=False, soft_wrap=True)
-    if done.problems:
-        raise LabkitError(f"{len(done.problems)} of {done.notebooks} notebooks failed; give the same command again to run only these")
+    _tell(done, f"of {done.notebooks} notebooks failed; give the same command again to run only these")
 
 
 def _from_packs(folder: Path, out_dir: Path, names: bool) -> None:
     from labkit import class_lab
-    from labkit.errors import LabkitError
 
     with err.status("reading"):
         done = class_lab.read_packs(folder, out_dir=out_dir, names=names)
+    _tell(done, "packs could not be read; the page is made of the others")
+
+
+def _tell(done: Done, failed: str) -> None:
+    """Where the page is; every problem, and their number in an error at the end. failed: the words after that number."""
+    from labkit.errors import LabkitError
+
     for sentence in done.problems:
         err.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
     out.print(f"{done.status}\nopen {done.page.resolve()}", markup=False, highlight=False, soft_wrap=True)
     if done.problems:
-        raise LabkitError(f"{len(done.problems)} packs could not be read; the page is made of the others")
+        raise LabkitError(f"{len(done.problems)} {failed}")
 
 
 class _Bar:

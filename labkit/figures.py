@@ -29,6 +29,14 @@ AXIS_LABELS = {
 }
 
 
+def plain(text: str, width: int = 44) -> str:
+    """A label of at most three lines, in which no words are read as a formula."""
+    import textwrap
+
+    lines = textwrap.wrap(text, width, max_lines=3, placeholder=" …")
+    return "\n".join(lines).replace("$", r"\$")
+
+
 def new_figure(width: float, height: float, columns: int = 1, *, rows: int = 1, size: int = 13):
     """A figure of that many inches and its panels, row by row. size: of the font, in points."""
     from matplotlib import rc_context
@@ -329,23 +337,6 @@ def score_grid(rows: Sequence[dict]) -> Figure:
     ax.xaxis.tick_top()
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0, labelsize=12)
-    return figure
-
-
-def predictions(rows: Sequence[dict]) -> Figure:
-    """Guesses (stars) beside measured scores with intervals (dots), one line per prediction record."""
-    figure, (ax,) = new_figure(9, 1.6 + 0.7 * len(rows))
-    for i, row in enumerate(rows):
-        found = row["measured"]
-        errors = [[found["mean"] - found["low"]], [found["high"] - found["mean"]]]
-        ax.errorbar(found["mean"], i, xerr=errors, fmt="o", color=COLOURS[0], markersize=9, capsize=4, label="measured" if i == 0 else None)
-        ax.plot(row["guess"], i, marker="*", markersize=17, color="#000000", linestyle="none", label="your guess" if i == 0 else None)
-    ax.set_yticks(range(len(rows)), [row["question"] for row in rows])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlim(-0.03, 1.03)
-    ax.set_xlabel("score (share, 95% interval)", fontsize=13)
-    ax.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=12)
     return figure
 
 

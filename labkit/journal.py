@@ -41,8 +41,8 @@ def learner_key(learner: str) -> str:
     return hashlib.sha256(learner.encode("utf-8")).hexdigest()[:12]
 
 
-def kept(folder: Path, learner: str, kind: str) -> list[dict]:
-    """All records of a kind that are this learner's, in order. Raises InputError for a broken file."""
+def kept(folder: Path, learner: str, kind: str | None = None) -> list[dict]:
+    """All records that are this learner's, of one kind if named, in order. Raises InputError for a broken file."""
     return [row for row in records.read(folder, kind) if row.get("learner") == learner]
 
 
@@ -115,7 +115,7 @@ class Status:
 
 def progress(folder: Path, learner: str) -> list[Status]:
     """One line per notebook of the course, in order."""
-    found = [row for row in records.read(folder) if row.get("learner") == learner]
+    found = kept(folder, learner)
     opened = {row["notebook"] for row in found if row["kind"] == "session"}
     written = by_id([row for row in found if row["kind"] == "reflection"])
     done = {("reflect", id) for id, row in written.items() if row["text"]}
@@ -190,7 +190,12 @@ class Prediction:
 
     def place(self, value: float) -> float:
         """A value on the scale, 0 its low and 1 its high end."""
-        return (value - self.low) / (self.high - self.low)
+        return on_scale(value, self.low, self.high)
+
+
+def on_scale(value: float, low: float, high: float) -> float:
+    """Where a value lies between the ends of a scale, 0 at low and 1 at high."""
+    return (value - low) / (high - low)
 
 
 def as_prediction(row: dict) -> Prediction:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from labkit.figures import COLOURS, MARKERS, new_figure
+from labkit.figures import COLOURS, MARKERS, new_figure, plain
 from labkit.journal import OTHER, TOPICS, Bias, Calibration, Prediction
 from labkit.stats import Interval
 
@@ -14,12 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLES = {topic: {"marker": MARKERS[i], "color": COLOURS[i]} for i, topic in enumerate((*TOPICS, OTHER))}
-WORDS_WIDTH = 44  # characters of a question in a line
 
 
 def guesses(found: Sequence[Prediction]) -> Figure:
     """One line per guess on the scale it was made on: a star for the guess, a dot with its interval for what was measured."""
-    labels = [_folded(one.question) for one in found]
+    labels = [plain(one.question) for one in found]
     lines = sum(max(2, label.count("\n") + 1) for label in labels)
     figure, (ax,) = new_figure(10.5, 1.7 + 0.27 * lines)
     for i, one in enumerate(found):
@@ -77,7 +75,7 @@ def _biases(ax, topics: Sequence[Bias]) -> None:
             mean, low, high = one.interval.mean, one.interval.low, one.interval.high
             ax.errorbar(mean, i + 0.22, xerr=[[mean - low], [high - mean]], fmt="|", markersize=14, color="#000000", capsize=5, linewidth=2)
     ax.axvline(0, color="#666666", linestyle="--", linewidth=1.5)
-    ax.set_yticks(range(len(topics)), [_folded(f"{one.topic}: {one}", 26) for one in topics])
+    ax.set_yticks(range(len(topics)), [plain(f"{one.topic}: {one}", 26) for one in topics])
     ax.set_ylim(len(topics) - 0.4, -0.6)
     ax.set_xlim(-1.04, 1.04)
     ax.set_title("each error; in black their mean, 95% interval", fontsize=14, loc="left")
@@ -94,7 +92,3 @@ def _bounded(one: Prediction) -> tuple[float, float, float]:
     """Low end, mean and high end of what was measured, on the slider; what lies beyond its ends is drawn at them."""
     found: Interval = one.measured
     return tuple(min(1.0, max(0.0, one.place(value))) for value in (found.low, found.mean, found.high))
-
-
-def _folded(text: str, width: int = WORDS_WIDTH) -> str:
-    return "\n".join(textwrap.wrap(text, width, max_lines=3, placeholder=" …"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cache
 
 import yaml
@@ -80,10 +81,7 @@ def _measured(file: str, part: str) -> dict:
 
 def measured_of_real(claim: str) -> dict:
     """A claim about SmolLM2-135M by its words. Raises InputError for one that was not measured."""
-    known = {row["claim"]: row for row in measured_real()["claims"]}
-    if claim not in known:
-        raise InputError(f"no claim {claim!r} was measured of SmolLM2-135M; {suggest(claim, list(known))}")
-    return known[claim]
+    return _claim(claim, measured_real()["claims"])
 
 
 def merge_by_size() -> list[dict]:
@@ -93,10 +91,14 @@ def merge_by_size() -> list[dict]:
 
 def measured(claim: str) -> dict:
     """A claim of either register by its words. Raises InputError for one that neither holds."""
-    known = {row["claim"]: row for row in (*measured_data()["claims"], *measured_claims())}
-    if claim not in known:
-        raise InputError(f"no claim {claim!r} was measured; {suggest(claim, list(known))}")
-    return known[claim]
+    return _claim(claim, (*measured_data()["claims"], *measured_claims()))
+
+
+def _claim(words: str, rows: Iterable[dict]) -> dict:
+    known = {row["claim"]: row for row in rows}
+    if words not in known:
+        raise InputError(f"no claim {words!r} was measured; {suggest(words, list(known))}")
+    return known[words]
 
 
 @cache

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from labkit import real_model, zoo
@@ -141,7 +142,7 @@ def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[R
     sizes = {recipe: sum(path.stat().st_size for path in (adapters / adapter_name(pack.name, recipe)).iterdir()) for recipe in SHIPPED}
     return found, {
         "chosen": found.chosen, "stages": stages, "kept": kept, "bytes": sizes,
-        "scores": {label: columns_of(lambda axis, kind, card=card: card.scores(axis, kind)) for label, card in found.cards.items() if not label.endswith(ON_DEV)},
+        "scores": {label: columns_of(card.scores) for label, card in found.cards.items() if not label.endswith(ON_DEV)},
         "everyday": {label: card.interval("general").as_dict() for label, card in found.everyday.items()},
         "gate": {"passed": report.passed, "words": str(report), "diagnoses": [result.as_dict() for result in report.results]},
     }
@@ -155,7 +156,7 @@ def run_real_study(*, profile_name: str, page: Path, measured: Path, adapters: P
 
     found = {name: measure_pack(load_pack(name), profile_name, adapters, told) for name in packs}
     units = [unit for number, (run, _) in enumerate(found.values()) for unit in as_units(run, number)]
-    pooled_scores = {label: columns_of(lambda axis, kind, label=label: pooled(units, label, axis, kind)) for label in next(iter(found.values()))[0].everyday}
+    pooled_scores = {label: columns_of(partial(pooled, units, label)) for label in next(iter(found.values()))[0].everyday}
     everyday = {label: cluster_mean(pooled(units, label + EVERYDAY, "general")).as_dict() for label in pooled_scores}
     machine = {"cores": os.cpu_count(), "bf16": bool(bf16_is_fast())}
     data = {

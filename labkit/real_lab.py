@@ -46,8 +46,7 @@ def show_merge(lab: Lab) -> None:
 def show_scores(lab: Lab) -> None:
     """The real model before, after every recipe and after merging back, on every axis, and the claims over all packs."""
     if found := _records(lab):
-        labels = WHOLE
-        _panels(lab, found, labels, tuple(_scores(found, labels[0])), "real-scores", "Scores of SmolLM2-135M after every recipe")
+        _panels(lab, found, WHOLE, tuple(_scores(found, WHOLE[0])), "real-scores", "Scores of SmolLM2-135M after every recipe")
     show_html(claims_table(measured_real()["claims"]))
 
 

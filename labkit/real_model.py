@@ -64,9 +64,13 @@ def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str],
     """
     found, general, domain = RealRun(pack.name), zoo.load(MODEL), trained[MERGED]
     told(f"{pack.name}: choosing t on dev")
-    sweep = [(t, score_checkpoint(merged(general, domain, t, "slerp"), pack, split="dev", axes=DEV_AXES, profile_name=profile_name)) for t in (0, *TS, 1)]
+    sweep, everyday = [], {}
+    for t in (0, *TS, 1):
+        model = merged(general, domain, t, "slerp")
+        sweep.append((t, score_checkpoint(model, pack, split="dev", axes=DEV_AXES, profile_name=profile_name)))
+        everyday[t] = score_everyday(model, split="dev")
     found.cards |= {f"instruct{ON_DEV}": sweep[0][1], f"{MERGED}{ON_DEV}": sweep[-1][1]}
-    found.chosen = {"slerp": best_t(sweep, CHOOSES), BALANCED: _balanced(general, domain, sweep)}
+    found.chosen = {"slerp": best_t(sweep, CHOOSES), BALANCED: _balanced(sweep, everyday)}
     models = {"instruct": general, **trained}
     models |= {label: merged(general, domain, t, "slerp") for label, t in found.chosen.items()}
     models["lerp"] = merged(general, domain, found.chosen["slerp"], "lerp")
@@ -78,11 +82,6 @@ def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str],
     return found
 
 
-def _balanced(general: zoo.Loaded, domain: zoo.Loaded, sweep: list[tuple[float, Scorecard]]) -> float:
-    """The t whose mean of private facts and everyday items is highest on dev; of equals, the one nearest the middle."""
-
-    def score(t: float, card: Scorecard) -> float:
-        everyday = score_everyday(merged(general, domain, t, "slerp"), split="dev")
-        return card.interval("knowledge", "free").mean + everyday.interval("general").mean
-
-    return max((score(t, card), -abs(t - 0.5), t) for t, card in sweep)[2]
+def _balanced(sweep: list[tuple[float, Scorecard]], everyday: dict[float, Scorecard]) -> float:
+    """The t whose mean of private facts and everyday items is highest on dev; of equals, the one nearest the middle, then the larger."""
+    return max(sweep, key=lambda point: (point[1].interval("knowledge", "free").mean + everyday[point[0]].interval("general").mean, -abs(point[0] - 0.5), point[0]))[0]

@@ -101,7 +101,7 @@ class Learner:
 
 def read_learner(out_dir: Path, learner: str) -> Learner:
     """Raises InputError when the records of a folder do not know the learner."""
-    found = [row for row in records.read(out_dir) if row.get("learner") == learner]
+    found = journal.kept(out_dir, learner)
     if not found:
         raise InputError(f"{out_dir / records.FILE}: no record of a learner {learner[:60]!r}; check learner and out_dir, or run a notebook first")
 

@@ -23,6 +23,7 @@ REQUIRED = "learner"
 MOST_BYTES, MOST_LEARNERS = 2**20, 1000
 MOST_CHARACTERS = {"learner": 100, "pack": 300, "design": 60, "seed": 10, "notebooks": 400}
 LARGEST_SEED = 2**31 - 1
+LONGEST_FIELD = 2**17  # characters between two commas, as csv has it: a quote that is never closed takes in the rest of the file
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     first = text.partition("\n")[0]
     delimiter = ";" if ";" in first and "," not in first else ","  # as spreadsheets write it where the comma is decimal
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    others = csv.field_size_limit(LONGEST_FIELD)  # of the whole process, and some libraries raise it
     try:
         columns = _columns(path, next(reader, []))
         for fields in reader:
@@ -114,6 +116,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             yield line, row
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: this is not CSV ({error}); check the quotes of this line") from None
+    finally:
+        csv.field_size_limit(others)
 
 
 def _text(path: Path) -> str:

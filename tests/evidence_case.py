@@ -6,25 +6,16 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-from labkit import lesson
+import pytest
+
+from labkit import evidence_pack, lesson
 from labkit.design import Stage
-from labkit.packs import AXES, CONTROLS
-from labkit.pipeline import load_checkpoint
-from labkit.scoring import merged, score_checkpoint
-from labkit.zoo import Loaded
 
 STAGES = (Stage(kind="cpt", learning_rate=1e-3, steps=100, batch_size=8), Stage(kind="sft", learning_rate=1e-3, steps=100, batch_size=8))
 MERGE_AXES = ("knowledge", "creativity")
-
-
-def score(lab: lesson.Lab, model: object, name: str, axes: Iterable[str] = AXES + CONTROLS) -> None:
-    """Score and record as lab.score does, with the weights that it was."""
-    loaded = model if isinstance(model, Loaded) else load_checkpoint(model)
-    card = score_checkpoint(loaded, lab.pack, axes=axes, profile_name=lab.profile, name=name)
-    lab.record("scorecard", checkpoint=name, weights=loaded.fingerprint, split="test", axes={axis: i.as_dict() for axis, i in card.summary().items()})
 
 
 def run(home: Path, out: Path, *, pack: str = "materials", learner: str = "Ann") -> lesson.Lab:
@@ -33,13 +24,20 @@ def run(home: Path, out: Path, *, pack: str = "materials", learner: str = "Ann")
     lab = lesson.start("03_cpt", profile="smoke", out_dir=str(out), learner=learner, pack=pack)
     cpt, sft = lab.train(STAGES[:1]), lab.train(STAGES)
     for model, name in ((lab.model, "instruct"), (cpt, "CPT"), (sft, "CPT-SFT")):
-        score(lab, model, name)
-    general, domain = load_checkpoint(lab.model), load_checkpoint(sft)
-    joined = merged(general, domain, 0.4, "slerp")
-    lab.record("merge", weights=joined.fingerprint, general=general.fingerprint, domain=domain.fingerprint, ancestor=None, method="slerp", t=0.4)
-    score(lab, joined, "SLERP t=0.4", MERGE_AXES)
+        lab.score(model, name)
+    lab.score(lab.at(lab.model, sft, 0.4, "slerp"), "SLERP t=0.4", axes=MERGE_AXES)
     lab.record("prediction", id="p", question="how many?", guess=0.5, measured={"mean": 0.4}, inside=True)
     return lab
+
+
+def packed(folder: Path) -> Path:
+    """A folder with home, out_dir and pack (ann.zip) of a run; the environment is as before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", "")
+        patch.setenv("LABKIT_HEADLESS", "")
+        run(folder / "home", folder / "out")
+        evidence_pack.make_pack(folder / "out", "Ann", folder / "ann.zip")
+    return folder
 
 
 def members_of(path: Path) -> dict[str, bytes]:

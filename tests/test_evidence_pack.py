@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from evidence_case import MERGE_AXES, STAGES, forged, in_json, in_records, members_of, run
+from evidence_case import MERGE_AXES, STAGES, forged, in_json, in_records, members_of, packed
 from typer.testing import CliRunner
 
 from labkit import cli_room, evidence_pack, records, safe_zip
@@ -21,14 +21,7 @@ from labkit.evidence_shapes import Merged, Shipped, Trained
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
-    """Home, out_dir and pack of a run."""
-    folder = tmp_path_factory.mktemp("case")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", "")
-        patch.setenv("LABKIT_HEADLESS", "")
-        run(folder / "home", folder / "out")
-        evidence_pack.make_pack(folder / "out", "Ann", folder / "ann.zip")
-    return folder
+    return packed(tmp_path_factory.mktemp("case"))
 
 
 @pytest.fixture

@@ -51,7 +51,6 @@ DRAWN = {
     ),
     "differences": lambda: figures.differences([("a − b", SPAN, SPAN), ("a − c", SPAN, SPAN)]),
     "ranks": lambda: figures.ranks({"a": [1, 2], "b": [2, 1]}, ("knowledge", "general")),
-    "predictions": lambda: figures.predictions([{"question": "q", "guess": 0.3, "measured": INTERVAL}]),
 }
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from evidence_case import forged, in_json, in_records, run
+from evidence_case import forged, in_json, in_records, packed, run
 from typer.testing import CliRunner
 
 from labkit import cli_room, evidence_pack, packs, verify
@@ -20,13 +20,7 @@ OTHER = "0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("case")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", "")
-        patch.setenv("LABKIT_HEADLESS", "")
-        run(folder / "home", folder / "out")
-        evidence_pack.make_pack(folder / "out", "Ann", folder / "ann.zip")
-    return folder
+    return packed(tmp_path_factory.mktemp("case"))
 
 
 def checked(case: Path, path: Path | None = None, **how) -> verify.Verification:
