@@ -26,7 +26,7 @@ from labkit.syllabus import course_notebooks
 CELL_TIMEOUT_SECONDS = 900
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 EXPECTED_SECONDS = {  # lab, two cores, nothing trained before
-    "00_warm_up": 12, "01_design": 219, "02_data": 104, "03_cpt": 40, "04_sft": 31, "05_preferences": 21, "06_merge": 54, "07_evaluate": 14, "08_scale": 32, "09_diagnose": 50, "10_report": 2,
+    "00_warm_up": 7, "01_design": 219, "02_data": 99, "03_cpt": 42, "04_sft": 28, "05_preferences": 19, "06_merge": 51, "07_evaluate": 15, "08_scale": 108, "09_diagnose": 50, "10_report": 4,
 }
 SMOKE_SECONDS = 12
 
