@@ -74,14 +74,19 @@ def settled(page, session, setting) -> dict:
     expected = computed(session, setting)
     for _ in range(60):
         found = shown(page)
-        if found["readout"] == expected["readout"] and found["answers"] == expected["answers"]:
+        if found["readout"] == expected["readout"] and same_answers(found["answers"], expected["answers"]):
             break
         page.wait_for_timeout(500)
-    assert found["readout"] == expected["readout"] and found["answers"] == expected["answers"]
+    assert found["readout"] == expected["readout"] and same_answers(found["answers"], expected["answers"])
     assert same_picture(found["figure"], expected["figure"])
     page.wait_for_selector(IDLE)  # a hand is slower than this test: let the page send what it still holds back
     page.wait_for_timeout(1000)
     return found
+
+
+def same_answers(first: list[str], second: list[str]) -> bool:
+    """Sums differ in their last bits between two processes, and where two words are as likely, one answer may differ."""
+    return len(first) == len(second) and sum(a != b for a, b in zip(first, second, strict=True)) <= 1
 
 
 def same_picture(first: bytes, second: bytes) -> bool:
@@ -122,6 +127,7 @@ def test_another_pair_has_other_answers_and_names_its_ends(page, session):
 def test_per_layer_schedule_and_evaluate(page, session):
     page.locator(".widget-dropdown select").first.select_option("instruct and overcooked")
     session.open("instruct and overcooked")
+    settled(page, session, Setting("slerp", 1.0))
     page.locator(".widget-dropdown select").nth(1).select_option("paper")
     settled(page, session, Setting("slerp", PRESETS["paper"]))
     assert page.locator(".widget-vslider:visible").count() == 15

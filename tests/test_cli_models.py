@@ -64,9 +64,9 @@ def test_ctrl_c_ends_politely():
     (["chat", "llama-s-instrct", "--ask", "x"], ["unknown model", "did you mean 'llama-s-instruct'"]),
     (["chat", "llama-s-instruct", "--temperature", "-1"], ["temperature is -1"]),
     (["chat", "materials/llama-s-instruct/cpt", "--ask", "x"], ["no checkpoint of this name"]),
-    (["export", "llama-s-instrct", "out"], ["unknown model"]),
-    (["export", "llama-s-instruct", "out", "--dtype", "float8"], ["--dtype is 'float8'"]),
-    (["export", "llama-s-instruct", "out", "--gguf", "--converter", "nowhere.py"], ["nowhere.py", "no such file"]),
+    (["export", "llama-s-instrct", "never-made"], ["unknown model"]),
+    (["export", "llama-s-instruct", "never-made", "--dtype", "float8"], ["--dtype is 'float8'"]),
+    (["export", "llama-s-instruct", "never-made", "--gguf", "--converter", "nowhere.py"], ["nowhere.py", "no such file"]),
 ])
 def test_bad_input_is_one_sentence(arguments, words):
     assert_one_sentence(labkit(*arguments), *words)
