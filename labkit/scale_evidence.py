@@ -7,7 +7,7 @@ Checkpoints and scorecards are content-addressed, so a stopped study continues w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from labkit.families import ARCHITECTURES, LADDER, STEPS
 from labkit.packs import Pack, load_pack
 from labkit.published import REAL_FORGETS, REAL_FORGETS_GENERAL, REAL_SYNERGY, SCALE_FILES, measured_of_real, merge_by_size
 from labkit.scale_study import (
-    BOTH, FAMILY_CLAIMS, FORGETTING_CLAIMS, KNOWN, RARE, RARE_CLAIMS, RARE_STEPS, RATIOS, SIZE_CLAIMS, THIN, DENSE, LONGER, TS, FEW_TS,
-    all_recipes, best_recipe, difference, family_unit, ladder_synergy, on_axis, overall, rare_label, rare_unit, size_unit,
+    BOTH, EFFECTS, FORGETTING_CLAIMS, KNOWN, RARE, RARE_CLAIMS, RARE_STEPS, RATIOS, SIZE_CLAIMS, THIN, DENSE, LONGER, TS, FEW_TS,
+    all_recipes, best_recipe, difference, family_claims, family_unit, ladder_synergy, on_axis, overall, rare_label, rare_unit, size_unit,
 )
 from labkit.stats import Interval, cluster_mean
 from labkit.store import write_file
@@ -73,6 +73,10 @@ FAMILIES_PART = """## Does the best recipe depend on the architecture?
 chosen on dev.*
 
 The best recipe on dev: {best}.
+
+What a stage does to the mean of the four axes, SFT after CPT, all else after CPT and SFT:
+
+{effects}
 
 {claims}
 """
@@ -208,7 +212,11 @@ def sizes_section(data: dict) -> str:
 def families_data(units: list[Unit]) -> dict:
     labels = ["instruct", *all_recipes()]
     scores = {family: {label: cluster_mean(overall(units, f"{family}: {label}")).as_dict() for label in labels} for family in ARCHITECTURES}
-    return {"claims": _register(FAMILY_CLAIMS, units), "scores": scores, "best": {family: best_recipe(units, family) for family in ARCHITECTURES}}
+    effects = {
+        effect: {family: difference(f"{family}: {before}", f"{family}: {after}", overall)(units).as_dict() for family in ARCHITECTURES}
+        for effect, (before, after) in EFFECTS.items()
+    }
+    return {"claims": _register(family_claims(units), units), "scores": scores, "effects": effects, "best": {family: best_recipe(units, family) for family in ARCHITECTURES}}
 
 
 def families_figure(data: dict):
@@ -217,19 +225,27 @@ def families_figure(data: dict):
 
 
 def families_words(data: dict) -> str:
-    """The verdict on family and stage in one sentence."""
-    held = [row for row in data["claims"] if row["topic"] == "interaction" and row["verdict"] != "not distinguishable"]
-    total = sum(row["topic"] == "interaction" for row in data["claims"])
-    alike = "the same for all" if len(set(data["best"].values())) == 1 else "not the same for all"
-    told = "; ".join(f"{row['claim']}: {row['verdict']} ({signed(Interval(**row['effect']))})" for row in held)
-    own = "; ".join(f"{row['claim']}: {row['verdict']} ({signed(Interval(**row['effect']))})" for row in data["claims"] if row["topic"] == "recipe")
-    return f"{own}. On these seeds the recipe that is best on dev is {alike}. Of {total} comparisons of what a stage does in two families, {len(held)} can be told from noise{': ' + told if told else ''}."
+    """The verdict on family and stage in a few sentences."""
+    best, rows = data["best"], data["claims"]
+    stages = [row for row in rows if row["topic"] == "interaction"]
+    held = [row for row in stages if row["verdict"] != "not distinguishable"]
+    if len(set(best.values())) == 1:
+        recipes = f"The recipe that is best on dev is the same for all three families: {best[ARCHITECTURES[0]]}"
+    else:
+        recipes = "The recipe that is best on dev is not the same for all families (" + _told(row for row in rows if row["topic"] == "recipe") + ")"
+    return f"{recipes}. Of {len(stages)} comparisons of what a stage does in two families, {len(held)} can be told from noise{': ' if held else ''}{_told(held)}."
+
+
+def _told(rows: Iterable[dict]) -> str:
+    return "; ".join(f"{row['claim']}: {row['verdict']} ({signed(Interval(**row['effect']))})" for row in rows)
 
 
 def families_section(data: dict) -> str:
     best = ", ".join(f"{family} {recipe}" for family, recipe in data["best"].items())
     ts = ", ".join(f"{t:g}" for t in FEW_TS)
-    return FAMILIES_PART.format(verdict=families_words(data), seeds=data["seeds"], ts=ts, best=best, claims=claims_rows(data["claims"]))
+    lines = ["| what is added | " + " | ".join(ARCHITECTURES) + " |", "|---|" + "---|" * len(ARCHITECTURES)]
+    lines += [f"| {effect} | " + " | ".join(signed(Interval(**row[family])) for family in ARCHITECTURES) + " |" for effect, row in data["effects"].items()]
+    return FAMILIES_PART.format(verdict=families_words(data), effects="\n".join(lines), seeds=data["seeds"], ts=ts, best=best, claims=claims_rows(data["claims"]))
 
 
 # --- rare facts --------------------------------------------------------------------------------

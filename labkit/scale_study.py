@@ -213,13 +213,22 @@ FORGETTING_CLAIMS = (
     Lesson("forgetting", "larger models forget more instruction following (overcooked), per tenfold parameters", forgetting_slope("instructions"), "learning rates fall with size by one rule, so larger models also move less"),
     Lesson("forgetting", "larger models forget more general knowledge (overcooked), per tenfold parameters", forgetting_slope("general"), "learning rates fall with size by one rule, so larger models also move less"),
 )
-FAMILY_CLAIMS = (
-    *(
-        Lesson("interaction", f"{effect} does more for {first} than for {second}, mean of four axes", interaction(first, second, effect), ONE, "preference" if effect in ("DPO", "ORPO") else "merge" if effect == "merging" else NOT_REPORTED)
-        for effect in EFFECTS for first, second in combinations(ARCHITECTURES, 2)
-    ),
-    *(Lesson("recipe", f"{family} does better with its own best recipe than with the others' best ones", own_recipe_wins(family), "recipes are chosen on dev over these seeds, measured on test", "sft_order") for family in ARCHITECTURES),
+INTERACTION_CLAIMS = tuple(
+    Lesson("interaction", f"{effect} does more for {first} than for {second}, mean of four axes", interaction(first, second, effect), ONE, "preference" if effect in ("DPO", "ORPO") else "merge" if effect == "merging" else NOT_REPORTED)
+    for effect in EFFECTS for first, second in combinations(ARCHITECTURES, 2)
 )
+RECIPE_CLAIMS = tuple(
+    Lesson("recipe", f"{family} does better with its own best recipe than with the others' best ones", own_recipe_wins(family), "recipes are chosen on dev over these seeds, measured on test", "sft_order")
+    for family in ARCHITECTURES
+)
+
+
+def family_claims(units: list[Unit]) -> tuple[Lesson, ...]:
+    """What can be claimed of families: where dev chooses one recipe for all of them, nothing can be said of own and others' recipes."""
+    one_for_all = len({best_recipe(units, family) for family in ARCHITECTURES}) == 1
+    return INTERACTION_CLAIMS if one_for_all else INTERACTION_CLAIMS + RECIPE_CLAIMS
+
+
 GU = "Gu et al. (arXiv 2505.18091) train from nothing, on far more facts; they see a jump, at a critical share or size"
 RARE_CLAIMS = (
     *(Lesson("rare facts", f"{family}: at equal exposures, facts read at a share of 1/16 are learned less than at 1/4", difference(rare_label(family, THIN, LONGER), rare_label(family, DENSE), KNOWN), GU) for family in RARE),

@@ -69,16 +69,18 @@ def recipes(scores: dict[str, dict[str, Interval]], best: dict[str, str]) -> Fig
     for ax, (family, row) in zip(axes, scores.items(), strict=True):
         for i, (recipe, found) in enumerate(row.items()):
             merged = "+" in recipe
-            ax.errorbar(found.mean, i, xerr=[[found.mean - found.low], [found.high - found.mean]], fmt=MARKERS[1 if merged else 0], color=COLOURS[1 if merged else 0], markersize=8, capsize=4)
+            error = [[found.mean - found.low], [found.high - found.mean]]
+            ax.errorbar(found.mean, i, xerr=error, fmt=MARKERS[merged], color=COLOURS[merged], markersize=8, capsize=4, label="merged with the instruct model" if merged else "not merged")
             if recipe == best[family]:
-                ax.plot(found.mean, i, marker="o", markersize=20, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=1.6, linestyle="none", label="best on dev")
+                ax.plot(found.mean, i, marker="o", markersize=18, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=1.6, linestyle="none", label="best on dev")
         ax.set_yticks(range(len(row)), list(row) if ax is axes[0] else [""] * len(row), fontsize=12)
         ax.set_ylim(len(row) - 0.5, -0.5)
         ax.set_xlim(low - 0.03, high + 0.03)
         ax.set_title(family, fontsize=13, loc="left")
         ax.set_xlabel("mean of four axes (95% interval)", fontsize=12)
         ax.grid(axis="x", alpha=0.3)
-        ax.legend(frameon=False, fontsize=11, loc="lower right")
+    named = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), frameon=False, fontsize=12)
     return figure
 
 

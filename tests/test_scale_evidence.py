@@ -59,7 +59,16 @@ def test_verdicts_are_read_off_the_claims(measured):
     assert "is supported" in scale_evidence.sizes_words(data)
     families = json.loads((measured / "families.json").read_text("utf-8"))
     families["best"] = dict.fromkeys(families["best"], "CPT-SFT")
-    assert "the same for all" in scale_evidence.families_words(families)
+    assert "the same for all three families: CPT-SFT" in scale_evidence.families_words(families)
+    families["best"] |= {"llama-s": "CPT"}
+    assert "not the same for all" in scale_evidence.families_words(families)
+
+
+def test_one_best_recipe_for_all_claims_nothing_of_own_and_others(monkeypatch):
+    monkeypatch.setattr(scale_study, "best_recipe", lambda units, family: "CPT")
+    assert scale_study.family_claims([]) == scale_study.INTERACTION_CLAIMS
+    monkeypatch.setattr(scale_study, "best_recipe", lambda units, family: family)
+    assert scale_study.family_claims([]) == scale_study.INTERACTION_CLAIMS + scale_study.RECIPE_CLAIMS
 
 
 def test_reported_words_stand_at_their_sizes_without_a_height(measured):
