@@ -82,7 +82,7 @@ class _MergePanel:
 
     def _build(self) -> None:
         self.pair = widgets.Dropdown(options=list(self.session.benches), description="parents", layout=widgets.Layout(width="330px"))
-        self.method = widgets.ToggleButtons(options=list(self.session.bench.methods), style={"button_width": "auto"})
+        self.method = widgets.ToggleButtons(options=list(self.session.bench.methods), tooltip="how the two are merged", style={"button_width": "auto"})
         self.preset = widgets.Dropdown(options=["by hand", *self.schedules], description="schedule", layout=widgets.Layout(width="210px"))
         self.per_layer = widgets.Checkbox(description="per layer", indent=False, layout=widgets.Layout(width="100px"))
         self.ends: list[tuple[widgets.Label, widgets.Label]] = []
@@ -98,7 +98,7 @@ class _MergePanel:
         self.deep = widgets.HBox(columns, layout=widgets.Layout(display="none"))
         self.told, self.sentence = widgets.Label(), widgets.HTML()
         self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self.prompts = [widgets.Text(value=prompt, layout=widgets.Layout(width="32%")) for prompt in self.session.prompts]
+        self.prompts = [widgets.Text(value=prompt, tooltip=f"question {i} to all three models", layout=widgets.Layout(width="32%")) for i, prompt in enumerate(self.session.prompts, 1)]
         self.answers, self.result = widgets.HTML(), widgets.HTML()
         names = {"evaluate": "evaluate on the full test split", "save": "save as checkpoint", "export": "export recipe", "grid": "score the grid"}
         self.buttons = {key: widgets.Button(description=name, layout=widgets.Layout(width="auto")) for key, name in names.items()}
@@ -111,7 +111,9 @@ class _MergePanel:
         ])
 
     def _slider(self, name: str) -> tuple[widgets.FloatSlider, widgets.Widget]:
-        slider = widgets.FloatSlider(value=0.5, min=0, max=1, step=STEP, readout_format=".2f", layout=widgets.Layout(flex="1 1 90px", min_width="90px"))
+        slider = widgets.FloatSlider(
+            value=0.5, min=0, max=1, step=STEP, readout_format=".2f", tooltip=name if name.startswith("t ") else f"t of {name}", layout=widgets.Layout(flex="1 1 90px", min_width="90px")
+        )
         left, right = (widgets.Label(layout=widgets.Layout(flex="0 0 auto")) for _ in range(2))
         self.ends.append((left, right))
         title = widgets.HTML(f"<b>{name}</b>", layout=widgets.Layout(flex="0 0 68px"))
@@ -123,7 +125,7 @@ class _MergePanel:
         sliders, columns = [], []
         for depth in DEPTHS:
             slider = widgets.FloatSlider(
-                value=0.5, min=0, max=1, step=STEP, orientation="vertical", readout_format=".2f", layout=widgets.Layout(width="52px", height="150px")
+                value=0.5, min=0, max=1, step=STEP, orientation="vertical", readout_format=".2f", tooltip=f"t of {GROUP_NAMES[group]}, layer: {depth}", layout=widgets.Layout(width="52px", height="150px")
             )
             sliders.append(slider)
             columns.append(widgets.VBox([slider, widgets.Label(depth, layout=widgets.Layout(width="52px", display="flex", justify_content="center"))]))

@@ -90,7 +90,7 @@ def test_own_recipe_is_compared_on_the_same_family():
 
 
 def test_claims_name_what_is_trained():
-    words = [claim.words for claims in (scale_study.SIZE_CLAIMS, scale_study.FORGETTING_CLAIMS, scale_study.FAMILY_CLAIMS, scale_study.RARE_CLAIMS) for claim in claims]
+    words = [claim.words for claims in (scale_study.SIZE_CLAIMS, scale_study.FORGETTING_CLAIMS, scale_study.INTERACTION_CLAIMS, scale_study.RECIPE_CLAIMS, scale_study.RARE_CLAIMS) for claim in claims]
     assert len(words) == len(set(words))
     assert scale_study.rare_label("llama-s", 1 / 16, 4) == "llama-s: 1/16, 4 times the steps"
 
