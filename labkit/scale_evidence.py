@@ -89,7 +89,7 @@ RARE_PART = """## Do facts that are a small share of the text need more exposure
 *Means over {seeds} seeds with 95% intervals. {rare_steps} steps of CPT from the instruct model; the rest of the rows is its own training mix.
 Questions are asked straight after CPT, without SFT.*
 
-At a share of 1/{thin} and {longer} times the steps a fact is read as often as at 1/{dense}: {equal}.
+At a share of 1/{thin} and {longer} times the steps a fact is read as often as at 1/{dense}, among {longer} times as many updates: {equal}.
 
 {claims}
 """

@@ -91,7 +91,7 @@ def rare_facts(curves: dict[str, dict[float, Interval]]) -> Figure:
         shares = sorted(points)
         found = [points[share] for share in shares]
         errors = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
-        ax.errorbar([share * SIDE_STEP ** (i - 1) for share in shares], [f.mean for f in found], yerr=errors, fmt=MARKERS[i], linestyle=LINES[i], color=COLOURS[i], markersize=8, capsize=4, label=family)
+        ax.errorbar([share * SIDE_STEP ** (i - (len(curves) - 1) / 2) for share in shares], [f.mean for f in found], yerr=errors, fmt=MARKERS[i], linestyle=LINES[i], color=COLOURS[i], markersize=8, capsize=4, label=family)
     ax.set_xscale("log", base=2)
     ax.set_xticks(shares, [f"1/{round(1 / share)}" for share in shares])
     ax.set_ylim(-0.03, 1.03)
