@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
+from labkit.clock import EXPECTED_SECONDS
 from labkit.design import profile as find_profile
 from labkit.errors import InputError, LabkitError, suggest
+from labkit.journal import made_by_hand
 from labkit.packs import load_pack, shipped_packs
 from labkit.records import FILE
 from labkit.syllabus import course_notebooks
 
 CELL_TIMEOUT_SECONDS = 900
+QUIET = ["--IPKernelApp.log_level=50"]  # a kernel that is ended says so as if it were an error
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-EXPECTED_SECONDS = {  # lab, two cores, nothing trained before
-    "00_warm_up": 7, "01_design": 219, "02_data": 99, "03_cpt": 42, "04_sft": 28, "05_preferences": 19, "06_merge": 51, "07_evaluate": 15, "08_scale": 108, "09_diagnose": 50, "10_report": 4,
-}
 SMOKE_SECONDS = 12
 
 
@@ -81,7 +81,7 @@ def run_notebook(notebook: Path, executed: Path, parameters: dict, *, threads: i
         with tempfile.TemporaryDirectory(prefix="labkit-") as sockets:
             papermill.execute_notebook(
                 str(notebook), str(executed), parameters=parameters, progress_bar=False, log_output=False, cwd=str(Path.cwd()),
-                execution_timeout=CELL_TIMEOUT_SECONDS, kernel_name="python3", config=_kernel_config(sockets), kernel_manager_class=_started_with(environment),
+                execution_timeout=CELL_TIMEOUT_SECONDS, kernel_name="python3", config=_kernel_config(sockets), kernel_manager_class=_started_with(environment), extra_arguments=QUIET,
             )
     except PapermillExecutionError as error:
         problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
@@ -155,7 +155,8 @@ def run_course(
 ) -> Path:
     """Run all notebooks (or those named in `only`), write their pages and the course page; returns its path.
 
-    Raises LabkitError at the end when a notebook failed; every page is written before.
+    Records of an earlier headless run are replaced. Raises InputError, and changes nothing, when out_dir holds what a person
+    made: guesses, reflections or answers would be lost. Raises LabkitError at the end when a notebook failed; every page is written before.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -165,6 +166,8 @@ def run_course(
     title = f"labkit course: {load_pack(pack).title}"
     pack_name = pack if pack in shipped_packs() else str(Path(pack).resolve())
     notebooks = [n for n in course_notebooks() if only is None or n.stem in only]
+    if made_by_hand(out_dir):
+        raise InputError(f"{out_dir / FILE}: it holds guesses, reflections or answers that a person made, and this run would replace them; use another --out-dir")
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / FILE).unlink(missing_ok=True)
     shutil.rmtree(out_dir / "figures", ignore_errors=True)

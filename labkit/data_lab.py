@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from labkit import figures
-from labkit.data_study import EXPERIMENTS, experiment, knowledge, run_experiment
+from labkit.clock import training
+from labkit.data_study import EXPERIMENTS, Experiment, arm_of, corpus_of, experiment, knowledge, run_experiment
+from labkit.design import PipelineSpec
 from labkit.errors import InputError
 from labkit.ingest import Ingested, check_name, new_pack
 from labkit.lesson import Guess, Lab, headless, show_html
@@ -63,7 +65,15 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-do
 
 def run_live(lab: Lab, name: str) -> Unit:
     """Train and score the arms of an experiment, one seed; finished ones are read back. Raises InputError for an unknown name."""
-    return run_experiment(experiment(name), lab.known_pack(), lab.seed, lab.profile, told=lambda text: None if headless() else print(text))
+    found, pack = experiment(name), lab.known_pack()
+    with training(_specs(lab, found, pack)):
+        return run_experiment(found, pack, lab.seed, lab.profile, told=lambda text: None if headless() else print(text))
+
+
+def _specs(lab: Lab, found: Experiment, pack: Pack) -> list[PipelineSpec]:
+    """What study.train_arm trains for each arm."""
+    arms = ((corpus_of(pack, condition.corpus), arm_of(pack, condition)) for condition in found.conditions.values())
+    return [PipelineSpec(pack=str(source.folder), model=arm.model, stages=arm.stages, seed=lab.seed, profile=lab.profile) for source, arm in arms]
 
 
 def show_experiment(lab: Lab, name: str, unit: Unit, guess: Guess | None = None) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labkit.alternatives import Alternative, changed, possible, propose
+from labkit.clock import training
 from labkit.comparison import Comparison, as_html, candidates_of, describe, export, resources, train_and_score
 from labkit.design import PipelineSpec, Why, save_spec, spec_text
 from labkit.designer import SEQUENCES, STARTS, design, families, in_words, problems
 from labkit.errors import InputError
-from labkit.lesson import Guess, Lab, LiveLine, headless, show_html
+from labkit.lesson import Guess, Lab, headless, show_html
 from labkit.packs import packs_folder, shipped_packs
 from labkit.published import reported
 from labkit.rules import Advice, advice_table, advise, size_note
@@ -126,7 +127,7 @@ def show_design(made: Studio) -> None:
 def compare(made: Studio, changes: Sequence[str] | None = None) -> Comparison:
     """Train the design and its alternatives, and show all of the comparison."""
     found = made.compared(changes)
-    with LiveLine() as live:
+    with training([candidate.spec for candidate in found.candidates]) as live:
         done = made.train(found, live)
     show_html(as_html(done))
     print(f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and PDF in {made.path.parent}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from labkit import figures
 from labkit.clinic import CAUSES, Answer, Visit, Ward, admit, patients
+from labkit.clock import training
 from labkit.cases import Case, Merge, open_case
+from labkit.design import PipelineSpec, Stage
 from labkit.diagnose import DIAGNOSES, QUESTIONS, Result, diagnose
 from labkit.gate import GateReport, run_gate
 from labkit.lesson import Lab, headless, show_html
@@ -15,7 +17,9 @@ from labkit.pipeline import load_checkpoint
 from labkit.probe import Alarm, alarms, curves, read_looks
 from labkit.schedule import plain
 from labkit.store import Checkpoint
+from labkit.study import MODEL
 from labkit.tables import plain_table, signed
+from labkit.variants import variant_pack
 
 
 def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
@@ -59,7 +63,7 @@ def show_diagnoses(lab: Lab, cases: dict[str, Case]) -> dict[str, list[Result]]:
             for i, diagnosis in enumerate(DIAGNOSES)
             if diagnosis.asks == key
         ]
-        show_html(f"<h4>{question}</h4>" + plain_table(("diagnosis", "asks", *found), rows))
+        show_html(f"<h3>{question}</h3>" + plain_table(("diagnosis", "asks", *found), rows))
     for label, results in found.items():
         for result in results:
             if result.verdict == "flagged":
@@ -75,24 +79,33 @@ def _told(result: Result) -> str:
     return f"{result.verdict.upper() if result.verdict == 'flagged' else result.verdict} ({shown})"
 
 
-def show_gate(lab: Lab, checkpoint: Checkpoint) -> GateReport:
-    """The release gate on a checkpoint against the lab's start model."""
+def show_gate(lab: Lab, checkpoint: Checkpoint, label: str) -> GateReport:
+    """The release gate on a checkpoint against the lab's start model; recorded under `label`."""
     report = run_gate(str(checkpoint.folder), lab.model, pack=str(lab.pack.folder), profile=lab.profile)
     rows = [(held.axis, str(held.before), str(held.after), signed(held.change), held.allowed, held.verdict) for held in report.axes]
     show_html(plain_table(("must hold", "baseline", "checkpoint", "difference", "fall let through", "verdict"), rows))
     print(report)
-    lab.record("gate", checkpoint=report.checkpoint, passed=report.passed, fallen=report.fallen)
+    lab.record("gate", checkpoint=label, passed=report.passed, fallen=report.fallen)
     return report
 
 
 # --- the clinic -------------------------------------------------------------------------------
 
 
+class ToldWard(Ward):
+    """A ward that says what training a patient takes before it does."""
+
+    def train(self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None) -> Checkpoint:
+        source = variant_pack(self.pack.name, variant) if variant else self.pack
+        with training([PipelineSpec(pack=str(source.folder), model=model, stages=tuple(stages), seed=self.seed, profile=self.profile)]):
+            return super().train(stages, model=model, variant=variant)
+
+
 class ClinicRoom:
     """What the clinic's panel computes: symptoms, tests and answers as text, tables and a figure."""
 
     def __init__(self, lab: Lab):
-        self.lab, self.ward = lab, Ward(lab.pack, lab.seed, lab.profile)
+        self.lab, self.ward = lab, ToldWard(lab.pack, lab.seed, lab.profile)
         self.visit: Visit | None = None
 
     def admit(self, number: int) -> Visit:

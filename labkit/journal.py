@@ -51,6 +51,18 @@ def by_id(rows: list[dict]) -> dict[str, dict]:
     return {row["id"]: row for row in latest(rows, "id")}
 
 
+def made_by_hand(folder: Path) -> bool:
+    """Whether a folder holds what a person made and no run can make again: a session with somebody in front of it.
+
+    Sessions say so since records carry `headless`; in older ones a guess that was kept or a reflection with words in it does.
+    """
+
+    def by_hand(row: dict) -> bool:
+        return row.get("headless") is False or row["kind"] == "guess" or (row["kind"] == "reflection" and bool(row.get("text")))
+
+    return any(map(by_hand, records.read(folder)))
+
+
 # --- what is written and chosen
 
 

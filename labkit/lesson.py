@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labkit import journal, records
+from labkit import clock, journal, records
 from labkit.design import PipelineSpec, profile as find_profile
 from labkit.errors import InputError, LabkitError
 from labkit.evaluate import Scorecard, compare
-from labkit.live import LiveLine, headless
+from labkit.live import headless
 from labkit.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
 from labkit.packs import AXES, CONTROLS, Pack, load_pack, shipped_packs
 from labkit.pipeline import load_checkpoint, run_spec
@@ -78,15 +78,22 @@ class Lab:
 
     # --- training and scoring
 
+    def speed_test(self, *, again: bool = False) -> None:
+        """Measure how fast this machine trains the course's model, unless that is known, and say what it means; recorded. again: measure anew."""
+        found = clock.speed_test(again=again)
+        print(found)
+        self.record("speed", model=clock.COURSE_MODEL, tokens_per_second=found.tokens_per_second, ratio=found.ratio, course_minutes=found.course_minutes)
+
     def train(self, stages: Iterable, *, start: str | None = None, watched: bool = False) -> Checkpoint:
         """Train stages from a start model (by default the lab's instruct model); finished stages are reused.
 
+        What it will take is told first. Stopped with an interrupt, it goes on where it was last saved when it is run again.
         watched: with the early-warning probe of probe.py, drawn beside the loss; its looks stay in the lineage.
         """
         spec = PipelineSpec(
             pack=str(self.pack.folder), model=start or self.model, stages=tuple(stages), seed=self.seed, profile=self.profile
         )
-        with LiveLine() as live:
+        with clock.training([spec], watched=watched) as live:
             checkpoint = run_spec(spec, progress=live, watch=watcher(self.pack, live.saw) if watched else None)[-1]
         told = checkpoint.lineage
         print(f"{checkpoint.name}: {told['tokens']:,} tokens, trained in {told['wall_seconds']:.0f} s (kept, and reused next time)")
@@ -119,6 +126,15 @@ class Lab:
     def bench(self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None) -> Bench:
         """Two parents to merge. ends: how the general and the domain model are called. Raises MergeError."""
         return Bench(general, domain, ends, self.pack, ancestor=ancestor, profile_name=self.profile)
+
+    def score_grid(self, bench: Bench) -> dict[str, list[tuple[float, Scorecard]]]:
+        """The bench's grid of merges scored on dev (Bench.score_grid); recorded for the class page, which draws everybody's."""
+        grid = bench.score_grid()
+        points = {
+            method: [{"t": t, "axes": {axis: i.as_dict() for axis, i in card.summary().items()}} for t, card in scored] for method, scored in grid.items()
+        }
+        self.record("sweep", ends=list(bench.ends), split="dev", points=points)
+        return grid
 
     def known_pack(self) -> Pack:
         """The lab's pack where its world is known, else `materials`, and a sentence saying so.
@@ -384,7 +400,7 @@ def start(
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed is {seed!r}; use a whole number from 0")
     lab = Lab(notebook, load_pack(pack), model, profile, seed, learner, Path(out_dir))
-    lab.record("session", model=model, started=time.strftime("%Y-%m-%dT%H:%M:%S"))
+    lab.record("session", model=model, headless=headless(), started=time.strftime("%Y-%m-%dT%H:%M:%S"))
     print(f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, seed {seed}; records go to {out_dir}")
     return lab
 
@@ -401,10 +417,10 @@ def say_errors_plainly() -> None:
         return
 
     def say(shell, kind, error, traceback, tb_offset=None) -> None:
-        stopped = "stopped; finished stages are kept, run the cell again to continue"
+        stopped = str(error) or clock.stopped([])
         print(stopped if kind is KeyboardInterrupt else f"error: {error}", file=sys.stderr)
 
     shell.set_custom_exc((LabkitError, KeyboardInterrupt), say)
 
 
-__all__ = ["Guess", "Lab", "LiveLine", "best_t", "headless", "reported", "start"]
+__all__ = ["Guess", "Lab", "best_t", "headless", "reported", "start"]

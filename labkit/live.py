@@ -28,9 +28,9 @@ class LiveLine:
     def __enter__(self) -> LiveLine:
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, kind, *exc) -> None:
         if self.handle:
-            self._redraw("finished")
+            self._redraw("finished" if kind is None else "stopped")
 
     def __call__(self, at: Progress) -> None:
         if at.stage not in self.running or at.step <= self.curve[self.running[at.stage]][-1][0]:  # the stage begins, maybe not for the first time

@@ -10,16 +10,16 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labkit import retrieval_view
+from labkit import clock, retrieval_view
 from labkit.design import GENTLE, PipelineSpec, profile
 from labkit.errors import InputError
 from labkit.evaluate import MAX_NEW_TOKENS, compare, generate, limited, prompt_ids, says
-from labkit.lesson import Lab, LiveLine, show_html
+from labkit.lesson import Lab, show_html
 from labkit.packs import TEXT_SPLITS, Pack
-from labkit.pipeline import load_checkpoint, run_spec
+from labkit.pipeline import load_checkpoint
 from labkit.published import run_noise_of
 from labkit.reading import READER, reader_pack, reading_items, with_passages
 from labkit.scoring import score_checkpoint
@@ -302,21 +302,20 @@ def _hits(items: Sequence[dict], found: Sequence[Sequence[str]], answers: Sequen
 # --- trained and shown --------------------------------------------------------------------------
 
 
-def train_both(pack: Pack, *, model: str, seed: int, profile_name: str, progress: Callable | None = None) -> tuple[Checkpoint, list[Checkpoint]]:
+def train_both(pack: Pack, *, model: str, seed: int, profile_name: str) -> tuple[Checkpoint, list[Checkpoint]]:
     """The reader, and the stages of the specialist that goes on from it: the gentle recipe on the pack.
 
     Raises InputError for a pack in whose words no reading can be taught.
     """
     common = {"seed": seed, "profile": profile_name}
-    reader = run_spec(PipelineSpec(pack=str(reader_pack(pack.name).folder), model=model, stages=(READER,), **common), progress=progress)[-1]
-    return reader, run_spec(PipelineSpec(pack=str(pack.folder), model=str(reader.folder), stages=GENTLE, **common), progress=progress)
+    reader = clock.run(PipelineSpec(pack=str(reader_pack(pack.name).folder), model=model, stages=(READER,), **common))[-1]
+    return reader, clock.run(PipelineSpec(pack=str(pack.folder), model=str(reader.folder), stages=GENTLE, **common))
 
 
 def show_retrieval(lab: Lab) -> RetrievalResult:
     """Train what is not there yet, compare, and show: a figure, what each way costs, findings, what learning to read cost."""
     pack = lab.known_pack()
-    with LiveLine() as live:
-        reader, stages = train_both(pack, model=lab.model, seed=lab.seed, profile_name=lab.profile, progress=live)
+    reader, stages = train_both(pack, model=lab.model, seed=lab.seed, profile_name=lab.profile)
     seconds = sum(stage.lineage["wall_seconds"] for stage in stages)
     print(f"learning to read took {reader.lineage['wall_seconds']:.0f} s, training on the pack {seconds:.0f} s (kept, and reused next time)")
     models = load_checkpoint(reader), load_checkpoint(stages[-1])

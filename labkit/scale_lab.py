@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from labkit import scale_view
+from labkit.clock import training
+from labkit.design import OVERCOOKED, PipelineSpec
 from labkit.families import LADDER
 from labkit.lesson import Guess, Lab, headless, show_html
 from labkit.published import measured_scale, reported, run_noise_of
 from labkit.scale_evidence import PARTS, SYNERGY_TITLE, parameters_of
-from labkit.scale_study import BOTH, CHOOSES, ladder_synergy, size_unit
+from labkit.scale_study import BOTH, CHOOSES, ladder_synergy, scaled, size_unit
 from labkit.stats import Interval, with_run_noise
 from labkit.study import Unit
 from labkit.tables import claims_table, plain_table
@@ -19,7 +21,10 @@ LIVE = LADDER[:2]
 
 def climb(lab: Lab, families: Iterable[str] = LIVE) -> Unit:
     """Train, merge and score the ladder's smaller sizes, one seed; what was trained before is read back. Recorded."""
-    unit = size_unit(lab.pack, lab.seed, lab.profile, lambda text: None if headless() else print(text), tuple(families))
+    sizes = tuple(families)
+    common = {"pack": str(lab.pack.folder), "seed": lab.seed, "profile": lab.profile}
+    with training([PipelineSpec(model=f"{family}-instruct", stages=scaled(OVERCOOKED, family), **common) for family in sizes]):
+        unit = size_unit(lab.pack, lab.seed, lab.profile, lambda text: None if headless() else print(text), sizes)
     for label, card in unit.cards.items():
         lab.record("scorecard", checkpoint=label, split=card.split, axes={axis: found.as_dict() for axis, found in card.summary().items()})
     return unit

@@ -18,6 +18,12 @@ def write(path, *cells):
     return path
 
 
+def test_a_run_says_nothing_by_itself(tmp_path, capfd):
+    cell = "print('said in the notebook')\nfrom ipykernel.kernelapp import IPKernelApp\nIPKernelApp.instance().log.error('KeyboardInterrupt caught in kernel.')"
+    assert course.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}).problem == ""
+    assert capfd.readouterr() == ("", "")
+
+
 def test_parameters_reach_the_notebook_headless(tmp_path):
     cell = f"import os; open({str(tmp_path / 'said')!r}, 'w').write(f\"{{seed}} {{os.environ['LABKIT_HEADLESS']}}\")"
     run = course.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "out" / "x.ipynb", {"seed": 7})
@@ -68,6 +74,28 @@ def test_error_hidden_in_a_widget_is_found(tmp_path):
     cell = "import ipywidgets as w\nfrom IPython.display import display\nout = w.Output()\ndisplay(out)\nwith out:\n    1/0"
     run = course.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {})
     assert "ZeroDivisionError" in run.problem
+
+
+MADE = {"learner": "me", "notebook": "03_cpt", "pack": "materials", "profile": "lab", "seed": 0}
+
+
+@pytest.mark.parametrize("kind,values", [("guess", {"id": "a", "guess": 0.5}), ("reflection", {"id": "a", "text": "mine"}), ("session", {"headless": False})])
+def test_what_a_person_made_is_never_replaced(tmp_path, monkeypatch, kind, values):
+    from rich.console import Console
+
+    (tmp_path / "none").mkdir()
+    monkeypatch.setattr(syllabus, "notebooks_folder", lambda: tmp_path / "none")
+    run = {"profile": "smoke", "pack": "materials", "seed": 0, "out_dir": tmp_path / "out", "console": Console(quiet=True)}
+    records.append(tmp_path / "out", "session", **MADE, headless=True)
+    records.append(tmp_path / "out", "reflection", **MADE, id="b", text="")
+    course.run_course(**run)
+    assert records.read(tmp_path / "out") == []  # a headless run's are made afresh
+    (tmp_path / "out" / "figures").mkdir()
+    records.append(tmp_path / "out", kind, **MADE, **values)
+    before = sorted(path.name for path in (tmp_path / "out").iterdir())
+    with pytest.raises(InputError, match="that a person made, and this run would replace them; use another --out-dir"):
+        course.run_course(**run)
+    assert records.read(tmp_path / "out") == [{"kind": kind, **MADE, **values}] and sorted(path.name for path in (tmp_path / "out").iterdir()) == before
 
 
 def test_one_failure_never_stops_the_rest_and_the_page_shows_it(tmp_path, monkeypatch):

@@ -28,8 +28,8 @@ def test_cases_are_diagnosed_and_gated(lab, capsys):
     verdicts = {result.diagnosis.id: result.verdict for result in found["merge"]}
     assert verdicts["wrong place"] == verdicts["barrier"] == "clear" and verdicts["loss rose"] == "not measured"
     assert len(records.read(lab.out_dir, "diagnosis")) == 2 * len(diagnose_lab.DIAGNOSES)
-    diagnose_lab.show_gate(lab, made)
-    assert records.read(lab.out_dir, "gate")[0]["checkpoint"] == made.name
+    diagnose_lab.show_gate(lab, made, "gentle")
+    assert records.read(lab.out_dir, "gate")[0]["checkpoint"] == "gentle"
 
 
 def test_a_headless_visit_tells_symptoms_tests_and_the_answer(lab, capsys):

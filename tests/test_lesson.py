@@ -202,6 +202,32 @@ def test_two_runs_are_compared_with_the_noise_between_runs(lab):
     assert runs.mean == items.mean and runs.low <= items.low and runs.high >= items.high
 
 
+def test_the_grid_is_recorded_as_the_class_page_and_evidence_packs_read_it(lab, tmp_path):
+    from labkit import class_page, class_records, evidence_pack
+    from labkit.merge_lab import LAB_AXES
+
+    grid = lab.score_grid(lab.bench(lab.model, "llama-s-base", ("instruct", "base")))
+    seat = class_records.seat("A", records.read(lab.out_dir))
+    (sweep,) = seat.of("sweep")
+    assert seat.unread == 0 and sweep.ends == ("instruct", "base") and sweep.split == "dev" and set(sweep.points) == set(grid)
+    at, card = grid["slerp"][3]
+    point = sweep.points["slerp"][3]
+    assert point.t == at and set(point.axes) == set(LAB_AXES) and point.axes["knowledge"].mean == card.interval("knowledge").mean
+    assert "1 learners" in class_page.curves([seat]).pictures[0].alt
+    evidence_pack.make_pack(lab.out_dir, "me", tmp_path / "me.zip")
+    read = evidence_pack.read_pack(evidence_pack.open_pack(tmp_path / "me.zip", tmp_path / "opened"))
+    assert [row for row in read.rows if row["kind"] == "sweep"] == records.read(lab.out_dir, "sweep")
+
+
+def test_the_speed_test_is_told_and_recorded(lab, capsys):
+    from labkit.planner_speed import Speed, keep_speed
+
+    keep_speed("llama-s-instruct", Speed(0.02, 1e11))
+    lab.speed_test()
+    (row,) = records.read(lab.out_dir, "speed")
+    assert "tokens a second" in capsys.readouterr().out and row["ratio"] > 0 and row["course_minutes"] > 0
+
+
 def test_the_claims_register_is_shown(lab, capsys):
     lab.show_claims()
 
@@ -210,7 +236,8 @@ def test_the_claims_register_is_shown(lab, capsys):
     "cell,said",
     [
         ("lesson.start('x', profile='labb', out_dir=folder)", "error: unknown profile 'labb': did you mean 'lab'?"),
-        ("raise KeyboardInterrupt", "stopped; finished stages are kept"),
+        ("raise KeyboardInterrupt", "stopped: finished stages are kept"),
+        ("raise KeyboardInterrupt('stopped: cpt is kept up to step 5 of 9')", "stopped: cpt is kept up to step 5 of 9"),
     ],
 )
 def test_errors_in_a_notebook_are_a_sentence(tmp_path, capsys, monkeypatch, cell, said):

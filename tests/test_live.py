@@ -31,3 +31,19 @@ def test_a_stage_that_runs_again_has_a_curve_of_its_own(monkeypatch):
         live(Progress("sft", step, 5, loss, 100.0, 1.0))
     live(Progress("cpt", 1, 5, 4.0, 100.0, 1.0))
     assert live.curve == {"sft": [(1, 3.0), (5, 2.0)], "sft (2)": [(1, 2.5), (5, 1.5)], "cpt": [(1, 4.0)]}
+
+
+def test_a_line_that_was_interrupted_says_stopped(monkeypatch):
+    from types import SimpleNamespace
+
+    import pytest
+
+    from labkit.train import Progress
+
+    told = []
+    monkeypatch.setenv("LABKIT_HEADLESS", "0")
+    monkeypatch.setattr("IPython.display.display", lambda *a, **k: SimpleNamespace(update=lambda *a, metadata, **k: told.append(metadata["image/png"]["alt"])))
+    with pytest.raises(KeyboardInterrupt), LiveLine() as live:
+        live(Progress("cpt", 1, 5, 4.0, 100.0, 1.0))
+        raise KeyboardInterrupt
+    assert told == ["stopped"]
