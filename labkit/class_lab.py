@@ -46,7 +46,7 @@ def run_roster(
     results = run_class(learners, notebooks, profile=profile, out_dir=out_dir, jobs=jobs, scheduler=scheduler, told=told)
     seats = [_seat(learner, results[learner.key], out_dir, learner.name if names else learner.pseudonym) for learner in learners]
     runs = sum(len(seat.runs) for seat in seats)
-    problems = tuple(f"{seat.shown}: {run.notebook}: {_short(run.problem)}" for seat in seats for run in seat.failures)
+    problems = tuple(_short(f"{seat.shown}: {run.notebook}: {run.problem}") for seat in seats for run in seat.failures)
     return _finish(seats, out_dir, f"Profile {profile}. {HEADLESS}", problems, runs)
 
 
@@ -54,7 +54,7 @@ def read_packs(folder: Path, *, out_dir: Path, names: bool = False) -> Done:
     """Write the class page of participants' evidence packs or out_dirs, and run nothing. Raises InputError for a folder without any."""
     shown = (lambda number, name, source: f"{name} ({source})".strip()) if names else (lambda number, name, source: pseudonym(number))
     seats = class_records.read_seats(folder, shown)
-    problems = tuple(f"{seat.shown}: {_short(seat.problem)}" for seat in seats if seat.problem)
+    problems = tuple(_short(f"{seat.shown}: {seat.problem}") for seat in seats if seat.problem)
     return _finish(seats, out_dir, FROM_PACKS, problems, 0)
 
 
@@ -76,5 +76,5 @@ def _seat(learner: Learner, runs: Sequence[Run], out_dir: Path, shown: str) -> S
 
 
 def _short(problem: str) -> str:
-    """One line for a terminal."""
-    return " ".join(problem.split())[:300]
+    """One line for a terminal, and nothing in it that steers one."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in problem).split())[:400]

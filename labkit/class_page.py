@@ -90,7 +90,7 @@ def verdict(seats: Sequence[Seat]) -> str:
     if failed:
         where = Counter(run.notebook for seat in failed for run in seat.failures)
         worst, times = where.most_common(1)[0]
-        told.append(f"{len(failed)} of {len(seats)} learners have a notebook that failed, most often {worst} ({times})")
+        told.append(f"{len(failed)} of {len(seats)} learners {'has' if len(failed) == 1 else 'have'} a notebook that failed{f', most often {worst} ({times})' if times > 1 else ''}")
     elif runs:
         told.append(f"nothing failed: {runs} notebooks of {len(seats)} learners ran to the end")
     if wrong := [belief for belief in _beliefs(seats) if belief.wrong]:
@@ -100,8 +100,9 @@ def verdict(seats: Sequence[Seat]) -> str:
 
 
 def _cell(text: object) -> str:
-    """A value for a table: one line, not too long."""
-    return shorten(str(text)[: 10 * CELL_CHARACTERS], CELL_CHARACTERS, placeholder=" …")
+    """A value for a table: one line, not too long, without letters that only steer (no font draws them, and some turn a line around)."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in str(text)[: 10 * CELL_CHARACTERS])
+    return shorten(shown, CELL_CHARACTERS, placeholder=" …")
 
 
 def _range(values: Sequence[float], form: str = ".2f") -> str:
@@ -289,7 +290,7 @@ def _clip(place: float) -> float:
 
 
 def answers(seats: Sequence[Seat]) -> Part | None:
-    """Exercises, most often wrong first."""
+    """Exercises, most often wrong first; where nobody was asked, it is said."""
     groups = _grouped(seats, "answer", lambda row: row.id)
     if not groups:
         return None
@@ -298,7 +299,9 @@ def answers(seats: Sequence[Seat]) -> Part | None:
         wrong = Counter(row.choice for row in found if not row.right)
         choice = f"{wrong.most_common(1)[0][0]} ({wrong.most_common(1)[0][1]})" if wrong else ""
         rows.append((found[0].question, found[0].notebook, f"{sum(row.right for row in found)} of {len(found)}", found[0].expected, choice))
-    return Part("Exercises, hardest first", "", ("question", "notebook", "right", "right answer", "most frequent wrong answer"), _rows(rows[:MOST_ROWS]))
+    headless = all(seat.runs for seat in seats if seat.of("answer"))
+    told = "These notebooks ran without anybody in front of them: the choices are the notebooks' own, and say nothing of what is hard." if headless else ""
+    return Part("Exercises" if headless else "Exercises, hardest first", told, ("question", "notebook", "right", "right answer", "most frequent wrong answer"), _rows(rows[:MOST_ROWS]))
 
 
 def curves(seats: Sequence[Seat]) -> Part | None:

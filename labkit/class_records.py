@@ -22,6 +22,7 @@ from labkit.records import FILE
 
 MOST_BYTES = 64 * 2**20  # of one file of records
 MOST_SOURCES = 1000
+MOST_LEARNERS = 1000  # of one source: a folder may hold a whole room's records
 VERDICTS = ("supported", "contradicted", "not distinguishable")
 
 Words = Annotated[str, Field(max_length=400)]
@@ -250,6 +251,8 @@ def read_seats(folder: Path, shown: Callable[[int, str, str], str]) -> list[Seat
     for source in sources(folder):
         try:
             found = by_learner(records_of(source))
+            if len(found) > MOST_LEARNERS:
+                raise InputError(f"{source}: records of {len(found):,} learners; {MOST_LEARNERS:,} are allowed, ask for the pack again")
         except (LabkitError, OSError) as error:
             seats.append(Seat(shown(len(seats) + 1, "", source.name), problem=str(error)))
             continue

@@ -182,15 +182,8 @@ def learner_file(out_dir: Path, learner: str, ending: str) -> Path:
     return out_dir / f"learner-{journal.learner_key(learner)}.{ending}"
 
 
-def learner_pdf(out_dir: Path, learner: str) -> Path:
-    """The report of a learner as PDF/UA; returns its path. The figures of notebooks are in the HTML page alone.
-
-    Raises InputError for an unknown learner or a letter that no font here can draw, StoreError when it cannot be written.
-    """
-    return _pdf(read_learner(out_dir, learner), learner_file(out_dir, learner, "pdf"))
-
-
 def _pdf(told: Learner, path: Path) -> Path:
+    """PDF/UA. The figures of notebooks are in the HTML page alone. Raises InputError for a letter that no font here can draw."""
     data = {
         "title": told.title, "subtitle": told.subtitle, "critical": told.critical, "sections": [asdict(section) for section in told.sections],
         "reflections": [{"question": row["question"], "text": row["text"]} for row in told.reflections],
@@ -237,8 +230,3 @@ def learner_report(out_dir: Path, learner: str) -> LearnerReport:
     drawn = [{"data": base64.b64encode(content).decode(), "alt": alt} for content, alt in _calibration(told)]
     write_file(page, template("learner.html.j2").render(title=told.title, learner=told, status=report.status, calibration=drawn, gone=PICTURE_GONE))
     return report
-
-
-def learner_page(out_dir: Path, learner: str) -> Path:
-    """The HTML page of `learner_report`, which states whether the PDF could be made."""
-    return learner_report(out_dir, learner).page

@@ -16,7 +16,7 @@ from pathlib import Path
 from labkit.designer import stage_kinds
 from labkit.errors import InputError, PackError, SpecError, suggest
 from labkit.journal import learner_key
-from labkit.packs import load_pack, shipped_packs
+from labkit.packs import SPLITS, load_pack, shipped_packs
 
 COLUMNS = ("learner", "pack", "design", "seed", "notebooks")
 REQUIRED = "learner"
@@ -176,6 +176,9 @@ def _pack(place: _Place, given: str, default: str) -> str:
             raise place.error("pack", given, f"it must lie in the roster's folder: move it to {beside}")
         if not folder.is_dir():
             raise place.error("pack", given, f"{suggest(given, shipped_packs())}, or a folder beside the roster")
+        for name in ("pack.yaml", *SPLITS.values()):
+            if not (folder / name).resolve().is_relative_to(folder):
+                raise place.error("pack", given, f"its {name} is a link that leads out of its folder: put the file itself there")
         load_pack(folder)
     except (PackError, OSError, ValueError) as error:  # the last two: a name that no system has
         raise place.error("pack", given, str(error)) from None

@@ -34,5 +34,7 @@ def test_packs_are_read_without_names_and_with_them(tmp_path):
     done = class_lab.read_packs(packs, out_dir=tmp_path / "out")
     page = Tags(done.page.read_text())
     assert len(done.problems) == 1 and "learner 02" in page.text and "Ada" not in page.text
+    (packs / "\x1b[31mred\x07.zip").write_bytes(b"no zip")  # a file's name steers no terminal
+    assert all(problem.isprintable() for problem in class_lab.read_packs(packs, out_dir=tmp_path / "out", names=True).problems)
     html = class_lab.read_packs(packs, out_dir=tmp_path / "out", names=True).page.read_text()
     assert "Ada (desk)" in html and SCRIPT not in html and f"{SCRIPT} (desk)" in Tags(html).text

@@ -5,7 +5,7 @@ import re
 
 import pypdf
 import pytest
-from class_case import SCRIPT, Tags, rows
+from class_case import SCRIPT, Tags, rows, span
 
 from labkit.class_page import class_page, write_class_page
 from labkit.class_records import NotebookRun, Seat, seat
@@ -33,10 +33,12 @@ def test_failures_come_first_and_both_pages_say_the_same(tmp_path):
     heads = re.findall(r"<h2>(.*?)</h2>", html)
     assert heads == [
         "Who failed, where and why", "Learners", "What the room designed", "What came out: scores", "What came out: comparisons", "What came out: findings",
-        "What the room believed", "Exercises, hardest first", "Everybody&#39;s merge curves", "How long it took",
+        "What the room believed", "Exercises", "Everybody&#39;s merge curves", "How long it took",
     ]
     assert page.text.index("bad.zip: damaged") < page.text.index("cell 9: no") < page.text.index("Learners")
-    assert "1 of 7 could not be read; 1 of 7 learners have a notebook that failed, most often 06_merge (1); the room was wrong about 1 of 2 questions." in page.text
+    assert "1 of 7 could not be read; 1 of 7 learners has a notebook that failed; the room was wrong about 1 of 2 questions." in page.text
+    twice = class_page([*room(), seat("a", [], runs=[NotebookRun("06_merge", 1.0, "no")])], title="", subtitle="")
+    assert twice.verdict.startswith("2 of 7 learners have a notebook that failed, most often 06_merge (2);")
     assert status == "The same page as a PDF: class.pdf." and status in page.text
     for words in ("cell 9: no", "CPT → SFT → DPO", "overcooked CPT", "supported", "believed too high by 6 of 6", "the better parent", "06_merge"):
         assert words in page.text and words in " ".join(pdf.split()), words
@@ -62,6 +64,8 @@ def test_the_room_is_wrong_only_where_it_was_asked(tmp_path):
     assert [part.head for part in untouched.parts] == ["Who failed, where and why", "Learners"]
     headless = class_page([seat("a", [asked | {"made": "default"}])], title="", subtitle="")
     (beliefs,) = [part for part in headless.parts if part.head == "What the room believed"]
+    answered = {one.head: one.text for one in (*class_page([seat("a", rows(1))], title="", subtitle="").parts, *class_page(room(1), title="", subtitle="").parts)}
+    assert answered["Exercises, hardest first"] == "" and "notebooks' own" in answered["Exercises"]
     assert "wrong" not in headless.verdict and "notebooks' own" in beliefs.text and beliefs.rows[0][-1] == "nobody was asked"
 
 
@@ -75,9 +79,25 @@ def test_nothing_a_participant_writes_is_read_as_markup(tmp_path):
     assert "#panic()" in pdf and SCRIPT in pdf
 
 
+def test_letters_that_steer_keep_nobody_from_a_pdf(tmp_path):
+    html, pdf, status = written(tmp_path, [*room(2), seat("\u202eevil", rows(3)[:2] + [rows(3)[8] | {"claim": "a\0b\x1b[31m\u202ec\ufffe"}])])
+    assert "class.pdf" in status and "a b [31m c" in html and "a b [31m c" in " ".join(pdf.split()) and not re.search("[\0\x1b\u202e]", html)
+
+
+def test_numbers_beyond_measure_stop_nothing(tmp_path):
+    most, first = 1e308, rows(1)
+    guesses = [(most, -most, most, -most), (0, 0, 5e-324, 1), (most, 0, 1, most)]
+    wild = [first[1] | {"id": str(i), "guess": guess, "low": low, "high": high, "measured": span(mean)} for i, (guess, low, high, mean) in enumerate(guesses)]
+    wild += [first[5] | {"axes": {"knowledge": span(most)} | {str(i): span(0) for i in range(2000)}}, first[7] | {"runs": span(most)}, first[3] | {"seed": 10**3000}]
+    wild += [first[9] | {"points": {str(i): [{"t": t, "axes": {"knowledge": span(most - t * most * 2)}} for t in (0, 1)] for i in range(500)}}, *(first[5] | {"checkpoint": str(i)} for i in range(500))]
+    html, _, status = written(tmp_path, [*room(2), seat("a", wild), seat("b", wild)])
+    assert "class.pdf" in status and len(html) < 2**20 and "The 8 most frequent of" in html
+
+
 def test_a_page_without_a_pdf_says_so_and_leaves_no_old_one(tmp_path):
     (tmp_path / "class.pdf").write_bytes(b"old")
-    html, _, status = written(tmp_path, [Seat("learner \U000f1234", problem="x")])
+    path, status = write_class_page(class_page([Seat("a", problem="x")], title="A class", subtitle="of \U000f1234"), tmp_path)
+    html = path.read_text("utf-8")
     assert status.startswith("There is no PDF of this page: ") and "no font here can draw" in Tags(html).text and not (tmp_path / "class.pdf").exists()
 
 

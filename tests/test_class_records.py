@@ -38,6 +38,12 @@ def test_packs_and_folders_are_read_and_a_bad_one_stops_nothing(tmp_path):
     assert "no zip file" in seats[0].problem and seats[2].unread == 0 and sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+def test_a_source_of_thousands_of_learners_is_no_room(tmp_path):
+    save(tmp_path / "desk", [{"kind": "session", "learner": str(i)} for i in range(1001)])
+    (one,) = read_seats(tmp_path, lambda number, name, source: source)
+    assert "records of 1,001 learners; 1,000 are allowed" in one.problem
+
+
 def test_sources_that_are_none(tmp_path):
     for folder, words in ((tmp_path / "no", "no such folder"), (tmp_path, "no evidence pack")):
         with pytest.raises(InputError, match=words):

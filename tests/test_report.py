@@ -3,8 +3,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import pypdf
 import pytest
+from class_case import Tags
 
 from labkit import records, report
 from labkit.course import Run
@@ -24,6 +26,20 @@ def test_page_is_rendered_from_records_and_escaped(tmp_path):
     assert "<script>" not in html and "<i>p</i>" not in html and "T &amp; t" in html
     assert html.index("04_sft") < html.index("03_cpt") and "data:image/png;base64,iVBORw==" in html
     assert 'alt="a &#34;quoted&#34; &lt;alt&gt;"' in html
+
+
+def test_what_a_notebook_prints_draws_or_fails_with_is_no_markup(tmp_path):
+    nasty = "<script>alert(1)</script>\"><img src=x onerror=alert(2)>"
+    cell = nbformat.v4.new_code_cell(f"# {nasty}", outputs=[
+        nbformat.v4.new_output("stream", text=nasty), nbformat.v4.new_output("execute_result", {"text/plain": nasty}),
+        nbformat.v4.new_output("display_data", {"image/png": "iVBORw=="}, metadata={"image/png": {"alt": nasty}}),
+        nbformat.v4.new_output("error", ename=nasty, evalue=nasty, traceback=[f"\x1b[31m{nasty}\x1b[0m"]),
+    ])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "<b>.ipynb")
+    page = Tags(report.notebook_page(tmp_path / "<b>.ipynb", tmp_path / "x.html").read_text("utf-8"))
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert [one["alt"] for one in images] == [nasty] and not {"script", "b"} & {tag for tag, _ in page.tags} and page.text.count(nasty) >= 4
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
 
 # --- one learner
@@ -60,7 +76,7 @@ def text_of(path):
 
 
 def test_a_learners_page_is_escaped_whole_and_self_contained(folder):
-    page = report.learner_page(folder, ME["learner"])
+    page = report.learner_report(folder, ME["learner"]).page
     html = page.read_text("utf-8")
     body = html.split("</style>")[1]
     assert "<script>" not in body and "Ada <b>" not in body and "Ada &lt;b&gt;" in body and "49" not in body.split("base64")[0]
@@ -74,7 +90,7 @@ def test_a_learners_page_is_escaped_whole_and_self_contained(folder):
 
 
 def test_a_learners_pdf_says_the_same_and_evaluates_nothing(folder):
-    text = text_of(report.learner_pdf(folder, ME["learner"]))
+    text = text_of(report.learner_report(folder, ME["learner"]).pdf)
     for words in (f"before {NASTY}", f"because {NASTY} and more", "right, not at first", "4 of 4 guesses fell inside", "Test scores of every checkpoint"):
         assert words in text, words
     assert "secret" not in text
@@ -82,7 +98,7 @@ def test_a_learners_pdf_says_the_same_and_evaluates_nothing(folder):
 
 def test_names_of_files_hold_nothing_of_the_learner(folder):
     records.append(folder, "session", **ME | {"learner": "../../x"})
-    made = [report.learner_page(folder, name) for name in (ME["learner"], "../../x")]
+    made = [report.learner_report(folder, name).page for name in (ME["learner"], "../../x")]
     assert all(re.fullmatch(r"learner-[0-9a-f]{12}\.html", page.name) and page.parent == folder for page in made) and made[0] != made[1]
 
 
@@ -92,8 +108,6 @@ def test_a_pdf_that_cannot_be_made_is_told_on_the_page(folder):
     made = report.learner_report(folder, ME["learner"])
     assert made.pdf is None and "no font here can draw" in str(made) and not made.page.with_suffix(".pdf").exists()
     assert "PDF: not made." in made.page.read_text("utf-8") and "no font here can draw" in made.page.read_text("utf-8")
-    with pytest.raises(InputError, match="no font here can draw"):
-        report.learner_pdf(folder, ME["learner"])
 
 
 def test_an_empty_report_says_so(tmp_path):
@@ -106,13 +120,13 @@ def test_an_empty_report_says_so(tmp_path):
 def test_runs_are_told_apart_where_there_are_several(folder):
     records.append(folder, "finding", **ME | {"seed": 3}, claim="the same", effect=INTERVAL, verdict="supported", reported="")
     records.append(folder, "finding", **ME, claim="the same", effect=INTERVAL, verdict="contradicted", reported="")
-    html = report.learner_page(folder, ME["learner"]).read_text("utf-8")
+    html = report.learner_report(folder, ME["learner"]).page.read_text("utf-8")
     assert "the same (materials, smoke, seed 3)" in html and "the same (materials, smoke, seed 0)" in html
 
 
 def test_an_unknown_learner_is_a_sentence(folder):
     with pytest.raises(InputError, match="no record of a learner 'nobody'"):
-        report.learner_page(folder, "nobody")
+        report.learner_report(folder, "nobody")
 
 
 def test_a_figure_outside_the_folder_or_of_another_kind_is_refused(folder, tmp_path_factory):
@@ -127,4 +141,4 @@ def test_a_figure_outside_the_folder_or_of_another_kind_is_refused(folder, tmp_p
 
 def test_a_figure_that_is_gone_is_told(folder):
     (folder / "figures" / "x.png").unlink()
-    assert report.PICTURE_GONE in report.learner_page(folder, ME["learner"]).read_text("utf-8")
+    assert report.PICTURE_GONE in report.learner_report(folder, ME["learner"]).page.read_text("utf-8")

@@ -48,6 +48,17 @@ def test_a_pack_beside_the_roster_is_found(tmp_path):
     assert one.pack == str((tmp_path / "mine").resolve())
 
 
+def test_a_pack_that_links_out_of_its_folder_is_refused(tmp_path):
+    shutil.copytree(packs_folder() / "legal", tmp_path / "mine")
+    (tmp_path / "mine" / "raw.jsonl").unlink()
+    (tmp_path / "mine" / "raw.jsonl").symlink_to(packs_folder() / "materials" / "raw.jsonl")
+    with pytest.raises(InputError, match=r":2: pack is 'mine'; its raw.jsonl is a link that leads out of its folder"):
+        read(tmp_path, "Ada,mine", columns="learner,pack")
+    (tmp_path / "away").symlink_to(packs_folder() / "legal")
+    with pytest.raises(InputError, match=r"pack is 'away'; it must lie in the roster's folder"):
+        read(tmp_path, "Ada,away", columns="learner,pack")
+
+
 @pytest.mark.parametrize("columns,line,words", [
     ("name,seed", "Ada,1", r":1: unknown column 'name'"),
     ("seed", "1", r":1: column 'learner' is missing; the first line names the columns, for example: learner,pack"),
@@ -86,6 +97,7 @@ def test_a_roster_of_nobody_no_file_another_encoding_and_a_huge_file(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match=words):
             read_roster(path, DEFAULTS)
-    path.write_text("learner\n" + "".join(f"n{i}\n" for i in range(1001)))
-    with pytest.raises(InputError, match="more than 1,000 learners"):
-        read_roster(path, DEFAULTS)
+    for count, words in ((1001, "more than 1,000 learners"), (100_000, "more than 1,000 learners"), (200_000, "a roster has at most 1, check")):
+        path.write_text("learner\n" + "".join(f"n{i}\n" for i in range(count)))
+        with pytest.raises(InputError, match=words):
+            read_roster(path, DEFAULTS)
