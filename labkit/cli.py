@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 from rich.markup import escape
 
-from labkit import cli_class, cli_handout, cli_models, cli_room, cli_studio, processes
+from labkit import cli_app, cli_class, cli_gallery, cli_handout, cli_models, cli_room, cli_studio, processes
 from labkit.errors import LabkitError
 from labkit.terminal import Bytes, Line, ProfileOption, err, fail, out, say_warning
 
@@ -27,6 +27,8 @@ app.add_typer(cli_models.app)
 app.add_typer(cli_handout.app)
 app.add_typer(cli_class.app)
 app.add_typer(cli_room.app)
+app.add_typer(cli_app.app)
+app.add_typer(cli_gallery.app)
 app.add_typer(zoo_app, name="zoo")
 app.add_typer(pack_app, name="pack")
 pack_app.command("new")(cli_studio.pack_new)

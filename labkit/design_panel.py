@@ -54,7 +54,7 @@ class DesignPanel:
         self.merge_after = widgets.Dropdown(options=[AT_THE_END, 1, 2, 3], value=chosen.get("merge_after") or AT_THE_END, description="merge after stage", **WIDE)
         self.merge_with = widgets.Combobox(value=str(chosen.get("merge_with") or ""), options=list(offered["families"]), description="merge with", placeholder="the start model", tooltip="the model at t=0; by default the start model", **WIDE)
         self.stages = widgets.VBox()
-        self.why = {key: widgets.Textarea(description=words, rows=2, layout=WIDE["layout"], style={"description_width": "150px"}) for key, words in WHY.items()}
+        self.why = {key: widgets.Textarea(description=words, rows=2, layout=WIDE["layout"], style={"description_width": "170px"}) for key, words in WHY.items()}
         self.told, self.sheet, self.spec, self.result = widgets.HTML(), widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.changes = [widgets.Dropdown(options=["as proposed"], description=f"alternative {i}", **WIDE) for i in (1, 2)]
         self.buttons = {name: widgets.Button(description=words, layout=widgets.Layout(width="auto")) for name, words in {"save": "save the design", "words": "compare in words", "train": "train and compare"}.items()}

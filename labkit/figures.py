@@ -85,7 +85,7 @@ def scorecards(cards: Sequence[Scorecard], *, axes: Sequence[str] | None = None,
     ax.grid(axis="y", alpha=0.3)
     if title:
         ax.set_title(title, fontsize=14)
-    figure.legend(loc="outside lower center", ncols=min(3, len(cards) + bool(guess)), frameon=False, fontsize=12)
+    figure.legend(loc="outside lower center", ncols=min(4, len(cards) + bool(guess)), frameon=False, fontsize=12)
     return figure
 
 
@@ -144,8 +144,8 @@ def merge_sweep(
             ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], label=method.upper(), **size)
             ax.fill_between(t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15)
         sweep = next(iter(points.values()))
-        for (_, card), colour, label in ((sweep[0], COLOURS[2], f"{ends[0]} (t=0)"), (sweep[-1], COLOURS[3], f"{ends[1]} (t=1)")):
-            ax.axhline(card.interval(axis).mean, color=colour, linestyle=":", linewidth=2, label=label)
+        for (_, card), colour, dash, label in ((sweep[0], COLOURS[2], ":", f"{ends[0]} (t=0)"), (sweep[-1], COLOURS[3], "-.", f"{ends[1]} (t=1)")):
+            ax.axhline(card.interval(axis).mean, color=colour, linestyle=dash, linewidth=2, label=label)
         if best is not None:
             ax.axvline(best, color="#666666", linewidth=1.5, label="t chosen on dev")
         ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=14)
@@ -331,7 +331,7 @@ def score_grid(rows: Sequence[dict]) -> Figure:
     for i, line in enumerate(values):
         for k, value in enumerate(line):
             if value == value:
-                ax.text(k, i, f"{value:.2f}", ha="center", va="center", fontsize=12, color="black" if value > 0.55 else "white")
+                ax.text(k, i, f"{value:.2f}", ha="center", va="center", fontsize=12, color="black" if value > 0.47 else "white")
     ax.set_xticks(range(len(axes)), [AXIS_LABELS[axis] for axis in axes])
     ax.set_yticks(range(len(rows)), [row["checkpoint"] for row in rows])
     ax.xaxis.tick_top()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html import escape
 
@@ -24,8 +25,10 @@ def form_panel(model: type[Form], start: dict[str, object], show: Callable[[dict
 class FormPanel:
     def __init__(self, model: type[Form], start: dict[str, object], show: Callable[[dict[str, object]], str], words: str):
         self.show = show
-        fields = model.model_json_schema()["properties"]
+        fields, words_on_all = model.model_json_schema()["properties"], model.__doc__ or ""
         self.controls = {name: _control(name, fields[name], start.get(name, field.get_default())) for name, field in model.model_fields.items()}
+        for name, control in self.controls.items():
+            control.tooltip = _about(name, words_on_all)
         self.numeric = {name for name, about in fields.items() if _types(about) & {"number", "integer"}}
         self.optional = {name for name, about in fields.items() if "null" in _types(about)}
         self.button, self.told, self.result = widgets.Button(description=words, button_style="primary", layout=widgets.Layout(width="auto", align_self="flex-start")), widgets.HTML(), widgets.HTML()
@@ -54,6 +57,12 @@ class FormPanel:
     def _press(self) -> None:
         self.told.value = self.result.value = ""
         self.result.value = self.show(self.values())
+
+
+def _about(name: str, words: str) -> str | None:
+    """What a form's own words say of a field, as `name: what it is.` or `name, other: what they are.`"""
+    found = re.search(rf"\b{name}(?:,\s+\w+)*:\s+([^.]+)\.", words)
+    return " ".join(found[1].split()) if found else None
 
 
 def _types(about: dict) -> set[str]:

@@ -40,8 +40,8 @@ class MergeView:
             ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], markersize=6 - 2 * i, linewidth=2.2 - 0.8 * i, label=method.upper())
             ax.fill_between(t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15)
         for points in list((self.sweep or {}).values())[:1]:
-            for (_, card), colour, label in ((points[0], COLOURS[2], f"{ends[0]} (t=0)"), (points[-1], COLOURS[3], f"{ends[1]} (t=1)")):
-                ax.axhline(card.interval(axis).mean, color=colour, linestyle=":", linewidth=2, label=label)
+            for (_, card), colour, dash, label in ((points[0], COLOURS[2], ":", f"{ends[0]} (t=0)"), (points[-1], COLOURS[3], "-.", f"{ends[1]} (t=1)")):
+                ax.axhline(card.interval(axis).mean, color=colour, linestyle=dash, linewidth=2, label=label)
         ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=12)
         ax.set(ylim=(-0.04, 1.04), xlim=(-0.03, 1.03))
         ax.set_xlabel(f"t (0 {ends[0]}, 1 {ends[1]})", fontsize=10)
@@ -121,4 +121,4 @@ class _Heat:
         for row, texts in zip(values, self.texts, strict=True):
             for value, text in zip(row, texts, strict=True):
                 text.set_text("" if value is None else f"{value:.2f}".removeprefix("0") if 0 < value < 1 else f"{value:.0f}")
-                text.set_color("white" if value is not None and value < 0.55 else "black")
+                text.set_color("white" if value is not None and value < 0.47 else "black")

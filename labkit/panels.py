@@ -326,11 +326,12 @@ def clinic_panel(room, *, patients: list[int], tests: list[str], causes: dict[st
     order = widgets.Button(description="order", disabled=True)
     cause = widgets.Dropdown(options={words: key for key, words in causes.items()}, description="cause", layout=widgets.Layout(width="640px"))
     name = widgets.Button(description="this is the cause", disabled=True)
-    picture, symptoms = widgets.Image(format="png", layout=widgets.Layout(width="560px")), widgets.HTML()
+    picture, symptoms = widgets.Image(format="png", layout=widgets.Layout(width="560px", display="none")), widgets.HTML()
     found, told, answer = widgets.HTML(), widgets.Label(), widgets.HTML()
 
     def see() -> None:
         answer.value = found.value = symptoms.value = ""
+        picture.layout.display = "none"
         picture.value = b""
         told.value = "training or loading this patient; up to a minute …"
         visit = room.admit(patient.value)

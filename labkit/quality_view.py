@@ -111,7 +111,7 @@ def separation_grid(found: dict[tuple[str, str], Interval]) -> Figure:
         for column, measure in enumerate(measures):
             if (defect, measure) in found:
                 cell = found[defect, measure]
-                ink = "black" if strength[row][column] > 0.55 else "white"
+                ink = "black" if strength[row][column] > 0.47 else "white"
                 ax.text(column, row, f"{cell.mean:.2f}\n[{cell.low:.2f}, {cell.high:.2f}]", ha="center", va="center", fontsize=11, color=ink)
     ax.set_xticks(range(len(measures)), measures)
     ax.set_yticks(range(len(defects)), defects)

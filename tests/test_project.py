@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal", "families", "adapters", "gguf_file", "hub", "chat_template", "processes", "syllabus", "safe_zip", "bundle_check"},
-    {"design", "world", "reporter", "resume", "leaks", "readers", "forms", "proportions", "journal", "pdf", "pdf_form"},
+    {"design", "world", "reporter", "resume", "leaks", "readers", "forms", "proportions", "journal", "pdf", "pdf_form", "app_server"},
     {"packs", "batches", "precision", "cleaning", "fit_rules"},
     {"pack_build", "tables", "guards", "recipes", "harness", "published", "layouts", "datacard", "vendor_claim"},
     {"variants", "held_out", "workbench", "sheet", "vendor_controls"},
@@ -27,21 +27,22 @@ FLOORS = [
     {"scoring", "scenarios", "probe", "cards", "figures", "checkup", "planner_speed", "rules", "roster"},
     {"cases"},
     {"everyday", "journal_view", "live", "merge_view", "scale_view", "diagnose", "study", "quality_view", "retrieval_view", "planner", "alternatives", "evidence_pack", "class_view"},
-    {"merge_lab", "export_card", "clinic", "gate", "claims", "planner_view", "comparison", "panels", "preflight", "verify", "bundle", "class_records"},
+    {"clock", "merge_lab", "export_card", "clinic", "gate", "claims", "planner_view", "comparison", "panels", "preflight", "verify", "bundle", "class_records"},
     {"journal_panel", "class_page"},
-    {"lesson", "heritage", "chat_panel", "calibration", "data_study", "scale_study", "real_model", "form_panel", "design_panel", "quality_panel", "planner_panel"},
+    {"lesson", "heritage", "chat_panel", "calibration", "data_study", "scale_study", "real_model", "form_panel", "design_panel", "quality_panel", "planner_panel", "app_panel"},
     {"evaluate_lab", "export", "chat_lab", "diagnose_lab", "evidence", "data_evidence", "scale_evidence", "real_evidence", "choice_lab", "design_lab", "data_lab", "quality_lab", "planner_lab", "retrieval", "report", "warm_up"},
-    {"course", "cli_studio", "cli_models", "cli_room", "scale_lab", "real_lab", "dry_run", "handout"},
-    {"cli_handout", "classroom"},
+    {"course", "cli_studio", "cli_models", "cli_room", "cli_app", "scale_lab", "real_lab", "dry_run", "handout", "apps", "gallery"},
+    {"cli_handout", "cli_gallery", "classroom"},
     {"class_lab"},
     {"cli_class"},
     {"cli"},
 ]
 OWNERS = {
     "trl": "train", "peft": "train", "papermill": "course", "joblib": "classroom", "distributed": "classroom", "numkong": "merge", "typst": "pdf", "bm25s": "retrieval", "datasketch": "dedupe",
+    "voila": "app_server", "PIL": "gallery merge_view",
     "pypdf": "readers pdf_form", "docx": "readers", "charset_normalizer": "encoding",
-    "ipywidgets": "panels journal_panel form_panel design_panel quality_panel planner_panel chat_panel",
-    "typer": "cli cli_class cli_handout cli_studio cli_models cli_room terminal",
+    "ipywidgets": "panels journal_panel form_panel design_panel quality_panel planner_panel chat_panel app_panel",
+    "typer": "cli cli_app cli_class cli_gallery cli_handout cli_studio cli_models cli_room terminal",
     "matplotlib": "figures class_view journal_view merge_view scale_view quality_view retrieval_view planner_view",
 }
 
