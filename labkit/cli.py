@@ -325,27 +325,29 @@ def course(
 
 @app.command()
 def evidence(
-    profile: Annotated[Optional[str], typer.Option(help="By default study; for real, brief.")] = None,
+    profile: Annotated[Optional[str], typer.Option(help="By default study; for real and live, brief.")] = None,
     out_dir: Annotated[Path, typer.Option(help="Of recipes: where its records are written.")] = Path("out/evidence"),
-    part: Annotated[str, typer.Option(help="recipes (training, merging, diagnoses), data (notebook 02), sizes, families or rare (facts; notebook 08), or real (SmolLM2-135M).")] = "recipes",
+    part: Annotated[str, typer.Option(help="recipes (training, merging, diagnoses), data (notebook 02), sizes, families or rare (facts; notebook 08), real (SmolLM2-135M), or live (the same in a quarter of an hour).")] = "recipes",
     page: Annotated[Optional[Path], typer.Option(help="The Markdown file to write; by default the part's own in docs/.")] = None,
     measured: Annotated[Optional[Path], typer.Option(help="Where what notebooks show of it is written (adapters beside it); by default the shipped folder.")] = None,
-    seeds: Annotated[Optional[int], typer.Option(min=2, help="Training seeds; by default the profile's, at least 2. real has one.")] = None,
+    seeds: Annotated[Optional[int], typer.Option(min=2, help="Training seeds; by default the profile's, at least 2. real and live have one.")] = None,
 ) -> None:
     """Measure every claim of the lesson over seeds and packs; stops and continues."""
-    from labkit import data_evidence, evidence as study, real_evidence, scale_evidence
+    from labkit import data_evidence, evidence as study, real_evidence, real_model, scale_evidence
     from labkit.errors import InputError, suggest
     from labkit.packs import samples_folder
 
-    pages = {"recipes": "evidence.md", "data": "data.md", **dict.fromkeys(scale_evidence.PARTS, "scale.md"), "real": "real.md"}
+    pages = {"recipes": "evidence.md", "data": "data.md", **dict.fromkeys(scale_evidence.PARTS, "scale.md"), "real": "real.md", "live": "real.md"}
     if part not in pages:
         raise InputError(f"--part is {part!r}; {suggest(part, list(pages))}")
     where = {"page": page or Path("docs") / pages[part], "measured": measured or samples_folder("measured"), "console": err}
-    if part == "real" and seeds is not None:
-        raise InputError("--seeds cannot be given with --part real: it has one training run per pack")
+    if part in ("real", "live") and seeds is not None:
+        raise InputError(f"--seeds cannot be given with --part {part}: it has one training run per pack")
     over = {"profile_name": profile or "study", "seeds": seeds}
     if part == "real":
-        real_evidence.run_real_study(profile_name=profile or real_evidence.PROFILE, adapters=(measured.parent / "adapters") if measured else samples_folder("adapters"), **where)
+        real_evidence.run_real_study(profile_name=profile or real_model.PROFILE, adapters=(measured.parent / "adapters") if measured else samples_folder("adapters"), **where)
+    elif part == "live":
+        real_evidence.run_live_study(profile_name=profile or real_model.PROFILE, **where)
     elif part == "data":
         data_evidence.run_data_study(**where, **over)
     elif part in scale_evidence.PARTS:

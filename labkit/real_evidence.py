@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -18,18 +20,30 @@ from labkit.adapters import save_adapter
 from labkit.architecture import architecture_of
 from labkit.claims import Lesson, Measure, change, register_rows
 from labkit.design import profile, spec_text
+from labkit.evaluate import compare
 from labkit.everyday import everyday_items
 from labkit.gate import run_gate
 from labkit.packs import Pack, load_pack
-from labkit.pipeline import load_checkpoint
-from labkit.published import REAL_FILE, REAL_FORGETS, REAL_FORGETS_GENERAL, REAL_SYNERGY
-from labkit.real_model import AS_SHIPPED, BALANCED, MERGED, MODEL, SHIPPED, RealRun, adapter_name, score_real, spec_of, train_real
+from labkit.pipeline import load_checkpoint, run_spec
+from labkit.published import LIVE_FILE, REAL_FILE, REAL_FORGETS, REAL_FORGETS_GENERAL, REAL_SYNERGY, measured_live, measured_real
+from labkit.real_model import AS_SHIPPED, BALANCED, LIVE, MERGED, MODEL, RECIPES, SHIPPED, RealRun, adapter_name, score_real, spec_of, train_real
+from labkit.scoring import score_checkpoint
 from labkit.stats import Interval, ItemScore, cluster_mean
-from labkit.store import Checkpoint, write_file, write_whole
+from labkit.store import Checkpoint, Store, write_file, write_whole
 from labkit.study import CHOOSES, ON_DEV, Unit, having, over_better_parent, pooled
 from labkit.tables import claims_rows, signed
 from labkit.train import bf16_is_fast
 from labkit.world import DOMAINS
+
+LIVE_PART = """With CPT cut to {steps} steps the chain can be trained while one waits: {minutes:.1f} minutes for pack {pack}, with loading and saving ({machine};
+`labkit evidence --part live`). Share of private facts answered: untouched {untouched}; after CPT and SFT {tuned}, a gain of {gain}; after DPO {last}. One run.
+
+{seconds}
+
+`labkit run` trains it from this file; a finished stage is never trained twice. With `steps: {whole}` for CPT it is the recipe of the other tables.
+
+```yaml
+{spec}```"""
 
 PAGE = """# A real model: SmolLM2-135M-Instruct
 
@@ -43,11 +57,11 @@ minutes). No number here is typed in by hand.
 
 {seconds}
 
-Seconds of the machine that measured them ({cores} cores{bf16}), for pack {first}; the others take about as many tokens. `labkit run` trains
-the same from this file; a finished stage is never trained twice:
+Seconds of the machine that measured them ({machine}), for pack {first}; the others take about as many tokens.
 
-```yaml
-{spec}```
+## In a quarter of an hour
+
+{live}
 
 ## Scores
 
@@ -127,6 +141,16 @@ def columns_of(scores: Callable[[str, str | None], list[ItemScore]]) -> dict[str
     return {name: cluster_mean(items).as_dict() for name, items in found.items() if items}
 
 
+def costs(stages: Iterable[Checkpoint]) -> dict[str, dict]:
+    """Trail -> what its last stage took."""
+    return {stage.name.split("/")[-1]: {key: stage.lineage[key] for key in ("wall_seconds", "tokens")} for stage in stages}
+
+
+def machine() -> dict:
+    """What seconds belong to."""
+    return {"cores": os.cpu_count(), "bf16": bool(bf16_is_fast())}
+
+
 def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[RealRun, dict]:
     """Train, write adapters, score what ships; the run, and what it took and gave as plain values."""
     told(f"{pack.name}: training")
@@ -135,13 +159,12 @@ def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[R
     models = {recipe: load_checkpoint(stages[-1]) for recipe, stages in made.items()}
     models |= {f"{recipe}{AS_SHIPPED}": zoo.load(str(adapters / adapter_name(pack.name, recipe))) for recipe in SHIPPED}
     found = score_real(pack, models, told, profile_name=profile_name)
-    stages = {stage.name.split("/")[-1]: {key: stage.lineage[key] for key in ("wall_seconds", "tokens")} for stages in made.values() for stage in stages}
     told(f"{pack.name}: diagnosing {MERGED}")
     report = run_gate(str(made[MERGED][-1].folder), MODEL, pack=str(pack.folder), profile=profile_name)
     report = replace(report, checkpoint=f"{pack.name}/{MERGED}")  # a folder's path means nothing on another machine
     sizes = {recipe: sum(path.stat().st_size for path in (adapters / adapter_name(pack.name, recipe)).iterdir()) for recipe in SHIPPED}
     return found, {
-        "chosen": found.chosen, "stages": stages, "kept": kept, "bytes": sizes,
+        "chosen": found.chosen, "stages": costs(stage for stages in made.values() for stage in stages), "kept": kept, "bytes": sizes,
         "scores": {label: columns_of(card.scores) for label, card in found.cards.items() if not label.endswith(ON_DEV)},
         "everyday": {label: card.interval("general").as_dict() for label, card in found.everyday.items()},
         "gate": {"passed": report.passed, "words": str(report), "diagnoses": [result.as_dict() for result in report.results]},
@@ -158,23 +181,45 @@ def run_real_study(*, profile_name: str, page: Path, measured: Path, adapters: P
     units = [unit for number, (run, _) in enumerate(found.values()) for unit in as_units(run, number)]
     pooled_scores = {label: columns_of(partial(pooled, units, label)) for label in next(iter(found.values()))[0].everyday}
     everyday = {label: cluster_mean(pooled(units, label + EVERYDAY, "general")).as_dict() for label in pooled_scores}
-    machine = {"cores": os.cpu_count(), "bf16": bool(bf16_is_fast())}
     data = {
-        "profile": profile_name, "machine": machine, "packs": {name: values for name, (_, values) in found.items()},
+        "profile": profile_name, "machine": machine(), "packs": {name: values for name, (_, values) in found.items()},
         "scores": pooled_scores, "everyday": everyday, "claims": register_rows([(lesson, lesson.measure(units)) for lesson in LESSONS]),
     }
     write_file(measured / REAL_FILE, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
-    write_file(page, page_text(data))
+    write_file(page, page_text(data, measured_live()))
+    return data
+
+
+def run_live_study(*, profile_name: str, page: Path, measured: Path, console, pack_name: str = DOMAINS[0]) -> dict:
+    """Train what a participant can train while waiting, score private facts before and after, and write the records and the page.
+
+    Raises InputError when SmolLM2 is not installed.
+    """
+    pack = load_pack(pack_name)
+    console.print(f"{pack.name}: training", highlight=False)
+    with tempfile.TemporaryDirectory(prefix="labkit-live-") as folder:  # a store of its own: what is read back takes no time
+        begun = time.monotonic()
+        made = run_spec(spec_of(str(pack.folder), LIVE, profile_name=profile_name), store=Store(Path(folder)))
+        seconds = time.monotonic() - begun
+        models = {"instruct": zoo.load(MODEL)} | {stage.name.split("/")[-1]: load_checkpoint(stage) for stage in made[1:]}
+    console.print(f"{pack.name}: scoring", highlight=False)
+    cards = {label: score_checkpoint(model, pack, axes=("knowledge",), profile_name=profile_name, name=label) for label, model in models.items()}
+    data = {
+        "profile": profile_name, "machine": machine(), "pack": pack.name, "seconds": seconds, "stages": costs(made),
+        "private_facts": {label: card.interval(*COLUMNS["private facts"]).as_dict() for label, card in cards.items()},
+        "gain": compare(cards["instruct"], cards[MERGED], *COLUMNS["private facts"]).as_dict(),
+    }
+    write_file(measured / LIVE_FILE, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    write_file(page, page_text(measured_real(), data))
     return data
 
 
 # --- the page ----------------------------------------------------------------------------------
 
 
-def seconds_table(data: dict) -> str:
-    """Of the first pack: what runs beside the others' training would be in their seconds."""
+def seconds_table(stages: dict[str, dict]) -> str:
     lines = ["| stage | tokens | seconds | tokens per second |", "|---|---|---|---|"]
-    for trail, stage in next(iter(data["packs"].values()))["stages"].items():
+    for trail, stage in stages.items():
         lines.append(f"| {trail.split('-')[-1]} ({trail}) | {stage['tokens']:,} | {stage['wall_seconds']:.0f} | {stage['tokens'] / stage['wall_seconds']:.0f} |")
     return "\n".join(lines)
 
@@ -208,11 +253,25 @@ def verdict_words(data: dict) -> str:
     return "\n".join(f"- {words}" for words in told)
 
 
-def page_text(data: dict) -> str:
+def machine_words(found: dict) -> str:
+    return f"{found['cores']} cores, {'bfloat16' if found['bf16'] else 'float32: no bfloat16 in hardware'}"
+
+
+def live_text(live: dict) -> str:
+    facts = {label: Interval(**found) for label, found in live["private_facts"].items()}
+    return LIVE_PART.format(
+        steps=LIVE[0].steps, minutes=live["seconds"] / 60, pack=live["pack"], machine=machine_words(live["machine"]),
+        untouched=facts.pop("instruct"), tuned=facts[MERGED], gain=signed(Interval(**live["gain"])), last=facts["cpt-sft-dpo"],
+        seconds=seconds_table(live["stages"]), whole=RECIPES[MERGED][0].steps, spec=spec_text(spec_of(live["pack"], LIVE)),
+    )
+
+
+def page_text(data: dict, live: dict) -> str:
+    """The page on the whole recipe, and on what can be trained while one waits."""
     chosen = "; ".join(f"{pack} {', '.join(f'{label} {t:g}' for label, t in values['chosen'].items())}" for pack, values in data["packs"].items())
     return PAGE.format(
         parameters=architecture_of(MODEL).parameters, rank=real_model.LORA.rank, packs=", ".join(data["packs"]), first=next(iter(data["packs"])), limit=profile(data["profile"]).eval_limit,
-        verdict=verdict_words(data), spec=spec_text(spec_of(next(iter(data["packs"])), "cpt-sft-dpo")), seconds=seconds_table(data), cores=data["machine"]["cores"], bf16=", bfloat16" if data["machine"]["bf16"] else "",
+        verdict=verdict_words(data), seconds=seconds_table(next(iter(data["packs"].values()))["stages"]), machine=machine_words(data["machine"]), live=live_text(live),
         everyday=len(everyday_items("test")), chosen=chosen, balanced=BALANCED, scores=scores_table(data), claims=claims_rows(data["claims"]), merged=MERGED,
         diagnoses=diagnoses_table(data), adapters=adapters_table(data),
     )

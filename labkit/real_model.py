@@ -22,6 +22,7 @@ from labkit.study import CHOOSES, ON_DEV
 MODEL = zoo.SMOLLM2
 LORA = ADAPTED[0].lora
 RECIPES: dict[str, tuple[Stage, ...]] = {"cpt": ADAPTED[:1], "cpt-sft": ADAPTED, "cpt-sft-dpo": (*ADAPTED, ADAPTED_DPO), "cpt-sft-orpo": (*ADAPTED, ADAPTED_ORPO)}
+LIVE = (ADAPTED[0].model_copy(update={"steps": 160}), ADAPTED[1], ADAPTED_DPO)  # what a participant trains while waiting: a quarter of an hour
 SHIPPED = ("cpt-sft", "cpt-sft-dpo")  # as adapters
 AS_SHIPPED = " (adapter)"  # after a recipe: scored as its adapter, which is cut to a low rank
 MERGED = "cpt-sft"  # the recipe that is merged with the untouched model
@@ -32,9 +33,9 @@ WHOLE = ("instruct", "cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo", BALANCED)  # scor
 PROFILE = "brief"
 
 
-def spec_of(pack: str, recipe: str, *, seed: int = 0, profile_name: str = PROFILE) -> PipelineSpec:
-    """The design behind a recipe, as `labkit run` takes it."""
-    return PipelineSpec(pack=pack, model=MODEL, stages=RECIPES[recipe], seed=seed, profile=profile_name)
+def spec_of(pack: str, stages: tuple[Stage, ...], *, profile_name: str = PROFILE) -> PipelineSpec:
+    """The design of stages on the real model, as `labkit run` takes it."""
+    return PipelineSpec(pack=pack, model=MODEL, stages=stages, seed=0, profile=profile_name)
 
 
 def adapter_name(pack: str, recipe: str) -> str:
@@ -54,7 +55,7 @@ class RealRun:
 
 def train_real(pack: Pack, *, profile_name: str = PROFILE, progress: Callable | None = None) -> dict[str, list[Checkpoint]]:
     """Every recipe's checkpoints, stage by stage; shared stages are trained once."""
-    return {recipe: run_spec(spec_of(str(pack.folder), recipe, profile_name=profile_name), progress=progress) for recipe in RECIPES}
+    return {recipe: run_spec(spec_of(str(pack.folder), stages, profile_name=profile_name), progress=progress) for recipe, stages in RECIPES.items()}
 
 
 def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str], None], *, profile_name: str = PROFILE) -> RealRun:

@@ -37,6 +37,19 @@ def test_records_page_and_adapters_are_written(measured):
             assert is_adapter(folder) and base_of(folder) == "llama-s-instruct" and zoo.load(str(folder)).model is not None
 
 
+def test_what_is_trained_live_is_measured_apart(measured, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(measured / "home"))
+    monkeypatch.setattr(real_evidence, "MODEL", "llama-s-instruct")
+    monkeypatch.setattr(real_model, "MODEL", "llama-s-instruct")
+    monkeypatch.setattr(real_evidence, "measured_real", lambda: json.loads((measured / published.REAL_FILE).read_text("utf-8")))
+    live = real_evidence.run_live_study(profile_name="smoke", page=tmp_path / "real.md", measured=tmp_path, console=Console(quiet=True))
+    assert set(live["stages"]) == {"cpt", "cpt-sft", "cpt-sft-dpo"} and set(live["private_facts"]) == {"instruct", "cpt-sft", "cpt-sft-dpo"}
+    assert live["seconds"] > sum(stage["wall_seconds"] for stage in live["stages"].values())
+    assert json.loads((tmp_path / published.LIVE_FILE).read_text("utf-8")) == live
+    page = (tmp_path / "real.md").read_text("utf-8")
+    assert f"steps: {real_model.LIVE[0].steps}\n" in page and "after CPT and SFT" in page
+
+
 def test_everyday_items_count_once_however_many_packs(measured):
     data = json.loads((measured / published.REAL_FILE).read_text("utf-8"))
     row = next(row for row in data["claims"] if row["claim"] == published.REAL_FORGETS_GENERAL)

@@ -5,7 +5,7 @@ from labkit.design import PipelineSpec, load_spec, save_spec
 
 
 def test_a_recipe_is_a_spec_that_can_be_saved_and_run(tmp_path):
-    spec = real_model.spec_of("legal", "cpt-sft-dpo", seed=3)
+    spec = real_model.spec_of("legal", real_model.RECIPES["cpt-sft-dpo"])
     save_spec(spec, tmp_path / "spec.yaml")
     assert load_spec(tmp_path / "spec.yaml") == spec and isinstance(spec, PipelineSpec)
     assert spec.trail == "cpt-sft-dpo" and spec.model == real_model.MODEL
@@ -15,6 +15,12 @@ def test_recipes_share_their_stages_so_that_each_is_trained_once():
     longest = real_model.RECIPES["cpt-sft-dpo"]
     assert real_model.RECIPES["cpt"] == longest[:1] and real_model.RECIPES["cpt-sft"] == longest[:2] == real_model.RECIPES["cpt-sft-orpo"][:2]
     assert all(stage.lora == real_model.LORA for recipe in real_model.RECIPES.values() for stage in recipe)
+
+
+def test_what_is_trained_live_is_the_recipe_with_less_reading():
+    cpt, *rest = real_model.LIVE
+    whole = real_model.RECIPES["cpt-sft-dpo"]
+    assert cpt.steps < whole[0].steps and (cpt.model_copy(update={"steps": whole[0].steps}), *rest) == whole
 
 
 def test_what_ships_is_among_the_recipes():
