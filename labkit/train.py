@@ -20,6 +20,7 @@ from labkit.batches import Batches, shares, steps_of
 from labkit.chat_template import conversation
 from labkit.design import Stage
 from labkit.errors import InputError
+from labkit.imports import uncollected
 from labkit.precision import bf16_is_fast, load_as_stored
 from labkit.reporter import Progress, TrainResult, reporter
 from labkit.resume import Partial, keeper
@@ -238,9 +239,10 @@ def fit_rows(stage: Stage, model: PreTrainedModel, tokenizer: PreTrainedTokenize
 
     rows are used once each, in order of a seeded shuffle.
     """
-    from datasets import Dataset
-    from transformers import Trainer
-    from trl import SFTConfig, SFTTrainer
+    with uncollected():
+        from datasets import Dataset
+        from transformers import Trainer
+        from trl import SFTConfig, SFTTrainer
 
     class LeanSFTTrainer(SFTTrainer):
         """SFTTrainer whose loss is the model's own.
@@ -338,7 +340,9 @@ def train_dpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult:
     Without that, TRL would reload a reference from the config's path, which may be another model: silently wrong.
     """
     import torch
-    from trl import DPOConfig, DPOTrainer
+
+    with uncollected():
+        from trl import DPOConfig, DPOTrainer
 
     class LeanDPOTrainer(DPOTrainer):
         def _precompute_ref_logps(self, dataset, name, batch_size):
@@ -360,7 +364,8 @@ def train_orpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult
 
     Its likelihood term covers prompt and answer.
     """
-    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+    with uncollected():
+        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
     class LeanORPOTrainer(ORPOTrainer):
         """The likelihood term is a mean over the tokens of a whole step, however the step is shared; TRL's is one over each share."""

@@ -9,16 +9,18 @@ import yaml
 
 from labkit.errors import InputError
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where it is there: ten times as fast
 MOST_VALUES = 100_000  # with every alias written out: nine lines of aliases of aliases stand for a billion
 
 
 def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError) -> object:
     """What a YAML file holds. Raises `error`, also for aliases that stand for more than MOST_VALUES; missing: what to do when there is no such file."""
     try:
-        text = path.read_text("utf-8")
-        if _written_out(yaml.compose(text, yaml.SafeLoader), {}) > MOST_VALUES:
+        loader = LOADER(path.read_text("utf-8"))
+        node = loader.get_single_node()
+        if _written_out(node, {}) > MOST_VALUES:
             raise error(f"{path}: its aliases (*name) stand for more than {MOST_VALUES:,} values; write out what is meant")
-        return yaml.safe_load(text)
+        return None if node is None else loader.construct_document(node)
     except FileNotFoundError:
         raise error(f"{path}: no such file; {missing}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:

@@ -14,6 +14,7 @@ from labkit.adapters import CONFIG, apply_adapter, base_of, is_adapter
 from labkit.chat_template import CHATML, family_template
 from labkit.errors import InputError, suggest
 from labkit.families import FAMILIES
+from labkit.imports import uncollected
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -248,6 +249,7 @@ def quiet() -> None:
     logging.set_verbosity_error()
 
 
+@uncollected()
 def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal", "families", "adapters", "gguf_file", "hub", "chat_template", "processes", "syllabus", "safe_zip", "bundle_check"},
+    {"errors", "imports", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal", "families", "adapters", "gguf_file", "hub", "chat_template", "processes", "syllabus", "safe_zip", "bundle_check"},
     {"design", "world", "reporter", "resume", "leaks", "readers", "forms", "proportions", "journal", "pdf", "pdf_form", "app_server"},
     {"packs", "batches", "precision", "cleaning", "fit_rules"},
     {"pack_build", "tables", "guards", "recipes", "harness", "published", "layouts", "datacard", "vendor_claim"},
