@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from labkit.packs import AXES, CONTROLS
 from labkit.stats import Interval
+
+NOTE_CHARACTERS = 60  # a shorter text stands in its cell however often it occurs
 
 
 def template(name: str):
@@ -26,7 +29,9 @@ def scorecard_table(rows: list[dict]) -> str:
 
 def findings_table(rows: list[dict]) -> str:
     """Finding records as a table: claim, effect, verdict, and what is reported elsewhere."""
-    return template("findings.html.j2").render(rows=[(row, str(Interval(**row["effect"]))) for row in rows])
+    said, notes = noted([(row["reported"],) for row in rows])
+    cells = [(row, str(Interval(**row["effect"])), words) for row, (words,) in zip(rows, said, strict=True)]
+    return template("findings.html.j2").render(rows=cells, notes=notes)
 
 
 def plain_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -38,8 +43,16 @@ def plain_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def claims_table(rows: list[dict]) -> str:
     """The claims register: claim, effect, verdict, what is reported elsewhere, and why the two may differ."""
     heads = ("topic", "claim", "measured over seeds", "verdict", "reported elsewhere", "why they may differ")
-    cells = [(row["topic"], row["claim"], signed(Interval(**row["effect"])), row["verdict"], row["reported"], row["differs"]) for row in rows]
-    return plain_table(heads, cells)
+    said, notes = noted([(row["reported"], row["differs"]) for row in rows])
+    cells = [(row["topic"], row["claim"], signed(Interval(**row["effect"])), row["verdict"], *words) for row, words in zip(rows, said, strict=True)]
+    return plain_table(heads, cells) + template("notes.html.j2").render(notes=notes)
+
+
+def noted(rows: Sequence[Sequence[str]]) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Cells of which a long text that occurs more than once is a number, and those texts in the order of their numbers."""
+    often = Counter(text for row in rows for text in row if len(text) > NOTE_CHARACTERS)
+    notes = [text for text, times in often.items() if times > 1]
+    return [tuple(f"note {notes.index(text) + 1}" if text in notes else text for text in row) for row in rows], notes
 
 
 def signed(found: Interval) -> str:
@@ -60,7 +73,9 @@ def synergy_table(rows: list[dict]) -> str:
 def claims_rows(rows: list[dict]) -> str:
     """Claims as Markdown: effect, how many scores and seeds, verdict, what is reported elsewhere, why the two may differ."""
     lines = ["| claim | measured | scores, seeds | verdict | reported elsewhere | why they may differ |", "|---|---|---|---|---|---|"]
-    for row in rows:
+    said, notes = noted([(row["reported"], row["differs"]) for row in rows])
+    for row, words in zip(rows, said, strict=True):
         effect = Interval(**row["effect"])
-        lines.append(f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | {row['verdict']} | {row['reported']} | {row['differs']} |")
-    return "\n".join(lines)
+        lines.append(f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | {row['verdict']} | {' | '.join(words)} |")
+    told = ["", "Notes:", "", *(f"{number}. {text}" for number, text in enumerate(notes, 1))] if notes else []
+    return "\n".join(lines + told)

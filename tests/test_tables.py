@@ -13,6 +13,16 @@ def test_values_are_escaped_and_intervals_shown():
     assert "<b>" not in html and ">knowledge</th>" in html and "reasoning" not in html
 
 
+def test_a_long_text_told_twice_is_a_note_and_a_short_or_single_one_is_not():
+    long, single, short = "x" * 61, "y" * 61, "z" * 60
+    said, notes = tables.noted([(long, short), (single, short), (long, "")])
+    assert said == [("note 1", short), (single, short), ("note 1", "")] and notes == [long]
+    rows = [{"topic": "t", "claim": claim, "effect": EFFECT, "verdict": "supported", "reported": f"<i>{long}", "differs": single} for claim in ("a", "b")]
+    assert tables.claims_table(rows).count(long) == 1 and "<i>" not in tables.claims_table(rows)
+    assert tables.claims_rows(rows).endswith(f"Notes:\n\n1. <i>{long}\n2. {single}") and "Notes" not in tables.claims_rows(rows[:1])
+    assert tables.findings_table(rows).count(long) == 1
+
+
 def test_synergy_shows_both_bars_signed():
     gain = {**EFFECT, "mean": 0.004, "low": 0.001, "high": 0.009}
     html = tables.synergy_table([{"axis": "knowledge", "merge": "<b>", "merged": EFFECT, "over_max": gain, "over_mean": EFFECT}])
