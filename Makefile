@@ -19,7 +19,7 @@ course: install
 
 # Two workers, a file to each: most tests wait for a process or use one core.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: install
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks

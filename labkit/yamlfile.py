@@ -15,8 +15,10 @@ MOST_VALUES = 100_000  # with every alias written out: nine lines of aliases of 
 
 def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError) -> object:
     """What a YAML file holds. Raises `error`, also for aliases that stand for more than MOST_VALUES; missing: what to do when there is no such file."""
+    text = ""
     try:
-        loader = LOADER(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        loader = LOADER(text)
         node = loader.get_single_node()
         if _written_out(node, {}) > MOST_VALUES:
             raise error(f"{path}: its aliases (*name) stand for more than {MOST_VALUES:,} values; write out what is meant")
@@ -25,7 +27,8 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
         raise error(f"{path}: no such file; {missing}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         mark = getattr(problem, "problem_mark", None)
-        raise error(f"{path}{f':{mark.line + 1}' if mark else ''}: this is not valid YAML; check indentation and colons") from None
+        line = f":{min(mark.line + 1, len(text.splitlines()))}" if mark else ""  # libyaml's mark may lie behind the end
+        raise error(f"{path}{line}: this is not valid YAML; check indentation and colons") from None
     except RecursionError:
         raise error(f"{path}: its lists lie too deep in each other to be read; check the brackets") from None
     except (OSError, ValueError):

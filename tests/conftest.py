@@ -14,6 +14,14 @@ from labkit import packs, zoo
 from labkit.design import Stage
 
 
+MINUTES = ("test_notebooks", "test_no_network", "test_zoo", "test_processes", "test_resume", "test_shrunken", "test_clock", "test_browser", "test_browser_design", "test_browser_clinic", "test_browser_keyboard")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take minutes come first: at the end no worker is left alone with one (the Makefile keeps xdist from sorting again)."""
+    items.sort(key=lambda item: MINUTES.index(item.path.stem) if item.path.stem in MINUTES else len(MINUTES))
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))

@@ -20,7 +20,8 @@ def folder(tmp_path_factory):
 def page(folder, tmp_path_factory):
     with jupyter(folder, tmp_path_factory.mktemp("keyboard-home"), "00_warm_up") as address:
         made = folder / "00_warm_up.ipynb"  # without the outcome, which ends guessing
-        made.write_text(made.read_text("utf-8").replace("warm_up.show_effect(lab, effect, guess)", "pass"), "utf-8")
+        told = made.read_text("utf-8").replace("warm_up.show_effect(lab, effect, guess)", "pass").replace("lab.speed_test()", "pass")  # nor what takes long
+        made.write_text(told, "utf-8")
         yield from tabbed(address)
 
 

@@ -12,12 +12,18 @@ from labkit import course, records
 COURSE = [path.stem for path in course.course_notebooks()]
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One for both runs: how fast this machine is need not be measured twice."""
+    return tmp_path_factory.mktemp("course-home")
+
+
 @pytest.fixture(scope="module", params=[("materials", 0), ("legal", 3)], ids=["default", "legal-seed-3"])
-def ran(request, tmp_path_factory):
+def ran(request, home, tmp_path_factory):
     """One smoke run of the whole course per parameter set."""
     out = tmp_path_factory.mktemp("course")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(out / "home"))
+        patch.setenv("LABKIT_HOME", str(home / "store"))
         pack, seed = request.param
         page = course.run_course(profile="smoke", pack=pack, seed=seed, out_dir=out / "out", console=Console(quiet=True))
     return page, pack, seed
