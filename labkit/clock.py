@@ -25,7 +25,7 @@ from labkit.resume import SAVE_EVERY_SECONDS, Partial
 from labkit.store import Checkpoint, Store
 
 EXPECTED_SECONDS = {  # of each notebook: lab, two cores, nothing trained before
-    "00_warm_up": 7, "01_design": 219, "02_data": 99, "03_cpt": 42, "04_sft": 28, "05_preferences": 19, "06_merge": 51, "07_evaluate": 15, "08_scale": 108, "09_diagnose": 50, "10_report": 4,
+    "00_warm_up": 31, "01_design": 261, "02_data": 130, "03_cpt": 59, "04_sft": 35, "05_preferences": 24, "06_merge": 62, "07_evaluate": 20, "08_scale": 109, "09_diagnose": 69, "10_report": 6,
 }
 COURSE_MODEL = "llama-s-instruct"
 TYPICAL = Stage(kind="cpt", learning_rate=1e-6, steps=1, batch_size=32, max_length=80)  # a step as the course has most of
