@@ -21,6 +21,8 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scale")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(folder / "home"))
+        for name in ("TS", "FEW_TS"):
+            patch.setattr(scale_study, name, (0.5,))  # fewer merges to score: what is tested is that all is written
         whole = scale_evidence.PARTS["sizes"]
 
         def small(pack, seed, profile_name, told):
