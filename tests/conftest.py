@@ -14,7 +14,10 @@ from labkit import packs, zoo
 from labkit.design import Stage
 
 
-MINUTES = ("test_notebooks", "test_evidence", "test_scale_evidence", "test_cli", "test_no_network", "test_cards", "test_clinic", "test_zoo", "test_processes", "test_resume", "test_shrunken", "test_clock", "test_browser", "test_browser_design", "test_browser_clinic", "test_browser_keyboard")
+MINUTES = (  # longest first
+    "test_notebooks", "test_evidence", "test_scale_evidence", "test_cli", "test_no_network", "test_cards", "test_clinic", "test_zoo",
+    "test_processes", "test_resume", "test_shrunken", "test_clock", "test_browser", "test_browser_design", "test_browser_clinic", "test_browser_keyboard",
+)
 
 
 def pytest_collection_modifyitems(items):
