@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit import class_records
-from labkit.class_page import class_page, write_class_page
+from labkit.class_page import class_page, printable, write_class_page
 from labkit.class_records import NotebookRun, Seat
 from labkit.classroom import Run, Told, learner_folder, run_class
 from labkit.design import profile as find_profile
@@ -77,4 +77,4 @@ def _seat(learner: Learner, runs: Sequence[Run], out_dir: Path, shown: str) -> S
 
 def _short(problem: str) -> str:
     """One line for a terminal, and nothing in it that steers one."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in problem).split())[:400]
+    return " ".join(printable(problem).split())[:400]

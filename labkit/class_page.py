@@ -99,10 +99,14 @@ def verdict(seats: Sequence[Seat]) -> str:
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
+def printable(text: str) -> str:
+    """Without letters that only steer: no font draws them, some turn a line around, and some move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def _cell(text: object) -> str:
-    """A value for a table: one line, not too long, without letters that only steer (no font draws them, and some turn a line around)."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in str(text)[: 10 * CELL_CHARACTERS])
-    return shorten(shown, CELL_CHARACTERS, placeholder=" …")
+    """A value for a table: one line, not too long."""
+    return shorten(printable(str(text)[: 10 * CELL_CHARACTERS]), CELL_CHARACTERS, placeholder=" …")
 
 
 def _range(values: Sequence[float], form: str = ".2f") -> str:

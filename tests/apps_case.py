@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,15 +11,9 @@ from dataclasses import dataclass, field
 
 import psutil
 import pytest
-from browser import CHROMIUM, FLAGS, PATIENCE_MS
+from browser import CHROMIUM, FLAGS, PATIENCE_MS, free_port
 
 SERVE = "import sys; from pathlib import Path; from labkit import app_server; app_server.serve(int(sys.argv[1]), Path(sys.argv[2]), folder=Path(sys.argv[3]), told=lambda address: print(address, flush=True))"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @dataclass

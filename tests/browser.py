@@ -31,9 +31,7 @@ def jupyter(folder, home, notebook):
     """JupyterLab in an otherwise empty folder with one notebook at profile smoke; yields the notebook's address."""
     text = (notebooks_folder() / f"{notebook}.ipynb").read_text("utf-8")
     (folder / f"{notebook}.ipynb").write_text(text.replace('profile = \\"lab\\"', 'profile = \\"smoke\\"'), "utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     token = secrets.token_hex(8)
     own = {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "LABKIT_HOME")}
     environment = {**os.environ, **own, "IPYTHONDIR": str(home / "ipython")}
@@ -47,6 +45,21 @@ def jupyter(folder, home, notebook):
     finally:
         server.terminate()
         server.wait(30)
+
+
+@contextmanager
+def ran(folder, home, notebook, last):
+    """The page of a notebook that was run whole. last: from the page, what its last cell with a control shows."""
+    with jupyter(folder, home, notebook) as address, opened(address) as page:
+        last(page).wait_for(state="attached")
+        page.wait_for_selector(IDLE)
+        yield page
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def wait_for(address, server):

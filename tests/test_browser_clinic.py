@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import IDLE, jupyter, needs_browser, opened
+from browser import needs_browser, ran
 
 from labkit import records
 from labkit.clinic import CAUSES
@@ -19,9 +19,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
-    with jupyter(folder, tmp_path_factory.mktemp("clinic-home"), "09_diagnose") as address, opened(address) as page:
-        page.locator(".widget-textarea textarea").wait_for(state="attached")  # the last cell that shows anything
-        page.wait_for_selector(IDLE)
+    with ran(folder, tmp_path_factory.mktemp("clinic-home"), "09_diagnose", lambda page: page.locator(".widget-textarea textarea")) as page:
         yield page
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import IDLE, jupyter, needs_browser, opened
+from browser import needs_browser, ran
 
 from labkit.design import load_spec
 from labkit.designer import problems
@@ -18,9 +18,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
-    with jupyter(folder, tmp_path_factory.mktemp("design-home"), "01_design") as address, opened(address) as page:
-        page.get_by_role("button", name="audit this claim").wait_for(state="attached")  # the last cell that shows anything
-        page.wait_for_selector(IDLE)
+    with ran(folder, tmp_path_factory.mktemp("design-home"), "01_design", lambda page: page.get_by_role("button", name="audit this claim")) as page:
         yield page
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,18 +13,13 @@ from importlib.util import find_spec
 
 import psutil
 import pytest
+from browser import free_port
 
 from labkit.chat import Conversation
 from labkit.export import export
 from labkit.pipeline import load_checkpoint
 
 QUESTION = "What is Bysithfoam modelled on?"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_until_up(server: subprocess.Popen, port: int, seconds: float = 120) -> None:
