@@ -127,6 +127,12 @@ def preference_curves(metrics: dict[str, list[dict]], units: dict[str, str]) -> 
     return figure
 
 
+def parent_lines(ax, sweep: Sequence[tuple[float, Scorecard]], axis: str, ends: tuple[str, str]) -> None:
+    """Both ends of a sweep as horizontal lines, told apart by dash and by colour. sweep: [(t, scorecard)], t from 0 to 1."""
+    for (_, card), colour, dash, label in ((sweep[0], COLOURS[2], ":", f"{ends[0]} (t=0)"), (sweep[-1], COLOURS[3], "-.", f"{ends[1]} (t=1)")):
+        ax.axhline(card.interval(axis).mean, color=colour, linestyle=dash, linewidth=2, label=label)
+
+
 def merge_sweep(
     points: dict[str, Sequence[tuple[float, Scorecard]]], *, axes: Sequence[str], ends: tuple[str, str], best: float | None = None,
 ) -> Figure:
@@ -143,9 +149,7 @@ def merge_sweep(
             size = {"markersize": 10 - 4 * i, "linewidth": 2.5 - 0.8 * i}  # the later line stays visible on the earlier one
             ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], label=method.upper(), **size)
             ax.fill_between(t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15)
-        sweep = next(iter(points.values()))
-        for (_, card), colour, dash, label in ((sweep[0], COLOURS[2], ":", f"{ends[0]} (t=0)"), (sweep[-1], COLOURS[3], "-.", f"{ends[1]} (t=1)")):
-            ax.axhline(card.interval(axis).mean, color=colour, linestyle=dash, linewidth=2, label=label)
+        parent_lines(ax, next(iter(points.values())), axis, ends)
         if best is not None:
             ax.axvline(best, color="#666666", linewidth=1.5, label="t chosen on dev")
         ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=14)

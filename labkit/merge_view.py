@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from labkit.figures import AXIS_LABELS, COLOURS, LINES, MARKERS, new_figure
+from labkit.figures import AXIS_LABELS, COLOURS, LINES, MARKERS, new_figure, parent_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,8 +40,7 @@ class MergeView:
             ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], markersize=6 - 2 * i, linewidth=2.2 - 0.8 * i, label=method.upper())
             ax.fill_between(t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15)
         for points in list((self.sweep or {}).values())[:1]:
-            for (_, card), colour, dash, label in ((points[0], COLOURS[2], ":", f"{ends[0]} (t=0)"), (points[-1], COLOURS[3], "-.", f"{ends[1]} (t=1)")):
-                ax.axhline(card.interval(axis).mean, color=colour, linestyle=dash, linewidth=2, label=label)
+            parent_lines(ax, points, axis, ends)
         ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=12)
         ax.set(ylim=(-0.04, 1.04), xlim=(-0.03, 1.03))
         ax.set_xlabel(f"t (0 {ends[0]}, 1 {ends[1]})", fontsize=10)
