@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from labkit import train
+from labkit.train import trainers
 
 
 def bare(model, tokenizer, rows: list[dict], batch_size: int, learning_rate: float = 1e-3) -> tuple[float, float]:
@@ -16,8 +16,8 @@ def bare(model, tokenizer, rows: list[dict], batch_size: int, learning_rate: flo
     tokens, computed, began = 0, 0, time.perf_counter()
     for start in range(0, len(rows), batch_size):
         batch = tokenizer.pad({"input_ids": [row["input_ids"] for row in rows[start : start + batch_size]]}, return_tensors="pt")
-        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, train.IGNORED)
-        with torch.autocast("cpu", torch.bfloat16, enabled=train.bf16_is_fast()):
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, trainers.IGNORED)
+        with torch.autocast("cpu", torch.bfloat16, enabled=trainers.bf16_is_fast()):
             loss = model(**batch, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import time
 
-from labkit import train
+from labkit.train import trainers
 
-train.prepare_process()
+trainers.prepare_process()
 
 import torch  # noqa: E402
 
-from labkit import zoo  # noqa: E402
-from labkit.evaluate import MAX_NEW_TOKENS, evaluate, generate, prompt_ids  # noqa: E402
-from labkit.packs import load_pack  # noqa: E402
+from labkit.data.packs import load_pack  # noqa: E402
+from labkit.evaluate.scorecards import MAX_NEW_TOKENS, evaluate, generate, prompt_ids  # noqa: E402
+from labkit.models import zoo  # noqa: E402
 
 
 def one_by_one(model, tokenizer, prompts) -> list[str]:

@@ -10,15 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-from labkit import zoo
-from labkit.design import load_spec
-from labkit.packs import load_pack, samples_folder, shipped_packs
-from labkit.planner import gpu, gpus, plan_spec
-from labkit.planner_lab import duration
-from labkit.planner_rows import measure_ratio
-from labkit.planner_view import digits
-from labkit.preflight import disk
-from labkit.store import write_file
+from labkit.base.store import write_file
+from labkit.data.packs import load_pack, samples_folder, shipped_packs
+from labkit.design.planner import digits, duration, gpu, gpus, plan_spec
+from labkit.design.planner_memory import measure_ratio
+from labkit.design.preflight import disk
+from labkit.models import zoo
+from labkit.train.specs import load_spec
 
 PAGE, START, END = Path(__file__).parent.parent / "docs" / "gpu.md", "<!-- planned -->", "<!-- end -->"
 CARD = "H100"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 MEASURED = """
 import json, sys, time
-from labkit.ingest import new_pack
+from labkit.data.ingest import new_pack
 made = new_pack("measured", sys.argv[1], sys.argv[2])
 peak = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])  # ru_maxrss would begin with the parent's
 print(json.dumps([made.seconds, time.process_time(), peak, made.read, made.rows, made.dropped]))

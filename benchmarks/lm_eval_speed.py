@@ -14,13 +14,14 @@ from pathlib import Path
 
 import yaml
 
-from labkit import train
+from labkit.train import trainers
 
-train.prepare_process()
+trainers.prepare_process()
 
-from labkit import harness, zoo  # noqa: E402
-from labkit.evaluate import score_items  # noqa: E402
-from labkit.packs import load_pack  # noqa: E402
+from labkit.data.packs import load_pack  # noqa: E402
+from labkit.evaluate.scorecards import score_items  # noqa: E402
+from labkit.models import zoo  # noqa: E402
+from labkit.share import export
 
 BATCH_SIZES = (1, 64, 256, 1024)  # 1 is lm-eval's default
 MUTUAL_INFORMATION = {"metric": "acc_mutual_info", "aggregation": "mean", "higher_is_better": True}
@@ -68,7 +69,7 @@ def main() -> None:
     ours = {result.id: result.score for result in results}
     print(f"labkit, all three figures {len(items) / fast:8,.1f} items/s")
     with tempfile.TemporaryDirectory() as folder:
-        names = harness.export(pack, "test", loaded.tokenizer, Path(folder))
+        names = export.export_lm_eval(pack, "test", loaded.tokenizer, Path(folder))
         for what in ("raw, per character", "raw, per character, mutual information"):
             if what.endswith("information"):
                 ask_for_mutual_information(Path(folder))

@@ -13,19 +13,20 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from labkit import train
+from labkit.train import trainers
 
-train.prepare_process()
+trainers.prepare_process()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from labkit import stream, zoo  # noqa: E402
-from labkit.design import Merge  # noqa: E402
-from labkit.merge import Pairing, merge_into, own_tensors  # noqa: E402
-from labkit.merge_lab import Bench, MergeSession, setting_of  # noqa: E402
-from labkit.packs import load_pack  # noqa: E402
+from labkit.course.labs.merge_lab import Bench, MergeSession, setting_of  # noqa: E402
+from labkit.data.packs import load_pack  # noqa: E402
+from labkit.merge import stream
+from labkit.merge.methods import Pairing, merge_into, own_tensors  # noqa: E402
+from labkit.models import zoo  # noqa: E402
+from labkit.train.specs import Merge  # noqa: E402
 
 T, REPEATS, MOVES = 0.4, 5, 50
 HAS_MERGEKIT = find_spec("mergekit") is not None

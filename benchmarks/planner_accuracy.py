@@ -16,14 +16,21 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from labkit.architecture import architecture_of
-from labkit.design import Lora, Stage
-from labkit.packs import samples_folder
-from labkit.planner_memory import peak_memory
-from labkit.planner_probe import measure
-from labkit.planner_speed import TEXT, own_training, probe_stages, resident_memory, speed_from, step_seconds
-from labkit.planner_view import setting
-from labkit.store import write_file
+from labkit.base.store import write_file
+from labkit.course.labs.views import setting
+from labkit.data.packs import samples_folder
+from labkit.design.planner_memory import peak_memory
+from labkit.design.planner_speed import (
+    TEXT,
+    measure,
+    own_training,
+    probe_stages,
+    resident_memory,
+    speed_from,
+    step_seconds,
+)
+from labkit.models.architecture import architecture_of
+from labkit.train.specs import Lora, Stage
 
 LARGE = "smollm2-135m-instruct"
 TINY_STEPS, LARGE_STEPS, ALIVE_STEPS = 20, 4, 2

@@ -5,17 +5,17 @@ Prints tokens/s, the share of tokens that are padding, and the ratio at several 
 
 from __future__ import annotations
 
-from labkit import train
+from labkit.train import trainers
 
-train.prepare_process()
+trainers.prepare_process()
 
 from bare_loop import bare  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
 
-from labkit import zoo  # noqa: E402
-from labkit.packs import load_pack, text_of  # noqa: E402
-from labkit.design import ADAPTED  # noqa: E402
-from labkit.real_model import LORA, MODEL  # noqa: E402
+from labkit.course.labs.real_lab import LORA, MODEL  # noqa: E402
+from labkit.data.packs import load_pack, text_of  # noqa: E402
+from labkit.models import zoo  # noqa: E402
+from labkit.train.specs import ADAPTED  # noqa: E402
 
 CPT = ADAPTED[0]
 STEPS, BATCHES = 4, (8, 16, 32)
@@ -27,7 +27,7 @@ def with_adapters(model):
 
 def ours(model, tokenizer, rows, batch_size: int) -> float:
     stage = CPT.model_copy(update={"steps": STEPS, "batch_size": batch_size})
-    result = train.fit_rows(stage, model, tokenizer, rows, seed=0)
+    result = trainers.fit_rows(stage, model, tokenizer, rows, seed=0)
     return result.tokens / result.wall_seconds
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     tokenizer, pack = zoo.smollm2_tokenizer(), load_pack("materials")
     texts = [text_of(row) for split in CPT.sources for row in pack.rows(split)]
     for batch_size in BATCHES:
-        rows = train.text_rows(tokenizer, texts[: STEPS * batch_size], CPT.max_length)
+        rows = trainers.text_rows(tokenizer, texts[: STEPS * batch_size], CPT.max_length)
         loop, padding = bare(with_adapters(zoo.load(MODEL).model), tokenizer, rows, batch_size)
         stage = ours(zoo.load(MODEL).model, tokenizer, rows, batch_size)
         print(f"batch {batch_size:>2}: bare loop {loop:>5.0f} tokens/s, labkit {stage:>5.0f}, ratio {stage / loop:.2f}, padding {padding:.0%}")

@@ -9,14 +9,16 @@ import itertools
 import tempfile
 import time
 
-from labkit import train
+from labkit.train import trainers
 
-train.prepare_process()
+trainers.prepare_process()
 
 from bare_loop import bare  # noqa: E402
 
-from labkit import world, zoo, zoo_build  # noqa: E402
-from labkit.design import Stage  # noqa: E402
+from labkit.data import world
+from labkit.models import zoo
+from labkit.train import zoo_build  # noqa: E402
+from labkit.train.specs import Stage  # noqa: E402
 
 STEPS, BATCH, REPEATS = 30, 32, 2
 
@@ -24,7 +26,7 @@ STEPS, BATCH, REPEATS = 30, 32, 2
 def ours(model, tokenizer, rows) -> float:
     """labkit's CPT: TRL's trainer with the model's own loss."""
     stage = Stage(kind="cpt", learning_rate=1e-3, steps=STEPS, batch_size=BATCH)
-    result = train.fit_rows(stage, model, tokenizer, rows, seed=0)
+    result = trainers.fit_rows(stage, model, tokenizer, rows, seed=0)
     return result.tokens / result.wall_seconds
 
 
@@ -35,7 +37,7 @@ def trl_as_it_is(model, tokenizer, rows) -> float:
 
     stage = Stage(kind="cpt", learning_rate=1e-3, steps=STEPS, batch_size=BATCH)
     with tempfile.TemporaryDirectory() as folder:
-        common = train._common_arguments(stage, STEPS, 0, folder)
+        common = trainers._common_arguments(stage, STEPS, 0, folder)
         arguments = SFTConfig(**common, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)
         trainer = SFTTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
         began = time.perf_counter()
@@ -45,7 +47,7 @@ def trl_as_it_is(model, tokenizer, rows) -> float:
 
 def main() -> None:
     tokenizer = zoo_build.build_tokenizer()
-    rows = train.text_rows(tokenizer, itertools.islice(world.pretraining_texts(0), STEPS * BATCH), 128)
+    rows = trainers.text_rows(tokenizer, itertools.islice(world.pretraining_texts(0), STEPS * BATCH), 128)
     found: dict[str, list[float]] = {}
     for _ in range(REPEATS):
         for name, run in (("bare torch loop", lambda *given: bare(*given, BATCH)[0]), ("labkit (TRL, own loss)", ours), ("TRL as it is", trl_as_it_is)):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from labkit.syllabus import notebooks_folder
+from labkit.course.journal import notebooks_folder
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; on Debian: apt-get install chromium")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 
-from labkit.records import FILE
+from labkit.base.records import FILE
 
 PARAMETERS = 'profile = "lab"\npack = "materials"\nseed = 0\nlearner = "me"\nout_dir = "out"\n'
 RECORD = """

@@ -10,9 +10,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
-from labkit import packs, zoo
-from labkit.design import Stage
-
+from labkit.data import packs
+from labkit.models import zoo
+from labkit.train.specs import Stage
 
 MINUTES = (  # longest first
     "test_notebooks", "test_evidence", "test_scale_evidence", "test_cli", "test_no_network", "test_cards", "test_clinic", "test_zoo",

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit import evidence_pack, lesson
-from labkit.design import Stage
+from labkit.classroom import evidence_pack
+from labkit.course import lesson
+from labkit.train.specs import Stage
 
 STAGES = (Stage(kind="cpt", learning_rate=1e-3, steps=100, batch_size=8), Stage(kind="sft", learning_rate=1e-3, steps=100, batch_size=8))
 MERGE_AXES = ("knowledge", "creativity")

@@ -29,19 +29,19 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    from labkit import design, pipeline, train
-    from labkit.store import Store
+    from labkit.base.store import Store
+    from labkit.train import pipeline, specs, trainers
 
     if "sharded" in sys.argv:
         pretend_gpus()
-    train.bf16_is_fast = lambda: False
-    original = train._trained_model
+    trainers.bf16_is_fast = lambda: False
+    original = trainers._trained_model
 
     def told(trainer, config, base):
         say(f"held as {type(next(trainer.model.parameters())).__name__}")
         return original(trainer, config, base)
 
-    train._trained_model = told
+    trainers._trained_model = told
     pipeline.run_spec(
-        design.load_spec(Path(sys.argv[1])), store=Store(Path(sys.argv[2])), progress=lambda at: say(f"at {at.stage} {at.step}")
+        specs.load_spec(Path(sys.argv[1])), store=Store(Path(sys.argv[2])), progress=lambda at: say(f"at {at.stage} {at.step}")
     )

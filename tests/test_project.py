@@ -30,7 +30,7 @@ FLOORS = [
     {"clock", "merge_lab", "export_card", "clinic", "gate", "claims", "planner_view", "comparison", "panels", "preflight", "verify", "bundle", "class_records"},
     {"journal_panel", "class_page"},
     {"lesson", "heritage", "chat_panel", "calibration", "data_study", "scale_study", "real_model", "form_panel", "design_panel", "quality_panel", "planner_panel", "app_panel"},
-    {"evaluate_lab", "export", "chat_lab", "diagnose_lab", "evidence", "data_evidence", "scale_evidence", "real_evidence", "choice_lab", "design_lab", "data_lab", "quality_lab", "planner_lab", "retrieval", "report", "warm_up"},
+    {"evaluate_lab", "export", "chat_lab", "diagnose_lab", "evidence", "data_evidence", "scale_evidence", "real_evidence", "design_lab", "design_lab", "data_lab", "quality_lab", "planner_lab", "retrieval", "report", "warm_up"},
     {"course", "cli_studio", "cli_models", "cli_room", "cli_app", "scale_lab", "real_lab", "dry_run", "handout", "apps", "gallery"},
     {"cli_handout", "cli_gallery", "classroom"},
     {"class_lab"},

@@ -1,0 +1,323 @@
+"""Which encoding a text file is in, and its text without what is no text.
+
+Reading YAML that people write: every way it can fail is one sentence with file and line.
+
+Forms that people fill in as YAML: flat, strict, every mistake one sentence with file, field and remedy.
+
+Unpacking a zip file that somebody else made: whatever is not expected is refused in one sentence, before it is unpacked.
+
+The end of the file is read first: Python's zipfile would list millions of members before anyone could count them.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
+
+from labkit.base.errors import InputError, suggest
+from labkit.base.store import write_file
+
+SAMPLE = 32_768  # bytes an encoding is guessed from
+BLOCK = 1 << 20
+NOT_TEXT_SHARE = 0.01  # of control characters and of bytes that are no character: more is a binary file
+MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+SOFT_HYPHEN = "\xad"
+
+_NEWLINES = re.compile("\r\n?|[\v\x85\u2028\u2029]")
+_CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
+
+
+def tidy(text: str) -> str:
+    """Text with one kind of line end and of composed letters (NFC), without control characters, soft hyphens and halves of characters."""
+    return unicodedata.normalize("NFC", _CONTROLS.sub("", _NEWLINES.sub("\n", text)).replace(SOFT_HYPHEN, ""))
+
+
+def find_encoding(path: Path) -> str | None:
+    """The encoding of a text file, or None for a binary one.
+
+    UTF-8, UTF-16 and UTF-32 by their marks; UTF-8 where all bytes are, or all but a few; else the best guess of
+    charset-normalizer, and of the encodings that read the sample alike the Western Windows one.
+    """
+    with path.open("rb") as file:
+        start = file.read(SAMPLE)
+    for mark, encoding in MARKS:
+        if start.startswith(mark):
+            return None if _is_binary(start.decode(encoding, "replace")) else encoding
+    if _is_binary(start.decode("latin-1")):
+        return _guess(start)
+    sample = _around_first_not_utf8(path)
+    if sample is None:
+        return "utf-8"
+    read = sample.decode("utf-8", "replace")
+    wrong = read.count("\ufffd")
+    beyond_ascii = sum(character > "\x7f" for character in read) - wrong
+    return "utf-8" if beyond_ascii > 5 * wrong else _guess(sample)
+
+
+def _is_binary(text: str) -> bool:
+    return len(_CONTROLS.findall(text)) + text.count("\ufffd") > 1 + NOT_TEXT_SHARE * len(text)
+
+
+def _around_first_not_utf8(path: Path) -> bytes | None:
+    """A sample around the first byte that is not UTF-8, or None."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        while True:
+            block, at = file.read(BLOCK), file.tell()
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                file.seek(max(0, at - len(block) + error.start - SAMPLE // 2))
+                return file.read(SAMPLE)
+            if not block:
+                return None
+
+
+def _guess(sample: bytes) -> str | None:
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(sample).best()
+    if best is None or _is_binary(str(best)):
+        return None
+    return "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
+
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where it is there: ten times as fast
+MOST_VALUES = 100_000  # with every alias written out: nine lines of aliases of aliases stand for a billion
+
+
+def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError) -> object:
+    """What a YAML file holds. Raises `error`, also for aliases that stand for more than MOST_VALUES; missing: what to do when there is no such file."""
+    text = ""
+    try:
+        text = path.read_text("utf-8")
+        loader = LOADER(text)
+        node = loader.get_single_node()
+        if _written_out(node, {}) > MOST_VALUES:
+            raise error(f"{path}: its aliases (*name) stand for more than {MOST_VALUES:,} values; write out what is meant")
+        return None if node is None else loader.construct_document(node)
+    except FileNotFoundError:
+        raise error(f"{path}: no such file; {missing}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        mark = getattr(problem, "problem_mark", None)
+        line = f":{min(mark.line + 1, len(text.splitlines()))}" if mark else ""  # libyaml's mark may lie behind the end
+        raise error(f"{path}{line}: this is not valid YAML; check indentation and colons") from None
+    except RecursionError:
+        raise error(f"{path}: its lists lie too deep in each other to be read; check the brackets") from None
+    except (OSError, ValueError):
+        raise error(f"{path}: this cannot be read as YAML; check the file") from None
+
+
+def _written_out(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """How many values a node stands for with every alias written out; infinite for one that holds itself. known: sizes by id."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = inf
+        parts = (part for pair in node.value for part in pair) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(node)]
+
+
+class Strict(BaseModel):
+    """Base of what a spec is made of: no unknown field, nothing changed once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def explain(error: ValidationError, model: type[BaseModel], **parts: type[BaseModel]) -> str:
+    """The first problem pydantic found, as one sentence with the field's path.
+
+    parts: models of the fields that hold other fields, for suggestions when a name there is not known.
+    """
+    first = error.errors()[0]
+    loc = first["loc"]
+    if "t" in loc:  # one of several shapes: pydantic tells of each what is wrong with it
+        field = ".".join(map(str, loc[: loc.index("t") + 1]))
+        shapes = "must be a number, anchors over depth, a list of filter and value, or a preset's name"
+        return f"{field} {shapes} (got {first['input']!r})"[:400] if loc[-1] != "t" else f"{field}: {_bare(first['msg'])}"
+    field = ".".join(str(part) for part in loc) or "spec"
+    if first["type"] == "extra_forbidden":
+        known = parts.get(str(loc[0]) if len(loc) > 1 else "", model)
+        return f"{field} is not a known field; {suggest(str(loc[-1]), list(known.model_fields))}"
+    if first["type"] == "value_error":
+        return f"{field}: {_bare(first['msg'])}"
+    return f"{field}: {_bare(first['msg'])} (got {first['input']!r})"[:400]
+
+
+def _bare(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+class Form(BaseModel):
+    """Base of every form: no unknown field, no silent change of type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _one_line_of_letters(cls, value: object) -> object:
+        # Forms are printed: a control character could steer a terminal, and no font has a glyph for one.
+        if isinstance(value, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+            raise ValueError("must be one line without control characters")
+        return value
+
+
+Filled = TypeVar("Filled", bound=Form)
+
+
+def _in_words(value: object) -> object:
+    """YAML reads a bare yes as true and an empty value as nothing."""
+    return "unknown" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+YesNo = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_in_words)]
+
+
+def load_form(model: type[Filled], path: Path, *, help: str) -> Filled:
+    """A filled form from YAML. Raises InputError naming file and field. help: where the form is described."""
+    return fill_form(model, read_yaml(path, missing=help), place=str(path), help=help)
+
+
+def fill_form(model: type[Filled], values: object, *, place: str, help: str) -> Filled:
+    """A filled form from plain values. Raises InputError starting with `place`, with the first field that is wrong."""
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise InputError(f"{place}: expected fields and values, one `field: value` a line; {help}")
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise InputError(f"{place}: {_first_problem(error, model)}; {help}") from None
+
+
+def save_form(form: Form, path: Path) -> None:
+    """Write a form as YAML, without what was left at its default. Raises StoreError when it cannot be written."""
+    values = form.model_dump(mode="json", exclude_defaults=True)
+    write_file(path, yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True))
+
+
+def _first_problem(error: ValidationError, model: type[Form]) -> str:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"{field}: not a known field; {suggest(field, list(model.model_fields))}"
+    if first["type"] == "missing":
+        return f"{field}: missing; write it, as `{field}: null` where it is allowed not to be known"
+    message = first["msg"].removeprefix("Value error, ")
+    if not field:  # of the form as a whole; such a message names its fields itself
+        return message
+    return f"{field}: {message} (got {first['input']!r})"[:400]
+
+
+END = struct.Struct("<4sHHHHIIH")  # end of the list of members, as a zip without a comment ends (APPNOTE.TXT, 4.3.16)
+END_MARK, ZIP64_MARK, ZIP64_LOCATOR_BYTES = b"PK\x05\x06", b"PK\x06\x07", 20
+ENTRY_BYTES = 512  # of one member in that list: 46, its name, and room
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may hold. file, member, total: bytes; ratio: of unpacked to packed, for members above 1 MiB."""
+
+    file: int
+    members: int
+    member: int
+    total: int
+    ratio: int
+
+
+def unpack(path: Path, folder: Path, *, allowed: re.Pattern[str], limits: Limits, remedy: str) -> None:
+    """Unpack a zip file into an empty folder. allowed: what the whole name of a member must match; remedy: of every error.
+
+    Raises InputError naming file, member and remedy for anything else than ordinary files of allowed names within limits.
+    """
+    _check_end(path, limits, remedy)
+    try:
+        with zipfile.ZipFile(path) as packed:
+            members = packed.infolist()
+            for problem in _problems(members, allowed, limits):
+                raise InputError(f"{path}: {problem}; {remedy}")
+            for member in members:
+                target = folder / member.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(packed.read(member))  # never more than its stated size, which is within the limit
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error) as error:
+        raise InputError(f"{path}: this zip file is damaged ({_first_line(error)}); {remedy}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return ascii((str(error).splitlines() or [type(error).__name__])[0][:80]).strip("'\"")
+
+
+def _check_end(path: Path, limits: Limits, remedy: str) -> None:
+    """Refuse by size and by the number of members that the end of the file states."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the path of a zip file")
+    size = path.stat().st_size
+    if size > limits.file:
+        raise InputError(f"{path}: the file has {size / MIB:,.0f} MiB, more than the {limits.file / MIB:,.0f} MiB that are allowed; {remedy}")
+    with path.open("rb") as file:
+        file.seek(max(0, size - END.size - ZIP64_LOCATOR_BYTES))
+        tail = file.read()
+    if tail[-END.size : -END.size + 4] != END_MARK or tail.startswith(ZIP64_MARK):
+        raise InputError(f"{path}: this is no zip file as labkit writes it; {remedy}")
+    *_, count, list_bytes, _, comment = END.unpack(tail[-END.size :])
+    if comment or count > limits.members or list_bytes > limits.members * ENTRY_BYTES:
+        raise InputError(f"{path}: the file has {count:,} members, or their list takes {list_bytes:,} bytes; {limits.members} are allowed; {remedy}")
+
+
+def _problems(members: list[zipfile.ZipInfo], allowed: re.Pattern[str], limits: Limits):
+    """What is wrong with the members, most telling first."""
+    if len(members) > limits.members:
+        yield f"the file has {len(members):,} members, {limits.members} are allowed"
+    for member in members:
+        name = ascii(member.orig_filename[:80])
+        if problem := _name_problem(member.orig_filename) or _kind_problem(member) or _size_problem(member, limits):
+            yield f"member {name} {problem}"
+        elif not allowed.fullmatch(member.filename):
+            yield f"member {name} does not belong here"
+    for name, times in Counter(member.filename for member in members).items():
+        if times > 1:
+            yield f"member {ascii(name[:80])} is there {times} times"
+    if (total := sum(member.file_size for member in members)) > limits.total:
+        yield f"its members unpack to {total / MIB:,.0f} MiB, {limits.total / MIB:,.0f} MiB are allowed"
+
+
+def _name_problem(name: str) -> str | None:
+    parts = re.split(r"[/\\]", name)
+    if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
+        return "has an absolute name"
+    if ".." in parts:
+        return "has a name that leads out of the folder"
+    return "has a control character in its name" if re.search(r"[\x00-\x1f]", name) else None
+
+
+def _kind_problem(member: zipfile.ZipInfo) -> str | None:
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "is a symbolic link"
+    if member.is_dir() or kind not in (0, stat.S_IFREG):
+        return "is no ordinary file"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    return None if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else "is packed in a way that is not expected"
+
+
+def _size_problem(member: zipfile.ZipInfo, limits: Limits) -> str | None:
+    if member.file_size > limits.member:
+        return f"unpacks to {member.file_size / MIB:,.0f} MiB, {limits.member / MIB:,.0f} MiB are allowed"
+    if member.file_size > MIB and member.file_size > limits.ratio * max(1, member.compress_size):
+        return f"unpacks to {member.file_size / max(1, member.compress_size):,.0f} times its size, as a zip bomb does"
+    return None

@@ -1,0 +1,225 @@
+"""Commands for what to build, what it takes, and what a claim is worth: advise, compare, plan, fit,
+audit; and for domain packs: pack new, pack check, pack build.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from labkit.cli import Line, err, out
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel="Design")
+def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")]) -> None:
+    """Say whether a design can run, what it takes, and what the rules think of it; exit 2 when it cannot run."""
+    from rich.table import Table
+
+    from labkit.base.errors import SpecError
+    from labkit.design import comparison, designer, load_spec, rules
+
+    loaded = load_spec(spec)
+    found = designer.problems(loaded)
+    if found:
+        raise SpecError(f"{spec}: {found[0]}")
+    out.print(f"{designer.in_words(loaded)}: this design can run", markup=False)
+    out.print(f"takes: {'; '.join(comparison.resources(loaded))}", markup=False, soft_wrap=True)
+    table = Table("strength", "speaks of a", "rule", "advice", "evidence and where it holds", title=escape(rules.size_note(loaded)), show_lines=True)
+    for advice in rules.advise(loaded):
+        table.add_row(*map(escape, advice.row()))
+    out.print(table)
+
+
+@app.command(rich_help_panel="Design")
+def compare(
+    specs: Annotated[list[Path], typer.Argument(metavar="YOURS.yaml [OTHER.yaml ...]", help="Designs; the others are compared with the first. With one, two alternatives are proposed.")],
+    out_dir: Annotated[Path, typer.Option(help="Where comparison.md, .html and .pdf go.")] = Path("out/comparison"),
+    words_only: Annotated[bool, typer.Option("--words-only", help="Train nothing: the table of words.")] = False,
+) -> None:
+    """Train designs, score them, and lay them side by side with paired differences; shared stages are trained once."""
+    from rich.table import Table
+
+    from labkit.design import comparison, load_spec, rules
+
+    if len(specs) == 1:
+        mine = load_spec(specs[0])
+        candidates = comparison.candidates_of(mine, rules.propose(mine))
+    else:
+        candidates = comparison.read_candidates(specs)
+    found = comparison.describe(candidates)
+    if not words_only:
+        with Line() as line:
+            found = comparison.train_and_score(found, progress=line)
+    paths = comparison.export(found, out_dir)
+    words = Table("", *(candidate.name for candidate in candidates), show_lines=True)
+    for head, cells in found.rows:
+        words.add_row(head, *(escape("\n".join(cell)) for cell in cells))
+    out.print(words)
+    if found.measured:
+        out.print(_scores(found.measured))
+        out.print(_differences(candidates[0].name, found.measured))
+    out.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, markup=False)
+
+
+def _scores(measured):
+    """A row per axis, a column per model."""
+    from rich.table import Table
+
+    table = Table("", *map(escape, measured.cards), title=f"trained and scored in {measured.seconds:.0f} s")
+    for axis in next(iter(measured.cards.values())).axes():
+        table.add_row(axis, *(escape(str(card.interval(axis))) for card in measured.cards.values()))
+    return table
+
+
+def _differences(first: str, measured):
+    """A row per comparison, with its verdict."""
+    from rich.table import Table
+
+    from labkit.base.pages import signed
+
+    table = Table("difference", "axis", "with noise between seeds", "verdict (Holm)")
+    for found in measured.differences:
+        table.add_row(escape(f"{found.candidate} − {first}"), found.axis, escape(signed(found.runs)), found.verdict)
+    return table
+
+
+@app.command(rich_help_panel="Design")
+def plan(
+    what: Annotated[str, typer.Argument(help="A spec (.yaml), or a model: a name, a folder, a config.json, a hub id.")],
+    gpu: Annotated[str, typer.Option(help="Card, as in data_samples/gpus.yaml.")] = "H100",
+    gpus: Annotated[int, typer.Option(help="How many, everything but activations shared among them.")] = 1,
+    method: Annotated[str, typer.Option(help="full, lora or qlora.")] = "full",
+    tokens: Annotated[float, typer.Option(help="Training tokens, in millions.")] = 100.0,
+    batch: Annotated[int, typer.Option(help="Rows per optimiser step, over all GPUs.")] = 96,
+    at_once: Annotated[int, typer.Option(help="Rows one GPU takes at once.")] = 1,
+    length: Annotated[int, typer.Option(help="Tokens per row.")] = 2048,
+    checkpointing: Annotated[bool, typer.Option(help="Compute activations again in the backward pass.")] = True,
+    price: Annotated[float, typer.Option(help="What one GPU costs per hour, in your currency; 0 leaves money out.")] = 0.0,
+    measure: Annotated[bool, typer.Option(help="Of a spec: measure this machine first, for the seconds.")] = False,
+) -> None:
+    """Say what a training takes before it is run: memory, hours, money, energy; what to give up when it does not fit."""
+    from labkit.course.labs.planner_lab import CostSession, Settings, told
+
+    if Path(what).suffix in (".yaml", ".yml"):
+        _plan_design(Path(what), measure)
+        return
+    settings = Settings(
+        model=what, card=gpu, gpus=gpus, method=method, tokens_millions=tokens, batch_size=batch, rows_at_once=at_once,
+        length=length, checkpointing=checkpointing, price=price,
+    )
+    found = CostSession(settings).look(settings)
+    for name, words in told(found):
+        out.print(f"{name:<11} {words}", markup=False, highlight=False, soft_wrap=True)
+    for number, remedy in enumerate(found.remedies, 1):
+        fits = "fits" if remedy.plan.fits(found.card) else "not yet"
+        out.print(f"give up {number}: {remedy.name}: {remedy.plan.peak_gib:.1f} GiB, {fits}; it costs {remedy.costs}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _plan_design(path: Path, measure: bool) -> None:
+    """Stage by stage, as the design runs on this machine."""
+    from rich.table import Table
+
+    from labkit.design.planner import design_rows, plan_spec
+    from labkit.design.planner_speed import kind_of, probe_speed
+    from labkit.train.specs import load_spec
+
+    spec = load_spec(path)
+    for kind in dict.fromkeys(map(kind_of, spec.stages)) if measure else ():
+        probe_speed(spec.model, kind)
+    table = Table("stage", "parameters that learn", "tokens", "FLOPs", "peak GiB", "seconds here", title=escape(spec.name))
+    for row in design_rows(plan_spec(spec)):
+        table.add_row(*map(escape, row))
+    out.print(table)
+
+
+@app.command(rich_help_panel="Design")
+def fit(situation: Annotated[Path, typer.Argument(help="A situation in YAML; docs/fit.md shows one.")]) -> None:
+    """Say which tool fits (prompting, retrieval, training, merging), why, and what would change that."""
+    from labkit.design.fit import advice_text, advise, load_situation
+
+    out.print(advice_text(advise(load_situation(situation))), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(rich_help_panel="Design")
+def audit(
+    claim: Annotated[str, typer.Argument(help="A claim in YAML (docs/vendor.md), or a worked example: invented, lu2025.")],
+    pdf: Annotated[Path | None, typer.Option(help="Write the page as a PDF, too.")] = None,
+) -> None:
+    """Audit a vendor's claim: what its figures show, what is missing, what to ask back."""
+    from labkit.design import vendor
+    from labkit.design.vendor_claim import load_claim
+
+    found = vendor.audit(load_claim(claim))
+    out.print(vendor.audit_text(found), markup=False, highlight=False, soft_wrap=True)
+    if pdf:
+        out.print(f"written: {vendor.audit_pdf(found, pdf)}", markup=False, soft_wrap=True)
+
+
+pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: new, check, build.")
+app.add_typer(pack_app, name="pack", rich_help_panel="Data")
+
+
+@pack_app.command("new")
+def pack_new(
+    name: Annotated[str, typer.Argument(help="Name of the new pack: small letters, digits, dashes.")],
+    from_: Annotated[Path, typer.Option("--from", help="Folder of .txt, .md, .jsonl, .csv, .pdf and .docx files.")],
+    to: Annotated[Path | None, typer.Option(help="Folder to write; by default ./NAME.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title on the data card.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of your texts, as on the Hugging Face hub.")] = "unstated",
+    chunk_words: Annotated[int, typer.Option(help="Most words of one row of text.")] = 150,
+    seed: Annotated[int, typer.Option(help="Decides what is held out.")] = 0,
+) -> None:
+    """Make a pack of your own files; says what was left out and why (docs/packs.md)."""
+    from rich.table import Table
+
+    from labkit.data.ingest import new_pack
+
+    with err.status("reading") as status:
+        made = new_pack(
+            name, from_, to, title=title, licence=licence, chunk_words=chunk_words, seed=seed,
+            progress=lambda step, done: status.update(f"{step} {done:,}"),
+        )
+    for sentence in made.unread:
+        err.print(f"left out: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if made.dropped:
+        table = Table("what", "why", "how many", title="left out")
+        for row in made.dropped:
+            table.add_row(escape(row["what"]), escape(row["reason"]), f"{row['count']:,}")
+        out.print(table)
+    read, rows = (", ".join(f"{count:,} {key}" for key, count in each.items()) for each in (made.read, made.rows))
+    out.print(f"read: {read}\nrows: {rows}", markup=False, highlight=False, soft_wrap=True)
+    left_out = sum(row["count"] for row in made.dropped)
+    out.print(
+        f"{made.folder}: made in {made.seconds:.1f} s; {left_out:,} things left out, {len(made.unread)} of them files or pages; see dropped.jsonl",
+        markup=False, highlight=False, soft_wrap=True,
+    )
+
+
+@pack_app.command("check")
+def pack_check(folder: Annotated[str, typer.Argument(help="A pack folder, or a shipped pack's name.")]) -> None:
+    """Check a pack line by line; exit 2 when something is wrong."""
+    from labkit.data.packs import check_pack
+
+    problems = check_pack(folder)
+    for problem in problems:
+        err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(2)
+    out.print(f"{folder}: no problems found")
+
+
+@pack_app.command("build")
+def pack_build(
+    name: Annotated[str, typer.Argument(help="materials, biomed or legal.")],
+    output: Annotated[Path | None, typer.Option(help="Folder to write; by default the shipped one.")] = None,
+) -> None:
+    """Rebuild a shipped pack, bit for bit."""
+    from labkit.data import pack_build as builder
+    from labkit.data.packs import packs_folder
+
+    out.print(str(builder.build_pack(name, output or packs_folder() / name)), soft_wrap=True)

@@ -1,0 +1,188 @@
+"""Runs the course's notebooks headless: the only module that imports papermill.
+
+A notebook that fails never stops the ones after it; the page shows it first and the exit status tells.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+
+from labkit.base.errors import InputError, LabkitError, suggest
+from labkit.base.records import FILE
+from labkit.course.journal import course_notebooks, made_by_hand
+from labkit.data.packs import load_pack, shipped_packs
+from labkit.design.clock import EXPECTED_SECONDS
+from labkit.train.specs import profile as find_profile
+
+CELL_TIMEOUT_SECONDS = 900
+QUIET = ["--IPKernelApp.log_level=50"]  # a kernel that is ended says so as if it were an error
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SMOKE_SECONDS = 12
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one notebook went. problem: empty, or the failing cell's error in a line."""
+
+    notebook: str
+    seconds: float
+    executed: Path
+    problem: str = ""
+
+
+def parameter_names(notebook: Path) -> list[str]:
+    """What a notebook's parameters cell sets. Raises InputError when there is no such cell, or no notebook."""
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+    except OSError as error:
+        raise InputError(f"{notebook}: cannot be read ({error.strerror}); give the path of a notebook") from None
+    except StopIteration:
+        raise InputError(f"{notebook}: no cell is tagged `parameters`; tag the one that sets profile, pack, seed, learner and out_dir") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{notebook}: this is not a notebook; give one that Jupyter has saved") from None
+    return re.findall(r"^(\w+)\s*=", source, re.MULTILINE)
+
+
+def check_parameters(notebook: Path, parameters: dict) -> None:
+    """Raises InputError for a name the notebook's parameters cell does not set; papermill would only warn."""
+    known = parameter_names(notebook)
+    for name in parameters:
+        if name not in known:
+            raise InputError(f"{notebook.name} has no parameter {name!r}: {suggest(name, known)}")
+
+
+def run_notebook(notebook: Path, executed: Path, parameters: dict, *, threads: int | None = None) -> Run:
+    """Execute one notebook headless. threads: of its process, for computing; None leaves them to the machine.
+
+    This process's own environment is not touched, so several may run in its threads. Raises InputError for a parameter
+    that the notebook does not have.
+    """
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    check_parameters(notebook, parameters)
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    began, problem = time.perf_counter(), ""
+    environment = {"LABKIT_HEADLESS": "1", **(dict.fromkeys(THREADS, str(threads)) if threads else {})}
+    try:
+        with tempfile.TemporaryDirectory(prefix="labkit-") as sockets:
+            papermill.execute_notebook(
+                str(notebook), str(executed), parameters=parameters, progress_bar=False, log_output=False, cwd=str(Path.cwd()),
+                execution_timeout=CELL_TIMEOUT_SECONDS, kernel_name="python3", config=_kernel_config(sockets), kernel_manager_class=_started_with(environment), extra_arguments=QUIET,
+            )
+    except PapermillExecutionError as error:
+        problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except CellTimeoutError:
+        problem = f"a cell ran longer than {CELL_TIMEOUT_SECONDS} s"
+    except DeadKernelError:
+        problem = "its process was ended from outside, most often because memory ran out"
+    problem = problem or hidden_error(executed)
+    return Run(notebook.stem, time.perf_counter() - began, executed, problem)
+
+
+def _started_with(environment: dict[str, str]) -> type:
+    """A kernel manager that adds to the environment of the kernels it starts."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Manager(AsyncKernelManager):
+        async def start_kernel(self, **options):
+            await super().start_kernel(**options, env={**os.environ, **environment})
+
+    return Manager
+
+
+def _kernel_config(sockets: str):
+    """Talk to the kernel over local socket files, where the system has them, instead of open TCP ports.
+
+    In a folder of this run's own: left to its default, jupyter names them after the working directory, and two runs
+    started together there answer each other.
+    """
+    from traitlets.config import Config
+
+    return Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}} if os.name == "posix" else {})
+
+
+def hidden_error(executed: Path) -> str:
+    """An error that hides in widget state or an Output widget, where a run does not fail on it."""
+    notebook = json.loads(executed.read_text("utf-8"))
+    states = notebook["metadata"].get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    for state in states.values():
+        for output in state.get("state", {}).get("outputs", []):
+            if output.get("output_type") == "error":
+                return f"hidden widget error: {output['ename']}: {output['evalue']}"
+    return ""
+
+
+@contextmanager
+def _countdown(bars, name: str, expected: float) -> Iterator[Callable[[str], None]]:
+    """A bar that fills as expected time passes and says what is left; yields the function that ends it."""
+    task, began, ended = bars.add_task(name, total=expected, told=f"about {expected:.0f} s left"), time.monotonic(), Event()
+
+    def tick() -> None:
+        while not ended.wait(1.0):
+            left = expected - (time.monotonic() - began)
+            told = f"about {left:.0f} s left" if left > 1 else "longer than expected"
+            bars.update(task, completed=min(expected - left, expected * 0.98), told=told)
+
+    def finish(told: str) -> None:
+        ended.set()
+        clock.join()
+        bars.update(task, completed=expected, told=told)
+
+    clock = Thread(target=tick, daemon=True)
+    clock.start()
+    try:
+        yield finish
+    finally:
+        ended.set()
+
+
+def run_course(
+    *, profile: str, pack: str, seed: int, out_dir: Path, console, learner: str = "me", only: list[str] | None = None
+) -> Path:
+    """Run all notebooks (or those named in `only`), write their pages and the course page; returns its path.
+
+    Records of an earlier headless run are replaced. Raises InputError, and changes nothing, when out_dir holds what a person
+    made: guesses, reflections or answers would be lost. Raises LabkitError at the end when a notebook failed; every page is written before.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from labkit.course.report import course_page, notebook_page
+
+    find_profile(profile)
+    title = f"labkit course: {load_pack(pack).title}"
+    pack_name = pack if pack in shipped_packs() else str(Path(pack).resolve())
+    notebooks = [n for n in course_notebooks() if only is None or n.stem in only]
+    if made_by_hand(out_dir):
+        raise InputError(f"{out_dir / FILE}: it holds guesses, reflections or answers that a person made, and this run would replace them; use another --out-dir")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / FILE).unlink(missing_ok=True)
+    shutil.rmtree(out_dir / "figures", ignore_errors=True)
+    parameters = {"profile": profile, "pack": pack_name, "seed": seed, "learner": learner, "out_dir": str(out_dir.resolve())}
+    runs = []
+    columns = [TextColumn("{task.description:<16}"), BarColumn(30), TextColumn("{task.fields[told]:<24}"), TimeElapsedColumn()]
+    with Progress(*columns, console=console) as bars:
+        for notebook in notebooks:
+            expected = SMOKE_SECONDS if profile == "smoke" else EXPECTED_SECONDS.get(notebook.stem, 60)
+            with _countdown(bars, notebook.stem, expected) as finish:
+                run = run_notebook(notebook, out_dir / "executed" / notebook.name, parameters)
+                finish(run.problem[:60] or f"done in {run.seconds:.0f} s")
+            notebook_page(run.executed, out_dir / f"{notebook.stem}.html")
+            runs.append(run)
+    page = course_page(runs, out_dir, title=title)
+    failed = [run for run in runs if run.problem]
+    if failed:
+        raise LabkitError(f"{len(failed)} of {len(runs)} notebooks failed, first {failed[0].notebook}, {failed[0].problem}; see {page.resolve()}")
+    return page

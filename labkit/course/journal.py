@@ -1,0 +1,349 @@
+"""What the numbered notebooks ask of a learner, read from their cells: no list of it has to be kept in step.
+
+What a learner guessed, answered and wrote, as the records of a folder hold it; the latest under an id counts.
+
+Reflections and answers belong to the learner, whatever pack, profile or seed they were written under; a guess belongs
+to these too, because its outcome does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.base import records
+from labkit.base.errors import InputError
+from labkit.base.records import latest
+from labkit.base.stats import Z_LEVEL, Interval, wilson
+from labkit.base.store import shipped_or_checkout
+
+ASKED = re.compile(r'\blab\.(predict|ask|reflect)\(\s*"([\w-]+)"')  # ids are written out in the cell
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing a notebook asks for. kind: predict, ask or reflect."""
+
+    kind: str
+    id: str
+
+
+def notebooks_folder() -> Path:
+    return shipped_or_checkout("notebooks")
+
+
+def course_notebooks() -> list[Path]:
+    """The numbered notebooks in order."""
+    return sorted(notebooks_folder().glob("[0-9][0-9]_*.ipynb"))
+
+
+def steps(notebook: Path) -> list[Step]:
+    """The guesses, exercises and reflections of a notebook, in its order, each once."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return list(dict.fromkeys(Step(*found) for found in ASKED.findall(code)))
+
+
+CRITICAL_QUESTIONS = (
+    "What must the model know or do that it cannot today, and which measurement would show it?",
+    "What do you expect to matter most: the order of stages, the quality of the text, merging, or the amount of training?",
+    "What result would make you not deploy the model?",
+)
+MOST_CHARACTERS = 5000  # of a reflection
+FEWEST = 4  # guesses below which nothing is said of a habit
+COMMITTED, DEFAULT, UNTOUCHED = "committed", "default", "untouched"  # how a guess was made; DEFAULT: headless, by the notebook
+TOPICS = {
+    "design and data": ("01", "02"),
+    "training": ("03", "04", "05"),
+    "merging": ("00", "06"),
+    "evaluation and diagnosis": ("07", "09"),
+    "scale and cost": ("08",),
+}
+OTHER = "other"
+
+
+def learner_key(learner: str) -> str:
+    """What stands for a learner in file names: a name never becomes a path."""
+    return hashlib.sha256(learner.encode("utf-8")).hexdigest()[:12]
+
+
+def kept(folder: Path, learner: str, kind: str | None = None) -> list[dict]:
+    """All records that are this learner's, of one kind if named, in order. Raises InputError for a broken file."""
+    return [row for row in records.read(folder, kind) if row.get("learner") == learner]
+
+
+def by_id(rows: list[dict]) -> dict[str, dict]:
+    """id -> its last record."""
+    return {row["id"]: row for row in latest(rows, "id")}
+
+
+def made_by_hand(folder: Path) -> bool:
+    """Whether a folder holds what a person made and no run can make again: a session with somebody in front of it.
+
+    Sessions say so since records carry `headless`; in older ones a guess that was kept or a reflection with words in it does.
+    """
+
+    def by_hand(row: dict) -> bool:
+        return row.get("headless") is False or row["kind"] == "guess" or (row["kind"] == "reflection" and bool(row.get("text")))
+
+    return any(map(by_hand, records.read(folder)))
+
+
+# --- what is written and chosen
+
+
+def plain_text(text: str) -> str:
+    """What a learner wrote, with one kind of line end. Raises InputError when it is too long or cannot be stored."""
+    told = "\n".join(text.splitlines()).strip()
+    if len(told) > MOST_CHARACTERS:
+        raise InputError(f"this reflection has {len(told):,} characters; shorten it to {MOST_CHARACTERS:,}, only then is it kept")
+    try:
+        told.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"this reflection holds half a character ({error.object[error.start]!r}); remove it, only then is it kept") from None
+    return told
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A multiple-choice question. right: place of the right option, from 0. why: a sentence that explains it."""
+
+    id: str
+    question: str
+    options: tuple[str, ...]
+    right: int
+    why: str
+
+    def __post_init__(self):
+        """Raises InputError for an exercise that cannot be answered."""
+        if len(set(self.options)) < max(2, len(self.options)):
+            raise InputError(f"exercise {self.id!r}: give at least two options, each once")
+        if self.right not in range(len(self.options)):
+            raise InputError(f"exercise {self.id!r}: right is {self.right!r}; use a place from 0 to {len(self.options) - 1}")
+
+    def verdict(self, choice: int) -> str:
+        return "Right." if choice == self.right else "Not right."
+
+    def as_record(self, choice: int) -> dict:
+        option = self.options[choice]
+        return {"id": self.id, "question": self.question, "choice": option, "right": choice == self.right, "expected": self.options[self.right], "why": self.why}
+
+
+# --- how far a learner is
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far one learner is in one notebook. done: of its steps (guesses with an outcome, answers, written reflections)."""
+
+    notebook: str
+    opened: bool
+    done: int
+    steps: int
+
+    def __str__(self) -> str:
+        if not self.opened:
+            return "not opened"
+        return "done" if self.finished else f"{self.done} of {self.steps} steps"
+
+    @property
+    def finished(self) -> bool:
+        return self.opened and self.done == self.steps
+
+
+def progress(folder: Path, learner: str) -> list[Status]:
+    """One line per notebook of the course, in order."""
+    found = kept(folder, learner)
+    opened = {row["notebook"] for row in found if row["kind"] == "session"}
+    written = by_id([row for row in found if row["kind"] == "reflection"])
+    done = {("reflect", id) for id, row in written.items() if row["text"]}
+    done |= {(step, row["id"]) for row in found for step, kind in (("predict", "prediction"), ("ask", "answer")) if row["kind"] == kind}
+    told = []
+    for notebook in course_notebooks():
+        asked = steps(notebook)
+        told.append(Status(notebook.stem, notebook.stem in opened, sum((step.kind, step.id) in done for step in asked), len(asked)))
+    return told
+
+
+def told_progress(statuses: Sequence[Status]) -> str:
+    """All of it in a sentence."""
+    return (
+        f"{sum(one.finished for one in statuses)} of {len(statuses)} notebooks done; "
+        f"{sum(one.done for one in statuses)} of {sum(one.steps for one in statuses)} guesses, exercises and reflections."
+    )
+
+
+def told_steps(folder: Path, learner: str, notebook: str) -> str:
+    """How far a learner is in one notebook, in a sentence; empty for one that is not of the course."""
+    mine = [one for one in progress(folder, learner) if one.notebook == notebook]
+    return f"This notebook: {mine[0].done} of {mine[0].steps} guesses, exercises and reflections." if mine else ""
+
+
+def before_and_after(folder: Path, learner: str) -> list[dict[str, str]]:
+    """The critical questions with what a learner answered at the start and at the end; empty where nothing was written."""
+    written = by_id(kept(folder, learner, "reflection"))
+
+    def text(id: str) -> str:
+        return written.get(id, {"text": ""})["text"]
+
+    return [
+        {"question": question, "before": text(f"critical_{i}_before"), "after": text(f"critical_{i}")} for i, question in enumerate(CRITICAL_QUESTIONS, 1)
+    ]
+
+
+# --- how good the guesses were
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A guess and its outcome. low, high: ends of the scale it was made on; made: how it was made."""
+
+    id: str
+    question: str
+    notebook: str
+    guess: float
+    measured: Interval
+    inside: bool
+    low: float
+    high: float
+    made: str
+
+    @property
+    def error(self) -> float:
+        """guess - measured, as a share of the scale: guesses in hours and in shares can then be averaged."""
+        return (self.guess - self.measured.mean) / (self.high - self.low)
+
+    @property
+    def exact(self) -> bool:
+        """Measured without an interval (a count, a calculation): no guess falls inside, it can only be near."""
+        return self.measured.low == self.measured.high
+
+    @property
+    def told_measured(self) -> str:
+        return f"{self.measured.mean:.2f}" if self.exact else str(self.measured)
+
+    @property
+    def topic(self) -> str:
+        return next((topic for topic, numbers in TOPICS.items() if self.notebook[:2] in numbers), OTHER)
+
+    def place(self, value: float) -> float:
+        """A value on the scale, 0 its low and 1 its high end."""
+        return on_scale(value, self.low, self.high)
+
+
+def on_scale(value: float, low: float, high: float) -> float:
+    """Where a value lies between the ends of a scale, 0 at low and 1 at high."""
+    return (value - low) / (high - low)
+
+
+def as_prediction(row: dict) -> Prediction:
+    """A prediction from its record; one written before scales were kept was made on a scale of shares."""
+    low, high = row.get("low", 0.0), row.get("high", 1.0)
+    measured, made = Interval(**row["measured"]), row.get("made", COMMITTED)
+    return Prediction(row["id"], row["question"], row["notebook"], row["guess"], measured, row["inside"], low, high, made)
+
+
+def predictions(folder: Path, learner: str) -> list[Prediction]:
+    """Every guess of a learner with its outcome, over all packs, profiles and seeds of a folder."""
+    rows = kept(folder, learner, "prediction")
+    return [as_prediction(row) for row in {tuple(row[k] for k in ("id", "pack", "profile", "seed")): row for row in rows}.values()]
+
+
+def counted(found: Sequence[Prediction]) -> list[Prediction]:
+    """Those that were really made before the outcome was shown."""
+    return [one for one in found if one.made != UNTOUCHED]
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Mean signed error of guesses on a topic, as a share of their scales; interval: Student's, None when they are too few."""
+
+    topic: str
+    errors: tuple[float, ...]
+    interval: Interval | None
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return "too few to tell"
+        if self.interval.low > 0:
+            return "you guess too high"
+        return "you guess too low" if self.interval.high < 0 else "no bias to be seen"
+
+
+def bias(topic: str, found: Sequence[Prediction]) -> Bias:
+    errors = tuple(one.error for one in found)
+    return Bias(topic, errors, student(errors) if len(errors) >= FEWEST else None)
+
+
+def student(values: Sequence[float]) -> Interval:
+    """The mean with Student's 95% interval; at least two values."""
+    from scipy.special import ndtr, stdtrit
+
+    n = len(values)
+    mean = sum(values) / n
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(stdtrit(n - 1, ndtr(Z_LEVEL))) * deviation / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n, n)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How good a learner's guesses were. left_out: guesses whose slider was not touched before the outcome."""
+
+    found: tuple[Prediction, ...]
+    left_out: int
+    overall: Bias
+    topics: tuple[Bias, ...]
+
+    @property
+    def mean_absolute_error(self) -> float:
+        return sum(abs(error) for error in self.overall.errors) / len(self.found)
+
+    def sentences(self) -> list[str]:
+        """What is to be said of it, shortest first."""
+        told = told_inside(self.found)
+        told.append(f"A guess was {self.mean_absolute_error:.0%} of its scale away from what was measured, on average.")
+        over = self.overall.interval
+        told.append(f"Direction: {self.overall}{f' ({over.mean:+.0%} of the scale, 95% interval {over.low:+.0%} to {over.high:+.0%})' if over else ''}.")
+        if self.left_out:
+            told.append(f"{self.left_out} not counted: no guess was made before the outcome was shown.")
+        return told
+
+    def topic_rows(self) -> list[tuple[str, ...]]:
+        """Per topic: its name, number of guesses, mean error with interval, and what it says."""
+        rows = []
+        for one in self.topics:
+            size = f"{one.interval.mean:+.2f} [{one.interval.low:+.2f}, {one.interval.high:+.2f}]" if one.interval else f"{sum(one.errors) / len(one.errors):+.2f}"
+            rows.append((one.topic, str(len(one.errors)), size, str(one)))
+        return rows
+
+
+def told_inside(found: Sequence[Prediction]) -> list[str]:
+    """How many guesses fell inside what was measured, of those that could; with an interval where they are enough."""
+    ranged = [one for one in found if not one.exact]
+    told = []
+    if ranged:
+        inside, n = sum(one.inside for one in ranged), len(ranged)
+        low, high = wilson(inside, n)
+        share = f" ({inside / n:.0%}, 95% interval {low:.0%} to {high:.0%})" if n >= FEWEST else ""
+        told.append(f"{inside} of {n} guesses fell inside the measured interval{share}.")
+    if len(found) > len(ranged):
+        told.append(f"{len(found) - len(ranged)} of the guesses were about numbers that are known exactly: they can only be near.")
+    return told
+
+
+TOPIC_HEADS = ("topic", "guesses", "mean error, share of scale (95% interval)", "what it says")
+
+
+def calibration(found: Sequence[Prediction]) -> Calibration | None:
+    """Of a learner's predictions; None when there is none that counts."""
+    good = counted(found)
+    if not good:
+        return None
+    topics = [bias(topic, mine) for topic in (*TOPICS, OTHER) if (mine := [one for one in good if one.topic == topic])]
+    return Calibration(tuple(good), len(found) - len(good), bias("all", good), tuple(topics))

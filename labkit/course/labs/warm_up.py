@@ -1,0 +1,120 @@
+"""What notebook 00 and the warm-up page show: one question to a base and an instruct model, and one measured effect of merging.
+
+Nothing is trained: the models come with labkit, and the effect is what `labkit evidence` measured over seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from labkit.base.errors import InputError
+from labkit.base.pages import claims_table, plain_table
+from labkit.base.stats import Interval
+from labkit.course import figures
+from labkit.course.journal import UNTOUCHED
+from labkit.course.lesson import Guess, Lab, show_html
+from labkit.data.packs import Pack
+from labkit.data.published import measured, measured_scale
+from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
+
+FAMILY = "llama-s"
+MODELS = {"base": f"{FAMILY}-base", "instruct": f"{FAMILY}-instruct"}
+ASKED = ("general", "instructions", "knowledge")  # a person both read of; the same in a form; a fact neither read of
+AXES = {"instructions": "instructions", "knowledge": "knowledge", "compositional": "both"}  # as figures call it -> as the study's file does
+SHARES = {"instructions": "requests about form obeyed", "knowledge": "private facts answered", "compositional": "private facts in a requested form"}
+LABELS = {"instruct": "general model", "overcooked": "specialist", "slerp": "merge of the two"}
+BEATS_BOTH, BEATS_THE_LINE = "SLERP beats the better parent on items that need both", "SLERP beats LERP at the same t on items that need both parents"
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A model's scores over seeds, as figures.scorecards reads them: under the names of a Scorecard."""
+
+    checkpoint: str
+    scores: dict[str, Interval]
+
+    def interval(self, axis: str) -> Interval:
+        return self.scores[axis]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Both parents and their merge. pack, seeds: on what, and over how many training seeds, it was measured."""
+
+    general: Levels
+    specialist: Levels
+    merge: Levels
+    pack: str
+    seeds: int
+
+    @property
+    def guessed(self) -> Interval:
+        """What the learner is asked for: the merge's share of private facts in a requested form."""
+        return self.merge.interval("compositional")
+
+    def words(self) -> str:
+        """Every score, for those who do not see the figure."""
+        models = (self.general, self.specialist, self.merge)
+        told = (f"{words}: " + ", ".join(f"{one.checkpoint} {one.interval(axis)}" for one in models) for axis, words in SHARES.items())
+        return ". ".join(told) + "."
+
+
+def measured_effect() -> Effect:
+    """From the study of scale, at the size of the course's models."""
+    data = measured_scale("sizes")
+    levels = data["levels"][FAMILY]
+    models = (Levels(label, {axis: Interval(**levels[name][key]) for axis, key in AXES.items()}) for name, label in LABELS.items())
+    return Effect(*models, data["pack"], data["seeds"])
+
+
+def items(pack: Pack) -> list[dict]:
+    """The first dev question of each kind in ASKED. Raises InputError naming the kind a pack lacks."""
+    found = {row["axis"]: row for row in reversed(pack.rows("dev")) if "messages" in row and ("answer" in row or "checks" in row)}
+    for axis in ASKED:
+        if axis not in found:
+            raise InputError(f'{pack.path("dev")}: no question of axis "{axis}", which the warm-up asks; add one, or take the pack materials')
+    return [found[axis] for axis in ASKED]
+
+
+def question_of(item: dict) -> str:
+    return item["messages"][-1]["content"]
+
+
+def ask_both(asked: Iterable[str], **settings: object) -> list[tuple[str, dict[str, Reply]]]:
+    """Each question and the answers of the base and the instruct model, every question asked afresh. settings: of chat.Settings."""
+    conversation, said = Conversation(open_models(MODELS.items()), Settings(**settings)), []
+    for question in asked:
+        conversation.reset()
+        said.append((question, conversation.ask(question)))
+    return said
+
+
+def show_answers(lab: Lab, *yours: str) -> None:
+    """Both models' answers side by side, recorded. yours: questions of your own instead of the prepared ones."""
+    said = ask_both(yours or map(question_of, items(lab.known_pack())))
+    for question, replies in said:
+        lab.record("chat", question=question, answers={name: reply.text for name, reply in replies.items()})
+    show_html(plain_table(("question", *MODELS), ((question, *(reply.shown for reply in replies.values())) for question, replies in said)))
+
+
+def show_parents(effect: Effect) -> None:
+    """What each parent can do."""
+    alone = ("instructions", "knowledge")
+    rows = ((one.checkpoint, *(str(one.interval(axis)) for axis in alone)) for one in (effect.general, effect.specialist))
+    show_html(plain_table(("share of", *(SHARES[axis] for axis in alone)), rows))
+
+
+def show_effect(lab: Lab, effect: Effect, guess: Guess) -> None:
+    """The guess compared, and both parents and the merge as a figure with it, if one was made."""
+    lab.outcome(guess, effect.guessed)
+    figure = figures.scorecards(
+        (effect.general, effect.specialist, effect.merge), axes=tuple(AXES), guess=None if guess.made == UNTOUCHED else ("compositional", guess.value),
+        title=f"Means over {effect.seeds} training seeds, pack {effect.pack}",
+    )
+    lab.show(figure, "merge", f"Three scores of a general model, a specialist and their merge, with intervals. {effect.words()}")
+
+
+def show_claims() -> None:
+    """What the study says of this effect over all packs, and what is reported elsewhere."""
+    show_html(claims_table([measured(claim) for claim in (BEATS_BOTH, BEATS_THE_LINE)]))

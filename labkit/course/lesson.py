@@ -1,0 +1,430 @@
+"""What a notebook talks to: start, predict, train, score, show, record. Works with widgets and headless.
+
+Headless (LABKIT_HEADLESS=1, as papermill runs are) no widget is built: guesses take their default and every
+figure is drawn once, because an error inside a widget does not fail a run.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from labkit.base import records
+from labkit.base.errors import InputError, LabkitError
+from labkit.base.processes import headless
+from labkit.base.records import AXES, CONTROLS, latest
+from labkit.base.stats import Interval, average, paired_difference, verdict, with_run_noise
+from labkit.base.store import Checkpoint
+from labkit.course import journal
+from labkit.course.labs.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
+from labkit.course.live import training
+from labkit.data.packs import Pack, load_pack, shipped_packs
+from labkit.data.published import measured_claims, reported, run_noise_of
+from labkit.design import clock
+from labkit.diagnose.probe import watcher
+from labkit.evaluate.scorecards import Scorecard, compare
+from labkit.evaluate.scoring import best_t, merged, score_checkpoint
+from labkit.merge.schedule import Schedule, plain
+from labkit.models.zoo import Loaded
+from labkit.train.pipeline import load_checkpoint, run_spec
+from labkit.train.specs import PipelineSpec
+from labkit.train.specs import profile as find_profile
+from labkit.train.trainers import prepare_process
+
+KNOWN_PACK = "materials"
+
+
+def show_html(html: str) -> None:
+    from IPython.display import HTML, display
+
+    display(HTML(html))
+
+
+@dataclass
+class Guess:
+    """A prediction made before the run. low, high: ends of its scale. panel: a journal_panel.GuessPanel, or headless none."""
+
+    id: str
+    question: str
+    default: float
+    low: float = 0.0
+    high: float = 1.0
+    panel: object = None
+    made: str = journal.DEFAULT
+
+    @property
+    def value(self) -> float:
+        """Follows the slider until the outcome is shown."""
+        return self.panel.value if self.panel else self.default
+
+    def close(self) -> None:
+        """The outcome is known: take down how the guess was made, and take no other."""
+        if self.panel:
+            self.made = journal.COMMITTED if self.panel.committed else journal.UNTOUCHED
+            self.panel.close()
+
+
+@dataclass
+class Lab:
+    """One notebook's session: its parameters, its pack, and where its records go."""
+
+    notebook: str
+    pack: Pack
+    model: str
+    profile: str
+    seed: int
+    learner: str
+    out_dir: Path
+
+    # --- training and scoring
+
+    def speed_test(self, *, again: bool = False) -> None:
+        """Measure how fast this machine trains the course's model, unless that is known, and say what it means; recorded. again: measure anew."""
+        found = clock.speed_test(again=again)
+        print(found)
+        self.record("speed", model=clock.COURSE_MODEL, tokens_per_second=found.tokens_per_second, ratio=found.ratio, course_minutes=found.course_minutes)
+
+    def train(self, stages: Iterable, *, start: str | None = None, watched: bool = False) -> Checkpoint:
+        """Train stages from a start model (by default the lab's instruct model); finished stages are reused.
+
+        What it will take is told first. Stopped with an interrupt, it goes on where it was last saved when it is run again.
+        watched: with the early-warning probe of probe.py, drawn beside the loss; its looks stay in the lineage.
+        """
+        spec = PipelineSpec(
+            pack=str(self.pack.folder), model=start or self.model, stages=tuple(stages), seed=self.seed, profile=self.profile
+        )
+        with training([spec], watched=watched) as live:
+            checkpoint = run_spec(spec, progress=live, watch=watcher(self.pack, live.saw) if watched else None)[-1]
+        told = checkpoint.lineage
+        print(f"{checkpoint.name}: {told['tokens']:,} tokens, trained in {told['wall_seconds']:.0f} s (kept, and reused next time)")
+        self.record("checkpoint", name=checkpoint.name, key=checkpoint.key, wall_seconds=told["wall_seconds"], tokens=told["tokens"])
+        return checkpoint
+
+    def score(self, model: object, name: str | None = None, *, split: str = "test", axes: Iterable[str] = AXES + CONTROLS) -> Scorecard:
+        """The scorecard of a checkpoint or model name; recorded under `name`."""
+        loaded = model if isinstance(model, Loaded) else load_checkpoint(model)
+        card = score_checkpoint(loaded, self.pack, split=split, axes=axes, profile_name=self.profile, name=name)
+        self.record("scorecard", checkpoint=card.checkpoint, weights=loaded.fingerprint, split=split, axes={axis: i.as_dict() for axis, i in card.summary().items()})
+        return card
+
+    def compare(self, before: Scorecard, after: Scorecard, axis: str, kind: str | None = None) -> Interval:
+        """The paired difference between one run of each recipe, the noise between training seeds included.
+
+        That noise is the study's, measured on tiny models (docs/evidence.md). Raises PairingError when items differ.
+        """
+        return with_run_noise(compare(before, after, axis, kind), run_noise_of(axis, kind))
+
+    def at(self, general: object, domain: object, t: Schedule, method: str, *, ancestor: object = None) -> Loaded:
+        """The merge of two models at t, in memory; t=0 is `general`."""
+        origin = load_checkpoint(ancestor) if ancestor else None
+        first, second = load_checkpoint(general), load_checkpoint(domain)
+        joined = merged(first, second, t, method, ancestor=origin)
+        parents = {"general": first.fingerprint, "domain": second.fingerprint, "ancestor": origin and origin.fingerprint}
+        self.record("merge", weights=joined.fingerprint, method=method, t=plain(t), **parents)
+        return joined
+
+    def bench(self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None) -> Bench:
+        """Two parents to merge. ends: how the general and the domain model are called. Raises MergeError."""
+        return Bench(general, domain, ends, self.pack, ancestor=ancestor, profile_name=self.profile)
+
+    def score_grid(self, bench: Bench) -> dict[str, list[tuple[float, Scorecard]]]:
+        """The bench's grid of merges scored on dev (Bench.score_grid); recorded for the class page, which draws everybody's."""
+        grid = bench.score_grid()
+        points = {
+            method: [{"t": t, "axes": {axis: i.as_dict() for axis, i in card.summary().items()}} for t, card in scored] for method, scored in grid.items()
+        }
+        self.record("sweep", ends=list(bench.ends), split="dev", points=points)
+        return grid
+
+    def known_pack(self) -> Pack:
+        """The lab's pack where its world is known, else `materials`, and a sentence saying so.
+
+        Junk, errors and changed facts can be made only where the truth is known, which it is of shipped packs.
+        """
+        if self.pack.name in shipped_packs():
+            return self.pack
+        print(f"shown on {KNOWN_PACK}: of {self.pack.name} it is not known which statements are true, and this needs that")
+        return load_pack(KNOWN_PACK)
+
+    def prompts(self, *axes: str) -> list[str]:
+        """The first dev item of each axis, as a learner would type it."""
+        rows = self.pack.rows("dev")
+        return [next(row for row in rows if row["axis"] == axis and "messages" in row)["messages"][-1]["content"] for axis in axes]
+
+    def merge_panel(self, benches: dict[str, Bench], prompts: Iterable[str], *, headless_settings: Iterable[Setting]) -> None:
+        """The panel of sliders over benches; headless, its figure and answers at the given settings, without a widget."""
+        session = MergeSession(benches, tuple(prompts), self.out_dir)
+        if headless():
+            for number, setting in enumerate(headless_settings):
+                move = session.move(setting)
+                alt = f"Five scores against t and the t of every layer, at {setting}. {session.tell(move)}"
+                self.show(session.view().draw(move), f"panel-{number}", alt)
+                show_html(session.answers(move))
+            return
+        from IPython.display import display
+
+        from labkit.course.panels import merge_panel
+
+        display(merge_panel(session, schedules=named_anchors(), make_setting=setting_of))
+
+    # --- predicting
+
+    def predict(self, id: str, question: str, *, low: float = 0.0, high: float = 1.0, headless_value: float = 0.5) -> Guess:
+        """Ask for a guess before the run: a slider, at the guess kept before if there is one; headless that one or the given value.
+
+        Once the outcome was shown it cannot be changed. Raises InputError when high is not above low.
+        """
+        if not low < high:
+            raise InputError(f"guess {id!r}: low is {low:g} and high {high:g}; high must be above low")
+        kept = journal.by_id(self.mine("guess")).get(id, {}).get("guess")
+        guess = Guess(id, question, headless_value, low, high)
+        if headless():
+            return guess if kept is None else replace(guess, default=kept, made=journal.COMMITTED)
+        from IPython.display import display
+
+        from labkit.course.panels import GuessPanel
+
+        guess.panel = GuessPanel(question, low, high, kept, self._keep_guess(guess))
+        shown = journal.by_id(self.mine("prediction")).get(id)
+        if shown and journal.as_prediction(shown).made != journal.DEFAULT:
+            guess.close()
+        display(guess.panel.whole)
+        return guess
+
+    def _keep_guess(self, guess: Guess) -> Callable[[float], str]:
+        def keep(value: float) -> str:
+            if journal.by_id(self.mine("guess")).get(guess.id, {}).get("guess") != value:
+                self.record("guess", id=guess.id, question=guess.question, guess=value, low=guess.low, high=guess.high)
+            return f"Kept: {value:.2f}. You can change it until the outcome is shown."
+
+        return keep
+
+    def outcome(self, guess: Guess, measured: Interval) -> None:
+        """Compare a guess with what was measured, in words, and keep both."""
+        guess.close()
+        inside = measured.holds(guess.value)
+        if guess.made == journal.UNTOUCHED:
+            print(f"You made no guess; measured {measured}.")
+        else:
+            print(f"You guessed {guess.value:.2f}; measured {measured}. Your guess is {'inside' if inside else 'outside'} the interval.")
+        self.record(
+            "prediction", id=guess.id, question=guess.question, guess=guess.value, measured=measured.as_dict(), inside=inside,
+            low=guess.low, high=guess.high, made=guess.made,
+        )
+
+    # --- asking
+
+    def ask(self, id: str, question: str, options: Sequence[str], right: int, why: str, headless_choice: int = 0) -> None:
+        """A multiple-choice exercise with an instant check. right: place of the right option, from 0; why: what explains it.
+
+        The choice made before is shown again. Headless, `headless_choice` is answered. Raises InputError for an exercise
+        that cannot be answered.
+        """
+        exercise = journal.Exercise(id, question, tuple(options), right, why)
+
+        def check(choice: int) -> tuple[str, str]:
+            if self._answered(exercise) != choice:
+                self.record("answer", **exercise.as_record(choice))
+            return exercise.verdict(choice), f"{why} {journal.told_steps(self.out_dir, self.learner, self.notebook)}"
+
+        if headless():
+            verdict, sentence = check(headless_choice)
+            print("\n".join([question, *(f"  {'*' if i == headless_choice else '-'} {option}" for i, option in enumerate(options)), f"{verdict} {sentence}"]))
+            return
+        from IPython.display import display
+
+        from labkit.course.panels import ChoicePanel
+
+        display(ChoicePanel(question, exercise.options, self._answered(exercise), check).whole)
+
+    def _answered(self, exercise: journal.Exercise) -> int | None:
+        """The place of the option chosen before; None when none was, or when it is no option any more."""
+        choice = journal.by_id(journal.kept(self.out_dir, self.learner, "answer")).get(exercise.id, {}).get("choice")
+        return exercise.options.index(choice) if choice in exercise.options else None
+
+    def reflect(self, id: str, question: str, headless_text: str = "") -> None:
+        """A text area holding what this learner wrote before under that id; kept whenever the field is left.
+
+        Headless the question and what is kept are printed; `headless_text` is kept when it is not empty.
+        """
+
+        def written() -> str:
+            return journal.by_id(journal.kept(self.out_dir, self.learner, "reflection")).get(id, {}).get("text", "")
+
+        def keep(text: str) -> str:
+            told = journal.plain_text(text)
+            if told != written():
+                self.record("reflection", id=id, question=question, text=told)
+            return f"{'Kept.' if told else 'Empty.'} {journal.told_steps(self.out_dir, self.learner, self.notebook)}"
+
+        if headless():
+            if headless_text:
+                keep(headless_text)
+            print(f"{question}\n{written() or '(nothing written yet)'}")
+            return
+        from IPython.display import display
+
+        from labkit.course.panels import ReflectionPanel
+
+        display(ReflectionPanel(question, written(), keep).whole)
+
+    # --- showing
+
+    def show(self, figure, name: str, alt: str) -> None:
+        """Display a matplotlib figure with alt text and keep it for the report."""
+        from IPython.display import display
+
+        from labkit.course.figures import png
+
+        content = png(figure)
+        path = self.out_dir / "figures" / f"{self._session_key()}-{self.notebook}-{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        display({"image/png": content}, raw=True, metadata={"image/png": {"alt": alt}})
+        self.record("figure", name=name, alt=alt, file=str(path.relative_to(self.out_dir)))
+
+    def show_synergy(self, *, parents: Sequence[Scorecard], merges: Sequence[Scorecard], axes: Iterable[str]) -> None:
+        """A table of every axis and merge: the score, and what it is over the better parent and over their mean."""
+        from labkit.base.pages import synergy_table
+
+        rows = []
+        for axis in axes:
+            better = max(parents, key=lambda card: card.interval(axis).mean)
+            both = average(*(card.scores(axis) for card in parents))
+            for card in merges:
+                rows.append({
+                    "axis": axis, "merge": card.checkpoint, "merged": card.interval(axis).as_dict(),
+                    "over_max": compare(better, card, axis).as_dict(), "over_mean": paired_difference(both, card.scores(axis)).as_dict(),
+                })
+        for row in rows:
+            self.record("synergy", **row)
+        show_html(synergy_table(rows))
+
+    def finding(self, claim: str, effect: Interval, *, claimed: int, reported: str) -> None:
+        """State a claim with its measured effect, a verdict, and what the paper reports; recorded."""
+        said = verdict(effect, claimed=claimed)
+        size = f"{effect.n} items about {effect.clusters} entities, {effect.seeds} training seed"
+        print(f"Claim: {claim}.\nMeasured here: {effect} ({size}), so: {said}.\nReported elsewhere: {reported}.")
+        self.record("finding", claim=claim, effect=effect.as_dict(), verdict=said, reported=reported)
+
+    def mine(self, kind: str) -> list[dict]:
+        """This learner's records of a kind, for this pack, profile and seed."""
+        wanted = {"pack": self.pack.name, "profile": self.profile, "seed": self.seed, "learner": self.learner}
+        return [r for r in records.read(self.out_dir, kind) if all(r[k] == v for k, v in wanted.items())]
+
+    def show_scorecards(self) -> None:
+        """Every checkpoint scored so far on the test split, as a figure and a table."""
+        from labkit.base.pages import scorecard_table
+        from labkit.course import figures
+
+        rows = latest([r for r in self.mine("scorecard") if r["split"] == "test"], "checkpoint")
+        if not rows:
+            print("No scorecards yet: run 03_cpt to 06_merge first, with the same pack, profile, seed, learner and out_dir.")
+            return
+        self.show(figures.score_grid(rows), "scorecards", "Scores of every checkpoint made so far, one row each, one column per axis.")
+        show_html(scorecard_table(rows))
+
+    def show_predictions(self) -> None:
+        """Every guess of this pack, profile and seed beside what was measured."""
+        from labkit.course import journal_figures
+
+        rows = journal.counted([journal.as_prediction(row) for row in latest(self.mine("prediction"), "id")])
+        if not rows:
+            print("No predictions yet.")
+            return
+        print("\n".join(journal.told_inside(rows)))
+        self.show(journal_figures.guesses(rows), "predictions", journal_figures.guesses_alt(rows))
+
+    def show_calibration(self) -> None:
+        """How good this learner's guesses were over everything in the records, in words, as a figure and per topic."""
+        from labkit.base.pages import plain_table
+        from labkit.course import journal_figures
+
+        told = journal.calibration(journal.predictions(self.out_dir, self.learner))
+        if told is None:
+            print("No guesses yet: make one under Predict in any notebook, before its outcome is shown.")
+            return
+        print("\n".join(told.sentences()))
+        self.show(journal_figures.calibration(told), "calibration", journal_figures.calibration_alt(told))
+        show_html(plain_table(journal.TOPIC_HEADS, told.topic_rows()))
+
+    def show_progress(self) -> None:
+        """What is done and what is left, notebook by notebook."""
+        from labkit.base.pages import plain_table
+
+        found = journal.progress(self.out_dir, self.learner)
+        print(journal.told_progress(found))
+        show_html(plain_table(("notebook", "how far"), [(one.notebook, str(one)) for one in found]))
+
+    def show_before_and_after(self) -> None:
+        """The critical questions of the course with the answers of the start and of the end side by side."""
+        from labkit.base.pages import template
+
+        show_html(template("before_after.html.j2").render(critical=journal.before_and_after(self.out_dir, self.learner)))
+
+    def show_findings(self) -> None:
+        """Every finding with its verdict and what the paper reports."""
+        from labkit.base.pages import findings_table
+
+        rows = latest(self.mine("finding"), "claim")
+        if not rows:
+            print("No findings yet.")
+            return
+        show_html(findings_table(rows))
+
+    def show_claims(self) -> None:
+        """The claims register of labkit's own study, as docs/evidence.md has it."""
+        from labkit.base.pages import claims_table
+
+        show_html(claims_table(measured_claims()))
+
+    def _session_key(self) -> str:
+        """Stands for learner, pack, profile and seed in a figure's file name: two sessions may share a folder."""
+        return journal.learner_key(f"{self.learner}/{self.pack.name}/{self.profile}/{self.seed}")
+
+    def record(self, kind: str, **values: object) -> None:
+        common = {"notebook": self.notebook, "pack": self.pack.name, "profile": self.profile, "seed": self.seed, "learner": self.learner}
+        records.append(self.out_dir, kind, **common, **values)
+
+
+def start(
+    notebook: str, *, pack: str = "materials", model: str = "llama-s-instruct", profile: str = "lab", seed: int = 0,
+    learner: str = "me", out_dir: str = "out/lab",
+) -> Lab:
+    """Open a notebook's session. Raises InputError for a parameter that cannot be used."""
+    prepare_process()
+    say_errors_plainly()
+    find_profile(profile)
+    if not re.fullmatch(r"[\w .-]{1,60}", learner):
+        raise InputError(f"learner is {learner[:60]!r}; use letters, digits, spaces, dots and dashes, at most 60")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed is {seed!r}; use a whole number from 0")
+    lab = Lab(notebook, load_pack(pack), model, profile, seed, learner, Path(out_dir))
+    lab.record("session", model=model, headless=headless(), started=time.strftime("%Y-%m-%dT%H:%M:%S"))
+    print(f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, seed {seed}; records go to {out_dir}")
+    return lab
+
+
+def say_errors_plainly() -> None:
+    """In an interactive notebook, an error a learner can act on and an interrupt are one sentence, no traceback.
+
+    Headless they stay errors, so that the run fails on them.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None or headless():
+        return
+
+    def say(shell, kind, error, traceback, tb_offset=None) -> None:
+        stopped = str(error) or clock.stopped([])
+        print(stopped if kind is KeyboardInterrupt else f"error: {error}", file=sys.stderr)
+
+    shell.set_custom_exc((LabkitError, KeyboardInterrupt), say)
+
+
+__all__ = ["Guess", "Lab", "best_t", "headless", "reported", "start"]

@@ -1,0 +1,115 @@
+"""A stage as a notebook shows it while it trains: one line with loss, speed and time left, and the curve beside it.
+
+`training` goes around every cell that trains: it says what is ahead, saves often, and tells what an interrupt left.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from labkit.base.processes import headless
+from labkit.base.store import Checkpoint
+from labkit.design.clock import announce, stopped, stored
+from labkit.diagnose.probe import EarlyWarning, alarms, curves
+from labkit.models.architecture import architecture_of
+from labkit.train.callbacks import SAVE_EVERY_SECONDS
+from labkit.train.pipeline import run_spec
+from labkit.train.specs import PipelineSpec
+from labkit.train.trainers import Progress
+
+REDRAW_SECONDS = 2.0
+SAVE_PER_PARAMETER, LEAST_SAVE_SECONDS = 5e-6, 5.0  # saving takes as long as there is to write; so it stays a few percent of training
+SAVE_EVERY = "LABKIT_SAVE_EVERY_SECONDS"
+
+
+class LiveLine:
+    """One line with loss, tokens/s and time left, redrawn in place; in a notebook, the loss curve beside it."""
+
+    def __init__(self):
+        self.curve: dict[str, list[tuple[int, float]]] = {}
+        self.running: dict[str, str] = {}  # stage -> the label of its present run
+        self.drawn = 0.0
+        self.handle = None
+        self.warning: EarlyWarning | None = None
+
+    def __enter__(self) -> LiveLine:
+        return self
+
+    def __exit__(self, kind, *exc) -> None:
+        if self.handle:
+            self._redraw("finished" if kind is None else "stopped")
+
+    def __call__(self, at: Progress) -> None:
+        if at.stage not in self.running or at.step <= self.curve[self.running[at.stage]][-1][0]:  # the stage begins, maybe not for the first time
+            again = sum(label.split(" (")[0] == at.stage for label in self.curve)
+            self.running[at.stage] = f"{at.stage} ({again + 1})" if again else at.stage
+        self.curve.setdefault(self.running[at.stage], []).append((at.step, at.loss))
+        now = time.monotonic()
+        if headless() or (now - self.drawn < REDRAW_SECONDS and at.step < at.steps):
+            return
+        self.drawn = now
+        self._redraw(
+            f"{at.stage} step {at.step}/{at.steps}  loss {at.loss:.3f}  {at.tokens_per_second:,.0f} tokens/s  {at.seconds_left:.0f} s left"
+        )
+
+    def saw(self, warning: EarlyWarning) -> None:
+        """The probe has looked: drawn beside the loss from now on."""
+        self.warning = warning
+
+    def _figure(self, line: str):
+        from labkit.course.figures import loss_curves, probe_curves
+
+        if self.warning is None:
+            return loss_curves(self.curve, line)
+        looks, (loss, *_) = self.warning.looks, reversed(self.curve.values())
+        return probe_curves(curves(looks), loss, alarms(looks, loss))
+
+    def _redraw(self, line: str) -> None:
+        from IPython.display import display
+
+        from labkit.course.figures import png
+
+        content, told = {"image/png": png(self._figure(line), dpi=80)}, {"image/png": {"alt": line}}
+        if self.handle is None:
+            self.handle = display(content, raw=True, metadata=told, display_id=True)
+        else:
+            self.handle.update(content, raw=True, metadata=told)
+
+
+@contextmanager
+def training(specs: Iterable[PipelineSpec], *, watched: bool = False) -> Iterator[LiveLine]:
+    """Around a cell's training: says what is ahead, saves unfinished stages often, and turns an interrupt into what is kept.
+
+    Yields what `run_spec` takes as progress. Raises what run_spec raises.
+    """
+    specs = list(specs)
+    found = announce(specs, watched=watched)
+    with _saving_often(specs):
+        try:
+            with LiveLine() as live:
+                yield live
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(stopped([stored(stage, watched) for stage in found], watched)) from None
+
+
+def run(spec: PipelineSpec) -> list[Checkpoint]:
+    """`run_spec` in a cell, with its estimate before and its live line. Raises what run_spec raises."""
+    with training([spec]) as live:
+        return run_spec(spec, progress=live)
+
+
+@contextmanager
+def _saving_often(specs: list[PipelineSpec]) -> Iterator[None]:
+    """Trainings of a lesson take seconds, so ten minutes between savings would keep nothing of them."""
+    if os.environ.get(SAVE_EVERY):
+        yield
+        return
+    largest = max((architecture_of(spec.model).parameters for spec in specs), default=0)
+    os.environ[SAVE_EVERY] = f"{min(SAVE_EVERY_SECONDS, max(LEAST_SAVE_SECONDS, largest * SAVE_PER_PARAMETER)):g}"
+    try:
+        yield
+    finally:
+        os.environ.pop(SAVE_EVERY, None)

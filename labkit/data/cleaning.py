@@ -1,0 +1,198 @@
+"""From a document's text to chunks for training: boilerplate out, cut at paragraphs, then at sentences, then at words.
+
+Lines that many documents share go (as in CCNet, Wenzek et al. 2020, arXiv 1911.00359, but only short ones), and lines that
+navigate a site instead of saying something (as in C4, Raffel et al. 2020, arXiv 1910.10683).
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from labkit.data.readers import PAGE_BREAK
+
+SHORT_LINE = 100  # characters: a longer line is never taken for boilerplate
+SHARED_BY, SHARED_SHARE = 5, 0.1  # a line in so many documents of one origin, and in this share of them
+FEWEST_LINES = 3  # documents of fewer lines are rows of data: the same row twice is a duplicate, not boilerplate
+FEWEST_PAGES, EDGE_LINES, EDGE_SHARE = 4, 2, 0.5  # running heads: in a document of so many pages, in this share of them
+MOST_REMOVED = 0.5  # of a document's text; where more would go, the document is another version of one already read
+CHARACTERS_PER_WORD = 12  # of scripts without spaces, and of very long words
+ENCODED = re.compile(r"[!-~]{200}")
+
+NAVIGATION = re.compile(
+    r"(we use|uses|accept( all)?|reject( all)?|manage|allow all) cookies\b.*|.*\bcookie (policy|settings|preferences|consent)\b.*"
+    r"|skip to (main )?content|back to top|(please )?enable javascript.*|javascript (is|must be) .*"
+    r"|-\s?\d{1,4}\s?-|page \d+( (of|/) \d+)?"
+    r"|(privacy policy|terms of (use|service)|sitemap|imprint|log ?in|log ?out|sign ?(in|up|out)|register|subscribe|menu|search|home)"
+    r"(\s*[|·•>/»]\s*[\w ]+)*"
+    r"|(share|follow us|tweet|like us) (this )?on \w+.*|subscribe to (our|the) newsletter.*"
+    r"|(©|\(c\)|copyright\b).*all rights reserved\W*|all rights reserved\W*",
+    re.IGNORECASE,
+)
+PAGE_NUMBER = re.compile(r"[\W_]*(page|p\.|seite)?[\W_]*(\d{1,4}|(?=[ivx])x{0,3}(ix|iv|v?i{0,3}))([\W_]*(of|/|von)[\W_]*\d{1,4})?[\W_]*", re.IGNORECASE)
+
+_SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+(?![a-z])|(?<=[。！？])")
+_WRAPPED = re.compile(r"[ \t]*\n(?![ \t]*(?:[-*+•|>#]|\d+[.)]\s))[ \t]*")
+
+
+class SharedLines:
+    """Counts short lines over the documents of each origin, eight bytes a line."""
+
+    def __init__(self):
+        self._lines: dict[str, array] = defaultdict(lambda: array("q"))
+        self._documents: Counter[str] = Counter()
+
+    def add(self, origin: str, text: str) -> None:
+        lines = {line for line in map(str.strip, text.split("\n")) if line}
+        if len(lines) >= FEWEST_LINES:
+            self._lines[origin].extend(hash(line) for line in lines if len(line) <= SHORT_LINE)
+            self._documents[origin] += 1
+
+    def shared(self) -> dict[str, frozenset[int]]:
+        """Hashes of the lines that are boilerplate, by origin."""
+        found = {}
+        for origin, lines in self._lines.items():
+            values, counts = np.unique(np.array(lines, np.int64), return_counts=True)
+            found[origin] = frozenset(values[counts >= max(SHARED_BY, SHARED_SHARE * self._documents[origin])].tolist())
+        return found
+
+
+def without_boilerplate(text: str, shared: frozenset[int] = frozenset()) -> tuple[str, list[tuple[str, str]]]:
+    """The text without boilerplate, and every removed line with its reason.
+
+    Page numbers and running heads go from the edges of pages (parted by form feeds), shared and navigation lines from
+    anywhere. A document that would lose more than half of its text to shared lines keeps those.
+    """
+    pages = [page.split("\n") for page in text.split(PAGE_BREAK)]
+    removed: list[tuple[str, str]] = []
+    heads = _running_heads(pages)
+    kept: list[str] = []
+    for page in pages:
+        edges = _edges(page) if len(pages) > 1 else set()
+        for number, line in enumerate(page):
+            reason = _edge_reason(line.strip(), heads) if number in edges else None
+            removed += [(reason, line.strip())] if reason else []
+            kept += [] if reason else [line]
+    lines, told = _sift(kept, shared)
+    if sum(len(line) for _, line in told) > MOST_REMOVED * sum(map(len, kept)):
+        lines, told = _sift(kept, frozenset())
+    return "\n".join(lines), removed + told
+
+
+def _sift(lines: list[str], shared: frozenset[int]) -> tuple[list[str], list[tuple[str, str]]]:
+    kept, removed = [], []
+    for line in lines:
+        bare = line.strip()
+        reason = _line_reason(bare, shared) if bare and len(bare) <= SHORT_LINE else None
+        if reason:
+            removed.append((reason, bare))
+        else:
+            kept.append(line)
+    return kept, removed
+
+
+def _line_reason(line: str, shared: frozenset[int]) -> str | None:
+    if hash(line) in shared:
+        return "a line that many documents share"
+    return "a line of navigation" if NAVIGATION.fullmatch(line) else None
+
+
+def _edges(page: list[str]) -> set[int]:
+    """Numbers of the first and last lines of a page that say something."""
+    filled = [number for number, line in enumerate(page) if line.strip()]
+    return {*filled[:EDGE_LINES], *filled[-EDGE_LINES:]}
+
+
+def _without_digits(line: str) -> str:
+    return re.sub(r"\d+", "#", line)
+
+
+def _running_heads(pages: list[list[str]]) -> set[str]:
+    """Lines, digits aside, that stand at the edge of half of the pages."""
+    if len(pages) < FEWEST_PAGES:
+        return set()
+    counts = Counter(line for page in pages for line in {_without_digits(page[number].strip()) for number in _edges(page)})
+    return {line for line, count in counts.items() if count >= EDGE_SHARE * len(pages)}
+
+
+def _edge_reason(line: str, heads: set[str]) -> str | None:
+    if PAGE_NUMBER.fullmatch(line):
+        return "a page number"
+    return "a running head" if _without_digits(line) in heads else None
+
+
+# --- chunks -----------------------------------------------------------------------------------
+
+
+def size_of(text: str) -> int:
+    """Words of a text; in scripts without spaces, and of very long words, twelve characters count as one."""
+    return max(len(text.split()), len(text) // CHARACTERS_PER_WORD)
+
+
+def sentences_of(text: str) -> list[str]:
+    """A text cut after full stops, question and exclamation marks that no small letter follows."""
+    return [part for part in map(str.strip, _SENTENCE_END.split(text)) if part]
+
+
+def chunks_of(text: str, most_words: int) -> list[str]:
+    """Chunks of at most `most_words` words (size_of) in the order of the text: whole paragraphs, else sentences, else words.
+
+    Wrapped lines of a paragraph are joined; lines that begin as lists, headings and tables do stay lines.
+    """
+    chunks: list[str] = []
+    size = most_words
+    for joint, piece, words in _pieces(text, most_words):
+        if size + words <= most_words:
+            chunks[-1] += joint + piece
+            size += words
+        else:
+            chunks.append(piece)
+            size = words
+    return chunks
+
+
+def _pieces(text: str, most_words: int) -> Iterator[tuple[str, str, int]]:
+    """(what joins it to the piece before, piece, words), each piece small enough for a chunk."""
+    for paragraph in re.split(r"\n\s*\n", text):
+        paragraph = _WRAPPED.sub(" ", paragraph).strip()
+        words = size_of(paragraph)
+        if paragraph and words <= most_words:
+            yield "\n", paragraph, words
+            continue
+        for number, sentence in enumerate(sentences_of(paragraph)):
+            words = size_of(sentence)
+            joint = " " if number else "\n"
+            if words <= most_words:
+                yield joint, sentence, words
+            else:
+                for part in _cut(sentence, most_words):
+                    yield joint, part, most_words  # a cut sentence shares its chunk with nothing
+
+
+def _cut(sentence: str, most_words: int) -> Iterator[str]:
+    """A sentence that is too long, at spaces where it has them."""
+    most = most_words * CHARACTERS_PER_WORD
+    line: list[str] = []
+    characters = 0
+    for word in sentence.split():
+        for part in (word[start : start + most] for start in range(0, len(word), most)):
+            if line and (len(line) == most_words or characters + len(part) >= most):
+                yield " ".join(line)
+                line, characters = [], 0
+            line.append(part)
+            characters += len(part) + 1
+    if line:
+        yield " ".join(line)
+
+
+def chunk_problem(chunk: str) -> str | None:
+    """Why a chunk is nothing to learn from, or None."""
+    if not any(character.isalpha() for character in chunk):
+        return "no words in it"
+    if ENCODED.search(chunk):
+        return "encoded data (200 characters without a space)"
+    return None

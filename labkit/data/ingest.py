@@ -1,0 +1,248 @@
+"""A folder of files becomes a pack: `labkit pack new my-domain --from FOLDER`.
+
+read → boilerplate out → chunks → duplicates out → split by document → evaluation items → leaks out → check. Text waits on disk
+between the steps, so memory does not grow with its bytes, and whatever is left out is written down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.base.errors import InputError, PackError
+from labkit.base.inputs import tidy
+from labkit.base.store import write_whole
+from labkit.data import held_out
+from labkit.data.cleaning import chunk_problem, chunks_of, size_of, without_boilerplate
+from labkit.data.held_out import write_examples, write_items
+from labkit.data.leaks import RUN_WORDS, THRESHOLD, near_duplicates
+from labkit.data.packs import EVAL_SPLITS, SPLITS, Pack, check_pack, placed_rows, shipped_packs
+from labkit.data.readers import Document, Dropped, Record, read_folder
+from labkit.data.workbench import (
+    Example,
+    Held,
+    Ledger,
+    Progress,
+    Spool,
+    Work,
+    convert,
+    unused_columns,
+    write_card,
+    write_rows,
+)
+
+CHUNK_WORDS = 150
+FEWEST_CHUNK_WORDS = 10
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A pack that was made.
+
+    read: how many files, documents, rows, chunks came in. rows: per split. dropped: what, reason, count of each kind of
+    thing left out, the most frequent first. unread: a sentence for each file, folder and page left out.
+    """
+
+    folder: Path
+    read: dict[str, int]
+    rows: dict[str, int]
+    dropped: list[dict]
+    unread: list[str]
+    seconds: float
+
+
+def new_pack(
+    name: str, source: str | Path, output: str | Path | None = None, *, title: str | None = None, licence: str = "unstated",
+    chunk_words: int = CHUNK_WORDS, seed: int = 0, progress: Progress = lambda step, done: None,
+) -> Ingested:
+    """Make a pack of the .txt, .md, .jsonl, .csv, .pdf and .docx files below a folder.
+
+    name: of small letters, digits and dashes. output: the new pack's folder, by default ./NAME. chunk_words: most words of
+    a row of raw text. seed: of what is held out. progress: told (step, how many are done) now and then.
+    The same files and seed give the same bytes. Raises InputError for a name, folder or data file that cannot be used, and
+    where fewer than three documents are left; StoreError when the pack cannot be written. Nothing is left behind then.
+    """
+    began = time.monotonic()
+    source, output = Path(source), Path(output or name)
+    _check_request(name, source, output, chunk_words)
+    title = title or name.replace("-", " ").capitalize()
+    made: dict[str, object] = {}
+
+    def fill(draft: Path) -> None:
+        with (draft / "dropped.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+            work = Work(Spool(draft), Spool(draft), Ledger(file), progress, seed)
+            pack = Pack(draft, name, title, licence)
+            _fill(work, pack, source, chunk_words)
+        rows = {split: sum(1 for _ in placed_rows(pack, [split])) for split in SPLITS if pack.has(split)}
+        made.update(read=dict(work.read), rows=rows, dropped=work.ledger.table(), unread=work.ledger.unread)
+        write_card(draft, name=name, title=title, licence=licence, rows=rows, provenance=_provenance(made, chunk_words, seed))
+        work.documents.close()
+        work.chunks.close()
+        progress("checking", 0)
+        for problem in check_pack(draft):
+            raise PackError(problem)
+
+    write_whole(output, fill)
+    return Ingested(output, **made, seconds=time.monotonic() - began)
+
+
+def check_name(name: str) -> None:
+    """Raises InputError for a name that no new pack can have."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise InputError(f"{name!r} is no name for a pack; use small letters, digits and single dashes, like my-domain")
+    if name in shipped_packs():
+        raise InputError(f"{name!r} is a shipped pack; choose another name")
+
+
+def _check_request(name: str, source: Path, output: Path, chunk_words: int) -> None:
+    check_name(name)
+    if output.exists():
+        raise InputError(f"{output}: already there; choose another folder with --to, or remove it")
+    if output.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"{output}: lies in the folder that is read ({source}); choose another folder with --to")
+    if chunk_words < FEWEST_CHUNK_WORDS:
+        raise InputError(f"chunk_words is {chunk_words}; give at least {FEWEST_CHUNK_WORDS}")
+
+
+def _fill(work: Work, pack: Pack, source: Path, chunk_words: int) -> None:
+    """All splits of the pack."""
+    _read(work, source)
+    marks, hashes = _cut(work, chunk_words)
+    passages = _write_text(work, pack, source, marks, hashes)
+    write_items(work, pack, passages, write_examples(work, pack))
+
+
+def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
+    return {
+        "read": made["read"],
+        "chunk_words": chunk_words,
+        "near_duplicates": f"at least {THRESHOLD} of five-word runs in common (MinHash)",
+        "held_out": f"{held_out.TEXT_SHARE:.0%} of the text and {held_out.QUESTION_SHARE:.0%} of the questions for dev, as much for test, by whole documents",
+        "leaks": f"items that share {RUN_WORDS} words in a row, or their question, with training rows were left out",
+        "continuation_items": "choose the beginning of the next sentence among four; long answers are compared by their beginnings",
+        "controls": "items of axis general and of axis instructions are labkit's own and not about this domain",
+        "seed": seed,
+        "dropped": made["dropped"],
+    }
+
+
+# --- text -------------------------------------------------------------------------------------
+
+
+def _read(work: Work, source: Path) -> None:
+    """Every document to the spool, every example to its list. Raises InputError when there is nothing at all."""
+    seen: dict[bytes, str] = {}
+    numbers: dict[str, int] = {}
+    unused: Counter[tuple[str, str]] = Counter()
+    files: set[str] = set()
+    for found in read_folder(source):
+        if isinstance(found, Record):
+            files.add(found.source)
+            unused.update((found.source, tidy(column)) for column in unused_columns(found))
+            work.read["rows"] += 1
+            found = convert(found)
+        if isinstance(found, Dropped):
+            work.ledger.drop(found)
+        elif isinstance(found, Example):
+            work.examples[found.kind].append(found)
+        else:
+            files.add(found.origin)
+            _take(work, found, seen, numbers)
+    for (file, column), count in sorted(unused.items()):
+        work.ledger.drop(Dropped(file, "cell", "a column that is not read", column, count))
+    if not work.sources and not any(work.examples.values()):
+        reasons = "; ".join(f"{row['count']} {row['what']}: {row['reason']}" for row in work.ledger.table()) or "the folder is empty"
+        raise InputError(f"{source}: nothing in it could be read ({reasons}); add .txt, .md, .jsonl, .csv, .pdf or .docx files with text")
+    work.read.update(files=len(files), documents=len(work.sources))
+
+
+def _take(work: Work, document: Document, seen: dict[bytes, str], numbers: dict[str, int]) -> None:
+    digest = hashlib.blake2b(document.text.encode(), digest_size=16).digest()
+    if digest in seen:
+        work.leave_out(document.source, "document", "an exact copy of another document", seen[digest])
+        return
+    seen[digest] = document.source
+    if document.source not in numbers:  # a long file comes in parts
+        numbers[document.source] = len(work.sources)
+        work.sources.append(document.source)
+        work.origins.append(document.origin)
+        work.families.append(document.family)
+        work.progress("reading", len(work.sources))
+    work.lines.add(_group(document.source, document.origin), document.text)
+    work.documents.append(numbers[document.source], document.text)
+
+
+def _group(source: str, origin: str) -> str:
+    """Where lines are expected to repeat: among rows of one file, among files of one folder."""
+    return origin if origin != source else str(Path(source).parent)
+
+
+def _cut(work: Work, chunk_words: int) -> tuple[list[int | None], list[int]]:
+    """Chunks to their spool as (document, text); for each the earlier one that it repeats, and a hash to tell copies from near ones.
+
+    Documents of more than a chunk are compared as a whole first: an inserted line moves all borders of chunks after it.
+    """
+    hashes: list[int] = []
+    removed: Counter[tuple[str, str]] = Counter()
+    repeated = near_duplicates(text if size_of(text) > chunk_words else "" for _, text in work.documents)
+    marks = near_duplicates(_new_chunks(work, chunk_words, repeated, hashes, removed))
+    for (reason, line), count in sorted(removed.items()):
+        work.ledger.drop(Dropped("", "line", reason, line, count))
+    return marks, hashes
+
+
+def _new_chunks(work: Work, chunk_words: int, repeated: list[int | None], hashes: list[int], removed: Counter) -> Iterator[str]:
+    shared = work.lines.shared()
+    numbers: list[int] = []
+    for (number, text), first in zip(work.documents, repeated, strict=True):
+        numbers.append(number)
+        source, origin = work.sources[number], work.origins[number]
+        if first is not None:
+            work.leave_out(source, "document", "a near duplicate of another document", work.sources[numbers[first]])
+            continue
+        text, lines = without_boilerplate(text, shared.get(_group(source, origin), frozenset()))
+        removed.update(lines)
+        for chunk in chunks_of(text, chunk_words):
+            work.read["chunks"] += 1
+            if problem := chunk_problem(chunk):
+                work.leave_out(source, "chunk", problem, chunk)
+                continue
+            work.chunks.append(number, chunk)
+            hashes.append(hash(chunk))
+            if len(hashes) % 1000 == 0:
+                work.progress("cleaning, comparing", len(hashes))
+            yield chunk
+
+
+def _write_text(work: Work, pack: Pack, source: Path, marks: list[int | None], hashes: list[int]) -> dict[str, list[Held]]:
+    """raw.jsonl of the training documents; the passages of those held out, by split."""
+    owners, sizes = [], [0] * len(work.sources)
+    for (number, text), mark in zip(work.chunks, marks, strict=True):
+        owners.append(number)
+        sizes[number] += size_of(text) if mark is None else 0
+    pairs = held_out.versions(owners, marks) + held_out.family_pairs(work.origins, work.families)
+    splits = held_out.split_clusters(work.sources, sizes, pairs, held_out.TEXT_SHARE, work.seed)
+    if not set(EVAL_SPLITS) <= {split for _, split in splits}:
+        raise InputError(
+            f"{source}: {sum(map(bool, sizes))} documents with text of their own; a pack needs three that differ "
+            f"(for training, dev and test): add files, or cut a long one into several"
+        )
+    held: dict[str, list[Held]] = {split: [] for split in EVAL_SPLITS}
+
+    def rows() -> Iterator[dict]:
+        for (number, text), mark, own in zip(work.chunks, marks, hashes, strict=True):
+            name, (cluster, split) = work.sources[number], splits[number]
+            if mark is not None:
+                work.leave_out(name, "chunk", "an exact copy of another chunk" if own == hashes[mark] else "a near duplicate of another chunk", text)
+            elif split:
+                held[split].append(Held(name, "chunk", cluster, text))
+            else:
+                yield {"text": text, "source": work.families[number] or name}
+
+    write_rows(pack, "raw", rows())
+    return held

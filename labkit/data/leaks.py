@@ -1,0 +1,227 @@
+"""Near duplicates among texts: word runs, MinHash signatures, locality-sensitive hashing. The only module that imports datasketch.
+
+Broder 1997, "On the resemblance and containment of documents"; runs and thresholds as usual for training text
+(Lee et al. 2022, arXiv 2107.06499).
+
+Evaluation items that stand in the training text: a score on them would measure memory, not the field.
+
+Runs of thirteen words, ignored where they are common, as for GPT-3 (Brown et al. 2020, arXiv 2005.14165, appendix C).
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+
+import numpy as np
+
+SHINGLE_WORDS = 5
+THRESHOLD = 0.8
+PERMUTATIONS = 128
+BATCH = 4096  # shingles hashed at once, times 128 permutations, times four bytes
+_MIX = np.uint32(0x9E3779B1)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation: what texts are compared by."""
+    return re.findall(r"\w+", text.lower())
+
+
+def word_codes(words: list[str]) -> np.ndarray:
+    """One uint32 per word, the same on every machine."""
+    return np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], np.uint32)
+
+
+def run_hashes(codes: np.ndarray, length: int) -> np.ndarray:
+    """One uint32 per run of `length` consecutive words (len(codes) - length + 1 of them, none for a shorter text).
+
+    codes: of word_codes. Equal runs have equal hashes; two different ones share a hash once in four billion.
+    """
+    runs = np.zeros(max(len(codes) - length + 1, 0), np.uint32)
+    mixed = codes ^ (codes >> np.uint32(15))
+    for offset in range(length if len(runs) else 0):
+        runs *= _MIX
+        runs += mixed[offset : offset + len(runs)]
+    return runs
+
+
+def shingle_hashes(text: str) -> np.ndarray:
+    """The distinct hashes (sorted uint32) of a text's runs of five words; of all its words when there are fewer."""
+    codes = word_codes(words_of(text))
+    return np.unique(run_hashes(codes, min(SHINGLE_WORDS, len(codes)))) if len(codes) else codes
+
+
+@cache
+def _empty_signature():
+    from datasketch import MinHash
+
+    return MinHash(PERMUTATIONS, hashfunc=int)
+
+
+def signature(text: str):
+    """The datasketch.MinHash of a text's shingles; `jaccard` of two estimates which share of them both have, 0 to 1."""
+    found, hashes = _empty_signature().copy(), shingle_hashes(text)
+    for start in range(0, len(hashes), BATCH):
+        found.update_batch(hashes[start : start + BATCH].tolist())
+    return found
+
+
+def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> list[int | None]:
+    """For each text the index of the first earlier text it nearly equals, else None.
+
+    threshold: share of distinct five-word runs in common (Jaccard, 0 to 1; estimated from 128 permutations, standard
+    error 0.035 at 0.8). A text marked as a duplicate is not compared with later ones, so an index is always that of a
+    text marked None. A text without words equals nothing. Texts are read once and not kept: about 6 kB of memory for
+    each that is marked None.
+    """
+    from datasketch import MinHashLSH
+
+    index = MinHashLSH(threshold, PERMUTATIONS, weights=(0.1, 0.9))  # candidates are verified, so a missed one costs more
+    kept, found = {}, []
+    for number, text in enumerate(texts):
+        own, first = signature(text), None
+        if not own.is_empty():
+            first = min((other for other in index.query(own) if own.jaccard(kept[other]) >= threshold), default=None)
+            if first is None:
+                kept[number] = own
+                index.insert(number, own)
+        found.append(first)
+    return found
+
+
+RUN_WORDS = 13
+COMMON_ROWS = 10  # a run in more rows than this is a common phrase or a form of words, not an item
+QUESTION_WORDS = 5  # a shorter question leaks as a question of a training chat only, not inside running text
+BATCH_ROWS = 500  # one pass of numpy for many short rows
+TABLE_BITS = 20
+
+
+@dataclass(frozen=True)
+class Leak:
+    """item: place of the evaluation item. row: place of the first training row that has its words."""
+
+    item: str
+    row: str
+    words: str
+
+
+@dataclass
+class _Run:
+    """A run of words looked for: the items that have it, how many rows do, the first and the last of them."""
+
+    items: list[str]
+    rows: int = 0
+    first: str = ""
+    last: str = ""
+
+
+@dataclass
+class _Runs:
+    """Runs of one length, and a table that says for a hash's upper bits whether it can be one of them."""
+
+    length: int
+    runs: dict[tuple[str, ...], _Run]
+
+    def __post_init__(self):
+        self.table = np.zeros(1 << TABLE_BITS, bool)
+        codes = word_codes([word for run in self.runs for word in run])
+        self.table[self.slots(codes)[:: self.length]] = True
+
+    def slots(self, codes: np.ndarray) -> np.ndarray:
+        return run_hashes(codes, self.length) >> np.uint32(32 - TABLE_BITS)
+
+    def count(self, words: list[str], codes: np.ndarray, places: list[str]) -> None:
+        """places: of the row that each word is in."""
+        for start in np.flatnonzero(self.table[self.slots(codes)]):
+            run = self.runs.get(tuple(words[start : start + self.length]))
+            if run and run.last != places[start]:
+                run.first = run.first or places[start]
+                run.last = places[start]
+                run.rows += 1
+
+    @property
+    def leaking(self) -> Iterator[tuple[str, _Run]]:
+        for words, run in self.runs.items():
+            if run.rows and (self.length < RUN_WORDS or run.rows <= COMMON_ROWS):
+                yield " ".join(words), run
+
+
+def question_of(messages: list[dict]) -> str:
+    """The last user turn of a chat; empty when it has none."""
+    return next((turn["content"] for turn in reversed(messages) if turn["role"] == "user"), "")
+
+
+def question_key(question: str) -> str:
+    """The same for two questions that differ in case, spaces and punctuation only."""
+    return " ".join(words_of(question))
+
+
+def find_leaks(items: Iterable[tuple[str, dict]], training: Iterable[tuple[str, dict]]) -> list[Leak]:
+    """The first leak of each item that has one, in the items' order.
+
+    items, training: (place, row) pairs, rows as in a pack's splits; training is read once and not kept.
+    An item leaks when its question is a question of a training chat, when its question (five words or more) stands in
+    a training row, or when thirteen words in a row of its question and answer do and at most ten rows have them.
+    A text to continue (`prompt`) is no question: a short one is a wording of what the text is there to teach, so only
+    the thirteen words count.
+    """
+    items = list(items)
+    asked, looked_for = _asked(items), _runs(items)
+    found: dict[str, Leak] = {}
+    rows = iter(training)
+    while batch := list(islice(rows, BATCH_ROWS)):
+        words, places = [], []
+        for place, row in batch:
+            for question in map(question_key, _questions(row)):
+                for item in asked.get(question, ()):
+                    found.setdefault(item, Leak(item, place, question))
+            own = [*words_of(_text(row)), "\n"]  # no run reaches over a row's end
+            words += own
+            places += [place] * len(own)
+        codes = word_codes(words)
+        for runs in looked_for:
+            runs.count(words, codes, places)
+    for runs in looked_for:
+        for words, run in runs.leaking:
+            for item in run.items:
+                found.setdefault(item, Leak(item, run.first, words))
+    return [found[place] for place, _ in items if place in found]
+
+
+def _questions(row: dict) -> list[str]:
+    return [turn["content"] for turn in row.get("messages", row.get("prompt", [])) if turn["role"] == "user"]
+
+
+def _text(row: dict) -> str:
+    """All text of a training row of any layout."""
+    if "text" in row:
+        return row["text"]
+    return "\n".join(turn["content"] for key in ("messages", "prompt", "chosen", "rejected") for turn in row.get(key, []))
+
+
+def _asked(items: list[tuple[str, dict]]) -> dict[str, list[str]]:
+    """Places of the items that ask a question, by the question."""
+    asked = defaultdict(list)
+    for place, item in items:
+        if key := question_key(question_of(item.get("messages", []))):
+            asked[key].append(place)
+    return asked
+
+
+def _runs(items: list[tuple[str, dict]]) -> list[_Runs]:
+    """What to look for: questions as a whole, and every thirteen words of an item."""
+    by_length: dict[int, dict[tuple[str, ...], _Run]] = defaultdict(dict)
+    for place, item in items:
+        question = words_of(item["prompt"] if "prompt" in item else question_of(item["messages"]))
+        words = question + words_of(item.get("answer", ""))
+        found = [tuple(words[i : i + RUN_WORDS]) for i in range(len(words) - RUN_WORDS + 1)]
+        if "messages" in item and QUESTION_WORDS <= len(question) < RUN_WORDS:
+            found.append(tuple(question))
+        for run in dict.fromkeys(found):
+            by_length[len(run)].setdefault(run, _Run([])).items.append(place)
+    return [_Runs(length, runs) for length, runs in by_length.items()]

@@ -1,0 +1,267 @@
+"""Domain packs: plain JSONL in the columns TRL takes, plus pack.yaml. Loading, checking, fingerprints.
+
+A pack written by a user is the same thing as ours; docs/packs.md shows every column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from textwrap import shorten
+
+from labkit.base.errors import InputError, PackError, suggest
+from labkit.base.inputs import read_yaml
+from labkit.base.records import AXES, CONTROLS
+from labkit.base.store import shipped_or_checkout
+from labkit.data.instructions import INSTRUCTIONS
+from labkit.data.leaks import Leak, find_leaks
+
+SPLITS = {
+    "raw": "raw.jsonl",
+    "summaries": "summaries.jsonl",
+    "qa": "qa.jsonl",
+    "preferences": "preferences.jsonl",
+    "dev": "eval_dev.jsonl",
+    "test": "eval_test.jsonl",
+}
+TEXT_SPLITS, EVAL_SPLITS = ("raw", "summaries"), ("dev", "test")
+TRAINING_SPLITS = tuple(split for split in SPLITS if split not in EVAL_SPLITS)
+OPTIONAL_SPLITS = ("summaries", "qa", "preferences")  # a stage that needs one says so (pipeline.check_spec)
+COLUMNS = {
+    "text": {"required": ["text"], "optional": ["source"]},
+    "qa": {"required": ["messages"], "optional": ["source"]},
+    "preferences": {"required": ["prompt", "chosen", "rejected"], "optional": ["kind"]},
+    "eval": {
+        "required": ["id", "axis", "entity"],
+        "optional": ["kind", "messages", "prompt", "answer", "choices", "checks", "pattern"],
+    },
+}
+HELP = "see docs/packs.md"
+
+
+def layout(split: str) -> str:
+    """Which set of columns a split has."""
+    return "text" if split in TEXT_SPLITS else "eval" if split in EVAL_SPLITS else split
+
+
+def text_of(row: dict) -> str:
+    """What CPT reads of a row: its text, or a conversation's turns one after the other."""
+    return row["text"] if "text" in row else " ".join(turn["content"] for turn in row["messages"])
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A pack on disk. Splits are read and checked when first used."""
+
+    folder: Path
+    name: str
+    title: str
+    licence: str
+
+    def path(self, split: str) -> Path:
+        return self.folder / SPLITS[split]
+
+    def rows(self, split: str) -> list[dict]:
+        """The checked rows of a split. Raises PackError naming file, line and field of the first problem."""
+        if split not in self._cache:
+            rows, problems = read_split(self.path(split), split)
+            if problems:
+                raise PackError(problems[0])
+            self._cache[split] = rows
+        return self._cache[split]
+
+    def has(self, split: str) -> bool:
+        return self.path(split).is_file()
+
+    @cached_property
+    def _cache(self) -> dict[str, list[dict]]:
+        return {}
+
+    @cached_property
+    def training_text(self) -> str:
+        """Everything training may read, as one lower-case string: what a proposal must not be copied from."""
+        parts = [row["text"] for split in TEXT_SPLITS if self.has(split) for row in self.rows(split)]
+        if self.has("qa"):
+            parts += [turn["content"] for row in self.rows("qa") for turn in row["messages"]]
+        return "\n".join(parts).lower()
+
+    def fingerprint(self, *splits: str) -> str:
+        """SHA-256 over the named splits' bytes (all when none is named): equal fingerprints, equal data."""
+        digest = hashlib.sha256()
+        for split in splits or SPLITS:
+            if self.has(split):
+                digest.update(split.encode() + self.path(split).read_bytes())
+        return digest.hexdigest()
+
+
+def samples_folder(name: str) -> Path:
+    """A folder of data_samples: beside the package in a checkout, inside it when installed from a wheel."""
+    return shipped_or_checkout("data_samples") / name
+
+
+def packs_folder() -> Path:
+    """Where the shipped packs lie."""
+    return samples_folder("packs")
+
+
+def shipped_packs() -> list[str]:
+    return sorted(folder.name for folder in packs_folder().iterdir() if (folder / "pack.yaml").is_file())
+
+
+def load_pack(name: str | Path) -> Pack:
+    """A shipped pack by name or any pack by folder.
+
+    Raises PackError for an unknown name, a folder without pack.yaml or a pack.yaml without its fields.
+    """
+    folder = packs_folder() / str(name) if re.fullmatch(r"[\w-]+", str(name)) else Path(name)
+    if not folder.is_dir() and Path(name).is_dir():
+        folder = Path(name)
+    meta_path = folder / "pack.yaml"
+    if not folder.is_dir():
+        raise PackError(f"unknown pack {str(name)!r}: {suggest(str(name), shipped_packs())}, or give a folder")
+    if not meta_path.is_file():
+        raise PackError(f"{meta_path} is missing: a pack needs name, title and licence there; {HELP}")
+    meta = read_yaml(meta_path, missing=HELP, error=PackError)
+    missing = [key for key in ("name", "title", "licence") if not isinstance(meta, dict) or key not in meta]
+    if missing:
+        raise PackError(f"{meta_path}: {missing[0]!r} is missing; {HELP}")
+    return Pack(folder, str(meta["name"]), str(meta["title"]), str(meta["licence"]))
+
+
+# --- checking ---------------------------------------------------------------------------------
+
+
+def read_split(path: Path, split: str) -> tuple[list[dict], list[str]]:
+    """All rows of a split and a sentence per problem, each starting with `file:line`."""
+    if not path.is_file():
+        return [], [f"{path} is missing: the pack has no {split!r} split; {HELP}"]
+    rows, problems, ids = [], [], {}
+    try:
+        lines = path.read_text("utf-8").split("\n")  # splitlines would also split at line separators inside a text
+    except UnicodeDecodeError as error:
+        return [], [f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"]
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            problems.append(f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one object per line")
+            continue
+        found = list(row_problems(row, layout(split)))
+        if not found and split in EVAL_SPLITS:
+            found = [f'id {row["id"]!r} is already on line {ids[row["id"]]}; make ids unique'] if row["id"] in ids else []
+            ids.setdefault(row["id"], number)
+        problems += [f"{path}:{number}: {problem}; {HELP}" for problem in found]
+        if not found:
+            rows.append(row)
+    if not rows and not problems:
+        problems.append(f"{path}: the split is empty; add at least one row; {HELP}")
+    return rows, problems
+
+
+def row_problems(row: object, kind: str) -> Iterator[str]:
+    """What is wrong with one row of a layout: missing, misspelt or ill-typed fields."""
+    if not isinstance(row, dict):
+        yield f"expected a JSON object, got {type(row).__name__}"
+        return
+    columns = COLUMNS[kind]
+    known = columns["required"] + columns["optional"]
+    unknown = [key for key in row if key not in known]
+    missing = [key for key in columns["required"] if key not in row and not unknown]  # a misspelt name is one problem
+    for key in unknown:
+        yield f'"{key}" is not a known field; {suggest(key, known)}'
+    for key in missing:
+        yield f'"{key}" is missing; each line needs {", ".join(columns["required"])}'
+    if unknown or missing:
+        return
+    for key in ("text", "id", "entity", "axis", "source", "kind", "pattern"):
+        if key in row and (not isinstance(row[key], str) or not row[key].strip()):
+            yield f'"{key}" must be a non-empty string'
+    for key in ("messages", "prompt", "chosen", "rejected"):
+        if key in row and not (key == "prompt" and kind == "eval" and isinstance(row[key], str)):
+            yield from message_problems(row[key], key)
+    if kind == "eval":
+        yield from item_problems(row)
+
+
+def message_problems(messages: object, key: str) -> Iterator[str]:
+    if not isinstance(messages, list) or not messages:
+        yield f'"{key}" must be a non-empty list of {{"role", "content"}}'
+        return
+    for turn in messages:
+        if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
+            yield f'every turn of "{key}" needs "role" and "content" as strings'
+            return
+        if turn.get("role") not in ("system", "user", "assistant"):
+            yield f'"{key}" has role {turn.get("role")!r}; use system, user or assistant'
+            return
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def item_problems(item: dict) -> Iterator[str]:
+    """What is wrong with one evaluation item beyond its columns."""
+    if item["axis"] not in AXES + CONTROLS:
+        yield f'"axis" is {item["axis"]!r}; {suggest(item["axis"], list(AXES + CONTROLS))}'
+    if ("messages" in item) == ("prompt" in item):
+        yield 'give either "messages" (a chat) or "prompt" (text to continue)'
+    if "prompt" in item and not _is_text(item["prompt"]):
+        yield '"prompt" must be a non-empty string, the text to continue; a chat is "messages"'
+    if not {"answer", "checks", "pattern"} & item.keys():
+        yield 'an item needs "answer", "choices" with "answer", "checks" or "pattern"'
+    if "answer" in item and not _is_text(item["answer"]):
+        yield '"answer" must be a non-empty string'
+    if "choices" in item:
+        if not isinstance(item["choices"], list) or not all(map(_is_text, item["choices"])):
+            yield '"choices" must be a list of non-empty strings'
+        elif item.get("answer") not in item["choices"]:
+            yield '"answer" must be one of "choices"'
+    for check in item.get("checks", []):
+        if check not in INSTRUCTIONS:
+            yield f'"checks" names {check!r}; {suggest(str(check), list(INSTRUCTIONS))}'
+    if "pattern" in item:
+        try:
+            re.compile(item["pattern"])
+        except re.error as error:
+            yield f'"pattern" is not a regular expression ({error})'
+
+
+def check_pack(folder: str | Path) -> list[str]:
+    """Every problem of a pack, a sentence each; empty when it is fine."""
+    try:
+        pack = load_pack(folder)
+    except InputError as error:
+        return [str(error)]
+    problems, ids = [], {}
+    for split in SPLITS:
+        if split in OPTIONAL_SPLITS and not pack.has(split):
+            continue
+        rows, found = read_split(pack.path(split), split)
+        problems += found
+        if split in EVAL_SPLITS:
+            for row in rows:
+                if ids.get(row["id"], SPLITS[split]) != SPLITS[split]:
+                    problems.append(f'{pack.path(split)}: id {row["id"]!r} is already in {ids[row["id"]]}; make ids unique')
+                ids[row["id"]] = SPLITS[split]
+    return problems or [_leak_problem(leak) for leak in find_leaks(placed_rows(pack, EVAL_SPLITS), placed_rows(pack, TRAINING_SPLITS))]
+
+
+def placed_rows(pack: Pack, splits: Sequence[str]) -> Iterator[tuple[str, dict]]:
+    """Rows with their file:line, one by one; they are known to be readable."""
+    for path in (pack.path(split) for split in splits if pack.has(split)):
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}:{number}", json.loads(line)
+
+
+def _leak_problem(leak: Leak) -> str:
+    return f'{leak.item}: the item leaks, {leak.row} has its words too ("{shorten(leak.words, 80)}"); remove one of the two rows; {HELP}'

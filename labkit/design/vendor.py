@@ -1,0 +1,391 @@
+"""Two shares of right answers: their difference by how the items were used, and what choosing the best of several adds.
+
+Everything is computed from totals, as a reader has them who does not hold the answers themselves.
+
+The audit of a vendor's claim: what its numbers can show, what is missing, and what to ask back.
+
+One score beside another says little before its noise, the way its items were used, and what it was chosen from are
+known. Everything here follows from the numbers in the claim; nothing is looked up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from labkit.base.pages import Section, Sheet, sheet_html, sheet_pdf, sheet_text
+from labkit.base.stats import LEVEL, Z_LEVEL, items_needed, mcnemar, minimum_detectable_effect, wilson
+from labkit.design.vendor_claim import CONTROLS, Control, VendorClaim, half_unit, missing_controls
+
+ALPHA = 1 - LEVEL
+
+
+def newcombe(right: int, n: int, other_right: int, other_n: int, *, phi: float = 0.0) -> tuple[float, float]:
+    """95% interval of right / n - other_right / other_n, built from Wilson's limits of each.
+
+    phi: correlation of the two answers over the same items, from `paired_phi`; 0 where the items are others.
+    Sources: Newcombe 1998, Statistics in Medicine 17, method 10 of pp. 873-890 (independent) and of pp. 2635-2650 (paired).
+    """
+    first, second = right / n, other_right / other_n
+    (low1, high1), (low2, high2) = wilson(right, n), wilson(other_right, other_n)
+    down = (first - low1) ** 2 - 2 * phi * (first - low1) * (high2 - second) + (high2 - second) ** 2
+    up = (high1 - first) ** 2 - 2 * phi * (high1 - first) * (second - low2) + (second - low2) ** 2
+    return first - second - math.sqrt(max(0.0, down)), first - second + math.sqrt(max(0.0, up))
+
+
+def paired_phi(both: int, only_first: int, only_second: int, neither: int) -> float:
+    """Correlation over the same items, from the four counts, with the correction for continuity that Newcombe's method has."""
+    product = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    raw = both * neither - only_first * only_second
+    corrected = max(raw - (both + only_first + only_second + neither) / 2, 0) if raw > 0 else raw
+    return corrected / math.sqrt(product) if product else 0.0
+
+
+def overlap_bounds(n: int, right: int, other_right: int) -> tuple[int, int]:
+    """Fewest and most of the same n items that only the first can have got right, given both totals."""
+    return max(0, right - other_right), min(right, n - other_right)
+
+
+def most_differing(n: int, right: int, other_right: int) -> int:
+    """The most of the same n items on which two answers may differ for the difference to stand out (exact p at most 0.05).
+
+    The totals must differ by enough to stand out at all (by 6 items or more).
+    """
+    low, high = overlap_bounds(n, right, other_right)
+    gap = right - other_right
+    while low < high:  # p grows with the number of items on which only one is right
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if mcnemar(middle, middle - gap) <= ALPHA else (low, middle - 1)
+    return 2 * low - gap
+
+
+# --- the best of several that are equal ---------------------------------------------------------
+#
+# alike: part of the items on which all variants give one and the same answer; on the others each answers by itself.
+# At 0 choosing gains the most, at 1 nothing.
+
+
+def _at_most(n: int, share: float) -> np.ndarray:
+    """P(X <= 0), ..., P(X <= n) of a binomial count."""
+    from scipy.special import bdtr
+
+    return bdtr(np.arange(n + 1), n, share)
+
+
+def _steps(at_most: np.ndarray) -> np.ndarray:
+    return np.diff(at_most, prepend=0.0)
+
+
+def best_of_lead(variants: int, n: int, share: float, *, alike: float = 0.0) -> float:
+    """By how much the best of equal variants is expected to score above `share`, what each is worth. Exact, in score units."""
+    own = round(n * (1 - alike))
+    return float((1 - _at_most(own, share) ** variants).sum() - own * share) / n
+
+
+def best_of_chance(variants: int, right: int, n: int, other_right: int, other_n: int, *, same_items: bool, alike: float = 0.0) -> float:
+    """The chance that the best of so many variants leads a baseline by the observed gap though all are worth the same.
+
+    What all are worth is taken to be the pooled share. Exact for binomial counts. same_items: the baseline then answers
+    the shared part like the variants do.
+    """
+    from scipy.signal import fftconvolve
+
+    share, own = (right + other_right) / (n + other_n), round(n * (1 - alike))
+    best = _steps(_at_most(own, share) ** variants)
+    if same_items:
+        rival, scale = _steps(_at_most(own, share)), 1.0
+    else:
+        best, rival, scale = fftconvolve(best, _steps(_at_most(n - own, share))), _steps(_at_most(other_n, share)), n / other_n
+    at_least = np.append(np.cumsum(best[::-1])[::-1], 0.0)
+    wanted = np.ceil(right - scale * other_right + scale * np.arange(len(rival)) - 1e-9).astype(int)
+    return float(np.clip((rival * at_least[np.clip(wanted, 0, len(best))]).sum(), 0, 1))
+
+
+SHARED = (0.0, 0.5, 0.9)  # how alike variants may answer; at 1 nothing can be gained by choosing
+IF_UNKNOWN = (1, 5, 20)  # variants to show where their number is not told
+MANY = (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+# --- one difference, by how the items were used -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way in which product and baseline may have met the items; differences are product minus baseline.
+
+    p: exact, two-sided, where the items are the same. visible: smallest true difference seen with power 0.8.
+    needed: items (each side) to see the claimed difference, None when it is zero.
+    """
+
+    name: str
+    low: float
+    high: float
+    p: float | None
+    visible: float
+    needed: int | None
+
+    @property
+    def distinguishable(self) -> bool:
+        """By the exact test where there is one, which is the stricter, and otherwise by the interval."""
+        return self.low > 0 or self.high < 0 if self.p is None else self.p <= ALPHA
+
+
+def _reading(name: str, right: int, n: int, baseline_right: int, baseline_n: int, interval: tuple[float, float], p: float | None) -> Reading:
+    low, high = interval
+    error = (high - low) / (2 * Z_LEVEL)
+    claimed = abs(right / n - baseline_right / baseline_n)
+    deviation = error * math.sqrt(2 / (1 / n + 1 / baseline_n))
+    return Reading(name, low, high, p, minimum_detectable_effect(error), items_needed(claimed, deviation) if claimed else None)
+
+
+def paired_reading(name: str, n: int, right: int, only_product: int, only_baseline: int) -> Reading:
+    """The same n items; of those that the product got right, `only_product` the baseline did not."""
+    both, baseline_right = right - only_product, right - only_product + only_baseline
+    phi = paired_phi(both, only_product, only_baseline, n - right - only_baseline)
+    interval = newcombe(right, n, baseline_right, n, phi=phi)
+    return _reading(name, right, n, baseline_right, n, interval, mcnemar(only_product, only_baseline))
+
+
+def readings(claim: VendorClaim) -> tuple[Reading, ...]:
+    """The difference under every way of using the items that the claim leaves open. Empty when nothing can be compared."""
+    if not claim.compared:
+        return ()
+    n, right = claim.n, claim.right()
+    if claim.only_product is not None:
+        return (paired_reading("same items, with the counts given", n, right, claim.only_product, claim.only_baseline),)
+    baseline, baseline_n = claim.baseline_right(), claim.baseline_items
+    other = _reading("other items for each", right, n, baseline, baseline_n, newcombe(right, n, baseline, baseline_n), None)
+    if claim.pairing == "no":
+        return (other,)
+    gap, (fewest, most) = right - baseline, overlap_bounds(n, right, baseline)
+    same = tuple(
+        paired_reading(f"same items, answers differ as {how} as possible (on {2 * only - gap})", n, right, only, only - gap)
+        for how, only in (("little", fewest), ("much", most))
+    )
+    return same if claim.pairing == "yes" else (*same, other)
+
+
+# --- choosing the best of several ---------------------------------------------------------------
+
+
+def alike(claim: VendorClaim) -> float:
+    """The part of the items that product and baseline answer alike for one reason, so that just as many differ as were counted.
+
+    0, the least, where nothing was counted: choosing then gains the most.
+    """
+    if claim.only_product is None:
+        return 0.0
+    share = (claim.right() + claim.baseline_right()) / (2 * claim.n)
+    by_themselves = 2 * share * (1 - share) * claim.n
+    return max(0.0, 1 - (claim.only_product + claim.only_baseline) / by_themselves) if by_themselves else 0.0
+
+
+def chance_of_gap(claim: VendorClaim, variants: int, part_alike: float) -> float:
+    """The chance of the claimed gap, or a larger one, where the best of so many variants is no better than the baseline.
+
+    Where several benchmarks were tried, of finding it on at least one of them.
+    """
+    once = best_of_chance(
+        variants, claim.right(), claim.n, claim.baseline_right(), claim.baseline_items, same_items=claim.pairing != "no", alike=part_alike
+    )
+    return 1 - (1 - once) ** (claim.benchmarks_tried or 1)
+
+
+def enough_variants(claim: VendorClaim) -> int | None:
+    """How many variants (2, 3, 5, ... 1000) make the claimed gap too likely by choice alone; None: not even 1000."""
+    return next((k for k in MANY if chance_of_gap(claim, k, alike(claim)) > ALPHA / 2), None)
+
+
+# --- the audit ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Audit:
+    """verdict: `distinguishable`, `not distinguishable` or `cannot be told`; reason: the sentence that says why."""
+
+    claim: VendorClaim
+    readings: tuple[Reading, ...]
+    verdict: str
+    reason: str
+    missing: tuple[Control, ...]
+
+    @property
+    def questions(self) -> list[str]:
+        return [control.question for control in self.missing]
+
+
+def audit(claim: VendorClaim) -> Audit:
+    """What the claim's own numbers show."""
+    found = readings(claim)
+    word, reason = judge(claim, found)
+    return Audit(claim, found, word, reason, missing_controls(claim))
+
+
+def judge(claim: VendorClaim, found: tuple[Reading, ...]) -> tuple[str, str]:
+    """Verdict and reason. A difference that selection alone may have made is not called distinguishable."""
+    if not claim.compared:
+        return "cannot be told", _why_not_compared(claim)
+    apart, sharpest = [reading.distinguishable for reading in found], found[0]
+    if not any(apart):
+        exact = f", exact p = {_p(sharpest.p)}" if sharpest.p is not None else ""
+        even = "even if the answers differ as little as they can, " if len(found) > 1 else ""
+        interval = f"{sharpest.low:+.3f} to {sharpest.high:+.3f}"
+        return "not distinguishable", f"{even}{claim.gap} may be no difference at all (95% interval {interval}{exact})."
+    if not all(apart):
+        limit = most_differing(claim.n, claim.right(), claim.baseline_right())
+        bound = f"{claim.gap} stands out only if the two answers differ on at most {limit} of the {claim.n} items"
+        return "cannot be told", f"{bound}, and the claim does not say on how many."
+    if sharpest.high < 0:
+        return "distinguishable", f"but against the claim, {claim.gap}: the baseline scores higher."
+    return _after_selection(claim)
+
+
+def _why_not_compared(claim: VendorClaim) -> str:
+    if claim.n is None:
+        return "the number of test items is not given, so no interval can be drawn; this is the first question to send back."
+    if not claim.per_item:
+        return "the score is no mean over items, so its noise cannot be computed from n; ask for results item by item."
+    if claim.baseline_score is None:
+        return "there is no baseline score to compare with."
+    return "the baseline was scored on other items, and their number is not given."
+
+
+def _after_selection(claim: VendorClaim) -> tuple[str, str]:
+    """The verdict on a difference that stands out by itself, once it is asked what it was chosen from."""
+    tried = 1 if claim.selected_on_test == "no" else claim.variants_tried
+    boards = f" on {claim.benchmarks_tried} benchmarks" if (claim.benchmarks_tried or 1) > 1 else ""
+    if tried is None:
+        enough = enough_variants(claim)
+        if enough:
+            easy = f"the best of {enough} equal variants{boards} would show {claim.gap} in over {ALPHA / 2:.1%} of cases by choice alone"
+            return "cannot be told", f"{easy}, and it is not said how many were tried."
+        return "distinguishable", f"{claim.gap} is more than choice among {MANY[-1]} equal variants would show."
+    chance = chance_of_gap(claim, tried, alike(claim)) if tried > 1 or boards else 0.0
+    if chance > ALPHA / 2:  # one side of a two-sided 95% interval
+        choice = f"the best of {tried} variants that are worth no more" if tried > 1 else "a variant that is worth no more, tried"
+        easy = f"{choice}{boards} shows as much in up to {chance:.0%} of cases by choice alone"
+        return "cannot be told", f"{claim.gap} would stand out by itself, but {easy}."
+    once = "" if (claim.seeds or 1) > 1 else " It speaks of this one trained model: no second training run is reported."
+    return "distinguishable", f"{claim.gap} is more than chance{' and choice' if tried > 1 or boards else ''} would show.{once}"
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def audit_sheet(found: Audit) -> Sheet:
+    """The audit as one page of plain values."""
+    claim = found.claim
+    sections = [Section("The figures", _scores_text(claim), ("", "score", "95% interval", "items"), _score_rows(claim))]
+    if found.readings:
+        heads = ("how the items were used", "95% interval of the difference", "exact p", "smallest visible", "items to see it")
+        sections.append(Section("The difference", _difference_text(claim), heads, tuple(map(_reading_row, found.readings))))
+    if claim.n is not None and claim.per_item:
+        heads = ("variants tried", *(f"{part:.0%} answered alike" for part in SHARED))
+        sections.append(Section("What choosing the best adds", _selection_text(claim), heads, _selection_rows(claim)))
+    rows = tuple((control.name, f"{control.why} ({control.source})", control.question) for control in found.missing)
+    heads = ("control", "why it matters", "question to send back")
+    sections.append(Section(f"Missing: {len(rows)} of {len(CONTROLS)} controls", "", heads, rows))
+    subtitle = f"{claim.vendor}: {claim.product}. {claim.note}"
+    return Sheet("Audit of a claim", subtitle, f"{found.verdict.capitalize()}: {found.reason}", tuple(sections))
+
+
+def _p(value: float) -> str:
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _reading_row(reading: Reading) -> tuple[str, ...]:
+    exact = "" if reading.p is None else _p(reading.p)
+    needed = "" if reading.needed is None else f"{reading.needed:,}"
+    return reading.name, f"{reading.low:+.3f} to {reading.high:+.3f}", exact, f"{reading.visible:.3f}", needed
+
+
+def _score_rows(claim: VendorClaim) -> tuple[tuple[str, ...], ...]:
+    """A row for the product, and one for its baseline where that has a score."""
+    taken = " (taken to be as many)" if claim.pairing == "unknown" and claim.baseline_n is None else ""
+    rows = [(claim.product, claim.score, claim.n, ""), (claim.baseline_name or "baseline", claim.baseline_score, claim.baseline_items, taken)]
+    return tuple(
+        (name, f"{score:.{claim.digits}f}", _interval(claim, score, n), f"{n:,}{how}" if n else "not given")
+        for name, score, n, how in rows
+        if score is not None
+    )
+
+
+def _interval(claim: VendorClaim, score: float, n: int | None) -> str:
+    if n is None or not claim.per_item:
+        return "cannot be told"
+    low, high = wilson(round(score * n), n)
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _scores_text(claim: VendorClaim) -> str:
+    graded = " Where replies are graded, not right or wrong, the intervals are at most this wide." if claim.per_item else ""
+    return f"{claim.metric}.{graded}"
+
+
+def _difference_text(claim: VendorClaim) -> str:
+    right, baseline = claim.right(), claim.baseline_right()
+    text = f"{claim.gap}, product minus baseline: about {right} of {claim.n} right against {baseline} of {claim.baseline_items}."
+    if claim.pairing == "no" or claim.only_product is not None:
+        return text
+    (low, high), (other_low, other_high) = rounding_range(claim.score, claim.n), rounding_range(claim.baseline_score, claim.n)
+    if low > high or other_low > other_high:
+        return f"{text} No whole number of right answers gives these scores (Brown & Heathers 2017): are replies graded, or is n another?"
+    most = high - other_low
+    text += f" As rounded, the scores allow {low - other_high} to {most} items of difference."
+    if mcnemar(abs(right - baseline), 0) > ALPHA >= (p := mcnemar(max(0, most), 0)):
+        text += f" If rounding favours the claim, and all {most} items went its way, p would be {_p(p)}."
+    return text
+
+
+def rounding_range(score: float, n: int) -> tuple[int, int]:
+    """Fewest and most right answers of n that are printed as this score; the fewest above the most where there are none.
+
+    Source: Brown & Heathers 2017, doi 10.1177/1948550616673876.
+    """
+    fewest, most = (score - half_unit(score)) * n, (score + half_unit(score)) * n
+    return max(0, math.ceil(fewest - 1e-9)), min(n, math.floor(most + 1e-9))
+
+
+def _selection_text(claim: VendorClaim) -> str:
+    if claim.selected_on_test == "no":
+        return "The variant was chosen on other items, as the vendor says: this is what choosing on the test would have added."
+    lead = "How far the best of equal variants is expected above what each is worth"
+    boards = f", on at least one of {claim.benchmarks_tried} benchmarks" if (claim.benchmarks_tried or 1) > 1 else ""
+    return f"{lead}; the chance that it leads an equal baseline by the claimed gap{boards}." if claim.compared else f"{lead}."
+
+
+def _selection_rows(claim: VendorClaim) -> tuple[tuple[str, ...], ...]:
+    worth = claim.score if not claim.compared else (claim.right() + claim.baseline_right()) / (claim.n + claim.baseline_items)
+    return tuple(
+        (str(k), *(_selection_cell(claim, k, worth, part) for part in SHARED))
+        for k in ((claim.variants_tried,) if claim.variants_tried else IF_UNKNOWN)
+    )
+
+
+def _selection_cell(claim: VendorClaim, variants: int, worth: float, part: float) -> str:
+    lead = f"+{abs(best_of_lead(variants, claim.n, worth, alike=part)):.3f}"
+    if not claim.compared or claim.score <= claim.baseline_score:
+        return lead
+    return f"{lead}; {_share(chance_of_gap(claim, variants, part))}"
+
+
+def _share(chance: float) -> str:
+    return "below 0.1%" if chance < 0.001 else f"{chance:.1%}"
+
+
+def audit_text(found: Audit) -> str:
+    """The audit for a terminal."""
+    return sheet_text(audit_sheet(found))
+
+
+def audit_html(found: Audit) -> str:
+    """The audit for a notebook, escaped."""
+    return sheet_html(audit_sheet(found))
+
+
+def audit_pdf(found: Audit, path: Path) -> Path:
+    """The audit as one side of A4; returns the path. Raises InputError and StoreError as `pdf.write_pdf` does."""
+    return sheet_pdf(audit_sheet(found), path)

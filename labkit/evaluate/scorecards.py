@@ -1,0 +1,425 @@
+"""Four axes and three controls on a pack; every item's outcome is kept, so checkpoints are compared in pairs.
+
+Choices are scored by log-likelihood in cloze form (weak models are at chance on letters); free answers by
+programmatic checks on greedy generations; proposals by validity, novelty and distinctness over samples.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit.base.errors import InputError, suggest
+from labkit.base.records import AXES, CONTROLS
+from labkit.base.stats import Interval, ItemScore, cluster_mean, paired_difference
+from labkit.data.instructions import obeys, obeys_loosely
+from labkit.data.packs import EVAL_SPLITS, Pack
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+MAX_NEW_TOKENS = 32
+TOKENS_PER_BATCH = 8_192
+TEMPERATURE = 1.0
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """One item's outcome. score in [0, 1]; output: what the model said, or the choice it preferred.
+
+    variants: the score by other rules; `per_char` and `pmi` for a choice, `loose` and, where several forms are asked
+    for, `per_instruction` for instructions. measures of a choice: `confidence`, the share of probability the preferred
+    one has among the choices, and `answer_nats`, the log-probability of the right one.
+    """
+
+    id: str
+    axis: str
+    kind: str
+    entity: str
+    score: float
+    output: str
+    variants: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Scorecard:
+    """All outcomes of one checkpoint on one split of one pack."""
+
+    checkpoint: str
+    pack: str
+    split: str
+    data: str
+    items: list[ItemResult] = field(default_factory=list)
+
+    def scores(self, axis: str, kind: str | None = None, *, seed: int = 0, variant: str | None = None) -> list[ItemScore]:
+        """Scores of one axis (or one kind of it), tagged with a training seed for pooled intervals.
+
+        variant: by another rule, over the items that have it.
+        """
+        return [
+            ItemScore(item.id, item.entity, item.variants[variant] if variant else item.score, seed)
+            for item in self.items
+            if item.axis == axis and kind in (None, item.kind) and (variant is None or variant in item.variants)
+        ]
+
+    def variants(self, axis: str, kind: str | None = None) -> list[str]:
+        """Names of the other rules that some item of an axis was scored by."""
+        return sorted({name for item in self.items if item.axis == axis and kind in (None, item.kind) for name in item.variants})
+
+    def interval(self, axis: str, kind: str | None = None, *, variant: str | None = None) -> Interval:
+        return cluster_mean(self.scores(axis, kind, variant=variant))
+
+    def axes(self) -> list[str]:
+        """The axes that were measured, in their usual order."""
+        return [axis for axis in AXES + CONTROLS if any(item.axis == axis for item in self.items)]
+
+    def summary(self) -> dict[str, Interval]:
+        return {axis: self.interval(axis) for axis in self.axes()}
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    def save(self, path: Path) -> None:
+        path.write_text(self.as_json(), "utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Scorecard:
+        raw = json.loads(path.read_text("utf-8"))
+        return cls(**{**raw, "items": [ItemResult(**item) for item in raw["items"]]})
+
+
+def compare(before: Scorecard, after: Scorecard, axis: str, kind: str | None = None) -> Interval:
+    """Paired difference after - before on one axis. Raises PairingError when items differ."""
+    return paired_difference(before.scores(axis, kind), after.scores(axis, kind))
+
+
+# --- model in, text and likelihoods out ---------------------------------------------------------
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
+    """Token ids a model is given for an item: a chat up to the assistant's turn, or text to continue.
+
+    Raises InputError when the item is a chat and the tokenizer has no chat template.
+    """
+    if "prompt" in item:
+        return tokenizer(item["prompt"], add_special_tokens=False)["input_ids"]
+    if tokenizer.chat_template is None:
+        raise InputError("this model's tokenizer has no chat template, so it cannot be asked in a chat; use an instruct model, or add one")
+    return tokenizer.apply_chat_template(item["messages"], add_generation_prompt=True, return_dict=True)["input_ids"]
+
+
+def choice_ids(tokenizer: PreTrainedTokenizerBase, item: dict, choices: Sequence[str]) -> list[list[int]]:
+    """Prompt and each choice together, tokenized as one text so that no token straddles a false boundary."""
+    if "prompt" in item:
+        return tokenizer([f"{item['prompt']} {choice}" for choice in choices], add_special_tokens=False)["input_ids"]
+    chats = [[*item["messages"], {"role": "assistant", "content": choice}] for choice in choices]
+    return tokenizer.apply_chat_template(chats, return_dict=True)["input_ids"]
+
+
+def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH, *, order: Sequence[int] | None = None) -> Iterator[list[int]]:
+    """Indices in batches of at most `budget` padded tokens, taken in `order` (by default the longest first)."""
+    batch: list[int] = []
+    longest = 0
+    for i in order or sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True):
+        longest = max(longest, lengths[i])
+        if batch and longest * (len(batch) + 1) > budget:
+            yield batch
+            batch, longest = [], lengths[i]
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _padded(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(batch, longest) ids and mask, padded on one side."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        where = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+        ids[i, where] = torch.tensor(row)
+        mask[i, where] = 1
+    return ids, mask
+
+
+def log_likelihoods(
+    model: PreTrainedModel, pad: int, contexts: list[list[int]], rows: list[list[int]]
+) -> list[float]:
+    """Sum of log-probabilities (nats) of each row's tokens after its context, which must be a prefix of it.
+
+    Rows that share a context, as the choices of one question do, have it read once.
+    """
+    import torch
+
+    sums = [0.0] * len(rows)
+    shape = [(len(row) - len(context), len(context)) for context, row in zip(contexts, rows, strict=True)]
+    alike = sorted(range(len(rows)), key=lambda i: shape[i], reverse=True)  # tails of one length, then contexts of one
+    with torch.inference_mode():
+        for batch in batches([len(row) for row in rows], order=alike):
+            shared = {context: place for place, context in enumerate(dict.fromkeys(tuple(contexts[i]) for i in batch))}
+            owners = torch.tensor([shared[tuple(contexts[i])] for i in batch])
+            tails = [rows[i][len(contexts[i]) :] for i in batch]
+            for i, value in zip(batch, _tail_likelihoods(model, pad, list(shared), owners, tails), strict=True):
+                sums[i] = value
+    return sums
+
+
+def _tail_likelihoods(model: PreTrainedModel, pad: int, contexts: list[tuple[int, ...]], owners: torch.Tensor, tails: list[list[int]]) -> list[float]:
+    """Log-probability of each tail after the context that owns it: contexts first, then tails on what they left in the cache."""
+    import torch
+
+    ids, mask = (part.to(model.device) for part in _padded([list(context) for context in contexts], pad, "left"))
+    owners = owners.to(model.device)
+    places = (mask.cumsum(-1) - 1).clamp(min=0)
+    read = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True, logits_to_keep=1)
+    targets, present = (part.to(model.device) for part in _padded(tails, pad, "right"))
+    first = read.logits[:, -1].float().log_softmax(-1)[owners]
+    values = first.gather(-1, targets[:, :1])[:, 0]
+    if targets.shape[1] > 1:
+        read.past_key_values.batch_select_indices(owners)
+        given = present[:, :-1]
+        logits = model(
+            input_ids=targets[:, :-1], attention_mask=torch.cat([mask[owners], given], 1), past_key_values=read.past_key_values,
+            position_ids=mask.sum(-1)[owners, None] + torch.arange(given.shape[1], device=model.device),
+        ).logits.float()
+        chosen = logits.gather(-1, targets[:, 1:, None])[..., 0] - logits.logsumexp(-1)
+        values = values + (chosen * present[:, 1:]).sum(-1)
+    return values.tolist()
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    *,
+    samples: int = 0,
+    seed: int = 0,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> list[list[str]]:
+    """Answers per prompt: one greedy one, or `samples` drawn at temperature 1 from a seeded generator."""
+    import torch
+
+    torch.manual_seed(seed)
+    copies = max(1, samples)
+    sampling = {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0, "top_p": 1.0} if samples else {"do_sample": False}
+    answers: list[list[str]] = [[] for _ in prompts]
+    with torch.inference_mode():
+        for batch in batches([(len(ids) + max_new_tokens) * copies for ids in prompts]):
+            ids, mask = _padded([prompts[i] for i in batch], tokenizer.pad_token_id, "left")
+            out = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                max_new_tokens=max_new_tokens,
+                num_return_sequences=copies,
+                pad_token_id=tokenizer.pad_token_id,
+                **sampling,
+            )
+            texts = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+            for line, i in enumerate(batch):
+                answers[i] = [text.strip() for text in texts[line * copies : (line + 1) * copies]]
+    return answers
+
+
+# --- scoring ----------------------------------------------------------------------------------
+
+
+def says(answer: str, output: str) -> bool:
+    """Whether `output` contains `answer` as whole words, whatever the case."""
+    return bool(re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", output, re.IGNORECASE))
+
+
+def score_answer(item: dict, output: str, *, rule: Callable[[str, str], bool] = obeys) -> float:
+    """1 when the output obeys every check (by `rule`) and, where the item has an answer, says it; else 0."""
+    obeyed = all(rule(check, output) for check in item.get("checks", []))
+    return float(obeyed and ("answer" not in item or says(item["answer"], output)))
+
+
+def score_proposals(item: dict, outputs: list[str], training_text: str) -> float:
+    """Share of samples that are valid (match the pattern), novel (not in training text) and not yet given."""
+    valid = {text for text in outputs if re.fullmatch(item["pattern"], text)}
+    return sum(text.lower() not in training_text for text in valid) / len(outputs)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    score: float
+    output: str
+    variants: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+def without_question(item: dict) -> dict:
+    """The item with nothing asked: what a choice is worth by itself."""
+    if "prompt" in item:
+        return {**item, "prompt": ""}
+    return {**item, "messages": [{"role": "user", "content": ""}]}
+
+
+def _choose(model, tokenizer, items: list[dict]) -> list[_Outcome]:
+    """Each item's likeliest choice: raw; per character (lm-eval's acc_norm); and by how much the question raised it.
+
+    The last is PMI, for choices that are likely whatever is asked. Source: Holtzman et al. 2021, arXiv 2104.08315.
+    """
+    owners = [(i, choice) for i, item in enumerate(items) for choice in item["choices"]]
+    asked = [pair for item in items for pair in _contexts_and_rows(tokenizer, item)]
+    alone = _without_questions(tokenizer, items)
+    raw = log_likelihoods(model, tokenizer.pad_token_id, *map(list, zip(*asked, strict=True)))
+    distinct = list({(tuple(context), tuple(row)): None for context, row in alone})  # a choice is often offered again
+    pads = ([list(context) for context, _ in distinct], [list(row) for _, row in distinct])
+    prior = dict(zip(distinct, log_likelihoods(model, tokenizer.pad_token_id, *pads), strict=True))
+    rules: dict[str, dict[int, list[tuple[float, str]]]] = {"raw": {}, "per_char": {}, "pmi": {}}
+    for (i, choice), value, (context, row) in zip(owners, raw, alone, strict=True):
+        for rule, by in (("raw", value), ("per_char", value / len(choice)), ("pmi", value - prior[tuple(context), tuple(row)])):
+            rules[rule].setdefault(i, []).append((by, choice))
+    best = {rule: [max(found[i])[1] for i in range(len(items))] for rule, found in rules.items()}
+    return [
+        _Outcome(
+            float(best["raw"][i] == item["answer"]), best["raw"][i],
+            {rule: float(best[rule][i] == item["answer"]) for rule in ("per_char", "pmi")},
+            _belief(rules["raw"][i], item["answer"]),
+        )
+        for i, item in enumerate(items)
+    ]
+
+
+def _belief(found: list[tuple[float, str]], answer: str) -> dict[str, float]:
+    """How sure a model is of the choice it prefers, and the log-probability (nats) it gives the right one."""
+    highest = max(value for value, _ in found)
+    total = sum(math.exp(value - highest) for value, _ in found)
+    return {"confidence": 1 / total, "answer_nats": next(value for value, choice in found if choice == answer)}
+
+
+def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What a text begins after: the first token has to be expected from something."""
+    return [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
+
+
+def _contexts_and_rows(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[tuple[list[int], list[int]]]:
+    """Per choice the ids before it, and those with it; the first are a prefix of the second."""
+    context, rows = prompt_ids(tokenizer, item), choice_ids(tokenizer, item, item["choices"])
+    return [(context, row) if context else (start_ids(tokenizer), start_ids(tokenizer) + row) for row in rows]
+
+
+def _without_questions(tokenizer: PreTrainedTokenizerBase, items: list[dict]) -> list[tuple[list[int], list[int]]]:
+    """As above with nothing asked; a choice that is offered often is tokenized once."""
+    known: dict[tuple[bool, str], tuple[list[int], list[int]]] = {}
+    for in_text in (True, False):
+        same = [item for item in items if ("prompt" in item) == in_text]
+        choices = list(dict.fromkeys(choice for item in same for choice in item["choices"]))
+        if choices:
+            bare = without_question({**same[0], "choices": choices})
+            known.update(zip(((in_text, choice) for choice in choices), _contexts_and_rows(tokenizer, bare), strict=True))
+    return [known["prompt" in item, choice] for item in items for choice in item["choices"]]
+
+
+def _answer(model, tokenizer, items: list[dict], max_new_tokens: int) -> list[_Outcome]:
+    outputs = generate(model, tokenizer, [prompt_ids(tokenizer, item) for item in items], max_new_tokens=max_new_tokens)
+    return [_Outcome(score_answer(item, output[0]), output[0], _by_other_rules(item, output[0])) for item, output in zip(items, outputs, strict=True)]
+
+
+def _by_other_rules(item: dict, output: str) -> dict[str, float]:
+    """Loose beside strict; and, of several forms asked for at once, the share obeyed (IFEval's two accuracies)."""
+    checks = item.get("checks", [])
+    scores = {"loose": score_answer(item, output, rule=obeys_loosely)} if checks else {}
+    if len(checks) > 1:
+        scores["per_instruction"] = sum(obeys(check, output) for check in checks) / len(checks)
+    return scores
+
+
+def _propose(model, tokenizer, items: list[dict], training_text: str, samples: int, seed: int) -> list[_Outcome]:
+    prompts = [prompt_ids(tokenizer, item) for item in items]
+    outputs = generate(model, tokenizer, prompts, samples=samples, seed=seed)
+    return [
+        _Outcome(score_proposals(item, output, training_text), "\n".join(output))
+        for item, output in zip(items, outputs, strict=True)
+    ]
+
+
+def bits_per_byte(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> float:
+    """How surprising texts are, per byte of UTF-8, so that tokenizers do not matter. Each text starts afresh."""
+    start = start_ids(tokenizer)
+    rows = [start + tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    nats = -sum(log_likelihoods(model, tokenizer.pad_token_id, [start] * len(rows), rows))
+    return nats / math.log(2) / sum(len(text.encode()) for text in texts)
+
+
+def limited(items: list[dict], limit: int | None) -> list[dict]:
+    """At most `limit` items of each axis and kind, drawn over all entities, in the order given; all when limit is None.
+
+    What a smaller limit keeps, a larger one keeps too.
+    """
+    if limit is None:
+        return items
+    drawn = list(range(len(items)))
+    random.Random(0).shuffle(drawn)
+    seen: dict[tuple, int] = {}
+    kept = []
+    for i in drawn:
+        key = (items[i]["axis"], items[i].get("kind"))
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] <= limit:
+            kept.append(i)
+    return [items[i] for i in sorted(kept)]
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pack: Pack,
+    *,
+    split: str = "test",
+    axes: Iterable[str] = AXES + CONTROLS,
+    limit: int | None = None,
+    samples: int = 3,
+    seed: int = 0,
+    checkpoint: str = "",
+) -> Scorecard:
+    """Score a model on the axes of a pack.
+
+    limit: items per kind (None: all). samples: generations per proposal request. seed: of the sampling.
+    Raises InputError for an unknown split or axis, PackError for a broken pack.
+    """
+    if split not in EVAL_SPLITS:
+        raise InputError(f"unknown evaluation split {split!r}: {suggest(split, list(EVAL_SPLITS))}")
+    wanted = set(axes)
+    for axis in sorted(wanted - set(AXES + CONTROLS)):
+        raise InputError(f"unknown axis {axis!r}: {suggest(axis, list(AXES + CONTROLS))}")
+    drawn = limited(pack.rows(split), limit)  # before the axes are chosen: which items an axis gets must not hang on the others
+    items = [item for item in drawn if item["axis"] in wanted]
+    results = score_items(model, tokenizer, items, training_text=pack.training_text, samples=samples, seed=seed)
+    return Scorecard(checkpoint, pack.name, split, pack.fingerprint(split), results)
+
+
+def score_items(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: list[dict], *, training_text: str = "", samples: int = 3,
+    seed: int = 0, max_new_tokens: int = MAX_NEW_TOKENS,
+) -> list[ItemResult]:
+    """One result per item, in their order. training_text: lower case; proposals found in it are not novel."""
+
+    def propose(model, tokenizer, group: list[dict]) -> list[_Outcome]:
+        return _propose(model, tokenizer, group, training_text, samples, seed)
+
+    def answer(model, tokenizer, group: list[dict]) -> list[_Outcome]:
+        return _answer(model, tokenizer, group, max_new_tokens)
+
+    groups: dict[Callable, list[dict]] = {_choose: [], propose: [], answer: []}
+    for item in items:
+        groups[_choose if "choices" in item else propose if "pattern" in item else answer].append(item)
+    outcomes: dict[str, _Outcome] = {}
+    for score, group in groups.items():
+        if group:
+            outcomes.update(zip((item["id"] for item in group), score(model, tokenizer, group), strict=True))
+    return [
+        ItemResult(item["id"], item["axis"], item.get("kind", item["axis"]), item["entity"], **vars(outcomes[item["id"]])) for item in items
+    ]

@@ -1,0 +1,166 @@
+"""Scores any model on a pack once: the second time the scorecard is read from disk.
+
+A scorecard is determined by weights, tokenizer and template, items and sampling, so those are its key.
+
+General ability of a real model, before and after: everyday items that come with labkit, nothing is downloaded.
+
+The packs' own control asks about labkit's invented people, whom no real model knows. These items ask what a real one
+should know: capitals, opposites, small sums, causes. Multiple choice by likelihood, as lm-eval scores such tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import yaml
+
+from labkit.base.records import AXES, CONTROLS
+from labkit.base.store import Checkpoint, default_root, key_of, write_file
+from labkit.data.packs import Pack, samples_folder
+from labkit.evaluate.scorecards import Scorecard, evaluate, score_items
+from labkit.merge.guards import check_tokenizers
+from labkit.merge.schedule import Schedule, plain
+from labkit.models import zoo
+from labkit.train.pipeline import load_checkpoint
+from labkit.train.specs import profile
+
+SCORING_VERSION = 5  # part of every key: raise it when scoring changes what a number means
+
+
+def scorecards_folder() -> Path:
+    return default_root().parent / "scorecards"
+
+
+def score_checkpoint(
+    model: str | Checkpoint | zoo.Loaded,
+    pack: Pack,
+    *,
+    split: str = "test",
+    axes: Iterable[str] = AXES + CONTROLS,
+    profile_name: str = "lab",
+    name: str | None = None,
+) -> Scorecard:
+    """The scorecard of a model, computed or read back. name: how it is called on figures.
+
+    Raises InputError for an unknown model, split or axis.
+    """
+    chosen, wanted = profile(profile_name), sorted(axes)
+    loaded = model if isinstance(model, zoo.Loaded) else load_checkpoint(model)
+    key = key_of(
+        version=SCORING_VERSION, weights=loaded.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer), data=pack.fingerprint(split, "raw", "summaries", "qa"),
+        split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples,
+    )
+    return cached_card(
+        key, lambda: evaluate(loaded.model, loaded.tokenizer, pack, split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples), name or loaded.name
+    )
+
+
+def cached_card(key: str, make: Callable[[], Scorecard], name: str) -> Scorecard:
+    """The scorecard kept under a key, made when there is none; it is called `name` from here on."""
+    path = scorecards_folder() / f"{key}.json"
+    card = read_scorecard(path)
+    if card is None:
+        card = make()
+        write_file(path, card.as_json())
+    card.checkpoint = name
+    return card
+
+
+def tokenizer_fingerprint(tokenizer) -> str:
+    """Equal for tokenizers with the same vocabulary and chat template: weights alone do not say how they are read."""
+    return key_of(vocabulary=tokenizer.get_vocab(), template=tokenizer.chat_template)
+
+
+def read_scorecard(path: Path) -> Scorecard | None:
+    """The scorecard in a file; None when there is none or a killed process left half of it."""
+    try:
+        return Scorecard.load(path)
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return None
+
+
+SWEEP = tuple(i / 10 for i in range(11))
+
+
+def merged(general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str, *, ancestor: zoo.Loaded | None = None) -> zoo.Loaded:
+    """The merge at t, in memory: t=0 is `general`, t=1 is `domain`, for every method."""
+    from labkit.merge.methods import merge_models
+
+    if t in (0, 1):
+        return domain if t else general
+    model = merge_models(general.model, domain.model, t, method, ancestor=ancestor.model if ancestor else None)
+    fingerprint = merge_fingerprint(general, domain, t, method, ancestor=ancestor)
+    return zoo.Loaded(model, general.tokenizer, f"{method} t={plain(t)}", fingerprint)
+
+
+def merge_fingerprint(
+    general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str, *, ancestor: zoo.Loaded | None = None
+) -> str:
+    """What identifies a merge's weights without making it."""
+    from labkit.merge.methods import ARITHMETIC_VERSION, METHODS
+
+    origin = {"ancestor": ancestor.fingerprint} if ancestor and METHODS[method].on_task_vectors else {}
+    return key_of(
+        arithmetic=ARITHMETIC_VERSION, general=general.fingerprint, domain=domain.fingerprint, t=plain(t), method=method, **origin
+    )
+
+
+def sweep_merge(
+    general: zoo.Loaded, domain: zoo.Loaded, pack: Pack, *, split: str, axes: Iterable[str], methods: Iterable[str] = ("slerp", "lerp"),
+    ts: Iterable[float] = SWEEP, profile_name: str = "lab",
+) -> dict[str, list[tuple[float, Scorecard]]]:
+    """Scorecards over t per method: method -> [(t, scorecard)]. Raises MergeError when the two do not match."""
+    check_tokenizers(general.tokenizer, domain.tokenizer)
+    axes = tuple(axes)
+    return {
+        method: [
+            (t, score_checkpoint(merged(general, domain, t, method), pack, split=split, axes=axes, profile_name=profile_name))
+            for t in ts
+        ]
+        for method in methods
+    }
+
+
+def best_t(sweep: list[tuple[float, Scorecard]], *axes: str) -> float:
+    """The t whose mean score over `axes` is highest; of equals, the one nearest the middle. Choose on dev only."""
+
+    def score(card: Scorecard) -> float:
+        return sum(card.interval(axis).mean for axis in axes) / len(axes)
+
+    return max(sweep, key=lambda point: (score(point[1]), -abs(point[0] - 0.5)))[0]
+
+
+EVERYDAY_FILE = "items.yaml"
+EVERYDAY_CHOICES = 4
+EVERYDAY_DEV_EVERY = 3  # one item in so many is dev
+EVERYDAY_AXIS = "general"
+
+
+def everyday_items(split: str | None = None) -> list[dict]:
+    """Items {"id", "axis", "kind", "entity", "prompt", "choices", "answer"} of a split, `dev` or `test`, or all.
+
+    The same every time; chance is a quarter.
+    """
+    items = []
+    for group, content in yaml.safe_load((samples_folder("everyday") / EVERYDAY_FILE).read_text("utf-8")).items():
+        rng = random.Random(group)
+        for asked, answer in content["pairs"].items():
+            wrong = rng.sample(sorted(set(content["pairs"].values()) - {answer}), EVERYDAY_CHOICES - 1)
+            choices = [answer, *wrong]
+            rng.shuffle(choices)
+            items.append({
+                "id": f"everyday-{len(items):03d}", "axis": EVERYDAY_AXIS, "kind": group, "entity": f"{group}: {asked}",
+                "prompt": content["prompt"].format(asked), "choices": choices, "answer": answer,
+            })
+    return [item for number, item in enumerate(items) if split in (None, "test" if number % EVERYDAY_DEV_EVERY else "dev")]
+
+
+def score_everyday(loaded: zoo.Loaded, name: str | None = None, *, split: str = "test") -> Scorecard:
+    """The scorecard of a model on the everyday items of a split, computed or read back. name: how it is called on figures."""
+    items = everyday_items(split)
+    data = key_of(items=items)
+    key = key_of(everyday=1, version=SCORING_VERSION, weights=loaded.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer), data=data)
+    return cached_card(key, lambda: Scorecard(loaded.name, "everyday", split, data, score_items(loaded.model, loaded.tokenizer, items)), name or loaded.name)

@@ -1,0 +1,280 @@
+"""Merge recipes in mergekit's YAML, read and written: what labkit merges, mergekit 0.1.5 merges too, and back.
+
+slerp is mergekit's slerp, lerp its linear, task_vector its nuslerp with a base model. slerp_paper has no
+counterpart there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import TypeAdapter, ValidationError, field_validator, model_validator
+
+from labkit.base.errors import MergeError, suggest
+from labkit.base.inputs import Strict, explain, read_yaml
+from labkit.merge.schedule import PRESETS as SCHEDULES
+from labkit.merge.schedule import Schedule, Weights, complement, outside, plain
+
+TOP_KEYS = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source")
+PARAMETERS = {"slerp": ("t",), "linear": ("weight", "normalize"), "nuslerp": ("weight", "nuslerp_flatten", "nuslerp_row_wise")}
+THEIR_METHOD = {"slerp": "slerp", "lerp": "linear", "task_vector_lerp": "linear", "task_vector": "nuslerp"}
+
+
+class Merge(Strict):
+    """Join the trained model with the start model, or with the model named `general`.
+
+    t=0 is the general model, t=1 the domain model: a number, anchors over depth, a list of filters, or the name of
+    a preset (see schedule.py). ancestor: the model both come from, for task-vector methods. dtype: of the result; by
+    default the wider of the parents'. extrapolate: allow t outside [0, 1].
+    """
+
+    method: Literal["slerp", "slerp_paper", "lerp", "task_vector", "task_vector_lerp"] = "slerp"
+    t: Schedule | Weights = 0.5
+    general: str | None = None
+    ancestor: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    extrapolate: bool = False
+
+    @field_validator("t", mode="before")
+    @classmethod
+    def _schedule_by_name(cls, t: object) -> object:
+        if not isinstance(t, str):
+            return t
+        if t not in SCHEDULES:
+            raise ValueError(f"unknown schedule; {suggest(t, list(SCHEDULES))}")
+        return SCHEDULES[t]
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Merge:
+        if isinstance(self.t, (int, float)) and not self.extrapolate and not 0 <= self.t <= 1:
+            raise ValueError(outside(self.t))
+        if self.method.startswith("task_vector") and not self.ancestor:
+            raise ValueError(f"{self.method} needs ancestor: the model both parents come from")
+        return self
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Two parents and how they are joined. general, domain: zoo names, folders or hub ids.
+
+    layers: how many layers the recipe says it merges, None for all. places: `general`, `domain`, `ancestor` or `t` ->
+    where in which file it stands, for sentences.
+    """
+
+    general: str
+    domain: str
+    merge: Merge
+    layers: int | None = None
+    places: dict[str, str] = field(default_factory=dict)
+
+    def blame(self, what: str, error: Exception) -> MergeError:
+        """The error with the place in the recipe that caused it."""
+        place = self.places.get(what)
+        return MergeError(f"{place}: {error}" if place else str(error))
+
+
+def recipe_of(general: str, domain: str, **fields: object) -> Recipe:
+    """A recipe from words, as a command line has them: t a number or a schedule's name; None is not given.
+
+    Raises MergeError.
+    """
+    given = {key: value for key, value in fields.items() if value is not None}
+    try:
+        given["t"] = float(given["t"])
+    except (KeyError, ValueError):
+        pass  # not given, or the name of a schedule
+    return Recipe(general, domain, _checked(**given))
+
+
+def _checked(**fields: object) -> Merge:
+    try:
+        return Merge(**fields)
+    except ValidationError as error:
+        raise MergeError(explain(error, Merge)) from None
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as mergekit YAML; t=0 is base_model. Raises MergeError for a method mergekit does not have."""
+    merge = recipe.merge
+    if merge.method not in THEIR_METHOD:
+        raise MergeError(f"mergekit has no {merge.method}, so there is no recipe to write; save the merged checkpoint instead")
+    theirs = THEIR_METHOD[merge.method]
+    weights = merge.t if isinstance(merge.t, Weights) else Weights(general=complement(merge.t), domain=merge.t)
+    parents = [{"model": recipe.general}, {"model": recipe.domain}]
+    content: dict = {"merge_method": theirs}
+    if theirs == "slerp":
+        if isinstance(merge.t, Weights):
+            raise MergeError("a slerp recipe has one t, not a weight per model; give t itself")
+        content |= {"base_model": recipe.general, "models": parents, "parameters": {"t": plain(merge.t)}}
+    else:
+        for parent, weight in zip(parents, (weights.general, weights.domain), strict=True):
+            parent["parameters"] = {"weight": plain(weight)}
+        content |= {"models": parents}
+    if theirs == "nuslerp":
+        content["base_model"] = merge.ancestor
+    if merge.dtype:
+        content["dtype"] = merge.dtype
+    head = f"# t=0 is {recipe.general}, t=1 is {recipe.domain}. Runs with: labkit merge THIS.yaml OUT, or mergekit-yaml THIS.yaml OUT\n"
+    return head + yaml.safe_dump(content, sort_keys=False)
+
+
+CARD = """---
+base_model:
+{parents}
+library_name: transformers
+tags: [merge, labkit]
+---
+
+# A merge of {general} and {domain}
+
+Method `{method}`; t=0 is `{general}` (the general model), t=1 is `{domain}` (the domain model).
+
+```yaml
+t: {t}
+```
+
+Merged by labkit. A score of this model says little without both parents' scores beside it.
+"""
+
+
+def merge_card(recipe: Recipe) -> str:
+    """The model card of a merge."""
+    names = [Path(parent).name if Path(parent).is_dir() else parent for parent in (recipe.general, recipe.domain)]
+    t = yaml.safe_dump(plain(recipe.merge.t), default_flow_style=True, width=1000).removesuffix("...\n").strip()
+    parents = "\n".join(f"- {name}" for name in names)
+    return CARD.format(general=names[0], domain=names[1], method=recipe.merge.method, t=t, parents=parents)
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def read_recipe(path: Path, *, extrapolate: bool = False) -> Recipe:
+    """A mergekit slerp, linear or nuslerp recipe. Raises MergeError naming file, key and remedy."""
+    content = read_yaml(path, missing="docs/merging.md shows a recipe", error=MergeError)
+    try:
+        recipe = _recipe(content, extrapolate)
+    except MergeError as error:
+        raise MergeError(f"{path}: {error}") from None
+    return replace(recipe, places={what: f"{path}: {place}" for what, place in recipe.places.items()})
+
+
+def _recipe(content: object, extrapolate: bool) -> Recipe:
+    if not isinstance(content, Mapping):
+        raise MergeError("expected a mapping with merge_method, models and parameters; docs/merging.md shows one")
+    _known_keys(content, TOP_KEYS, "")
+    method = content.get("merge_method")
+    if not isinstance(method, str) or method not in PARAMETERS:
+        raise MergeError(f"merge_method {method!r} cannot be run here; {suggest(str(method), list(PARAMETERS))}")
+    if content.get("tokenizer_source") not in (None, "base", "union"):
+        raise MergeError("tokenizer_source can only be base or union: labkit merges models of one tokenizer, so both are the same")
+    parents, settings, layers, where = _parents(content, PARAMETERS[method])
+    read = {"slerp": _slerp, "linear": _linear, "nuslerp": _nuslerp}[method]
+    general, domain, fields = read(content.get("base_model"), parents, settings)
+    dtype = content.get("out_dtype") or content.get("dtype")
+    names = [name for name, _ in parents]
+    places = {what: f"{where}.{names.index(name)}.model" for what, name in (("general", general), ("domain", domain))}
+    places |= {"ancestor": "base_model", "t": "parameters.t" if method == "slerp" else "weight"}
+    return Recipe(general, domain, _checked(**fields, dtype=dtype, extrapolate=extrapolate), layers, places)
+
+
+def _known_keys(mapping: Mapping, known: tuple[str, ...], where: str) -> None:
+    for key in mapping:
+        if key not in known:
+            raise MergeError(f"{where}{key} is not a key labkit understands; {suggest(str(key), list(known))}")
+
+
+def _parents(content: Mapping, known: tuple[str, ...]) -> tuple[list[tuple[str, dict]], dict, int | None, str]:
+    """The two models with their own parameters, the recipe's common ones, its layers, and where the models stand."""
+    if ("models" in content) == ("slices" in content):
+        raise MergeError("give either models or slices, with the two models to merge")
+    common = dict(_parameters(content, known, "parameters"))
+    entries, where, layers = content.get("models"), "models", None
+    allowed = ("model", "parameters")
+    if "slices" in content:
+        entries, where, layers = _only_slice(content["slices"], known, common)
+        allowed += ("layer_range",)
+    if not isinstance(entries, list) or len(entries) != 2:
+        raise MergeError(f"{where} must list exactly two models")
+    parents = []
+    for number, entry in enumerate(entries):
+        place = f"{where}.{number}"
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("model"), str):
+            raise MergeError(f"{place}.model must name a model: a zoo name, a folder or a hub id")
+        _known_keys(entry, allowed, f"{place}.")
+        parents.append((entry["model"], dict(_parameters(entry, known, f"{place}.parameters"))))
+    return parents, common, layers, where
+
+
+def _only_slice(slices: object, known: tuple[str, ...], common: dict) -> tuple[object, str, int]:
+    if not isinstance(slices, list) or len(slices) != 1 or not isinstance(slices[0], Mapping):
+        raise MergeError("slices must hold one slice over all layers: stacking layers of several slices is not merging")
+    _known_keys(slices[0], ("sources", "parameters"), "slices.0.")
+    sources = slices[0].get("sources")
+    listed = sources if isinstance(sources, list) else []
+    ranges = [entry.get("layer_range") for entry in listed if isinstance(entry, Mapping)]
+    well = [found for found in ranges if isinstance(found, list) and len(found) == 2 and all(isinstance(end, int) for end in found)]
+    if not ranges or well != ranges or any(found != ranges[0] or found[0] != 0 for found in ranges):
+        raise MergeError("slices.0.sources: both layer_range must be the same and begin at 0; leave it to `models` to take all layers")
+    common.update(_parameters(slices[0], known, "slices.0.parameters"))
+    return sources, "slices.0.sources", ranges[0][1]
+
+
+def _parameters(mapping: Mapping, known: tuple[str, ...], where: str) -> Mapping:
+    found = mapping.get("parameters") or {}
+    if not isinstance(found, Mapping):
+        raise MergeError(f"{where} must be a mapping, as in `t: 0.5`")
+    _known_keys(found, known, f"{where}.")
+    return found
+
+
+def _slerp(base: object, parents: list, settings: dict) -> tuple[str, str, dict]:
+    names = [name for name, _ in parents]
+    if base not in names:
+        raise MergeError(f"base_model is {base!r}; it must be one of the two models, the one at t=0")
+    if "t" not in settings:
+        raise MergeError("parameters.t is missing: 0 is base_model, 1 the other model")
+    domain = names[1 - names.index(base)]
+    return base, domain, {"method": "slerp", "t": _schedule(settings["t"], "parameters.t")}
+
+
+def _linear(base: object, parents: list, settings: dict) -> tuple[str, str, dict]:
+    if settings.get("normalize", True) is not True:
+        raise MergeError("parameters.normalize must be true: weights that do not add up to 1 leave the line between the models")
+    weights = _weights(parents, settings)
+    return parents[0][0], parents[1][0], {"method": "lerp", "t": weights}
+
+
+def _nuslerp(base: object, parents: list, settings: dict) -> tuple[str, str, dict]:
+    if not isinstance(base, str):
+        raise MergeError("base_model is missing: nuslerp is read as task_vector, which needs the ancestor of both models")
+    if settings.get("nuslerp_flatten", True) is not True or settings.get("nuslerp_row_wise", False) is not False:
+        raise MergeError("parameters: only nuslerp_flatten true and nuslerp_row_wise false can be run here")
+    return parents[0][0], parents[1][0], {"method": "task_vector", "t": _weights(parents, settings), "ancestor": base}
+
+
+def _weights(parents: list, settings: dict) -> Weights:
+    """One weight per model, as mergekit finds it: the model's own, else the recipe's."""
+    found = [own.get("weight", settings.get("weight")) for _, own in parents]
+    for number, weight in enumerate(found):
+        if weight is None:
+            raise MergeError(f"models.{number}.parameters.weight is missing")
+    first, second = (_schedule(weight, f"models.{number}.parameters.weight") for number, weight in enumerate(found))
+    return Weights(general=first, domain=second)
+
+
+def _schedule(value: object, where: str) -> Schedule:
+    try:
+        return TypeAdapter(Schedule).validate_python([value] if isinstance(value, Mapping) else value)
+    except ValidationError as error:
+        known = ("filter", "value")
+        for problem in error.errors():
+            if problem["type"] == "extra_forbidden":
+                raise MergeError(f"{where}: {problem['loc'][-1]} is not a key of a schedule; {suggest(str(problem['loc'][-1]), list(known))}") from None
+        raise MergeError(f"{where} must be a number, a list of numbers, or a list of filter and value; got {value!r}"[:300]) from None

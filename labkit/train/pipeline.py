@@ -1,0 +1,305 @@
+"""Runs a spec: pack and start model in, one checkpoint per stage out, each trained once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from labkit.base import processes
+from labkit.base.errors import InputError, MergeError, SpecError, StoreError
+from labkit.base.store import Checkpoint, Store, key_of, write_whole
+from labkit.data.packs import Pack, load_pack, text_of
+from labkit.merge import guards
+from labkit.merge.recipes import THEIR_METHOD, Merge, Recipe, merge_card, recipe_text
+from labkit.merge.schedule import resolve
+from labkit.models import zoo
+from labkit.train import memory, zoo_build
+from labkit.train.callbacks import Partial
+from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, profile, trail_of
+
+RECIPE_VERSION = 2  # part of every key: raise it when training code changes what a spec means
+SHARING = {"micro_batch_size", "activation_checkpointing"}  # of memory and time: no part of a key
+STAGE_SPLITS = {"sft": ("qa",), "dpo": ("preferences",), "orpo": ("preferences",)}
+
+
+def stage_splits(stage: Stage) -> tuple[str, ...]:
+    """The pack splits a stage reads."""
+    return stage.sources if stage.kind == "cpt" else STAGE_SPLITS[stage.kind]
+
+
+def steps_run(stage: Stage, profile_name: str) -> int:
+    """Optimiser steps of a stage at a profile; at least two, so that a smoke run really trains."""
+    return max(2, round(stage.steps * profile(profile_name).step_share))
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change weights."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
+
+
+def check_data(spec: PipelineSpec) -> Pack:
+    """The spec's pack, once every split its stages read is known to be there and sound.
+
+    Raises SpecError when a stage needs a split the pack lacks, PackError for a broken pack.
+    """
+    pack = load_pack(spec.pack)
+    for number, stage in enumerate(spec.stages):
+        for split in stage_splits(stage):
+            if not pack.has(split):
+                raise SpecError(
+                    f"stages.{number}: {stage.kind} needs {pack.path(split).name}, which pack {pack.name!r} lacks; "
+                    f"add it or drop the stage"
+                )
+            pack.rows(split)
+    return pack
+
+
+def check_spec(spec: PipelineSpec) -> Pack:
+    """The spec's pack, once everything the spec needs is known to be there.
+
+    Raises what check_data raises, SpecError when a stage cannot be trained by these processes on this machine, and
+    MergeError when the models cannot be merged as it says.
+    """
+    pack = check_data(spec)
+    for number, stage in enumerate(spec.stages):
+        memory.shares(stage, processes.count(), f"stages.{number}: ")
+    memory.check_four_bit(spec.stages)
+    if spec.merge:  # what trains from the start model has its shape and tokenizer
+        check_recipe(Recipe(spec.merge.general or spec.model, spec.model, spec.merge, places={"t": "merge.t", "ancestor": "merge.ancestor", "general": "merge.general"}))
+    return pack
+
+
+def run_spec(
+    spec: PipelineSpec, *, store: Store | None = None, progress: Callable | None = None, watch: Callable | None = None
+) -> list[Checkpoint]:
+    """Train the stages of a spec in order, then merge; returns one checkpoint per stage and merge.
+
+    Finished stages are read from the store. Interrupting keeps every finished stage. progress: called with
+    train.Progress. watch: makes a probe.EarlyWarning for a stage from its kind and tokenizer; its looks are kept in
+    the lineage under `probe`, in a checkpoint of its own beside the one without. A stage that was killed goes on where
+    it was last saved. Of several processes (docs/distributed.md) the first writes and tells, and all return the same.
+    """
+    from labkit.train.trainers import prepare_process
+
+    prepare_process()
+    with processes.one_voice():
+        processes.start()
+        return _run_steps(spec, store, progress, watch)
+
+
+def _run_steps(spec: PipelineSpec, store: Store | None, progress: Callable | None, watch: Callable | None) -> list[Checkpoint]:
+    store, pack = store or Store(), check_spec(spec) if processes.is_main() else None
+    processes.wait()  # a model that is fetched or unpacked is there when the others look
+    pack = pack or check_spec(spec)
+    made: list[Checkpoint] = []
+    start = _fingerprint_of(spec.model) if spec.stages else None
+    for number, step in enumerate(spec.steps, 1):
+        name = f"{pack.name}/{spec.model}/{trail_of(spec.steps[:number])}"
+        previous = made[-1] if made else None
+        if isinstance(step, Merge):
+            made.append(_run_merge(spec, step, previous, name, store))
+        else:
+            parent = previous.key if previous else start
+            made.append(_run_stage(spec, step, pack, previous, parent, name, store, progress, watch))
+    return made
+
+
+def _fingerprint_of(name: str) -> str:
+    """What identifies a start model's weights, without loading them. Raises InputError when there is no such model."""
+    return processes.from_main(zoo.fingerprint_of(zoo.model_folder(name)) if processes.is_main() else None)
+
+
+def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch) -> Checkpoint:
+    steps = steps_run(stage, spec.profile)
+    ran = stage.model_copy(update={"steps": steps})
+    key = key_of(
+        recipe=RECIPE_VERSION,
+        stage=ran.model_dump(mode="json", exclude_defaults=True, exclude=SHARING),
+        parent=parent,
+        data=pack.fingerprint(*stage_splits(stage)),
+        seed=spec.seed,
+        versions=versions(),
+        **({"probed": True} if watch else {}),
+    )
+
+    def make(folder: Path | None) -> dict:
+        loaded, base = _start_of(ran, str(previous.folder) if previous else spec.model)
+        probe = watch(ran.kind, loaded.tokenizer) if watch else None
+        partial = None if watch else Partial(store.partial(key))  # what a probe has seen is in memory only
+        result = train_stage(ran, loaded, pack, seed=spec.seed, progress=progress, probe=probe, partial=partial, base=base)
+        if folder:
+            save_model(result.model, loaded.tokenizer, folder)
+        return {
+            "name": name,
+            "spec": spec.model_dump(mode="json"),
+            "stage": ran.model_dump(mode="json"),
+            "parent": parent,
+            "data": pack.fingerprint(*stage_splits(stage)),
+            "seed": spec.seed,
+            "versions": versions(),
+            "wall_seconds": result.wall_seconds,
+            "tokens": result.tokens,
+            "loss_curve": result.loss_curve,
+            "metrics": result.metrics,
+            **({"probe": probe.as_rows()} if probe else {}),
+        }
+
+    return _made_together(store, key, make, together=True)
+
+
+def _start_of(stage: Stage, name: str) -> tuple[zoo.Loaded, Path | None]:
+    """The model a stage starts from, held as it is trained (precision.py); and the folder of the base that its adapters
+    are merged into, when that is not what they are trained on."""
+    zoo.quiet()
+    if not memory.lowered(stage):
+        return zoo.load(name), zoo.model_folder(name) if stage.lora and processes.sharded() else None
+    folder = zoo.model_folder(name)
+    tokenizer = zoo.tokenizer_of(folder)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as zoo.load does
+    return zoo.Loaded(memory.load_lowered(folder, stage), tokenizer, name, zoo.fingerprint_of(folder)), folder
+
+
+def _made_together(store: Store, key: str, make: Callable[[Path | None], dict], *, together: bool) -> Checkpoint:
+    """Store.get_or_make for any number of processes: the first asks the store and writes, and all get the checkpoint.
+
+    together: all of them make it, each other one with no folder to write to; else the first makes it alone.
+    Raises StoreError when a process cannot see what the first one wrote.
+    """
+    if processes.count() == 1:
+        return store.get_or_make(key, make)
+    if processes.is_main():
+        calls = []
+
+        def leading(folder: Path) -> dict:
+            calls.append(processes.from_main(True))
+            return make(folder)
+
+        store.get_or_make(key, leading)
+        if not calls:
+            processes.from_main(False)
+    elif processes.from_main(None) and together:
+        make(None)
+    processes.wait()
+    found = store.find(key)
+    if found is None:
+        raise StoreError(f"{store.root}: process {processes.rank()} does not see the checkpoint that the first one wrote; LABKIT_HOME must be a folder all machines share")
+    return found
+
+
+def train_stage(stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, **how: object):
+    """Train one stage on a pack's data; returns a TrainResult. The loaded model is used up. how: see train.Run."""
+    from labkit.train import trainers
+
+    model, tokenizer = loaded.model, loaded.tokenizer
+    common = {"seed": seed, **how}
+    if stage.kind in PREFERENCE_STAGES:
+        fit = trainers.train_dpo if stage.kind == "dpo" else trainers.train_orpo
+        return fit(stage, model, tokenizer, pack.rows("preferences"), **common)
+    replayed = round(stage.steps * stage.batch_size * stage.replay)
+    replay = zoo_build.general_rows(tokenizer, replayed, seed=1000 + seed) if replayed else []
+    if stage.kind == "cpt":
+        texts = [text_of(row) for split in stage.sources for row in pack.rows(split)]
+        return trainers.train_cpt(stage, model, tokenizer, texts, replay=replay, **common)
+    chats = [row["messages"] for row in pack.rows("qa")]
+    return trainers.train_sft(stage, model, tokenizer, chats, replay=replay, **common)
+
+
+def _run_merge(spec: PipelineSpec, merge: Merge, domain: Checkpoint | None, name: str, store: Store) -> Checkpoint:
+    """Join the last checkpoint (or the start model) with the general model."""
+    recipe = Recipe(merge.general or spec.model, str(domain.folder) if domain else spec.model, merge)
+    return merge_checkpoints(recipe, name=name, store=store)
+
+
+def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:
+    """The merge a recipe describes, as a checkpoint of the store. Raises MergeError when the models do not match."""
+    from labkit.merge.methods import ARITHMETIC_VERSION
+
+    key = key_of(
+        recipe=RECIPE_VERSION, arithmetic=ARITHMETIC_VERSION, merge=recipe.merge.model_dump(mode="json"),
+        parents=[zoo.fingerprint_of(folder) for folder in parents_of(recipe) if folder],
+    )
+
+    def make(folder: Path) -> dict:
+        began = time.perf_counter()
+        _merge_into(folder, recipe, None)
+        return {
+            "name": name,
+            "merge": recipe.merge.model_dump(mode="json"),
+            "general": recipe.general,
+            "domain": recipe.domain,
+            "versions": versions(),
+            "wall_seconds": time.perf_counter() - began,
+        }
+
+    return _made_together(store, key, make, together=False)
+
+
+def merge_to_folder(recipe: Recipe, output: Path, *, progress: Callable[[int, int], None] | None = None) -> Path:
+    """The merge a recipe describes, in a new folder: all of it or nothing. Raises MergeError, InputError, StoreError."""
+    if output.exists():
+        raise InputError(f"{output} exists already; name a new folder")
+    return write_whole(output, lambda draft: _merge_into(draft, recipe, progress))
+
+
+def parents_of(recipe: Recipe) -> tuple[Path, Path, Path | None]:
+    """The folders of the general and the domain model and of their ancestor, where one is named.
+
+    Raises MergeError naming the place in the recipe when there is no such model.
+    """
+    folders = []
+    for what, name in (("general", recipe.general), ("domain", recipe.domain), ("ancestor", recipe.merge.ancestor)):
+        try:
+            folders.append(zoo.model_folder(name) if name else None)
+        except InputError as error:
+            raise recipe.blame(what, error) from None
+    return tuple(folders)
+
+
+def check_recipe(recipe: Recipe) -> tuple[Path, Path, Path | None]:
+    """The folders of a recipe whose models can be merged by it. Raises MergeError saying what stands in the way."""
+    from labkit.merge import stream
+
+    general, domain, ancestor = parents_of(recipe)
+    config, tokenizer = zoo.config_of(general), zoo.tokenizer_of(general)
+    for folder, other in ((domain, "domain"), (ancestor, "ancestor")):
+        if folder:
+            guards.check_configs(config, zoo.config_of(folder), other=other)
+            guards.check_tokenizers(tokenizer, zoo.tokenizer_of(folder), other=other)
+    layers = getattr(config, "num_hidden_layers", recipe.layers)
+    if recipe.layers not in (None, layers):
+        raise recipe.blame("t", MergeError(f"layer_range ends at {recipe.layers}, but the models have {layers} layers: take all of them"))
+    try:
+        resolve(recipe.merge.t, stream.stored(general).signatures, extrapolate=recipe.merge.extrapolate)
+    except MergeError as error:
+        raise recipe.blame("t", error) from None
+    return general, domain, ancestor
+
+
+def _merge_into(draft: Path, recipe: Recipe, progress: Callable[[int, int], None] | None) -> None:
+    """Check two models against each other, then stream their merge into a folder, with its recipe and card."""
+    from labkit.merge import stream
+
+    general, domain, ancestor = check_recipe(recipe)
+    stream.merge_folders(general, domain, draft, recipe.merge, ancestor=ancestor, progress=progress)
+    if recipe.merge.method in THEIR_METHOD:
+        (draft / "mergekit_config.yml").write_text(recipe_text(recipe), "utf-8")
+    (draft / "README.md").write_text(merge_card(recipe), "utf-8")
+
+
+def save_model(model, tokenizer, folder: Path) -> None:
+    """Weights (safetensors), config, generation config and tokenizer, as transformers reads them."""
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+
+
+def load_checkpoint(name: str | Checkpoint) -> zoo.Loaded:
+    """A model by zoo name, folder, hub id, or a Checkpoint. Raises InputError when it cannot be loaded."""
+    if isinstance(name, Checkpoint):
+        loaded = zoo.load(str(name.folder))
+        return zoo.Loaded(loaded.model, loaded.tokenizer, name.name, loaded.fingerprint)
+    if not name:
+        raise InputError("no model was named; give a zoo name, a folder or a hub id")
+    return zoo.load(name)

@@ -1,0 +1,210 @@
+"""The learner's design is the file that trains: `PipelineSpec`, its stages, its presets, its profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from labkit.base.errors import SpecError, suggest
+from labkit.base.inputs import Strict, explain, read_yaml
+from labkit.base.store import write_file
+from labkit.merge.recipes import Merge
+
+STAGES = ("cpt", "sft", "dpo", "orpo")
+PREFERENCE_STAGES = ("dpo", "orpo")
+
+
+class Profile(Strict):
+    """How much of everything: the only thing a profile changes.
+
+    step_share: fraction of a stage's steps that are run. seeds: training seeds of a study.
+    eval_limit: items per axis and kind (None: all). samples: generations per creativity item.
+    """
+
+    step_share: float
+    seeds: int
+    eval_limit: int | None
+    samples: int
+
+
+PROFILES: dict[str, Profile] = {
+    "smoke": Profile(step_share=0.02, seeds=1, eval_limit=4, samples=2),
+    "brief": Profile(step_share=1.0, seeds=1, eval_limit=24, samples=2),  # for models that take minutes to score
+    "lab": Profile(step_share=1.0, seeds=1, eval_limit=None, samples=3),
+    "study": Profile(step_share=1.0, seeds=5, eval_limit=None, samples=3),
+}
+
+
+def profile(name: str) -> Profile:
+    """Raises SpecError for an unknown profile."""
+    if name not in PROFILES:
+        raise SpecError(f"unknown profile {name!r}: {suggest(name, list(PROFILES))}")
+    return PROFILES[name]
+
+
+class Lora(Strict):
+    """Low-rank adapters on all linear layers (arXiv 2106.09685). alpha: scale numerator.
+
+    four_bit: hold the frozen base in NF4 while training, as QLoRA does (arXiv 2305.14314); needs a CUDA GPU.
+    """
+
+    rank: Annotated[int, Field(gt=0)] = 16
+    alpha: Annotated[int, Field(gt=0)] = 32
+    four_bit: bool = False
+
+
+class Stage(Strict):
+    """One training stage.
+
+    steps: optimiser steps. batch_size: rows per step, over all processes. micro_batch_size: rows a device takes at once
+    (None: its whole share); the rest of the step is accumulated, and nothing but memory and time changes.
+    schedule: of the learning rate after the warm-up. activation_checkpointing: compute activations again in the
+    backward pass instead of holding them. max_length: tokens per row, longer rows are cut.
+    replay: share of rows drawn from the start model's own general training mix, in [0, 1).
+    sources: which splits CPT reads; of `qa` it reads question and answer as plain text. beta: strength of the preference penalty (DPO) or of the
+    odds-ratio term (ORPO). lora: None trains all weights.
+    """
+
+    kind: Literal["cpt", "sft", "dpo", "orpo"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(gt=0)]
+    batch_size: Annotated[int, Field(gt=0)] = 32
+    micro_batch_size: Annotated[int, Field(gt=0)] | None = None
+    schedule: Literal["cosine", "constant"] = "cosine"
+    activation_checkpointing: bool = False
+    max_length: Annotated[int, Field(gt=0)] = 128
+    replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    sources: Annotated[tuple[Literal["raw", "summaries", "qa"], ...], Field(min_length=1)] = ("raw", "summaries")
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    lora: Lora | None = None
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> Stage:
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _replay_only_where_text_is_read(self) -> Stage:
+        if self.kind in PREFERENCE_STAGES and self.replay:
+            raise ValueError(f"replay is for cpt and sft; {self.kind} has no rows to mix it with")
+        return self
+
+
+# The course's recipes, for the tiny families. GENTLE lowers the rate and replays a quarter of the start model's
+# own training mix; OVERCOOKED is what a hurry looks like. docs/evidence.md measures both.
+GENTLE = (
+    Stage(kind="cpt", learning_rate=8e-4, steps=180, replay=0.25),
+    Stage(kind="sft", learning_rate=3e-4, steps=60, replay=0.25),
+)
+OVERCOOKED = (
+    Stage(kind="cpt", learning_rate=1.2e-3, steps=150),
+    Stage(kind="sft", learning_rate=3e-4, steps=60),
+)
+BASE_START = OVERCOOKED
+DPO = Stage(kind="dpo", learning_rate=1.5e-4, steps=60, batch_size=16, beta=0.03)
+ORPO = Stage(kind="orpo", learning_rate=1.5e-4, steps=50, batch_size=16, beta=0.2)
+# For a model of 135 million parameters, with adapters (docs/real.md): CPT and SFT chosen on dev of materials by private facts, over
+# batches of 16 at half the rate and over summaries alone.
+_SMALL = {"max_length": 96, "lora": Lora(rank=8, alpha=16)}
+ADAPTED = (
+    Stage(kind="cpt", learning_rate=2e-3, steps=300, batch_size=8, **_SMALL),
+    Stage(kind="sft", learning_rate=3e-4, steps=40, batch_size=16, **_SMALL),
+)
+ADAPTED_DPO = Stage(kind="dpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.1, **_SMALL)
+ADAPTED_ORPO = Stage(kind="orpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.2, **_SMALL)
+PRESETS: dict[str, tuple[Stage, ...]] = {"gentle": GENTLE, "overcooked": OVERCOOKED}
+
+
+class Why(Strict):
+    """The learner's own words about a design; nothing is trained by them. suits: where they would use it."""
+
+    approach: str = ""
+    benefits: str = ""
+    risks: str = ""
+    suits: str = ""
+
+
+class PipelineSpec(Strict):
+    """A whole design: pack, start model, ordered stages (or a preset's name), optional merge, seed, profile.
+
+    merge_after: merge after so many stages and train the others from the merge; by default after the last.
+    """
+
+    pack: str
+    model: str
+    stages: tuple[Stage, ...]
+    merge: Merge | None = None
+    merge_after: Annotated[int, Field(gt=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    profile: Literal["smoke", "brief", "lab", "study"] = "lab"
+    why: Why | None = None
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _preset_by_name(cls, stages: object) -> object:
+        if not isinstance(stages, str):
+            return stages
+        if stages not in PRESETS:
+            raise ValueError(f"unknown preset; {suggest(stages, list(PRESETS))}")
+        return PRESETS[stages]
+
+    @model_validator(mode="after")
+    def _order_makes_sense(self) -> PipelineSpec:
+        if not self.stages and not self.merge:
+            raise ValueError("stages is empty and there is no merge: nothing to run")
+        if not self.stages and self.merge and not self.merge.general:
+            raise ValueError("a merge without stages needs merge.general: the model to merge with")
+        if self.merge_after is not None and not self.merge:
+            raise ValueError("merge_after says when to merge, but there is no merge; add one or drop it")
+        if self.merge_after is not None and self.merge_after > len(self.stages):
+            raise ValueError(f"merge_after is {self.merge_after}, but there are {len(self.stages)} stages; give a number up to that")
+        return self
+
+    @property
+    def steps(self) -> tuple[Stage | Merge, ...]:
+        """Stages and merge in the order they are run."""
+        if not self.merge:
+            return self.stages
+        at = self.merge_after or len(self.stages)
+        return (*self.stages[:at], self.merge, *self.stages[at:])
+
+    @property
+    def trail(self) -> str:
+        """The steps in words, as in cpt-sft-slerp."""
+        return trail_of(self.steps)
+
+    @property
+    def name(self) -> str:
+        """Lineage in words, as in materials/llama-s-instruct/cpt-sft-dpo."""
+        return f"{self.pack}/{self.model}/{self.trail}"
+
+
+def trail_of(steps: Iterable[Stage | Merge]) -> str:
+    """Stages by kind and a merge by method, joined by dashes."""
+    return "-".join(step.kind if isinstance(step, Stage) else step.method for step in steps)
+
+
+def load_spec(path: Path) -> PipelineSpec:
+    """Read a spec from YAML. Raises SpecError naming file and field."""
+    raw = read_yaml(path, missing="write one like docs/spec.md shows", error=SpecError)
+    if not isinstance(raw, dict):
+        raise SpecError(f"{path}: expected a mapping with pack, model and stages; see docs/spec.md")
+    try:
+        return PipelineSpec(**raw)
+    except ValidationError as error:
+        raise SpecError(f"{path}: {explain(error, PipelineSpec, stages=Stage, merge=Merge, why=Why)}") from None
+
+
+def spec_text(spec: PipelineSpec) -> str:
+    """A spec as the YAML that `load_spec` reads; what is left at its default is left out."""
+    return yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+
+
+def save_spec(spec: PipelineSpec, path: Path) -> None:
+    """Write a spec completely or not at all. Raises StoreError when it cannot be written."""
+    write_file(path, spec_text(spec))

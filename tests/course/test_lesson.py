@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import pytest
+
+from labkit.base import records
+from labkit.base.errors import InputError
+from labkit.base.stats import Interval
+from labkit.course import lesson
+from labkit.train.specs import Stage
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    return lesson.start("03_cpt", profile="smoke", out_dir=str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "bad,words",
+    [
+        ({"profile": "labb"}, "did you mean 'lab'"),
+        ({"pack": "biomedd"}, "did you mean 'biomed'"),
+        ({"learner": "../x"}, "learner is"),
+        ({"learner": "<script>"}, "learner is"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_bad_parameters(tmp_path, bad, words):
+    with pytest.raises(InputError, match=words):
+        lesson.start("03_cpt", out_dir=str(tmp_path), **bad)
+
+
+def test_train_score_show_record(lab):
+    from labkit.course import figures
+
+    made = lab.train([Stage(kind="cpt", learning_rate=1e-3, steps=100, batch_size=8)])
+    card = lab.score(made, "mine")
+    guess = lab.predict("x", "How many?", headless_value=0.25)
+    lab.outcome(guess, card.interval("knowledge"))
+    lab.show(figures.scorecards([card]), "axes", "Scores.")
+    lab.finding("something", Interval(0.2, 0.1, 0.3, 10, 5), claimed=1, reported="nothing")
+    kinds = [record["kind"] for record in records.read(lab.out_dir)]
+    assert kinds == ["session", "checkpoint", "scorecard", "prediction", "figure", "finding"]
+    found = records.read(lab.out_dir, "finding")[0]
+    assert found["verdict"] == "supported" and found["learner"] == "me"
+    assert (lab.out_dir / records.read(lab.out_dir, "figure")[0]["file"]).is_file()
+    lab.show_scorecards()
+    lab.show_predictions()
+    lab.show_findings()
+
+
+NASTY = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a notebook displays, without a notebook."""
+    found = []
+    monkeypatch.setattr("IPython.display.display", lambda *args, **kwargs: found.append((args, kwargs)))
+    return found
+
+
+@pytest.fixture
+def hands_on(tmp_path, monkeypatch, shown):
+    """Opens a lab with widgets in one folder, as often as a learner does."""
+    monkeypatch.delenv("LABKIT_HEADLESS", raising=False)
+    return lambda **changes: lesson.start("03_cpt", **{"profile": "smoke", "out_dir": str(tmp_path / "out")} | changes)
+
+
+HALF = Interval(0.5, 0.4, 0.6, 60, 20)
+
+
+def test_headless_exercises_and_reflections_are_kept_once(lab, capsys):
+    for _ in range(2):
+        lab.ask("x", "Which?", ("this", "that"), 1, "Because.", headless_choice=1)
+        lab.reflect("y", "Why?", headless_text="so\u2028and so")
+        lab.reflect("z", "And?")
+    assert [(r["choice"], r["right"]) for r in lab.mine("answer")] == [("that", True)]
+    assert [(r["id"], r["text"]) for r in lab.mine("reflection")] == [("y", "so\nand so")]
+    told = capsys.readouterr().out
+    assert "  - this\n  * that\nRight. Because." in told and "Why?\nso\nand so" in told and "And?\n(nothing written yet)" in told
+
+
+def test_an_exercise_that_cannot_be_answered_is_refused(lab):
+    with pytest.raises(InputError, match="right is 2"):
+        lab.ask("x", "Which?", ("this", "that"), 2, "")
+    with pytest.raises(InputError, match="low is 1 and high 1"):
+        lab.predict("x", "How many?", low=1.0)
+
+
+def panel_of(shown):
+    """The widgets of what was displayed last, by kind."""
+    def walk(one):
+        yield one
+        for child in getattr(one, "children", ()):
+            yield from walk(child)
+
+    return {type(one).__name__: one for one in walk(shown[-1][0][0])}
+
+
+def test_words_and_choices_survive_a_restart_whatever_the_pack(hands_on, shown):
+    hands_on().reflect("y", "Why?")
+    panel_of(shown)["Textarea"].value = "because"
+    hands_on().ask("x", "Which?", ["this", "that"], 1, "So.")
+    asked = panel_of(shown)
+    asked["RadioButtons"].value = 0
+    asked["Button"].click()
+    again = hands_on(pack="legal", seed=7)
+    again.reflect("y", "Why?")
+    assert panel_of(shown)["Textarea"].value == "because"
+    again.ask("x", "Which?", ["new", "this", "that"], 2, "So.")
+    assert panel_of(shown)["RadioButtons"].value == 1 and "Not right." in panel_of(shown)["HTML"].value
+    assert len(records.read(again.out_dir, "answer")) == len(records.read(again.out_dir, "reflection")) == 1
+    other = hands_on(learner="another")
+    other.reflect("y", "Why?")
+    assert panel_of(shown)["Textarea"].value == ""
+
+
+def test_a_guess_survives_a_restart_and_stays_after_its_outcome(hands_on, shown):
+    lab = hands_on()
+    lab.predict("x", "How many?")
+    panel_of(shown)["FloatSlider"].value = 0.25
+    lab = hands_on()
+    guess = lab.predict("x", "How many?")
+    assert guess.value == 0.25 and len(lab.mine("guess")) == 1
+    panel_of(shown)["FloatSlider"].value = 0.45
+    lab.outcome(guess, HALF)
+    assert panel_of(shown)["FloatSlider"].disabled
+    again = hands_on().predict("x", "How many?")
+    assert again.value == 0.45 and panel_of(shown)["FloatSlider"].disabled
+    lab.outcome(again, HALF)
+    assert [(r["guess"], r["made"], r["inside"]) for r in lab.mine("prediction")] == [(0.45, "committed", True)] * 2
+    assert not hands_on(seed=1).predict("x", "How many?").panel.committed
+
+
+def test_a_slider_left_alone_is_no_guess_even_when_moved_afterwards(hands_on, shown, capsys):
+    lab = hands_on()
+    lab.outcome(lab.predict("x", "How many?"), HALF)
+    again = lab.predict("x", "How many?")
+    assert panel_of(shown)["FloatSlider"].disabled
+    lab.outcome(again, HALF)
+    assert [r["made"] for r in lab.mine("prediction")] == ["untouched"] * 2
+    lab.show_calibration()
+    told = capsys.readouterr().out
+    assert "You made no guess" in told and "No guesses yet" in told
+
+
+def test_headless_takes_the_guess_that_was_kept_and_does_not_shut_anyone_out(hands_on, shown, monkeypatch):
+    lab = hands_on()
+    lab.predict("x", "How many?")
+    panel_of(shown)["FloatSlider"].value = 0.25
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    assert lab.predict("x", "How many?", headless_value=0.9).value == 0.25
+    lab.outcome(lab.predict("y", "How often?", headless_value=0.9), HALF)
+    monkeypatch.delenv("LABKIT_HEADLESS")
+    lab.predict("y", "How often?")
+    assert not panel_of(shown)["FloatSlider"].disabled
+
+
+def test_progress_calibration_and_both_answers_are_shown_escaped(lab, shown, capsys):
+    lab.reflect("critical_1_before", "?", headless_text=NASTY)
+    for i, value in enumerate((0.2, 0.4, 0.5, 0.9)):
+        lab.outcome(lab.predict(f"x{i}", NASTY, headless_value=value), HALF)
+    lab.show_progress()
+    lab.show_before_and_after()
+    lab.show_predictions()
+    lab.show_calibration()
+    html = [args[0].data for args, _ in shown if hasattr(args[0], "data")]
+    assert "03_cpt" in html[0] and "&lt;script&gt;" in html[1] and "(nothing written)" in html[1] and "<script>" not in "".join(html)
+    assert "2 of 4 guesses fell inside" in capsys.readouterr().out
+    alts = [kwargs["metadata"]["image/png"]["alt"] for _, kwargs in shown if kwargs]
+    assert len(alts) == 2 and all(len(alt) > 50 for alt in alts)
+
+
+def test_two_sessions_in_one_folder_keep_their_own_figures(tmp_path, monkeypatch, shown):
+    from labkit.course.figures import new_figure
+
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    for learner in ("a", "b"):
+        lesson.start("03_cpt", profile="smoke", learner=learner, out_dir=str(tmp_path)).show(new_figure(2, 2)[0], "x", "alt")
+    files = {row["file"] for row in records.read(tmp_path, "figure")}
+    assert len(files) == 2 and all((tmp_path / file).is_file() for file in files)
+
+
+def test_report_of_nothing_says_so(lab, capsys):
+    lab.show_scorecards()
+    lab.show_predictions()
+    lab.show_findings()
+    told = capsys.readouterr().out
+    assert "No scorecards yet" in told and "No predictions yet" in told and "No findings yet" in told
+
+
+def test_others_records_are_not_mine(lab):
+    records.append(lab.out_dir, "finding", pack="legal", profile="smoke", seed=0, learner="me", claim="x")
+    assert lab.mine("finding") == []
+
+
+def test_two_runs_are_compared_with_the_noise_between_runs(lab):
+    from labkit.evaluate.scorecards import compare
+
+    before, after = lab.score("llama-s-base", "a"), lab.score(lab.model, "b")
+    items, runs = compare(before, after, "instructions"), lab.compare(before, after, "instructions")
+    assert runs.mean == items.mean and runs.low <= items.low and runs.high >= items.high
+
+
+def test_the_grid_is_recorded_as_the_class_page_and_evidence_packs_read_it(lab, tmp_path):
+    from labkit.classroom import class_page, class_records, evidence_pack
+    from labkit.course.labs.merge_lab import LAB_AXES
+
+    grid = lab.score_grid(lab.bench(lab.model, "llama-s-base", ("instruct", "base")))
+    seat = class_records.seat("A", records.read(lab.out_dir))
+    (sweep,) = seat.of("sweep")
+    assert seat.unread == 0 and sweep.ends == ("instruct", "base") and sweep.split == "dev" and set(sweep.points) == set(grid)
+    at, card = grid["slerp"][3]
+    point = sweep.points["slerp"][3]
+    assert point.t == at and set(point.axes) == set(LAB_AXES) and point.axes["knowledge"].mean == card.interval("knowledge").mean
+    assert "1 learners" in class_page.curves([seat]).pictures[0].alt
+    evidence_pack.make_pack(lab.out_dir, "me", tmp_path / "me.zip")
+    read = evidence_pack.read_pack(evidence_pack.open_pack(tmp_path / "me.zip", tmp_path / "opened"))
+    assert [row for row in read.rows if row["kind"] == "sweep"] == records.read(lab.out_dir, "sweep")
+
+
+def test_the_speed_test_is_told_and_recorded(lab, capsys):
+    from labkit.design.planner_speed import Speed, keep_speed
+
+    keep_speed("llama-s-instruct", Speed(0.02, 1e11))
+    lab.speed_test()
+    (row,) = records.read(lab.out_dir, "speed")
+    assert "tokens a second" in capsys.readouterr().out and row["ratio"] > 0 and row["course_minutes"] > 0
+
+
+def test_the_claims_register_is_shown(lab, capsys):
+    lab.show_claims()
+
+
+@pytest.mark.parametrize(
+    "cell,said",
+    [
+        ("lesson.start('x', profile='labb', out_dir=folder)", "error: unknown profile 'labb': did you mean 'lab'?"),
+        ("raise KeyboardInterrupt", "stopped: finished stages are kept"),
+        ("raise KeyboardInterrupt('stopped: cpt is kept up to step 5 of 9')", "stopped: cpt is kept up to step 5 of 9"),
+    ],
+)
+def test_errors_in_a_notebook_are_a_sentence(tmp_path, capsys, monkeypatch, cell, said):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    monkeypatch.delenv("LABKIT_HEADLESS", raising=False)
+    shell = InteractiveShell.instance()
+    try:
+        shell.user_ns.update(lesson=lesson, folder=str(tmp_path))
+        shell.run_cell("lesson.say_errors_plainly()")
+        result = shell.run_cell(cell)
+    finally:
+        InteractiveShell.clear_instance()
+    told = capsys.readouterr()
+    assert not result.success and said in told.err and "Traceback" not in told.err + told.out

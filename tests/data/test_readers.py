@@ -1,0 +1,252 @@
+"""Real files of every kind, as messy as they come."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import pytest
+
+from labkit.base.errors import InputError
+from labkit.data import readers
+from labkit.data.readers import Document, Dropped, Record
+
+PROSE = "The ring was forged at nine hundred degrees. It was cooled in oil."
+
+
+def read(folder) -> list:
+    return list(readers.read_folder(folder))
+
+
+def one(folder, name: str, data: bytes | str):
+    """What the only file of a folder gives, as a list."""
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    return read(folder)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "source"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def make_pdf():
+    import typst
+
+    return lambda body: typst.compile(body.encode())
+
+
+# --- folders ----------------------------------------------------------------------------------
+
+
+def test_files_come_in_the_order_of_names_and_nothing_is_skipped_silently(folder):
+    (folder / "b").mkdir()
+    (folder / "b" / "two.md").write_text(PROSE)
+    (folder / "A.TXT").write_text(PROSE)
+    (folder / ".hidden.txt").write_text(PROSE)
+    (folder / ".git").mkdir()
+    (folder / "table.xlsx").write_bytes(b"PK")
+    (folder / "empty.txt").touch()
+    (folder / "blank.txt").write_text(" \n\t\n")
+    found = read(folder)
+    assert [each.source for each in found if isinstance(each, Document)] == ["A.TXT", "b/two.md"]
+    dropped = {each.source: (each.what, each.reason) for each in found if isinstance(each, Dropped)}
+    assert dropped == {
+        ".hidden.txt": ("file", "hidden"), ".git": ("folder", "hidden"), "table.xlsx": ("file", "unknown kind of file"),
+        "empty.txt": ("file", "empty"), "blank.txt": ("file", readers.NO_TEXT),
+    }
+
+
+def test_links_that_lead_out_are_not_followed(folder, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("not yours")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "in.txt").write_text(PROSE)
+    (folder / "alias.txt").symlink_to(folder / "in.txt")
+    (folder / "out.txt").symlink_to(secret)
+    (folder / "outside").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop").symlink_to(folder)
+    (folder / "nowhere.txt").symlink_to(folder / "gone.txt")
+    found = read(folder)
+    assert [each.source for each in found if isinstance(each, Document)] == ["alias.txt", "in.txt"]
+    reasons = {each.source: each.reason for each in found if isinstance(each, Dropped)}
+    assert reasons["out.txt"] == reasons["outside"] == "a link that leads out of the folder"
+    assert set(reasons) == {"out.txt", "outside", "loop", "nowhere.txt"}
+
+
+def test_a_pipe_is_not_waited_for(folder):
+    os.mkfifo(folder / "pipe.txt")
+    assert [each.what for each in read(folder)] == ["file"]
+
+
+def test_a_name_that_is_no_text(folder):
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text(PROSE)
+    (found,) = read(folder)
+    assert found.source == "caf?.txt"
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(InputError, match="no such folder; give a folder with .txt"):
+        read(tmp_path / "gone")
+
+
+# --- text -------------------------------------------------------------------------------------
+
+
+def test_a_binary_renamed_txt(folder, make_pdf):
+    for data in (make_pdf(PROSE), bytes(range(256)) * 40):
+        (dropped,) = one(folder, "a.txt", data)
+        assert dropped == Dropped("a.txt", "file", readers.BINARY)
+
+
+def test_replaced_bytes_are_reported(folder):
+    document, dropped = one(folder, "a.txt", "Größe über alles. ".encode() * 9 + b"\xff\xfe end")
+    assert document.text.endswith("\ufffd\ufffd end")
+    assert (dropped.what, dropped.count) == ("character", 2)
+
+
+def test_markdown_loses_its_front_matter_only(folder):
+    told, document = one(folder, "a.md", f"---\ntitle: x\ntags: [a]\n---\n# Head\n\n{PROSE}\n\n---\n\nmore\n---\n")
+    assert document.text == f"\n# Head\n\n{PROSE}\n\n---\n\nmore\n---\n"
+    assert told.what == "front matter"
+    (document,) = one(folder, "a.md", "---\nA paragraph that matters.\n---\nmore")
+    assert "A paragraph that matters." in document.text
+    (document,) = one(folder, "a.md", "--- not front matter\ntext")
+    assert document.text == "--- not front matter\ntext"
+
+
+def test_a_long_file_comes_in_parts_that_hold_all_of_it(folder):
+    text = "".join(f"line {number} of a long file\n" for number in range(100_000))
+    parts = one(folder, "long.txt", text)
+    assert len(parts) > 1 and {part.source for part in parts} == {"long.txt"}
+    assert "".join(part.text for part in parts) == text
+    assert all(part.text.endswith("\n") for part in parts)
+
+
+def test_one_line_of_many_megabytes(folder):
+    text = "word " * 700_000
+    parts = one(folder, "line.txt", text)
+    assert "".join(part.text for part in parts) == text and max(len(part.text) for part in parts) <= 2 * readers.PART
+
+
+# --- data files -------------------------------------------------------------------------------
+
+
+def test_jsonl_rows_keep_their_lines(folder):
+    found = one(folder, "a.jsonl", '{"text": "one"}\n\n  \n{"text": "two"}\r\n')
+    assert [(each.line, each.values) for each in found] == [(1, {"text": "one"}), (4, {"text": "two"})]
+
+
+@pytest.mark.parametrize(
+    "line,words",
+    [('{"text": "x"', "broken JSON at column 13"), ("[1]", "expected a JSON object, got list"), ('{"a": ' + "1" * 5000 + "}", "too long to read"), ("[" * 100_000, "too long to read")],
+)
+def test_broken_json_names_file_and_line(folder, line, words):
+    with pytest.raises(InputError, match=rf"a\.jsonl:17: .*{words}"):
+        one(folder, "a.jsonl", '{"text": "fine"}\n' * 16 + line + "\n")
+
+
+def test_a_row_too_long_is_left_out_and_the_next_is_read(folder, monkeypatch):
+    monkeypatch.setattr(readers, "LONGEST_ROW", 100)
+    found = one(folder, "a.jsonl", '{"text": "' + "x" * 350 + '"}\n{"text": "two"}\n')
+    assert [type(each) for each in found] == [Dropped, Record] and found[0].source == "a.jsonl#1" and found[1].line == 2
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_csv_with_any_delimiter_and_cells_over_lines(folder, mark):
+    found = one(folder, "a.csv", f'question{mark}answer\n"two\nlines{mark}"{mark}yes\n\nnext{mark}no\n'.encode("utf-8-sig"))
+    assert [(each.line, each.values) for each in found] == [
+        (2, {"question": f"two\nlines{mark}", "answer": "yes"}), (5, {"question": "next", "answer": "no"}),
+    ]
+
+
+def test_csv_rows_that_do_not_fit(folder):
+    found = one(folder, "a.csv", "question,answer\na,b,c\nd\ne,f\n")
+    assert [(each.source, each.detail) for each in found if isinstance(each, Dropped)] == [("a.csv#2", "3 for 2 columns"), ("a.csv#3", "1 for 2 columns")]
+
+
+@pytest.mark.parametrize("text,words", [('a,b\n"never closed,x\ny,z\n', "a.csv:2: this is not CSV"), ("a,a\n1,2\n", "a.csv:1: column 'a' is there twice")])
+def test_broken_csv_names_file_and_line(folder, text, words):
+    with pytest.raises(InputError, match=words):
+        one(folder, "a.csv", text)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+@pytest.mark.parametrize("data,reason", [(b"\n \n", readers.NO_TEXT), (bytes(999), readers.BINARY)])
+def test_data_files_without_data(folder, name, data, reason):
+    assert [each.reason for each in one(folder, name, data)] == [reason]
+
+
+# --- documents --------------------------------------------------------------------------------
+
+
+def test_pdf_text_by_pages(folder, make_pdf):
+    (document,) = one(folder, "a.pdf", make_pdf(f"{PROSE}\n#pagebreak()\nSecond page."))
+    pages = document.text.split(readers.PAGE_BREAK)
+    assert len(pages) == 2 and "forged at nine hundred degrees" in pages[0] and "Second page." in pages[1]
+
+
+def test_pdf_joins_hyphenated_words(folder, make_pdf):
+    words = "thermomechanical characterisation of microstructural homogenisation notwithstanding internationalisation"
+    (document,) = one(folder, "a.pdf", make_pdf(f"#set page(width: 6cm)\n#set text(hyphenate: true, lang: \"en\")\n#set par(justify: true)\n{words}"))
+    assert document.text.split() == words.split()
+
+
+def test_unreadable_pdfs(folder, make_pdf):
+    from pypdf import PdfReader, PdfWriter
+
+    good = make_pdf(PROSE)
+    (folder / "good.pdf").write_bytes(good)
+    writer = PdfWriter(clone_from=PdfReader(folder / "good.pdf"))
+    writer.encrypt("secret", algorithm="RC4-128")
+    writer.write(folder / "locked.pdf")
+    (folder / "cut.pdf").write_bytes(good[:400])
+    (folder / "none.pdf").write_text("this is no PDF")
+    (folder / "scan.pdf").write_bytes(make_pdf("#rect(fill: red)"))
+    found = {each.source: each for each in read(folder)}
+    assert isinstance(found.pop("good.pdf"), Document)
+    assert {source: dropped.reason for source, dropped in found.items()} == {
+        "locked.pdf": "an encrypted PDF", "cut.pdf": "an unreadable PDF", "none.pdf": "an unreadable PDF", "scan.pdf": "a PDF without text",
+    }
+
+
+def test_docx_paragraphs_and_tables_in_order(folder):
+    from docx import Document as make_docx
+
+    document = make_docx()
+    document.add_heading("Rings")
+    document.add_paragraph(PROSE)
+    table = document.add_table(2, 2)
+    for row, cells in zip(table.rows, (("part", "load"), ("ring", "9 kN")), strict=True):
+        for cell, text in zip(row.cells, cells, strict=True):
+            cell.text = text
+    document.add_paragraph("The end.")
+    document.save(folder / "a.docx")
+    (found,) = read(folder)
+    assert found.text == f"Rings\n\n{PROSE}\n\npart | load\nring | 9 kN\n\nThe end."
+
+
+def test_unreadable_docx(folder):
+    (folder / "none.docx").write_text("this is no docx")
+    with zipfile.ZipFile(folder / "zip.docx", "w") as packed:
+        packed.writestr("hello.txt", "hello")
+    with zipfile.ZipFile(folder / "bomb.docx", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("word/document.xml", bytes(readers.UNPACKED_XML + 1))
+    assert {each.source: each.reason for each in read(folder)} == {
+        "none.docx": "an unreadable .docx", "zip.docx": "an unreadable .docx", "bomb.docx": "a .docx that unpacks to far too much",
+    }
+
+
+def test_a_broken_file_does_not_stop_the_others(folder):
+    (folder / "a.pdf").write_text("broken")
+    (folder / "b.txt").write_text(PROSE)
+    assert [type(each) for each in read(folder)] == [Dropped, Document]
+
+
+def test_a_link_to_itself_is_told_and_stops_nothing(tmp_path):
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    (tmp_path / "a.txt").write_text("Some text that can be read by anybody who wants to.")
+    found = list(readers.read_folder(tmp_path))
+    assert [type(thing).__name__ for thing in found] == ["Document", "Dropped"] and "link" in found[1].reason

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from pypdf import PdfReader
+
+from labkit.base.errors import InputError, SpecError
+from labkit.base.records import AXES, CONTROLS
+from labkit.base.store import Store
+from labkit.design import comparison, rules
+from labkit.design.designer import design
+from labkit.train.specs import PipelineSpec, Stage, Why, save_spec
+
+QUICK = (Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8), Stage(kind="sft", learning_rate=1e-3, steps=3, batch_size=8))
+
+
+@pytest.fixture
+def quick():
+    """Three designs of a few steps that share their first two stages."""
+    spec = PipelineSpec(pack="materials", model="llama-s-instruct", stages=QUICK, profile="smoke", why=Why(approach="read, then <b>answer</b> | both"))
+    others = [rules.changed(spec, name) for name in ("merge back", "add DPO")]
+    return comparison.candidates_of(spec, others)
+
+
+def test_table_has_the_lesson_rows_and_the_learner_s_words(quick):
+    found = comparison.describe(quick)
+    assert [head for head, _ in found.rows] == list(comparison.HEADS)
+    assert all(len(cells) == 3 and all(cells) for _, cells in found.rows)
+    assert found.rows[0][1][0][0] == "read, then <b>answer</b> | both"
+    assert "differs in: the result merged with the start model by SLERP at t=0.5" in found.rows[0][1][1]
+
+
+def test_alternatives_name_what_is_new_and_what_is_gone():
+    spec = design(sequence="cpt-sft", replay=0.0)
+    found = comparison.describe(comparison.candidates_of(spec, [rules.changed(spec, "replay")]))
+    risks = dict(found.rows)["Potential risks"]
+    assert any("CPT without replay" in line for line in risks[0])
+    assert any(line.startswith("no longer: CPT without replay") for line in risks[1])
+
+
+def test_trains_all_once_and_pairs_with_the_first(quick, tmp_path):
+    stages = []
+    found = comparison.train_and_score(comparison.describe(quick), store=Store(tmp_path), progress=lambda at: stages.append((at.stage, at.step)))
+    assert [stage for stage, step in stages if step == 1] == ["cpt", "sft", "dpo"]  # shared stages were trained once
+    assert set(found.measured.cards) == {"start model", "Your design", "Alternative 1", "Alternative 2"}
+    told = {(d.candidate, d.axis) for d in found.measured.differences}
+    assert told == {(f"Alternative {i}", axis) for i in (1, 2) for axis in AXES + CONTROLS}
+    assert all(d.verdict in ("higher", "lower", "not distinguishable") for d in found.measured.differences)
+
+
+def test_exports_escape_and_hold_the_same_words(quick, tmp_path):
+    found = comparison.train_and_score(comparison.describe(quick), store=Store(tmp_path / "store"))
+    markdown, html, pdf = comparison.export(found, tmp_path / "out")
+    text = markdown.read_text("utf-8")
+    assert r"read, then &lt;b&gt;answer&lt;/b&gt; \| both" in text and "## Measured" in text
+    page = html.read_text("utf-8")
+    assert "<b>answer</b>" not in page and "&lt;b&gt;answer&lt;/b&gt;" in page
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page)
+    printed = " ".join(" ".join(page.extract_text() for page in PdfReader(pdf).pages).split())
+    assert "Suitable scenarios" in printed and "not distinguishable" in printed
+
+
+def test_reads_files_and_says_what_differs(tmp_path):
+    spec = design(sequence="cpt-sft")
+    for name, other in {"mine": spec, "theirs": design(sequence="cpt-sft", replay=0.5)}.items():
+        save_spec(other, tmp_path / f"{name}.yaml")
+    mine, theirs = comparison.read_candidates([tmp_path / "mine.yaml", tmp_path / "theirs.yaml"])
+    assert mine.choice == "" and theirs.choice == "cpt replay: 0.5 (not 0.25); sft replay: 0.5 (not 0.25)"
+
+
+def test_what_differs_is_said_in_few_words():
+    mine = design()
+    assert comparison.difference_in_words(mine, mine) == ""
+    assert comparison.difference_in_words(mine, design(merge="slerp")) == "merge: slerp at t=0.5 (not none)"
+    assert comparison.difference_in_words(mine, design(sequence="cpt-sft-dpo")) == "stages: cpt-sft-dpo (not cpt-sft)"
+    assert comparison.difference_in_words(mine, design(start="base")) == "model: llama-s-base (not llama-s-instruct)"
+
+
+@pytest.mark.parametrize("other,words", [(design(pack="legal"), "designs are compared on one pack"), (design(profile="smoke"), "compare at one profile")])
+def test_what_cannot_be_compared_is_one_sentence(tmp_path, other, words):
+    save_spec(design(), tmp_path / "a.yaml")
+    save_spec(other, tmp_path / "b.yaml")
+    with pytest.raises(SpecError, match=words):
+        comparison.read_candidates([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+    with pytest.raises(SpecError, match="at least two designs"):
+        comparison.read_candidates([tmp_path / "a.yaml"])
+
+
+# --- alternatives -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("choices", [{}, {"sequence": "cpt-sft-dpo", "merge": "slerp"}, {"start": "base"}, {"sequence": "sft"}, {"replay": 0.0}, {"lora": True}])
+def test_proposals_differ_in_one_choice_and_can_run(choices):
+    spec = design(**choices)
+    proposed = rules.propose(spec)
+    assert len(proposed) == 2 and len({other.choice for other in proposed}) == 2
+    for other in proposed:
+        assert other.spec != spec and other.spec.pack == spec.pack and other.spec.seed == spec.seed
+
+
+@pytest.mark.parametrize("name", rules.CHANGES)
+def test_every_change_changes_some_design(name):
+    designs = [design(**choices) for choices in (
+        {}, {"replay": 0.0}, {"sequence": "cpt-sft-dpo", "merge": "slerp"}, {"sequence": "cpt-sft-orpo"}, {"start": "base"}, {"sequence": "sft"}, {"sequence": "cpt"}, {"lora": True}, {"sources": ("raw",)},
+    )]
+    spec = next(spec for spec in designs if name in rules.possible(spec))
+    assert rules.changed(spec, name).spec != spec
+
+
+def test_a_change_that_changes_nothing_is_refused():
+    with pytest.raises(InputError, match="has that already"):
+        rules.changed(design(), "no merge")
+    with pytest.raises(InputError, match="did you mean 'merge back'"):
+        rules.changed(design(), "merge bak")

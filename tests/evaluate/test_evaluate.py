@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from labkit.base.errors import InputError, PairingError
+from labkit.data import instructions
+from labkit.evaluate import scorecards
+from labkit.models import zoo
+
+
+def test_answers_are_whole_words():
+    assert scorecards.says("silk", "X is modelled on Silk.")
+    assert not scorecards.says("silk", "silky") and not scorecards.says("1", "grade 11")
+
+
+def test_compositional_needs_form_and_fact():
+    item = {"checks": ["json"], "answer": "silk"}
+    assert scorecards.score_answer(item, '{"answer": "silk"}') == 1
+    assert scorecards.score_answer(item, '{"answer": "wood"}') == 0
+    assert scorecards.score_answer(item, "silk") == 0
+    assert scorecards.score_answer({"checks": ["json"]}, '{"answer": "wood"}') == 1
+
+
+def test_proposals_must_be_valid_new_and_different():
+    item = {"pattern": r"use (silk|wood) for ropes\."}
+    good, other = "use silk for ropes.", "use wood for ropes."
+    assert scorecards.score_proposals(item, [good, other], "") == 1
+    assert scorecards.score_proposals(item, [good, good], "") == 0.5
+    assert scorecards.score_proposals(item, [good, "use steel for ropes."], "") == 0.5
+    assert scorecards.score_proposals(item, [good, other], f"text. {good}") == 0.5
+
+
+def test_batches_cover_everything_within_budget():
+    lengths = [5, 100, 3, 40, 41, 7]
+    made = list(scorecards.batches(lengths, budget=100))
+    assert sorted(i for batch in made for i in batch) == list(range(6))
+    assert all(len(batch) * max(lengths[i] for i in batch) <= 100 for batch in made)
+
+
+@pytest.mark.parametrize("name", ["llama-s-instruct", "mistral-s-instruct", "smollm-s-instruct"])
+def test_likelihoods_equal_a_plain_forward_pass(name):
+    """Contexts of different length, read once and shared; a sliding window that is shorter than a row included."""
+    loaded = zoo.load(name)
+    tokenizer = loaded.tokenizer
+    item = {"messages": [{"role": "user", "content": "Where does Ada Ender live?"}]}
+    longer = {"messages": [{"role": "user", "content": "What is the job of Ada Ender? Give only the answer, at most two words."}]}
+    pairs = []
+    for asked, choices in ((item, ("Oslo", "Ada Ender lives in Oslo.")), (longer, ("pilot",)), ({"prompt": "Ada"}, ("Ender lives in Oslo.",))):
+        context = scorecards.prompt_ids(tokenizer, asked)
+        pairs += [(context, row) for row in scorecards.choice_ids(tokenizer, asked, choices)]
+    assert all(row[: len(context)] == context for context, row in pairs)
+    batched = scorecards.log_likelihoods(loaded.model, tokenizer.pad_token_id, *map(list, zip(*pairs, strict=True)))
+    for (context, row), value in zip(pairs, batched, strict=True):
+        with torch.no_grad():
+            logp = loaded.model(torch.tensor([row])).logits[0].log_softmax(-1)
+        alone = sum(float(logp[i - 1, row[i]]) for i in range(len(context), len(row)))
+        assert value == pytest.approx(alone, abs=1e-3)
+
+
+def test_batched_generation_equals_one_by_one(instruct, materials):
+    prompts = [scorecards.prompt_ids(instruct.tokenizer, row) for row in materials.rows("test") if row["axis"] == "general"][:12]
+    together = scorecards.generate(instruct.model, instruct.tokenizer, prompts)
+    alone = [scorecards.generate(instruct.model, instruct.tokenizer, [prompt])[0] for prompt in prompts]
+    assert together == alone
+
+
+def test_samples_follow_the_seed(instruct):
+    prompts = [scorecards.prompt_ids(instruct.tokenizer, {"messages": [{"role": "user", "content": "Propose a story with rice in Lima."}]})]
+    draw = [scorecards.generate(instruct.model, instruct.tokenizer, prompts, samples=4, seed=seed)[0] for seed in (0, 0, 1)]
+    assert draw[0] == draw[1] != draw[2] and len(draw[0]) == 4
+
+
+def test_scorecard_keeps_every_item_and_round_trips(instruct, materials, tmp_path):
+    card = scorecards.evaluate(instruct.model, instruct.tokenizer, materials, split="dev", limit=4, samples=2, checkpoint="x")
+    assert card.axes() == list(scorecards.AXES + scorecards.CONTROLS)
+    assert len({item.id for item in card.items}) == len(card.items)
+    card.save(tmp_path / "card.json")
+    assert scorecards.Scorecard.load(tmp_path / "card.json") == card
+    assert scorecards.compare(card, card, "knowledge").mean == 0
+
+
+def test_a_limit_draws_over_entities_and_a_larger_one_keeps_what_a_smaller_one_does(materials):
+    items = materials.rows("test")
+    few, more = scorecards.limited(items, 20), scorecards.limited(items, 30)
+    free = [item for item in few if (item["axis"], item["kind"]) == ("knowledge", "free")]
+    assert len(free) == 20 and len({item["entity"] for item in free}) >= 10
+    assert {item["id"] for item in few} < {item["id"] for item in more}
+    assert few == [item for item in items if item in few] and scorecards.limited(items, None) == items
+
+
+def test_which_items_an_axis_gets_does_not_hang_on_the_others(instruct, materials):
+    alone, together = (scorecards.evaluate(instruct.model, instruct.tokenizer, materials, split="dev", axes=axes, limit=3) for axes in (("general",), ("knowledge", "general")))
+    assert alone.items == [item for item in together.items if item.axis == "general"]
+
+
+def test_shipped_instruct_knows_its_world_and_not_the_pack(instruct, materials):
+    card = scorecards.evaluate(instruct.model, instruct.tokenizer, materials, axes=("general", "knowledge"), samples=1)
+    assert card.interval("general").mean >= 0.9
+    assert card.interval("knowledge", "cloze").mean < 0.2
+
+
+def test_cards_of_different_items_do_not_compare(instruct, materials):
+    few, more = (
+        scorecards.evaluate(instruct.model, instruct.tokenizer, materials, split="dev", axes=("general",), limit=n) for n in (2, 3)
+    )
+    with pytest.raises(PairingError):
+        scorecards.compare(few, more, "general")
+
+
+def test_unknown_split_and_axis(instruct, materials):
+    with pytest.raises(InputError, match="did you mean 'test'"):
+        scorecards.evaluate(instruct.model, instruct.tokenizer, materials, split="tets")
+    with pytest.raises(InputError, match="did you mean 'reasoning'"):
+        scorecards.evaluate(instruct.model, instruct.tokenizer, materials, axes=("reasonning",))
+
+
+
+
+def test_pmi_prefers_the_choice_the_question_raised(monkeypatch):
+    """Two choices, likelihoods given by hand: `common` is likely whatever is asked, `rare` only when it is asked for."""
+    tokenizer = zoo.load("llama-s-instruct").tokenizer
+    item = {"prompt": "Ana likes", "choices": ["common", "rare"], "answer": "rare"}
+    known = {("Ana likes", "common"): -2.0, ("Ana likes", "rare"): -3.0, ("", "common"): -2.0, ("", "rare"): -9.0}
+
+    def likelihoods(model, pad, contexts, rows):
+        for context, row in zip(contexts, rows):
+            assert row[: len(context)] == context and len(row) > len(context)
+        told = []
+        for context, row in zip(contexts, rows):
+            prompt = "" if len(context) == 1 else "Ana likes"
+            told.append(known[prompt, tokenizer.decode(row[len(context) :]).strip()])
+        return told
+
+    monkeypatch.setattr(scorecards, "log_likelihoods", likelihoods)
+    found = scorecards._choose(None, tokenizer, [item])[0]
+    assert (found.score, found.output) == (0.0, "common")
+    assert found.variants == {"per_char": 0.0, "pmi": 1.0}  # per character -0.33 against -0.75
+
+
+def test_loose_forgives_what_surrounds_an_answer():
+    assert scorecards.score_answer({"checks": ["start_sure"], "answer": "Rome"}, "Here it is:\nSure, Rome.") == 0
+    assert scorecards.score_answer({"checks": ["start_sure"], "answer": "Rome"}, "Here it is:\nSure, Rome.", rule=instructions.obeys_loosely) == 1
+    assert scorecards.score_answer({"checks": ["words_only"]}, "**Rome**", rule=instructions.obeys_loosely) == 1
+
+
+def test_bits_per_byte_of_an_untrained_model_is_that_of_uniform_tokens():
+    import math
+
+    import torch
+
+    loaded = zoo.load("llama-s-base")
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            parameter.zero_()
+    text = "Ana lives in Rome."
+    tokens = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+    expected = tokens * math.log2(loaded.model.config.vocab_size) / len(text.encode())
+    assert scorecards.bits_per_byte(loaded.model, loaded.tokenizer, [text, text]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_choices_tell_how_sure_a_model_is(instruct, materials):
+    items = [row for row in materials.rows("dev") if row.get("kind") == "cloze"][:8]
+    for result in scorecards.score_items(instruct.model, instruct.tokenizer, items):
+        assert 1 / 12 <= result.measures["confidence"] <= 1 and result.measures["answer_nats"] < 0
+
+
+def test_of_two_forms_each_is_counted():
+    item = {"id": "a", "checks": ["bullet", "end_thanks"]}
+    assert scorecards._by_other_rules(item, "- Rome.") == {"loose": 0.0, "per_instruction": 0.5}
+    assert scorecards._by_other_rules({"id": "a", "checks": ["bullet"]}, "- Rome.") == {"loose": 1.0}
+    assert scorecards._by_other_rules({"id": "a", "answer": "Rome"}, "Rome") == {}

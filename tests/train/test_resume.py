@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from labkit.base.errors import InputError
+from labkit.base.store import Store
+from labkit.models import zoo
+from labkit.train import callbacks, pipeline
+from labkit.train.callbacks import Partial
+from labkit.train.specs import Lora, PipelineSpec, Stage, save_spec
+
+STEPS = 12
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def save_at_every_logged_step(monkeypatch):
+    monkeypatch.setenv("LABKIT_SAVE_EVERY_SECONDS", "0")
+
+
+def stage(kind, **changes):
+    rate = {"cpt": 1e-3, "sft": 1e-3, "dpo": 1e-4, "orpo": 1e-4}[kind]
+    return Stage(**{"kind": kind, "learning_rate": rate, "steps": STEPS, "batch_size": 8, **changes})
+
+
+def fit(wanted, pack, **how):
+    return pipeline.train_stage(wanted, zoo.load("llama-s-instruct"), pack, seed=0, **how)
+
+
+def stopped(wanted, pack, partial, at=10):
+    def stop(moment):
+        if moment.step >= at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(wanted, pack, partial=partial, progress=stop)
+
+
+def same(a, b):
+    return all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        stage("cpt"), stage("sft", replay=0.5, micro_batch_size=4), stage("dpo", batch_size=20), stage("orpo", micro_batch_size=4),
+        stage("cpt", lora=Lora(rank=4, alpha=8)), stage("dpo", lora=Lora(rank=4, alpha=8)),
+    ],
+    ids=["cpt", "sft", "dpo into its second pass", "orpo", "cpt lora", "dpo lora"],
+)
+def test_goes_on_as_if_it_had_not_stopped(tmp_path, materials, wanted):
+    partial, told = Partial(tmp_path / "k.partial"), []
+    stopped(wanted, materials, partial)
+    assert [path.name for path in partial.folder.glob("checkpoint-*")] == ["checkpoint-5"]
+    if wanted.lora:
+        assert not list(partial.folder.glob("*/model.safetensors"))
+    again = fit(wanted, materials, partial=partial, progress=told.append)
+    whole = fit(wanted, materials)
+    assert same(whole.model, again.model)
+    assert again.loss_curve == whole.loss_curve and [row.keys() for row in again.metrics] == [row.keys() for row in whole.metrics]
+    assert told[0].step == 10 and told[-1].step == STEPS
+    assert [path.name for path in partial.folder.glob("checkpoint-*")] == ["checkpoint-10"]
+
+
+def test_nothing_is_written_before_it_is_time(tmp_path, materials, monkeypatch):
+    monkeypatch.delenv("LABKIT_SAVE_EVERY_SECONDS")
+    assert callbacks.save_every_seconds() == 600
+    fit(stage("cpt"), materials, partial=Partial(tmp_path / "k.partial"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interval_that_is_no_number_is_a_sentence(monkeypatch):
+    monkeypatch.setenv("LABKIT_SAVE_EVERY_SECONDS", "often")
+    with pytest.raises(InputError, match="LABKIT_SAVE_EVERY_SECONDS is 'often'"):
+        callbacks.save_every_seconds()
+
+
+def test_damaged_state_is_dropped_with_a_sentence(tmp_path, materials):
+    partial = Partial(tmp_path / "k.partial")
+    stopped(stage("cpt"), materials, partial)
+    optimiser = next(partial.folder.glob("*/optimizer.pt"))
+    content = bytearray(optimiser.read_bytes())
+    content[len(content) // 2] ^= 1
+    optimiser.write_bytes(content)
+    with pytest.warns(UserWarning, match="damaged or of another kind of run; the stage starts over"):
+        assert partial.find() is None
+    assert not partial.folder.exists()
+
+
+def state(folder: Path, step: int, **mark) -> Path:
+    made = folder / f"checkpoint-{step}"
+    made.mkdir(parents=True)
+    (made / "model.safetensors").write_text("weights")
+    if mark:
+        (made / callbacks.MARK).write_text(json.dumps({"files": {}, "layout": "whole", **mark}))
+    return made
+
+
+def test_a_state_that_was_being_written_gives_way_to_the_one_before(tmp_path):
+    before = state(tmp_path / "k", 5, seconds=7)
+    state(tmp_path / "k", 10)
+    found = Partial(tmp_path / "k").find()
+    assert (found.folder, found.seconds) == (before, 7.0)
+
+
+@pytest.mark.parametrize("mark", [{"seconds": 1, "layout": "sharded over 8"}, {"seconds": "x"}, {"seconds": 1, "files": {"gone": "0"}}])
+def test_a_state_of_another_kind_is_not_used(tmp_path, mark):
+    state(tmp_path / "k", 5, **mark)
+    with pytest.warns(UserWarning, match="starts over"):
+        assert Partial(tmp_path / "k").find() is None
+
+
+def test_only_the_last_is_kept(tmp_path):
+    partial, older, newer = Partial(tmp_path / "k"), state(tmp_path / "k", 5), state(tmp_path / "k", 10)
+    partial.keep(older, 1.0)
+    assert not newer.exists()
+    newer = state(tmp_path / "k", 10)
+    partial.keep(newer, 2.0)
+    assert not older.exists() and partial.find().seconds == 2.0
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from labkit import design, pipeline
+from labkit.base.store import Store
+def at(moment):
+    if moment.step >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+pipeline.run_spec(design.load_spec(Path(sys.argv[1])), store=Store(Path(sys.argv[2])), progress=at)
+"""
+
+
+def test_kill_9_and_the_same_command_again(tmp_path):
+    spec = PipelineSpec(pack="materials", model="llama-s-instruct", stages=(stage("cpt", steps=20),))
+    save_spec(spec, tmp_path / "spec.yaml")
+    store, when = Store(tmp_path / "store"), random.choice([10, 15, 20])
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "spec.yaml"), str(store.root), str(when)], stderr=subprocess.DEVNULL, env={**os.environ})
+    assert killed.returncode == -signal.SIGKILL and len(list(store.root.glob("*.partial/checkpoint-*"))) == 1
+    told = []
+    again = pipeline.run_spec(spec, store=store, progress=lambda moment: told.append(moment.step))[0]
+    whole = pipeline.run_spec(spec, store=Store(tmp_path / "other"))[0]
+    assert told[0] == when and again.lineage["loss_curve"] == whole.lineage["loss_curve"]
+    assert again.lineage["files"]["model.safetensors"] == whole.lineage["files"]["model.safetensors"]
+    assert not list(store.root.glob("*.partial"))
