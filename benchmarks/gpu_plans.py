@@ -1,7 +1,7 @@
 """The ready specs of data_samples/specs planned on GPUs: the tables of docs/gpu.md. No GPU is needed, nothing is trained.
 
-    python benchmarks/gpu_plans.py            # print the tables
-    python benchmarks/gpu_plans.py --write    # measure what tokens are estimated by, then write the tables into docs/gpu.md
+python benchmarks/gpu_plans.py            # print the tables
+python benchmarks/gpu_plans.py --write    # measure what tokens are estimated by, then write the tables into docs/gpu.md
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from labkit.design.preflight import disk
 from labkit.models import zoo
 from labkit.train.specs import load_spec
 
-PAGE, START, END = Path(__file__).parent.parent / "docs" / "gpu.md", "<!-- planned -->", "<!-- end -->"
+PAGE, START, END = (
+    Path(__file__).parent.parent / "docs" / "gpu.md",
+    "<!-- planned -->",
+    "<!-- end -->",
+)
 CARD = "H100"
 COUNTS = (1, 8)  # cards of one kind that a spec is planned on
 SIZES = ("smollm-1.7b", "mistral-7b", "llama-3.1-8b")
@@ -29,23 +33,49 @@ def measured_ratio() -> dict:
     """Characters per token with SmolLM2's tokenizer on the shipped packs."""
     packs = shipped_packs()
     found = measure_ratio(map(load_pack, packs), zoo.load(zoo.SMOLLM2).tokenizer)
-    return {"tokenizer": zoo.SMOLLM2, "packs": packs, **{key: round(value, 2) for key, value in found.items()}}
+    return {
+        "tokenizer": zoo.SMOLLM2,
+        "packs": packs,
+        **{key: round(value, 2) for key, value in found.items()},
+    }
 
 
 def tables() -> str:
     """One row per spec, as Markdown."""
-    heads = ("spec", "GiB of one GPU, this pack's rows", "GiB, rows filled to max_length", f"the same on {COUNTS[1]} GPUs", "smallest card for this pack", "smallest for filled rows", f"time on {CARD}s", "checkpoints on disk")
+    heads = (
+        "spec",
+        "GiB of one GPU, this pack's rows",
+        "GiB, rows filled to max_length",
+        f"the same on {COUNTS[1]} GPUs",
+        "smallest card for this pack",
+        "smallest for filled rows",
+        f"time on {CARD}s",
+        "checkpoints on disk",
+    )
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     return "\n".join([*lines, *(row(f"{size}-{method}") for size in SIZES for method in METHODS)])
 
 
 def row(name: str) -> str:
     spec, card = load_spec(samples_folder("specs") / f"{name}.yaml"), gpu(CARD)
-    one, many = (plan_spec(spec, card=card, gpus=count) if shared(spec, count) else None for count in COUNTS)
-    filled = [max(stage.filled_gib for stage in found.stages) if found else None for found in (one, many)]
+    one, many = (
+        plan_spec(spec, card=card, gpus=count) if shared(spec, count) else None for count in COUNTS
+    )
+    filled = [
+        max(stage.filled_gib for stage in found.stages) if found else None for found in (one, many)
+    ]
     runs = one if one.fits(card) or many is None else many
     times = f"{duration(runs.seconds)} on {runs.gpus}"
-    cells = (f"`{name}`", f"{one.peak_gib:.1f}", f"{filled[0]:.1f}", "" if filled[1] is None else f"{filled[1]:.1f}", smallest(one.peak_gib), smallest(filled[0]), times, f"{digits(disk(spec).kept_gib)} GiB")
+    cells = (
+        f"`{name}`",
+        f"{one.peak_gib:.1f}",
+        f"{filled[0]:.1f}",
+        "" if filled[1] is None else f"{filled[1]:.1f}",
+        smallest(one.peak_gib),
+        smallest(filled[0]),
+        times,
+        f"{digits(disk(spec).kept_gib)} GiB",
+    )
     return f"| {' | '.join(cells)} |"
 
 
@@ -55,14 +85,18 @@ def shared(spec, count: int) -> bool:
 
 
 def smallest(needed_gib: float) -> str:
-    return next((name for name, card in gpus().items() if card.usable_gib >= needed_gib), "none: several")
+    return next(
+        (name for name, card in gpus().items() if card.usable_gib >= needed_gib), "none: several"
+    )
 
 
 def main() -> None:
     if "--write" not in sys.argv[1:]:
         print(tables())
         return
-    write_file(samples_folder("measured") / "tokens.json", json.dumps(measured_ratio(), indent=1) + "\n")
+    write_file(
+        samples_folder("measured") / "tokens.json", json.dumps(measured_ratio(), indent=1) + "\n"
+    )
     before, rest = PAGE.read_text("utf-8").split(START)
     write_file(PAGE, f"{before}{START}\n{tables()}\n{END}{rest.split(END)[1]}")
 

@@ -35,7 +35,9 @@ class Prose:
 
     def __init__(self):
         self.rng = random.Random(0)
-        self.words = ["".join(self.rng.choices(SYLLABLES, k=self.rng.randint(1, 4))) for _ in range(40_000)]
+        self.words = [
+            "".join(self.rng.choices(SYLLABLES, k=self.rng.randint(1, 4))) for _ in range(40_000)
+        ]
         self.totals = [0.0]
         for rank in range(1, 40_000):
             self.totals.append(self.totals[-1] + 1 / rank)
@@ -43,7 +45,9 @@ class Prose:
     def paragraph(self) -> str:
         lengths = [self.rng.randint(6, 24) for _ in range(self.rng.randint(3, 7))]
         words = iter(self.rng.choices(self.words, cum_weights=self.totals, k=sum(lengths)))
-        return " ".join(" ".join(next(words) for _ in range(length)).capitalize() + "." for length in lengths)
+        return " ".join(
+            " ".join(next(words) for _ in range(length)).capitalize() + "." for length in lengths
+        )
 
     def paragraphs(self, size: int) -> Iterator[str]:
         while size > 0:
@@ -57,20 +61,33 @@ def write_text(folder: Path, prose: Prose, kind: str, size: int) -> None:
     kept: list[str] = []
     for number in range(max(1, size // FILE_BYTES[kind])):
         kept = kept[:-1] if number % 20 == 19 else list(prose.paragraphs(FILE_BYTES[kind]))
-        text = "\n\n".join(["Handbook of measured things", *kept, f"Page {number + 1} of 9", "Privacy policy"])
-        (folder / f"{number:04}.{kind}").write_text(text, ENCODINGS[number % 3] if kind == "txt" else "utf-8", errors="replace")
+        text = "\n\n".join(
+            ["Handbook of measured things", *kept, f"Page {number + 1} of 9", "Privacy policy"]
+        )
+        (folder / f"{number:04}.{kind}").write_text(
+            text, ENCODINGS[number % 3] if kind == "txt" else "utf-8", errors="replace"
+        )
 
 
 def write_rows(folder: Path, prose: Prose, kind: str, size: int) -> None:
     """Two thirds text, a row a paragraph; a third questions with answers."""
-    rows = [[f"article {number // 20}", text] for number, text in enumerate(prose.paragraphs(size * 2 // 3))]
+    rows = [
+        [f"article {number // 20}", text]
+        for number, text in enumerate(prose.paragraphs(size * 2 // 3))
+    ]
     pairs = [[f"What does {text[:60]} mean?", text] for text in prose.paragraphs(size // 3)]
-    for name, heads, cells in (("text", ("source", "text"), rows), ("questions", ("question", "answer"), pairs)):
+    for name, heads, cells in (
+        ("text", ("source", "text"), rows),
+        ("questions", ("question", "answer"), pairs),
+    ):
         with (folder / f"{name}.{kind}").open("w", encoding="utf-8", newline="") as file:
             if kind == "csv":
                 csv.writer(file).writerows([heads, *cells])
             else:
-                file.writelines(json.dumps(dict(zip(heads, row, strict=True)), ensure_ascii=False) + "\n" for row in cells)
+                file.writelines(
+                    json.dumps(dict(zip(heads, row, strict=True)), ensure_ascii=False) + "\n"
+                    for row in cells
+                )
 
 
 def write_docx(folder: Path, prose: Prose, kind: str, size: int) -> None:
@@ -88,10 +105,19 @@ def write_pdf(folder: Path, prose: Prose, kind: str, size: int) -> None:
 
     for number in range(max(1, size // FILE_BYTES[kind])):
         body = "\n\n".join(prose.paragraphs(FILE_BYTES[kind]))
-        (folder / f"{number:04}.pdf").write_bytes(typst.compile(f'#set page(header: "Handbook", numbering: "1")\n{body}'.encode()))
+        (folder / f"{number:04}.pdf").write_bytes(
+            typst.compile(f'#set page(header: "Handbook", numbering: "1")\n{body}'.encode())
+        )
 
 
-WRITERS = {"txt": write_text, "md": write_text, "jsonl": write_rows, "csv": write_rows, "docx": write_docx, "pdf": write_pdf}
+WRITERS = {
+    "txt": write_text,
+    "md": write_text,
+    "jsonl": write_rows,
+    "csv": write_rows,
+    "docx": write_docx,
+    "pdf": write_pdf,
+}
 
 
 def seconds_to_read(folder: Path) -> float:
@@ -110,10 +136,19 @@ def main() -> None:
             WRITERS[kind](source / kind, prose, kind, int(share * megabytes * 1e6))
         size = sum(path.stat().st_size for path in source.rglob("*.*"))
         reading = seconds_to_read(source)
-        done = subprocess.run([sys.executable, "-c", MEASURED, source, Path(scratch) / "pack"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, source, Path(scratch) / "pack"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         seconds, busy, peak, read, rows, dropped = json.loads(done.stdout)
-    print(f"{megabytes:g} MB of text in files of {size / 1e6:.1f} MB: {seconds:.1f} s ({busy:.1f} s of one core), {megabytes / seconds:.2f} MB/s, peak RSS {peak / 1e3:.0f} MB")
-    print(f"only reading the bytes: {reading:.3f} s, so making a pack takes {seconds / reading:,.0f} times as long")
+    print(
+        f"{megabytes:g} MB of text in files of {size / 1e6:.1f} MB: {seconds:.1f} s ({busy:.1f} s of one core), {megabytes / seconds:.2f} MB/s, peak RSS {peak / 1e3:.0f} MB"
+    )
+    print(
+        f"only reading the bytes: {reading:.3f} s, so making a pack takes {seconds / reading:,.0f} times as long"
+    )
     print(f"in: {read}\nout: {rows}")
     for row in dropped:
         print(f"{row['count']:8,} {row['what']}: {row['reason']}")

@@ -27,18 +27,24 @@ BATCH_SIZES = (1, 64, 256, 1024)  # 1 is lm-eval's default
 MUTUAL_INFORMATION = {"metric": "acc_mutual_info", "aggregation": "mean", "higher_is_better": True}
 
 
-def lm_eval_scores(loaded, folder: Path, names: list[str], batch_size: int) -> tuple[dict[str, float], float]:
+def lm_eval_scores(
+    loaded, folder: Path, names: list[str], batch_size: int
+) -> tuple[dict[str, float], float]:
     """Per item whether lm-eval finds the right choice, and seconds; loading of tasks and model is not counted."""
     from lm_eval import evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager, get_task_dict
 
-    model = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size, device="cpu")
+    model = HFLM(
+        pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size, device="cpu"
+    )
     tasks = get_task_dict(names, TaskManager(include_path=str(folder), include_defaults=False))
     began = time.perf_counter()
     told = evaluate(lm=model, task_dict=tasks, bootstrap_iters=0, log_samples=True)
     seconds = time.perf_counter() - began
-    return {sample["doc"]["id"]: sample["acc"] for name in names for sample in told["samples"][name]}, seconds
+    return {
+        sample["doc"]["id"]: sample["acc"] for name in names for sample in told["samples"][name]
+    }, seconds
 
 
 def ask_for_mutual_information(folder: Path) -> None:
@@ -75,11 +81,18 @@ def main() -> None:
                 ask_for_mutual_information(Path(folder))
             times = {}
             for size in BATCH_SIZES:
-                found, seconds = min((lm_eval_scores(loaded, Path(folder), names, size) for _ in range(2)), key=lambda run: run[1])
+                found, seconds = min(
+                    (lm_eval_scores(loaded, Path(folder), names, size) for _ in range(2)),
+                    key=lambda run: run[1],
+                )
                 times[size] = seconds
                 agree = sum(ours[id] == score for id, score in found.items())
-                print(f"lm-eval, {what}, batch {size:4d} {len(found) / seconds:6,.1f} items/s  {agree} of {len(found)} items scored alike")
-            print(f"labkit is {times[1] / fast:.1f} times as fast as lm-eval's default, {min(times.values()) / fast:.1f} times as fast as its best batch size")
+                print(
+                    f"lm-eval, {what}, batch {size:4d} {len(found) / seconds:6,.1f} items/s  {agree} of {len(found)} items scored alike"
+                )
+            print(
+                f"labkit is {times[1] / fast:.1f} times as fast as lm-eval's default, {min(times.values()) / fast:.1f} times as fast as its best batch size"
+            )
 
 
 if __name__ == "__main__":

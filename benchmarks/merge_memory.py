@@ -38,10 +38,17 @@ def write_checkpoint(folder: Path, gigabytes: float, seed: int) -> tuple[int, in
     """A sharded bfloat16 checkpoint in the shape of a llama; returns its bytes and those of its largest tensor."""
     generator = torch.Generator().manual_seed(seed)
     folder.mkdir()
-    shapes = {"model.embed_tokens.weight": (VOCABULARY, HIDDEN), "lm_head.weight": (VOCABULARY, HIDDEN)}
+    shapes = {
+        "model.embed_tokens.weight": (VOCABULARY, HIDDEN),
+        "lm_head.weight": (VOCABULARY, HIDDEN),
+    }
     layer, size = 0, 2 * VOCABULARY * HIDDEN * 2
     while size < gigabytes * 1e9:
-        for part, shape in (("self_attn.q_proj", (HIDDEN, HIDDEN)), ("mlp.up_proj", (MLP, HIDDEN)), ("mlp.down_proj", (HIDDEN, MLP))):
+        for part, shape in (
+            ("self_attn.q_proj", (HIDDEN, HIDDEN)),
+            ("mlp.up_proj", (MLP, HIDDEN)),
+            ("mlp.down_proj", (HIDDEN, MLP)),
+        ):
             shapes[f"model.layers.{layer}.{part}.weight"] = shape
             size += 2 * shape[0] * shape[1]
         layer += 1
@@ -49,10 +56,15 @@ def write_checkpoint(folder: Path, gigabytes: float, seed: int) -> tuple[int, in
     count = -(-len(names) // PER_SHARD)
     for number in range(count):
         shard = f"model-{number + 1:05}-of-{count:05}.safetensors"
-        part = {name: torch.randn(shapes[name], generator=generator).bfloat16() for name in names[number * PER_SHARD : (number + 1) * PER_SHARD]}
+        part = {
+            name: torch.randn(shapes[name], generator=generator).bfloat16()
+            for name in names[number * PER_SHARD : (number + 1) * PER_SHARD]
+        }
         save_file(part, folder / shard, metadata={"format": "pt"})
         where |= dict.fromkeys(part, shard)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": where}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {"total_size": size}, "weight_map": where})
+    )
     return size, 2 * VOCABULARY * HIDDEN
 
 
@@ -60,13 +72,24 @@ def main() -> None:
     gigabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 2.2
     with tempfile.TemporaryDirectory() as scratch:
         folders = [Path(scratch) / name for name in ("a", "b", "out")]
-        size, largest = [write_checkpoint(folder, gigabytes, seed) for seed, folder in enumerate(folders[:2])][0]
+        size, largest = [
+            write_checkpoint(folder, gigabytes, seed) for seed, folder in enumerate(folders[:2])
+        ][0]
         folders[2].mkdir()
-        done = subprocess.run([sys.executable, "-c", MEASURED, *map(str, folders)], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, *map(str, folders)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         before, peak, seconds = json.loads(done.stdout)
     grown = (peak - before) * 1024
-    print(f"2 x {size / 1e9:.2f} GB in shards, largest tensor {largest / 1e6:.0f} MB, merged in {seconds:.1f} s")
-    print(f"peak RSS {peak / 1e3:.0f} MB, of which {before / 1e3:.0f} MB were there before: {grown / 1e6:.0f} MB = {grown / largest:.1f} times the largest tensor")
+    print(
+        f"2 x {size / 1e9:.2f} GB in shards, largest tensor {largest / 1e6:.0f} MB, merged in {seconds:.1f} s"
+    )
+    print(
+        f"peak RSS {peak / 1e3:.0f} MB, of which {before / 1e3:.0f} MB were there before: {grown / 1e6:.0f} MB = {grown / largest:.1f} times the largest tensor"
+    )
 
 
 if __name__ == "__main__":

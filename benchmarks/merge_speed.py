@@ -32,7 +32,12 @@ T, REPEATS, MOVES = 0.4, 5, 50
 HAS_MERGEKIT = find_spec("mergekit") is not None
 
 
-def best_of(run: Callable[[], object], repeats: int = REPEATS, *, before: Callable[[], object] = lambda: None) -> float:
+def best_of(
+    run: Callable[[], object],
+    repeats: int = REPEATS,
+    *,
+    before: Callable[[], object] = lambda: None,
+) -> float:
     """Seconds of the fastest of several runs. before: called, untimed, ahead of each."""
     times = []
     for _ in range(repeats):
@@ -44,9 +49,14 @@ def best_of(run: Callable[[], object], repeats: int = REPEATS, *, before: Callab
 
 
 def two_models(dtype: torch.dtype) -> tuple[dict, dict]:
-    first = {name: tensor.to(dtype) for name, tensor in own_tensors(zoo.load(zoo.SMOLLM2).model).items()}
+    first = {
+        name: tensor.to(dtype) for name, tensor in own_tensors(zoo.load(zoo.SMOLLM2).model).items()
+    }
     torch.manual_seed(0)
-    second = {name: (t.float() + 0.2 * t.float().std().nan_to_num(0) * torch.randn(t.shape)).to(dtype) for name, t in first.items()}
+    second = {
+        name: (t.float() + 0.2 * t.float().std().nan_to_num(0) * torch.randn(t.shape)).to(dtype)
+        for name, t in first.items()
+    }
     return first, second
 
 
@@ -54,7 +64,9 @@ def in_memory() -> None:
     print("in memory, 2 x 135 M parameters, SLERP, best of", REPEATS)
     for dtype in (torch.float32, torch.bfloat16):
         first, second = two_models(dtype)
-        targets = [{name: torch.empty_like(tensor) for name, tensor in first.items()} for _ in range(2)]
+        targets = [
+            {name: torch.empty_like(tensor) for name, tensor in first.items()} for _ in range(2)
+        ]
 
         def copy_both() -> None:
             for source, target in zip((first, second), targets, strict=True):
@@ -63,17 +75,30 @@ def in_memory() -> None:
 
         copying = best_of(copy_both)
         ours = best_of(lambda: Pairing(first, second).merge(T, into=targets[0]))
-        print(f"  {str(dtype):14} copying both {copying * 1e3:7.0f} ms   labkit {ours * 1e3:7.0f} ms = {ours / copying:.2f} copies", end="")
+        print(
+            f"  {str(dtype):14} copying both {copying * 1e3:7.0f} ms   labkit {ours * 1e3:7.0f} ms = {ours / copying:.2f} copies",
+            end="",
+        )
         if HAS_MERGEKIT:
             from mergekit.merge_methods import merge_state_dicts
 
-            theirs = best_of(lambda: merge_state_dicts({"a": first, "b": second}, "slerp", base="a", dtype=dtype, parameters={"t": T}), 2)
-            print(f"   mergekit {theirs * 1e3:7.0f} ms: labkit is {theirs / ours:.1f} times faster", end="")
+            theirs = best_of(
+                lambda: merge_state_dicts(
+                    {"a": first, "b": second}, "slerp", base="a", dtype=dtype, parameters={"t": T}
+                ),
+                2,
+            )
+            print(
+                f"   mergekit {theirs * 1e3:7.0f} ms: labkit is {theirs / ours:.1f} times faster",
+                end="",
+            )
         print()
 
 
 def disk_to_disk() -> None:
-    print("disk to disk, 2 x 135 M parameters in float32 (files in the page cache), best of", REPEATS)
+    print(
+        "disk to disk, 2 x 135 M parameters in float32 (files in the page cache), best of", REPEATS
+    )
     with tempfile.TemporaryDirectory() as scratch:
         folders = [Path(scratch) / name for name in "ab"]
         loaded = zoo.load(zoo.SMOLLM2)
@@ -84,7 +109,9 @@ def disk_to_disk() -> None:
             save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         output = Path(scratch) / "out"
 
-        def clear() -> None:  # so that every run writes to memory the last one gave back, not to a machine's fresh pages
+        def clear() -> (
+            None
+        ):  # so that every run writes to memory the last one gave back, not to a machine's fresh pages
             shutil.rmtree(output, ignore_errors=True)
 
         def ours() -> None:
@@ -97,7 +124,10 @@ def disk_to_disk() -> None:
             from mergekit.options import MergeOptions
 
             recipe = {
-                "merge_method": "slerp", "base_model": str(folders[0]), "models": [{"model": str(f)} for f in folders], "parameters": {"t": T},
+                "merge_method": "slerp",
+                "base_model": str(folders[0]),
+                "models": [{"model": str(f)} for f in folders],
+                "parameters": {"t": T},
             }
             run_merge(MergeConfiguration(**recipe), str(output), options=MergeOptions(quiet=True))
 
@@ -110,9 +140,19 @@ def disk_to_disk() -> None:
 
 
 def slider() -> None:
-    bench = Bench("llama-s-instruct", "llama-s-base", ("instruct", "base"), load_pack("materials"), profile_name="smoke")
+    bench = Bench(
+        "llama-s-instruct",
+        "llama-s-base",
+        ("instruct", "base"),
+        load_pack("materials"),
+        profile_name="smoke",
+    )
     bench.score_grid()
-    prompts = ["Where does Otis Lund work? Answer in JSON.", "What is the main use of Bysomlite?", "Propose a compound on actin for lupus."]
+    prompts = [
+        "Where does Otis Lund work? Answer in JSON.",
+        "What is the main use of Bysomlite?",
+        "Propose a compound on actin for lupus.",
+    ]
     session = MergeSession({"pair": bench}, prompts, Path(tempfile.gettempdir()))
     rng = np.random.default_rng(0)
     settings = [setting_of("slerp", *([rng.uniform()] * 5 for _ in range(3))) for _ in range(MOVES)]
@@ -127,8 +167,12 @@ def slider() -> None:
         session.draw(move), session.tell(move), session.answers(move)
         moves.append(time.perf_counter() - began)
     p50, p95 = np.percentile(moves, (50, 95)) * 1e3
-    print(f"slider, llama-s, {MOVES} moves: p50 {p50:.0f} ms, p95 {p95:.0f} ms from move to figure and answers")
-    print(f"  of which the merge: p50 {np.median(merges) * 1e3:.1f} ms, p95 {np.percentile(merges, 95) * 1e3:.1f} ms")
+    print(
+        f"slider, llama-s, {MOVES} moves: p50 {p50:.0f} ms, p95 {p95:.0f} ms from move to figure and answers"
+    )
+    print(
+        f"  of which the merge: p50 {np.median(merges) * 1e3:.1f} ms, p95 {np.percentile(merges, 95) * 1e3:.1f} ms"
+    )
 
 
 if __name__ == "__main__":

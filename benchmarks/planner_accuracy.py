@@ -35,14 +35,27 @@ from labkit.train.specs import Lora, Stage
 LARGE = "smollm2-135m-instruct"
 TINY_STEPS, LARGE_STEPS, ALIVE_STEPS = 20, 4, 2
 SETTINGS = {  # model -> stage, rows or pairs per step, tokens per row, rank of LoRA
-    "llama-s-instruct": [("cpt", 32, 80, None), ("sft", 16, 96, None), ("cpt", 32, 96, 16), ("dpo", 16, 64, None), ("orpo", 16, 64, None), ("cpt", 64, 128, None)],
+    "llama-s-instruct": [
+        ("cpt", 32, 80, None),
+        ("sft", 16, 96, None),
+        ("cpt", 32, 96, 16),
+        ("dpo", 16, 64, None),
+        ("orpo", 16, 64, None),
+        ("cpt", 64, 128, None),
+    ],
     "mistral-s-instruct": [("cpt", 32, 80, None), ("sft", 16, 96, None)],
     "smollm-s-instruct": [("cpt", 32, 80, None), ("sft", 16, 96, None)],
     LARGE: [("cpt", 8, 96, None), ("sft", 4, 96, None), ("cpt", 4, 128, 16)],
 }
 BAR = 0.15
-PAGE, START, END = Path(__file__).parent.parent / "docs" / "cost.md", "<!-- measured -->", "<!-- end -->"
-GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # an allocator that returns at once what is freed, and is slower for it
+PAGE, START, END = (
+    Path(__file__).parent.parent / "docs" / "cost.md",
+    "<!-- measured -->",
+    "<!-- end -->",
+)
+GIVE_BACK = {
+    "MALLOC_MMAP_THRESHOLD_": "65536"
+}  # an allocator that returns at once what is freed, and is slower for it
 
 
 @dataclass(frozen=True)
@@ -65,19 +78,47 @@ class Row:
 def row_of(model: str, architecture, speed, setting: tuple, *, alive: bool) -> Row:
     kind, rows, length, rank = setting
     steps = LARGE_STEPS if model == LARGE else TINY_STEPS
-    stage = Stage(kind=kind, learning_rate=1e-6, steps=steps, batch_size=rows, max_length=length, lora=Lora(rank=rank) if rank else None)
+    stage = Stage(
+        kind=kind,
+        learning_rate=1e-6,
+        steps=steps,
+        batch_size=rows,
+        max_length=length,
+        lora=Lora(rank=rank) if rank else None,
+    )
     training = own_training(stage, architecture, length)
     found = measure(model, stage)
-    returned = measure(model, stage.model_copy(update={"steps": ALIVE_STEPS}), environment=GIVE_BACK).peak_gib if alive else None
+    returned = (
+        measure(
+            model, stage.model_copy(update={"steps": ALIVE_STEPS}), environment=GIVE_BACK
+        ).peak_gib
+        if alive
+        else None
+    )
     return Row(
-        model, kind, rows, length, rank, resident_memory(architecture, training, speed).peak_gib, found.peak_gib,
-        step_seconds(architecture, training, speed), found.seconds, peak_memory(architecture, training).peak_gib, returned,
+        model,
+        kind,
+        rows,
+        length,
+        rank,
+        resident_memory(architecture, training, speed).peak_gib,
+        found.peak_gib,
+        step_seconds(architecture, training, speed),
+        found.seconds,
+        peak_memory(architecture, training).peak_gib,
+        returned,
     )
 
 
 def probed(model: str, architecture, kind: str):
     """What two short trainings of a kind say of this machine, as `probe_speed` does without keeping it."""
-    speed = speed_from(architecture, [(own_training(stage, architecture, stage.max_length), measure(model, stage)) for stage in probe_stages(architecture, kind)])
+    speed = speed_from(
+        architecture,
+        [
+            (own_training(stage, architecture, stage.max_length), measure(model, stage))
+            for stage in probe_stages(architecture, kind)
+        ],
+    )
     told = f"{speed.fixed_seconds:.3f} s per step and {speed.flops_per_second / 1e9:.0f} GFLOP/s; heap {speed.heap:.2f} and {speed.heap_gib:.2f} GiB"
     print(f"{model}, {kind}: {told}", flush=True)
     return speed
@@ -95,14 +136,40 @@ def table() -> Iterator[Row]:
 
 def page(found: dict) -> str:
     """The table as Markdown."""
-    heads = ("setting", "peak, predicted (GiB)", "measured", "off by", "step, predicted (s)", "measured", "off by", "alive, predicted (GiB)", "measured")
-    within = {key: sum(abs(row[f"predicted_{key}"] / row[f"measured_{key}"] - 1) <= BAR for row in found["rows"]) for key in ("gib", "seconds")}
+    heads = (
+        "setting",
+        "peak, predicted (GiB)",
+        "measured",
+        "off by",
+        "step, predicted (s)",
+        "measured",
+        "off by",
+        "alive, predicted (GiB)",
+        "measured",
+    )
+    within = {
+        key: sum(
+            abs(row[f"predicted_{key}"] / row[f"measured_{key}"] - 1) <= BAR
+            for row in found["rows"]
+        )
+        for key in ("gib", "seconds")
+    }
     told = f"Within {BAR:.0%}: {within['gib']} of {len(found['rows'])} peaks and {within['seconds']} of {len(found['rows'])} times."
-    lines = [f"{found['machine']['cores']} cores, {found['machine']['system']}; load before: {found['machine']['load']}. {told}", ""]
+    lines = [
+        f"{found['machine']['cores']} cores, {found['machine']['system']}; load before: {found['machine']['load']}. {told}",
+        "",
+    ]
     lines += [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in found["rows"]:
         pairs = [(row[f"predicted_{key}"], row[f"measured_{key}"]) for key in ("gib", "seconds")]
-        cells = [setting(row), *(cell for ours, theirs in pairs for cell in (f"{ours:.3f}", f"{theirs:.3f}", f"{ours / theirs - 1:+.0%}"))]
+        cells = [
+            setting(row),
+            *(
+                cell
+                for ours, theirs in pairs
+                for cell in (f"{ours:.3f}", f"{theirs:.3f}", f"{ours / theirs - 1:+.0%}")
+            ),
+        ]
         alive = row["measured_alive_gib"]
         cells += [f"{row['alive_gib']:.3f}", "" if alive is None else f"{alive:.3f}"]
         lines.append(f"| {' | '.join(cells)} |")
@@ -112,12 +179,21 @@ def page(found: dict) -> str:
 def main() -> None:
     load = os.getloadavg()[0]
     if load > 0.5:
-        print(f"note: other work is running (load {load:.1f}), so the times below are not this machine's")
+        print(
+            f"note: other work is running (load {load:.1f}), so the times below are not this machine's"
+        )
     rows = []
     for row in table():
         rows.append(asdict(row))
-        print(f"{setting(rows[-1]):<34} {_pair(rows[-1], 'gib')} GiB   {_pair(rows[-1], 'seconds')} s", flush=True)
-    machine = {"cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()} {'-'.join(platform.libc_ver())}".strip(), "load": round(load, 2)}
+        print(
+            f"{setting(rows[-1]):<34} {_pair(rows[-1], 'gib')} GiB   {_pair(rows[-1], 'seconds')} s",
+            flush=True,
+        )
+    machine = {
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()} {'-'.join(platform.libc_ver())}".strip(),
+        "load": round(load, 2),
+    }
     found = {"machine": machine, "rows": rows}
     write_file(samples_folder("measured") / "planner.json", json.dumps(found, indent=1) + "\n")
     before, rest = PAGE.read_text("utf-8").split(START)

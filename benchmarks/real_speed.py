@@ -22,7 +22,12 @@ STEPS, BATCHES = 4, (8, 16, 32)
 
 
 def with_adapters(model):
-    return get_peft_model(model, LoraConfig(r=LORA.rank, lora_alpha=LORA.alpha, target_modules="all-linear", task_type="CAUSAL_LM")).train()
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=LORA.rank, lora_alpha=LORA.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+    ).train()
 
 
 def ours(model, tokenizer, rows, batch_size: int) -> float:
@@ -38,7 +43,9 @@ def main() -> None:
         rows = trainers.text_rows(tokenizer, texts[: STEPS * batch_size], CPT.max_length)
         loop, padding = bare(with_adapters(zoo.load(MODEL).model), tokenizer, rows, batch_size)
         stage = ours(zoo.load(MODEL).model, tokenizer, rows, batch_size)
-        print(f"batch {batch_size:>2}: bare loop {loop:>5.0f} tokens/s, labkit {stage:>5.0f}, ratio {stage / loop:.2f}, padding {padding:.0%}")
+        print(
+            f"batch {batch_size:>2}: bare loop {loop:>5.0f} tokens/s, labkit {stage:>5.0f}, ratio {stage / loop:.2f}, padding {padding:.0%}"
+        )
 
 
 if __name__ == "__main__":

@@ -38,8 +38,15 @@ def trl_as_it_is(model, tokenizer, rows) -> float:
     stage = Stage(kind="cpt", learning_rate=1e-3, steps=STEPS, batch_size=BATCH)
     with tempfile.TemporaryDirectory() as folder:
         common = trainers._common_arguments(stage, STEPS, 0, folder)
-        arguments = SFTConfig(**common, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)
-        trainer = SFTTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+        arguments = SFTConfig(
+            **common, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None
+        )
+        trainer = SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+        )
         began = time.perf_counter()
         trainer.train()
     return sum(len(row["input_ids"]) for row in rows) / (time.perf_counter() - began)
@@ -47,14 +54,24 @@ def trl_as_it_is(model, tokenizer, rows) -> float:
 
 def main() -> None:
     tokenizer = zoo_build.build_tokenizer()
-    rows = trainers.text_rows(tokenizer, itertools.islice(world.pretraining_texts(0), STEPS * BATCH), 128)
+    rows = trainers.text_rows(
+        tokenizer, itertools.islice(world.pretraining_texts(0), STEPS * BATCH), 128
+    )
     found: dict[str, list[float]] = {}
     for _ in range(REPEATS):
-        for name, run in (("bare torch loop", lambda *given: bare(*given, BATCH)[0]), ("labkit (TRL, own loss)", ours), ("TRL as it is", trl_as_it_is)):
-            found.setdefault(name, []).append(run(zoo.load("llama-s-base").model.train(), tokenizer, rows))
+        for name, run in (
+            ("bare torch loop", lambda *given: bare(*given, BATCH)[0]),
+            ("labkit (TRL, own loss)", ours),
+            ("TRL as it is", trl_as_it_is),
+        ):
+            found.setdefault(name, []).append(
+                run(zoo.load("llama-s-base").model.train(), tokenizer, rows)
+            )
     best = {name: max(values) for name, values in found.items()}
     for name, rate in best.items():
-        print(f"{name:<24} {rate:>8,.0f} tokens/s   {rate / best['bare torch loop']:.2f} of the bare loop")
+        print(
+            f"{name:<24} {rate:>8,.0f} tokens/s   {rate / best['bare torch loop']:.2f} of the bare loop"
+        )
 
 
 if __name__ == "__main__":

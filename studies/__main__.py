@@ -11,17 +11,42 @@ from rich.markup import escape
 from labkit.base.errors import LabkitError
 from labkit.cli import err, fail, out
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="What docs/*.md rest on, measured again.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="What docs/*.md rest on, measured again."
+)
 
 
 @app.command()
 def evidence(
-    profile: Annotated[str | None, typer.Option(help="By default study; for real and live, brief.")] = None,
-    out_dir: Annotated[Path, typer.Option(help="Of recipes: where its records are written.")] = Path("out/evidence"),
-    part: Annotated[str, typer.Option(help="recipes (training, merging, diagnoses), data (notebook 02), sizes, families or rare (facts; notebook 08), real (SmolLM2-135M), or live (the same in a quarter of an hour).")] = "recipes",
-    page: Annotated[Path | None, typer.Option(help="The Markdown file to write; by default the part's own in docs/.")] = None,
-    measured: Annotated[Path | None, typer.Option(help="Where what notebooks show of it is written (adapters beside it); by default the shipped folder.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=2, help="Training seeds; by default the profile's, at least 2. real and live have one.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="By default study; for real and live, brief.")
+    ] = None,
+    out_dir: Annotated[
+        Path, typer.Option(help="Of recipes: where its records are written.")
+    ] = Path("out/evidence"),
+    part: Annotated[
+        str,
+        typer.Option(
+            help="recipes (training, merging, diagnoses), data (notebook 02), sizes, families or rare (facts; notebook 08), real (SmolLM2-135M), or live (the same in a quarter of an hour)."
+        ),
+    ] = "recipes",
+    page: Annotated[
+        Path | None,
+        typer.Option(help="The Markdown file to write; by default the part's own in docs/."),
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where what notebooks show of it is written (adapters beside it); by default the shipped folder."
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Training seeds; by default the profile's, at least 2. real and live have one.",
+        ),
+    ] = None,
 ) -> None:
     """Measure every claim of the lesson over seeds and packs; stops and continues."""
     from labkit.base.errors import InputError, suggest
@@ -30,15 +55,31 @@ def evidence(
     from studies import data_evidence, real_evidence, scale_evidence
     from studies import evidence as study
 
-    pages = {"recipes": "evidence.md", "data": "data.md", **dict.fromkeys(scale_evidence.PARTS, "scale.md"), "real": "real.md", "live": "real.md"}
+    pages = {
+        "recipes": "evidence.md",
+        "data": "data.md",
+        **dict.fromkeys(scale_evidence.PARTS, "scale.md"),
+        "real": "real.md",
+        "live": "real.md",
+    }
     if part not in pages:
         raise InputError(f"--part is {part!r}; {suggest(part, list(pages))}")
-    where = {"page": page or Path("docs") / pages[part], "measured": measured or samples_folder("measured"), "console": err}
+    where = {
+        "page": page or Path("docs") / pages[part],
+        "measured": measured or samples_folder("measured"),
+        "console": err,
+    }
     if part in ("real", "live") and seeds is not None:
-        raise InputError(f"--seeds cannot be given with --part {part}: it has one training run per pack")
+        raise InputError(
+            f"--seeds cannot be given with --part {part}: it has one training run per pack"
+        )
     over = {"profile_name": profile or "study", "seeds": seeds}
     if part == "real":
-        real_evidence.run_real_study(profile_name=profile or real_lab.PROFILE, adapters=(measured.parent / "adapters") if measured else samples_folder("adapters"), **where)
+        real_evidence.run_real_study(
+            profile_name=profile or real_lab.PROFILE,
+            adapters=(measured.parent / "adapters") if measured else samples_folder("adapters"),
+            **where,
+        )
     elif part == "live":
         real_evidence.run_live_study(profile_name=profile or real_lab.PROFILE, **where)
     elif part == "data":
@@ -52,18 +93,37 @@ def evidence(
 
 @app.command()
 def gallery(
-    out_dir: Annotated[Path, typer.Option(help="Of a course run: its records and figures.")] = Path("out/course"),
-    to: Annotated[Path, typer.Option(help="Where the pictures and their README.md go.")] = Path("docs/gallery"),
-    class_dir: Annotated[Path, typer.Option(help="The out_dir of labkit class, for a picture of its page.")] = Path("out/class"),
+    out_dir: Annotated[Path, typer.Option(help="Of a course run: its records and figures.")] = Path(
+        "out/course"
+    ),
+    to: Annotated[Path, typer.Option(help="Where the pictures and their README.md go.")] = Path(
+        "docs/gallery"
+    ),
+    class_dir: Annotated[
+        Path, typer.Option(help="The out_dir of labkit class, for a picture of its page.")
+    ] = Path("out/class"),
 ) -> None:
     """Make the pictures of docs/gallery, and their page, from a course run and the study's published numbers."""
     from studies.gallery import build_gallery
 
     with err.status("starting") as status:
-        made = build_gallery(out_dir, to, class_dir=class_dir, say=lambda words: status.update(escape(words)))
+        made = build_gallery(
+            out_dir, to, class_dir=class_dir, say=lambda words: status.update(escape(words))
+        )
     for sentence in made.left_out:
-        err.print(f"note: left out: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"written: {made.page} and {len(made.pictures)} pictures", markup=False, highlight=False, soft_wrap=True)
+        err.print(
+            f"note: left out: {sentence}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    out.print(
+        f"written: {made.page} and {len(made.pictures)} pictures",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def main() -> None:

@@ -32,7 +32,9 @@ from labkit.evaluate.scorecards import Scorecard, evaluate
 from labkit.models.families import MODEL
 from labkit.models.zoo import Loaded
 
-SEEDS = tuple(range(120, 140))  # neither the study, which measured the noise between runs, nor any threshold saw them
+SEEDS = tuple(
+    range(120, 140)
+)  # neither the study, which measured the noise between runs, nor any threshold saw them
 SAMPLING_SEEDS = 21  # 210 pairs
 RUNS_PER_SIDE, DRAWS = 5, 40
 NOISE_FROM = ("overcooked", "gentle", "dpo", "orpo")
@@ -63,7 +65,9 @@ def _rate(what: str, found: Sequence[Interval]) -> NullRate:
 def noise_between_runs(units: list[Unit]) -> dict[str, RunNoise]:
     """Per axis and per kind of it the pooled deviation between training seeds, of the noisiest recipe."""
     kinds = {(item.axis, item.kind) for item in units[0].cards["gentle"].items}
-    places = {axis: (axis, None) for axis, _ in kinds} | {f"{axis}/{kind}": (axis, kind) for axis, kind in kinds}
+    places = {axis: (axis, None) for axis, _ in kinds} | {
+        f"{axis}/{kind}": (axis, kind) for axis, kind in kinds
+    }
     packs = sorted({unit.pack for unit in units})
 
     def means(label: str, pack: str, axis: str, kind: str | None) -> list[float]:
@@ -72,12 +76,17 @@ def noise_between_runs(units: list[Unit]) -> dict[str, RunNoise]:
         return [sum(score.score for score in found) / len(found) for found in scores]
 
     return {
-        key: max((run_noise([means(label, pack, *place) for pack in packs]) for label in NOISE_FROM), key=lambda noise: noise.deviation)
+        key: max(
+            (run_noise([means(label, pack, *place) for pack in packs]) for label in NOISE_FROM),
+            key=lambda noise: noise.deviation,
+        )
         for key, place in sorted(places.items())
     }
 
 
-def healthy_runs(pack: Pack, profile_name: str, told: Callable[[str], None], *, runs: int = len(SEEDS)) -> list[Checkpoint]:
+def healthy_runs(
+    pack: Pack, profile_name: str, told: Callable[[str], None], *, runs: int = len(SEEDS)
+) -> list[Checkpoint]:
     """Runs of the gentle recipe that differ in nothing but the training seed."""
     made = []
     for seed in SEEDS[:runs]:
@@ -91,7 +100,9 @@ def flagged(case: Case) -> list[str]:
     return [result.diagnosis.id for result in diagnose(case) if result.verdict == "flagged"]
 
 
-def false_alarms(runs: Sequence[Checkpoint], pack: Pack, profile_name: str, told: Callable[[str], None]) -> list[list[str]]:
+def false_alarms(
+    runs: Sequence[Checkpoint], pack: Pack, profile_name: str, told: Callable[[str], None]
+) -> list[list[str]]:
     """Per healthy run the diagnoses that flag it."""
     found = []
     for made in runs:
@@ -100,7 +111,9 @@ def false_alarms(runs: Sequence[Checkpoint], pack: Pack, profile_name: str, told
     return found
 
 
-def clinic_round(pack: Pack, profile_name: str, told: Callable[[str], None], *, causes: Sequence[Cause] = CAUSES) -> dict[str, list[str]]:
+def clinic_round(
+    pack: Pack, profile_name: str, told: Callable[[str], None], *, causes: Sequence[Cause] = CAUSES
+) -> dict[str, list[str]]:
     """Per cause the diagnoses that flag its patient, trained with seed 0."""
     found = {}
     for cause in causes:
@@ -112,10 +125,21 @@ def clinic_round(pack: Pack, profile_name: str, told: Callable[[str], None], *, 
 def sampling_null(loaded: Loaded, pack: Pack, *, samples: int, limit: int | None) -> NullRate:
     """One checkpoint, its proposals drawn with different sampling seeds, every pair compared."""
     drawn = [
-        evaluate(loaded.model, loaded.tokenizer, pack, axes=["creativity"], samples=samples, limit=limit, seed=seed).scores("creativity")
+        evaluate(
+            loaded.model,
+            loaded.tokenizer,
+            pack,
+            axes=["creativity"],
+            samples=samples,
+            limit=limit,
+            seed=seed,
+        ).scores("creativity")
         for seed in range(SAMPLING_SEEDS)
     ]
-    return _rate("one checkpoint, two sampling seeds (creativity)", [paired_difference(a, b) for a, b in itertools.combinations(drawn, 2)])
+    return _rate(
+        "one checkpoint, two sampling seeds (creativity)",
+        [paired_difference(a, b) for a, b in itertools.combinations(drawn, 2)],
+    )
 
 
 def single_run_nulls(cards: Sequence[Scorecard], noise: dict[str, RunNoise]) -> list[NullRate]:
@@ -125,7 +149,10 @@ def single_run_nulls(cards: Sequence[Scorecard], noise: dict[str, RunNoise]) -> 
         found = paired_difference(a.scores(axis), b.scores(axis))
         by_items.append(found)
         by_runs.append(with_run_noise(found, noise[axis]))
-    return [_rate("two runs of one recipe, items' noise alone", by_items), _rate("two runs of one recipe, noise between runs added (labkit's rule)", by_runs)]
+    return [
+        _rate("two runs of one recipe, items' noise alone", by_items),
+        _rate("two runs of one recipe, noise between runs added (labkit's rule)", by_runs),
+    ]
 
 
 def several_run_null(cards: Sequence[Scorecard]) -> NullRate:

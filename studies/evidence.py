@@ -151,8 +151,16 @@ def claims_table(units: list[Unit]) -> str:
     lines = ["| | at least | measured | n | verdict |", "|---|---|---|---|---|"]
     for claim in CLAIMS:
         found = claim.measure(units)
-        bar = "" if claim.at_least is None else "> 0" if claim.at_least == 0 else f"{claim.at_least:.2f}"
-        lines.append(f"| {claim.words} | {bar} | {signed(found) if claim.difference else found} | {found.n} | {said(claim, found)} |")
+        bar = (
+            ""
+            if claim.at_least is None
+            else "> 0"
+            if claim.at_least == 0
+            else f"{claim.at_least:.2f}"
+        )
+        lines.append(
+            f"| {claim.words} | {bar} | {signed(found) if claim.difference else found} | {found.n} | {said(claim, found)} |"
+        )
     return "\n".join(lines)
 
 
@@ -173,11 +181,18 @@ SYNERGY_AXES = (*((axis, ", four axes") for axis in AXES), (CHOOSES, ""))
 
 def synergy_table(units: list[Unit]) -> str:
     """Merged minus max and minus mean of the parents: per pack and pooled, each axis, SLERP and LERP."""
-    lines = ["| pack | axis | SLERP − max | LERP − max | SLERP − mean | LERP − mean |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| pack | axis | SLERP − max | LERP − max | SLERP − mean | LERP − mean |",
+        "|---|---|---|---|---|---|",
+    ]
     for pack in (*sorted({unit.pack for unit in units}), "all"):
         mine = [unit for unit in units if pack in (unit.pack, "all")]
         for axis, suffix in SYNERGY_AXES:
-            cells = [bar(f"{method}{suffix}", axis)(mine) for bar in (synergy, over_mean) for method in ("slerp", "lerp")]
+            cells = [
+                bar(f"{method}{suffix}", axis)(mine)
+                for bar in (synergy, over_mean)
+                for method in ("slerp", "lerp")
+            ]
             lines.append(f"| {pack} | {axis} | {' | '.join(map(signed, cells))} |")
     return "\n".join(lines)
 
@@ -188,22 +203,31 @@ def spread(values: list[float], unit: str = "") -> str:
 
 
 def geometry_table(units: list[Unit]) -> str:
-    lines = ["| group | angle between weights (degrees) | angle between task vectors (degrees) | norm ratio | sign conflicts | tensors on a line |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| group | angle between weights (degrees) | angle between task vectors (degrees) | norm ratio | sign conflicts | tensors on a line |",
+        "|---|---|---|---|---|---|",
+    ]
     for group in GROUPS:
         rows = [[row for row in unit.shape.geometry if row.group == group] for unit in units]
         fields = ("angle", "task_angle", "norm_ratio", "sign_conflicts")
         cells = [spread([weighted_mean(found, name) for found in rows]) for name in fields]
-        lines.append(f"| {group} | {' | '.join(cells)} | {spread([sum(row.lines for row in found) / len(found) for found in rows])} |")
+        lines.append(
+            f"| {group} | {' | '.join(cells)} | {spread([sum(row.lines for row in found) / len(found) for found in rows])} |"
+        )
     return "\n".join(lines)
 
 
 def barrier_table(units: list[Unit]) -> str:
     shapes, twins = [unit.shape for unit in units], twin_barriers()
     lines = [
-        "| way | barrier | rise from end to end | n |", "|---|---|---|---|",
+        "| way | barrier | rise from end to end | n |",
+        "|---|---|---|---|",
         f"| instruct to overcooked (one grew from the other) | {spread([s.barrier for s in shapes])} | {spread([s.rise for s in shapes])} | {len(shapes)} |",
         f"| instruct, as far in a random direction | {spread([s.random_barrier for s in shapes])} | {spread([s.random_rise for s in shapes])} | {len(shapes)} |",
-        *(f"| instruct to an instruct model from other random weights, {method.upper()} | {value:.2f} | | 1 |" for method, value in twins.items()),
+        *(
+            f"| instruct to an instruct model from other random weights, {method.upper()} | {value:.2f} | | 1 |"
+            for method, value in twins.items()
+        ),
     ]
     return "\n".join(lines)
 
@@ -213,13 +237,18 @@ def scores_table(units: list[Unit]) -> str:
     lines = [f"| checkpoint | {' | '.join(axes)} |", "|---" * (len(axes) + 1) + "|"]
     for label in units[0].cards:
         measured = units[0].cards[label].axes()
-        cells = [str(cluster_mean(pooled(units, label, axis))) if axis in measured else "" for axis in axes]
+        cells = [
+            str(cluster_mean(pooled(units, label, axis))) if axis in measured else ""
+            for axis in axes
+        ]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def preference_table(units: list[Unit]) -> str:
-    kinds = sorted({item.kind for item in units[0].cards["gentle"].items if item.axis == "preference"})
+    kinds = sorted(
+        {item.kind for item in units[0].cards["gentle"].items if item.axis == "preference"}
+    )
     lines = [f"| checkpoint | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
     for label in ("instruct", "gentle", "dpo", "orpo"):
         cells = [str(cluster_mean(pooled(units, label, "preference", kind))) for kind in kinds]
@@ -228,38 +257,66 @@ def preference_table(units: list[Unit]) -> str:
 
 
 def chosen_table(units: list[Unit]) -> str:
-    lines = ["| pack | " + " | ".join(units[0].chosen) + " |", "|---" * (len(units[0].chosen) + 1) + "|"]
+    lines = [
+        "| pack | " + " | ".join(units[0].chosen) + " |",
+        "|---" * (len(units[0].chosen) + 1) + "|",
+    ]
     for pack in sorted({unit.pack for unit in units}):
         mine = [unit for unit in units if unit.pack == pack]
-        cells = [", ".join(f"{unit.chosen[method]:g}" for unit in mine) for method in mine[0].chosen]
+        cells = [
+            ", ".join(f"{unit.chosen[method]:g}" for unit in mine) for method in mine[0].chosen
+        ]
         lines.append(f"| {pack} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def register_table(rows: list[dict]) -> str:
-    lines = ["| claim | measured | scores, seeds | verdict | reported at 1.7B to 8B | why they may differ |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| claim | measured | scores, seeds | verdict | reported at 1.7B to 8B | why they may differ |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         found = Interval(**row["effect"])
-        cells = row["claim"], signed(found), f"{found.n}, {found.seeds}", row["verdict"], row["reported"], row["differs"]
+        cells = (
+            row["claim"],
+            signed(found),
+            f"{found.n}, {found.seeds}",
+            row["verdict"],
+            row["reported"],
+            row["differs"],
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def null_table(rates: list[calibration.NullRate]) -> str:
-    lines = ["| what is compared | comparisons | found different | share [Wilson 95%] |", "|---|---|---|---|"]
+    lines = [
+        "| what is compared | comparisons | found different | share [Wilson 95%] |",
+        "|---|---|---|---|",
+    ]
     for found in rates:
         low, high = found.interval
-        lines.append(f"| {found.what} | {found.comparisons} | {found.rejected} | {found.rate:.3f} [{low:.3f}, {high:.3f}] |")
+        lines.append(
+            f"| {found.what} | {found.comparisons} | {found.rejected} | {found.rate:.3f} [{low:.3f}, {high:.3f}] |"
+        )
     return "\n".join(lines)
 
 
 def noise_table(noise: dict[str, RunNoise]) -> str:
     axes = [axis for axis in AXES + CONTROLS if axis in noise]
-    return "\n".join([f"| {' | '.join(axes)} |", "|---" * len(axes) + "|", f"| {' | '.join(f'{noise[axis].deviation:.3f}' for axis in axes)} |"])
+    return "\n".join(
+        [
+            f"| {' | '.join(axes)} |",
+            "|---" * len(axes) + "|",
+            f"| {' | '.join(f'{noise[axis].deviation:.3f}' for axis in axes)} |",
+        ]
+    )
 
 
 def diversity_words(units: list[Unit]) -> str:
-    return ", ".join(f"{label} {diversity(label)(units)}" for label in ("instruct", "gentle", "dpo", "orpo"))
+    return ", ".join(
+        f"{label} {diversity(label)(units)}" for label in ("instruct", "gentle", "dpo", "orpo")
+    )
 
 
 def write_pareto(units: list[Unit], path: Path) -> None:
@@ -270,32 +327,53 @@ def write_pareto(units: list[Unit], path: Path) -> None:
     labels = ("instruct", "overcooked", "gentle", *REMEDIES)
 
     def place(label: str) -> tuple[Interval, Interval]:
-        return cluster_mean(pooled(mine, label, "knowledge", "free")), cluster_mean(pooled(mine, label, "instructions"))
+        return cluster_mean(pooled(mine, label, "knowledge", "free")), cluster_mean(
+            pooled(mine, label, "instructions")
+        )
 
     line = [place(f"merge t={t:g}") for t in PARETO_TS]
-    figure = figures.learn_and_forget({label: place(label) for label in labels}, {f"{t:g}": at for t, at in zip(PARETO_TS, line, strict=True)})
+    figure = figures.learn_and_forget(
+        {label: place(label) for label in labels},
+        {f"{t:g}": at for t, at in zip(PARETO_TS, line, strict=True)},
+    )
     path.write_bytes(figures.png(figure))
 
 
 def diagnoses_table(clinic: dict[str, list[str]], alarms: list[list[str]]) -> str:
     """Which diagnoses flag which patient, and how many healthy runs are flagged by any."""
-    lines = ["| patient | flagged by |", "|---|---|", *(f"| {cause} | {', '.join(found) or 'nothing'} |" for cause, found in clinic.items())]
+    lines = [
+        "| patient | flagged by |",
+        "|---|---|",
+        *(f"| {cause} | {', '.join(found) or 'nothing'} |" for cause, found in clinic.items()),
+    ]
     ill = {cause: found for cause, found in clinic.items() if cause != "healthy"}
     wrong = [found for found in alarms if found]
     low, high = wilson(len(wrong), len(alarms))
-    lines.append(f"\nOf {len(ill)} broken runs {sum(map(bool, ill.values()))} are flagged by at least one diagnosis. Of {len(alarms)} healthy runs "
-                 f"{len(wrong)} are flagged by any: {len(wrong) / len(alarms):.2f} [{low:.2f}, {high:.2f}]{'' if not wrong else ' (' + '; '.join(map(', '.join, wrong)) + ')'}.")
+    lines.append(
+        f"\nOf {len(ill)} broken runs {sum(map(bool, ill.values()))} are flagged by at least one diagnosis. Of {len(alarms)} healthy runs "
+        f"{len(wrong)} are flagged by any: {len(wrong) / len(alarms):.2f} [{low:.2f}, {high:.2f}]{'' if not wrong else ' (' + '; '.join(map(', '.join, wrong)) + ')'}."
+    )
     return "\n".join(lines)
 
 
-def measure_null(pack: Pack, runs: list[Checkpoint], noise: dict[str, RunNoise], profile_name: str, told: Callable[[str], None]) -> list[calibration.NullRate]:
+def measure_null(
+    pack: Pack,
+    runs: list[Checkpoint],
+    noise: dict[str, RunNoise],
+    profile_name: str,
+    told: Callable[[str], None],
+) -> list[calibration.NullRate]:
     """Every null rate of the page."""
     chosen = profile(profile_name)
     cards = [score_checkpoint(made, pack, profile_name=profile_name) for made in runs]
     one = load_checkpoint(train_arm(CORE["gentle"], pack, 0, profile_name)[-1])
     told(f"{pack.name} null: sampling seeds")
     sampled = calibration.sampling_null(one, pack, samples=chosen.samples, limit=chosen.eval_limit)
-    return [sampled, *calibration.single_run_nulls(cards, noise), calibration.several_run_null(cards)]
+    return [
+        sampled,
+        *calibration.single_run_nulls(cards, noise),
+        calibration.several_run_null(cards),
+    ]
 
 
 def write_figure(pack: Pack, profile_name: str, path: Path) -> None:
@@ -306,47 +384,97 @@ def write_figure(pack: Pack, profile_name: str, path: Path) -> None:
     pair = load_checkpoint(MODEL), load_checkpoint(run_spec(spec)[-1])
     axes = ("knowledge", "instructions", "compositional")
     sweep = sweep_merge(*pair, pack, split="test", axes=axes, profile_name=profile_name)
-    path.write_bytes(figures.png(figures.merge_sweep(sweep, axes=axes, ends=("instruct", "overcooked"))))
+    path.write_bytes(
+        figures.png(figures.merge_sweep(sweep, axes=axes, ends=("instruct", "overcooked")))
+    )
 
 
 def run_study(
-    *, profile_name: str, out_dir: Path, page: Path, measured: Path, console, packs: Iterable[str] = world.DOMAINS, seeds: int | None = None
+    *,
+    profile_name: str,
+    out_dir: Path,
+    page: Path,
+    measured: Path,
+    console,
+    packs: Iterable[str] = world.DOMAINS,
+    seeds: int | None = None,
 ) -> list[Unit]:
     """Run every unit, then write the page, one record per claim, and the files notebooks read (into `measured`).
 
     seeds: training seeds per pack, at least 2; by default the profile's. Raises InputError for an unknown profile.
     """
-    seeds, loaded = max(2, seeds or profile(profile_name).seeds), [load_pack(name) for name in packs]
+    seeds, loaded = (
+        max(2, seeds or profile(profile_name).seeds),
+        [load_pack(name) for name in packs],
+    )
 
     def told(text: str) -> None:
         console.print(text, highlight=False)
 
-    units = [run_unit(pack, seed, profile_name, told, experiments=pack is loaded[0]) for seed in range(seeds) for pack in loaded]
+    units = [
+        run_unit(pack, seed, profile_name, told, experiments=pack is loaded[0])
+        for seed in range(seeds)
+        for pack in loaded
+    ]
     noise = calibration.noise_between_runs(units)
     whole = profile(profile_name).seeds > 1
-    runs = calibration.healthy_runs(loaded[0], profile_name, told, runs=len(calibration.SEEDS) if whole else 4)
+    runs = calibration.healthy_runs(
+        loaded[0], profile_name, told, runs=len(calibration.SEEDS) if whole else 4
+    )
     null = measure_null(loaded[0], runs, noise, profile_name, told)
     alarms = calibration.false_alarms(runs if whole else runs[:1], loaded[0], profile_name, told)
-    clinic = calibration.clinic_round(loaded[0], profile_name, told, causes=CAUSES if whole else CAUSES[:2])
+    clinic = calibration.clinic_round(
+        loaded[0], profile_name, told, causes=CAUSES if whole else CAUSES[:2]
+    )
     register = register_rows([(lesson, lesson.measure(units)) for lesson in REGISTER])
     write_file(measured / CLAIMS_FILE, json.dumps(register, ensure_ascii=False, indent=1) + "\n")
-    write_file(measured / NOISE_FILE, json.dumps({key: asdict(value) for key, value in noise.items()}, indent=1) + "\n")
+    write_file(
+        measured / NOISE_FILE,
+        json.dumps({key: asdict(value) for key, value in noise.items()}, indent=1) + "\n",
+    )
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / records.FILE).unlink(missing_ok=True)
     for claim in CLAIMS:
         found = claim.measure(units)
-        records.append(out_dir, "finding", claim=claim.words, effect=found.as_dict(), at_least=claim.at_least, verdict=said(claim, found))
+        records.append(
+            out_dir,
+            "finding",
+            claim=claim.words,
+            effect=found.as_dict(),
+            at_least=claim.at_least,
+            verdict=said(claim, found),
+        )
     for row in register:
         records.append(out_dir, "claim", **row)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_figure(loaded[0], profile_name, page.with_name("merge_sweep.png"))
     write_pareto(units, page.with_name("pareto.png"))
     text = PAGE.format(
-        profile=profile_name, model=MODEL, packs=", ".join(pack.name for pack in loaded), seeds=seeds, base_seeds=min(seeds, BASE_START_SEEDS), selection=NOT_ON_DEV,
-        people=world.PEOPLE, public=world.PUBLIC, private=world.PRIVATE, table=claims_table(units),
-        register=register_table(register), claims=len(register), first=loaded[0].name, diversity=diversity_words(units), null=null_table(null), clinic=diagnoses_table(clinic, alarms), noise=noise_table(noise),
-        per_pack=per_pack_table(units), synergy=synergy_table(units), geometry=geometry_table(units), barriers=barrier_table(units), base=BASE,
-        chosen=chosen_table(units), scores=scores_table(units), preference=preference_table(units),
+        profile=profile_name,
+        model=MODEL,
+        packs=", ".join(pack.name for pack in loaded),
+        seeds=seeds,
+        base_seeds=min(seeds, BASE_START_SEEDS),
+        selection=NOT_ON_DEV,
+        people=world.PEOPLE,
+        public=world.PUBLIC,
+        private=world.PRIVATE,
+        table=claims_table(units),
+        register=register_table(register),
+        claims=len(register),
+        first=loaded[0].name,
+        diversity=diversity_words(units),
+        null=null_table(null),
+        clinic=diagnoses_table(clinic, alarms),
+        noise=noise_table(noise),
+        per_pack=per_pack_table(units),
+        synergy=synergy_table(units),
+        geometry=geometry_table(units),
+        barriers=barrier_table(units),
+        base=BASE,
+        chosen=chosen_table(units),
+        scores=scores_table(units),
+        preference=preference_table(units),
     )
     write_file(page, text)
     return units

@@ -25,14 +25,22 @@ from labkit.course.report import PICTURE_GONE, embedded
 WIDEST, MOST_BYTES = 1200, 200 * 1024
 RUN = ("pack", "profile", "seed", "learner")
 USED = {  # kinds of records, and what one needs to be of use here
-    "figure": (*RUN, "notebook", "name", "alt", "file"), "gate": (*RUN, "passed", "fallen"),
+    "figure": (*RUN, "notebook", "name", "alt", "file"),
+    "gate": (*RUN, "passed", "fallen"),
     "diagnosis": (*RUN, "checkpoint", "diagnosis", "verdict", "found", "remedy"),
 }
 CLASS_PAGE = "class.html"  # as class_page.py writes it
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (  # nothing is loaded, one pixel is one pixel
-    "--headless", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=1", "--no-first-run",
-    "--disable-background-networking", "--disable-sync", "--disable-component-update", "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--headless",
+    "--disable-gpu",
+    "--hide-scrollbars",
+    "--force-device-scale-factor=1",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
 )
 NO_SCRIPTS = """<head><meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">"""
 SHOT_SECONDS = 90
@@ -76,9 +84,15 @@ def _kept(notebook: str, name: str) -> Callable[[Source], tuple[bytes, str]]:
     """The figure that a notebook kept under a name, with its alt text."""
 
     def draw(source: Source) -> tuple[bytes, str]:
-        rows = [row for row in source.found if row["kind"] == "figure" and (row["notebook"], row["name"]) == (notebook, name)]
+        rows = [
+            row
+            for row in source.found
+            if row["kind"] == "figure" and (row["notebook"], row["name"]) == (notebook, name)
+        ]
         if not rows:
-            raise LeftOut(f"no figure {name!r} of {notebook} in the records; run that notebook into {source.out_dir}")
+            raise LeftOut(
+                f"no figure {name!r} of {notebook} in the records; run that notebook into {source.out_dir}"
+            )
         (figure,) = embedded(source.out_dir, rows[-1:])
         if not figure["data"]:
             raise LeftOut(f"{figure['file']}: {PICTURE_GONE}")
@@ -94,53 +108,141 @@ def _synergy_by_size(_: Source) -> tuple[bytes, str]:
 
     measured = measured_scale("sizes")
     words = sizes_words(measured)
-    return png(sizes_figure(measured)[1]), f"Merge synergy and forgetting against parameters, with what is reported for larger models in words. {words[0].upper()}{words[1:]}"
+    return (
+        png(sizes_figure(measured)[1]),
+        f"Merge synergy and forgetting against parameters, with what is reported for larger models in words. {words[0].upper()}{words[1:]}",
+    )
 
 
 def _diagnoses(source: Source) -> tuple[bytes, str]:
     """What the gate decided and which diagnoses flagged which checkpoint, as a page of records."""
     gates = [row for row in source.found if row["kind"] == "gate"]
-    latest = {(row["checkpoint"], row["diagnosis"]): row for row in source.found if row["kind"] == "diagnosis"}  # a cell may be run twice
+    latest = {
+        (row["checkpoint"], row["diagnosis"]): row
+        for row in source.found
+        if row["kind"] == "diagnosis"
+    }  # a cell may be run twice
     flagged = [row for row in latest.values() if row["verdict"] == "flagged"]
     if not gates or not flagged:
-        raise LeftOut(f"no gate, or no flagged diagnosis, in the records; run 09_diagnose into {source.out_dir}")
+        raise LeftOut(
+            f"no gate, or no flagged diagnosis, in the records; run 09_diagnose into {source.out_dir}"
+        )
     fallen = dict.fromkeys(axis for row in gates for axis in row["fallen"])
-    told = f"The release gate held a checkpoint back: {' and '.join(fallen)} fell." if fallen else "The release gate let every checkpoint pass."
-    rows = [(row["checkpoint"], f"FLAGGED: {row['diagnosis']}", row["found"], row["remedy"]) for row in flagged]
+    told = (
+        f"The release gate held a checkpoint back: {' and '.join(fallen)} fell."
+        if fallen
+        else "The release gate let every checkpoint pass."
+    )
+    rows = [
+        (row["checkpoint"], f"FLAGGED: {row['diagnosis']}", row["found"], row["remedy"])
+        for row in flagged
+    ]
     from markupsafe import Markup, escape
 
-    body = Markup("<h1>{}</h1><p>{}</p>{}").format("Diagnosis before release", told, Markup(plain_table(("checkpoint", "diagnosis", "found", "remedy"), rows)))
+    body = Markup("<h1>{}</h1><p>{}</p>{}").format(
+        "Diagnosis before release",
+        told,
+        Markup(plain_table(("checkpoint", "diagnosis", "found", "remedy"), rows)),
+    )
     with tempfile.TemporaryDirectory(prefix="labkit-gallery-") as folder:
         page = Path(folder) / "diagnoses.html"
-        page.write_text(template("page.html.j2").render(title="Diagnosis before release", body=escape(body)), "utf-8")
+        page.write_text(
+            template("page.html.j2").render(title="Diagnosis before release", body=escape(body)),
+            "utf-8",
+        )
         shot = photograph(page)
-    return shot, f"A table of {len(flagged)} flagged diagnoses with what was found and a remedy. {told}"
+    return (
+        shot,
+        f"A table of {len(flagged)} flagged diagnoses with what was found and a remedy. {told}",
+    )
 
 
 def _class_page(source: Source) -> tuple[bytes, str]:
     page = source.class_dir / CLASS_PAGE
     if not page.is_file():
-        raise LeftOut(f"there is no {page}; run a class (labkit class), or name its folder with --class-dir")
-    return photograph(page, height=1000), "The page on a class: who failed where and why comes first, then a line per learner, and what the room designed and found."
+        raise LeftOut(
+            f"there is no {page}; run a class (labkit class), or name its folder with --class-dir"
+        )
+    return (
+        photograph(page, height=1000),
+        "The page on a class: who failed where and why comes first, then a line per learner, and what the room designed and found.",
+    )
 
 
 def _designs(source: Source) -> tuple[bytes, str]:
     page = source.out_dir / "designs" / "comparison.html"
     if not page.is_file():
         raise LeftOut(f"there is no {page}; run 01_design into {source.out_dir}")
-    return photograph(page, height=1000), "The page a design leads to: the design beside two alternatives, each with what it does, what speaks for it and against it."
+    return (
+        photograph(page, height=1000),
+        "The page a design leads to: the design beside two alternatives, each with what it does, what speaks for it and against it.",
+    )
 
 
 SHOWN = (
-    Shown("early-warning", "Early warning", "The loss alone, and beside it what a probe of a few questions saw while the same model trained.", "notebook `09_diagnose`", _kept("09_diagnose", "probe")),
-    Shown("axes-after-cpt", "What reading gives and takes", "Six scores before and after continued pre-training by two recipes, with a guess made before the run.", "notebook `03_cpt`", _kept("03_cpt", "axes")),
-    Shown("merge-panel", "The merge lab", "What the panel draws at every move of a slider: five scores against t, and the t of every layer.", "notebook `06_merge`", _kept("06_merge", "panel-0")),
-    Shown("arc-and-line", "The arc and the line", "Why SLERP and LERP differ for weights far apart, and hardly for weights close together.", "notebook `06_merge`", _kept("06_merge", "arc-and-line")),
-    Shown("synergy-by-size", "Synergy against size", "What a merge has over its better parent, and what the specialist forgot, from tiny models upwards.", "`labkit evidence --part sizes`", _synergy_by_size),
-    Shown("scorecards", "Scorecards", "Every checkpoint of a course run on every axis, the score written in each cell.", "notebook `10_report`", _kept("10_report", "scorecards")),
-    Shown("diagnosis-gate", "Diagnosis before release", "What the release gate decided, and each diagnosis that flagged a checkpoint, with a remedy.", "notebook `09_diagnose`", _diagnoses),
-    Shown("designs", "Designs compared", "A design, two alternatives, and what speaks for each.", "notebook `01_design` or `labkit compare`", _designs),
-    Shown("class-page", "A class on one page", "What an instructor opens the morning after; learners are numbered unless names are asked for.", "`labkit class` (docs/class.md)", _class_page),
+    Shown(
+        "early-warning",
+        "Early warning",
+        "The loss alone, and beside it what a probe of a few questions saw while the same model trained.",
+        "notebook `09_diagnose`",
+        _kept("09_diagnose", "probe"),
+    ),
+    Shown(
+        "axes-after-cpt",
+        "What reading gives and takes",
+        "Six scores before and after continued pre-training by two recipes, with a guess made before the run.",
+        "notebook `03_cpt`",
+        _kept("03_cpt", "axes"),
+    ),
+    Shown(
+        "merge-panel",
+        "The merge lab",
+        "What the panel draws at every move of a slider: five scores against t, and the t of every layer.",
+        "notebook `06_merge`",
+        _kept("06_merge", "panel-0"),
+    ),
+    Shown(
+        "arc-and-line",
+        "The arc and the line",
+        "Why SLERP and LERP differ for weights far apart, and hardly for weights close together.",
+        "notebook `06_merge`",
+        _kept("06_merge", "arc-and-line"),
+    ),
+    Shown(
+        "synergy-by-size",
+        "Synergy against size",
+        "What a merge has over its better parent, and what the specialist forgot, from tiny models upwards.",
+        "`labkit evidence --part sizes`",
+        _synergy_by_size,
+    ),
+    Shown(
+        "scorecards",
+        "Scorecards",
+        "Every checkpoint of a course run on every axis, the score written in each cell.",
+        "notebook `10_report`",
+        _kept("10_report", "scorecards"),
+    ),
+    Shown(
+        "diagnosis-gate",
+        "Diagnosis before release",
+        "What the release gate decided, and each diagnosis that flagged a checkpoint, with a remedy.",
+        "notebook `09_diagnose`",
+        _diagnoses,
+    ),
+    Shown(
+        "designs",
+        "Designs compared",
+        "A design, two alternatives, and what speaks for each.",
+        "notebook `01_design` or `labkit compare`",
+        _designs,
+    ),
+    Shown(
+        "class-page",
+        "A class on one page",
+        "What an instructor opens the morning after; learners are numbered unless names are asked for.",
+        "`labkit class` (docs/class.md)",
+        _class_page,
+    ),
 )
 
 
@@ -163,8 +265,18 @@ def photograph(page: Path, *, height: int = 1600) -> bytes:
     with tempfile.TemporaryDirectory(prefix="labkit-shot-") as folder:
         picture, copy = Path(folder) / "page.png", Path(folder) / "page.html"
         copy.write_text(page.read_text("utf-8").replace("<head>", NO_SCRIPTS, 1), "utf-8")
-        root = ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()  # Chromium refuses a sandbox to root
-        command = [program, *FLAGS, *root, f"--user-data-dir={folder}/profile", f"--window-size={WIDEST},{height}", f"--screenshot={picture}", copy.as_uri()]
+        root = (
+            ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
+        )  # Chromium refuses a sandbox to root
+        command = [
+            program,
+            *FLAGS,
+            *root,
+            f"--user-data-dir={folder}/profile",
+            f"--window-size={WIDEST},{height}",
+            f"--screenshot={picture}",
+            copy.as_uri(),
+        ]
         try:
             subprocess.run(command, capture_output=True, timeout=SHOT_SECONDS, check=False)
         except subprocess.TimeoutExpired:
@@ -185,35 +297,61 @@ def fitted(content: bytes) -> bytes:
         with Image.open(io.BytesIO(content)) as opened:
             whole = opened.convert("RGBA")
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise InputError(f"not a readable picture ({error}); run the notebook that made it again") from None
+        raise InputError(
+            f"not a readable picture ({error}); run the notebook that made it again"
+        ) from None
     flat = Image.new("RGB", whole.size, "white")
     flat.paste(whole, mask=whole.getchannel("A"))
     inked = ImageChops.difference(flat, Image.new("RGB", flat.size, "white")).getbbox()
-    flat = flat.crop((0, 0, flat.width, min(flat.height, (inked[3] if inked else flat.height) + 24)))
+    flat = flat.crop(
+        (0, 0, flat.width, min(flat.height, (inked[3] if inked else flat.height) + 24))
+    )
     if flat.width > WIDEST:
-        flat = flat.resize((WIDEST, round(flat.height * WIDEST / flat.width)), Image.Resampling.LANCZOS)
+        flat = flat.resize(
+            (WIDEST, round(flat.height * WIDEST / flat.width)), Image.Resampling.LANCZOS
+        )
     for colours in (256, 128, 64, 32, 16):
         buffer = io.BytesIO()
-        flat.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        flat.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+            buffer, "PNG", optimize=True
+        )
         if buffer.tell() <= MOST_BYTES:
             return buffer.getvalue()
-    raise InputError(f"a picture of {flat.width} × {flat.height} pixels stays above {MOST_BYTES // 1024} KB; draw it smaller")
+    raise InputError(
+        f"a picture of {flat.width} × {flat.height} pixels stays above {MOST_BYTES // 1024} KB; draw it smaller"
+    )
 
 
 # --- the gallery
 
 
-def build_gallery(out_dir: Path, to: Path, *, class_dir: Path = Path("out/class"), say: Callable[[str], None] = lambda _: None) -> Gallery:
+def build_gallery(
+    out_dir: Path,
+    to: Path,
+    *,
+    class_dir: Path = Path("out/class"),
+    say: Callable[[str], None] = lambda _: None,
+) -> Gallery:
     """Write every picture that can be made, and README.md with their alt texts; pictures of an earlier call that cannot are removed.
 
     Raises InputError for a folder without a course's figures, or with a record or picture that cannot be used, StoreError when nothing can be written.
     """
-    found = [row for row in records.read(out_dir) if row["kind"] in USED and all(key in row for key in USED[row["kind"]])]
+    found = [
+        row
+        for row in records.read(out_dir)
+        if row["kind"] in USED and all(key in row for key in USED[row["kind"]])
+    ]
     figures = [row for row in found if row["kind"] == "figure"]
     if not figures:
-        raise InputError(f"{out_dir}: there is no course run here, or it kept no figure; run make course, or name its folder with --out-dir")
+        raise InputError(
+            f"{out_dir}: there is no course run here, or it kept no figure; run make course, or name its folder with --out-dir"
+        )
     run = {key: figures[-1][key] for key in RUN}  # a folder may hold several; the last one is shown
-    source = Source(out_dir, [row for row in found if all(row[key] == value for key, value in run.items())], class_dir)
+    source = Source(
+        out_dir,
+        [row for row in found if all(row[key] == value for key, value in run.items())],
+        class_dir,
+    )
     made, left_out = [], []
     for shown in SHOWN:
         say(shown.title)
@@ -236,10 +374,16 @@ def build_gallery(out_dir: Path, to: Path, *, class_dir: Path = Path("out/class"
 def _page(made: Sequence[tuple[Shown, Path, str]], run: dict) -> str:
     told = ", ".join(f"{key} {_text(run[key])}" for key in ("profile", "pack", "seed"))
     head = f"# Gallery\n\nWritten by `make gallery` (`labkit gallery`) from a course run: {told}. Intervals are 95%; do not edit by hand.\n"
-    parts = [f"## {shown.title}\n\n![{_text(alt)}]({path.name})\n\n{shown.sentence} Made by {shown.made_by}.\n" for shown, path, alt in made]
+    parts = [
+        f"## {shown.title}\n\n![{_text(alt)}]({path.name})\n\n{shown.sentence} Made by {shown.made_by}.\n"
+        for shown, path, alt in made
+    ]
     return "\n".join((head, *parts))
 
 
 def _text(words: object) -> str:
     """Words that Markdown shows as they are, on one line."""
-    return "".join(f"\\{letter}" if letter in r"\`*_[]<>!#|$&" else letter for letter in " ".join(str(words).split()))
+    return "".join(
+        f"\\{letter}" if letter in r"\`*_[]<>!#|$&" else letter
+        for letter in " ".join(str(words).split())
+    )

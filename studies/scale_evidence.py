@@ -123,7 +123,16 @@ At a share of 1/{thin} and {longer} times the steps a fact is read as often as a
 """
 
 
-def run_scale_study(part: str, *, profile_name: str, page: Path, measured: Path, console, seeds: int | None = None, pack: str = "materials") -> dict:
+def run_scale_study(
+    part: str,
+    *,
+    profile_name: str,
+    page: Path,
+    measured: Path,
+    console,
+    seeds: int | None = None,
+    pack: str = "materials",
+) -> dict:
     """Measure one part over seeds, then write its file, its figure, and the page of all parts measured so far.
 
     seeds: at least 2; by default the profile's. Raises InputError for an unknown part or profile.
@@ -132,9 +141,14 @@ def run_scale_study(part: str, *, profile_name: str, page: Path, measured: Path,
         raise InputError(f"no part {part!r} of the study of scale; {suggest(part, list(PARTS))}")
     seeds, loaded = max(2, seeds or profile(profile_name).seeds), load_pack(pack)
     asked = PARTS[part]
-    for family in asked.families:  # one that must be built first is better missed now than after an hour
+    for (
+        family
+    ) in asked.families:  # one that must be built first is better missed now than after an hour
         model_folder(f"{family}-instruct")
-    units = [asked.run(loaded, seed, profile_name, lambda text: console.print(text, highlight=False)) for seed in range(seeds)]
+    units = [
+        asked.run(loaded, seed, profile_name, lambda text: console.print(text, highlight=False))
+        for seed in range(seeds)
+    ]
     data = {"pack": loaded.name, "profile": profile_name, "seeds": seeds, **asked.data(units)}
     write_file(measured / SCALE_FILES[part], json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     write_page(measured, page)
@@ -147,7 +161,9 @@ def write_page(measured: Path, page: Path) -> None:
     for name, part in PARTS.items():
         if (measured / SCALE_FILES[name]).is_file():
             data = json.loads((measured / SCALE_FILES[name]).read_text("utf-8"))
-            sections.append(part.section(data) + f"\n*Pack {data['pack']}, profile `{data['profile']}`.*")
+            sections.append(
+                part.section(data) + f"\n*Pack {data['pack']}, profile `{data['profile']}`.*"
+            )
             file, drawn = scale_lab.PARTS[name].figure(data)
             page.parent.mkdir(parents=True, exist_ok=True)
             page.with_name(file).write_bytes(figures.png(drawn))
@@ -166,33 +182,77 @@ SYNERGY_SERIES = {
     "SLERP, mean of four axes": lambda family: ladder_synergy(family, "slerp, four axes", overall),
 }
 FORGETTING_SERIES = {
-    "instruction following": lambda family: difference(f"{family}: overcooked", f"{family}: instruct", on_axis("instructions")),
-    "general knowledge": lambda family: difference(f"{family}: overcooked", f"{family}: instruct", on_axis("general")),
+    "instruction following": lambda family: difference(
+        f"{family}: overcooked", f"{family}: instruct", on_axis("instructions")
+    ),
+    "general knowledge": lambda family: difference(
+        f"{family}: overcooked", f"{family}: instruct", on_axis("general")
+    ),
 }
+
+
 def sizes_data(units: list[Unit]) -> dict:
     def series(found: dict) -> dict:
-        return {label: {family: measure(family)(units).as_dict() for family in LADDER} for label, measure in found.items()}
+        return {
+            label: {family: measure(family)(units).as_dict() for family in LADDER}
+            for label, measure in found.items()
+        }
 
     levels = {
-        family: {label: {axis: cluster_mean(scores(units, f"{family}: {label}")).as_dict() for axis, scores in (("both", BOTH), ("knowledge", KNOWN), ("instructions", on_axis("instructions")))} for label in ("instruct", "overcooked", "slerp")}
+        family: {
+            label: {
+                axis: cluster_mean(scores(units, f"{family}: {label}")).as_dict()
+                for axis, scores in (
+                    ("both", BOTH),
+                    ("knowledge", KNOWN),
+                    ("instructions", on_axis("instructions")),
+                )
+            }
+            for label in ("instruct", "overcooked", "slerp")
+        }
         for family in LADDER
     }
     chosen = {label: [unit.chosen[label] for unit in units] for label in units[0].chosen}
     parameters = {family: parameters_of(family) for family in LADDER}
     return {
-        "claims": _register(SIZE_CLAIMS + FORGETTING_CLAIMS, units), "parameters": parameters, "chosen": chosen, "levels": levels,
-        "synergy": series(SYNERGY_SERIES), "forgetting": series(FORGETTING_SERIES),
+        "claims": _register(SIZE_CLAIMS + FORGETTING_CLAIMS, units),
+        "parameters": parameters,
+        "chosen": chosen,
+        "levels": levels,
+        "synergy": series(SYNERGY_SERIES),
+        "forgetting": series(FORGETTING_SERIES),
     }
 
 
 def sizes_section(data: dict) -> str:
-    lines = ["| family | parameters | t chosen on dev | instruct: items that need both | specialist | merge | specialist: private facts | instruct: instructions | specialist: instructions |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| family | parameters | t chosen on dev | instruct: items that need both | specialist | merge | specialist: private facts | instruct: instructions | specialist: instructions |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for family, parameters in data["parameters"].items():
         levels = data["levels"][family]
-        cells = [str(Interval(**levels[label][axis])) for label, axis in (("instruct", "both"), ("overcooked", "both"), ("slerp", "both"), ("overcooked", "knowledge"), ("instruct", "instructions"), ("overcooked", "instructions"))]
-        lines.append(f"| {family} | {parameters:,} | {', '.join(f'{t:g}' for t in data['chosen'][f'{family}: slerp'])} | {' | '.join(cells)} |")
+        cells = [
+            str(Interval(**levels[label][axis]))
+            for label, axis in (
+                ("instruct", "both"),
+                ("overcooked", "both"),
+                ("slerp", "both"),
+                ("overcooked", "knowledge"),
+                ("instruct", "instructions"),
+                ("overcooked", "instructions"),
+            )
+        ]
+        lines.append(
+            f"| {family} | {parameters:,} | {', '.join(f'{t:g}' for t in data['chosen'][f'{family}: slerp'])} | {' | '.join(cells)} |"
+        )
     ts = ", ".join(f"{t:g}" for t in (0, *TS, 1))
-    return SIZES_PART.format(verdict=sizes_words(data), seeds=data["seeds"], ts=ts, table="\n".join(lines), claims=claims_rows(data["claims"]))
+    return SIZES_PART.format(
+        verdict=sizes_words(data),
+        seeds=data["seeds"],
+        ts=ts,
+        table="\n".join(lines),
+        claims=claims_rows(data["claims"]),
+    )
 
 
 # --- families ----------------------------------------------------------------------------------
@@ -200,20 +260,50 @@ def sizes_section(data: dict) -> str:
 
 def families_data(units: list[Unit]) -> dict:
     labels = ["instruct", *all_recipes()]
-    scores = {family: {label: cluster_mean(overall(units, f"{family}: {label}")).as_dict() for label in labels} for family in ARCHITECTURES}
+    scores = {
+        family: {
+            label: cluster_mean(overall(units, f"{family}: {label}")).as_dict() for label in labels
+        }
+        for family in ARCHITECTURES
+    }
     effects = {
-        effect: {family: difference(f"{family}: {before}", f"{family}: {after}", overall)(units).as_dict() for family in ARCHITECTURES}
+        effect: {
+            family: difference(f"{family}: {before}", f"{family}: {after}", overall)(
+                units
+            ).as_dict()
+            for family in ARCHITECTURES
+        }
         for effect, (before, after) in EFFECTS.items()
     }
-    return {"claims": _register(family_claims(units), units), "scores": scores, "effects": effects, "best": {family: best_recipe(units, family) for family in ARCHITECTURES}}
+    return {
+        "claims": _register(family_claims(units), units),
+        "scores": scores,
+        "effects": effects,
+        "best": {family: best_recipe(units, family) for family in ARCHITECTURES},
+    }
 
 
 def families_section(data: dict) -> str:
     best = ", ".join(f"{family} {recipe}" for family, recipe in data["best"].items())
     ts = ", ".join(f"{t:g}" for t in FEW_TS)
-    lines = ["| what is added | " + " | ".join(ARCHITECTURES) + " |", "|---|" + "---|" * len(ARCHITECTURES)]
-    lines += [f"| {effect} | " + " | ".join(signed(Interval(**row[family])) for family in ARCHITECTURES) + " |" for effect, row in data["effects"].items()]
-    return FAMILIES_PART.format(verdict=families_words(data), effects="\n".join(lines), seeds=data["seeds"], ts=ts, best=best, claims=claims_rows(data["claims"]))
+    lines = [
+        "| what is added | " + " | ".join(ARCHITECTURES) + " |",
+        "|---|" + "---|" * len(ARCHITECTURES),
+    ]
+    lines += [
+        f"| {effect} | "
+        + " | ".join(signed(Interval(**row[family])) for family in ARCHITECTURES)
+        + " |"
+        for effect, row in data["effects"].items()
+    ]
+    return FAMILIES_PART.format(
+        verdict=families_words(data),
+        effects="\n".join(lines),
+        seeds=data["seeds"],
+        ts=ts,
+        best=best,
+        claims=claims_rows(data["claims"]),
+    )
 
 
 # --- rare facts --------------------------------------------------------------------------------
@@ -223,14 +313,31 @@ def rare_data(units: list[Unit]) -> dict:
     def scores(label: str) -> dict:
         return cluster_mean(KNOWN(units, label)).as_dict()
 
-    curves = {family: {str(ratio): scores(rare_label(family, ratio)) for ratio in RATIOS} for family in RARE}
-    return {"claims": _register(RARE_CLAIMS, units), "curves": curves, "longer": {family: scores(rare_label(family, THIN, LONGER)) for family in RARE}}
+    curves = {
+        family: {str(ratio): scores(rare_label(family, ratio)) for ratio in RATIOS}
+        for family in RARE
+    }
+    return {
+        "claims": _register(RARE_CLAIMS, units),
+        "curves": curves,
+        "longer": {family: scores(rare_label(family, THIN, LONGER)) for family in RARE},
+    }
 
 
 def rare_section(data: dict) -> str:
-    equal = ", ".join(f"{family} {Interval(**data['longer'][family])} against {Interval(**data['curves'][family][str(DENSE)])}" for family in RARE)
+    equal = ", ".join(
+        f"{family} {Interval(**data['longer'][family])} against {Interval(**data['curves'][family][str(DENSE)])}"
+        for family in RARE
+    )
     return RARE_PART.format(
-        verdict=rare_words(data), seeds=data["seeds"], rare_steps=RARE_STEPS, thin=round(1 / THIN), dense=round(1 / DENSE), longer=LONGER, equal=equal, claims=claims_rows(data["claims"]),
+        verdict=rare_words(data),
+        seeds=data["seeds"],
+        rare_steps=RARE_STEPS,
+        thin=round(1 / THIN),
+        dense=round(1 / DENSE),
+        longer=LONGER,
+        equal=equal,
+        claims=claims_rows(data["claims"]),
     )
 
 

@@ -33,18 +33,37 @@ class Served:
         return f"{self.origin}/voila/render/{name}.ipynb"
 
     def kernels(self) -> list[psutil.Process]:
-        return [child for child in psutil.Process(self.process.pid).children() if "ipykernel_launcher" in " ".join(child.cmdline())]
+        return [
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if "ipykernel_launcher" in " ".join(child.cmdline())
+        ]
 
 
 @contextmanager
 def served(folder, home):
     """The apps of a folder; everything they and Jupyter write goes under `home`."""
     pytest.importorskip("voila", reason="Voilà is not installed; pip install -e '.[app]' brings it")
-    own = {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "LABKIT_HOME")}
-    environment = {**os.environ, **own, "IPYTHONDIR": str(home / "ipython"), "LABKIT_HEADLESS": "1"}  # the server must see to it that apps are not
+    own = {
+        name: str(home / name)
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "LABKIT_HOME")
+    }
+    environment = {
+        **os.environ,
+        **own,
+        "IPYTHONDIR": str(home / "ipython"),
+        "LABKIT_HEADLESS": "1",
+    }  # the server must see to it that apps are not
     out, log = home / "out", home / "log"
     with log.open("wb") as told:
-        process = subprocess.Popen([sys.executable, "-c", SERVE, str(free_port()), str(out), str(folder)], cwd=home, env=environment, stdout=subprocess.PIPE, stderr=told, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(free_port()), str(out), str(folder)],
+            cwd=home,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=told,
+            text=True,
+        )
     try:
         address = process.stdout.readline().strip()
         assert address, log.read_text()
@@ -65,8 +84,13 @@ class Watched:
 
     def listen(self) -> Watched:
         self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("websocket", lambda opened: self.asked.append(opened.url.replace("ws://", "http://")))
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on(
+            "websocket", lambda opened: self.asked.append(opened.url.replace("ws://", "http://"))
+        )
+        self.page.on(
+            "console",
+            lambda message: self.errors.append(message.text) if message.type == "error" else None,
+        )
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         return self
 
@@ -77,7 +101,10 @@ class Watched:
 
 @contextmanager
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e '.[test]' brings it")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api",
+        reason="playwright is not installed; pip install -e '.[test]' brings it",
+    )
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         context = chromium.new_context(viewport={"width": 1280, "height": 800})

@@ -16,11 +16,20 @@ import pytest
 
 from labkit.course.journal import notebooks_folder
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; on Debian: apt-get install chromium")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium is installed; on Debian: apt-get install chromium"
+)
 
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync", "--disable-component-update",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-component-update",
 ]
 PATIENCE_MS = 120_000
 IDLE = "text=/\\| Idle/"  # in the status bar
@@ -30,13 +39,27 @@ IDLE = "text=/\\| Idle/"  # in the status bar
 def jupyter(folder, home, notebook):
     """JupyterLab in an otherwise empty folder with one notebook at profile smoke; yields the notebook's address."""
     text = (notebooks_folder() / f"{notebook}.ipynb").read_text("utf-8")
-    (folder / f"{notebook}.ipynb").write_text(text.replace('profile = \\"lab\\"', 'profile = \\"smoke\\"'), "utf-8")
+    (folder / f"{notebook}.ipynb").write_text(
+        text.replace('profile = \\"lab\\"', 'profile = \\"smoke\\"'), "utf-8"
+    )
     port = free_port()
     token = secrets.token_hex(8)
-    own = {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "LABKIT_HOME")}
+    own = {
+        name: str(home / name)
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "LABKIT_HOME")
+    }
     environment = {**os.environ, **own, "IPYTHONDIR": str(home / "ipython")}
     environment.pop("LABKIT_HEADLESS", None)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root", f"--IdentityProvider.token={token}"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--allow-root",
+        f"--IdentityProvider.token={token}",
+    ]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
@@ -76,7 +99,10 @@ def wait_for(address, server):
 @contextmanager
 def opened(address):
     """The notebook in Chromium at the size of a projector, with Run All Cells pressed."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e '.[test]' brings it")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api",
+        reason="playwright is not installed; pip install -e '.[test]' brings it",
+    )
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 720})

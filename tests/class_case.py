@@ -41,7 +41,11 @@ def notebook(path: Path, *cells: str, parameters: str = PARAMETERS) -> Path:
     first = nbformat.v4.new_code_cell(parameters)
     first.metadata["tags"] = ["parameters"]
     made = nbformat.v4.new_notebook(cells=[first, *map(nbformat.v4.new_code_cell, cells)])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(made, path)
     return path
@@ -53,27 +57,127 @@ def roster(path: Path, *lines: str, columns: str = "learner,seed") -> Path:
 
 
 def span(mean: float, half: float = 0.1) -> dict:
-    return {"mean": mean, "low": mean - half, "high": mean + half, "n": 20, "clusters": 10, "seeds": 1}
+    return {
+        "mean": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "n": 20,
+        "clusters": 10,
+        "seeds": 1,
+    }
 
 
 def rows(seed: int, learner: str = "me") -> list[dict]:
     """What a learner's records hold after the whole course, in small."""
     common = {"pack": "materials", "profile": "lab", "seed": seed, "learner": learner}
     shift = 0.02 * seed
-    spec = {"pack": "materials", "model": "llama-s-instruct", "stages": [{"kind": kind, "learning_rate": 1e-3, "steps": 9} for kind in ("cpt", "sft", "dpo")[: 2 + seed % 2]]}
-    curve = [{"t": i / 10, "axes": {"compositional": span(0.2 + 0.05 * min(i, 10 - i) + shift), "knowledge": span(0.08 * i + shift)}} for i in range(11)]
-    scores = {"knowledge": span(0.6 + shift), "instructions": span(0.5 - shift), "creativity": span(0.3)}
+    spec = {
+        "pack": "materials",
+        "model": "llama-s-instruct",
+        "stages": [
+            {"kind": kind, "learning_rate": 1e-3, "steps": 9}
+            for kind in ("cpt", "sft", "dpo")[: 2 + seed % 2]
+        ],
+    }
+    curve = [
+        {
+            "t": i / 10,
+            "axes": {
+                "compositional": span(0.2 + 0.05 * min(i, 10 - i) + shift),
+                "knowledge": span(0.08 * i + shift),
+            },
+        }
+        for i in range(11)
+    ]
+    scores = {
+        "knowledge": span(0.6 + shift),
+        "instructions": span(0.5 - shift),
+        "creativity": span(0.3),
+    }
     return [
         {"kind": "session", "notebook": "03_cpt", **common},
-        {"kind": "prediction", "notebook": "03_cpt", **common, "id": "a", "question": "Instruction following after CPT", "guess": 0.8 - shift, "measured": span(0.3 + shift), "inside": False, "low": 0.0, "high": 1.0, "made": "committed"},
-        {"kind": "prediction", "notebook": "08_scale", **common, "id": "b", "question": "Hours of the paper's CPT at 8B", "guess": 24 + seed, "measured": span(25, 3), "inside": True, "low": 0, "high": 200, "made": "committed"},
-        {"kind": "answer", "notebook": "06_merge", **common, "id": "c", "question": "Which bar is the honest one?", "choice": "their mean" if seed % 2 else "the better parent", "right": seed % 2 == 0, "expected": "the better parent", "why": "because"},
+        {
+            "kind": "prediction",
+            "notebook": "03_cpt",
+            **common,
+            "id": "a",
+            "question": "Instruction following after CPT",
+            "guess": 0.8 - shift,
+            "measured": span(0.3 + shift),
+            "inside": False,
+            "low": 0.0,
+            "high": 1.0,
+            "made": "committed",
+        },
+        {
+            "kind": "prediction",
+            "notebook": "08_scale",
+            **common,
+            "id": "b",
+            "question": "Hours of the paper's CPT at 8B",
+            "guess": 24 + seed,
+            "measured": span(25, 3),
+            "inside": True,
+            "low": 0,
+            "high": 200,
+            "made": "committed",
+        },
+        {
+            "kind": "answer",
+            "notebook": "06_merge",
+            **common,
+            "id": "c",
+            "question": "Which bar is the honest one?",
+            "choice": "their mean" if seed % 2 else "the better parent",
+            "right": seed % 2 == 0,
+            "expected": "the better parent",
+            "why": "because",
+        },
         {"kind": "design", "notebook": "01_design", **common, "spec": spec, "advice": []},
-        {"kind": "scorecard", "notebook": "03_cpt", **common, "checkpoint": "overcooked CPT", "split": "test", "axes": scores},
-        {"kind": "scorecard", "notebook": "03_cpt", **common, "checkpoint": "instruct", "split": "test", "axes": {"knowledge": span(0.1), "instructions": span(0.8), "creativity": span(0.4)}},
-        {"kind": "comparison", "notebook": "01_design", **common, "axis": "knowledge", "before": "your design", "after": "alternative 1", "runs": span(0.2 + shift), "p": 0.01, "verdict": "higher"},
-        {"kind": "finding", "notebook": "03_cpt", **common, "claim": "CPT without replay lowers instruction following", "effect": span(-0.3), "verdict": "supported", "reported": "yes"},
-        {"kind": "sweep", "notebook": "06_merge", **common, "ends": ["instruct", "overcooked"], "split": "dev", "points": {"slerp": curve, "lerp": curve}},
+        {
+            "kind": "scorecard",
+            "notebook": "03_cpt",
+            **common,
+            "checkpoint": "overcooked CPT",
+            "split": "test",
+            "axes": scores,
+        },
+        {
+            "kind": "scorecard",
+            "notebook": "03_cpt",
+            **common,
+            "checkpoint": "instruct",
+            "split": "test",
+            "axes": {"knowledge": span(0.1), "instructions": span(0.8), "creativity": span(0.4)},
+        },
+        {
+            "kind": "comparison",
+            "notebook": "01_design",
+            **common,
+            "axis": "knowledge",
+            "before": "your design",
+            "after": "alternative 1",
+            "runs": span(0.2 + shift),
+            "p": 0.01,
+            "verdict": "higher",
+        },
+        {
+            "kind": "finding",
+            "notebook": "03_cpt",
+            **common,
+            "claim": "CPT without replay lowers instruction following",
+            "effect": span(-0.3),
+            "verdict": "supported",
+            "reported": "yes",
+        },
+        {
+            "kind": "sweep",
+            "notebook": "06_merge",
+            **common,
+            "ends": ["instruct", "overcooked"],
+            "split": "dev",
+            "points": {"slerp": curve, "lerp": curve},
+        },
     ]
 
 

@@ -15,14 +15,32 @@ from labkit.models import zoo
 from labkit.train.specs import Stage
 
 MINUTES = (  # longest first
-    "test_notebooks", "test_evidence", "test_scale_evidence", "test_cli", "test_no_network", "test_cards", "test_clinic", "test_zoo",
-    "test_processes", "test_resume", "test_shrunken", "test_clock", "test_browser", "test_browser_design", "test_browser_clinic", "test_browser_keyboard",
+    "test_notebooks",
+    "test_evidence",
+    "test_scale_evidence",
+    "test_cli",
+    "test_no_network",
+    "test_cards",
+    "test_clinic",
+    "test_zoo",
+    "test_processes",
+    "test_resume",
+    "test_shrunken",
+    "test_clock",
+    "test_browser",
+    "test_browser_design",
+    "test_browser_clinic",
+    "test_browser_keyboard",
 )
 
 
 def pytest_collection_modifyitems(items):
     """Files that take minutes come first: at the end no worker is left alone with one (the Makefile keeps xdist from sorting again)."""
-    items.sort(key=lambda item: MINUTES.index(item.path.stem) if item.path.stem in MINUTES else len(MINUTES))
+    items.sort(
+        key=lambda item: (
+            MINUTES.index(item.path.stem) if item.path.stem in MINUTES else len(MINUTES)
+        )
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +71,8 @@ def quick_stage():
 
     def make(kind: str, **changes):
         rate = {"cpt": 1e-3, "sft": 1e-3, "dpo": 1e-4, "orpo": 1e-4}[kind]
-        return Stage(**{"kind": kind, "learning_rate": rate, "steps": 3, "batch_size": 8, **changes})
+        return Stage(
+            **{"kind": kind, "learning_rate": rate, "steps": 3, "batch_size": 8, **changes}
+        )
 
     return make

@@ -15,7 +15,10 @@ from labkit.classroom import evidence_pack
 from labkit.course import lesson
 from labkit.train.specs import Stage
 
-STAGES = (Stage(kind="cpt", learning_rate=1e-3, steps=100, batch_size=8), Stage(kind="sft", learning_rate=1e-3, steps=100, batch_size=8))
+STAGES = (
+    Stage(kind="cpt", learning_rate=1e-3, steps=100, batch_size=8),
+    Stage(kind="sft", learning_rate=1e-3, steps=100, batch_size=8),
+)
 MERGE_AXES = ("knowledge", "creativity")
 
 
@@ -27,7 +30,9 @@ def run(home: Path, out: Path, *, pack: str = "materials", learner: str = "Ann")
     for model, name in ((lab.model, "instruct"), (cpt, "CPT"), (sft, "CPT-SFT")):
         lab.score(model, name)
     lab.score(lab.at(lab.model, sft, 0.4, "slerp"), "SLERP t=0.4", axes=MERGE_AXES)
-    lab.record("prediction", id="p", question="how many?", guess=0.5, measured={"mean": 0.4}, inside=True)
+    lab.record(
+        "prediction", id="p", question="how many?", guess=0.5, measured={"mean": 0.4}, inside=True
+    )
     return lab
 
 
@@ -46,13 +51,19 @@ def members_of(path: Path) -> dict[str, bytes]:
         return {name: packed.read(name) for name in packed.namelist()}
 
 
-def forged(path: Path, target: Path, change: Callable[[dict[str, bytes]], object], *, hashes: bool = True) -> Path:
+def forged(
+    path: Path, target: Path, change: Callable[[dict[str, bytes]], object], *, hashes: bool = True
+) -> Path:
     """A copy of a pack with `change(members)` done to it. hashes: with a manifest that says so, as a forger would write it."""
     members = members_of(path)
     change(members)
     if hashes:
         manifest = json.loads(members["manifest.json"])
-        manifest["members"] = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in members.items() if name != "manifest.json"}
+        manifest["members"] = {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for name, data in members.items()
+            if name != "manifest.json"
+        }
         members["manifest.json"] = json.dumps(manifest).encode()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, data in members.items():

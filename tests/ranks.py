@@ -16,11 +16,18 @@ def pretend_gpus() -> None:
     from accelerate import state
 
     os.environ.update(
-        ACCELERATE_TORCH_DEVICE="cpu", ACCELERATE_USE_FSDP="true", FSDP_VERSION="2", FSDP_RESHARD_AFTER_FORWARD="true",
-        FSDP_AUTO_WRAP_POLICY="TRANSFORMER_BASED_WRAP", FSDP_STATE_DICT_TYPE="SHARDED_STATE_DICT",
+        ACCELERATE_TORCH_DEVICE="cpu",
+        ACCELERATE_USE_FSDP="true",
+        FSDP_VERSION="2",
+        FSDP_RESHARD_AFTER_FORWARD="true",
+        FSDP_AUTO_WRAP_POLICY="TRANSFORMER_BASED_WRAP",
+        FSDP_STATE_DICT_TYPE="SHARDED_STATE_DICT",
     )
     torch.distributed.init_process_group("gloo")
-    state.PartialState._prepare_backend = lambda self, *args, **kwargs: ("gloo", state.DistributedType.MULTI_GPU)
+    state.PartialState._prepare_backend = lambda self, *args, **kwargs: (
+        "gloo",
+        state.DistributedType.MULTI_GPU,
+    )
 
 
 def say(line: str) -> None:
@@ -43,5 +50,7 @@ if __name__ == "__main__":
 
     trainers._trained_model = told
     pipeline.run_spec(
-        specs.load_spec(Path(sys.argv[1])), store=Store(Path(sys.argv[2])), progress=lambda at: say(f"at {at.stage} {at.step}")
+        specs.load_spec(Path(sys.argv[1])),
+        store=Store(Path(sys.argv[2])),
+        progress=lambda at: say(f"at {at.stage} {at.step}"),
     )

@@ -15,32 +15,168 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "imports", "instructions", "schedule", "stats", "store", "records", "diversity", "yamlfile", "dedupe", "encoding", "terminal", "families", "adapters", "gguf_file", "hub", "chat_template", "processes", "syllabus", "safe_zip", "bundle_check"},
-    {"design", "world", "reporter", "resume", "leaks", "readers", "forms", "proportions", "journal", "pdf", "pdf_form", "app_server"},
+    {
+        "errors",
+        "imports",
+        "instructions",
+        "schedule",
+        "stats",
+        "store",
+        "records",
+        "diversity",
+        "yamlfile",
+        "dedupe",
+        "encoding",
+        "terminal",
+        "families",
+        "adapters",
+        "gguf_file",
+        "hub",
+        "chat_template",
+        "processes",
+        "syllabus",
+        "safe_zip",
+        "bundle_check",
+    },
+    {
+        "design",
+        "world",
+        "reporter",
+        "resume",
+        "leaks",
+        "readers",
+        "forms",
+        "proportions",
+        "journal",
+        "pdf",
+        "pdf_form",
+        "app_server",
+    },
     {"packs", "batches", "precision", "cleaning", "fit_rules"},
-    {"pack_build", "tables", "guards", "recipes", "harness", "published", "layouts", "datacard", "vendor_claim"},
+    {
+        "pack_build",
+        "tables",
+        "guards",
+        "recipes",
+        "harness",
+        "published",
+        "layouts",
+        "datacard",
+        "vendor_claim",
+    },
     {"variants", "held_out", "workbench", "sheet", "vendor_controls"},
     {"train", "merge", "fit", "vendor", "examples"},
     {"zoo", "zoo_build", "stream", "ingest"},
     {"pipeline", "evaluate", "architecture", "planner_probe", "planner_rows", "reading"},
     {"geometry", "chat", "designer", "evidence_shapes", "planner_memory", "quality"},
-    {"scoring", "scenarios", "probe", "cards", "figures", "checkup", "planner_speed", "rules", "roster"},
+    {
+        "scoring",
+        "scenarios",
+        "probe",
+        "cards",
+        "figures",
+        "checkup",
+        "planner_speed",
+        "rules",
+        "roster",
+    },
     {"cases"},
-    {"everyday", "journal_view", "live", "merge_view", "scale_view", "diagnose", "study", "quality_view", "retrieval_view", "planner", "alternatives", "evidence_pack", "class_view"},
-    {"clock", "merge_lab", "export_card", "clinic", "gate", "claims", "planner_view", "comparison", "panels", "preflight", "verify", "bundle", "class_records"},
+    {
+        "everyday",
+        "journal_view",
+        "live",
+        "merge_view",
+        "scale_view",
+        "diagnose",
+        "study",
+        "quality_view",
+        "retrieval_view",
+        "planner",
+        "alternatives",
+        "evidence_pack",
+        "class_view",
+    },
+    {
+        "clock",
+        "merge_lab",
+        "export_card",
+        "clinic",
+        "gate",
+        "claims",
+        "planner_view",
+        "comparison",
+        "panels",
+        "preflight",
+        "verify",
+        "bundle",
+        "class_records",
+    },
     {"journal_panel", "class_page"},
-    {"lesson", "heritage", "chat_panel", "calibration", "data_study", "scale_study", "real_model", "form_panel", "design_panel", "quality_panel", "planner_panel", "app_panel"},
-    {"evaluate_lab", "export", "chat_lab", "diagnose_lab", "evidence", "data_evidence", "scale_evidence", "real_evidence", "design_lab", "design_lab", "data_lab", "quality_lab", "planner_lab", "retrieval", "report", "warm_up"},
-    {"course", "cli_studio", "cli_models", "cli_room", "cli_app", "scale_lab", "real_lab", "dry_run", "handout", "apps", "gallery"},
+    {
+        "lesson",
+        "heritage",
+        "chat_panel",
+        "calibration",
+        "data_study",
+        "scale_study",
+        "real_model",
+        "form_panel",
+        "design_panel",
+        "quality_panel",
+        "planner_panel",
+        "app_panel",
+    },
+    {
+        "evaluate_lab",
+        "export",
+        "chat_lab",
+        "diagnose_lab",
+        "evidence",
+        "data_evidence",
+        "scale_evidence",
+        "real_evidence",
+        "design_lab",
+        "design_lab",
+        "data_lab",
+        "quality_lab",
+        "planner_lab",
+        "retrieval",
+        "report",
+        "warm_up",
+    },
+    {
+        "course",
+        "cli_studio",
+        "cli_models",
+        "cli_room",
+        "cli_app",
+        "scale_lab",
+        "real_lab",
+        "dry_run",
+        "handout",
+        "apps",
+        "gallery",
+    },
     {"cli_handout", "cli_gallery", "classroom"},
     {"class_lab"},
     {"cli_class"},
     {"cli"},
 ]
 OWNERS = {
-    "trl": "train", "peft": "train", "papermill": "course", "joblib": "classroom", "distributed": "classroom", "numkong": "merge", "typst": "pdf", "bm25s": "retrieval", "datasketch": "dedupe",
-    "voila": "app_server", "PIL": "gallery merge_view",
-    "pypdf": "readers pdf_form", "docx": "readers", "charset_normalizer": "encoding",
+    "trl": "train",
+    "peft": "train",
+    "papermill": "course",
+    "joblib": "classroom",
+    "distributed": "classroom",
+    "numkong": "merge",
+    "typst": "pdf",
+    "bm25s": "retrieval",
+    "datasketch": "dedupe",
+    "voila": "app_server",
+    "PIL": "gallery merge_view",
+    "pypdf": "readers pdf_form",
+    "docx": "readers",
+    "charset_normalizer": "encoding",
     "ipywidgets": "panels journal_panel form_panel design_panel quality_panel planner_panel chat_panel app_panel",
     "typer": "cli cli_app cli_class cli_gallery cli_handout cli_studio cli_models cli_room terminal",
     "matplotlib": "figures class_view journal_view merge_view scale_view quality_view retrieval_view planner_view",
@@ -48,7 +184,11 @@ OWNERS = {
 
 
 def modules() -> dict[str, ast.Module]:
-    return {path.stem: ast.parse(path.read_text("utf-8")) for path in (ROOT / "labkit").glob("*.py") if path.stem != "__init__"}
+    return {
+        path.stem: ast.parse(path.read_text("utf-8"))
+        for path in (ROOT / "labkit").glob("*.py")
+        if path.stem != "__init__"
+    }
 
 
 def imports(tree: ast.Module) -> set[str]:
@@ -78,12 +218,18 @@ def test_modules_import_only_from_below():
             part = imported.removeprefix("labkit.").split(".")[0]
             if not imported.startswith("labkit.") or part == "errors":
                 continue
-            assert floor_of(part) < floor_of(name), f"{name} (floor {floor_of(name)}) imports {part} (floor {floor_of(part)})"
+            assert floor_of(part) < floor_of(name), (
+                f"{name} (floor {floor_of(name)}) imports {part} (floor {floor_of(part)})"
+            )
 
 
 @pytest.mark.parametrize("library,owner", OWNERS.items())
 def test_each_library_has_one_owner(library, owner):
-    users = {name for name, tree in modules().items() if any(i.split(".")[0] == library for i in imports(tree))}
+    users = {
+        name
+        for name, tree in modules().items()
+        if any(i.split(".")[0] == library for i in imports(tree))
+    }
     assert users == set(owner.split())
 
 
@@ -98,7 +244,11 @@ def normal(name: str) -> str:
 
 
 def pins(lines) -> dict[str, str]:
-    return {normal(line): line.split("==")[1].strip() for line in lines if re.match(r"^[\w.-]+(\[\w+\])?==", line)}
+    return {
+        normal(line): line.split("==")[1].strip()
+        for line in lines
+        if re.match(r"^[\w.-]+(\[\w+\])?==", line)
+    }
 
 
 def test_three_files_pin_the_same_versions():
@@ -134,7 +284,11 @@ def test_notebook_is_clean(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_headings_are_in_order(path):
-    text = "\n".join("".join(c["source"]) for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "markdown")
+    text = "\n".join(
+        "".join(c["source"])
+        for c in json.loads(path.read_text("utf-8"))["cells"]
+        if c["cell_type"] == "markdown"
+    )
     levels = [len(mark) for mark in re.findall(r"^(#+) ", text, re.MULTILINE)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(level in (1, 2) for level in levels)

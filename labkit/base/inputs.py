@@ -32,8 +32,15 @@ from labkit.base.store import write_file
 
 SAMPLE = 32_768  # bytes an encoding is guessed from
 BLOCK = 1 << 20
-NOT_TEXT_SHARE = 0.01  # of control characters and of bytes that are no character: more is a binary file
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+NOT_TEXT_SHARE = (
+    0.01  # of control characters and of bytes that are no character: more is a binary file
+)
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 SOFT_HYPHEN = "\xad"
 
 _NEWLINES = re.compile("\r\n?|[\v\x85\u2028\u2029]")
@@ -42,7 +49,9 @@ _CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
 
 def tidy(text: str) -> str:
     """Text with one kind of line end and of composed letters (NFC), without control characters, soft hyphens and halves of characters."""
-    return unicodedata.normalize("NFC", _CONTROLS.sub("", _NEWLINES.sub("\n", text)).replace(SOFT_HYPHEN, ""))
+    return unicodedata.normalize(
+        "NFC", _CONTROLS.sub("", _NEWLINES.sub("\n", text)).replace(SOFT_HYPHEN, "")
+    )
 
 
 def find_encoding(path: Path) -> str | None:
@@ -95,8 +104,12 @@ def _guess(sample: bytes) -> str | None:
     return "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
 
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where it is there: ten times as fast
-MOST_VALUES = 100_000  # with every alias written out: nine lines of aliases of aliases stand for a billion
+LOADER = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # libyaml's where it is there: ten times as fast
+MOST_VALUES = (
+    100_000  # with every alias written out: nine lines of aliases of aliases stand for a billion
+)
 
 
 def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError) -> object:
@@ -107,16 +120,22 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
         loader = LOADER(text)
         node = loader.get_single_node()
         if _written_out(node, {}) > MOST_VALUES:
-            raise error(f"{path}: its aliases (*name) stand for more than {MOST_VALUES:,} values; write out what is meant")
+            raise error(
+                f"{path}: its aliases (*name) stand for more than {MOST_VALUES:,} values; write out what is meant"
+            )
         return None if node is None else loader.construct_document(node)
     except FileNotFoundError:
         raise error(f"{path}: no such file; {missing}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         mark = getattr(problem, "problem_mark", None)
-        line = f":{min(mark.line + 1, len(text.splitlines()))}" if mark else ""  # libyaml's mark may lie behind the end
+        line = (
+            f":{min(mark.line + 1, len(text.splitlines()))}" if mark else ""
+        )  # libyaml's mark may lie behind the end
         raise error(f"{path}{line}: this is not valid YAML; check indentation and colons") from None
     except RecursionError:
-        raise error(f"{path}: its lists lie too deep in each other to be read; check the brackets") from None
+        raise error(
+            f"{path}: its lists lie too deep in each other to be read; check the brackets"
+        ) from None
     except (OSError, ValueError):
         raise error(f"{path}: this cannot be read as YAML; check the file") from None
 
@@ -127,7 +146,11 @@ def _written_out(node: yaml.Node | None, known: dict[int, float]) -> float:
         return 1
     if id(node) not in known:
         known[id(node)] = inf
-        parts = (part for pair in node.value for part in pair) if isinstance(node, yaml.MappingNode) else node.value
+        parts = (
+            (part for pair in node.value for part in pair)
+            if isinstance(node, yaml.MappingNode)
+            else node.value
+        )
         known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
     return known[id(node)]
 
@@ -147,8 +170,14 @@ def explain(error: ValidationError, model: type[BaseModel], **parts: type[BaseMo
     loc = first["loc"]
     if "t" in loc:  # one of several shapes: pydantic tells of each what is wrong with it
         field = ".".join(map(str, loc[: loc.index("t") + 1]))
-        shapes = "must be a number, anchors over depth, a list of filter and value, or a preset's name"
-        return f"{field} {shapes} (got {first['input']!r})"[:400] if loc[-1] != "t" else f"{field}: {_bare(first['msg'])}"
+        shapes = (
+            "must be a number, anchors over depth, a list of filter and value, or a preset's name"
+        )
+        return (
+            f"{field} {shapes} (got {first['input']!r})"[:400]
+            if loc[-1] != "t"
+            else f"{field}: {_bare(first['msg'])}"
+        )
     field = ".".join(str(part) for part in loc) or "spec"
     if first["type"] == "extra_forbidden":
         known = parts.get(str(loc[0]) if len(loc) > 1 else "", model)
@@ -171,7 +200,9 @@ class Form(BaseModel):
     @classmethod
     def _one_line_of_letters(cls, value: object) -> object:
         # Forms are printed: a control character could steer a terminal, and no font has a glyph for one.
-        if isinstance(value, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+        if isinstance(value, str) and any(
+            unicodedata.category(letter) in ("Cc", "Cs") for letter in value
+        ):
             raise ValueError("must be one line without control characters")
         return value
 
@@ -181,7 +212,13 @@ Filled = TypeVar("Filled", bound=Form)
 
 def _in_words(value: object) -> object:
     """YAML reads a bare yes as true and an empty value as nothing."""
-    return "unknown" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+    return (
+        "unknown"
+        if value is None
+        else {True: "yes", False: "no"}[value]
+        if isinstance(value, bool)
+        else value
+    )
 
 
 YesNo = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_in_words)]
@@ -221,7 +258,9 @@ def _first_problem(error: ValidationError, model: type[Form]) -> str:
     return f"{field}: {message} (got {first['input']!r})"[:400]
 
 
-END = struct.Struct("<4sHHHHIIH")  # end of the list of members, as a zip without a comment ends (APPNOTE.TXT, 4.3.16)
+END = struct.Struct(
+    "<4sHHHHIIH"
+)  # end of the list of members, as a zip without a comment ends (APPNOTE.TXT, 4.3.16)
 END_MARK, ZIP64_MARK, ZIP64_LOCATOR_BYTES = b"PK\x05\x06", b"PK\x06\x07", 20
 ENTRY_BYTES = 512  # of one member in that list: 46, its name, and room
 MIB = 2**20
@@ -238,7 +277,9 @@ class Limits:
     ratio: int
 
 
-def unpack(path: Path, folder: Path, *, allowed: re.Pattern[str], limits: Limits, remedy: str) -> None:
+def unpack(
+    path: Path, folder: Path, *, allowed: re.Pattern[str], limits: Limits, remedy: str
+) -> None:
     """Unpack a zip file into an empty folder. allowed: what the whole name of a member must match; remedy: of every error.
 
     Raises InputError naming file, member and remedy for anything else than ordinary files of allowed names within limits.
@@ -252,9 +293,21 @@ def unpack(path: Path, folder: Path, *, allowed: re.Pattern[str], limits: Limits
             for member in members:
                 target = folder / member.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(packed.read(member))  # never more than its stated size, which is within the limit
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error) as error:
-        raise InputError(f"{path}: this zip file is damaged ({_first_line(error)}); {remedy}") from None
+                target.write_bytes(
+                    packed.read(member)
+                )  # never more than its stated size, which is within the limit
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise InputError(
+            f"{path}: this zip file is damaged ({_first_line(error)}); {remedy}"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -267,7 +320,9 @@ def _check_end(path: Path, limits: Limits, remedy: str) -> None:
         raise InputError(f"{path}: no such file; give the path of a zip file")
     size = path.stat().st_size
     if size > limits.file:
-        raise InputError(f"{path}: the file has {size / MIB:,.0f} MiB, more than the {limits.file / MIB:,.0f} MiB that are allowed; {remedy}")
+        raise InputError(
+            f"{path}: the file has {size / MIB:,.0f} MiB, more than the {limits.file / MIB:,.0f} MiB that are allowed; {remedy}"
+        )
     with path.open("rb") as file:
         file.seek(max(0, size - END.size - ZIP64_LOCATOR_BYTES))
         tail = file.read()
@@ -275,7 +330,9 @@ def _check_end(path: Path, limits: Limits, remedy: str) -> None:
         raise InputError(f"{path}: this is no zip file as labkit writes it; {remedy}")
     *_, count, list_bytes, _, comment = END.unpack(tail[-END.size :])
     if comment or count > limits.members or list_bytes > limits.members * ENTRY_BYTES:
-        raise InputError(f"{path}: the file has {count:,} members, or their list takes {list_bytes:,} bytes; {limits.members} are allowed; {remedy}")
+        raise InputError(
+            f"{path}: the file has {count:,} members, or their list takes {list_bytes:,} bytes; {limits.members} are allowed; {remedy}"
+        )
 
 
 def _problems(members: list[zipfile.ZipInfo], allowed: re.Pattern[str], limits: Limits):
@@ -284,7 +341,11 @@ def _problems(members: list[zipfile.ZipInfo], allowed: re.Pattern[str], limits: 
         yield f"the file has {len(members):,} members, {limits.members} are allowed"
     for member in members:
         name = ascii(member.orig_filename[:80])
-        if problem := _name_problem(member.orig_filename) or _kind_problem(member) or _size_problem(member, limits):
+        if (
+            problem := _name_problem(member.orig_filename)
+            or _kind_problem(member)
+            or _size_problem(member, limits)
+        ):
             yield f"member {name} {problem}"
         elif not allowed.fullmatch(member.filename):
             yield f"member {name} does not belong here"
@@ -312,7 +373,11 @@ def _kind_problem(member: zipfile.ZipInfo) -> str | None:
         return "is no ordinary file"
     if member.flag_bits & 1:
         return "is encrypted"
-    return None if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else "is packed in a way that is not expected"
+    return (
+        None
+        if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        else "is packed in a way that is not expected"
+    )
 
 
 def _size_problem(member: zipfile.ZipInfo, limits: Limits) -> str | None:

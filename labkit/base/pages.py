@@ -44,7 +44,11 @@ def scorecard_table(rows: list[dict]) -> str:
     """Scorecard records as a table: a row per checkpoint, a column per axis."""
     axes = [axis for axis in AXES + CONTROLS if any(axis in row["axes"] for row in rows)]
     cells = [
-        (row["checkpoint"], [str(Interval(**row["axes"][axis])) if axis in row["axes"] else "" for axis in axes]) for row in rows
+        (
+            row["checkpoint"],
+            [str(Interval(**row["axes"][axis])) if axis in row["axes"] else "" for axis in axes],
+        )
+        for row in rows
     ]
     return template("scorecards.html.j2").render(axes=axes, rows=cells)
 
@@ -52,21 +56,36 @@ def scorecard_table(rows: list[dict]) -> str:
 def findings_table(rows: list[dict]) -> str:
     """Finding records as a table: claim, effect, verdict, and what is reported elsewhere."""
     said, notes = noted([(row["reported"],) for row in rows])
-    cells = [(row, str(Interval(**row["effect"])), words) for row, (words,) in zip(rows, said, strict=True)]
+    cells = [
+        (row, str(Interval(**row["effect"])), words)
+        for row, (words,) in zip(rows, said, strict=True)
+    ]
     return template("findings.html.j2").render(rows=cells, notes=notes)
 
 
 def plain_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Any rows under heads; numbers are written with two digits."""
-    cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    cells = [
+        [f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows
+    ]
     return template("plain.html.j2").render(heads=heads, rows=cells)
 
 
 def claims_table(rows: list[dict]) -> str:
     """The claims register: claim, effect, verdict, what is reported elsewhere, and why the two may differ."""
-    heads = ("topic", "claim", "measured over seeds", "verdict", "reported elsewhere", "why they may differ")
+    heads = (
+        "topic",
+        "claim",
+        "measured over seeds",
+        "verdict",
+        "reported elsewhere",
+        "why they may differ",
+    )
     said, notes = noted([(row["reported"], row["differs"]) for row in rows])
-    cells = [(row["topic"], row["claim"], signed(Interval(**row["effect"])), row["verdict"], *words) for row, words in zip(rows, said, strict=True)]
+    cells = [
+        (row["topic"], row["claim"], signed(Interval(**row["effect"])), row["verdict"], *words)
+        for row, words in zip(rows, said, strict=True)
+    ]
     return plain_table(heads, cells) + template("notes.html.j2").render(notes=notes)
 
 
@@ -74,7 +93,10 @@ def noted(rows: Sequence[Sequence[str]]) -> tuple[list[tuple[str, ...]], list[st
     """Cells of which a long text that occurs more than once is a number, and those texts in the order of their numbers."""
     often = Counter(text for row in rows for text in row if len(text) > NOTE_CHARACTERS)
     notes = [text for text, times in often.items() if times > 1]
-    return [tuple(f"note {notes.index(text) + 1}" if text in notes else text for text in row) for row in rows], notes
+    return [
+        tuple(f"note {notes.index(text) + 1}" if text in notes else text for text in row)
+        for row in rows
+    ], notes
 
 
 def signed(found: Interval) -> str:
@@ -86,7 +108,12 @@ def signed(found: Interval) -> str:
 def synergy_table(rows: list[dict]) -> str:
     """Synergy records (axis, merge, merged, over_max, over_mean) as a table; intervals are Interval.as_dict()."""
     cells = [
-        (row["axis"], row["merge"], str(Interval(**row["merged"])), *(signed(Interval(**row[bar])) for bar in ("over_max", "over_mean")))
+        (
+            row["axis"],
+            row["merge"],
+            str(Interval(**row["merged"])),
+            *(signed(Interval(**row[bar])) for bar in ("over_max", "over_mean")),
+        )
         for row in rows
     ]
     return template("synergy.html.j2").render(rows=cells)
@@ -94,12 +121,21 @@ def synergy_table(rows: list[dict]) -> str:
 
 def claims_rows(rows: list[dict]) -> str:
     """Claims as Markdown: effect, how many scores and seeds, verdict, what is reported elsewhere, why the two may differ."""
-    lines = ["| claim | measured | scores, seeds | verdict | reported elsewhere | why they may differ |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| claim | measured | scores, seeds | verdict | reported elsewhere | why they may differ |",
+        "|---|---|---|---|---|---|",
+    ]
     said, notes = noted([(row["reported"], row["differs"]) for row in rows])
     for row, words in zip(rows, said, strict=True):
         effect = Interval(**row["effect"])
-        lines.append(f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | {row['verdict']} | {' | '.join(words)} |")
-    told = ["", "Notes:", "", *(f"{number}. {text}" for number, text in enumerate(notes, 1))] if notes else []
+        lines.append(
+            f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | {row['verdict']} | {' | '.join(words)} |"
+        )
+    told = (
+        ["", "Notes:", "", *(f"{number}. {text}" for number, text in enumerate(notes, 1))]
+        if notes
+        else []
+    )
     return "\n".join(lines + told)
 
 
@@ -122,14 +158,23 @@ def pdf_bytes(template: str, data: dict) -> bytes:
     import typst
 
     if template not in page_templates():
-        raise InputError(f"unknown PDF template {template!r}: {suggest(template, page_templates())}")
+        raise InputError(
+            f"unknown PDF template {template!r}: {suggest(template, page_templates())}"
+        )
     try:
         text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-        return typst.compile(TEMPLATES / f"{template}.typ", format="pdf", sys_inputs={"data": text}, pdf_standards="ua-1")
+        return typst.compile(
+            TEMPLATES / f"{template}.typ",
+            format="pdf",
+            sys_inputs={"data": text},
+            pdf_standards="ua-1",
+        )
     except typst.TypstError as error:
         raise InputError(_sentence(template, error.message)) from None
     except UnicodeEncodeError as error:
-        raise InputError(f"PDF {template!r}: the text holds half a character ({error.object[error.start]!r}); remove it") from None
+        raise InputError(
+            f"PDF {template!r}: the text holds half a character ({error.object[error.start]!r}); remove it"
+        ) from None
 
 
 def write_pdf(template: str, data: dict, path: Path) -> Path:
@@ -138,7 +183,9 @@ def write_pdf(template: str, data: dict, path: Path) -> Path:
     Raises InputError as `pdf_bytes` does, and when the path does not end in .pdf; StoreError when it cannot be written.
     """
     if path.suffix.lower() != ".pdf":
-        raise InputError(f"{path}: a PDF's name ends in .pdf; write {path.with_suffix('.pdf').name}")
+        raise InputError(
+            f"{path}: a PDF's name ends in .pdf; write {path.with_suffix('.pdf').name}"
+        )
     write_file(path, pdf_bytes(template, data))
     return path
 
@@ -179,7 +226,11 @@ def sheet_text(sheet: Sheet) -> str:
     for section in sheet.sections:
         lines += ["", section.head.upper(), *_wrapped(section.text)]
         for first, *rest in section.rows:
-            told = "; ".join(f"{head}: {cell}" for head, cell in zip(section.heads[1:], rest, strict=True) if cell)
+            told = "; ".join(
+                f"{head}: {cell}"
+                for head, cell in zip(section.heads[1:], rest, strict=True)
+                if cell
+            )
             lines += _wrapped(f"- {first}: {told}", indent="  ")
     return "\n".join(lines)
 
@@ -200,7 +251,10 @@ def sheet_pdf(sheet: Sheet, path: Path) -> Path:
 
 SCHEME = "field:"
 LINES, COMBO, EDITABLE = 1 << 12, 1 << 17, 1 << 18  # field flags, ISO 32000-1 tables 228 and 230
-TYPED, CROSS = "/Helv 9 Tf 0 g", "/ZaDb 0 Tf 0 g"  # fonts every reader has; size 0: as the box allows
+TYPED, CROSS = (
+    "/Helv 9 Tf 0 g",
+    "/ZaDb 0 Tf 0 g",
+)  # fonts every reader has; size 0: as the box allows
 CHECKED, OFF = "/Yes", "/Off"
 
 
@@ -221,13 +275,21 @@ class FormField:
 def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
     """The same PDF as a form. Raises InputError when its links and the fields are not the same names."""
     from pypdf import PdfReader, PdfWriter
-    from pypdf.generic import ArrayObject, BooleanObject, DictionaryObject, NameObject, TextStringObject
+    from pypdf.generic import (
+        ArrayObject,
+        BooleanObject,
+        DictionaryObject,
+        NameObject,
+        TextStringObject,
+    )
 
     wanted = {field.name: field for field in fields}
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(page)))
     places = {name: link for name, link in _links(writer)}
     for name in sorted(wanted.keys() ^ places.keys()):
-        raise InputError(f"form field {name!r} is {'not on the page' if name in wanted else 'on the page, but nobody says what it is'}")
+        raise InputError(
+            f"form field {name!r} is {'not on the page' if name in wanted else 'on the page, but nobody says what it is'}"
+        )
     root = writer.root_object
     made = ArrayObject()
     for name, link in places.items():
@@ -236,9 +298,16 @@ def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
         for key in ("/A", "/Border"):
             del link[key]
         made.append(link.indirect_reference)
-    root[NameObject("/AcroForm")] = writer._add_object(DictionaryObject({
-        NameObject("/Fields"): made, NameObject("/DR"): _fonts(writer), NameObject("/DA"): TextStringObject(TYPED), NameObject("/NeedAppearances"): BooleanObject(True),
-    }))
+    root[NameObject("/AcroForm")] = writer._add_object(
+        DictionaryObject(
+            {
+                NameObject("/Fields"): made,
+                NameObject("/DR"): _fonts(writer),
+                NameObject("/DA"): TextStringObject(TYPED),
+                NameObject("/NeedAppearances"): BooleanObject(True),
+            }
+        )
+    )
     told = root["/Metadata"]
     told.set_data(re.sub(rb"<pdfuaid:part>.*?</pdfuaid:part>", b"", told.get_data()))
     filled = {field.name: field.value for field in wanted.values() if field.value}
@@ -254,10 +323,26 @@ def _fonts(writer):
     from pypdf.generic import DictionaryObject, NameObject
 
     def font(**told: str):
-        return writer._add_object(DictionaryObject({NameObject(f"/{key}"): NameObject(value) for key, value in {"Type": "/Font", "Subtype": "/Type1", **told}.items()}))
+        return writer._add_object(
+            DictionaryObject(
+                {
+                    NameObject(f"/{key}"): NameObject(value)
+                    for key, value in {"Type": "/Font", "Subtype": "/Type1", **told}.items()
+                }
+            )
+        )
 
-    known = {"/Helv": font(BaseFont="/Helvetica", Encoding="/WinAnsiEncoding"), "/ZaDb": font(BaseFont="/ZapfDingbats")}
-    return DictionaryObject({NameObject("/Font"): DictionaryObject({NameObject(name): made for name, made in known.items()})})
+    known = {
+        "/Helv": font(BaseFont="/Helvetica", Encoding="/WinAnsiEncoding"),
+        "/ZaDb": font(BaseFont="/ZapfDingbats"),
+    }
+    return DictionaryObject(
+        {
+            NameObject("/Font"): DictionaryObject(
+                {NameObject(name): made for name, made in known.items()}
+            )
+        }
+    )
 
 
 def _links(writer):
@@ -272,21 +357,46 @@ def _links(writer):
 def _tag_of(root, number: int):
     """The element of the tag tree that holds annotation `number`: its parent tree is a list of number, element, number, element …"""
     numbers = root["/StructTreeRoot"]["/ParentTree"]["/Nums"]
-    return next(tag.get_object() for key, tag in zip(numbers[::2], numbers[1::2], strict=True) if key == number)
+    return next(
+        tag.get_object()
+        for key, tag in zip(numbers[::2], numbers[1::2], strict=True)
+        if key == number
+    )
 
 
 def _widget(writer, field: FormField, link) -> dict:
     """What makes an annotation the field."""
-    from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, TextStringObject
+    from pypdf.generic import (
+        ArrayObject,
+        DictionaryObject,
+        NameObject,
+        NumberObject,
+        TextStringObject,
+    )
 
-    kinds = {"line": ("/Tx", 0), "lines": ("/Tx", LINES), "choice": ("/Ch", COMBO | EDITABLE), "box": ("/Btn", 0)}
+    kinds = {
+        "line": ("/Tx", 0),
+        "lines": ("/Tx", LINES),
+        "choice": ("/Ch", COMBO | EDITABLE),
+        "box": ("/Btn", 0),
+    }
     kind, flags = kinds[field.kind]
     told = {
-        "/Subtype": NameObject("/Widget"), "/FT": NameObject(kind), "/T": TextStringObject(field.name), "/TU": TextStringObject(field.tip),
-        "/Contents": TextStringObject(field.tip), "/Ff": NumberObject(flags),
+        "/Subtype": NameObject("/Widget"),
+        "/FT": NameObject(kind),
+        "/T": TextStringObject(field.name),
+        "/TU": TextStringObject(field.tip),
+        "/Contents": TextStringObject(field.tip),
+        "/Ff": NumberObject(flags),
     }
     if field.kind == "box":
-        told |= {"/V": NameObject(OFF), "/AS": NameObject(OFF), "/AP": _ticks(writer, link["/Rect"]), "/DA": TextStringObject(CROSS), "/MK": DictionaryObject({NameObject("/CA"): TextStringObject("8")})}
+        told |= {
+            "/V": NameObject(OFF),
+            "/AS": NameObject(OFF),
+            "/AP": _ticks(writer, link["/Rect"]),
+            "/DA": TextStringObject(CROSS),
+            "/MK": DictionaryObject({NameObject("/CA"): TextStringObject("8")}),
+        }
     else:
         told |= {"/DA": TextStringObject(TYPED), "/V": TextStringObject("")}
     if field.kind == "choice":
@@ -296,14 +406,29 @@ def _widget(writer, field: FormField, link) -> dict:
 
 def _ticks(writer, rect):
     """How a box looks ticked, a cross of two lines, and not ticked."""
-    from pypdf.generic import ArrayObject, DecodedStreamObject, DictionaryObject, FloatObject, NameObject
+    from pypdf.generic import (
+        ArrayObject,
+        DecodedStreamObject,
+        DictionaryObject,
+        FloatObject,
+        NameObject,
+    )
 
     width, height = float(rect[2]) - float(rect[0]), float(rect[3]) - float(rect[1])
-    looks = {CHECKED: f"1.2 w 2 2 m {width - 2:.2f} {height - 2:.2f} l S 2 {height - 2:.2f} m {width - 2:.2f} 2 l S", OFF: ""}
+    looks = {
+        CHECKED: f"1.2 w 2 2 m {width - 2:.2f} {height - 2:.2f} l S 2 {height - 2:.2f} m {width - 2:.2f} 2 l S",
+        OFF: "",
+    }
     drawn = DictionaryObject()
     for state, commands in looks.items():
         stream = DecodedStreamObject()
         stream.set_data(commands.encode("ascii"))
-        stream.update({NameObject("/Type"): NameObject("/XObject"), NameObject("/Subtype"): NameObject("/Form"), NameObject("/BBox"): ArrayObject(map(FloatObject, (0, 0, width, height)))})
+        stream.update(
+            {
+                NameObject("/Type"): NameObject("/XObject"),
+                NameObject("/Subtype"): NameObject("/Form"),
+                NameObject("/BBox"): ArrayObject(map(FloatObject, (0, 0, width, height))),
+            }
+        )
         drawn[NameObject(state)] = writer._add_object(stream)
     return DictionaryObject({NameObject("/N"): drawn})

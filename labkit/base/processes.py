@@ -92,9 +92,17 @@ def _first_to_fail(error: Exception) -> bool:
 
     if not isinstance(error, LabkitError):
         time.sleep(1)  # the one that knows why goes first
-    address, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ.get("MASTER_PORT", "29500"))
+    address, port = (
+        os.environ.get("MASTER_ADDR", "127.0.0.1"),
+        int(os.environ.get("MASTER_PORT", "29500")),
+    )
     try:
-        return TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10)).add("labkit/failed", 1) == 1
+        return (
+            TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10)).add(
+                "labkit/failed", 1
+            )
+            == 1
+        )
     except RuntimeError:  # the meeting point is gone, and so is whoever kept it
         return is_main()
 

@@ -32,13 +32,17 @@ def read(folder: Path, kind: str | None = None) -> list[dict]:
     if not path.is_file():
         return []
     records = []
-    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):  # splitlines would cut a text at U+2028
+    for number, line in enumerate(
+        path.read_text("utf-8").split("\n"), 1
+    ):  # splitlines would cut a text at U+2028
         if not line:
             continue
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
-            raise InputError(f"{path}:{number}: broken JSON; delete this line or the file and run again") from None
+            raise InputError(
+                f"{path}:{number}: broken JSON; delete this line or the file and run again"
+            ) from None
         if kind in (None, record["kind"]):
             records.append(record)
     return records

@@ -90,7 +90,9 @@ def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int =
         counts[rows[score.seed], columns[score.entity]] += 1
     rng = np.random.default_rng(seed)
     seed_weights = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=draws)
-    entity_weights = rng.multinomial(len(entities), np.full(len(entities), 1 / len(entities)), size=draws)
+    entity_weights = rng.multinomial(
+        len(entities), np.full(len(entities), 1 / len(entities)), size=draws
+    )
     drawn_totals = np.einsum("ds,se,de->d", seed_weights, totals, entity_weights)
     drawn_counts = np.einsum("ds,se,de->d", seed_weights, counts, entity_weights)
     means = drawn_totals[drawn_counts > 0] / drawn_counts[drawn_counts > 0]
@@ -99,7 +101,9 @@ def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int =
         low, high = _possible(values)
     else:
         ends = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        low, high = np.clip(mean + (ends - mean) * _few_clusters(totals, counts), min(values), max(values))
+        low, high = np.clip(
+            mean + (ends - mean) * _few_clusters(totals, counts), min(values), max(values)
+        )
     return Interval(mean, float(low), float(high), len(scores), len(entities), len(seeds))
 
 
@@ -124,10 +128,18 @@ def _few_clusters(totals: np.ndarray, counts: np.ndarray) -> float:
         if clusters > 1:
             variance = float((residuals.sum(axis=axis) ** 2).sum())
             corrected = variance * clusters / (clusters - 1)
-            drawn, expected, spread = drawn + variance, expected + corrected, spread + corrected**2 / (clusters - 1)
+            drawn, expected, spread = (
+                drawn + variance,
+                expected + corrected,
+                spread + corrected**2 / (clusters - 1),
+            )
     if drawn == 0:
         return 1.0
-    return float(stdtrit(expected**2 / spread, (1 + LEVEL) / 2)) / Z_LEVEL * math.sqrt(expected / drawn)
+    return (
+        float(stdtrit(expected**2 / spread, (1 + LEVEL) / 2))
+        / Z_LEVEL
+        * math.sqrt(expected / drawn)
+    )
 
 
 def paired_difference(
@@ -149,14 +161,19 @@ def paired_scores(before: Sequence[ItemScore], after: Sequence[ItemScore]) -> li
         raise PairingError(
             f"item {alone[0][0]!r} (seed {alone[0][1]}) is on one side only; evaluate both on the same pack and split"
         )
-    return [ItemScore(score.id, score.entity, right[key].score - score.score, score.seed) for key, score in left.items()]
+    return [
+        ItemScore(score.id, score.entity, right[key].score - score.score, score.seed)
+        for key, score in left.items()
+    ]
 
 
 def average(first: Sequence[ItemScore], second: Sequence[ItemScore]) -> list[ItemScore]:
     """Per item the mean of two checkpoints' scores, in the first one's order. Raises PairingError as above."""
     other = {(score.id, score.seed): score.score for score in second}
     if other.keys() != {(score.id, score.seed) for score in first}:
-        raise PairingError("the two scorecards hold different items; evaluate both on the same pack and split")
+        raise PairingError(
+            "the two scorecards hold different items; evaluate both on the same pack and split"
+        )
     return [ItemScore(s.id, s.entity, (s.score + other[s.id, s.seed]) / 2, s.seed) for s in first]
 
 
@@ -165,11 +182,18 @@ def combined(parts: Sequence[tuple[float, Sequence[ItemScore]]]) -> list[ItemSco
 
     Raises PairingError when the lists are not about the same items and seeds.
     """
-    tables = [(weight, {(score.id, score.seed): score for score in scores}) for weight, scores in parts]
+    tables = [
+        (weight, {(score.id, score.seed): score for score in scores}) for weight, scores in parts
+    ]
     first = tables[0][1]
     if any(table.keys() != first.keys() for _, table in tables):
-        raise PairingError("these scores are about different items or seeds, so they cannot be combined")
-    return [replace(score, score=sum(weight * table[key].score for weight, table in tables)) for key, score in first.items()]
+        raise PairingError(
+            "these scores are about different items or seeds, so they cannot be combined"
+        )
+    return [
+        replace(score, score=sum(weight * table[key].score for weight, table in tables))
+        for key, score in first.items()
+    ]
 
 
 def standard_error(scores: Sequence[ItemScore], *, seed: int = 0) -> float:
@@ -186,14 +210,22 @@ def minimum_detectable_effect(se: float, *, power: float = 0.8) -> float:
     return (Z_LEVEL + _normal_quantile(power)) * se
 
 
-def items_needed(effect: float, per_cluster_deviation: float, *, items_per_cluster: float = 1.0, power: float = 0.8) -> int:
+def items_needed(
+    effect: float,
+    per_cluster_deviation: float,
+    *,
+    items_per_cluster: float = 1.0,
+    power: float = 0.8,
+) -> int:
     """How many items tell a difference of `effect` from zero, rounded up to whole clusters.
 
     per_cluster_deviation: standard deviation, over clusters (entities), of the mean difference in a cluster.
     Raises InputError when effect is not positive.
     """
     if effect <= 0:
-        raise InputError(f"effect is {effect:g}; give the size of the difference you want to see, above 0")
+        raise InputError(
+            f"effect is {effect:g}; give the size of the difference you want to see, above 0"
+        )
     clusters = ((Z_LEVEL + _normal_quantile(power)) * per_cluster_deviation / effect) ** 2
     return math.ceil(math.ceil(clusters) * items_per_cluster)
 
@@ -211,7 +243,11 @@ def power_of(differences: Sequence[ItemScore], *, effect: float | None = None) -
     if len(means) < 2:
         return Power(seen, wanted, None)
     deviation = float(np.std([np.mean(values) for values in means.values()], ddof=1))
-    needed = items_needed(wanted, deviation, items_per_cluster=len(differences) / len(means)) if wanted else len(differences)
+    needed = (
+        items_needed(wanted, deviation, items_per_cluster=len(differences) / len(means))
+        if wanted
+        else len(differences)
+    )
     return Power(seen, wanted, needed)
 
 
@@ -259,8 +295,6 @@ def verdict(difference: Interval, *, claimed: int = 1) -> str:
     return "not distinguishable"
 
 
-
-
 def with_run_noise(difference: Interval, noise: RunNoise) -> Interval:
     """A difference between one run of each recipe, widened by what two runs of one recipe differ by anyway.
 
@@ -271,8 +305,12 @@ def with_run_noise(difference: Interval, noise: RunNoise) -> Interval:
     between = float(stdtrit(noise.degrees, (1 + LEVEL) / 2)) * math.sqrt(2) * noise.deviation
     if not between:
         return difference
-    low, high = (math.hypot(end - difference.mean, between) for end in (difference.low, difference.high))
-    return replace(difference, low=max(-1.0, difference.mean - low), high=min(1.0, difference.mean + high))
+    low, high = (
+        math.hypot(end - difference.mean, between) for end in (difference.low, difference.high)
+    )
+    return replace(
+        difference, low=max(-1.0, difference.mean - low), high=min(1.0, difference.mean + high)
+    )
 
 
 def run_noise(groups: Sequence[Sequence[float]]) -> RunNoise:
@@ -283,7 +321,9 @@ def run_noise(groups: Sequence[Sequence[float]]) -> RunNoise:
     degrees = sum(len(group) - 1 for group in groups)
     if degrees < 1:
         raise PairingError("no recipe was run twice: the noise between runs cannot be measured")
-    return RunNoise(math.sqrt(sum(float(np.var(group)) * len(group) for group in groups) / degrees), degrees)
+    return RunNoise(
+        math.sqrt(sum(float(np.var(group)) * len(group) for group in groups) / degrees), degrees
+    )
 
 
 def p_value(difference: Interval) -> float:
@@ -294,7 +334,9 @@ def p_value(difference: Interval) -> float:
     return float(2 * ndtr(-abs(difference.mean) / se)) if se else float(difference.mean == 0)
 
 
-def calibration_error(confidences: Sequence[float], right: Sequence[float], *, bins: int = 10) -> float:
+def calibration_error(
+    confidences: Sequence[float], right: Sequence[float], *, bins: int = 10
+) -> float:
     """Expected calibration error: mean gap between confidence and accuracy over equal bins, weighted by their size.
 
     Source: Guo et al. 2017, arXiv 1706.04599.

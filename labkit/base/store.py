@@ -79,7 +79,9 @@ class Store:
         folder = self.root / key
         try:
             lineage = json.loads((folder / LINEAGE).read_text("utf-8"))
-            intact = all(file_hash(folder / name) == digest for name, digest in lineage["files"].items())
+            intact = all(
+                file_hash(folder / name) == digest for name, digest in lineage["files"].items()
+            )
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError):
             return None
         return Checkpoint(folder, lineage) if intact else None
@@ -118,7 +120,9 @@ class Store:
         def fill(draft: Path) -> None:
             lineage = make(draft)
             files = {path.name: file_hash(path) for path in sorted(draft.iterdir())}
-            (draft / LINEAGE).write_text(json.dumps({**lineage, "key": key, "files": files}, indent=1), "utf-8")
+            (draft / LINEAGE).write_text(
+                json.dumps({**lineage, "key": key, "files": files}, indent=1), "utf-8"
+            )
 
         shutil.rmtree(self.root / key, ignore_errors=True)  # damaged, or it would have been found
         folder = write_whole(self.root / key, fill)

@@ -50,9 +50,21 @@ def look(path: Path) -> Iterator[Finding]:
     """Every check of a bundle (.zip, .tar, or its folder), each as soon as it is done; the first that fails may end them."""
     try:
         listing = read_listing(path)
-        yield Finding("bundle", True, f"labkit {listing['labkit']}, {len(listing['files'])} files, made for Python {listing['python']} on {listing['system']} {listing['machine']}")
+        yield Finding(
+            "bundle",
+            True,
+            f"labkit {listing['labkit']}, {len(listing['files'])} files, made for Python {listing['python']} on {listing['system']} {listing['machine']}",
+        )
         yield _files(path, listing)
-    except (Broken, OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError) as error:
+    except (
+        Broken,
+        OSError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        tarfile.TarError,
+    ) as error:
         yield Finding("bundle", False, f"{path}: {error}", ASK)
         return
     yield _python(listing)
@@ -67,24 +79,40 @@ def parts(path: Path) -> Iterator[Part]:
         for file in sorted(file for file in path.rglob("*") if file.is_file()):
             with file.open("rb") as content:
                 yield Part(file.relative_to(path).as_posix(), True, file.stat().st_size, content)
-    elif path.is_file() and tarfile.is_tarfile(path):  # asked first: a tar may end in a wheel, which looks like the end of a zip
+    elif path.is_file() and tarfile.is_tarfile(
+        path
+    ):  # asked first: a tar may end in a wheel, which looks like the end of a zip
         with tarfile.open(path, "r:") as packed:
             for member in packed:
-                yield _part(member.name, member.isreg(), member.size, packed.extractfile(member) if member.isreg() else None)
+                yield _part(
+                    member.name,
+                    member.isreg(),
+                    member.size,
+                    packed.extractfile(member) if member.isreg() else None,
+                )
     elif path.is_file() and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:
             for member in packed.infolist():
-                plain = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG) and member.compress_type == zipfile.ZIP_STORED
+                plain = (
+                    stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG)
+                    and member.compress_type == zipfile.ZIP_STORED
+                )
                 with packed.open(member) as content:
                     yield _part(member.filename, plain, member.file_size, content)
     else:
-        raise Broken("no such file, or neither .zip nor .tar" if not path.is_file() else "this is neither a .zip nor a .tar file")
+        raise Broken(
+            "no such file, or neither .zip nor .tar"
+            if not path.is_file()
+            else "this is neither a .zip nor a .tar file"
+        )
 
 
 def _part(name: str, plain: bool, size: int, content: Optional[IO[bytes]]) -> Part:
     """A member of an archive; one that would not land in the archive's own top folder is not plain."""
     top, _, rest = name.partition("/")
-    safe = rest and "\\" not in name and ":" not in name and not {"", ".", ".."} & set(name.split("/"))
+    safe = (
+        rest and "\\" not in name and ":" not in name and not {"", ".", ".."} & set(name.split("/"))
+    )
     return Part(rest if safe else name, bool(plain and safe), size, content)
 
 
@@ -103,10 +131,19 @@ def read_listing(path: Path) -> dict:
 
 def _checked(raw: dict) -> dict:
     if raw["schema"] != SCHEMA:
-        raise Broken(f"{LISTING} has another schema than {SCHEMA}; use the labkit doctor of the version it was made with")
-    files = {str(name): (str(file["sha256"]), int(file["bytes"])) for name, file in raw["files"].items()}
+        raise Broken(
+            f"{LISTING} has another schema than {SCHEMA}; use the labkit doctor of the version it was made with"
+        )
+    files = {
+        str(name): (str(file["sha256"]), int(file["bytes"])) for name, file in raw["files"].items()
+    }
     words = {name: str(raw[name])[:80] for name in ("labkit", "python", "system", "machine")}
-    return {**words, "files": files, "pins": {str(name): str(pin) for name, pin in raw["pins"].items()}, "installed_bytes": int(raw["installed_bytes"])}
+    return {
+        **words,
+        "files": files,
+        "pins": {str(name): str(pin) for name, pin in raw["pins"].items()},
+        "installed_bytes": int(raw["installed_bytes"]),
+    }
 
 
 def digest(content: IO[bytes]) -> str:
@@ -122,7 +159,12 @@ def _files(path: Path, listing: dict) -> Finding:
     expected, seen, changed = listing["files"], set(), []
     for part in parts(path):
         if not part.plain:
-            return Finding("files", False, f"{part.name[:80]!a} is a link, is packed, or leads out of the folder", "do not unpack this file; ask for a new one")
+            return Finding(
+                "files",
+                False,
+                f"{part.name[:80]!a} is a link, is packed, or leads out of the folder",
+                "do not unpack this file; ask for a new one",
+            )
         if part.name == LISTING or (path.is_dir() and part.name not in expected):
             continue
         sha, size = expected.get(part.name, ("", -1))
@@ -131,13 +173,23 @@ def _files(path: Path, listing: dict) -> Finding:
         seen.add(part.name)
     wrong = changed + sorted(expected.keys() - seen)
     if wrong:
-        return Finding("files", False, f"{len(wrong)} of {len(expected)} are missing, added or changed, first {wrong[0][:80]!a}", ASK)
+        return Finding(
+            "files",
+            False,
+            f"{len(wrong)} of {len(expected)} are missing, added or changed, first {wrong[0][:80]!a}",
+            ASK,
+        )
     return Finding("files", True, f"all {len(expected)} are as they were packed")
 
 
 def _python(listing: dict) -> Finding:
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    return Finding("Python", here == listing["python"], here, f"the bundle is for Python {listing['python']}: install that, or ask for a bundle made with {here}")
+    return Finding(
+        "Python",
+        here == listing["python"],
+        here,
+        f"the bundle is for Python {listing['python']}: install that, or ask for a bundle made with {here}",
+    )
 
 
 def wheel_names(listing: dict) -> list[str]:
@@ -154,7 +206,12 @@ def _wheels(listing: dict) -> Finding:
     other = [name for name in names if not _tags_of(name) & fitting]
     machine = f"{platform.system()} {platform.machine()}"
     if other:
-        return Finding("wheels", False, f"{len(other)} of {len(names)} are not for this Python on {machine}, first {other[0][:80]!a}", f"ask for a bundle made on {machine}, with this Python version")
+        return Finding(
+            "wheels",
+            False,
+            f"{len(other)} of {len(names)} are not for this Python on {machine}, first {other[0][:80]!a}",
+            f"ask for a bundle made on {machine}, with this Python version",
+        )
     return Finding("wheels", True, f"all {len(names)} fit this Python on {machine}")
 
 
@@ -168,8 +225,12 @@ def _tags_here() -> set[str]:
 
 def _tags_of(wheel: str) -> set[str]:
     """The tags in a wheel's name, NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM.whl, each of the last three one or several."""
-    pythons, abis, platforms = (part.split(".") for part in wheel[: -len(".whl")].lower().rsplit("-", 3)[-3:])
-    return {f"{python}-{abi}-{machine}" for python in pythons for abi in abis for machine in platforms}
+    pythons, abis, platforms = (
+        part.split(".") for part in wheel[: -len(".whl")].lower().rsplit("-", 3)[-3:]
+    )
+    return {
+        f"{python}-{abi}-{machine}" for python in pythons for abi in abis for machine in platforms
+    }
 
 
 def normal(name: str) -> str:
@@ -179,18 +240,37 @@ def normal(name: str) -> str:
 
 def _pins(listing: dict) -> Finding:
     """Every package that has to be installed is there, in the version it was tested with."""
-    there = {(normal(name.split("-")[0]), name.split("-")[1]) for name in wheel_names(listing) if name.count("-") >= 4}
-    missing = [f"{name} {pin}" for name, pin in listing["pins"].items() if (normal(name), pin) not in there]
+    there = {
+        (normal(name.split("-")[0]), name.split("-")[1])
+        for name in wheel_names(listing)
+        if name.count("-") >= 4
+    }
+    missing = [
+        f"{name} {pin}" for name, pin in listing["pins"].items() if (normal(name), pin) not in there
+    ]
     if missing:
-        return Finding("packages", False, f"{len(missing)} of {len(listing['pins'])} are not in it, first {missing[0][:80]!a}", "ask for a new bundle")
+        return Finding(
+            "packages",
+            False,
+            f"{len(missing)} of {len(listing['pins'])} are not in it, first {missing[0][:80]!a}",
+            "ask for a new bundle",
+        )
     return Finding("packages", True, f"all {len(listing['pins'])} that labkit needs are in it")
 
 
 def _disk(path: Path, listing: dict) -> Finding:
     unpacked = 0 if path.is_dir() else sum(size for _, size in listing["files"].values())
-    needed, free = (unpacked + BYTECODE * listing["installed_bytes"]) / 2**30, shutil.disk_usage(path.resolve().parent).free / 2**30
+    needed, free = (
+        (unpacked + BYTECODE * listing["installed_bytes"]) / 2**30,
+        shutil.disk_usage(path.resolve().parent).free / 2**30,
+    )
     what = "installing" if path.is_dir() else "unpacking and installing"
-    return Finding("free disk", free >= needed, f"{free:.1f} GiB free, {needed:.1f} GiB needed for {what}", "free some space, or copy the file to another disk")
+    return Finding(
+        "free disk",
+        free >= needed,
+        f"{free:.1f} GiB free, {needed:.1f} GiB needed for {what}",
+        "free some space, or copy the file to another disk",
+    )
 
 
 def main() -> int:

@@ -15,7 +15,17 @@ NEEDED_MEMORY_GIB = 3.0
 NEEDED_DISK_GIB = 2.0
 NEEDED_TOKENS_PER_SECOND = 2000
 SPEED_TEST_SECONDS = 10
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "jupyterlab", "ipywidgets", "papermill", "matplotlib")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "jupyterlab",
+    "ipywidgets",
+    "papermill",
+    "matplotlib",
+)
 
 
 @dataclass(frozen=True)
@@ -61,19 +71,33 @@ def package_version(name: str) -> Check:
     except PackageNotFoundError:
         return Check(name, False, "not installed", "run: make install")
     same = pinned is None or found.split("+")[0] == pinned
-    return Check(name, same, found, f"tested with {pinned}; run: pip install -c constraints.txt {name}")
+    return Check(
+        name, same, found, f"tested with {pinned}; run: pip install -c constraints.txt {name}"
+    )
 
 
 def cores() -> Check:
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Check("cores", count >= 2, str(count), "use a machine with at least two cores, or expect twice the time")
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return Check(
+        "cores",
+        count >= 2,
+        str(count),
+        "use a machine with at least two cores, or expect twice the time",
+    )
 
 
 def memory() -> Check:
     import psutil
 
     free = psutil.virtual_memory().available / 2**30
-    return Check("free memory", free >= NEEDED_MEMORY_GIB, f"{free:.1f} GiB", f"close programs: {NEEDED_MEMORY_GIB:.0f} GiB are needed")
+    return Check(
+        "free memory",
+        free >= NEEDED_MEMORY_GIB,
+        f"{free:.1f} GiB",
+        f"close programs: {NEEDED_MEMORY_GIB:.0f} GiB are needed",
+    )
 
 
 def disk_and_write_access() -> Iterator[Check]:
@@ -85,11 +109,21 @@ def disk_and_write_access() -> Iterator[Check]:
         with tempfile.TemporaryFile(dir=root) as file:
             file.write(b"labkit")
     except OSError as error:
-        yield Check("write access", False, f"{root}: {error.strerror}", "point LABKIT_HOME to a folder you may write to")
+        yield Check(
+            "write access",
+            False,
+            f"{root}: {error.strerror}",
+            "point LABKIT_HOME to a folder you may write to",
+        )
         return
     yield Check("write access", True, str(root))
     free = shutil.disk_usage(root).free / 2**30
-    yield Check("free disk", free >= NEEDED_DISK_GIB, f"{free:.1f} GiB", f"free {NEEDED_DISK_GIB:.0f} GiB or point LABKIT_HOME elsewhere")
+    yield Check(
+        "free disk",
+        free >= NEEDED_DISK_GIB,
+        f"{free:.1f} GiB",
+        f"free {NEEDED_DISK_GIB:.0f} GiB or point LABKIT_HOME elsewhere",
+    )
 
 
 def speed() -> Check:
@@ -107,12 +141,19 @@ def speed() -> Check:
     began, tokens, steps = time.perf_counter(), 0, 4
     while time.perf_counter() - began < SPEED_TEST_SECONDS:
         result = train_cpt(
-            Stage(kind="cpt", learning_rate=1e-5, steps=steps), loaded.model, loaded.tokenizer, texts, replay=[], seed=0
+            Stage(kind="cpt", learning_rate=1e-5, steps=steps),
+            loaded.model,
+            loaded.tokenizer,
+            texts,
+            replay=[],
+            seed=0,
         )
         tokens, rate = tokens + result.tokens, result.tokens / result.wall_seconds
         loaded = zoo.Loaded(result.model, loaded.tokenizer, loaded.name, "")
         steps = max(4, round(rate * 3 / (result.tokens / steps)))
     return Check(
-        "training speed", rate >= NEEDED_TOKENS_PER_SECOND, f"{rate:,.0f} tokens/s with llama-s",
+        "training speed",
+        rate >= NEEDED_TOKENS_PER_SECOND,
+        f"{rate:,.0f} tokens/s with llama-s",
         "stop other programs; on battery, plug in; the course will take proportionally longer",
     )

@@ -48,8 +48,21 @@ class ClassPage:
 def class_page(seats: Sequence[Seat], *, title: str, subtitle: str) -> ClassPage:
     """Everything that is to be said of a class; failures come first. Raises InputError for a class of nobody."""
     if not seats:
-        raise InputError("there is nobody in this class; give a roster, or a folder of evidence packs")
-    parts = (failures(seats), people(seats), designs(seats), scores(seats), outcomes(seats), findings(seats), beliefs(seats), answers(seats), curves(seats), timing(seats))
+        raise InputError(
+            "there is nobody in this class; give a roster, or a folder of evidence packs"
+        )
+    parts = (
+        failures(seats),
+        people(seats),
+        designs(seats),
+        scores(seats),
+        outcomes(seats),
+        findings(seats),
+        beliefs(seats),
+        answers(seats),
+        curves(seats),
+        timing(seats),
+    )
     links = {seat.shown: seat.page for seat in seats if seat.page}
     return ClassPage(title, subtitle, verdict(seats), tuple(part for part in parts if part), links)
 
@@ -57,19 +70,54 @@ def class_page(seats: Sequence[Seat], *, title: str, subtitle: str) -> ClassPage
 def write_class_page(page: ClassPage, out_dir: Path) -> tuple[Path, str]:
     """Write class.pdf and class.html; returns the HTML's path and the sentence on the PDF that it shows, too."""
     status = _export(page, out_dir / "class.pdf")
-    parts = [asdict(part) | {"pictures": [{"alt": one.alt, "data": base64.b64encode(one.png).decode()} for one in part.pictures]} for part in page.parts]
-    html = template("class.html.j2").render(title=page.title, subtitle=page.subtitle, verdict=page.verdict, status=status, parts=parts, links=page.links)
+    parts = [
+        asdict(part)
+        | {
+            "pictures": [
+                {"alt": one.alt, "data": base64.b64encode(one.png).decode()}
+                for one in part.pictures
+            ]
+        }
+        for part in page.parts
+    ]
+    html = template("class.html.j2").render(
+        title=page.title,
+        subtitle=page.subtitle,
+        verdict=page.verdict,
+        status=status,
+        parts=parts,
+        links=page.links,
+    )
     path = out_dir / "class.html"
     write_file(path, html)
     return path, status
 
 
 def _export(page: ClassPage, path: Path) -> str:
-    parts = [{**asdict(part), "pictures": [{"alt": one.alt, "svg": one.svg, "width": one.width} for one in part.pictures]} for part in page.parts]
+    parts = [
+        {
+            **asdict(part),
+            "pictures": [
+                {"alt": one.alt, "svg": one.svg, "width": one.width} for one in part.pictures
+            ],
+        }
+        for part in page.parts
+    ]
     try:
-        write_pdf("class", {"title": page.title, "subtitle": page.subtitle, "verdict": page.verdict, "parts": parts}, path)
+        write_pdf(
+            "class",
+            {
+                "title": page.title,
+                "subtitle": page.subtitle,
+                "verdict": page.verdict,
+                "parts": parts,
+            },
+            path,
+        )
     except InputError as error:
-        path.unlink(missing_ok=True)  # of an earlier run: it would tell something else than the page
+        path.unlink(
+            missing_ok=True
+        )  # of an earlier run: it would tell something else than the page
         return f"There is no PDF of this page: {error}"
     return f"The same page as a PDF: {path.name}."
 
@@ -88,7 +136,9 @@ def verdict(seats: Sequence[Seat]) -> str:
     if failed:
         where = Counter(run.notebook for seat in failed for run in seat.failures)
         worst, times = where.most_common(1)[0]
-        told.append(f"{len(failed)} of {len(seats)} learners {'has' if len(failed) == 1 else 'have'} a notebook that failed{f', most often {worst} ({times})' if times > 1 else ''}")
+        told.append(
+            f"{len(failed)} of {len(seats)} learners {'has' if len(failed) == 1 else 'have'} a notebook that failed{f', most often {worst} ({times})' if times > 1 else ''}"
+        )
     elif runs:
         told.append(f"nothing failed: {runs} notebooks of {len(seats)} learners ran to the end")
     if wrong := [belief for belief in _beliefs(seats) if belief.wrong]:
@@ -109,8 +159,16 @@ def _cell(text: object) -> str:
 
 def _range(values: Sequence[float], form: str = ".2f") -> str:
     """The middle value and, of several that differ, the range."""
-    middle, low, high = (format(value, form) for value in (median(values), min(values), max(values)))
-    return middle if len(values) == 1 else f"{middle} (all)" if low == high else f"{middle} ({low} to {high})"
+    middle, low, high = (
+        format(value, form) for value in (median(values), min(values), max(values))
+    )
+    return (
+        middle
+        if len(values) == 1
+        else f"{middle} (all)"
+        if low == high
+        else f"{middle} ({low} to {high})"
+    )
 
 
 def _signed(values: Sequence[float]) -> str:
@@ -142,24 +200,48 @@ def failures(seats: Sequence[Seat]) -> Part:
     rows = [(seat.shown, "not read", seat.problem) for seat in seats if seat.problem]
     rows += [(seat.shown, run.notebook, run.problem) for seat in seats for run in seat.failures]
     if not rows:
-        told = "Nothing failed." if any(seat.runs for seat in seats) else "Evidence packs hold results; whether a notebook failed on the way is not in them. All of them could be read."
+        told = (
+            "Nothing failed."
+            if any(seat.runs for seat in seats)
+            else "Evidence packs hold results; whether a notebook failed on the way is not in them. All of them could be read."
+        )
         return Part("Who failed, where and why", told)
-    return Part("Who failed, where and why", "", ("learner", "where", "why"), _rows(rows), failed=True)
+    return Part(
+        "Who failed, where and why", "", ("learner", "where", "why"), _rows(rows), failed=True
+    )
 
 
 def people(seats: Sequence[Seat]) -> Part:
     """A line per learner."""
     unread = sum(seat.unread for seat in seats)
     note = f"{unread} records are not as labkit writes them and were left out." if unread else ""
-    return Part("Learners", note, ("learner", "pack", "profile", "seed", "notebooks", "seconds", "records"), _rows(map(_person, seats)))
+    return Part(
+        "Learners",
+        note,
+        ("learner", "pack", "profile", "seed", "notebooks", "seconds", "records"),
+        _rows(map(_person, seats)),
+    )
 
 
 def _person(seat: Seat) -> tuple:
     rows = [row for kind in seat.rows.values() for row in kind]
-    told = [", ".join(sorted({str(getattr(row, name)) for row in rows})) for name in ("pack", "profile", "seed")]
-    recorded = "not read" if seat.problem else f"{len({row.notebook for row in rows})} in the records"
-    done = f"{len(seat.runs) - len(seat.failures)} of {len(seat.runs)} done" if seat.runs else recorded
-    return (seat.shown, *told, done, f"{sum(run.seconds for run in seat.runs):.0f}" if seat.runs else "", len(rows))
+    told = [
+        ", ".join(sorted({str(getattr(row, name)) for row in rows}))
+        for name in ("pack", "profile", "seed")
+    ]
+    recorded = (
+        "not read" if seat.problem else f"{len({row.notebook for row in rows})} in the records"
+    )
+    done = (
+        f"{len(seat.runs) - len(seat.failures)} of {len(seat.runs)} done" if seat.runs else recorded
+    )
+    return (
+        seat.shown,
+        *told,
+        done,
+        f"{sum(run.seconds for run in seat.runs):.0f}" if seat.runs else "",
+        len(rows),
+    )
 
 
 def designs(seats: Sequence[Seat]) -> Part | None:
@@ -167,22 +249,50 @@ def designs(seats: Sequence[Seat]) -> Part | None:
     groups = _grouped(seats, "design", lambda row: row.words)
     if not groups:
         return None
-    who = {words: [seat.shown for seat in seats if any(row.words == words for row in seat.of("design"))] for words in groups}
+    who = {
+        words: [
+            seat.shown for seat in seats if any(row.words == words for row in seat.of("design"))
+        ]
+        for words in groups
+    }
     rows = [(words, len(names), ", ".join(names)) for words, names in list(who.items())[:MOST_ROWS]]
-    return Part("What the room designed", f"{len(groups)} different designs.{_cut(groups, MOST_ROWS)}", ("design", "learners", "who"), _rows(rows))
+    return Part(
+        "What the room designed",
+        f"{len(groups)} different designs.{_cut(groups, MOST_ROWS)}",
+        ("design", "learners", "who"),
+        _rows(rows),
+    )
 
 
 def scores(seats: Sequence[Seat]) -> Part | None:
     """Everybody's test scores, of the checkpoints that most have."""
-    groups = {name: rows for name, rows in _grouped(seats, "scorecard", lambda row: row.checkpoint if row.split == "test" else "").items() if name}
+    groups = {
+        name: rows
+        for name, rows in _grouped(
+            seats, "scorecard", lambda row: row.checkpoint if row.split == "test" else ""
+        ).items()
+        if name
+    }
     if not groups:
         return None
     shown = dict(list(groups.items())[:MOST_CHECKPOINTS])
     by_axis = {
-        axis: {name: values for name, rows in shown.items() if (values := [row.axes[axis].mean for row in rows if axis in row.axes])} for axis in AXIS_LABELS
+        axis: {
+            name: values
+            for name, rows in shown.items()
+            if (values := [row.axes[axis].mean for row in rows if axis in row.axes])
+        }
+        for axis in AXIS_LABELS
     }
     by_axis = {axis: found for axis, found in by_axis.items() if found}
-    rows = [(name, len(found), *(_range(by_axis[axis][name]) if name in by_axis[axis] else "" for axis in by_axis)) for name, found in shown.items()]
+    rows = [
+        (
+            name,
+            len(found),
+            *(_range(by_axis[axis][name]) if name in by_axis[axis] else "" for axis in by_axis),
+        )
+        for name, found in shown.items()
+    ]
     heads = ("checkpoint", "n", *(AXIS_LABELS[axis].replace("\n", " ") for axis in by_axis))
     told = f"Scores on the test split: the middle one, and the range over the class.{_cut(groups, MOST_CHECKPOINTS)}"
     alt = f"Scores of {len(shown)} checkpoints on {len(by_axis)} axes, a dot per learner and a bar at the middle one; the table below has the numbers."
@@ -198,14 +308,32 @@ def _counts(spans: Sequence[Span]) -> tuple[int, int, int]:
 
 def outcomes(seats: Sequence[Seat]) -> Part | None:
     """Models compared on an axis."""
-    groups = _grouped(seats, "comparison", lambda row: (row.notebook, row.axis, row.before, row.after))
+    groups = _grouped(
+        seats, "comparison", lambda row: (row.notebook, row.axis, row.before, row.after)
+    )
     if not groups:
         return None
     rows = [
-        (f"{after} − {before}", axis, notebook, len(found), _signed([row.runs.mean for row in found]), *_counts([row.runs for row in found]))
+        (
+            f"{after} − {before}",
+            axis,
+            notebook,
+            len(found),
+            _signed([row.runs.mean for row in found]),
+            *_counts([row.runs for row in found]),
+        )
         for (notebook, axis, before, after), found in list(groups.items())[:MOST_ROWS]
     ]
-    heads = ("difference", "axis", "notebook", "learners", "middle and range", "higher", "lower", "not distinguishable")
+    heads = (
+        "difference",
+        "axis",
+        "notebook",
+        "learners",
+        "middle and range",
+        "higher",
+        "lower",
+        "not distinguishable",
+    )
     told = "Higher and lower count learners whose whole interval, the noise between training seeds included, lies on one side of zero."
     return Part("What came out: comparisons", told + _cut(groups, MOST_ROWS), heads, _rows(rows))
 
@@ -218,9 +346,30 @@ def findings(seats: Sequence[Seat]) -> Part | None:
     rows = []
     for claim, found in list(groups.items())[:MOST_ROWS]:
         said = Counter(row.verdict for row in found)
-        rows.append((claim, len(found), said["supported"], said["contradicted"], said["not distinguishable"], _signed([row.effect.mean for row in found])))
-    heads = ("claim", "findings", "supported", "contradicted", "not distinguishable", "effect: middle and range")
-    return Part("What came out: findings", f"One training run each, so desks may differ.{_cut(groups, MOST_ROWS)}", heads, _rows(rows))
+        rows.append(
+            (
+                claim,
+                len(found),
+                said["supported"],
+                said["contradicted"],
+                said["not distinguishable"],
+                _signed([row.effect.mean for row in found]),
+            )
+        )
+    heads = (
+        "claim",
+        "findings",
+        "supported",
+        "contradicted",
+        "not distinguishable",
+        "effect: middle and range",
+    )
+    return Part(
+        "What came out: findings",
+        f"One training run each, so desks may differ.{_cut(groups, MOST_ROWS)}",
+        heads,
+        _rows(rows),
+    )
 
 
 @dataclass(frozen=True)
@@ -239,18 +388,27 @@ class Belief:
     @property
     def wrong(self) -> str:
         """`too high` or `too low` when most of the room was off to that side; empty otherwise, and when nobody was asked."""
-        side, count = max(((side, self.sides[side]) for side in ("too high", "too low")), key=lambda one: one[1])
+        side, count = max(
+            ((side, self.sides[side]) for side in ("too high", "too low")), key=lambda one: one[1]
+        )
         return side if count > ROOM * len(self.guesses) and not self.headless else ""
 
     def told(self) -> str:
         if self.headless:
             return "nobody was asked"
-        return f"believed {self.wrong} by {self.sides[self.wrong]} of {len(self.guesses)}" if self.wrong else "no common error"
+        return (
+            f"believed {self.wrong} by {self.sides[self.wrong]} of {len(self.guesses)}"
+            if self.wrong
+            else "no common error"
+        )
 
     @property
     def off(self) -> float:
         """How far the middle guess is from the middle result, as a share of the scale."""
-        return abs(median(_place(one, one.guess) for one in self.guesses) - median(_place(one, one.measured.mean) for one in self.guesses))
+        return abs(
+            median(_place(one, one.guess) for one in self.guesses)
+            - median(_place(one, one.measured.mean) for one in self.guesses)
+        )
 
 
 def _place(one: Prediction, value: float) -> float:
@@ -272,19 +430,44 @@ def beliefs(seats: Sequence[Seat]) -> Part | None:
     found = _beliefs(seats)
     if not found:
         return None
-    wrong, headless = [belief for belief in found if belief.wrong], all(belief.headless for belief in found)
+    wrong, headless = (
+        [belief for belief in found if belief.wrong],
+        all(belief.headless for belief in found),
+    )
     told = (
-        "These notebooks ran without anybody in front of them: the guesses are the notebooks' own, and say nothing of a belief." if headless
+        "These notebooks ran without anybody in front of them: the guesses are the notebooks' own, and say nothing of a belief."
+        if headless
         else f"On {len(wrong)} of {len(found)} questions more than half of the room guessed outside the measured interval, to the same side."
     )
     rows = [
-        (one.question, one.notebook, len(one.guesses), _range([g.guess for g in one.guesses]), _range([g.measured.mean for g in one.guesses]), one.sides["right"], one.told())
+        (
+            one.question,
+            one.notebook,
+            len(one.guesses),
+            _range([g.guess for g in one.guesses]),
+            _range([g.measured.mean for g in one.guesses]),
+            one.sides["right"],
+            one.told(),
+        )
         for one in found[:MOST_ROWS]
     ]
     heads = ("question", "notebook", "guesses", "guessed", "measured", "inside", "the room")
-    asked = [(one.question, [_clip(_place(g, g.guess)) for g in one.guesses], [_clip(_place(g, g.measured.mean)) for g in one.guesses]) for one in found[:MOST_QUESTIONS]]
+    asked = [
+        (
+            one.question,
+            [_clip(_place(g, g.guess)) for g in one.guesses],
+            [_clip(_place(g, g.measured.mean)) for g in one.guesses],
+        )
+        for one in found[:MOST_QUESTIONS]
+    ]
     alt = f"Guesses of the class as circles above what was measured, for {len(asked)} questions, each on its own scale; the table below has the numbers."
-    return Part("What the room believed", told, heads, _rows(rows), (picture(journal_figures.room_predictions(asked), alt),))
+    return Part(
+        "What the room believed",
+        told,
+        heads,
+        _rows(rows),
+        (picture(journal_figures.room_predictions(asked), alt),),
+    )
 
 
 def _clip(place: float) -> float:
@@ -297,13 +480,32 @@ def answers(seats: Sequence[Seat]) -> Part | None:
     if not groups:
         return None
     rows = []
-    for found in sorted(groups.values(), key=lambda found: sum(row.right for row in found) / len(found)):
+    for found in sorted(
+        groups.values(), key=lambda found: sum(row.right for row in found) / len(found)
+    ):
         wrong = Counter(row.choice for row in found if not row.right)
         choice = f"{wrong.most_common(1)[0][0]} ({wrong.most_common(1)[0][1]})" if wrong else ""
-        rows.append((found[0].question, found[0].notebook, f"{sum(row.right for row in found)} of {len(found)}", found[0].expected, choice))
+        rows.append(
+            (
+                found[0].question,
+                found[0].notebook,
+                f"{sum(row.right for row in found)} of {len(found)}",
+                found[0].expected,
+                choice,
+            )
+        )
     headless = all(seat.runs for seat in seats if seat.of("answer"))
-    told = "These notebooks ran without anybody in front of them: the choices are the notebooks' own, and say nothing of what is hard." if headless else ""
-    return Part("Exercises" if headless else "Exercises, hardest first", told, ("question", "notebook", "right", "right answer", "most frequent wrong answer"), _rows(rows[:MOST_ROWS]))
+    told = (
+        "These notebooks ran without anybody in front of them: the choices are the notebooks' own, and say nothing of what is hard."
+        if headless
+        else ""
+    )
+    return Part(
+        "Exercises" if headless else "Exercises, hardest first",
+        told,
+        ("question", "notebook", "right", "right answer", "most frequent wrong answer"),
+        _rows(rows[:MOST_ROWS]),
+    )
 
 
 def curves(seats: Sequence[Seat]) -> Part | None:
@@ -311,7 +513,11 @@ def curves(seats: Sequence[Seat]) -> Part | None:
     groups = _grouped(seats, "sweep", lambda row: (row.ends, row.split))
     if not groups:
         return None
-    pictures = [made for (ends, split), found in list(groups.items())[:MOST_PAIRS] if (made := _ensemble(ends, split, found))]
+    pictures = [
+        made
+        for (ends, split), found in list(groups.items())[:MOST_PAIRS]
+        if (made := _ensemble(ends, split, found))
+    ]
     told = "Every thin line is one learner's merge, scored at every t; the thick one is the middle of the class and the band its middle half."
     return Part("Everybody's merge curves", told, pictures=tuple(pictures))
 
@@ -321,13 +527,19 @@ def _ensemble(ends: tuple[str, str], split: str, found: Sequence) -> Picture | N
     for axis in AXIS_LABELS:
         for row in found:
             for method, points in list(row.points.items())[:MOST_METHODS]:
-                line = sorted((point.t, point.axes[axis].mean) for point in points if axis in point.axes)
+                line = sorted(
+                    (point.t, point.axes[axis].mean) for point in points if axis in point.axes
+                )
                 if line:
                     by_axis.setdefault(axis, {}).setdefault(method, []).append(line)
     if not by_axis:
         return None
     method = next(iter(next(iter(by_axis.values()))))
-    best = [f"{AXIS_LABELS[axis]} at t={_best(methods[method]):.1f}".replace("\n", " ") for axis, methods in by_axis.items() if method in methods]
+    best = [
+        f"{AXIS_LABELS[axis]} at t={_best(methods[method]):.1f}".replace("\n", " ")
+        for axis, methods in by_axis.items()
+        if method in methods
+    ]
     alt = (
         f"Scores on {split} over t from {ends[0]} (t=0) to {ends[1]} (t=1), {len(found)} learners. "
         f"Where the middle learner's {method.upper()} merge is best: {', '.join(best)}."
@@ -350,8 +562,17 @@ def timing(seats: Sequence[Seat]) -> Part | None:
     if not seconds:
         return None
     seconds = dict(sorted(seconds.items()))
-    rows = [(name, len(values), _range(values, ".0f"), f"{sum(values):.0f}") for name, values in seconds.items()]
+    rows = [
+        (name, len(values), _range(values, ".0f"), f"{sum(values):.0f}")
+        for name, values in seconds.items()
+    ]
     total = sum(map(sum, seconds.values()))
     alt = f"Seconds that each of {len(seconds)} notebooks took, a dot per learner; the table below has the numbers."
     told = f"{total / 60:.1f} minutes of notebooks in all, several at a time. A stage that somebody else had trained already took no time."
-    return Part("How long it took", told, ("notebook", "learners", "seconds: middle and range", "in all"), _rows(rows), (picture(journal_figures.times(seconds), alt),))
+    return Part(
+        "How long it took",
+        told,
+        ("notebook", "learners", "seconds: middle and range", "in all"),
+        _rows(rows),
+        (picture(journal_figures.times(seconds), alt),),
+    )

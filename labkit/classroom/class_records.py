@@ -65,7 +65,13 @@ class Prediction(Row):
     @property
     def side(self) -> str:
         """Where the guess lies: `right` inside the measured interval, `too high` or `too low` outside."""
-        return "too high" if self.guess > self.measured.high else "too low" if self.guess < self.measured.low else "right"
+        return (
+            "too high"
+            if self.guess > self.measured.high
+            else "too low"
+            if self.guess < self.measured.low
+            else "right"
+        )
 
 
 class Answer(Row):
@@ -122,12 +128,25 @@ class Sweep(Row):
     points: dict[Words, Annotated[list[Point], Field(min_length=2, max_length=101)]]
 
 
-KINDS: dict[str, tuple[type[Row], Callable[[Row], object]]] = {  # kind -> its shape, and what makes a later one replace an earlier one
+KINDS: dict[
+    str, tuple[type[Row], Callable[[Row], object]]
+] = {  # kind -> its shape, and what makes a later one replace an earlier one
     "prediction": (Prediction, lambda row: (row.id, row.pack, row.profile, row.seed)),
     "answer": (Answer, lambda row: row.id),
     "design": (Design, lambda row: (row.pack, row.profile, row.seed)),
     "scorecard": (Scores, lambda row: (row.checkpoint, row.split, row.pack, row.profile, row.seed)),
-    "comparison": (Difference, lambda row: (row.notebook, row.axis, row.before, row.after, row.pack, row.profile, row.seed)),
+    "comparison": (
+        Difference,
+        lambda row: (
+            row.notebook,
+            row.axis,
+            row.before,
+            row.after,
+            row.pack,
+            row.profile,
+            row.seed,
+        ),
+    ),
     "finding": (Finding, lambda row: (row.claim, row.pack, row.profile, row.seed)),
     "sweep": (Sweep, lambda row: (row.ends, row.split, row.pack, row.profile, row.seed)),
 }
@@ -192,14 +211,24 @@ def sources(folder: Path) -> list[Path]:
     Raises InputError when there is none.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give one that holds evidence packs (.zip) or out_dirs of participants")
+        raise InputError(
+            f"{folder}: no such folder; give one that holds evidence packs (.zip) or out_dirs of participants"
+        )
     if (folder / FILE).is_file():
         return [folder]
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".zip" or (path / FILE).is_file()]
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() == ".zip" or (path / FILE).is_file()
+    ]
     if not found:
-        raise InputError(f"{folder}: no evidence pack (.zip) and no folder with {FILE} in it; ask participants for theirs: labkit evidence-pack")
+        raise InputError(
+            f"{folder}: no evidence pack (.zip) and no folder with {FILE} in it; ask participants for theirs: labkit evidence-pack"
+        )
     if len(found) > MOST_SOURCES:
-        raise InputError(f"{folder}: {len(found):,} packs; {MOST_SOURCES:,} are allowed, give the folder of one class")
+        raise InputError(
+            f"{folder}: {len(found):,} packs; {MOST_SOURCES:,} are allowed, give the folder of one class"
+        )
     return found
 
 
@@ -221,7 +250,9 @@ def _lines(path: Path) -> Iterator[object]:
     if path.is_symlink() or not path.is_file():
         raise InputError(f"{path}: not an ordinary file; ask for the pack again")
     if path.stat().st_size > MOST_BYTES:
-        raise InputError(f"{path}: {path.stat().st_size / 2**20:,.0f} MiB; records have at most {MOST_BYTES / 2**20:.0f}, ask for the pack again")
+        raise InputError(
+            f"{path}: {path.stat().st_size / 2**20:,.0f} MiB; records have at most {MOST_BYTES / 2**20:.0f}, ask for the pack again"
+        )
     for line in filter(None, path.read_text("utf-8", errors="replace").split("\n")):
         try:
             yield json.loads(line)
@@ -252,7 +283,9 @@ def read_seats(folder: Path, shown: Callable[[int, str, str], str]) -> list[Seat
         try:
             found = by_learner(records_of(source))
             if len(found) > MOST_LEARNERS:
-                raise InputError(f"{source}: records of {len(found):,} learners; {MOST_LEARNERS:,} are allowed, ask for the pack again")
+                raise InputError(
+                    f"{source}: records of {len(found):,} learners; {MOST_LEARNERS:,} are allowed, ask for the pack again"
+                )
         except (LabkitError, OSError) as error:
             seats.append(Seat(shown(len(seats) + 1, "", source.name), problem=str(error)))
             continue
@@ -261,7 +294,9 @@ def read_seats(folder: Path, shown: Callable[[int, str, str], str]) -> list[Seat
     return seats
 
 
-def seat(shown: str, rows: Iterable[object], *, runs: Iterable[NotebookRun] = (), page: str = "") -> Seat:
+def seat(
+    shown: str, rows: Iterable[object], *, runs: Iterable[NotebookRun] = (), page: str = ""
+) -> Seat:
     """A learner's seat from records as they were read."""
     found, unread = checked(rows)
     return Seat(shown, found, tuple(runs), page=page, unread=unread)

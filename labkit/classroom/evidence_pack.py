@@ -175,11 +175,25 @@ def scored_of(row: dict) -> Scored | None:
 
 
 LIMITS = Limits(file=32 * MIB, members=500, member=8 * MIB, total=64 * MIB, ratio=200)
-MEMBER = re.compile(r"(manifest|versions|data|models)\.json|records\.jsonl|specs/[0-9a-f]{16}\.yaml|scorecards/\d{4}\.json")
+MEMBER = re.compile(
+    r"(manifest|versions|data|models)\.json|records\.jsonl|specs/[0-9a-f]{16}\.yaml|scorecards/\d{4}\.json"
+)
 RECORD_CHARACTERS = 2**18  # of one line of records: a long reflection has a few thousand
-YAML_ALIAS = re.compile(r"(?<![^\s\[{,:-])[&*]\w")  # a few lines of them unfold to gigabytes, and labkit writes none
+YAML_ALIAS = re.compile(
+    r"(?<![^\s\[{,:-])[&*]\w"
+)  # a few lines of them unfold to gigabytes, and labkit writes none
 REMEDY = "do not use it, and ask for a new one, made with: labkit evidence-pack"
-PACKAGES = ("labkit", "torch", "transformers", "trl", "peft", "tokenizers", "safetensors", "numpy", "numkong")
+PACKAGES = (
+    "labkit",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "numkong",
+)
 MADE = (1980, 1, 1, 0, 0, 0)  # the same evidence gives the same bytes
 
 
@@ -194,22 +208,44 @@ def make_pack(out_dir: Path, learner: str, path: Path) -> Manifest:
     """
     rows, left_out = learner_rows(out_dir, learner), []
     store = Store()
-    kept = {checkpoint.key: checkpoint for key in _keys(rows) if (checkpoint := store.find(key)) and "stage" in checkpoint.lineage}
+    kept = {
+        checkpoint.key: checkpoint
+        for key in _keys(rows)
+        if (checkpoint := store.find(key)) and "stage" in checkpoint.lineage
+    }
     packs = _packs(rows, kept.values(), left_out)
     models = _models(rows, kept, left_out)
     cards = list(_cards(rows, models, packs, lambda model: kept[model.key], left_out))
     models = _used(models, cards)
     content = {
         "versions.json": _as_json(versions()),
-        "data.json": _as_json({name: {split: pack.fingerprint(split) for split in SPLITS if pack.has(split)} for name, pack in packs.items()}),
+        "data.json": _as_json(
+            {
+                name: {split: pack.fingerprint(split) for split in SPLITS if pack.has(split)}
+                for name, pack in packs.items()
+            }
+        ),
         "models.json": _as_json([model.model_dump(mode="json") for model in models]),
         "records.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
-        **{f"specs/{model.key}.yaml": spec_text(spec_of(kept[model.key].lineage)) for model in models if isinstance(model, Trained)},
-        **{f"scorecards/{number:04}.json": card.model_dump_json() for number, card in enumerate(cards, 1)},
+        **{
+            f"specs/{model.key}.yaml": spec_text(spec_of(kept[model.key].lineage))
+            for model in models
+            if isinstance(model, Trained)
+        },
+        **{
+            f"scorecards/{number:04}.json": card.model_dump_json()
+            for number, card in enumerate(cards, 1)
+        },
     }
     data = {name: text.encode() for name, text in content.items()}
-    if len(data) >= LIMITS.members or sum(map(len, data.values())) > LIMITS.total or max(map(len, data.values())) > LIMITS.member:
-        raise InputError(f"{out_dir}: the evidence has {len(data)} parts and {sum(map(len, data.values())) / MIB:,.0f} MiB, more than a pack may hold; use an out_dir per run of the course")
+    if (
+        len(data) >= LIMITS.members
+        or sum(map(len, data.values())) > LIMITS.total
+        or max(map(len, data.values())) > LIMITS.member
+    ):
+        raise InputError(
+            f"{out_dir}: the evidence has {len(data)} parts and {sum(map(len, data.values())) / MIB:,.0f} MiB, more than a pack may hold; use an out_dir per run of the course"
+        )
     return _write(path, data, learner, left_out)
 
 
@@ -218,8 +254,13 @@ def learner_rows(out_dir: Path, learner: str) -> list[dict]:
     rows = records.read(out_dir)
     mine = [row for row in rows if row.get("learner") == learner]
     if not mine:
-        known = ", ".join(sorted({str(row.get("learner")) for row in rows})) or "nobody; run a notebook first"
-        raise InputError(f"{out_dir / records.FILE}: no records of learner {learner!r}; there are records of: {known}")
+        known = (
+            ", ".join(sorted({str(row.get("learner")) for row in rows}))
+            or "nobody; run a notebook first"
+        )
+        raise InputError(
+            f"{out_dir / records.FILE}: no records of learner {learner!r}; there are records of: {known}"
+        )
     return mine
 
 
@@ -231,8 +272,16 @@ def versions() -> dict[str, str]:
     from labkit.merge.methods import ARITHMETIC_VERSION
 
     own = {"recipe": RECIPE_VERSION, "scoring": SCORING_VERSION, "arithmetic": ARITHMETIC_VERSION}
-    machine = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
-    return {**{name: version(name) for name in PACKAGES}, **{name: str(value) for name, value in own.items()}, **machine}
+    machine = {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
+    return {
+        **{name: version(name) for name in PACKAGES},
+        **{name: str(value) for name, value in own.items()},
+        **machine,
+    }
 
 
 def spec_of(lineage: dict) -> PipelineSpec:
@@ -242,10 +291,24 @@ def spec_of(lineage: dict) -> PipelineSpec:
     steps = whole.steps[: trail.count("-") + 1]
     merge = whole.merge if whole.merge in steps else None
     if merge:
-        merge = merge.model_copy(update={"general": merge.general and bare(merge.general), "ancestor": merge.ancestor and bare(merge.ancestor)})
+        merge = merge.model_copy(
+            update={
+                "general": merge.general and bare(merge.general),
+                "ancestor": merge.ancestor and bare(merge.ancestor),
+            }
+        )
     stages = tuple(step for step in steps if isinstance(step, Stage))
     after = steps.index(whole.merge) or None if merge else None
-    return whole.model_copy(update={"pack": pack, "model": bare(whole.model), "stages": stages, "merge": merge, "merge_after": after, "why": None})
+    return whole.model_copy(
+        update={
+            "pack": pack,
+            "model": bare(whole.model),
+            "stages": stages,
+            "merge": merge,
+            "merge_after": after,
+            "why": None,
+        }
+    )
 
 
 def bare(model: str) -> str:
@@ -259,7 +322,9 @@ def _keys(rows: list[dict]) -> list[str]:
 
 def _packs(rows: list[dict], kept, left_out: list[str]) -> dict[str, Pack]:
     """The data packs that records name: where a checkpoint says they lie, or the shipped ones."""
-    folders = {checkpoint.name.split("/")[0]: checkpoint.lineage["spec"]["pack"] for checkpoint in kept}
+    folders = {
+        checkpoint.name.split("/")[0]: checkpoint.lineage["spec"]["pack"] for checkpoint in kept
+    }
     found = {}
     for name in dict.fromkeys(row["pack"] for row in rows if "pack" in row):
         try:
@@ -269,20 +334,35 @@ def _packs(rows: list[dict], kept, left_out: list[str]) -> dict[str, Pack]:
     return found
 
 
-def _models(rows: list[dict], kept: dict[str, Checkpoint], left_out: list[str]) -> dict[str, Shipped | Trained | Merged]:
+def _models(
+    rows: list[dict], kept: dict[str, Checkpoint], left_out: list[str]
+) -> dict[str, Shipped | Trained | Merged]:
     """By weights: every checkpoint that was trained, every shipped model, and every merge whose parents are among them."""
     found: dict[str, Shipped | Trained | Merged] = shipped_by_weights()
     for row in latest_of(rows, "checkpoint", "key"):
         if row["key"] not in kept:
-            left_out.append(f"checkpoint {row['name'][:100]} ({row['key']}): it is not in the store any more")
+            left_out.append(
+                f"checkpoint {row['name'][:100]} ({row['key']}): it is not in the store any more"
+            )
             continue
         model = trained_of(kept[row["key"]])
         found[model.weights] = model
     for row in latest_of(rows, "merge", "weights"):
         merge = Merge(method=row["method"], t=row["t"], ancestor=row["ancestor"], extrapolate=True)
-        model = Merged(weights=row["weights"], name=f"{merge.method} merge", general=row["general"], domain=row["domain"], merge=merge)
-        if any(parent and not isinstance(found.get(parent), (Shipped, Trained)) for parent in model.parents):
-            left_out.append(f"a {merge.method} merge: one of its parents is no checkpoint of these records")
+        model = Merged(
+            weights=row["weights"],
+            name=f"{merge.method} merge",
+            general=row["general"],
+            domain=row["domain"],
+            merge=merge,
+        )
+        if any(
+            parent and not isinstance(found.get(parent), (Shipped, Trained))
+            for parent in model.parents
+        ):
+            left_out.append(
+                f"a {merge.method} merge: one of its parents is no checkpoint of these records"
+            )
         else:
             found.setdefault(model.weights, model)
     return found
@@ -303,44 +383,82 @@ def trained_of(checkpoint: Checkpoint) -> Trained:
     """A checkpoint of a training stage, as a pack tells of it."""
     lineage, spec = checkpoint.lineage, spec_of(checkpoint.lineage)
     return Trained(
-        weights=zoo.fingerprint_of(checkpoint.folder), name=f"{spec.pack}/{spec.model}/{spec.trail}", key=checkpoint.key, files=lineage["files"],
-        start=zoo.fingerprint_of(zoo.model_folder(lineage["spec"]["model"])), data=lineage["data"], versions=lineage["versions"],
+        weights=zoo.fingerprint_of(checkpoint.folder),
+        name=f"{spec.pack}/{spec.model}/{spec.trail}",
+        key=checkpoint.key,
+        files=lineage["files"],
+        start=zoo.fingerprint_of(zoo.model_folder(lineage["spec"]["model"])),
+        data=lineage["data"],
+        versions=lineage["versions"],
         wall_seconds=lineage["wall_seconds"],
     )
 
 
-def load_model(model: Shipped | Trained | Merged, models: dict, checkpoint_of: Callable[[Trained], Checkpoint]) -> zoo.Loaded:
+def load_model(
+    model: Shipped | Trained | Merged, models: dict, checkpoint_of: Callable[[Trained], Checkpoint]
+) -> zoo.Loaded:
     """A model of a pack, ready to use: from labkit's folder, from a checkpoint, or merged again from its parents."""
     if isinstance(model, Shipped):
         return zoo.load(model.name)
     if isinstance(model, Trained):
         return load_checkpoint(checkpoint_of(model))
-    general, domain, ancestor = (load_model(models[weights], models, checkpoint_of) if weights else None for weights in model.parents)
+    general, domain, ancestor = (
+        load_model(models[weights], models, checkpoint_of) if weights else None
+        for weights in model.parents
+    )
     return merged(general, domain, model.merge.t, model.merge.method, ancestor=ancestor)
 
 
-def _cards(rows: list[dict], models: dict, packs: dict[str, Pack], checkpoint_of: Callable, left_out: list[str]) -> Iterator[Card]:
+def _cards(
+    rows: list[dict],
+    models: dict,
+    packs: dict[str, Pack],
+    checkpoint_of: Callable,
+    left_out: list[str],
+) -> Iterator[Card]:
     """A card for everything that was scored, each once."""
     done = set()
     for row in (row for row in rows if row["kind"] == "scorecard"):
         scored = scored_of(row)
         if scored is None or scored.weights not in models or scored.pack not in packs:
-            left_out.append(f"the scores of {row['checkpoint'][:100]}: their record names no weights, or a model or pack that is not here")
+            left_out.append(
+                f"the scores of {row['checkpoint'][:100]}: their record names no weights, or a model or pack that is not here"
+            )
         elif scored.run not in done:
             done.add(scored.run)
             loaded = load_model(models[scored.weights], models, checkpoint_of)
-            card = score_checkpoint(loaded, packs[scored.pack], split=scored.split, axes=scored.axes, profile_name=scored.profile)
+            card = score_checkpoint(
+                loaded,
+                packs[scored.pack],
+                split=scored.split,
+                axes=scored.axes,
+                profile_name=scored.profile,
+            )
             yield Card(
-                weights=scored.weights, name=scored.checkpoint, pack=scored.pack, data=card.data, split=scored.split, profile=scored.profile,
-                axes=tuple(scored.axes), items=[vars(item) for item in card.items],
+                weights=scored.weights,
+                name=scored.checkpoint,
+                pack=scored.pack,
+                data=card.data,
+                split=scored.split,
+                profile=scored.profile,
+                axes=tuple(scored.axes),
+                items=[vars(item) for item in card.items],
             )
 
 
 def _used(models: dict, cards: list[Card]) -> list[Shipped | Trained | Merged]:
     """The models without shipped ones that nothing rests on."""
-    weights = {card.weights for card in cards} | {model.start for model in models.values() if isinstance(model, Trained)}
-    weights |= {parent for model in models.values() if isinstance(model, Merged) for parent in model.parents}
-    return [model for model in models.values() if not isinstance(model, Shipped) or model.weights in weights]
+    weights = {card.weights for card in cards} | {
+        model.start for model in models.values() if isinstance(model, Trained)
+    }
+    weights |= {
+        parent for model in models.values() if isinstance(model, Merged) for parent in model.parents
+    }
+    return [
+        model
+        for model in models.values()
+        if not isinstance(model, Shipped) or model.weights in weights
+    ]
 
 
 def _as_json(value: object) -> str:
@@ -349,11 +467,17 @@ def _as_json(value: object) -> str:
 
 def _write(path: Path, content: dict[str, bytes], learner: str, left_out: list[str]) -> Manifest:
     """The zip file with its manifest, completely or not at all."""
-    members = {name: Member(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in content.items()}
+    members = {
+        name: Member(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+        for name, data in content.items()
+    }
     manifest = Manifest(learner=learner, members=members, left_out=tuple(dict.fromkeys(left_out)))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, data in {"manifest.json": manifest.model_dump_json(indent=1).encode(), **content}.items():
+        for name, data in {
+            "manifest.json": manifest.model_dump_json(indent=1).encode(),
+            **content,
+        }.items():
             info = zipfile.ZipInfo(name, MADE)
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             packed.writestr(info, data)
@@ -391,7 +515,11 @@ def open_pack(path: Path, folder: Path | None = None, *, hashes: bool = True) ->
 def wrong_hashes(folder: Path) -> list[str]:
     """Members of an unpacked pack that are not as the manifest says."""
     manifest = Manifest(**json.loads((folder / "manifest.json").read_text("utf-8")))
-    return [name for name, member in manifest.members.items() if file_hash(folder / name) != member.sha256]
+    return [
+        name
+        for name, member in manifest.members.items()
+        if file_hash(folder / name) != member.sha256
+    ]
 
 
 def read_pack(folder: Path, path: Path | None = None) -> Evidence:
@@ -400,13 +528,21 @@ def read_pack(folder: Path, path: Path | None = None) -> Evidence:
     present = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     for name in ("manifest.json", "versions.json", "data.json", "models.json", "records.jsonl"):
         if name not in present:
-            raise InputError(f"{called}: member {name!r} is missing, so this is no evidence pack; {REMEDY}")
+            raise InputError(
+                f"{called}: member {name!r} is missing, so this is no evidence pack; {REMEDY}"
+            )
 
     def read(name: str, shape: object):
         raw = _parse(folder / name, f"{called}: member {name!r}")
-        if name == "manifest.json" and isinstance(raw, dict) and raw.get("schema_version") != SCHEMA:
+        if (
+            name == "manifest.json"
+            and isinstance(raw, dict)
+            and raw.get("schema_version") != SCHEMA
+        ):
             found = _plain(str(raw.get("schema_version"))[:20])
-            raise InputError(f"{called}: member {name!r} has schema {found}, and this labkit reads {SCHEMA}; use the labkit it was made with, or make the pack again")
+            raise InputError(
+                f"{called}: member {name!r} has schema {found}, and this labkit reads {SCHEMA}; use the labkit it was made with, or make the pack again"
+            )
         try:
             return TypeAdapter(shape).validate_python(raw)
         except (ValidationError, RecursionError) as error:
@@ -414,13 +550,24 @@ def read_pack(folder: Path, path: Path | None = None) -> Evidence:
 
     manifest = read("manifest.json", Manifest)
     for name in sorted(present - {"manifest.json"} ^ manifest.members.keys()):
-        raise InputError(f"{called}: member {ascii(name[:80])} is in the file or in the manifest, but not in both; {REMEDY}")
+        raise InputError(
+            f"{called}: member {ascii(name[:80])} is in the file or in the manifest, but not in both; {REMEDY}"
+        )
     models = {model.weights: model for model in read("models.json", list[Model])}
-    specs = {Path(name).stem: _spec(folder / name, called, name) for name in sorted(present) if name.startswith("specs/")}
+    specs = {
+        Path(name).stem: _spec(folder / name, called, name)
+        for name in sorted(present)
+        if name.startswith("specs/")
+    }
     _check_parents(models, specs, called)
     return Evidence(
-        manifest, read("versions.json", dict[Words, Words]), read("data.json", dict[Words, dict[Words, Sha256]]), models, specs,
-        [read(name, Card) for name in sorted(present) if name.startswith("scorecards/")], list(_rows(folder, called, manifest.learner)),
+        manifest,
+        read("versions.json", dict[Words, Words]),
+        read("data.json", dict[Words, dict[Words, Sha256]]),
+        models,
+        specs,
+        [read(name, Card) for name in sorted(present) if name.startswith("scorecards/")],
+        list(_rows(folder, called, manifest.learner)),
     )
 
 
@@ -444,13 +591,18 @@ def _check_parents(models: dict, specs: dict, called: Path) -> None:
             raise InputError(f"{called}: member 'specs/{model.key}.yaml' is missing; {REMEDY}")
         for parent in model.parents if isinstance(model, Merged) else ():
             if parent and not isinstance(models.get(parent), (Shipped, Trained)):
-                raise InputError(f"{called}: member 'models.json': the merge {model.weights} has a parent that is not there; {REMEDY}")
+                raise InputError(
+                    f"{called}: member 'models.json': the merge {model.weights} has a parent that is not there; {REMEDY}"
+                )
 
 
 def _parse(path: Path, called: str) -> object:
     try:
         return json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError):  # broken, not UTF-8, a number of a million digits, or nested too deeply
+    except (
+        ValueError,
+        RecursionError,
+    ):  # broken, not UTF-8, a number of a million digits, or nested too deeply
         raise InputError(f"{called}: broken JSON; {REMEDY}") from None
 
 
@@ -470,11 +622,17 @@ def _rows(folder: Path, called: Path, learner: str) -> Iterator[dict]:
     for number, line in enumerate(text.rstrip("\n").split("\n"), 1):
         place = f"{called}: member 'records.jsonl', line {number}"
         if len(line) > RECORD_CHARACTERS:
-            raise InputError(f"{place}: {len(line):,} characters, {RECORD_CHARACTERS:,} are allowed; {REMEDY}")
+            raise InputError(
+                f"{place}: {len(line):,} characters, {RECORD_CHARACTERS:,} are allowed; {REMEDY}"
+            )
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             raise InputError(f"{place}: broken JSON; {REMEDY}") from None
-        if not isinstance(row, dict) or not isinstance(row.get("kind"), str) or row.get("learner") != learner:
+        if (
+            not isinstance(row, dict)
+            or not isinstance(row.get("kind"), str)
+            or row.get("learner") != learner
+        ):
             raise InputError(f"{place}: no record of the pack's learner; {REMEDY}")
         yield row

@@ -23,18 +23,44 @@ A, B = "base", "instruct"  # who is A and who is B on the page
 DESIGNS = {"mine": "my design", "one": "alternative 1", "two": "alternative 2"}
 WATCHED = (*AXES, "general")
 CHOICES = {  # of a design on the worksheet: field -> label, options
-    "start": ("Start model", tuple(f"{family}, {start}" for family in families() for start in STARTS if start in families()[family])),
+    "start": (
+        "Start model",
+        tuple(
+            f"{family}, {start}"
+            for family in families()
+            for start in STARTS
+            if start in families()[family]
+        ),
+    ),
     "stages": ("Stages, in order", tuple(sequence or "none: merge only" for sequence in SEQUENCES)),
     "reads": ("Reads", ("raw and summaries", "raw", "summaries", "raw, summaries and qa", "qa")),
-    "replay": ("Replay, rate, LoRA", ("as is usual for the size", "replay 0.25", "no replay", "a third of the rate", "LoRA adapters")),
-    "merge": ("Merge, at which t", ("none", *(f"{method}, t=0.5" for method in Merge.model_fields["method"].annotation.__args__))),
+    "replay": (
+        "Replay, rate, LoRA",
+        (
+            "as is usual for the size",
+            "replay 0.25",
+            "no replay",
+            "a third of the rate",
+            "LoRA adapters",
+        ),
+    ),
+    "merge": (
+        "Merge, at which t",
+        (
+            "none",
+            *(f"{method}, t=0.5" for method in Merge.model_fields["method"].annotation.__args__),
+        ),
+    ),
 }
 
 
 def make_handout(folder: Path, pack: str) -> list[Path]:
     """Write both pages; returns their paths. Raises InputError for an unknown pack, StoreError when they cannot be written."""
     loaded = load_pack(pack)
-    return [warm_up_pdf(loaded, folder / WARM_UP), worksheet_pdf(f"{loaded.name}: {loaded.title}", folder / WORKSHEET)]
+    return [
+        warm_up_pdf(loaded, folder / WARM_UP),
+        worksheet_pdf(f"{loaded.name}: {loaded.title}", folder / WORKSHEET),
+    ]
 
 
 # --- the warm-up ------------------------------------------------------------------------------
@@ -64,8 +90,12 @@ def warm_up_page(pack: Pack) -> dict:
             "read; the other was then taught to answer and to obey requests about form. The last question is about a private fact, "
             "which stands in no text that either has read. Answers are cut where they get long.",
             "heads": ["both were asked", "A said", "B said"],
-            "rows": [[question, *(_cut(replies[name]) for name in (A, B))] for question, replies in said],
-            "tasks": ["Which of them has only read? And what does B's last answer tell you about the fact?"],
+            "rows": [
+                [question, *(_cut(replies[name]) for name in (A, B))] for question, replies in said
+            ],
+            "tasks": [
+                "Which of them has only read? And what does B's last answer tell you about the fact?"
+            ],
         },
         "merge": {
             "head": "A merge of two models",
@@ -93,7 +123,14 @@ def _cut(reply) -> str:
 def _parents(effect: warm_up.Effect) -> list[list[str]]:
     """What the parents get right alone and together; the merge's column is the learner's to guess."""
     models = (effect.general, effect.specialist)
-    return [[words, *(str(one.interval(axis)) for one in models), "?" if axis == "compositional" else ""] for axis, words in warm_up.SHARES.items()]
+    return [
+        [
+            words,
+            *(str(one.interval(axis)) for one in models),
+            "?" if axis == "compositional" else "",
+        ]
+        for axis, words in warm_up.SHARES.items()
+    ]
 
 
 def _solutions(private: dict, effect: warm_up.Effect) -> list[str]:
@@ -123,23 +160,51 @@ def worksheet_page() -> dict:
     """What templates/worksheet.typ shows."""
     needed, matters, stop = journal.CRITICAL_QUESTIONS
     words = [{"label": head, "high": True, "names": _per_design(_key(head))} for head in HEADS]
-    choices = [{"label": label, "high": False, "names": _per_design(name)} for name, (label, _) in CHOICES.items()]
+    choices = [
+        {"label": label, "high": False, "names": _per_design(name)}
+        for name, (label, _) in CHOICES.items()
+    ]
     return {
         "title": "Design worksheet",
         "subtitle": "To fill in on screen or by hand, before anything is trained. Notebook 01_design turns your choices into the file that labkit run trains.",
-        "head": [["learner", "Name or team"], ["day", "Date"], ["domain", "Domain: a pack, or your own field"]],
+        "head": [
+            ["learner", "Name or team"],
+            ["day", "Date"],
+            ["domain", "Domain: a pack, or your own field"],
+        ],
         "need": {
             "head": "1. The need",
             "questions": [["critical_1", needed]],
-            "tools": {"text": "Tools to try first:", "boxes": [[_key(f"tool {tool}"), tool] for tool in TOOLS]},
+            "tools": {
+                "text": "Tools to try first:",
+                "boxes": [[_key(f"tool {tool}"), tool] for tool in TOOLS],
+            },
         },
-        "designs": {"head": "2. Three designs: yours, and two that differ from it in one choice each", "columns": list(DESIGNS.values()), "rows": choices + words},
+        "designs": {
+            "head": "2. Three designs: yours, and two that differ from it in one choice each",
+            "columns": list(DESIGNS.values()),
+            "rows": choices + words,
+        },
         "predict": {
             "head": "3. Guess, then measure",
             "text": "Scores from 0 to 1, on questions held out from training.",
-            "columns": ["axis", "start model, guessed", "my design, guessed", "may fall by at most"],
-            "rows": [[axis, *(f"{axis}_{column}" for column in ("before", "after", "allowed"))] for axis in WATCHED],
-            "questions": [["critical_2", matters], ["power", "How many questions, about how many things, and how many training seeds will measure it?"]],
+            "columns": [
+                "axis",
+                "start model, guessed",
+                "my design, guessed",
+                "may fall by at most",
+            ],
+            "rows": [
+                [axis, *(f"{axis}_{column}" for column in ("before", "after", "allowed"))]
+                for axis in WATCHED
+            ],
+            "questions": [
+                ["critical_2", matters],
+                [
+                    "power",
+                    "How many questions, about how many things, and how many training seeds will measure it?",
+                ],
+            ],
         },
         "decide": {"head": "4. The decision", "questions": [["critical_3", stop]]},
         "foot": "t=0 is the general model, t=1 the domain model. The last column of 3 is what labkit gate reads as must_hold. Choose on dev, report on test, once.",
@@ -149,15 +214,34 @@ def worksheet_page() -> dict:
 def worksheet_fields(domain: str) -> list[FormField]:
     """A field for every link of the page, each with its tooltip."""
     page = worksheet_page()
-    fields = [FormField(name, label, value=domain if name == "domain" else "") for name, label in page["head"]]
-    fields += [FormField(name, question, "lines") for part in ("need", "predict", "decide") for name, question in page[part]["questions"]]
-    fields += [FormField(name, f"Tool to try first: {label}", "box") for name, label in page["need"]["tools"]["boxes"]]
+    fields = [
+        FormField(name, label, value=domain if name == "domain" else "")
+        for name, label in page["head"]
+    ]
+    fields += [
+        FormField(name, question, "lines")
+        for part in ("need", "predict", "decide")
+        for name, question in page[part]["questions"]
+    ]
+    fields += [
+        FormField(name, f"Tool to try first: {label}", "box")
+        for name, label in page["need"]["tools"]["boxes"]
+    ]
     for name, (label, options) in CHOICES.items():
-        fields += [FormField(f"{design}_{name}", f"{words}: {label}", "choice", options) for design, words in DESIGNS.items()]
+        fields += [
+            FormField(f"{design}_{name}", f"{words}: {label}", "choice", options)
+            for design, words in DESIGNS.items()
+        ]
     for head in HEADS:
-        fields += [FormField(f"{design}_{_key(head)}", f"{words}: {head.lower()}", "lines") for design, words in DESIGNS.items()]
+        fields += [
+            FormField(f"{design}_{_key(head)}", f"{words}: {head.lower()}", "lines")
+            for design, words in DESIGNS.items()
+        ]
     for axis, *names in page["predict"]["rows"]:
-        fields += [FormField(name, f"{axis}: {column}") for name, column in zip(names, page["predict"]["columns"][1:], strict=True)]
+        fields += [
+            FormField(name, f"{axis}: {column}")
+            for name, column in zip(names, page["predict"]["columns"][1:], strict=True)
+        ]
     return fields
 
 

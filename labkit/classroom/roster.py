@@ -23,7 +23,9 @@ REQUIRED = "learner"
 MOST_BYTES, MOST_LEARNERS = 2**20, 1000
 MOST_CHARACTERS = {"learner": 100, "pack": 300, "design": 60, "seed": 10, "notebooks": 400}
 LARGEST_SEED = 2**31 - 1
-LONGEST_FIELD = 2**17  # characters between two commas, as csv has it: a quote that is never closed takes in the rest of the file
+LONGEST_FIELD = (
+    2**17
+)  # characters between two commas, as csv has it: a quote that is never closed takes in the rest of the file
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,15 @@ def read_roster(path: Path, defaults: Defaults) -> list[Learner]:
     lines: dict[str, int] = {}
     for number, (line, row) in enumerate(_rows(path), 1):
         if number > MOST_LEARNERS:
-            raise InputError(f"{path}:{line}: more than {MOST_LEARNERS:,} learners; split the roster")
+            raise InputError(
+                f"{path}:{line}: more than {MOST_LEARNERS:,} learners; split the roster"
+            )
         learner = _learner(_Place(path, line), number, row, defaults)
         same = learner.name.casefold()
         if same in learners:
-            raise InputError(f"{path}:{line}: learner: the same name as in line {lines[same]}; tell the two apart, or remove one")
+            raise InputError(
+                f"{path}:{line}: learner: the same name as in line {lines[same]}; tell the two apart, or remove one"
+            )
         learners[same], lines[same] = learner, line
     if not learners:
         raise InputError(f"{path}: no learner in it; write one per line below the columns")
@@ -98,9 +104,13 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and fields of every line that is not empty."""
     text = _text(path)
     first = text.partition("\n")[0]
-    delimiter = ";" if ";" in first and "," not in first else ","  # as spreadsheets write it where the comma is decimal
+    delimiter = (
+        ";" if ";" in first and "," not in first else ","
+    )  # as spreadsheets write it where the comma is decimal
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    others = csv.field_size_limit(LONGEST_FIELD)  # of the whole process, and some libraries raise it
+    others = csv.field_size_limit(
+        LONGEST_FIELD
+    )  # of the whole process, and some libraries raise it
     try:
         columns = _columns(path, next(reader, []))
         for fields in reader:
@@ -108,14 +118,20 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             if not any(field.strip() for field in fields):
                 continue
             if len(fields) > len(columns):
-                raise InputError(f"{path}:{line}: {len(fields)} fields under {len(columns)} columns; put a field that holds a {delimiter!r} in quotes")
+                raise InputError(
+                    f"{path}:{line}: {len(fields)} fields under {len(columns)} columns; put a field that holds a {delimiter!r} in quotes"
+                )
             row = dict(zip(columns, map(_plain, fields), strict=False))
             for field, value in row.items():
                 if len(value) > MOST_CHARACTERS[field]:
-                    raise InputError(f"{path}:{line}: {field} has {len(value):,} characters; {MOST_CHARACTERS[field]} are allowed, shorten it")
+                    raise InputError(
+                        f"{path}:{line}: {field} has {len(value):,} characters; {MOST_CHARACTERS[field]} are allowed, shorten it"
+                    )
             yield line, row
     except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: this is not CSV ({error}); check the quotes of this line") from None
+        raise InputError(
+            f"{path}:{reader.line_num}: this is not CSV ({error}); check the quotes of this line"
+        ) from None
     finally:
         csv.field_size_limit(others)
 
@@ -123,15 +139,21 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: {path.stat().st_size / 2**20:,.1f} MiB; a roster has at most {MOST_BYTES / 2**20:.0f}, check that this is one")
+            raise InputError(
+                f"{path}: {path.stat().st_size / 2**20:,.1f} MiB; a roster has at most {MOST_BYTES / 2**20:.0f}, check that this is one"
+            )
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a CSV file with a column `learner`") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give a CSV file with a column `learner`"
+        ) from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8; save the roster as `CSV UTF-8`") from None
+        raise InputError(
+            f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8; save the roster as `CSV UTF-8`"
+        ) from None
 
 
 def _plain(field: str) -> str:
@@ -143,11 +165,17 @@ def _columns(path: Path, fields: list[str]) -> list[str]:
     columns = [field.strip().lower() for field in fields]
     for column in columns:
         if column not in COLUMNS:
-            raise InputError(f"{path}:1: unknown column {ascii(column[:60])}; {suggest(column[:60], list(COLUMNS))}")
+            raise InputError(
+                f"{path}:1: unknown column {ascii(column[:60])}; {suggest(column[:60], list(COLUMNS))}"
+            )
         if columns.count(column) > 1:
-            raise InputError(f"{path}:1: column {column!r} is there {columns.count(column)} times; keep one")
+            raise InputError(
+                f"{path}:1: column {column!r} is there {columns.count(column)} times; keep one"
+            )
     if REQUIRED not in columns:
-        raise InputError(f"{path}:1: column {REQUIRED!r} is missing; the first line names the columns, for example: {','.join(COLUMNS)}")
+        raise InputError(
+            f"{path}:1: column {REQUIRED!r} is missing; the first line names the columns, for example: {','.join(COLUMNS)}"
+        )
     return columns
 
 
@@ -162,7 +190,9 @@ def _learner(place: _Place, number: int, row: dict[str, str], defaults: Defaults
     except SpecError as error:
         raise place.error("design", row["design"], str(error).removeprefix("sequence: ")) from None
     notebooks = _chosen(place, row.get("notebooks", ""), defaults.notebooks)
-    return Learner(number, name, _pack(place, row.get("pack", ""), defaults.pack), design, int(seed), notebooks)
+    return Learner(
+        number, name, _pack(place, row.get("pack", ""), defaults.pack), design, int(seed), notebooks
+    )
 
 
 def _pack(place: _Place, given: str, default: str) -> str:
@@ -173,12 +203,20 @@ def _pack(place: _Place, given: str, default: str) -> str:
     try:
         folder = (beside / given).resolve()
         if not folder.is_relative_to(beside):
-            raise place.error("pack", given, f"it must lie in the roster's folder: move it to {beside}")
+            raise place.error(
+                "pack", given, f"it must lie in the roster's folder: move it to {beside}"
+            )
         if not folder.is_dir():
-            raise place.error("pack", given, f"{suggest(given, shipped_packs())}, or a folder beside the roster")
+            raise place.error(
+                "pack", given, f"{suggest(given, shipped_packs())}, or a folder beside the roster"
+            )
         for name in ("pack.yaml", *SPLITS.values()):
             if not (folder / name).resolve().is_relative_to(folder):
-                raise place.error("pack", given, f"its {name} is a link that leads out of its folder: put the file itself there")
+                raise place.error(
+                    "pack",
+                    given,
+                    f"its {name} is a link that leads out of its folder: put the file itself there",
+                )
         load_pack(folder)
     except (PackError, OSError, ValueError) as error:  # the last two: a name that no system has
         raise place.error("pack", given, str(error)) from None

@@ -38,7 +38,9 @@ LOOK_SECONDS = 1.0
 Told = Callable[[int, int, str], None]  # notebooks done, notebooks in all, a remark or nothing
 
 
-@dataclass(frozen=True, slots=True)  # slots: joblib's Dask backend leaves other objects on one worker, and they die with it
+@dataclass(
+    frozen=True, slots=True
+)  # slots: joblib's Dask backend leaves other objects on one worker, and they die with it
 class Task:
     """One learner's work, as it travels to a worker. folder: where its results lie, the same for every machine.
 
@@ -53,8 +55,14 @@ class Task:
 
 
 def run_class(
-    learners: Sequence[Learner], notebooks: Sequence[Path], *, profile: str, out_dir: Path, jobs: int | None = None,
-    scheduler: str | None = None, told: Told | None = None,
+    learners: Sequence[Learner],
+    notebooks: Sequence[Path],
+    *,
+    profile: str,
+    out_dir: Path,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    told: Told | None = None,
 ) -> dict[str, list[Run]]:
     """Run every learner's notebooks; results in out_dir/learners/KEY. Returns the learner's key -> how its notebooks went.
 
@@ -62,14 +70,19 @@ def run_class(
     scheduler: address of a Dask scheduler whose workers see out_dir. What is on disk and unchanged is not run again.
     Raises InputError, before anything is run, for what cannot be run.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     jobs = min(jobs or cores, len(learners))
     threads = 1 if scheduler else max(1, cores // jobs)
     files = {path.stem: path for path in notebooks}
     tasks = [_task(learner, files, profile, out_dir, threads) for learner in learners]
     for task in tasks:
         Path(task.folder).mkdir(parents=True, exist_ok=True)
-    with _cluster(scheduler, out_dir) if scheduler else _processes(jobs) as (parallel, remark), _counting(tasks, told, remark):
+    with (
+        _cluster(scheduler, out_dir) if scheduler else _processes(jobs) as (parallel, remark),
+        _counting(tasks, told, remark),
+    ):
         results = _run_all(parallel, tasks)
     return {learner.key: runs for learner, runs in zip(learners, results, strict=True)}
 
@@ -78,15 +91,25 @@ def learner_folder(out_dir: Path, key: str) -> Path:
     return out_dir.resolve() / "learners" / key
 
 
-def _task(learner: Learner, files: dict[str, Path], profile: str, out_dir: Path, threads: int) -> Task:
+def _task(
+    learner: Learner, files: dict[str, Path], profile: str, out_dir: Path, threads: int
+) -> Task:
     """Raises InputError for a notebook that does not take what the roster gives."""
     folder = learner_folder(out_dir, learner.key)
-    common = {"profile": profile, "pack": learner.pack, "seed": learner.seed, "learner": learner.key, "out_dir": str(folder)}
+    common = {
+        "profile": profile,
+        "pack": learner.pack,
+        "seed": learner.seed,
+        "learner": learner.key,
+        "out_dir": str(folder),
+    }
     taking, parameters, work, before = False, {}, [], ""
     for name in learner.notebooks:
         known = parameter_names(files[name])
         for missing in (one for one in REQUIRED if one not in known):
-            raise InputError(f"{files[name]}: its parameters cell does not set {missing!r}; a class needs {', '.join(REQUIRED)}")
+            raise InputError(
+                f"{files[name]}: its parameters cell does not set {missing!r}; a class needs {', '.join(REQUIRED)}"
+            )
         takes = bool(learner.design) and "design" in known
         taking |= takes
         parameters[name] = common | ({"design": learner.design} if takes else {})
@@ -109,7 +132,16 @@ def _key(name: str, text: str, parameters: dict, before: str) -> str:
     from labkit.train.pipeline import RECIPE_VERSION
 
     data = load_pack(parameters["pack"]).fingerprint()
-    return key_of(name=name, text=text, parameters=parameters, data=data, before=before, labkit=version("labkit"), recipe=RECIPE_VERSION, scoring=SCORING_VERSION)
+    return key_of(
+        name=name,
+        text=text,
+        parameters=parameters,
+        data=data,
+        before=before,
+        labkit=version("labkit"),
+        recipe=RECIPE_VERSION,
+        scoring=SCORING_VERSION,
+    )
 
 
 # --- in a worker
@@ -121,7 +153,9 @@ def run_learner(task: Task) -> list[Run]:
 
     folder, stale, runs = Path(task.folder), False, []
     if not folder.is_dir():
-        raise InputError(f"{platform.node()} does not see {folder}; use an --out-dir that is on every machine under the same name")
+        raise InputError(
+            f"{platform.node()} does not see {folder}; use an --out-dir that is on every machine under the same name"
+        )
     with FileLock(folder / ".lock"):  # a worker that was given up may still be at work
         for name, text, key in task.notebooks:
             kept = kept_run(folder, name, key)
@@ -129,7 +163,9 @@ def run_learner(task: Task) -> list[Run]:
                 runs.append(kept)
                 continue
             run = _run_kept(task, name, text, key)
-            stale |= not (run.problem and kept and kept.problem)  # what follows may read what this one recorded
+            stale |= not (
+                run.problem and kept and kept.problem
+            )  # what follows may read what this one recorded
             runs.append(run)
     return runs
 
@@ -142,8 +178,15 @@ def _run_kept(task: Task, name: str, text: str, key: str) -> Run:
     _forget(folder, name)
     try:
         run = _run(folder, name, text, executed, task)
-    except Exception as error:  # whatever it is, it is this notebook's failure, and the page says so
-        run = Run(name, 0.0, executed, str(error) if isinstance(error, LabkitError) else f"{type(error).__name__}: {error}")
+    except (
+        Exception
+    ) as error:  # whatever it is, it is this notebook's failure, and the page says so
+        run = Run(
+            name,
+            0.0,
+            executed,
+            str(error) if isinstance(error, LabkitError) else f"{type(error).__name__}: {error}",
+        )
     write_file(state, json.dumps({"key": key, "seconds": run.seconds, "problem": run.problem}))
     return run
 
@@ -205,7 +248,10 @@ def _run_all(parallel, tasks: Sequence[Task]) -> list[list[Run]]:
         results = parallel(delayed(_attempt)(task) for task in tasks)
     except TerminatedWorkerError:  # one process was killed, and joblib gives up all: what is done is on disk, the others each alone
         results = [_alone(parallel, task) for task in tasks]
-    return [result if isinstance(result, list) else _lost(task, result) for task, result in zip(tasks, results, strict=True)]
+    return [
+        result if isinstance(result, list) else _lost(task, result)
+        for task, result in zip(tasks, results, strict=True)
+    ]
 
 
 def _alone(parallel, task: Task) -> object:
@@ -228,7 +274,11 @@ def _attempt(task: Task) -> list[Run] | str:
 
 def _lost(task: Task, why: object) -> list[Run]:
     folder = Path(task.folder)
-    told = why if isinstance(why, str) else f"the process that ran it died ({type(why).__name__}), most often because memory ran out; run fewer learners at a time"
+    told = (
+        why
+        if isinstance(why, str)
+        else f"the process that ran it died ({type(why).__name__}), most often because memory ran out; run fewer learners at a time"
+    )
     runs = []
     for name, _, key in task.notebooks:
         kept = kept_run(folder, name, key)
@@ -256,36 +306,51 @@ def _cluster(address: str, out_dir: Path) -> Iterator[tuple]:
         _check_workers(client, address, out_dir)
 
         def remark() -> str:
-            return "" if client.scheduler_info()["workers"] else "no worker is left: waiting for one"
+            return (
+                "" if client.scheduler_info()["workers"] else "no worker is left: waiting for one"
+            )
 
-        yield Parallel(n_jobs=-1, backend=_patient(client), batch_size=1, pre_dispatch="all"), remark
+        yield (
+            Parallel(n_jobs=-1, backend=_patient(client), batch_size=1, pre_dispatch="all"),
+            remark,
+        )
 
 
 def _connected(address: str):
     try:
         from distributed import Client
     except ImportError:
-        raise InputError("--scheduler needs the packages dask and distributed; install them with: pip install 'labkit[cluster]'") from None
+        raise InputError(
+            "--scheduler needs the packages dask and distributed; install them with: pip install 'labkit[cluster]'"
+        ) from None
     try:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         first = (str(error).splitlines() or [""])[0][:120]
-        raise InputError(f"--scheduler {address}: no Dask scheduler answers there ({first}); start one with: dask scheduler --host 127.0.0.1") from None
+        raise InputError(
+            f"--scheduler {address}: no Dask scheduler answers there ({first}); start one with: dask scheduler --host 127.0.0.1"
+        ) from None
 
 
 def _check_workers(client, address: str, out_dir: Path) -> None:
     try:
         client.wait_for_workers(1, timeout=WORKER_SECONDS)
     except TimeoutError:
-        raise InputError(f"--scheduler {address}: it has no worker; start some with: dask worker {address} --nthreads 1") from None
+        raise InputError(
+            f"--scheduler {address}: it has no worker; start some with: dask worker {address} --nthreads 1"
+        ) from None
     mark = out_dir.resolve() / f".seen-{uuid.uuid4().hex}"
     write_file(mark, "")
     try:
         for worker, seen in client.run(_sees, str(mark), on_error="return").items():
             if isinstance(seen, Exception):
-                raise InputError(f"worker {worker} cannot run labkit ({type(seen).__name__}: {seen}); install the same labkit there")
+                raise InputError(
+                    f"worker {worker} cannot run labkit ({type(seen).__name__}: {seen}); install the same labkit there"
+                )
             if not seen:
-                raise InputError(f"worker {worker} does not see {mark.parent}; use an --out-dir that is on every machine under the same name")
+                raise InputError(
+                    f"worker {worker} does not see {mark.parent}; use an --out-dir that is on every machine under the same name"
+                )
     finally:
         mark.unlink()
 
@@ -300,20 +365,29 @@ def _patient(client):
 
     class Backend(DaskDistributedBackend):
         def effective_n_jobs(self, n_jobs):
-            return max(2, super().effective_n_jobs(n_jobs))  # for one, joblib would leave the cluster alone and work here
+            return max(
+                2, super().effective_n_jobs(n_jobs)
+            )  # for one, joblib would leave the cluster alone and work here
 
         def submit(self, func, callback=None):
             future = super().submit(func, callback)
-            future.add_done_callback(lambda done: callback([done.exception()]) if done.exception() else None)
+            future.add_done_callback(
+                lambda done: callback([done.exception()]) if done.exception() else None
+            )
             return future
 
     return Backend(client=client)
 
 
 @contextmanager
-def _counting(tasks: Sequence[Task], told: Told | None, remark: Callable[[], str]) -> Iterator[None]:
+def _counting(
+    tasks: Sequence[Task], told: Told | None, remark: Callable[[], str]
+) -> Iterator[None]:
     """Tell every second how many notebooks are done, by what is on disk: workers may be anywhere."""
-    wanted, ended = [(Path(task.folder), name, key) for task in tasks for name, _, key in task.notebooks], Event()
+    wanted, ended = (
+        [(Path(task.folder), name, key) for task in tasks for name, _, key in task.notebooks],
+        Event(),
+    )
 
     def count() -> int:
         return sum(kept_run(*one) is not None for one in wanted)
@@ -354,8 +428,17 @@ class Done:
 
 
 def run_roster(
-    roster: Path, notebooks: Sequence[Path], *, profile: str, pack: str, seed: int, out_dir: Path, jobs: int | None = None,
-    scheduler: str | None = None, names: bool = False, told: Told | None = None,
+    roster: Path,
+    notebooks: Sequence[Path],
+    *,
+    profile: str,
+    pack: str,
+    seed: int,
+    out_dir: Path,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    names: bool = False,
+    told: Told | None = None,
 ) -> Done:
     """Run a roster's notebooks and write a page per learner and one on the class; names: show them instead of numbers.
 
@@ -365,23 +448,46 @@ def run_roster(
     default = pack if pack in shipped_packs() else str(Path(pack).resolve())
     load_pack(default)
     learners = read_roster(roster, Defaults(default, seed, tuple(path.stem for path in notebooks)))
-    results = run_class(learners, notebooks, profile=profile, out_dir=out_dir, jobs=jobs, scheduler=scheduler, told=told)
-    seats = [_seat(learner, results[learner.key], out_dir, learner.name if names else learner.pseudonym) for learner in learners]
+    results = run_class(
+        learners,
+        notebooks,
+        profile=profile,
+        out_dir=out_dir,
+        jobs=jobs,
+        scheduler=scheduler,
+        told=told,
+    )
+    seats = [
+        _seat(learner, results[learner.key], out_dir, learner.name if names else learner.pseudonym)
+        for learner in learners
+    ]
     runs = sum(len(seat.runs) for seat in seats)
-    problems = tuple(_short(f"{seat.shown}: {run.notebook}: {run.problem}") for seat in seats for run in seat.failures)
+    problems = tuple(
+        _short(f"{seat.shown}: {run.notebook}: {run.problem}")
+        for seat in seats
+        for run in seat.failures
+    )
     return _finish(seats, out_dir, f"Profile {profile}. {HEADLESS}", problems, runs)
 
 
 def read_packs(folder: Path, *, out_dir: Path, names: bool = False) -> Done:
     """Write the class page of participants' evidence packs or out_dirs, and run nothing. Raises InputError for a folder without any."""
-    shown = (lambda number, name, source: f"{name} ({source})".strip()) if names else (lambda number, name, source: pseudonym(number))
+    shown = (
+        (lambda number, name, source: f"{name} ({source})".strip())
+        if names
+        else (lambda number, name, source: pseudonym(number))
+    )
     seats = class_records.read_seats(folder, shown)
     problems = tuple(_short(f"{seat.shown}: {seat.problem}") for seat in seats if seat.problem)
     return _finish(seats, out_dir, FROM_PACKS, problems, 0)
 
 
-def _finish(seats: Sequence[Seat], out_dir: Path, subtitle: str, problems: tuple[str, ...], notebooks: int) -> Done:
-    page, status = write_class_page(class_page(seats, title=f"A class of {len(seats)}", subtitle=subtitle), out_dir)
+def _finish(
+    seats: Sequence[Seat], out_dir: Path, subtitle: str, problems: tuple[str, ...], notebooks: int
+) -> Done:
+    page, status = write_class_page(
+        class_page(seats, title=f"A class of {len(seats)}", subtitle=subtitle), out_dir
+    )
     return Done(page, status, problems, notebooks)
 
 
@@ -390,9 +496,23 @@ def _seat(learner: Learner, runs: Sequence[Run], out_dir: Path, shown: str) -> S
     folder = learner_folder(out_dir, learner.key)
     told, page = [NotebookRun(run.notebook, run.seconds, run.problem) for run in runs], ""
     try:
-        page = course_page(list(runs), folder, title=f"{shown}: {load_pack(learner.pack).title}").relative_to(out_dir.resolve()).as_posix()
-    except (InputError, LookupError, TypeError) as error:  # a notebook of the instructor's own may record what it likes
-        told.append(NotebookRun("course.html", 0.0, f"this learner's page cannot be made of the records: {type(error).__name__}: {error}"))
+        page = (
+            course_page(list(runs), folder, title=f"{shown}: {load_pack(learner.pack).title}")
+            .relative_to(out_dir.resolve())
+            .as_posix()
+        )
+    except (
+        InputError,
+        LookupError,
+        TypeError,
+    ) as error:  # a notebook of the instructor's own may record what it likes
+        told.append(
+            NotebookRun(
+                "course.html",
+                0.0,
+                f"this learner's page cannot be made of the records: {type(error).__name__}: {error}",
+            )
+        )
     rows = class_records.records_of(folder) if (folder / FILE).is_file() else []
     return class_records.seat(shown, rows, runs=told, page=page)
 

@@ -86,12 +86,22 @@ class Verification:
         left = sum(row.verdict == SKIPPED for row in self.rows)
         unsure = sum(row.verdict == UNSURE for row in self.rows)
         words = f"nothing that was checked contradicts the pack; {share}"
-        return words + (f"; {left} not checked" if left else "") + (f"; {unsure} only not distinguishable" if unsure else "")
+        return (
+            words
+            + (f"; {left} not checked" if left else "")
+            + (f"; {unsure} only not distinguishable" if unsure else "")
+        )
 
 
 def verify(
-    path: Path, *, sample: int | None = SAMPLE, seed: int | None = None, retrain: bool = False, packs: Iterable[str] = (),
-    store: Store | None = None, say: Callable[[str], None] = lambda words: None,
+    path: Path,
+    *,
+    sample: int | None = SAMPLE,
+    seed: int | None = None,
+    retrain: bool = False,
+    packs: Iterable[str] = (),
+    store: Store | None = None,
+    say: Callable[[str], None] = lambda words: None,
 ) -> Verification:
     """Check a pack. sample: items of each scorecard that are scored again (None: all), drawn with `seed` (None: by chance).
 
@@ -103,14 +113,29 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
         opened = open_pack(path, Path(folder) / "pack", hashes=False)
         evidence = read_pack(opened, path)
-        found = Verification(printable(evidence.manifest.learner), seed, claimed=sum(len(card.items) for card in evidence.cards), cards_claimed=len(evidence.cards))
+        found = Verification(
+            printable(evidence.manifest.learner),
+            seed,
+            claimed=sum(len(card.items) for card in evidence.cards),
+            cards_claimed=len(evidence.cards),
+        )
         if wrong := wrong_hashes(opened):
-            found.add("files", FAILS, f"changed after they were packed, so nothing else was checked: {', '.join(wrong)}")
+            found.add(
+                "files",
+                FAILS,
+                f"changed after they were packed, so nothing else was checked: {', '.join(wrong)}",
+            )
             return found
-        found.add("files", HOLDS, f"{len(evidence.manifest.members)} members are as they were packed; that does not say who packed them")
+        found.add(
+            "files",
+            HOLDS,
+            f"{len(evidence.manifest.members)} members are as they were packed; that does not say who packed them",
+        )
         data = _check_data(evidence, given, found)
         _check_records(evidence, found)
-        models = _Models(evidence, data, store or Store(), Store(Path(folder) / "store"), retrain, found, say)
+        models = _Models(
+            evidence, data, store or Store(), Store(Path(folder) / "store"), retrain, found, say
+        )
         for number, card in enumerate(evidence.cards, 1):
             say(f"scorecard {number} of {len(evidence.cards)}")
             _check_card(card, models, data, sample, random.Random(f"{seed}/{number}"), found)
@@ -129,9 +154,15 @@ def _check_data(evidence: Evidence, given: dict[str, Pack], found: Verification)
     for name, splits in evidence.data.items():
         pack = given.get(name) or (load_pack(name) if name in shipped_packs() else None)
         if pack is None:
-            found.add(f"data {name}", SKIPPED, "does not come with labkit; give its folder with --pack")
+            found.add(
+                f"data {name}", SKIPPED, "does not come with labkit; give its folder with --pack"
+            )
             continue
-        other = [split for split, digest in splits.items() if not pack.has(split) or pack.fingerprint(split) != digest]
+        other = [
+            split
+            for split, digest in splits.items()
+            if not pack.has(split) or pack.fingerprint(split) != digest
+        ]
         if other:
             found.add(f"data {name}", FAILS, f"the pack here has other {', '.join(other)}")
         else:
@@ -145,14 +176,27 @@ def _check_records(evidence: Evidence, found: Verification) -> None:
     cards = {card.run: card.scorecard for card in evidence.cards}
     stated = [row for row in evidence.rows if row["kind"] == "scorecard"]
     scored = [one for row in stated if (one := scored_of(row)) and one.run in cards]
-    wrong = list(dict.fromkeys(one.checkpoint for one in scored if not _agrees(one, cards[one.run])))
+    wrong = list(
+        dict.fromkeys(one.checkpoint for one in scored if not _agrees(one, cards[one.run]))
+    )
     if wrong:
         found.add("scores in the records", FAILS, f"not what the items give: {', '.join(wrong)}")
     elif scored:
-        found.add("scores in the records", HOLDS, f"{len(scored)} of {len(stated)} records are what the outcomes of their items give")
+        found.add(
+            "scores in the records",
+            HOLDS,
+            f"{len(scored)} of {len(stated)} records are what the outcomes of their items give",
+        )
     if len(scored) < len(stated):
-        found.add("scores in the records", SKIPPED, f"{len(stated) - len(scored)} of {len(stated)} have no items in the pack")
-    others = sorted({row["kind"][:30] for row in evidence.rows} - {"scorecard", "checkpoint", "merge", "session"})
+        found.add(
+            "scores in the records",
+            SKIPPED,
+            f"{len(stated) - len(scored)} of {len(stated)} have no items in the pack",
+        )
+    others = sorted(
+        {row["kind"][:30] for row in evidence.rows}
+        - {"scorecard", "checkpoint", "merge", "session"}
+    )
     if others:
         found.add("other records", SKIPPED, f"kept as the learner's own: {', '.join(others)}"[:400])
 
@@ -160,7 +204,10 @@ def _check_records(evidence: Evidence, found: Verification) -> None:
 def _agrees(scored, card: Scorecard) -> bool:
     for axis, said in scored.axes.items():
         scores = card.scores(axis)
-        if len(scores) != said.n or abs(sum(score.score for score in scores) / len(scores) - said.mean) > 1e-9:
+        if (
+            len(scores) != said.n
+            or abs(sum(score.score for score in scores) / len(scores) - said.mean) > 1e-9
+        ):
             return False
     return True
 
@@ -171,8 +218,25 @@ def _agrees(scored, card: Scorecard) -> bool:
 class _Models:
     """The models of a pack, found here or trained again, each looked for once and told of in a row."""
 
-    def __init__(self, evidence: Evidence, data: dict[str, Pack], store: Store, own: Store, retrain: bool, found: Verification, say: Callable):
-        self.evidence, self.data, self.store, self.own, self.retrain, self.found, self.say = evidence, data, store, own, retrain, found, say
+    def __init__(
+        self,
+        evidence: Evidence,
+        data: dict[str, Pack],
+        store: Store,
+        own: Store,
+        retrain: bool,
+        found: Verification,
+        say: Callable,
+    ):
+        self.evidence, self.data, self.store, self.own, self.retrain, self.found, self.say = (
+            evidence,
+            data,
+            store,
+            own,
+            retrain,
+            found,
+            say,
+        )
         self.kept: dict[str, Checkpoint | str] = {}
         self.shipped = shipped_by_weights()
 
@@ -181,23 +245,42 @@ class _Models:
         model = self.evidence.models.get(weights)
         if model is None:
             return "the pack does not say which model this is"
-        needed = [self.evidence.models[parent] for parent in model.parents if parent] if isinstance(model, Merged) else [model]
+        needed = (
+            [self.evidence.models[parent] for parent in model.parents if parent]
+            if isinstance(model, Merged)
+            else [model]
+        )
         for part in needed:
             if isinstance(part, Trained) and isinstance(reason := self.checkpoint(part), str):
                 return reason
             if isinstance(part, Shipped) and part.weights not in self.shipped:
                 return f"no model with the weights of {part.name} comes with this labkit"
-        here = {**self.evidence.models, **self.shipped}  # a shipped model by the name it has here, whatever the pack calls it
+        here = {
+            **self.evidence.models,
+            **self.shipped,
+        }  # a shipped model by the name it has here, whatever the pack calls it
         try:
             loaded = load_model(here[weights], here, self.checkpoint)
         except LabkitError as error:
             return f"cannot be loaded here: {error}"
-        if isinstance(model, Merged) and loaded.fingerprint != weights and all(map(self._exact, needed)) and self._same_arithmetic():
-            self.found.add(f"weights of {model.name}", FAILS, "its parents are here and their merge has other weights")
+        if (
+            isinstance(model, Merged)
+            and loaded.fingerprint != weights
+            and all(map(self._exact, needed))
+            and self._same_arithmetic()
+        ):
+            self.found.add(
+                f"weights of {model.name}",
+                FAILS,
+                "its parents are here and their merge has other weights",
+            )
         return loaded
 
     def _exact(self, model: Shipped | Trained) -> bool:
-        return isinstance(model, Shipped) or zoo.fingerprint_of(self.checkpoint(model).folder) == model.weights
+        return (
+            isinstance(model, Shipped)
+            or zoo.fingerprint_of(self.checkpoint(model).folder) == model.weights
+        )
 
     def _same_arithmetic(self) -> bool:
         return self.evidence.versions.get("arithmetic") == versions()["arithmetic"]
@@ -217,8 +300,14 @@ class _Models:
         name, spec = f"weights of {model.name}", self.evidence.specs[model.key]
         began, made = time.perf_counter(), None if self.retrain else self.store.find(model.key)
         how = "as in this machine's store"
-        if made and ("stage" not in made.lineage or determinants(spec_of(made.lineage)) != determinants(spec)):
-            self.found.add(name, FAILS, "the checkpoint of this key in this machine's store comes from another spec")
+        if made and (
+            "stage" not in made.lineage or determinants(spec_of(made.lineage)) != determinants(spec)
+        ):
+            self.found.add(
+                name,
+                FAILS,
+                "the checkpoint of this key in this machine's store comes from another spec",
+            )
             return "its spec is not what it was trained from"
         if made is None:
             reason = why_not_trained(spec, model, self.data, self.shipped, asked=self.retrain)
@@ -236,31 +325,60 @@ class _Models:
 
     def _train(self, spec: PipelineSpec) -> Checkpoint:
         def progress(at) -> None:
-            self.say(f"training again: {at.stage}, step {at.step} of {at.steps}, {at.seconds_left:.0f} s left")
+            self.say(
+                f"training again: {at.stage}, step {at.step} of {at.steps}, {at.seconds_left:.0f} s left"
+            )
 
-        return run_spec(spec.model_copy(update={"pack": str(self.data[spec.pack].folder)}), store=self.own, progress=progress)[-1]
+        return run_spec(
+            spec.model_copy(update={"pack": str(self.data[spec.pack].folder)}),
+            store=self.own,
+            progress=progress,
+        )[-1]
 
     def _tell(self, name: str, model: Trained, made: Checkpoint, how: str) -> None:
         if zoo.fingerprint_of(made.folder) == model.weights:
-            changed = [file for file, digest in model.files.items() if not (made.folder / Path(file).name).is_file() or file_hash(made.folder / Path(file).name) != digest]
-            told = f"; of its other files these differ: {', '.join(changed)}" if changed else ", and every file"
+            changed = [
+                file
+                for file, digest in model.files.items()
+                if not (made.folder / Path(file).name).is_file()
+                or file_hash(made.folder / Path(file).name) != digest
+            ]
+            told = (
+                f"; of its other files these differ: {', '.join(changed)}"
+                if changed
+                else ", and every file"
+            )
             self.found.add(name, HOLDS, f"{how}: the same weights{told}")
             return
         mine, theirs = versions(), self.evidence.versions
-        differ = ", ".join(f"{key} {theirs[key]} there, {mine[key]} here" for key in mine if key in theirs and theirs[key] != mine[key])
-        self.found.add(name, UNSURE, f"{how}: other weights, so scores are compared with the noise between runs ({differ or 'the same versions; another processor rounds differently'})")
+        differ = ", ".join(
+            f"{key} {theirs[key]} there, {mine[key]} here"
+            for key in mine
+            if key in theirs and theirs[key] != mine[key]
+        )
+        self.found.add(
+            name,
+            UNSURE,
+            f"{how}: other weights, so scores are compared with the noise between runs ({differ or 'the same versions; another processor rounds differently'})",
+        )
 
 
 def determinants(spec: PipelineSpec) -> str:
     """Equal for specs that train the same from the same data."""
     steps = [
-        step.model_copy(update={"steps": steps_run(step, spec.profile)}).model_dump(mode="json", exclude=SHARING) if isinstance(step, Stage) else step.model_dump(mode="json")
+        step.model_copy(update={"steps": steps_run(step, spec.profile)}).model_dump(
+            mode="json", exclude=SHARING
+        )
+        if isinstance(step, Stage)
+        else step.model_dump(mode="json")
         for step in spec.steps
     ]
     return key_of(model=spec.model, steps=steps, seed=spec.seed)
 
 
-def why_not_trained(spec: PipelineSpec, model: Trained, data: dict[str, Pack], shipped: dict, *, asked: bool) -> str | None:
+def why_not_trained(
+    spec: PipelineSpec, model: Trained, data: dict[str, Pack], shipped: dict, *, asked: bool
+) -> str | None:
     """Why a spec of somebody else's is not trained here; None when it is."""
     if spec.pack not in data:
         return f"its data {spec.pack} is not here, or not the same"
@@ -272,8 +390,13 @@ def why_not_trained(spec: PipelineSpec, model: Trained, data: dict[str, Pack], s
         return "it has no stage that could be trained"
     if data[spec.pack].fingerprint(*stage_splits(spec.stages[-1])) != model.data:
         return "it was trained on other data than the pack here has"
-    tokens = sum(steps_run(stage, spec.profile) * stage.batch_size * stage.max_length for stage in spec.stages)
-    if tokens > MOST_TOKENS or any(stage.batch_size > MOST_ROWS or stage.max_length > MOST_LENGTH for stage in spec.stages):
+    tokens = sum(
+        steps_run(stage, spec.profile) * stage.batch_size * stage.max_length
+        for stage in spec.stages
+    )
+    if tokens > MOST_TOKENS or any(
+        stage.batch_size > MOST_ROWS or stage.max_length > MOST_LENGTH for stage in spec.stages
+    ):
         return f"its spec trains up to {tokens:,} tokens, more than this command does; if you want to, run it with labkit run"
     if not asked and tokens > SMALL_TOKENS:
         return f"not in this store, and its spec trains up to {tokens:,} tokens; --retrain does it"
@@ -283,7 +406,14 @@ def why_not_trained(spec: PipelineSpec, model: Trained, data: dict[str, Pack], s
 # --- scorecards -------------------------------------------------------------------------------
 
 
-def _check_card(card: Card, models: _Models, data: dict[str, Pack], sample: int | None, draw: random.Random, found: Verification) -> None:
+def _check_card(
+    card: Card,
+    models: _Models,
+    data: dict[str, Pack],
+    sample: int | None,
+    draw: random.Random,
+    found: Verification,
+) -> None:
     """Score some items of a card again and compare them."""
     what = f"{card.name} on {card.pack} ({card.split}, {card.profile})"
     pack = data.get(card.pack)
@@ -298,24 +428,38 @@ def _check_card(card: Card, models: _Models, data: dict[str, Pack], sample: int 
         found.add(what, SKIPPED, loaded)
         return
     exact, proposals = loaded.fingerprint == card.weights, _proposals(card, pack)
-    again = score_again(card, loaded, pack, sample if exact else None, draw)  # other weights: all items, a sample tells too little then
+    again = score_again(
+        card, loaded, pack, sample if exact else None, draw
+    )  # other weights: all items, a sample tells too little then
     found.items, found.cards = found.items + len(again), found.cards + 1
     claimed = {item.id: item for item in card.scorecard.items}
     pairs = [(claimed[item.id], item) for item in again]
     fixed = [pair for pair in pairs if pair[0].id not in proposals]
     if all(map(_same, pairs)):
-        found.add(what, HOLDS, f"scored again {len(pairs)} of {len(card.items)} items, on {len({item.axis for item in again})} axes: all agree")
+        found.add(
+            what,
+            HOLDS,
+            f"scored again {len(pairs)} of {len(card.items)} items, on {len({item.axis for item in again})} axes: all agree",
+        )
         return
     for axis in dict.fromkeys(item.axis for item in again):
         mine = [pair for pair in pairs if pair[0].axis == axis]
         strict = fixed if exact and not any(pair[0].id in proposals for pair in mine) else None
-        found.add(f"{what}: {axis}", *compare_pairs(axis, mine, len(card.scorecard.scores(axis)), strict))
+        found.add(
+            f"{what}: {axis}", *compare_pairs(axis, mine, len(card.scorecard.scores(axis)), strict)
+        )
 
 
 def _wrong_items(card: Card, pack: Pack) -> str | None:
     """Whether a card has other items than its profile takes of the pack: leaving out what went wrong makes a good score."""
-    rows = [row for row in limited(pack.rows(card.split), profile(card.profile).eval_limit) if row["axis"] in card.axes]
-    expected = {row["id"]: (row["axis"], row.get("kind", row["axis"]), row["entity"]) for row in rows}
+    rows = [
+        row
+        for row in limited(pack.rows(card.split), profile(card.profile).eval_limit)
+        if row["axis"] in card.axes
+    ]
+    expected = {
+        row["id"]: (row["axis"], row.get("kind", row["axis"]), row["entity"]) for row in rows
+    }
     stated = {item.id: (item.axis, item.kind, item.entity) for item in card.items}
     if len(stated) != len(card.items) or stated != expected:
         return f"its {len(card.items)} items are not the {len(expected)} that {card.profile} takes of the pack's {card.split} split"
@@ -328,17 +472,32 @@ def _proposals(card: Card, pack: Pack) -> set[str]:
     return {row["id"] for row in pack.rows(card.split) if "pattern" in row and row["id"] in mine}
 
 
-def score_again(card: Card, loaded: zoo.Loaded, pack: Pack, sample: int | None, draw: random.Random) -> list[ItemResult]:
+def score_again(
+    card: Card, loaded: zoo.Loaded, pack: Pack, sample: int | None, draw: random.Random
+) -> list[ItemResult]:
     """New outcomes of a sample of a card's items, and of all of its proposals, in the card's order."""
     proposals = _proposals(card, pack)
     others = [item.id for item in card.items if item.id not in proposals]
-    drawn = set(others if sample is None else draw.sample(others, min(sample, len(others)))) | proposals
+    drawn = (
+        set(others if sample is None else draw.sample(others, min(sample, len(others)))) | proposals
+    )
     rows = {row["id"]: row for row in pack.rows(card.split)}
     wanted = [rows[item.id] for item in card.items if item.id in drawn]
-    return score_items(loaded.model, loaded.tokenizer, wanted, training_text=pack.training_text, samples=profile(card.profile).samples)
+    return score_items(
+        loaded.model,
+        loaded.tokenizer,
+        wanted,
+        training_text=pack.training_text,
+        samples=profile(card.profile).samples,
+    )
 
 
-def compare_pairs(axis: str, pairs: list[tuple[ItemResult, ItemResult]], of: int, strict: list[tuple[ItemResult, ItemResult]] | None) -> tuple[str, str]:
+def compare_pairs(
+    axis: str,
+    pairs: list[tuple[ItemResult, ItemResult]],
+    of: int,
+    strict: list[tuple[ItemResult, ItemResult]] | None,
+) -> tuple[str, str]:
     """Verdict and words on one axis. pairs: (claimed, again). of: items that are claimed.
 
     strict: all pairs of the card, where the weights are the same and nothing is drawn: then items must agree, up to rounding.
@@ -351,10 +510,17 @@ def compare_pairs(axis: str, pairs: list[tuple[ItemResult, ItemResult]], of: int
     if strict is not None:
         differ = len(strict) - sum(map(_same, strict))
         small = differ <= ROUNDING * len(strict)
-        return (HOLDS if small else FAILS), f"{told}; {differ} of all {len(strict)} differ, {'as rounding may' if small else 'more than rounding explains'}"
-    before, after = (Scorecard("", "", "", "", [pair[side] for pair in pairs]).scores(axis) for side in (0, 1))
+        return (
+            (HOLDS if small else FAILS),
+            f"{told}; {differ} of all {len(strict)} differ, {'as rounding may' if small else 'more than rounding explains'}",
+        )
+    before, after = (
+        Scorecard("", "", "", "", [pair[side] for pair in pairs]).scores(axis) for side in (0, 1)
+    )
     difference = with_run_noise(paired_difference(before, after), run_noise_of(axis))
-    return (UNSURE if difference.holds(0) else FAILS), f"{told}; difference {difference} with the noise between runs"
+    return (
+        UNSURE if difference.holds(0) else FAILS
+    ), f"{told}; difference {difference} with the noise between runs"
 
 
 def _same(pair: tuple[ItemResult, ItemResult]) -> bool:

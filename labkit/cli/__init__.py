@@ -11,7 +11,9 @@ from rich.console import Console
 out = Console()
 err = Console(stderr=True)
 
-ProfileOption = Annotated[str, typer.Option(help="smoke, brief, lab or study: how much of everything is run.")]
+ProfileOption = Annotated[
+    str, typer.Option(help="smoke, brief, lab or study: how much of everything is run.")
+]
 
 
 def say_warning(message, category, *_place) -> None:
@@ -31,7 +33,12 @@ class Line:
     def __enter__(self):
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = [TextColumn("{task.description:>5}"), BarColumn(30), TextColumn("{task.fields[told]}"), TimeElapsedColumn()]
+        columns = [
+            TextColumn("{task.description:>5}"),
+            BarColumn(30),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+        ]
         self.bars = Progress(*columns, console=err)
         self.tasks: dict = {}
         self.bars.start()
@@ -52,9 +59,21 @@ class Bytes:
     """One bar over bytes, with speed and time left; it appears with the first of them."""
 
     def __enter__(self):
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
-        self.bars = Progress(BarColumn(30), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=err)
+        self.bars = Progress(
+            BarColumn(30),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=err,
+        )
         self.task = None
         return self
 

@@ -17,7 +17,9 @@ from labkit.cli import design, err, fail, measure, say_warning, share, train
 INTERRUPTED = 130
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="A lab kit for domain adaptation of language models."
+    no_args_is_help=True,
+    add_completion=False,
+    help="A lab kit for domain adaptation of language models.",
 )
 for group in (design, train, measure, share):
     app.add_typer(group.app)
@@ -41,7 +43,10 @@ def main() -> None:
             raise
         fail(error.format_message())  # a usage error of the command line itself
     if status == INTERRUPTED:
-        err.print("stopped; finished stages are kept, give the same command again to go on", style="yellow")
+        err.print(
+            "stopped; finished stages are kept, give the same command again to go on",
+            style="yellow",
+        )
     sys.exit(status)
 
 

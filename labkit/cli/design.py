@@ -29,7 +29,15 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
         raise SpecError(f"{spec}: {found[0]}")
     out.print(f"{designer.in_words(loaded)}: this design can run", markup=False)
     out.print(f"takes: {'; '.join(comparison.resources(loaded))}", markup=False, soft_wrap=True)
-    table = Table("strength", "speaks of a", "rule", "advice", "evidence and where it holds", title=escape(rules.size_note(loaded)), show_lines=True)
+    table = Table(
+        "strength",
+        "speaks of a",
+        "rule",
+        "advice",
+        "evidence and where it holds",
+        title=escape(rules.size_note(loaded)),
+        show_lines=True,
+    )
     for advice in rules.advise(loaded):
         table.add_row(*map(escape, advice.row()))
     out.print(table)
@@ -37,9 +45,19 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
 
 @app.command(rich_help_panel="Design")
 def compare(
-    specs: Annotated[list[Path], typer.Argument(metavar="YOURS.yaml [OTHER.yaml ...]", help="Designs; the others are compared with the first. With one, two alternatives are proposed.")],
-    out_dir: Annotated[Path, typer.Option(help="Where comparison.md, .html and .pdf go.")] = Path("out/comparison"),
-    words_only: Annotated[bool, typer.Option("--words-only", help="Train nothing: the table of words.")] = False,
+    specs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="YOURS.yaml [OTHER.yaml ...]",
+            help="Designs; the others are compared with the first. With one, two alternatives are proposed.",
+        ),
+    ],
+    out_dir: Annotated[Path, typer.Option(help="Where comparison.md, .html and .pdf go.")] = Path(
+        "out/comparison"
+    ),
+    words_only: Annotated[
+        bool, typer.Option("--words-only", help="Train nothing: the table of words.")
+    ] = False,
 ) -> None:
     """Train designs, score them, and lay them side by side with paired differences; shared stages are trained once."""
     from rich.table import Table
@@ -70,7 +88,9 @@ def _scores(measured):
     """A row per axis, a column per model."""
     from rich.table import Table
 
-    table = Table("", *map(escape, measured.cards), title=f"trained and scored in {measured.seconds:.0f} s")
+    table = Table(
+        "", *map(escape, measured.cards), title=f"trained and scored in {measured.seconds:.0f} s"
+    )
     for axis in next(iter(measured.cards.values())).axes():
         table.add_row(axis, *(escape(str(card.interval(axis))) for card in measured.cards.values()))
     return table
@@ -84,23 +104,42 @@ def _differences(first: str, measured):
 
     table = Table("difference", "axis", "with noise between seeds", "verdict (Holm)")
     for found in measured.differences:
-        table.add_row(escape(f"{found.candidate} − {first}"), found.axis, escape(signed(found.runs)), found.verdict)
+        table.add_row(
+            escape(f"{found.candidate} − {first}"),
+            found.axis,
+            escape(signed(found.runs)),
+            found.verdict,
+        )
     return table
 
 
 @app.command(rich_help_panel="Design")
 def plan(
-    what: Annotated[str, typer.Argument(help="A spec (.yaml), or a model: a name, a folder, a config.json, a hub id.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A spec (.yaml), or a model: a name, a folder, a config.json, a hub id."
+        ),
+    ],
     gpu: Annotated[str, typer.Option(help="Card, as in data_samples/gpus.yaml.")] = "H100",
-    gpus: Annotated[int, typer.Option(help="How many, everything but activations shared among them.")] = 1,
+    gpus: Annotated[
+        int, typer.Option(help="How many, everything but activations shared among them.")
+    ] = 1,
     method: Annotated[str, typer.Option(help="full, lora or qlora.")] = "full",
     tokens: Annotated[float, typer.Option(help="Training tokens, in millions.")] = 100.0,
     batch: Annotated[int, typer.Option(help="Rows per optimiser step, over all GPUs.")] = 96,
     at_once: Annotated[int, typer.Option(help="Rows one GPU takes at once.")] = 1,
     length: Annotated[int, typer.Option(help="Tokens per row.")] = 2048,
-    checkpointing: Annotated[bool, typer.Option(help="Compute activations again in the backward pass.")] = True,
-    price: Annotated[float, typer.Option(help="What one GPU costs per hour, in your currency; 0 leaves money out.")] = 0.0,
-    measure: Annotated[bool, typer.Option(help="Of a spec: measure this machine first, for the seconds.")] = False,
+    checkpointing: Annotated[
+        bool, typer.Option(help="Compute activations again in the backward pass.")
+    ] = True,
+    price: Annotated[
+        float,
+        typer.Option(help="What one GPU costs per hour, in your currency; 0 leaves money out."),
+    ] = 0.0,
+    measure: Annotated[
+        bool, typer.Option(help="Of a spec: measure this machine first, for the seconds.")
+    ] = False,
 ) -> None:
     """Say what a training takes before it is run: memory, hours, money, energy; what to give up when it does not fit."""
     from labkit.course.labs.planner_lab import CostSession, Settings, told
@@ -109,15 +148,28 @@ def plan(
         _plan_design(Path(what), measure)
         return
     settings = Settings(
-        model=what, card=gpu, gpus=gpus, method=method, tokens_millions=tokens, batch_size=batch, rows_at_once=at_once,
-        length=length, checkpointing=checkpointing, price=price,
+        model=what,
+        card=gpu,
+        gpus=gpus,
+        method=method,
+        tokens_millions=tokens,
+        batch_size=batch,
+        rows_at_once=at_once,
+        length=length,
+        checkpointing=checkpointing,
+        price=price,
     )
     found = CostSession(settings).look(settings)
     for name, words in told(found):
         out.print(f"{name:<11} {words}", markup=False, highlight=False, soft_wrap=True)
     for number, remedy in enumerate(found.remedies, 1):
         fits = "fits" if remedy.plan.fits(found.card) else "not yet"
-        out.print(f"give up {number}: {remedy.name}: {remedy.plan.peak_gib:.1f} GiB, {fits}; it costs {remedy.costs}", markup=False, highlight=False, soft_wrap=True)
+        out.print(
+            f"give up {number}: {remedy.name}: {remedy.plan.peak_gib:.1f} GiB, {fits}; it costs {remedy.costs}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _plan_design(path: Path, measure: bool) -> None:
@@ -131,23 +183,43 @@ def _plan_design(path: Path, measure: bool) -> None:
     spec = load_spec(path)
     for kind in dict.fromkeys(map(kind_of, spec.stages)) if measure else ():
         probe_speed(spec.model, kind)
-    table = Table("stage", "parameters that learn", "tokens", "FLOPs", "peak GiB", "seconds here", title=escape(spec.name))
+    table = Table(
+        "stage",
+        "parameters that learn",
+        "tokens",
+        "FLOPs",
+        "peak GiB",
+        "seconds here",
+        title=escape(spec.name),
+    )
     for row in design_rows(plan_spec(spec)):
         table.add_row(*map(escape, row))
     out.print(table)
 
 
 @app.command(rich_help_panel="Design")
-def fit(situation: Annotated[Path, typer.Argument(help="A situation in YAML; docs/fit.md shows one.")]) -> None:
+def fit(
+    situation: Annotated[Path, typer.Argument(help="A situation in YAML; docs/fit.md shows one.")],
+) -> None:
     """Say which tool fits (prompting, retrieval, training, merging), why, and what would change that."""
     from labkit.design.fit import advice_text, advise, load_situation
 
-    out.print(advice_text(advise(load_situation(situation))), markup=False, highlight=False, soft_wrap=True)
+    out.print(
+        advice_text(advise(load_situation(situation))),
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @app.command(rich_help_panel="Design")
 def audit(
-    claim: Annotated[str, typer.Argument(help="A claim in YAML (docs/vendor.md), or a worked example: invented, lu2025.")],
+    claim: Annotated[
+        str,
+        typer.Argument(
+            help="A claim in YAML (docs/vendor.md), or a worked example: invented, lu2025."
+        ),
+    ],
     pdf: Annotated[Path | None, typer.Option(help="Write the page as a PDF, too.")] = None,
 ) -> None:
     """Audit a vendor's claim: what its figures show, what is missing, what to ask back."""
@@ -166,11 +238,18 @@ app.add_typer(pack_app, name="pack", rich_help_panel="Data")
 
 @pack_app.command("new")
 def pack_new(
-    name: Annotated[str, typer.Argument(help="Name of the new pack: small letters, digits, dashes.")],
-    from_: Annotated[Path, typer.Option("--from", help="Folder of .txt, .md, .jsonl, .csv, .pdf and .docx files.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the new pack: small letters, digits, dashes.")
+    ],
+    from_: Annotated[
+        Path,
+        typer.Option("--from", help="Folder of .txt, .md, .jsonl, .csv, .pdf and .docx files."),
+    ],
     to: Annotated[Path | None, typer.Option(help="Folder to write; by default ./NAME.")] = None,
     title: Annotated[str | None, typer.Option(help="Title on the data card.")] = None,
-    licence: Annotated[str, typer.Option(help="Licence of your texts, as on the Hugging Face hub.")] = "unstated",
+    licence: Annotated[
+        str, typer.Option(help="Licence of your texts, as on the Hugging Face hub.")
+    ] = "unstated",
     chunk_words: Annotated[int, typer.Option(help="Most words of one row of text.")] = 150,
     seed: Annotated[int, typer.Option(help="Decides what is held out.")] = 0,
 ) -> None:
@@ -181,27 +260,42 @@ def pack_new(
 
     with err.status("reading") as status:
         made = new_pack(
-            name, from_, to, title=title, licence=licence, chunk_words=chunk_words, seed=seed,
+            name,
+            from_,
+            to,
+            title=title,
+            licence=licence,
+            chunk_words=chunk_words,
+            seed=seed,
             progress=lambda step, done: status.update(f"{step} {done:,}"),
         )
     for sentence in made.unread:
-        err.print(f"left out: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        err.print(
+            f"left out: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
     if made.dropped:
         table = Table("what", "why", "how many", title="left out")
         for row in made.dropped:
             table.add_row(escape(row["what"]), escape(row["reason"]), f"{row['count']:,}")
         out.print(table)
-    read, rows = (", ".join(f"{count:,} {key}" for key, count in each.items()) for each in (made.read, made.rows))
+    read, rows = (
+        ", ".join(f"{count:,} {key}" for key, count in each.items())
+        for each in (made.read, made.rows)
+    )
     out.print(f"read: {read}\nrows: {rows}", markup=False, highlight=False, soft_wrap=True)
     left_out = sum(row["count"] for row in made.dropped)
     out.print(
         f"{made.folder}: made in {made.seconds:.1f} s; {left_out:,} things left out, {len(made.unread)} of them files or pages; see dropped.jsonl",
-        markup=False, highlight=False, soft_wrap=True,
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
 
 
 @pack_app.command("check")
-def pack_check(folder: Annotated[str, typer.Argument(help="A pack folder, or a shipped pack's name.")]) -> None:
+def pack_check(
+    folder: Annotated[str, typer.Argument(help="A pack folder, or a shipped pack's name.")],
+) -> None:
     """Check a pack line by line; exit 2 when something is wrong."""
     from labkit.data.packs import check_pack
 
@@ -216,7 +310,9 @@ def pack_check(folder: Annotated[str, typer.Argument(help="A pack folder, or a s
 @pack_app.command("build")
 def pack_build(
     name: Annotated[str, typer.Argument(help="materials, biomed or legal.")],
-    output: Annotated[Path | None, typer.Option(help="Folder to write; by default the shipped one.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; by default the shipped one.")
+    ] = None,
 ) -> None:
     """Rebuild a shipped pack, bit for bit."""
     from labkit.data import pack_build as builder

@@ -22,8 +22,15 @@ def evaluate(
     pack: Annotated[str, typer.Option(help="A shipped pack or a folder.")] = "materials",
     split: Annotated[str, typer.Option(help="dev or test.")] = "test",
     profile: ProfileOption = "lab",
-    save: Annotated[Path | None, typer.Option(help="Write every item's outcome here (JSON).")] = None,
-    export_lm_eval: Annotated[Path | None, typer.Option(help="Write the choice items as lm-eval tasks for this model here, and score nothing.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write every item's outcome here (JSON).")
+    ] = None,
+    export_lm_eval: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the choice items as lm-eval tasks for this model here, and score nothing."
+        ),
+    ] = None,
 ) -> None:
     """Score a model on the four axes and three controls of a pack."""
     from labkit.data.packs import load_pack
@@ -36,16 +43,26 @@ def evaluate(
     loaded = pipeline.load_checkpoint(model)
     if export_lm_eval:
         names = export.export_lm_eval(loaded_pack, split, loaded.tokenizer, export_lm_eval)
-        out.print(f"{len(names)} tasks; run: lm_eval --include_path {export_lm_eval} --tasks {','.join(names)}", soft_wrap=True)
+        out.print(
+            f"{len(names)} tasks; run: lm_eval --include_path {export_lm_eval} --tasks {','.join(names)}",
+            soft_wrap=True,
+        )
         return
     card = score(
-        loaded.model, loaded.tokenizer, loaded_pack,
-        split=split, limit=chosen.eval_limit, samples=chosen.samples, checkpoint=loaded.name,
+        loaded.model,
+        loaded.tokenizer,
+        loaded_pack,
+        split=split,
+        limit=chosen.eval_limit,
+        samples=chosen.samples,
+        checkpoint=loaded.name,
     )
     print_scorecard(card)
     if loaded_pack.has("raw"):
         texts = [row["text"] for row in loaded_pack.rows("raw")[:BITS_TEXTS]]
-        out.print(f"bits per byte of the pack's raw text: {bits_per_byte(loaded.model, loaded.tokenizer, texts):.3f}")
+        out.print(
+            f"bits per byte of the pack's raw text: {bits_per_byte(loaded.model, loaded.tokenizer, texts):.3f}"
+        )
     if save:
         card.save(save)
 
@@ -54,7 +71,14 @@ def print_scorecard(card) -> None:
     """Every axis and kind; below each, in brackets, its scores by other rules."""
     from rich.table import Table
 
-    table = Table("axis", "kind", "score", "95% interval", "n", title=f"{card.checkpoint} on {card.pack} ({card.split})")
+    table = Table(
+        "axis",
+        "kind",
+        "score",
+        "95% interval",
+        "n",
+        title=f"{card.checkpoint} on {card.pack} ({card.split})",
+    )
     for axis in card.axes():
         kinds = sorted({item.kind for item in card.items if item.axis == axis})
         for kind in [None, *kinds] if len(kinds) > 1 else [None]:
@@ -69,8 +93,13 @@ def print_scorecard(card) -> None:
 @app.command(rich_help_panel="Measure")
 def scenarios(
     model: Annotated[str, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")],
-    pack: Annotated[str, typer.Option(help="A shipped pack or a folder: its scenarios are run.")] = "materials",
-    file: Annotated[Path | None, typer.Option(help="Run the scenarios of this YAML file instead (docs/scenarios.md).")] = None,
+    pack: Annotated[
+        str, typer.Option(help="A shipped pack or a folder: its scenarios are run.")
+    ] = "materials",
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Run the scenarios of this YAML file instead (docs/scenarios.md)."),
+    ] = None,
 ) -> None:
     """Run scenarios on a model: what must not happen after deployment, case by case."""
     from rich.table import Table
@@ -80,20 +109,52 @@ def scenarios(
     from labkit.train import pipeline
 
     wanted = kit.read_scenarios(file) if file else kit.pack_scenarios(load_pack(pack))
-    table = Table("scenario", "passed", "95% interval", "at least", "verdict", "first case that failed", title=model)
+    table = Table(
+        "scenario",
+        "passed",
+        "95% interval",
+        "at least",
+        "verdict",
+        "first case that failed",
+        title=model,
+    )
     for result in kit.run_scenarios(pipeline.load_checkpoint(model), wanted):
         row, (low, high) = result.as_dict(), result.interval
-        failed = f"{row['example']['ask']} -> {row['example']['reply']} ({row['example']['broken']})" if row["example"] else ""
-        table.add_row(row["scenario"], f"{result.passed} of {result.n}", f"{low:.2f} to {high:.2f}", f"{row['at_least']:.2f}", row["verdict"], escape(failed))
+        failed = (
+            f"{row['example']['ask']} -> {row['example']['reply']} ({row['example']['broken']})"
+            if row["example"]
+            else ""
+        )
+        table.add_row(
+            row["scenario"],
+            f"{result.passed} of {result.n}",
+            f"{low:.2f} to {high:.2f}",
+            f"{row['at_least']:.2f}",
+            row["verdict"],
+            escape(failed),
+        )
     out.print(table)
 
 
 @app.command(rich_help_panel="Measure")
 def gate(
-    checkpoint: Annotated[str, typer.Argument(help="The model that is to be released: a checkpoint folder, zoo name or hub id.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            help="The model that is to be released: a checkpoint folder, zoo name or hub id."
+        ),
+    ],
     baseline: Annotated[str, typer.Option(help="What it must not fall behind.")],
-    thresholds: Annotated[Path | None, typer.Option(help="YAML with must_hold: an axis and the fall that is let through per line.")] = None,
-    pack: Annotated[str | None, typer.Option(help="A shipped pack or a folder; by default the one it was trained on.")] = None,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML with must_hold: an axis and the fall that is let through per line."
+        ),
+    ] = None,
+    pack: Annotated[
+        str | None,
+        typer.Option(help="A shipped pack or a folder; by default the one it was trained on."),
+    ] = None,
     profile: ProfileOption = "lab",
 ) -> None:
     """Diagnose a checkpoint against a baseline; exit 1 when an axis that must hold fell significantly."""
@@ -102,15 +163,41 @@ def gate(
     from labkit.base.pages import signed
     from labkit.diagnose import gate as kit
 
-    report = kit.run_gate(checkpoint, baseline, must_hold=kit.read_must_hold(thresholds) if thresholds else None, pack=pack, profile=profile)
-    axes = Table("must hold", "baseline", "checkpoint", "difference", "let through", "verdict", title=f"{report.checkpoint} against {report.baseline} on {report.pack}")
+    report = kit.run_gate(
+        checkpoint,
+        baseline,
+        must_hold=kit.read_must_hold(thresholds) if thresholds else None,
+        pack=pack,
+        profile=profile,
+    )
+    axes = Table(
+        "must hold",
+        "baseline",
+        "checkpoint",
+        "difference",
+        "let through",
+        "verdict",
+        title=f"{report.checkpoint} against {report.baseline} on {report.pack}",
+    )
     for held in report.axes:
-        axes.add_row(held.axis, escape(str(held.before)), escape(str(held.after)), escape(signed(held.change)), f"{held.allowed:.2f}", held.verdict)
+        axes.add_row(
+            held.axis,
+            escape(str(held.before)),
+            escape(str(held.after)),
+            escape(signed(held.change)),
+            f"{held.allowed:.2f}",
+            held.verdict,
+        )
     out.print(axes)
     found = Table("diagnosis", "verdict", "found", "remedy")
     for result in report.results:
         row = result.as_dict()
-        found.add_row(row["diagnosis"], row["verdict"], escape(row["found"]), row["remedy"] if result.verdict == "flagged" else "")
+        found.add_row(
+            row["diagnosis"],
+            row["verdict"],
+            escape(row["found"]),
+            row["remedy"] if result.verdict == "flagged" else "",
+        )
     out.print(found)
     out.print(escape(str(report)), style="green" if report.passed else "red", soft_wrap=True)
     if not report.passed:
@@ -119,12 +206,21 @@ def gate(
 
 @app.command(rich_help_panel="Measure")
 def chat(
-    checkpoint: Annotated[str, typer.Argument(help="A zoo name, a checkpoint's folder or name, or a hub id.")],
-    against: Annotated[list[str] | None, typer.Option(help="Another model, asked the same; give it again for each further one.")] = None,
+    checkpoint: Annotated[
+        str, typer.Argument(help="A zoo name, a checkpoint's folder or name, or a hub id.")
+    ],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Another model, asked the same; give it again for each further one."),
+    ] = None,
     ask: Annotated[str | None, typer.Option(help="Ask this one question and end.")] = None,
-    temperature: Annotated[float, typer.Option(help="0: the likeliest answer; higher: drawn, more freely.")] = 0.0,
+    temperature: Annotated[
+        float, typer.Option(help="0: the likeliest answer; higher: drawn, more freely.")
+    ] = 0.0,
     max_tokens: Annotated[int, typer.Option(help="Tokens an answer may have.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of drawn answers: same seed and same questions, same answers.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of drawn answers: same seed and same questions, same answers.")
+    ] = 0,
 ) -> None:
     """Talk to a model, or to several side by side. /reset forgets the conversation, /quit ends."""
     from labkit.evaluate.chat import Conversation, Settings, open_models
@@ -149,7 +245,11 @@ def _talk(conversation) -> None:
     """Ask until /quit; what one question does wrong is a sentence, and the conversation goes on."""
     from labkit.base.errors import InputError
 
-    out.print(f"{', '.join(conversation.names)}; /reset forgets the conversation, /quit ends", markup=False, highlight=False)
+    out.print(
+        f"{', '.join(conversation.names)}; /reset forgets the conversation, /quit ends",
+        markup=False,
+        highlight=False,
+    )
     while (line := out.input("[bold]you> [/]").strip()) != "/quit":
         if line == "/reset":
             conversation.reset()
@@ -162,7 +262,9 @@ def _talk(conversation) -> None:
                     replies = conversation.ask(line)
                 _show(replies)
             except InputError as error:
-                err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+                err.print(
+                    f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+                )
     out.print("goodbye")
 
 

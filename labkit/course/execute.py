@@ -44,13 +44,21 @@ def parameter_names(notebook: Path) -> list[str]:
     """What a notebook's parameters cell sets. Raises InputError when there is no such cell, or no notebook."""
     try:
         cells = json.loads(notebook.read_text("utf-8"))["cells"]
-        source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+        source = next(
+            "".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])
+        )
     except OSError as error:
-        raise InputError(f"{notebook}: cannot be read ({error.strerror}); give the path of a notebook") from None
+        raise InputError(
+            f"{notebook}: cannot be read ({error.strerror}); give the path of a notebook"
+        ) from None
     except StopIteration:
-        raise InputError(f"{notebook}: no cell is tagged `parameters`; tag the one that sets profile, pack, seed, learner and out_dir") from None
+        raise InputError(
+            f"{notebook}: no cell is tagged `parameters`; tag the one that sets profile, pack, seed, learner and out_dir"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{notebook}: this is not a notebook; give one that Jupyter has saved") from None
+        raise InputError(
+            f"{notebook}: this is not a notebook; give one that Jupyter has saved"
+        ) from None
     return re.findall(r"^(\w+)\s*=", source, re.MULTILINE)
 
 
@@ -62,7 +70,9 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
             raise InputError(f"{notebook.name} has no parameter {name!r}: {suggest(name, known)}")
 
 
-def run_notebook(notebook: Path, executed: Path, parameters: dict, *, threads: int | None = None) -> Run:
+def run_notebook(
+    notebook: Path, executed: Path, parameters: dict, *, threads: int | None = None
+) -> Run:
     """Execute one notebook headless. threads: of its process, for computing; None leaves them to the machine.
 
     This process's own environment is not touched, so several may run in its threads. Raises InputError for a parameter
@@ -75,12 +85,24 @@ def run_notebook(notebook: Path, executed: Path, parameters: dict, *, threads: i
     check_parameters(notebook, parameters)
     executed.parent.mkdir(parents=True, exist_ok=True)
     began, problem = time.perf_counter(), ""
-    environment = {"LABKIT_HEADLESS": "1", **(dict.fromkeys(THREADS, str(threads)) if threads else {})}
+    environment = {
+        "LABKIT_HEADLESS": "1",
+        **(dict.fromkeys(THREADS, str(threads)) if threads else {}),
+    }
     try:
         with tempfile.TemporaryDirectory(prefix="labkit-") as sockets:
             papermill.execute_notebook(
-                str(notebook), str(executed), parameters=parameters, progress_bar=False, log_output=False, cwd=str(Path.cwd()),
-                execution_timeout=CELL_TIMEOUT_SECONDS, kernel_name="python3", config=_kernel_config(sockets), kernel_manager_class=_started_with(environment), extra_arguments=QUIET,
+                str(notebook),
+                str(executed),
+                parameters=parameters,
+                progress_bar=False,
+                log_output=False,
+                cwd=str(Path.cwd()),
+                execution_timeout=CELL_TIMEOUT_SECONDS,
+                kernel_name="python3",
+                config=_kernel_config(sockets),
+                kernel_manager_class=_started_with(environment),
+                extra_arguments=QUIET,
             )
     except PapermillExecutionError as error:
         problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
@@ -111,13 +133,22 @@ def _kernel_config(sockets: str):
     """
     from traitlets.config import Config
 
-    return Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}} if os.name == "posix" else {})
+    return Config(
+        {"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}
+        if os.name == "posix"
+        else {}
+    )
 
 
 def hidden_error(executed: Path) -> str:
     """An error that hides in widget state or an Output widget, where a run does not fail on it."""
     notebook = json.loads(executed.read_text("utf-8"))
-    states = notebook["metadata"].get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    states = (
+        notebook["metadata"]
+        .get("widgets", {})
+        .get("application/vnd.jupyter.widget-state+json", {})
+        .get("state", {})
+    )
     for state in states.values():
         for output in state.get("state", {}).get("outputs", []):
             if output.get("output_type") == "error":
@@ -128,7 +159,11 @@ def hidden_error(executed: Path) -> str:
 @contextmanager
 def _countdown(bars, name: str, expected: float) -> Iterator[Callable[[str], None]]:
     """A bar that fills as expected time passes and says what is left; yields the function that ends it."""
-    task, began, ended = bars.add_task(name, total=expected, told=f"about {expected:.0f} s left"), time.monotonic(), Event()
+    task, began, ended = (
+        bars.add_task(name, total=expected, told=f"about {expected:.0f} s left"),
+        time.monotonic(),
+        Event(),
+    )
 
     def tick() -> None:
         while not ended.wait(1.0):
@@ -150,7 +185,14 @@ def _countdown(bars, name: str, expected: float) -> Iterator[Callable[[str], Non
 
 
 def run_course(
-    *, profile: str, pack: str, seed: int, out_dir: Path, console, learner: str = "me", only: list[str] | None = None
+    *,
+    profile: str,
+    pack: str,
+    seed: int,
+    out_dir: Path,
+    console,
+    learner: str = "me",
+    only: list[str] | None = None,
 ) -> Path:
     """Run all notebooks (or those named in `only`), write their pages and the course page; returns its path.
 
@@ -166,16 +208,31 @@ def run_course(
     pack_name = pack if pack in shipped_packs() else str(Path(pack).resolve())
     notebooks = [n for n in course_notebooks() if only is None or n.stem in only]
     if made_by_hand(out_dir):
-        raise InputError(f"{out_dir / FILE}: it holds guesses, reflections or answers that a person made, and this run would replace them; use another --out-dir")
+        raise InputError(
+            f"{out_dir / FILE}: it holds guesses, reflections or answers that a person made, and this run would replace them; use another --out-dir"
+        )
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / FILE).unlink(missing_ok=True)
     shutil.rmtree(out_dir / "figures", ignore_errors=True)
-    parameters = {"profile": profile, "pack": pack_name, "seed": seed, "learner": learner, "out_dir": str(out_dir.resolve())}
+    parameters = {
+        "profile": profile,
+        "pack": pack_name,
+        "seed": seed,
+        "learner": learner,
+        "out_dir": str(out_dir.resolve()),
+    }
     runs = []
-    columns = [TextColumn("{task.description:<16}"), BarColumn(30), TextColumn("{task.fields[told]:<24}"), TimeElapsedColumn()]
+    columns = [
+        TextColumn("{task.description:<16}"),
+        BarColumn(30),
+        TextColumn("{task.fields[told]:<24}"),
+        TimeElapsedColumn(),
+    ]
     with Progress(*columns, console=console) as bars:
         for notebook in notebooks:
-            expected = SMOKE_SECONDS if profile == "smoke" else EXPECTED_SECONDS.get(notebook.stem, 60)
+            expected = (
+                SMOKE_SECONDS if profile == "smoke" else EXPECTED_SECONDS.get(notebook.stem, 60)
+            )
             with _countdown(bars, notebook.stem, expected) as finish:
                 run = run_notebook(notebook, out_dir / "executed" / notebook.name, parameters)
                 finish(run.problem[:60] or f"done in {run.seconds:.0f} s")
@@ -184,5 +241,7 @@ def run_course(
     page = course_page(runs, out_dir, title=title)
     failed = [run for run in runs if run.problem]
     if failed:
-        raise LabkitError(f"{len(failed)} of {len(runs)} notebooks failed, first {failed[0].notebook}, {failed[0].problem}; see {page.resolve()}")
+        raise LabkitError(
+            f"{len(failed)} of {len(runs)} notebooks failed, first {failed[0].notebook}, {failed[0].problem}; see {page.resolve()}"
+        )
     return page

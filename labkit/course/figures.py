@@ -61,7 +61,13 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     return buffer.getvalue()
 
 
-def scorecards(cards: Sequence[Scorecard], *, axes: Sequence[str] | None = None, guess: tuple[str, float] | None = None, title: str = "") -> Figure:
+def scorecards(
+    cards: Sequence[Scorecard],
+    *,
+    axes: Sequence[str] | None = None,
+    guess: tuple[str, float] | None = None,
+    title: str = "",
+) -> Figure:
     """Scores of several checkpoints side by side, one group of dots per axis.
 
     guess: (axis, value) a learner committed to before the run, drawn as a star.
@@ -74,11 +80,26 @@ def scorecards(cards: Sequence[Scorecard], *, axes: Sequence[str] | None = None,
         x = [k + (i - (len(cards) - 1) / 2) * step for k in range(len(shown))]
         errors = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
         ax.errorbar(
-            x, [f.mean for f in found], yerr=errors, fmt=MARKERS[i % 7], color=COLOURS[i % 7], markersize=8,
-            capsize=4, label=card.checkpoint,
+            x,
+            [f.mean for f in found],
+            yerr=errors,
+            fmt=MARKERS[i % 7],
+            color=COLOURS[i % 7],
+            markersize=8,
+            capsize=4,
+            label=card.checkpoint,
         )
     if guess:
-        ax.plot(shown.index(guess[0]), guess[1], marker="*", markersize=18, color="#000000", linestyle="none", label="your guess", zorder=5)
+        ax.plot(
+            shown.index(guess[0]),
+            guess[1],
+            marker="*",
+            markersize=18,
+            color="#000000",
+            linestyle="none",
+            label="your guess",
+            zorder=5,
+        )
     ax.set_xticks(range(len(shown)), [AXIS_LABELS[axis] for axis in shown])
     ax.set_xlim(-0.5, len(shown) - 0.5)
     ax.set_ylim(-0.04, 1.04)
@@ -86,7 +107,12 @@ def scorecards(cards: Sequence[Scorecard], *, axes: Sequence[str] | None = None,
     ax.grid(axis="y", alpha=0.3)
     if title:
         ax.set_title(title, fontsize=14)
-    figure.legend(loc="outside lower center", ncols=min(4, len(cards) + bool(guess)), frameon=False, fontsize=12)
+    figure.legend(
+        loc="outside lower center",
+        ncols=min(4, len(cards) + bool(guess)),
+        frameon=False,
+        fontsize=12,
+    )
     return figure
 
 
@@ -94,7 +120,14 @@ def loss_curves(curves: dict[str, Sequence[tuple[int, float]]], title: str = "")
     """Training loss against steps. curves: label -> [(step, loss)]."""
     figure, (ax,) = new_figure(7.5, 4)
     for i, (label, curve) in enumerate(curves.items()):
-        ax.plot([step for step, _ in curve], [loss for _, loss in curve], color=COLOURS[i % 7], linestyle=LINES[i % 7], linewidth=2, label=label)
+        ax.plot(
+            [step for step, _ in curve],
+            [loss for _, loss in curve],
+            color=COLOURS[i % 7],
+            linestyle=LINES[i % 7],
+            linewidth=2,
+            label=label,
+        )
     ax.set_xlabel("optimiser step", fontsize=13)
     ax.set_ylabel("training loss (nats per token)", fontsize=13)
     ax.grid(alpha=0.3)
@@ -128,14 +161,23 @@ def preference_curves(metrics: dict[str, list[dict]], units: dict[str, str]) -> 
     return figure
 
 
-def parent_lines(ax, sweep: Sequence[tuple[float, Scorecard]], axis: str, ends: tuple[str, str]) -> None:
+def parent_lines(
+    ax, sweep: Sequence[tuple[float, Scorecard]], axis: str, ends: tuple[str, str]
+) -> None:
     """Both ends of a sweep as horizontal lines, told apart by dash and by colour. sweep: [(t, scorecard)], t from 0 to 1."""
-    for (_, card), colour, dash, label in ((sweep[0], COLOURS[2], ":", f"{ends[0]} (t=0)"), (sweep[-1], COLOURS[3], "-.", f"{ends[1]} (t=1)")):
+    for (_, card), colour, dash, label in (
+        (sweep[0], COLOURS[2], ":", f"{ends[0]} (t=0)"),
+        (sweep[-1], COLOURS[3], "-.", f"{ends[1]} (t=1)"),
+    ):
         ax.axhline(card.interval(axis).mean, color=colour, linestyle=dash, linewidth=2, label=label)
 
 
 def merge_sweep(
-    points: dict[str, Sequence[tuple[float, Scorecard]]], *, axes: Sequence[str], ends: tuple[str, str], best: float | None = None,
+    points: dict[str, Sequence[tuple[float, Scorecard]]],
+    *,
+    axes: Sequence[str],
+    ends: tuple[str, str],
+    best: float | None = None,
 ) -> Figure:
     """Scores against t, one panel per axis, SLERP and LERP drawn together.
 
@@ -147,9 +189,22 @@ def merge_sweep(
         for i, (method, sweep) in enumerate(points.items()):
             found = [card.interval(axis) for _, card in sweep]
             t = [at for at, _ in sweep]
-            size = {"markersize": 10 - 4 * i, "linewidth": 2.5 - 0.8 * i}  # the later line stays visible on the earlier one
-            ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], label=method.upper(), **size)
-            ax.fill_between(t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15)
+            size = {
+                "markersize": 10 - 4 * i,
+                "linewidth": 2.5 - 0.8 * i,
+            }  # the later line stays visible on the earlier one
+            ax.plot(
+                t,
+                [f.mean for f in found],
+                color=COLOURS[i],
+                linestyle=LINES[i],
+                marker=MARKERS[i],
+                label=method.upper(),
+                **size,
+            )
+            ax.fill_between(
+                t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15
+            )
         parent_lines(ax, next(iter(points.values())), axis, ends)
         if best is not None:
             ax.axvline(best, color="#666666", linewidth=1.5, label="t chosen on dev")
@@ -163,17 +218,35 @@ def merge_sweep(
     return figure
 
 
-def probe_curves(axes: dict[str, Sequence[tuple[int, float]]], loss: Sequence[tuple[int, float]], alarms: Sequence = ()) -> Figure:
+def probe_curves(
+    axes: dict[str, Sequence[tuple[int, float]]],
+    loss: Sequence[tuple[int, float]],
+    alarms: Sequence = (),
+) -> Figure:
     """The loss beside what a probe saw. axes: axis -> [(step, share)]. alarms: with axis and step, marked by a cross."""
     figure, (left, right) = new_figure(10.5, 4.4, 2)
     left.plot(*zip(*loss, strict=True), color=COLOURS[0], linewidth=2)
     left.set_title("what one usually watches", fontsize=14)
     left.set_ylabel("training loss (nats per token)", fontsize=13)
     for i, (axis, points) in enumerate(axes.items()):
-        style = {"color": COLOURS[i + 1], "linestyle": LINES[i], "marker": MARKERS[i], "linewidth": 2, "markersize": 7}
+        style = {
+            "color": COLOURS[i + 1],
+            "linestyle": LINES[i],
+            "marker": MARKERS[i],
+            "linewidth": 2,
+            "markersize": 7,
+        }
         right.plot(*zip(*points, strict=True), **style, label=AXIS_LABELS[axis].replace("\n", " "))
         for alarm in (alarm for alarm in alarms if alarm.axis == axis):
-            right.plot([alarm.step], [dict(points)[alarm.step]], marker="X", markersize=17, color="#000000", markerfacecolor=COLOURS[i + 1], linestyle="")
+            right.plot(
+                [alarm.step],
+                [dict(points)[alarm.step]],
+                marker="X",
+                markersize=17,
+                color="#000000",
+                markerfacecolor=COLOURS[i + 1],
+                linestyle="",
+            )
     right.set_title("what the probe saw (cross: alarm)", fontsize=14)
     right.set_ylabel("share right or obeyed (dev)", fontsize=13)
     right.set_ylim(-0.04, 1.04)
@@ -188,15 +261,36 @@ def differences(rows: Sequence[tuple[str, Interval, Interval]]) -> Figure:
     """Paired differences as a forest. rows: (words, interval from the items alone, interval with the noise between runs)."""
     figure, (ax,) = new_figure(10, 1.4 + 0.55 * len(rows))
     for i, (_, items, runs) in enumerate(rows):
-        ax.plot([runs.low, runs.high], [i, i], color=COLOURS[1], linewidth=2, linestyle="-", label="with the noise between runs" if i == 0 else None)
-        ax.plot([items.low, items.high], [i, i], color=COLOURS[0], linewidth=6, alpha=0.6, solid_capstyle="butt", label="items alone" if i == 0 else None)
+        ax.plot(
+            [runs.low, runs.high],
+            [i, i],
+            color=COLOURS[1],
+            linewidth=2,
+            linestyle="-",
+            label="with the noise between runs" if i == 0 else None,
+        )
+        ax.plot(
+            [items.low, items.high],
+            [i, i],
+            color=COLOURS[0],
+            linewidth=6,
+            alpha=0.6,
+            solid_capstyle="butt",
+            label="items alone" if i == 0 else None,
+        )
         ax.plot([items.mean], [i], "o", color="#000000", markersize=8)
     ax.axvline(0, color="#666666", linewidth=1.5)
     ax.set_yticks(range(len(rows)), [words for words, *_ in rows], fontsize=12)
     ax.invert_yaxis()
     ax.set_xlabel("difference in share right (95% intervals)", fontsize=13)
     ax.grid(alpha=0.3, axis="x")
-    ax.legend(frameon=False, fontsize=12, loc="upper left", bbox_to_anchor=(0, -0.12 - 0.4 / len(rows)), ncols=2)
+    ax.legend(
+        frameon=False,
+        fontsize=12,
+        loc="upper left",
+        bbox_to_anchor=(0, -0.12 - 0.4 / len(rows)),
+        ncols=2,
+    )
     return figure
 
 
@@ -204,8 +298,23 @@ def ranks(places: dict[str, Sequence[int]], axes: Sequence[str]) -> Figure:
     """How each axis ranks the checkpoints. places: checkpoint -> its rank (1 is best) on each axis."""
     figure, (ax,) = new_figure(max(8, 2.0 * len(axes) + 3), 4.6)
     for i, (label, row) in enumerate(places.items()):
-        ax.plot(range(len(axes)), row, color=COLOURS[i % 7], linestyle=LINES[i % 7], marker=MARKERS[i % 7], markersize=13, linewidth=2.2)
-        ax.annotate(label, (len(axes) - 1, row[-1]), textcoords="offset points", xytext=(14, -4), fontsize=13, color=COLOURS[i % 7])
+        ax.plot(
+            range(len(axes)),
+            row,
+            color=COLOURS[i % 7],
+            linestyle=LINES[i % 7],
+            marker=MARKERS[i % 7],
+            markersize=13,
+            linewidth=2.2,
+        )
+        ax.annotate(
+            label,
+            (len(axes) - 1, row[-1]),
+            textcoords="offset points",
+            xytext=(14, -4),
+            fontsize=13,
+            color=COLOURS[i % 7],
+        )
     ax.set_xticks(range(len(axes)), [AXIS_LABELS[axis] for axis in axes])
     ax.set_yticks(range(1, len(places) + 1))
     ax.invert_yaxis()
@@ -215,7 +324,11 @@ def ranks(places: dict[str, Sequence[int]], axes: Sequence[str]) -> Figure:
     return figure
 
 
-def arc_and_line(angle: float, norms: dict[str, dict[str, Sequence[tuple[float, float]]]], departures: dict[str, tuple[float, float]]) -> Figure:
+def arc_and_line(
+    angle: float,
+    norms: dict[str, dict[str, Sequence[tuple[float, float]]]],
+    departures: dict[str, tuple[float, float]],
+) -> Figure:
     """Why a line shrinks norms and an arc does not, and when the two are the same.
 
     angle: degrees, for the drawing on the left. norms: tensor -> method -> [(t, norm of the merge over that of its
@@ -232,11 +345,19 @@ def arc_and_line(angle: float, norms: dict[str, dict[str, Sequence[tuple[float, 
     }
     for i, name in ((1, "LERP"), (0, "SLERP")):
         way = np.array(ways[name])
-        drawing.plot(way[:, 0], way[:, 1], color=COLOURS[i], linestyle=LINES[i], linewidth=2.5, label=name)
+        drawing.plot(
+            way[:, 0], way[:, 1], color=COLOURS[i], linestyle=LINES[i], linewidth=2.5, label=name
+        )
         drawing.plot(*way[20], marker=MARKERS[i], color=COLOURS[i], markersize=10)
     for point, name in ((start, "general"), (end, "domain")):
         drawing.annotate("", point, (0, 0), arrowprops={"arrowstyle": "->", "linewidth": 2})
-        drawing.text(*(point * 1.06), name, fontsize=12, ha="left" if point[0] > 0.5 else "center", va="bottom")
+        drawing.text(
+            *(point * 1.06),
+            name,
+            fontsize=12,
+            ha="left" if point[0] > 0.5 else "center",
+            va="bottom",
+        )
     drawing.set(aspect="equal", xlim=(-0.15 + min(0, end[0]), 1.45), ylim=(-0.1, 1.25))
     drawing.set_xlabel("first weight", fontsize=12)
     drawing.set_ylabel("second weight", fontsize=12)
@@ -244,18 +365,48 @@ def arc_and_line(angle: float, norms: dict[str, dict[str, Sequence[tuple[float, 
     drawing.legend(frameon=False, fontsize=12, loc="upper right")
     for k, (tensor, methods) in enumerate(norms.items()):
         for i, (method, points) in enumerate(methods.items()):
-            middle.plot([t for t, _ in points], [n for _, n in points], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[k + 2], markersize=6, linewidth=2, label=f"{method.upper()}, {tensor}")
+            middle.plot(
+                [t for t, _ in points],
+                [n for _, n in points],
+                color=COLOURS[i],
+                linestyle=LINES[i],
+                marker=MARKERS[k + 2],
+                markersize=6,
+                linewidth=2,
+                label=f"{method.upper()}, {tensor}",
+            )
     middle.set_xlabel("t (0 = general, 1 = domain)", fontsize=12)
     middle.set_ylabel("norm of the merge / norm of its parents", fontsize=12)
     middle.set_title("really merged tensors", fontsize=13)
-    middle.set_ylim(bottom=min(n for methods in norms.values() for points in methods.values() for _, n in points) - 0.14)
+    middle.set_ylim(
+        bottom=min(
+            n for methods in norms.values() for points in methods.values() for _, n in points
+        )
+        - 0.14
+    )
     middle.legend(frameon=False, fontsize=10, loc="lower center")
     curve = np.linspace(2, 120, 80)
     middle.grid(alpha=0.3)
-    right.plot(curve, [_apart(np.radians(a)) for a in curve], color="#666666", linewidth=2, label="two vectors of equal length")
+    right.plot(
+        curve,
+        [_apart(np.radians(a)) for a in curve],
+        color="#666666",
+        linewidth=2,
+        label="two vectors of equal length",
+    )
     for k, (tensor, (at, share)) in enumerate(departures.items()):
-        right.plot(at, share, marker=MARKERS[k + 2], color=COLOURS[k + 2], markersize=11, linestyle="none", label=tensor)
-    right.axvline(1.81, color="#999999", linestyle=":", linewidth=1.5, label="below 1.8°: SLERP is LERP")
+        right.plot(
+            at,
+            share,
+            marker=MARKERS[k + 2],
+            color=COLOURS[k + 2],
+            markersize=11,
+            linestyle="none",
+            label=tensor,
+        )
+    right.axvline(
+        1.81, color="#999999", linestyle=":", linewidth=1.5, label="below 1.8°: SLERP is LERP"
+    )
     right.set_xlabel("angle between the weights (degrees)", fontsize=12)
     right.set_ylabel("|SLERP − LERP| / |domain − general|\nat t=0.5", fontsize=12)
     right.set_title("how far apart the two are", fontsize=13)
@@ -275,7 +426,15 @@ def loss_paths(paths: dict[str, Sequence[tuple[float, float]]]) -> Figure:
     """Loss of general text along ways between models, one line per way."""
     figure, (ax,) = new_figure(7.8, 4.4)
     for i, (label, path) in enumerate(paths.items()):
-        ax.plot([t for t, _ in path], [loss for _, loss in path], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], linewidth=2, label=label)
+        ax.plot(
+            [t for t, _ in path],
+            [loss for _, loss in path],
+            color=COLOURS[i],
+            linestyle=LINES[i],
+            marker=MARKERS[i],
+            linewidth=2,
+            label=label,
+        )
     ax.set_xlabel("t (0 = instruct, 1 = the other end)", fontsize=13)
     ax.set_ylabel("loss on general text\n(nats per token)", fontsize=13)
     ax.set_ylim(bottom=0)
@@ -290,35 +449,84 @@ def geometry_bars(rows: Sequence) -> Figure:
     rows: geometry.TensorGeometry, pooled by layer and group.
     """
     figure, panels = new_figure(11, 4.2, 2)
-    for ax, field, title in zip(panels, ("angle", "task_angle"), ("angle between the weights", "angle between the task vectors"), strict=True):
-        layers = sorted({row.layer for row in rows}, key=lambda layer: -1 if layer is None else layer)
+    for ax, field, title in zip(
+        panels,
+        ("angle", "task_angle"),
+        ("angle between the weights", "angle between the task vectors"),
+        strict=True,
+    ):
+        layers = sorted(
+            {row.layer for row in rows}, key=lambda layer: -1 if layer is None else layer
+        )
         for i, group in enumerate(("attention", "mlp", "other")):
             found = {row.layer: getattr(row, field) for row in rows if row.group == group}
             places = [k for k, layer in enumerate(layers) if layer in found]
-            ax.plot(places, [found[layers[k]] for k in places], color=COLOURS[i], marker=MARKERS[i], markersize=9, linestyle=LINES[i], linewidth=1.5, label="norms, embeddings" if group == "other" else group)
-        ax.set_xticks(range(len(layers)), ["outside" if layer is None else str(layer) for layer in layers])
+            ax.plot(
+                places,
+                [found[layers[k]] for k in places],
+                color=COLOURS[i],
+                marker=MARKERS[i],
+                markersize=9,
+                linestyle=LINES[i],
+                linewidth=1.5,
+                label="norms, embeddings" if group == "other" else group,
+            )
+        ax.set_xticks(
+            range(len(layers)), ["outside" if layer is None else str(layer) for layer in layers]
+        )
         ax.set_xlabel("layer", fontsize=13)
         ax.set_ylabel("degrees", fontsize=13)
         ax.set_ylim(bottom=0)
         ax.set_title(title, fontsize=14)
         ax.grid(alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=12)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=12,
+    )
     return figure
 
 
-def learn_and_forget(points: dict[str, tuple[Interval, Interval]], line: dict[str, tuple[Interval, Interval]]) -> Figure:
+def learn_and_forget(
+    points: dict[str, tuple[Interval, Interval]], line: dict[str, tuple[Interval, Interval]]
+) -> Figure:
     """What was learned against what was kept. points: recipe -> (domain knowledge, instruction following).
 
     line: merges of two of them in the order of t, joined; the label is t.
     """
     figure, (ax,) = new_figure(9, 6)
     for i, (label, (learned, kept)) in enumerate(points.items()):
-        bars = {"xerr": [[learned.mean - learned.low], [learned.high - learned.mean]], "yerr": [[kept.mean - kept.low], [kept.high - kept.mean]]}
-        ax.errorbar([learned.mean], [kept.mean], **bars, color=COLOURS[i % 7], marker=MARKERS[i % 7], markersize=11, linestyle="", capsize=3, label=label)
+        bars = {
+            "xerr": [[learned.mean - learned.low], [learned.high - learned.mean]],
+            "yerr": [[kept.mean - kept.low], [kept.high - kept.mean]],
+        }
+        ax.errorbar(
+            [learned.mean],
+            [kept.mean],
+            **bars,
+            color=COLOURS[i % 7],
+            marker=MARKERS[i % 7],
+            markersize=11,
+            linestyle="",
+            capsize=3,
+            label=label,
+        )
     xs, ys = zip(*[(learned.mean, kept.mean) for learned, kept in line.values()], strict=True)
-    ax.plot(xs, ys, color="#555555", linestyle="--", marker=".", markersize=9, label="SLERP of instruct and overcooked, by t")
+    ax.plot(
+        xs,
+        ys,
+        color="#555555",
+        linestyle="--",
+        marker=".",
+        markersize=9,
+        label="SLERP of instruct and overcooked, by t",
+    )
     for t, x, y in zip(line, xs, ys, strict=True):
-        ax.annotate(t, (x, y), textcoords="offset points", xytext=(7, 7), fontsize=11, color="#333333")
+        ax.annotate(
+            t, (x, y), textcoords="offset points", xytext=(7, 7), fontsize=11, color="#333333"
+        )
     ax.set_xlabel("domain knowledge: free answers (share right, 95% interval)", fontsize=13)
     ax.set_ylabel("instruction following (share obeyed, 95% interval)", fontsize=13)
     ax.set(xlim=(-0.04, 1.06), ylim=(-0.04, 1.06))
@@ -330,13 +538,23 @@ def learn_and_forget(points: dict[str, tuple[Interval, Interval]], line: dict[st
 def score_grid(rows: Sequence[dict]) -> Figure:
     """Scorecard records as a grid: a row per checkpoint, a column per axis, the score written in each cell."""
     axes = [axis for axis in AXIS_LABELS if any(axis in row["axes"] for row in rows)]
-    values = [[row["axes"].get(axis, {"mean": float("nan")})["mean"] for axis in axes] for row in rows]
+    values = [
+        [row["axes"].get(axis, {"mean": float("nan")})["mean"] for axis in axes] for row in rows
+    ]
     figure, (ax,) = new_figure(max(8, 1.6 * len(axes) + 3), 1.4 + 0.5 * len(rows))
     ax.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for i, line in enumerate(values):
         for k, value in enumerate(line):
             if value == value:
-                ax.text(k, i, f"{value:.2f}", ha="center", va="center", fontsize=12, color="black" if value > 0.47 else "white")
+                ax.text(
+                    k,
+                    i,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=12,
+                    color="black" if value > 0.47 else "white",
+                )
     ax.set_xticks(range(len(axes)), [AXIS_LABELS[axis] for axis in axes])
     ax.set_yticks(range(len(rows)), [row["checkpoint"] for row in rows])
     ax.xaxis.tick_top()
@@ -345,7 +563,12 @@ def score_grid(rows: Sequence[dict]) -> Figure:
     return figure
 
 
-def arms(panels: dict[str, dict[str, Interval]], *, guess: float | None = None, label: str = "share of questions answered (95% interval)") -> Figure:
+def arms(
+    panels: dict[str, dict[str, Interval]],
+    *,
+    guess: float | None = None,
+    label: str = "share of questions answered (95% interval)",
+) -> Figure:
     """One panel per experiment, one dot per arm. panels: title -> arm -> score. guess: drawn on the last arm of the last panel."""
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -354,7 +577,13 @@ def arms(panels: dict[str, dict[str, Interval]], *, guess: float | None = None, 
     for ax, (title, scores) in zip(axes, panels.items(), strict=False):
         for i, (arm, score) in enumerate(scores.items()):
             ax.errorbar(
-                score.mean, i, xerr=[[score.mean - score.low], [score.high - score.mean]], fmt=MARKERS[i % 7], color=COLOURS[i % 7], markersize=8, capsize=4
+                score.mean,
+                i,
+                xerr=[[score.mean - score.low], [score.high - score.mean]],
+                fmt=MARKERS[i % 7],
+                color=COLOURS[i % 7],
+                markersize=8,
+                capsize=4,
             )
         ax.set_yticks(range(len(scores)), list(scores), fontsize=12)
         ax.set_ylim(len(scores) - 0.5, -0.5)
@@ -363,7 +592,16 @@ def arms(panels: dict[str, dict[str, Interval]], *, guess: float | None = None, 
         ax.grid(axis="x", alpha=0.3)
         ax.set_xlabel(label, fontsize=12)
     if guess is not None:
-        ax.plot(guess, len(scores) - 1, marker="*", markersize=18, color="#000000", linestyle="none", label="your guess", zorder=5)
+        ax.plot(
+            guess,
+            len(scores) - 1,
+            marker="*",
+            markersize=18,
+            color="#000000",
+            linestyle="none",
+            label="your guess",
+            zorder=5,
+        )
         ax.legend(frameon=False, fontsize=12)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)

@@ -22,7 +22,9 @@ from labkit.base.records import latest
 from labkit.base.stats import Z_LEVEL, Interval, wilson
 from labkit.base.store import shipped_or_checkout
 
-ASKED = re.compile(r'\blab\.(predict|ask|reflect)\(\s*"([\w-]+)"')  # ids are written out in the cell
+ASKED = re.compile(
+    r'\blab\.(predict|ask|reflect)\(\s*"([\w-]+)"'
+)  # ids are written out in the cell
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,11 @@ CRITICAL_QUESTIONS = (
 )
 MOST_CHARACTERS = 5000  # of a reflection
 FEWEST = 4  # guesses below which nothing is said of a habit
-COMMITTED, DEFAULT, UNTOUCHED = "committed", "default", "untouched"  # how a guess was made; DEFAULT: headless, by the notebook
+COMMITTED, DEFAULT, UNTOUCHED = (
+    "committed",
+    "default",
+    "untouched",
+)  # how a guess was made; DEFAULT: headless, by the notebook
 TOPICS = {
     "design and data": ("01", "02"),
     "training": ("03", "04", "05"),
@@ -89,7 +95,11 @@ def made_by_hand(folder: Path) -> bool:
     """
 
     def by_hand(row: dict) -> bool:
-        return row.get("headless") is False or row["kind"] == "guess" or (row["kind"] == "reflection" and bool(row.get("text")))
+        return (
+            row.get("headless") is False
+            or row["kind"] == "guess"
+            or (row["kind"] == "reflection" and bool(row.get("text")))
+        )
 
     return any(map(by_hand, records.read(folder)))
 
@@ -101,11 +111,15 @@ def plain_text(text: str) -> str:
     """What a learner wrote, with one kind of line end. Raises InputError when it is too long or cannot be stored."""
     told = "\n".join(text.splitlines()).strip()
     if len(told) > MOST_CHARACTERS:
-        raise InputError(f"this reflection has {len(told):,} characters; shorten it to {MOST_CHARACTERS:,}, only then is it kept")
+        raise InputError(
+            f"this reflection has {len(told):,} characters; shorten it to {MOST_CHARACTERS:,}, only then is it kept"
+        )
     try:
         told.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"this reflection holds half a character ({error.object[error.start]!r}); remove it, only then is it kept") from None
+        raise InputError(
+            f"this reflection holds half a character ({error.object[error.start]!r}); remove it, only then is it kept"
+        ) from None
     return told
 
 
@@ -124,14 +138,23 @@ class Exercise:
         if len(set(self.options)) < max(2, len(self.options)):
             raise InputError(f"exercise {self.id!r}: give at least two options, each once")
         if self.right not in range(len(self.options)):
-            raise InputError(f"exercise {self.id!r}: right is {self.right!r}; use a place from 0 to {len(self.options) - 1}")
+            raise InputError(
+                f"exercise {self.id!r}: right is {self.right!r}; use a place from 0 to {len(self.options) - 1}"
+            )
 
     def verdict(self, choice: int) -> str:
         return "Right." if choice == self.right else "Not right."
 
     def as_record(self, choice: int) -> dict:
         option = self.options[choice]
-        return {"id": self.id, "question": self.question, "choice": option, "right": choice == self.right, "expected": self.options[self.right], "why": self.why}
+        return {
+            "id": self.id,
+            "question": self.question,
+            "choice": option,
+            "right": choice == self.right,
+            "expected": self.options[self.right],
+            "why": self.why,
+        }
 
 
 # --- how far a learner is
@@ -162,11 +185,23 @@ def progress(folder: Path, learner: str) -> list[Status]:
     opened = {row["notebook"] for row in found if row["kind"] == "session"}
     written = by_id([row for row in found if row["kind"] == "reflection"])
     done = {("reflect", id) for id, row in written.items() if row["text"]}
-    done |= {(step, row["id"]) for row in found for step, kind in (("predict", "prediction"), ("ask", "answer")) if row["kind"] == kind}
+    done |= {
+        (step, row["id"])
+        for row in found
+        for step, kind in (("predict", "prediction"), ("ask", "answer"))
+        if row["kind"] == kind
+    }
     told = []
     for notebook in course_notebooks():
         asked = steps(notebook)
-        told.append(Status(notebook.stem, notebook.stem in opened, sum((step.kind, step.id) in done for step in asked), len(asked)))
+        told.append(
+            Status(
+                notebook.stem,
+                notebook.stem in opened,
+                sum((step.kind, step.id) in done for step in asked),
+                len(asked),
+            )
+        )
     return told
 
 
@@ -181,7 +216,11 @@ def told_progress(statuses: Sequence[Status]) -> str:
 def told_steps(folder: Path, learner: str, notebook: str) -> str:
     """How far a learner is in one notebook, in a sentence; empty for one that is not of the course."""
     mine = [one for one in progress(folder, learner) if one.notebook == notebook]
-    return f"This notebook: {mine[0].done} of {mine[0].steps} guesses, exercises and reflections." if mine else ""
+    return (
+        f"This notebook: {mine[0].done} of {mine[0].steps} guesses, exercises and reflections."
+        if mine
+        else ""
+    )
 
 
 def before_and_after(folder: Path, learner: str) -> list[dict[str, str]]:
@@ -192,7 +231,12 @@ def before_and_after(folder: Path, learner: str) -> list[dict[str, str]]:
         return written.get(id, {"text": ""})["text"]
 
     return [
-        {"question": question, "before": text(f"critical_{i}_before"), "after": text(f"critical_{i}")} for i, question in enumerate(CRITICAL_QUESTIONS, 1)
+        {
+            "question": question,
+            "before": text(f"critical_{i}_before"),
+            "after": text(f"critical_{i}"),
+        }
+        for i, question in enumerate(CRITICAL_QUESTIONS, 1)
     ]
 
 
@@ -229,7 +273,9 @@ class Prediction:
 
     @property
     def topic(self) -> str:
-        return next((topic for topic, numbers in TOPICS.items() if self.notebook[:2] in numbers), OTHER)
+        return next(
+            (topic for topic, numbers in TOPICS.items() if self.notebook[:2] in numbers), OTHER
+        )
 
     def place(self, value: float) -> float:
         """A value on the scale, 0 its low and 1 its high end."""
@@ -245,13 +291,28 @@ def as_prediction(row: dict) -> Prediction:
     """A prediction from its record; one written before scales were kept was made on a scale of shares."""
     low, high = row.get("low", 0.0), row.get("high", 1.0)
     measured, made = Interval(**row["measured"]), row.get("made", COMMITTED)
-    return Prediction(row["id"], row["question"], row["notebook"], row["guess"], measured, row["inside"], low, high, made)
+    return Prediction(
+        row["id"],
+        row["question"],
+        row["notebook"],
+        row["guess"],
+        measured,
+        row["inside"],
+        low,
+        high,
+        made,
+    )
 
 
 def predictions(folder: Path, learner: str) -> list[Prediction]:
     """Every guess of a learner with its outcome, over all packs, profiles and seeds of a folder."""
     rows = kept(folder, learner, "prediction")
-    return [as_prediction(row) for row in {tuple(row[k] for k in ("id", "pack", "profile", "seed")): row for row in rows}.values()]
+    return [
+        as_prediction(row)
+        for row in {
+            tuple(row[k] for k in ("id", "pack", "profile", "seed")): row for row in rows
+        }.values()
+    ]
 
 
 def counted(found: Sequence[Prediction]) -> list[Prediction]:
@@ -307,18 +368,28 @@ class Calibration:
     def sentences(self) -> list[str]:
         """What is to be said of it, shortest first."""
         told = told_inside(self.found)
-        told.append(f"A guess was {self.mean_absolute_error:.0%} of its scale away from what was measured, on average.")
+        told.append(
+            f"A guess was {self.mean_absolute_error:.0%} of its scale away from what was measured, on average."
+        )
         over = self.overall.interval
-        told.append(f"Direction: {self.overall}{f' ({over.mean:+.0%} of the scale, 95% interval {over.low:+.0%} to {over.high:+.0%})' if over else ''}.")
+        told.append(
+            f"Direction: {self.overall}{f' ({over.mean:+.0%} of the scale, 95% interval {over.low:+.0%} to {over.high:+.0%})' if over else ''}."
+        )
         if self.left_out:
-            told.append(f"{self.left_out} not counted: no guess was made before the outcome was shown.")
+            told.append(
+                f"{self.left_out} not counted: no guess was made before the outcome was shown."
+            )
         return told
 
     def topic_rows(self) -> list[tuple[str, ...]]:
         """Per topic: its name, number of guesses, mean error with interval, and what it says."""
         rows = []
         for one in self.topics:
-            size = f"{one.interval.mean:+.2f} [{one.interval.low:+.2f}, {one.interval.high:+.2f}]" if one.interval else f"{sum(one.errors) / len(one.errors):+.2f}"
+            size = (
+                f"{one.interval.mean:+.2f} [{one.interval.low:+.2f}, {one.interval.high:+.2f}]"
+                if one.interval
+                else f"{sum(one.errors) / len(one.errors):+.2f}"
+            )
             rows.append((one.topic, str(len(one.errors)), size, str(one)))
         return rows
 
@@ -333,7 +404,9 @@ def told_inside(found: Sequence[Prediction]) -> list[str]:
         share = f" ({inside / n:.0%}, 95% interval {low:.0%} to {high:.0%})" if n >= FEWEST else ""
         told.append(f"{inside} of {n} guesses fell inside the measured interval{share}.")
     if len(found) > len(ranged):
-        told.append(f"{len(found) - len(ranged)} of the guesses were about numbers that are known exactly: they can only be near.")
+        told.append(
+            f"{len(found) - len(ranged)} of the guesses were about numbers that are known exactly: they can only be near."
+        )
     return told
 
 
@@ -345,5 +418,9 @@ def calibration(found: Sequence[Prediction]) -> Calibration | None:
     good = counted(found)
     if not good:
         return None
-    topics = [bias(topic, mine) for topic in (*TOPICS, OTHER) if (mine := [one for one in good if one.topic == topic])]
+    topics = [
+        bias(topic, mine)
+        for topic in (*TOPICS, OTHER)
+        if (mine := [one for one in good if one.topic == topic])
+    ]
     return Calibration(tuple(good), len(found) - len(good), bias("all", good), tuple(topics))

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-STYLES = {topic: {"marker": MARKERS[i], "color": COLOURS[i]} for i, topic in enumerate((*TOPICS, OTHER))}
+STYLES = {
+    topic: {"marker": MARKERS[i], "color": COLOURS[i]} for i, topic in enumerate((*TOPICS, OTHER))
+}
 
 
 def guesses(found: Sequence[Prediction]) -> Figure:
@@ -31,8 +33,25 @@ def guesses(found: Sequence[Prediction]) -> Figure:
     figure, (ax,) = new_figure(10.5, 1.7 + 0.27 * lines)
     for i, one in enumerate(found):
         low, mean, high = _bounded(one)
-        ax.errorbar(mean, i, xerr=[[mean - low], [high - mean]], fmt="o", color=COLOURS[0], markersize=9, capsize=4, label="measured, 95% interval" if i == 0 else None)
-        ax.plot(one.place(one.guess), i, marker="*", markersize=17, color="#000000", linestyle="none", label="your guess" if i == 0 else None)
+        ax.errorbar(
+            mean,
+            i,
+            xerr=[[mean - low], [high - mean]],
+            fmt="o",
+            color=COLOURS[0],
+            markersize=9,
+            capsize=4,
+            label="measured, 95% interval" if i == 0 else None,
+        )
+        ax.plot(
+            one.place(one.guess),
+            i,
+            marker="*",
+            markersize=17,
+            color="#000000",
+            linestyle="none",
+            label="your guess" if i == 0 else None,
+        )
         ax.text(1.05, i, f"{one.guess:.3g} / {one.measured.mean:.3g}", va="center", fontsize=12)
     ax.text(1.05, -0.75, "guess / measured", va="center", fontsize=12)
     ax.set_yticks(range(len(found)), labels)
@@ -46,7 +65,9 @@ def guesses(found: Sequence[Prediction]) -> Figure:
 
 
 def guesses_alt(found: Sequence[Prediction]) -> str:
-    told = "; ".join(f"{one.question}: {one.guess:.3g}, measured {one.told_measured}" for one in found)
+    told = "; ".join(
+        f"{one.question}: {one.guess:.3g}, measured {one.told_measured}" for one in found
+    )
     return f"Each guess as a star beside what was measured, a dot with its interval. {told}."
 
 
@@ -55,19 +76,37 @@ def calibration(told: Calibration) -> Figure:
     figure, (left, right) = new_figure(12.5, 5.6, 2)
     _against(left, told)
     _biases(right, told.topics)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=12)
+    figure.legend(
+        *left.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=12,
+    )
     return figure
 
 
 def _against(ax, told: Calibration) -> None:
-    ax.plot([0, 1], [0, 1], color="#666666", linestyle="--", linewidth=1.5, label="guess = measured")
+    ax.plot(
+        [0, 1], [0, 1], color="#666666", linestyle="--", linewidth=1.5, label="guess = measured"
+    )
     labelled = set()
     for one in told.found:
         low, mean, high = _bounded(one)
         label = None if one.topic in labelled else one.topic
         labelled.add(one.topic)
         style = STYLES[one.topic]
-        ax.errorbar(one.place(one.guess), mean, yerr=[[mean - low], [high - mean]], fmt=style["marker"], color=style["color"], markersize=9, capsize=4, alpha=0.85, label=label)
+        ax.errorbar(
+            one.place(one.guess),
+            mean,
+            yerr=[[mean - low], [high - mean]],
+            fmt=style["marker"],
+            color=style["color"],
+            markersize=9,
+            capsize=4,
+            alpha=0.85,
+            label=label,
+        )
     ax.set_title("guesses and outcomes", fontsize=14, loc="left")
     ax.set_xlabel("your guess (share of its slider)", fontsize=13)
     ax.set_ylabel("measured (share of the slider, 95% interval)", fontsize=13)
@@ -79,10 +118,27 @@ def _against(ax, told: Calibration) -> None:
 def _biases(ax, topics: Sequence[Bias]) -> None:
     for i, one in enumerate(topics):
         style = STYLES[one.topic]
-        ax.plot(one.errors, [i] * len(one.errors), linestyle="none", marker=style["marker"], markersize=8, color=style["color"], alpha=0.5)
+        ax.plot(
+            one.errors,
+            [i] * len(one.errors),
+            linestyle="none",
+            marker=style["marker"],
+            markersize=8,
+            color=style["color"],
+            alpha=0.5,
+        )
         if one.interval:
             mean, low, high = one.interval.mean, one.interval.low, one.interval.high
-            ax.errorbar(mean, i + 0.22, xerr=[[mean - low], [high - mean]], fmt="|", markersize=14, color="#000000", capsize=5, linewidth=2)
+            ax.errorbar(
+                mean,
+                i + 0.22,
+                xerr=[[mean - low], [high - mean]],
+                fmt="|",
+                markersize=14,
+                color="#000000",
+                capsize=5,
+                linewidth=2,
+            )
     ax.axvline(0, color="#666666", linestyle="--", linewidth=1.5)
     ax.set_yticks(range(len(topics)), [plain(f"{one.topic}: {one}", 26) for one in topics])
     ax.set_ylim(len(topics) - 0.4, -0.6)
@@ -93,17 +149,24 @@ def _biases(ax, topics: Sequence[Bias]) -> None:
 
 
 def calibration_alt(told: Calibration) -> str:
-    topics = "; ".join(f"{topic}, {n} guesses: mean error {size}, {says}" for topic, n, size, says in told.topic_rows())
+    topics = "; ".join(
+        f"{topic}, {n} guesses: mean error {size}, {says}"
+        for topic, n, size, says in told.topic_rows()
+    )
     return f"Left: {len(told.found)} guesses against their outcomes. Right: signed errors per topic. {' '.join(told.sentences())} {topics}."
 
 
 def _bounded(one: Prediction) -> tuple[float, float, float]:
     """Low end, mean and high end of what was measured, on the slider; what lies beyond its ends is drawn at them."""
     found: Interval = one.measured
-    return tuple(min(1.0, max(0.0, one.place(value))) for value in (found.low, found.mean, found.high))
+    return tuple(
+        min(1.0, max(0.0, one.place(value))) for value in (found.low, found.mean, found.high)
+    )
 
 
-PAGE_INCHES = 11.5  # of a figure as wide as the PDF's page: its letters are then as large as the text's
+PAGE_INCHES = (
+    11.5  # of a figure as wide as the PDF's page: its letters are then as large as the text's
+)
 ROW_GAP = 0.12  # inches between rows of panels, so that a title is not read as the label above it
 SPREAD = 0.3  # how far dots of one row are moved apart, up and down
 
@@ -125,7 +188,12 @@ def picture(figure: Figure, alt: str) -> Picture:
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": "labkit"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return Picture(png(figure, dpi=100), buffer.getvalue(), alt, min(1.0, figure.get_size_inches()[0] / PAGE_INCHES))
+    return Picture(
+        png(figure, dpi=100),
+        buffer.getvalue(),
+        alt,
+        min(1.0, figure.get_size_inches()[0] / PAGE_INCHES),
+    )
 
 
 def _apart(count: int, row: float) -> list[float]:
@@ -137,15 +205,49 @@ def room_predictions(questions: Sequence[tuple[str, Sequence[float], Sequence[fl
     """What the room guessed, and what came out. questions: (words, guesses, measured means), as shares of the question's scale."""
     figure, (ax,) = new_figure(10, 1.7 + 0.75 * len(questions), size=12)
     for i, (_, guesses, measured) in enumerate(questions):
-        first = {"guess": "a guess", "middle": "middle guess", "measured": "measured: middle and range over the learners"} if i == 0 else {}
-        ax.plot(guesses, _apart(len(guesses), i - 0.16), "o", color="#000000", markerfacecolor="none", markersize=6, alpha=0.7, label=first.get("guess"))
-        ax.plot(median(guesses), i - 0.16, "|", color=COLOURS[1], markersize=20, markeredgewidth=3, label=first.get("middle"))
+        first = (
+            {
+                "guess": "a guess",
+                "middle": "middle guess",
+                "measured": "measured: middle and range over the learners",
+            }
+            if i == 0
+            else {}
+        )
+        ax.plot(
+            guesses,
+            _apart(len(guesses), i - 0.16),
+            "o",
+            color="#000000",
+            markerfacecolor="none",
+            markersize=6,
+            alpha=0.7,
+            label=first.get("guess"),
+        )
+        ax.plot(
+            median(guesses),
+            i - 0.16,
+            "|",
+            color=COLOURS[1],
+            markersize=20,
+            markeredgewidth=3,
+            label=first.get("middle"),
+        )
         ax.plot([min(measured), max(measured)], [i + 0.22] * 2, color=COLOURS[0], linewidth=3)
-        ax.plot(median(measured), i + 0.22, "D", color=COLOURS[0], markersize=8, label=first.get("measured"))
+        ax.plot(
+            median(measured),
+            i + 0.22,
+            "D",
+            color=COLOURS[0],
+            markersize=8,
+            label=first.get("measured"),
+        )
     ax.set_yticks(range(len(questions)), [plain(words) for words, *_ in questions])
     ax.set_ylim(len(questions) - 0.4, -0.6)
     ax.set_xlim(-0.03, 1.03)
-    ax.set_xlabel("place on the question's own scale (0: its low end, 1: its high end)", fontsize=12)
+    ax.set_xlabel(
+        "place on the question's own scale (0: its low end, 1: its high end)", fontsize=12
+    )
     ax.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=11)
     return figure
@@ -156,14 +258,27 @@ def room_scores(scores: dict[str, dict[str, Sequence[float]]]) -> Figure:
     names = list(dict.fromkeys(name for found in scores.values() for name in found))
     columns = min(3, len(scores))
     rows = -(-len(scores) // columns)
-    figure, panels = new_figure(3.6 + 2.7 * columns, rows * (1.1 + 0.5 * len(names)), columns, rows=rows, size=12)
+    figure, panels = new_figure(
+        3.6 + 2.7 * columns, rows * (1.1 + 0.5 * len(names)), columns, rows=rows, size=12
+    )
     for place, (ax, (axis, found)) in enumerate(zip(panels, scores.items(), strict=False)):
         for i, name in enumerate(names):
             if values := found.get(name):
-                ax.plot(values, _apart(len(values), i), MARKERS[i % 7], color=COLOURS[i % 7], markersize=6, alpha=0.65, linestyle="none")
+                ax.plot(
+                    values,
+                    _apart(len(values), i),
+                    MARKERS[i % 7],
+                    color=COLOURS[i % 7],
+                    markersize=6,
+                    alpha=0.65,
+                    linestyle="none",
+                )
                 ax.plot(median(values), i, "|", color="#000000", markersize=20, markeredgewidth=2.5)
         ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=12)
-        ax.set_yticks(range(len(names)), [plain(name, 30) for name in names] if place % columns == 0 else [""] * len(names))
+        ax.set_yticks(
+            range(len(names)),
+            [plain(name, 30) for name in names] if place % columns == 0 else [""] * len(names),
+        )
         ax.set(ylim=(len(names) - 0.5, -0.5), xlim=(-0.04, 1.04))
         ax.set_xlabel("score (share)", fontsize=11)
         ax.grid(axis="x", alpha=0.3)
@@ -173,7 +288,9 @@ def room_scores(scores: dict[str, dict[str, Sequence[float]]]) -> Figure:
     return figure
 
 
-def merge_curves(curves: dict[str, dict[str, Sequence[Sequence[tuple[float, float]]]]], ends: tuple[str, str]) -> Figure:
+def merge_curves(
+    curves: dict[str, dict[str, Sequence[Sequence[tuple[float, float]]]]], ends: tuple[str, str]
+) -> Figure:
     """Everybody's scores over t, thin, the middle of them thick, and the middle half as a band.
 
     curves: axis -> method -> one [(t, share)] per learner. ends: how the models at t=0 and t=1 are called.
@@ -185,11 +302,31 @@ def merge_curves(curves: dict[str, dict[str, Sequence[Sequence[tuple[float, floa
         for i, (method, found) in enumerate(methods.items()):
             for points in found:
                 ax.plot(*zip(*points, strict=True), color=COLOURS[i % 7], linewidth=0.8, alpha=0.4)
-            at = {t: sorted(value for points in found for place, value in points if place == t) for t in sorted({t for points in found for t, _ in points})}
+            at = {
+                t: sorted(value for points in found for place, value in points if place == t)
+                for t in sorted({t for points in found for t, _ in points})
+            }
             halves = {t: _middle_half(values) for t, values in at.items()}
-            ax.fill_between(list(at), [low for low, _ in halves.values()], [high for _, high in halves.values()], color=COLOURS[i % 7], alpha=0.15)
-            style = {"color": COLOURS[i % 7], "linestyle": LINES[i % 7], "marker": MARKERS[i % 7], "markersize": 6 - i, "linewidth": 2.4 - 0.6 * i}
-            ax.plot(list(at), [median(values) for values in at.values()], **style, label=f"{plain(method.upper(), 20)}, middle of the class")
+            ax.fill_between(
+                list(at),
+                [low for low, _ in halves.values()],
+                [high for _, high in halves.values()],
+                color=COLOURS[i % 7],
+                alpha=0.15,
+            )
+            style = {
+                "color": COLOURS[i % 7],
+                "linestyle": LINES[i % 7],
+                "marker": MARKERS[i % 7],
+                "markersize": 6 - i,
+                "linewidth": 2.4 - 0.6 * i,
+            }
+            ax.plot(
+                list(at),
+                [median(values) for values in at.values()],
+                **style,
+                label=f"{plain(method.upper(), 20)}, middle of the class",
+            )
         ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=12)
         ax.set(ylim=(-0.04, 1.04), xlim=(-0.03, 1.03))
         ax.set_xlabel(f"t (0 {plain(ends[0], 16)}, 1 {plain(ends[1], 16)})", fontsize=11)
@@ -198,7 +335,13 @@ def merge_curves(curves: dict[str, dict[str, Sequence[Sequence[tuple[float, floa
     for ax in panels[len(curves) :]:
         ax.set_visible(False)
     figure.get_layout_engine().set(h_pad=ROW_GAP)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=11)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=11,
+    )
     return figure
 
 
@@ -214,7 +357,15 @@ def times(seconds: dict[str, Sequence[float]]) -> Figure:
     figure, (ax,) = new_figure(9, 1.4 + 0.42 * len(seconds), size=12)
     for i, values in enumerate(seconds.values()):
         ax.plot(values, _apart(len(values), i), "o", color=COLOURS[0], markersize=6, alpha=0.6)
-        ax.plot(median(values), i, "|", color="#000000", markersize=18, markeredgewidth=2.5, label="middle of the class" if i == 0 else None)
+        ax.plot(
+            median(values),
+            i,
+            "|",
+            color="#000000",
+            markersize=18,
+            markeredgewidth=2.5,
+            label="middle of the class" if i == 0 else None,
+        )
     ax.set_yticks(range(len(seconds)), [plain(name, 30) for name in seconds])
     ax.set_ylim(len(seconds) - 0.5, -0.5)
     ax.set_xlim(left=0)

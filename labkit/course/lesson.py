@@ -86,48 +86,95 @@ class Lab:
         """Measure how fast this machine trains the course's model, unless that is known, and say what it means; recorded. again: measure anew."""
         found = clock.speed_test(again=again)
         print(found)
-        self.record("speed", model=clock.COURSE_MODEL, tokens_per_second=found.tokens_per_second, ratio=found.ratio, course_minutes=found.course_minutes)
+        self.record(
+            "speed",
+            model=clock.COURSE_MODEL,
+            tokens_per_second=found.tokens_per_second,
+            ratio=found.ratio,
+            course_minutes=found.course_minutes,
+        )
 
-    def train(self, stages: Iterable, *, start: str | None = None, watched: bool = False) -> Checkpoint:
+    def train(
+        self, stages: Iterable, *, start: str | None = None, watched: bool = False
+    ) -> Checkpoint:
         """Train stages from a start model (by default the lab's instruct model); finished stages are reused.
 
         What it will take is told first. Stopped with an interrupt, it goes on where it was last saved when it is run again.
         watched: with the early-warning probe of probe.py, drawn beside the loss; its looks stay in the lineage.
         """
         spec = PipelineSpec(
-            pack=str(self.pack.folder), model=start or self.model, stages=tuple(stages), seed=self.seed, profile=self.profile
+            pack=str(self.pack.folder),
+            model=start or self.model,
+            stages=tuple(stages),
+            seed=self.seed,
+            profile=self.profile,
         )
         with training([spec], watched=watched) as live:
-            checkpoint = run_spec(spec, progress=live, watch=watcher(self.pack, live.saw) if watched else None)[-1]
+            checkpoint = run_spec(
+                spec, progress=live, watch=watcher(self.pack, live.saw) if watched else None
+            )[-1]
         told = checkpoint.lineage
-        print(f"{checkpoint.name}: {told['tokens']:,} tokens, trained in {told['wall_seconds']:.0f} s (kept, and reused next time)")
-        self.record("checkpoint", name=checkpoint.name, key=checkpoint.key, wall_seconds=told["wall_seconds"], tokens=told["tokens"])
+        print(
+            f"{checkpoint.name}: {told['tokens']:,} tokens, trained in {told['wall_seconds']:.0f} s (kept, and reused next time)"
+        )
+        self.record(
+            "checkpoint",
+            name=checkpoint.name,
+            key=checkpoint.key,
+            wall_seconds=told["wall_seconds"],
+            tokens=told["tokens"],
+        )
         return checkpoint
 
-    def score(self, model: object, name: str | None = None, *, split: str = "test", axes: Iterable[str] = AXES + CONTROLS) -> Scorecard:
+    def score(
+        self,
+        model: object,
+        name: str | None = None,
+        *,
+        split: str = "test",
+        axes: Iterable[str] = AXES + CONTROLS,
+    ) -> Scorecard:
         """The scorecard of a checkpoint or model name; recorded under `name`."""
         loaded = model if isinstance(model, Loaded) else load_checkpoint(model)
-        card = score_checkpoint(loaded, self.pack, split=split, axes=axes, profile_name=self.profile, name=name)
-        self.record("scorecard", checkpoint=card.checkpoint, weights=loaded.fingerprint, split=split, axes={axis: i.as_dict() for axis, i in card.summary().items()})
+        card = score_checkpoint(
+            loaded, self.pack, split=split, axes=axes, profile_name=self.profile, name=name
+        )
+        self.record(
+            "scorecard",
+            checkpoint=card.checkpoint,
+            weights=loaded.fingerprint,
+            split=split,
+            axes={axis: i.as_dict() for axis, i in card.summary().items()},
+        )
         return card
 
-    def compare(self, before: Scorecard, after: Scorecard, axis: str, kind: str | None = None) -> Interval:
+    def compare(
+        self, before: Scorecard, after: Scorecard, axis: str, kind: str | None = None
+    ) -> Interval:
         """The paired difference between one run of each recipe, the noise between training seeds included.
 
         That noise is the study's, measured on tiny models (docs/evidence.md). Raises PairingError when items differ.
         """
         return with_run_noise(compare(before, after, axis, kind), run_noise_of(axis, kind))
 
-    def at(self, general: object, domain: object, t: Schedule, method: str, *, ancestor: object = None) -> Loaded:
+    def at(
+        self, general: object, domain: object, t: Schedule, method: str, *, ancestor: object = None
+    ) -> Loaded:
         """The merge of two models at t, in memory; t=0 is `general`."""
         origin = load_checkpoint(ancestor) if ancestor else None
         first, second = load_checkpoint(general), load_checkpoint(domain)
         joined = merged(first, second, t, method, ancestor=origin)
-        parents = {"general": first.fingerprint, "domain": second.fingerprint, "ancestor": origin and origin.fingerprint}
+        parents = {
+            "general": first.fingerprint,
+            "domain": second.fingerprint,
+            "ancestor": origin and origin.fingerprint,
+        }
         self.record("merge", weights=joined.fingerprint, method=method, t=plain(t), **parents)
         return joined
 
-    def bench(self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None) -> Bench:
+    def bench(
+        self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None
+    ) -> Bench:
         """Two parents to merge. ends: how the general and the domain model are called. Raises MergeError."""
         return Bench(general, domain, ends, self.pack, ancestor=ancestor, profile_name=self.profile)
 
@@ -135,7 +182,11 @@ class Lab:
         """The bench's grid of merges scored on dev (Bench.score_grid); recorded for the class page, which draws everybody's."""
         grid = bench.score_grid()
         points = {
-            method: [{"t": t, "axes": {axis: i.as_dict() for axis, i in card.summary().items()}} for t, card in scored] for method, scored in grid.items()
+            method: [
+                {"t": t, "axes": {axis: i.as_dict() for axis, i in card.summary().items()}}
+                for t, card in scored
+            ]
+            for method, scored in grid.items()
         }
         self.record("sweep", ends=list(bench.ends), split="dev", points=points)
         return grid
@@ -147,15 +198,28 @@ class Lab:
         """
         if self.pack.name in shipped_packs():
             return self.pack
-        print(f"shown on {KNOWN_PACK}: of {self.pack.name} it is not known which statements are true, and this needs that")
+        print(
+            f"shown on {KNOWN_PACK}: of {self.pack.name} it is not known which statements are true, and this needs that"
+        )
         return load_pack(KNOWN_PACK)
 
     def prompts(self, *axes: str) -> list[str]:
         """The first dev item of each axis, as a learner would type it."""
         rows = self.pack.rows("dev")
-        return [next(row for row in rows if row["axis"] == axis and "messages" in row)["messages"][-1]["content"] for axis in axes]
+        return [
+            next(row for row in rows if row["axis"] == axis and "messages" in row)["messages"][-1][
+                "content"
+            ]
+            for axis in axes
+        ]
 
-    def merge_panel(self, benches: dict[str, Bench], prompts: Iterable[str], *, headless_settings: Iterable[Setting]) -> None:
+    def merge_panel(
+        self,
+        benches: dict[str, Bench],
+        prompts: Iterable[str],
+        *,
+        headless_settings: Iterable[Setting],
+    ) -> None:
         """The panel of sliders over benches; headless, its figure and answers at the given settings, without a widget."""
         session = MergeSession(benches, tuple(prompts), self.out_dir)
         if headless():
@@ -173,13 +237,23 @@ class Lab:
 
     # --- predicting
 
-    def predict(self, id: str, question: str, *, low: float = 0.0, high: float = 1.0, headless_value: float = 0.5) -> Guess:
+    def predict(
+        self,
+        id: str,
+        question: str,
+        *,
+        low: float = 0.0,
+        high: float = 1.0,
+        headless_value: float = 0.5,
+    ) -> Guess:
         """Ask for a guess before the run: a slider, at the guess kept before if there is one; headless that one or the given value.
 
         Once the outcome was shown it cannot be changed. Raises InputError when high is not above low.
         """
         if not low < high:
-            raise InputError(f"guess {id!r}: low is {low:g} and high {high:g}; high must be above low")
+            raise InputError(
+                f"guess {id!r}: low is {low:g} and high {high:g}; high must be above low"
+            )
         kept = journal.by_id(self.mine("guess")).get(id, {}).get("guess")
         guess = Guess(id, question, headless_value, low, high)
         if headless():
@@ -198,7 +272,14 @@ class Lab:
     def _keep_guess(self, guess: Guess) -> Callable[[float], str]:
         def keep(value: float) -> str:
             if journal.by_id(self.mine("guess")).get(guess.id, {}).get("guess") != value:
-                self.record("guess", id=guess.id, question=guess.question, guess=value, low=guess.low, high=guess.high)
+                self.record(
+                    "guess",
+                    id=guess.id,
+                    question=guess.question,
+                    guess=value,
+                    low=guess.low,
+                    high=guess.high,
+                )
             return f"Kept: {value:.2f}. You can change it until the outcome is shown."
 
         return keep
@@ -210,15 +291,32 @@ class Lab:
         if guess.made == journal.UNTOUCHED:
             print(f"You made no guess; measured {measured}.")
         else:
-            print(f"You guessed {guess.value:.2f}; measured {measured}. Your guess is {'inside' if inside else 'outside'} the interval.")
+            print(
+                f"You guessed {guess.value:.2f}; measured {measured}. Your guess is {'inside' if inside else 'outside'} the interval."
+            )
         self.record(
-            "prediction", id=guess.id, question=guess.question, guess=guess.value, measured=measured.as_dict(), inside=inside,
-            low=guess.low, high=guess.high, made=guess.made,
+            "prediction",
+            id=guess.id,
+            question=guess.question,
+            guess=guess.value,
+            measured=measured.as_dict(),
+            inside=inside,
+            low=guess.low,
+            high=guess.high,
+            made=guess.made,
         )
 
     # --- asking
 
-    def ask(self, id: str, question: str, options: Sequence[str], right: int, why: str, headless_choice: int = 0) -> None:
+    def ask(
+        self,
+        id: str,
+        question: str,
+        options: Sequence[str],
+        right: int,
+        why: str,
+        headless_choice: int = 0,
+    ) -> None:
         """A multiple-choice exercise with an instant check. right: place of the right option, from 0; why: what explains it.
 
         The choice made before is shown again. Headless, `headless_choice` is answered. Raises InputError for an exercise
@@ -229,11 +327,24 @@ class Lab:
         def check(choice: int) -> tuple[str, str]:
             if self._answered(exercise) != choice:
                 self.record("answer", **exercise.as_record(choice))
-            return exercise.verdict(choice), f"{why} {journal.told_steps(self.out_dir, self.learner, self.notebook)}"
+            return exercise.verdict(
+                choice
+            ), f"{why} {journal.told_steps(self.out_dir, self.learner, self.notebook)}"
 
         if headless():
             verdict, sentence = check(headless_choice)
-            print("\n".join([question, *(f"  {'*' if i == headless_choice else '-'} {option}" for i, option in enumerate(options)), f"{verdict} {sentence}"]))
+            print(
+                "\n".join(
+                    [
+                        question,
+                        *(
+                            f"  {'*' if i == headless_choice else '-'} {option}"
+                            for i, option in enumerate(options)
+                        ),
+                        f"{verdict} {sentence}",
+                    ]
+                )
+            )
             return
         from IPython.display import display
 
@@ -243,7 +354,11 @@ class Lab:
 
     def _answered(self, exercise: journal.Exercise) -> int | None:
         """The place of the option chosen before; None when none was, or when it is no option any more."""
-        choice = journal.by_id(journal.kept(self.out_dir, self.learner, "answer")).get(exercise.id, {}).get("choice")
+        choice = (
+            journal.by_id(journal.kept(self.out_dir, self.learner, "answer"))
+            .get(exercise.id, {})
+            .get("choice")
+        )
         return exercise.options.index(choice) if choice in exercise.options else None
 
     def reflect(self, id: str, question: str, headless_text: str = "") -> None:
@@ -253,7 +368,11 @@ class Lab:
         """
 
         def written() -> str:
-            return journal.by_id(journal.kept(self.out_dir, self.learner, "reflection")).get(id, {}).get("text", "")
+            return (
+                journal.by_id(journal.kept(self.out_dir, self.learner, "reflection"))
+                .get(id, {})
+                .get("text", "")
+            )
 
         def keep(text: str) -> str:
             told = journal.plain_text(text)
@@ -287,7 +406,9 @@ class Lab:
         display({"image/png": content}, raw=True, metadata={"image/png": {"alt": alt}})
         self.record("figure", name=name, alt=alt, file=str(path.relative_to(self.out_dir)))
 
-    def show_synergy(self, *, parents: Sequence[Scorecard], merges: Sequence[Scorecard], axes: Iterable[str]) -> None:
+    def show_synergy(
+        self, *, parents: Sequence[Scorecard], merges: Sequence[Scorecard], axes: Iterable[str]
+    ) -> None:
         """A table of every axis and merge: the score, and what it is over the better parent and over their mean."""
         from labkit.base.pages import synergy_table
 
@@ -296,10 +417,15 @@ class Lab:
             better = max(parents, key=lambda card: card.interval(axis).mean)
             both = average(*(card.scores(axis) for card in parents))
             for card in merges:
-                rows.append({
-                    "axis": axis, "merge": card.checkpoint, "merged": card.interval(axis).as_dict(),
-                    "over_max": compare(better, card, axis).as_dict(), "over_mean": paired_difference(both, card.scores(axis)).as_dict(),
-                })
+                rows.append(
+                    {
+                        "axis": axis,
+                        "merge": card.checkpoint,
+                        "merged": card.interval(axis).as_dict(),
+                        "over_max": compare(better, card, axis).as_dict(),
+                        "over_mean": paired_difference(both, card.scores(axis)).as_dict(),
+                    }
+                )
         for row in rows:
             self.record("synergy", **row)
         show_html(synergy_table(rows))
@@ -308,13 +434,24 @@ class Lab:
         """State a claim with its measured effect, a verdict, and what the paper reports; recorded."""
         said = verdict(effect, claimed=claimed)
         size = f"{effect.n} items about {effect.clusters} entities, {effect.seeds} training seed"
-        print(f"Claim: {claim}.\nMeasured here: {effect} ({size}), so: {said}.\nReported elsewhere: {reported}.")
-        self.record("finding", claim=claim, effect=effect.as_dict(), verdict=said, reported=reported)
+        print(
+            f"Claim: {claim}.\nMeasured here: {effect} ({size}), so: {said}.\nReported elsewhere: {reported}."
+        )
+        self.record(
+            "finding", claim=claim, effect=effect.as_dict(), verdict=said, reported=reported
+        )
 
     def mine(self, kind: str) -> list[dict]:
         """This learner's records of a kind, for this pack, profile and seed."""
-        wanted = {"pack": self.pack.name, "profile": self.profile, "seed": self.seed, "learner": self.learner}
-        return [r for r in records.read(self.out_dir, kind) if all(r[k] == v for k, v in wanted.items())]
+        wanted = {
+            "pack": self.pack.name,
+            "profile": self.profile,
+            "seed": self.seed,
+            "learner": self.learner,
+        }
+        return [
+            r for r in records.read(self.out_dir, kind) if all(r[k] == v for k, v in wanted.items())
+        ]
 
     def show_scorecards(self) -> None:
         """Every checkpoint scored so far on the test split, as a figure and a table."""
@@ -323,16 +460,24 @@ class Lab:
 
         rows = latest([r for r in self.mine("scorecard") if r["split"] == "test"], "checkpoint")
         if not rows:
-            print("No scorecards yet: run 03_cpt to 06_merge first, with the same pack, profile, seed, learner and out_dir.")
+            print(
+                "No scorecards yet: run 03_cpt to 06_merge first, with the same pack, profile, seed, learner and out_dir."
+            )
             return
-        self.show(figures.score_grid(rows), "scorecards", "Scores of every checkpoint made so far, one row each, one column per axis.")
+        self.show(
+            figures.score_grid(rows),
+            "scorecards",
+            "Scores of every checkpoint made so far, one row each, one column per axis.",
+        )
         show_html(scorecard_table(rows))
 
     def show_predictions(self) -> None:
         """Every guess of this pack, profile and seed beside what was measured."""
         from labkit.course import journal_figures
 
-        rows = journal.counted([journal.as_prediction(row) for row in latest(self.mine("prediction"), "id")])
+        rows = journal.counted(
+            [journal.as_prediction(row) for row in latest(self.mine("prediction"), "id")]
+        )
         if not rows:
             print("No predictions yet.")
             return
@@ -346,10 +491,14 @@ class Lab:
 
         told = journal.calibration(journal.predictions(self.out_dir, self.learner))
         if told is None:
-            print("No guesses yet: make one under Predict in any notebook, before its outcome is shown.")
+            print(
+                "No guesses yet: make one under Predict in any notebook, before its outcome is shown."
+            )
             return
         print("\n".join(told.sentences()))
-        self.show(journal_figures.calibration(told), "calibration", journal_figures.calibration_alt(told))
+        self.show(
+            journal_figures.calibration(told), "calibration", journal_figures.calibration_alt(told)
+        )
         show_html(plain_table(journal.TOPIC_HEADS, told.topic_rows()))
 
     def show_progress(self) -> None:
@@ -364,7 +513,11 @@ class Lab:
         """The critical questions of the course with the answers of the start and of the end side by side."""
         from labkit.base.pages import template
 
-        show_html(template("before_after.html.j2").render(critical=journal.before_and_after(self.out_dir, self.learner)))
+        show_html(
+            template("before_after.html.j2").render(
+                critical=journal.before_and_after(self.out_dir, self.learner)
+            )
+        )
 
     def show_findings(self) -> None:
         """Every finding with its verdict and what the paper reports."""
@@ -387,25 +540,43 @@ class Lab:
         return journal.learner_key(f"{self.learner}/{self.pack.name}/{self.profile}/{self.seed}")
 
     def record(self, kind: str, **values: object) -> None:
-        common = {"notebook": self.notebook, "pack": self.pack.name, "profile": self.profile, "seed": self.seed, "learner": self.learner}
+        common = {
+            "notebook": self.notebook,
+            "pack": self.pack.name,
+            "profile": self.profile,
+            "seed": self.seed,
+            "learner": self.learner,
+        }
         records.append(self.out_dir, kind, **common, **values)
 
 
 def start(
-    notebook: str, *, pack: str = "materials", model: str = "llama-s-instruct", profile: str = "lab", seed: int = 0,
-    learner: str = "me", out_dir: str = "out/lab",
+    notebook: str,
+    *,
+    pack: str = "materials",
+    model: str = "llama-s-instruct",
+    profile: str = "lab",
+    seed: int = 0,
+    learner: str = "me",
+    out_dir: str = "out/lab",
 ) -> Lab:
     """Open a notebook's session. Raises InputError for a parameter that cannot be used."""
     prepare_process()
     say_errors_plainly()
     find_profile(profile)
     if not re.fullmatch(r"[\w .-]{1,60}", learner):
-        raise InputError(f"learner is {learner[:60]!r}; use letters, digits, spaces, dots and dashes, at most 60")
+        raise InputError(
+            f"learner is {learner[:60]!r}; use letters, digits, spaces, dots and dashes, at most 60"
+        )
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed is {seed!r}; use a whole number from 0")
     lab = Lab(notebook, load_pack(pack), model, profile, seed, learner, Path(out_dir))
-    lab.record("session", model=model, headless=headless(), started=time.strftime("%Y-%m-%dT%H:%M:%S"))
-    print(f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, seed {seed}; records go to {out_dir}")
+    lab.record(
+        "session", model=model, headless=headless(), started=time.strftime("%Y-%m-%dT%H:%M:%S")
+    )
+    print(
+        f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, seed {seed}; records go to {out_dir}"
+    )
     return lab
 
 

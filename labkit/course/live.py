@@ -21,7 +21,10 @@ from labkit.train.specs import PipelineSpec
 from labkit.train.trainers import Progress
 
 REDRAW_SECONDS = 2.0
-SAVE_PER_PARAMETER, LEAST_SAVE_SECONDS = 5e-6, 5.0  # saving takes as long as there is to write; so it stays a few percent of training
+SAVE_PER_PARAMETER, LEAST_SAVE_SECONDS = (
+    5e-6,
+    5.0,
+)  # saving takes as long as there is to write; so it stays a few percent of training
 SAVE_EVERY = "LABKIT_SAVE_EVERY_SECONDS"
 
 
@@ -43,7 +46,9 @@ class LiveLine:
             self._redraw("finished" if kind is None else "stopped")
 
     def __call__(self, at: Progress) -> None:
-        if at.stage not in self.running or at.step <= self.curve[self.running[at.stage]][-1][0]:  # the stage begins, maybe not for the first time
+        if (
+            at.stage not in self.running or at.step <= self.curve[self.running[at.stage]][-1][0]
+        ):  # the stage begins, maybe not for the first time
             again = sum(label.split(" (")[0] == at.stage for label in self.curve)
             self.running[at.stage] = f"{at.stage} ({again + 1})" if again else at.stage
         self.curve.setdefault(self.running[at.stage], []).append((at.step, at.loss))
@@ -92,7 +97,9 @@ def training(specs: Iterable[PipelineSpec], *, watched: bool = False) -> Iterato
             with LiveLine() as live:
                 yield live
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(stopped([stored(stage, watched) for stage in found], watched)) from None
+            raise KeyboardInterrupt(
+                stopped([stored(stage, watched) for stage in found], watched)
+            ) from None
 
 
 def run(spec: PipelineSpec) -> list[Checkpoint]:
@@ -108,7 +115,9 @@ def _saving_often(specs: list[PipelineSpec]) -> Iterator[None]:
         yield
         return
     largest = max((architecture_of(spec.model).parameters for spec in specs), default=0)
-    os.environ[SAVE_EVERY] = f"{min(SAVE_EVERY_SECONDS, max(LEAST_SAVE_SECONDS, largest * SAVE_PER_PARAMETER)):g}"
+    os.environ[SAVE_EVERY] = (
+        f"{min(SAVE_EVERY_SECONDS, max(LEAST_SAVE_SECONDS, largest * SAVE_PER_PARAMETER)):g}"
+    )
     try:
         yield
     finally:

@@ -14,8 +14,14 @@ from labkit.base.errors import LabkitError
 def guess_slider(question: str, low: float, high: float) -> widgets.Widget:
     """A slider for a prediction, in the middle until it is moved."""
     slider = widgets.FloatSlider(
-        value=(low + high) / 2, min=low, max=high, step=(high - low) / 100, description="your guess", readout_format=".2f",
-        layout=widgets.Layout(width="460px"), style={"description_width": "90px"},
+        value=(low + high) / 2,
+        min=low,
+        max=high,
+        step=(high - low) / 100,
+        description="your guess",
+        readout_format=".2f",
+        layout=widgets.Layout(width="460px"),
+        style={"description_width": "90px"},
     )
     slider.tooltip = question
     return slider
@@ -24,7 +30,12 @@ def guess_slider(question: str, low: float, high: float) -> widgets.Widget:
 FAULT = "error: this is a fault in labkit; please report:"
 
 
-def guarded(act: Callable[[], None], tell: Callable[[str], None], fault: Callable[[str], None], following: Callable[[], bool] = lambda: True) -> Callable:
+def guarded(
+    act: Callable[[], None],
+    tell: Callable[[str], None],
+    fault: Callable[[str], None],
+    following: Callable[[], bool] = lambda: True,
+) -> Callable:
     """An observer that does `act`: an error a learner can act on is told as a sentence, a fault of labkit's own with its lines.
 
     following: False while the panel itself moves its widgets; then nothing is done.
@@ -60,7 +71,9 @@ DEPTHS = ("first", "1/4", "1/2", "3/4", "last")  # layers
 GROUP_NAMES = {"attention": "attention", "mlp": "MLP", "other": "other"}
 
 
-def merge_panel(session, *, schedules: dict[str, dict[str, Sequence[float]]], make_setting: Callable) -> widgets.Widget:
+def merge_panel(
+    session, *, schedules: dict[str, dict[str, Sequence[float]]], make_setting: Callable
+) -> widgets.Widget:
     """The merge lab: sliders for t, the figure, the answers, and buttons. It only wires what `session` computes.
 
     session: merge_lab.MergeSession. schedules: name -> group -> five anchors. make_setting: (method, attention, mlp,
@@ -81,10 +94,24 @@ class _MergePanel:
     # --- what is seen
 
     def _build(self) -> None:
-        self.pair = widgets.Dropdown(options=list(self.session.benches), description="parents", layout=widgets.Layout(width="330px"))
-        self.method = widgets.ToggleButtons(options=list(self.session.bench.methods), tooltip="how the two are merged", style={"button_width": "auto"})
-        self.preset = widgets.Dropdown(options=["by hand", *self.schedules], description="schedule", layout=widgets.Layout(width="210px"))
-        self.per_layer = widgets.Checkbox(description="per layer", indent=False, layout=widgets.Layout(width="100px"))
+        self.pair = widgets.Dropdown(
+            options=list(self.session.benches),
+            description="parents",
+            layout=widgets.Layout(width="330px"),
+        )
+        self.method = widgets.ToggleButtons(
+            options=list(self.session.bench.methods),
+            tooltip="how the two are merged",
+            style={"button_width": "auto"},
+        )
+        self.preset = widgets.Dropdown(
+            options=["by hand", *self.schedules],
+            description="schedule",
+            layout=widgets.Layout(width="210px"),
+        )
+        self.per_layer = widgets.Checkbox(
+            description="per layer", indent=False, layout=widgets.Layout(width="100px")
+        )
         self.ends: list[tuple[widgets.Label, widgets.Label]] = []
         self.t, whole = self._slider("t of all")
         self.groups, rows = {}, []
@@ -98,26 +125,58 @@ class _MergePanel:
         self.deep = widgets.HBox(columns, layout=widgets.Layout(display="none"))
         self.told, self.sentence = widgets.Label(), widgets.HTML()
         self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self.prompts = [widgets.Text(value=prompt, tooltip=f"question {i} to all three models", layout=widgets.Layout(width="32%")) for i, prompt in enumerate(self.session.prompts, 1)]
+        self.prompts = [
+            widgets.Text(
+                value=prompt,
+                tooltip=f"question {i} to all three models",
+                layout=widgets.Layout(width="32%"),
+            )
+            for i, prompt in enumerate(self.session.prompts, 1)
+        ]
         self.answers, self.result = widgets.HTML(), widgets.HTML()
-        names = {"evaluate": "evaluate on the full test split", "save": "save as checkpoint", "export": "export recipe", "grid": "score the grid"}
-        self.buttons = {key: widgets.Button(description=name, layout=widgets.Layout(width="auto")) for key, name in names.items()}
-        self.whole = widgets.VBox([
-            widgets.HBox([self.pair, self.method]),
-            widgets.HBox([whole, rows[0]]), widgets.HBox([rows[1], rows[2]]),
-            widgets.HBox([self.preset, self.per_layer]), self.deep,
-            self.told, self.picture, widgets.HBox(self.prompts), self.answers,
-            widgets.HBox(list(self.buttons.values())), self.sentence, self.result,
-        ])
+        names = {
+            "evaluate": "evaluate on the full test split",
+            "save": "save as checkpoint",
+            "export": "export recipe",
+            "grid": "score the grid",
+        }
+        self.buttons = {
+            key: widgets.Button(description=name, layout=widgets.Layout(width="auto"))
+            for key, name in names.items()
+        }
+        self.whole = widgets.VBox(
+            [
+                widgets.HBox([self.pair, self.method]),
+                widgets.HBox([whole, rows[0]]),
+                widgets.HBox([rows[1], rows[2]]),
+                widgets.HBox([self.preset, self.per_layer]),
+                self.deep,
+                self.told,
+                self.picture,
+                widgets.HBox(self.prompts),
+                self.answers,
+                widgets.HBox(list(self.buttons.values())),
+                self.sentence,
+                self.result,
+            ]
+        )
 
     def _slider(self, name: str) -> tuple[widgets.FloatSlider, widgets.Widget]:
         slider = widgets.FloatSlider(
-            value=0.5, min=0, max=1, step=STEP, readout_format=".2f", tooltip=name if name.startswith("t ") else f"t of {name}", layout=widgets.Layout(flex="1 1 90px", min_width="90px")
+            value=0.5,
+            min=0,
+            max=1,
+            step=STEP,
+            readout_format=".2f",
+            tooltip=name if name.startswith("t ") else f"t of {name}",
+            layout=widgets.Layout(flex="1 1 90px", min_width="90px"),
         )
         left, right = (widgets.Label(layout=widgets.Layout(flex="0 0 auto")) for _ in range(2))
         self.ends.append((left, right))
         title = widgets.HTML(f"<b>{name}</b>", layout=widgets.Layout(flex="0 0 68px"))
-        return slider, widgets.HBox([title, left, slider, right], layout=widgets.Layout(width="50%"))
+        return slider, widgets.HBox(
+            [title, left, slider, right], layout=widgets.Layout(width="50%")
+        )
 
     def _anchors(self, group: str) -> tuple[list[widgets.FloatSlider], widgets.Widget]:
         low, high = widgets.Label(), widgets.Label()
@@ -125,21 +184,59 @@ class _MergePanel:
         sliders, columns = [], []
         for depth in DEPTHS:
             slider = widgets.FloatSlider(
-                value=0.5, min=0, max=1, step=STEP, orientation="vertical", readout_format=".2f", tooltip=f"t of {GROUP_NAMES[group]}, layer: {depth}", layout=widgets.Layout(width="52px", height="150px")
+                value=0.5,
+                min=0,
+                max=1,
+                step=STEP,
+                orientation="vertical",
+                readout_format=".2f",
+                tooltip=f"t of {GROUP_NAMES[group]}, layer: {depth}",
+                layout=widgets.Layout(width="52px", height="150px"),
             )
             sliders.append(slider)
-            columns.append(widgets.VBox([slider, widgets.Label(depth, layout=widgets.Layout(width="52px", display="flex", justify_content="center"))]))
+            columns.append(
+                widgets.VBox(
+                    [
+                        slider,
+                        widgets.Label(
+                            depth,
+                            layout=widgets.Layout(
+                                width="52px", display="flex", justify_content="center"
+                            ),
+                        ),
+                    ]
+                )
+            )
         title = widgets.HTML(f"<b>{GROUP_NAMES[group]}</b>")
-        return sliders, widgets.VBox([title, widgets.HBox([widgets.Label("top:"), high]), widgets.HBox(columns), widgets.HBox([widgets.Label("bottom:"), low])])
+        return sliders, widgets.VBox(
+            [
+                title,
+                widgets.HBox([widgets.Label("top:"), high]),
+                widgets.HBox(columns),
+                widgets.HBox([widgets.Label("bottom:"), low]),
+            ]
+        )
 
     # --- what leads where
 
     def _wire(self) -> None:
         self.pair.observe(self._guarded(self._reopen), "value")
         self.method.observe(self._guarded(self._follow), "value")
-        self.t.observe(self._guarded(lambda: self._by_hand(dict.fromkeys(GROUP_NAMES, [self.t.value] * len(DEPTHS)))), "value")
+        self.t.observe(
+            self._guarded(
+                lambda: self._by_hand(dict.fromkeys(GROUP_NAMES, [self.t.value] * len(DEPTHS)))
+            ),
+            "value",
+        )
         for group, slider in self.groups.items():
-            slider.observe(self._guarded(lambda group=group: self._by_hand({group: [self.groups[group].value] * len(DEPTHS)})), "value")
+            slider.observe(
+                self._guarded(
+                    lambda group=group: self._by_hand(
+                        {group: [self.groups[group].value] * len(DEPTHS)}
+                    )
+                ),
+                "value",
+            )
         for sliders in self.anchors.values():
             for slider in sliders:
                 slider.observe(self._guarded(lambda: self._by_hand({})), "value")
@@ -147,8 +244,15 @@ class _MergePanel:
         self.per_layer.observe(self._guarded(self._show_layers), "value")
         for place, field in enumerate(self.prompts):
             field.observe(self._guarded(lambda place=place: self._ask(place)), "value")
-        for key, work in {"evaluate": self._evaluate, "save": self._save, "export": self._export, "grid": self._grid}.items():
-            self.buttons[key].on_click(self._guarded(lambda key=key, work=work: self._press(key, work)))
+        for key, work in {
+            "evaluate": self._evaluate,
+            "save": self._save,
+            "export": self._export,
+            "grid": self._grid,
+        }.items():
+            self.buttons[key].on_click(
+                self._guarded(lambda key=key, work=work: self._press(key, work))
+            )
 
     def _guarded(self, act: Callable) -> Callable:
         """An observer that does `act`, unless the panel itself is moving its widgets; errors become a sentence."""
@@ -214,7 +318,9 @@ class _MergePanel:
                     slider.value = value
                 self.groups[group].value = sum(values) / len(values)
             if len(anchors) > 1:
-                self.t.value = sum(slider.value for slider in self.groups.values()) / len(self.groups)
+                self.t.value = sum(slider.value for slider in self.groups.values()) / len(
+                    self.groups
+                )
         finally:
             self.following = True
         self._follow()
@@ -235,7 +341,9 @@ class _MergePanel:
         """Open the anchors; closing them makes each group uniform again, at the mean its slider shows."""
         self.deep.layout.display = None if self.per_layer.value else "none"
         if not self.per_layer.value:
-            self._by_hand({group: [slider.value] * len(DEPTHS) for group, slider in self.groups.items()})
+            self._by_hand(
+                {group: [slider.value] * len(DEPTHS) for group, slider in self.groups.items()}
+            )
 
     def _ask(self, place: int) -> None:
         self.session.prompts[place] = self.prompts[place].value
@@ -292,7 +400,11 @@ class LaterPanel:
 
     def __init__(self, make: Callable[[Callable], widgets.Widget], words: str, about: str):
         self.make = make
-        self.button = widgets.Button(description=words, button_style="primary", layout=widgets.Layout(width="auto", align_self="flex-start"))
+        self.button = widgets.Button(
+            description=words,
+            button_style="primary",
+            layout=widgets.Layout(width="auto", align_self="flex-start"),
+        )
         self.told, self.place = widgets.HTML(f"<p>{escape(about)}</p>"), widgets.VBox()
         self.button.on_click(guarded_into(self.told, self._press))
         self.whole = widgets.VBox([self.told, self.button, self.place])
@@ -311,7 +423,9 @@ class LaterPanel:
         self.told.value = f'<p role="status">{escape(sentence)}</p>'
 
     def _progress(self, at) -> None:
-        self._say(f"{at.stage}: step {at.step} of {at.steps}, loss {at.loss:.3f}, {at.seconds_left:.0f} s left")
+        self._say(
+            f"{at.stage}: step {at.step} of {at.steps}, loss {at.loss:.3f}, {at.seconds_left:.0f} s left"
+        )
 
 
 BUTTON = {"layout": widgets.Layout(width="auto", align_self="flex-start")}
@@ -319,7 +433,9 @@ WIDE = {"layout": widgets.Layout(width="min(100%, 760px)"), "style": {"descripti
 
 
 def _asked(question: str) -> widgets.HTML:
-    return widgets.HTML(f'<div style="max-width: 760px; line-height: 1.4"><b>{escape(question)}</b></div>')
+    return widgets.HTML(
+        f'<div style="max-width: 760px; line-height: 1.4"><b>{escape(question)}</b></div>'
+    )
 
 
 def _say(told: widgets.HTML, sentence: str, *, strong: str = "") -> None:
@@ -332,11 +448,20 @@ class GuessPanel:
     start: a guess made earlier. keep: guess -> a sentence.
     """
 
-    def __init__(self, question: str, low: float, high: float, start: float | None, keep: Callable[[float], str]):
+    def __init__(
+        self,
+        question: str,
+        low: float,
+        high: float,
+        start: float | None,
+        keep: Callable[[float], str],
+    ):
         self.keep, self.committed = keep, start is not None
         self.slider = guess_slider(question, low, high)
         self.slider.continuous_update = False
-        self.button = widgets.Button(description="this is my guess", tooltip=f"keep this guess: {question}", **BUTTON)
+        self.button = widgets.Button(
+            description="this is my guess", tooltip=f"keep this guess: {question}", **BUTTON
+        )
         self.told = widgets.HTML()
         if start is not None:
             self.slider.value = start
@@ -344,7 +469,9 @@ class GuessPanel:
         commit = guarded_into(self.told, self._commit)
         self.slider.observe(commit, "value")
         self.button.on_click(commit)
-        self.whole = widgets.VBox([_asked(question), widgets.HBox([self.slider, self.button]), self.told])
+        self.whole = widgets.VBox(
+            [_asked(question), widgets.HBox([self.slider, self.button]), self.told]
+        )
 
     @property
     def value(self) -> float:
@@ -357,17 +484,35 @@ class GuessPanel:
     def close(self) -> None:
         """The outcome is known: from now on a guess would not be one."""
         self.slider.disabled = self.button.disabled = True
-        made = f"your guess of {self.value:.2f} stays as it is" if self.committed else "no guess was made before it; another seed in the first cell asks anew"
+        made = (
+            f"your guess of {self.value:.2f} stays as it is"
+            if self.committed
+            else "no guess was made before it; another seed in the first cell asks anew"
+        )
         _say(self.told, f"The outcome is known: {made}.")
 
 
 class ChoicePanel:
     """A multiple choice and its check. start: place of the option chosen before. check: place -> (verdict, sentence)."""
 
-    def __init__(self, question: str, options: Sequence[str], start: int | None, check: Callable[[int], tuple[str, str]]):
+    def __init__(
+        self,
+        question: str,
+        options: Sequence[str],
+        start: int | None,
+        check: Callable[[int], tuple[str, str]],
+    ):
         self.check = check
-        self.choice = widgets.RadioButtons(options=[(option, i) for i, option in enumerate(options)], value=start, description="your choice", tooltip=question, **WIDE)
-        self.button = widgets.Button(description="check", tooltip=f"check your choice: {question}", **BUTTON)
+        self.choice = widgets.RadioButtons(
+            options=[(option, i) for i, option in enumerate(options)],
+            value=start,
+            description="your choice",
+            tooltip=question,
+            **WIDE,
+        )
+        self.button = widgets.Button(
+            description="check", tooltip=f"check your choice: {question}", **BUTTON
+        )
         self.told = widgets.HTML()
         self.choice.observe(self._chosen, "value")
         self.button.on_click(guarded_into(self.told, self._check))
@@ -391,7 +536,13 @@ class ReflectionPanel:
     def __init__(self, question: str, start: str, keep: Callable[[str], str]):
         self.keep = keep
         self.area = widgets.Textarea(
-            value=start, description="your answer", placeholder="kept when you leave this field (Tab)", tooltip=question, rows=3, continuous_update=False, **WIDE
+            value=start,
+            description="your answer",
+            placeholder="kept when you leave this field (Tab)",
+            tooltip=question,
+            rows=3,
+            continuous_update=False,
+            **WIDE,
         )
         self.told = widgets.HTML()
         self.area.observe(guarded_into(self.told, self._keep), "value")

@@ -23,7 +23,9 @@ def notebook_page(executed: Path, page: Path) -> Path:
     from nbconvert import HTMLExporter
 
     body, _ = HTMLExporter(template_name="basic").from_filename(str(executed))
-    page.write_text(template("page.html.j2").render(title=executed.stem, body=Markup(body)), "utf-8")
+    page.write_text(
+        template("page.html.j2").render(title=executed.stem, body=Markup(body)), "utf-8"
+    )
     return page
 
 
@@ -37,7 +39,9 @@ def course_page(runs: list, out_dir: Path, *, title: str) -> Path:
         return [record for record in found if record["kind"] == kind]
 
     findings = latest(of_kind("finding"), "claim")
-    scorecards = latest([record for record in of_kind("scorecard") if record["split"] == "test"], "checkpoint")
+    scorecards = latest(
+        [record for record in of_kind("scorecard") if record["split"] == "test"], "checkpoint"
+    )
     session = (of_kind("session") or [{"profile": "", "pack": "", "seed": ""}])[0]
     html = template("course.html.j2").render(
         title=title,
@@ -57,13 +61,18 @@ def embedded(out_dir: Path, figures: list[dict]) -> list[dict]:
 
     Records may come from somebody else: raises InputError for a file outside out_dir or one that is no PNG.
     """
-    return [{**figure, "data": base64.b64encode(_png(out_dir, figure["file"])).decode()} for figure in latest(figures, "file")]
+    return [
+        {**figure, "data": base64.b64encode(_png(out_dir, figure["file"])).decode()}
+        for figure in latest(figures, "file")
+    ]
 
 
 def _png(out_dir: Path, name: str) -> bytes:
     path = (out_dir / name).resolve()
     if not path.is_relative_to(out_dir.resolve()):
-        raise InputError(f"{out_dir / records.FILE}: the figure {name!r} lies outside {out_dir}; remove that record")
+        raise InputError(
+            f"{out_dir / records.FILE}: the figure {name!r} lies outside {out_dir}; remove that record"
+        )
     if not path.is_file():
         return b""
     content = path.read_bytes()
@@ -94,7 +103,9 @@ class Learner:
 
     @property
     def subtitle(self) -> str:
-        told = "; ".join(f"pack {pack}, profile {profile}, seed {seed}" for pack, profile, seed in self.sessions)
+        told = "; ".join(
+            f"pack {pack}, profile {profile}, seed {seed}" for pack, profile, seed in self.sessions
+        )
         return f"labkit course; {told}. Every number comes from the records of these runs; intervals are 95%."
 
 
@@ -102,23 +113,50 @@ def read_learner(out_dir: Path, learner: str) -> Learner:
     """Raises InputError when the records of a folder do not know the learner."""
     found = journal.kept(out_dir, learner)
     if not found:
-        raise InputError(f"{out_dir / records.FILE}: no record of a learner {learner[:60]!r}; check learner and out_dir, or run a notebook first")
+        raise InputError(
+            f"{out_dir / records.FILE}: no record of a learner {learner[:60]!r}; check learner and out_dir, or run a notebook first"
+        )
 
     def of_kind(kind: str) -> list[dict]:
         return [row for row in found if row["kind"] == kind]
 
     statuses, guesses = journal.progress(out_dir, learner), journal.predictions(out_dir, learner)
-    critical = {f"critical_{i}{when}" for i in range(1, len(journal.CRITICAL_QUESTIONS) + 1) for when in ("", "_before")}
-    written = [row for row in latest(of_kind("reflection"), "id") if row["text"] and row["id"] not in critical]
+    critical = {
+        f"critical_{i}{when}"
+        for i in range(1, len(journal.CRITICAL_QUESTIONS) + 1)
+        for when in ("", "_before")
+    }
+    written = [
+        row
+        for row in latest(of_kind("reflection"), "id")
+        if row["text"] and row["id"] not in critical
+    ]
     told = journal.calibration(guesses)
     sections = (
-        Section("Progress", journal.told_progress(statuses), ("notebook", "how far"), tuple((one.notebook, str(one)) for one in statuses)),
-        _exercises(of_kind("answer")), _guesses(guesses), _topics(told), *_measured(of_kind("finding"), of_kind("scorecard")),
+        Section(
+            "Progress",
+            journal.told_progress(statuses),
+            ("notebook", "how far"),
+            tuple((one.notebook, str(one)) for one in statuses),
+        ),
+        _exercises(of_kind("answer")),
+        _guesses(guesses),
+        _topics(told),
+        *_measured(of_kind("finding"), of_kind("scorecard")),
     )
     return Learner(
-        learner, tuple(dict.fromkeys((row["pack"], row["profile"], row["seed"]) for row in found)), journal.told_progress(statuses),
-        journal.before_and_after(out_dir, learner), written, told, sections,
-        [figure for figure in embedded(out_dir, of_kind("figure")) if (figure["notebook"], figure["name"]) != ("10_report", "calibration")],
+        learner,
+        tuple(dict.fromkeys((row["pack"], row["profile"], row["seed"]) for row in found)),
+        journal.told_progress(statuses),
+        journal.before_and_after(out_dir, learner),
+        written,
+        told,
+        sections,
+        [
+            figure
+            for figure in embedded(out_dir, of_kind("figure"))
+            if (figure["notebook"], figure["name"]) != ("10_report", "calibration")
+        ],
     )
 
 
@@ -128,18 +166,40 @@ def _exercises(rows: list[dict]) -> Section:
         first.setdefault(row["id"], row["right"])
     cells = []
     for row in latest(rows, "id"):
-        said = "not right" if not row["right"] else "right" if first[row["id"]] else "right, not at first"
+        said = (
+            "not right"
+            if not row["right"]
+            else "right"
+            if first[row["id"]]
+            else "right, not at first"
+        )
         cells.append((row["question"], row["choice"], said, row["why"]))
-    told = f"{sum(first.values())} of {len(cells)} right at the first choice." if cells else "None answered yet."
+    told = (
+        f"{sum(first.values())} of {len(cells)} right at the first choice."
+        if cells
+        else "None answered yet."
+    )
     return Section("Exercises", told, ("question", "your choice", "check", "why"), tuple(cells))
 
 
 def _guesses(found: list[journal.Prediction]) -> Section:
     cells = tuple(
-        (one.notebook, one.question, "none made" if one.made == journal.UNTOUCHED else f"{one.guess:.2f}", one.told_measured, _fell(one)) for one in found
+        (
+            one.notebook,
+            one.question,
+            "none made" if one.made == journal.UNTOUCHED else f"{one.guess:.2f}",
+            one.told_measured,
+            _fell(one),
+        )
+        for one in found
     )
     told = "" if cells else "None with an outcome yet."
-    return Section("Guesses", told, ("notebook", "question", "guess", "measured (95% interval)", "inside"), cells)
+    return Section(
+        "Guesses",
+        told,
+        ("notebook", "question", "guess", "measured (95% interval)", "inside"),
+        cells,
+    )
 
 
 def _fell(one: journal.Prediction) -> str:
@@ -148,8 +208,16 @@ def _fell(one: journal.Prediction) -> str:
 
 def _topics(told: journal.Calibration | None) -> Section:
     if told is None:
-        return Section("How good the guesses were", "Nothing to tell yet: no guess was made before its outcome was shown.")
-    return Section("How good the guesses were", " ".join(told.sentences()), journal.TOPIC_HEADS, tuple(told.topic_rows()))
+        return Section(
+            "How good the guesses were",
+            "Nothing to tell yet: no guess was made before its outcome was shown.",
+        )
+    return Section(
+        "How good the guesses were",
+        " ".join(told.sentences()),
+        journal.TOPIC_HEADS,
+        tuple(told.topic_rows()),
+    )
 
 
 def _measured(findings: list[dict], scorecards: list[dict]) -> tuple[Section, Section]:
@@ -161,15 +229,38 @@ def _measured(findings: list[dict], scorecards: list[dict]) -> tuple[Section, Se
         return list({(_run(row), row[key]): row for row in rows}.values())
 
     def name(row: dict, key: str) -> str:
-        return f"{row[key]} ({row['pack']}, {row['profile']}, seed {row['seed']})" if several else row[key]
+        return (
+            f"{row[key]} ({row['pack']}, {row['profile']}, seed {row['seed']})"
+            if several
+            else row[key]
+        )
 
-    claims = tuple((name(row, "claim"), str(Interval(**row["effect"])), row["verdict"], row["reported"]) for row in last(findings, "claim"))
+    claims = tuple(
+        (name(row, "claim"), str(Interval(**row["effect"])), row["verdict"], row["reported"])
+        for row in last(findings, "claim")
+    )
     cards = last(tested, "checkpoint")
     axes = tuple(dict.fromkeys(axis for row in cards for axis in row["axes"]))
-    scores = tuple((name(row, "checkpoint"), *(str(Interval(**row["axes"][axis])) if axis in row["axes"] else "" for axis in axes)) for row in cards)
+    scores = tuple(
+        (
+            name(row, "checkpoint"),
+            *(str(Interval(**row["axes"][axis])) if axis in row["axes"] else "" for axis in axes),
+        )
+        for row in cards
+    )
     return (
-        Section("Findings", "" if claims else "None yet.", ("claim", "measured here", "verdict", "reported elsewhere"), claims),
-        Section("Test scores of every checkpoint", "" if scores else "None yet.", ("checkpoint", *axes), scores),
+        Section(
+            "Findings",
+            "" if claims else "None yet.",
+            ("claim", "measured here", "verdict", "reported elsewhere"),
+            claims,
+        ),
+        Section(
+            "Test scores of every checkpoint",
+            "" if scores else "None yet.",
+            ("checkpoint", *axes),
+            scores,
+        ),
     )
 
 
@@ -184,9 +275,17 @@ def learner_file(out_dir: Path, learner: str, ending: str) -> Path:
 def _pdf(told: Learner, path: Path) -> Path:
     """PDF/UA. The figures of notebooks are in the HTML page alone. Raises InputError for a letter that no font here can draw."""
     data = {
-        "title": told.title, "subtitle": told.subtitle, "critical": told.critical, "sections": [asdict(section) for section in told.sections],
-        "reflections": [{"question": row["question"], "text": row["text"]} for row in told.reflections],
-        "figures": [{"after": "How good the guesses were", "alt": alt, "png": list(content)} for content, alt in _calibration(told, dpi=150)],
+        "title": told.title,
+        "subtitle": told.subtitle,
+        "critical": told.critical,
+        "sections": [asdict(section) for section in told.sections],
+        "reflections": [
+            {"question": row["question"], "text": row["text"]} for row in told.reflections
+        ],
+        "figures": [
+            {"after": "How good the guesses were", "alt": alt, "png": list(content)}
+            for content, alt in _calibration(told, dpi=150)
+        ],
     }
     return write_pdf("learner", data, path)
 
@@ -196,7 +295,16 @@ def _calibration(told: Learner, *, dpi: int = 110) -> list[tuple[bytes, str]]:
     from labkit.course import journal_figures
     from labkit.course.figures import png
 
-    return [(png(journal_figures.calibration(told.calibration), dpi), journal_figures.calibration_alt(told.calibration))] if told.calibration else []
+    return (
+        [
+            (
+                png(journal_figures.calibration(told.calibration), dpi),
+                journal_figures.calibration_alt(told.calibration),
+            )
+        ]
+        if told.calibration
+        else []
+    )
 
 
 @dataclass(frozen=True)
@@ -212,7 +320,11 @@ class LearnerReport:
 
     @property
     def status(self) -> str:
-        return f"PDF: {self.pdf.name}, beside the page." if self.pdf else f"PDF: not made. {self.problem}"
+        return (
+            f"PDF: {self.pdf.name}, beside the page."
+            if self.pdf
+            else f"PDF: not made. {self.problem}"
+        )
 
 
 def learner_report(out_dir: Path, learner: str) -> LearnerReport:
@@ -220,12 +332,28 @@ def learner_report(out_dir: Path, learner: str) -> LearnerReport:
 
     Raises InputError for an unknown learner, StoreError when nothing can be written.
     """
-    told, page, pdf = read_learner(out_dir, learner), learner_file(out_dir, learner, "html"), learner_file(out_dir, learner, "pdf")
+    told, page, pdf = (
+        read_learner(out_dir, learner),
+        learner_file(out_dir, learner, "html"),
+        learner_file(out_dir, learner, "pdf"),
+    )
     try:
         report = LearnerReport(page, _pdf(told, pdf))
     except InputError as error:
         pdf.unlink(missing_ok=True)  # of an earlier report
         report = LearnerReport(page, None, str(error))
-    drawn = [{"data": base64.b64encode(content).decode(), "alt": alt} for content, alt in _calibration(told)]
-    write_file(page, template("learner.html.j2").render(title=told.title, learner=told, status=report.status, calibration=drawn, gone=PICTURE_GONE))
+    drawn = [
+        {"data": base64.b64encode(content).decode(), "alt": alt}
+        for content, alt in _calibration(told)
+    ]
+    write_file(
+        page,
+        template("learner.html.j2").render(
+            title=told.title,
+            learner=told,
+            status=report.status,
+            calibration=drawn,
+            gone=PICTURE_GONE,
+        ),
+    )
     return report

@@ -28,7 +28,14 @@ from labkit.data.packs import Pack
 from labkit.data.published import reported
 from labkit.data.variants import variant_pack
 from labkit.diagnose.diagnoses import within_prompt
-from labkit.evaluate.geometry import TensorGeometry, barrier, general_rows, geometry, path_loss, random_pairing
+from labkit.evaluate.geometry import (
+    TensorGeometry,
+    barrier,
+    general_rows,
+    geometry,
+    path_loss,
+    random_pairing,
+)
 from labkit.evaluate.scorecards import Scorecard
 from labkit.evaluate.scoring import SWEEP, best_t, merged, score_checkpoint, sweep_merge
 from labkit.merge.methods import empty_like, pair_models
@@ -67,7 +74,10 @@ def _overcooked_but(**changes) -> Arm:
 
 def _slower(times: float) -> Arm:
     """The overcooked recipe at a fraction of its learning rates."""
-    stages = (stage.model_copy(update={"learning_rate": stage.learning_rate / times}) for stage in OVERCOOKED)
+    stages = (
+        stage.model_copy(update={"learning_rate": stage.learning_rate / times})
+        for stage in OVERCOOKED
+    )
     return Arm(tuple(stages), axes=LEARNING_AXES)
 
 
@@ -125,15 +135,27 @@ class Unit:
 def train_arm(arm: Arm, pack: Pack, seed: int, profile_name: str) -> list[Checkpoint]:
     """The checkpoints of an arm, one per stage. Raises what run_spec raises."""
     source = variant_pack(pack.name, arm.corpus) if arm.corpus else pack
-    return run_spec(PipelineSpec(pack=str(source.folder), model=arm.model, stages=arm.stages, seed=seed, profile=profile_name))
+    return run_spec(
+        PipelineSpec(
+            pack=str(source.folder),
+            model=arm.model,
+            stages=arm.stages,
+            seed=seed,
+            profile=profile_name,
+        )
+    )
 
 
-def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], None], *, experiments: bool) -> Unit:
+def run_unit(
+    pack: Pack, seed: int, profile_name: str, told: Callable[[str], None], *, experiments: bool
+) -> Unit:
     """Train and score everything the claims need, for one pack and seed. experiments: beyond the core recipes."""
     unit, made = Unit(pack.name, seed), {}
 
     def score(label: str, model: object, axes: tuple[str, ...] = AXES + CONTROLS) -> None:
-        unit.cards[label] = score_checkpoint(model, pack, axes=axes, profile_name=profile_name, name=label)
+        unit.cards[label] = score_checkpoint(
+            model, pack, axes=axes, profile_name=profile_name, name=label
+        )
 
     score("instruct", MODEL)
     score("base", BASE)
@@ -148,7 +170,15 @@ def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], Non
             score(f"{label} cpt", made[label][0], AXES)
     told(f"{pack.name} seed {seed}: merge sweep")
     general, domain = load_checkpoint(MODEL), load_checkpoint(made["overcooked"][-1])
-    sweep = sweep_merge(general, domain, pack, split="dev", axes=(*AXES, CHOOSES), ts=SWEEP, profile_name=profile_name)
+    sweep = sweep_merge(
+        general,
+        domain,
+        pack,
+        split="dev",
+        axes=(*AXES, CHOOSES),
+        ts=SWEEP,
+        profile_name=profile_name,
+    )
     for method, points in sweep.items():
         for label, axes in ((method, (CHOOSES,)), (f"{method}, four axes", AXES)):
             unit.chosen[label] = best_t(points, *axes)
@@ -165,10 +195,22 @@ def run_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], Non
 def measure_shape(general, domain, pack: Pack, seed: int) -> Shape:
     """Angles with the base model as ancestor, and the loss of general text along the way and along a random one."""
     pairing = pair_models(general.model, domain.model, load_checkpoint(BASE).model)
-    shell, pad, rows = empty_like(general.model), general.tokenizer.pad_token_id, general_rows(general.tokenizer)
+    shell, pad, rows = (
+        empty_like(general.model),
+        general.tokenizer.pad_token_id,
+        general_rows(general.tokenizer),
+    )
     way = path_loss(shell, pairing, pad, rows, SWEEP)
-    astray = path_loss(shell, random_pairing(general.model, domain.model, seed=seed), pad, rows, SWEEP)
-    return Shape(geometry(pairing), barrier(way), barrier(astray), astray[-1][1] - astray[0][1], way[-1][1] - way[0][1])
+    astray = path_loss(
+        shell, random_pairing(general.model, domain.model, seed=seed), pad, rows, SWEEP
+    )
+    return Shape(
+        geometry(pairing),
+        barrier(way),
+        barrier(astray),
+        astray[-1][1] - astray[0][1],
+        way[-1][1] - way[0][1],
+    )
 
 
 def twin_barriers() -> dict[str, float]:
@@ -176,7 +218,10 @@ def twin_barriers() -> dict[str, float]:
     general, twin = load_checkpoint(MODEL), load_checkpoint(TWIN)
     pairing, shell = pair_models(general.model, twin.model), empty_like(general.model)
     rows = general_rows(general.tokenizer)
-    return {m: barrier(path_loss(shell, pairing, general.tokenizer.pad_token_id, rows, SWEEP, m)) for m in ("lerp", "slerp")}
+    return {
+        m: barrier(path_loss(shell, pairing, general.tokenizer.pad_token_id, rows, SWEEP, m))
+        for m in ("lerp", "slerp")
+    }
 
 
 # --- pooling ----------------------------------------------------------------------------------
@@ -200,19 +245,29 @@ def better_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> lis
     """Per unit, the scores of whichever parent is better on the axis in that unit: merged - max(parents)."""
     scores = []
     for unit in units:
-        best = max(parents, key=lambda label: cluster_mean(unit.cards[label].scores(axis), draws=2).mean)
+        best = max(
+            parents, key=lambda label: cluster_mean(unit.cards[label].scores(axis), draws=2).mean
+        )
         scores += pooled([unit], best, axis)
     return scores
 
 
-def over_better_parent(units: list[Unit], merge: str, parents: tuple[str, str], scores: Callable[[list[Unit], str], list[ItemScore]]) -> list[ItemScore]:
+def over_better_parent(
+    units: list[Unit],
+    merge: str,
+    parents: tuple[str, str],
+    scores: Callable[[list[Unit], str], list[ItemScore]],
+) -> list[ItemScore]:
     """Merged minus the parent that is better on dev, unit by unit. scores: of a label; dev scores stand under `LABEL (dev)`.
 
     Chosen on the reported items the better parent would have luck on its side, most where the two are close.
     """
     found = []
     for unit in units:
-        better = max(parents, key=lambda label: cluster_mean(scores([unit], f"{label}{ON_DEV}"), draws=2).mean)
+        better = max(
+            parents,
+            key=lambda label: cluster_mean(scores([unit], f"{label}{ON_DEV}"), draws=2).mean,
+        )
         found += combined([(1, scores([unit], merge)), (-1, scores([unit], better))])
     return found
 
@@ -264,7 +319,16 @@ class Lesson:
 def level(label: str, axis: str, kind: str | None = None, *, one_pack: bool = False) -> Measure:
     """The score of one checkpoint. one_pack: items are the same in every pack, count them once."""
     return lambda units: cluster_mean(
-        pooled([u for u in units if not one_pack or (u.pack, u.seed) == (units[0].pack, units[0].seed)], label, axis, kind)
+        pooled(
+            [
+                u
+                for u in units
+                if not one_pack or (u.pack, u.seed) == (units[0].pack, units[0].seed)
+            ],
+            label,
+            axis,
+            kind,
+        )
     )
 
 
@@ -276,11 +340,15 @@ def change(before: str, after: str, axis: str, kind: str | None = None) -> Measu
 
 
 def synergy(method: str, axis: str) -> Measure:
-    return lambda units: paired_difference(better_parent(units, axis, PARENTS), pooled(units, method, axis))
+    return lambda units: paired_difference(
+        better_parent(units, axis, PARENTS), pooled(units, method, axis)
+    )
 
 
 def over_mean(method: str, axis: str) -> Measure:
-    return lambda units: paired_difference(mean_parent(units, axis, PARENTS), pooled(units, method, axis))
+    return lambda units: paired_difference(
+        mean_parent(units, axis, PARENTS), pooled(units, method, axis)
+    )
 
 
 def narrowing(before: str, after: str) -> Measure:
@@ -295,7 +363,12 @@ def diversity(label: str) -> Measure:
 
 def _diversity(units: list[Unit], label: str) -> list[ItemScore]:
     return [
-        ItemScore(f"{unit.pack}:{item.id}", f"{unit.pack}:{item.entity}", within_prompt(item.output), unit.seed)
+        ItemScore(
+            f"{unit.pack}:{item.id}",
+            f"{unit.pack}:{item.entity}",
+            within_prompt(item.output),
+            unit.seed,
+        )
         for unit in having(units, label)
         for item in unit.cards[label].items
         if item.axis == "creativity"
@@ -304,12 +377,19 @@ def _diversity(units: list[Unit], label: str) -> list[ItemScore]:
 
 def chosen_likelihood_fall(before: str, after: str) -> Measure:
     """By how many nats the chosen answers themselves became less likely."""
-    return lambda units: paired_difference(*(_answer_nats(units, label) for label in (after, before)))
+    return lambda units: paired_difference(
+        *(_answer_nats(units, label) for label in (after, before))
+    )
 
 
 def _answer_nats(units: list[Unit], label: str) -> list[ItemScore]:
     return [
-        ItemScore(f"{unit.pack}:{item.id}", f"{unit.pack}:{item.entity}", item.measures["answer_nats"], unit.seed)
+        ItemScore(
+            f"{unit.pack}:{item.id}",
+            f"{unit.pack}:{item.entity}",
+            item.measures["answer_nats"],
+            unit.seed,
+        )
         for unit in having(units, label)
         for item in unit.cards[label].items
         if item.axis == "preference"
@@ -322,8 +402,18 @@ def reversed_pairs(first: str, second: str) -> Measure:
     def measure(units: list[Unit]) -> Interval:
         rows = []
         for unit, (a, b) in itertools.product(units, itertools.combinations(RANKED, 2)):
-            said = [verdict(paired_difference(*(unit.cards[label].scores(axis) for label in (a, b)))) for axis in (first, second)]
-            rows.append(ItemScore(f"{unit.pack}:{a}:{b}", f"{a}:{b}", float(set(said) == {"supported", "contradicted"}), unit.seed))
+            said = [
+                verdict(paired_difference(*(unit.cards[label].scores(axis) for label in (a, b))))
+                for axis in (first, second)
+            ]
+            rows.append(
+                ItemScore(
+                    f"{unit.pack}:{a}:{b}",
+                    f"{a}:{b}",
+                    float(set(said) == {"supported", "contradicted"}),
+                    unit.seed,
+                )
+            )
         return cluster_mean(rows)
 
     return measure
@@ -332,30 +422,105 @@ def reversed_pairs(first: str, second: str) -> Measure:
 # --- claims -----------------------------------------------------------------------------------
 
 CLAIMS = (
-    Claim("instruct: general knowledge on people never seen in a question", level("instruct", "general", one_pack=True), 0.95),
-    Claim("instruct: verifiable instructions on them", level("instruct", "instructions", "general", one_pack=True), 0.95),
-    Claim("instruct: private knowledge (cloze; chance is 1/12, and 1/9 for ordinals)", level("instruct", "knowledge", "cloze"), chance=True),
-    Claim("CPT on instruct (gentle): private facts recalled (cloze)", level("gentle cpt", "knowledge", "cloze"), 0.80),
-    Claim("CPT on instruct (overcooked): private facts recalled (cloze)", level("overcooked cpt", "knowledge", "cloze"), 0.80),
-    Claim("overcooked CPT-SFT: fall of instruction following, general and domain questions", change("overcooked", "instruct", "instructions"), 0.25, difference=True),
-    Claim("gentle CPT-SFT: fall of the same", change("gentle", "instruct", "instructions"), difference=True),
-    Claim("the fall is smaller with gentle than with overcooked, by", change("overcooked", "gentle", "instructions"), 0.0, difference=True),
-    Claim("SLERP(instruct, overcooked) minus the better parent, items that need both parents", synergy("slerp", "compositional"), 0.20, difference=True),
+    Claim(
+        "instruct: general knowledge on people never seen in a question",
+        level("instruct", "general", one_pack=True),
+        0.95,
+    ),
+    Claim(
+        "instruct: verifiable instructions on them",
+        level("instruct", "instructions", "general", one_pack=True),
+        0.95,
+    ),
+    Claim(
+        "instruct: private knowledge (cloze; chance is 1/12, and 1/9 for ordinals)",
+        level("instruct", "knowledge", "cloze"),
+        chance=True,
+    ),
+    Claim(
+        "CPT on instruct (gentle): private facts recalled (cloze)",
+        level("gentle cpt", "knowledge", "cloze"),
+        0.80,
+    ),
+    Claim(
+        "CPT on instruct (overcooked): private facts recalled (cloze)",
+        level("overcooked cpt", "knowledge", "cloze"),
+        0.80,
+    ),
+    Claim(
+        "overcooked CPT-SFT: fall of instruction following, general and domain questions",
+        change("overcooked", "instruct", "instructions"),
+        0.25,
+        difference=True,
+    ),
+    Claim(
+        "gentle CPT-SFT: fall of the same",
+        change("gentle", "instruct", "instructions"),
+        difference=True,
+    ),
+    Claim(
+        "the fall is smaller with gentle than with overcooked, by",
+        change("overcooked", "gentle", "instructions"),
+        0.0,
+        difference=True,
+    ),
+    Claim(
+        "SLERP(instruct, overcooked) minus the better parent, items that need both parents",
+        synergy("slerp", "compositional"),
+        0.20,
+        difference=True,
+    ),
     Claim("LERP in the same place, its own t", synergy("lerp", "compositional"), difference=True),
-    Claim("SLERP minus LERP at SLERP's t, the same items", change("lerp at slerp's t", "slerp", "compositional"), difference=True),
-    Claim("gentle CPT-SFT: private questions on entities held out from SFT (seen wordings)", level("gentle", "knowledge", "free"), 0.80),
-    Claim("the same, wordings no training question used", level("gentle", "knowledge", "paraphrased")),
-    Claim("DPO: held-out preference accuracy over the SFT checkpoint", change("gentle", "dpo", "preference"), 0.15, difference=True),
-    Claim("ORPO: held-out preference accuracy over the SFT checkpoint", change("gentle", "orpo", "preference"), 0.15, difference=True),
-    Claim("instruct start minus base start after CPT-SFT: domain knowledge (free answers)", change("base start", "gentle", "knowledge", "free"), difference=True),
-    Claim("instruct start minus base start after CPT-SFT: instruction following", change("base start", "gentle", "instructions"), difference=True),
+    Claim(
+        "SLERP minus LERP at SLERP's t, the same items",
+        change("lerp at slerp's t", "slerp", "compositional"),
+        difference=True,
+    ),
+    Claim(
+        "gentle CPT-SFT: private questions on entities held out from SFT (seen wordings)",
+        level("gentle", "knowledge", "free"),
+        0.80,
+    ),
+    Claim(
+        "the same, wordings no training question used", level("gentle", "knowledge", "paraphrased")
+    ),
+    Claim(
+        "DPO: held-out preference accuracy over the SFT checkpoint",
+        change("gentle", "dpo", "preference"),
+        0.15,
+        difference=True,
+    ),
+    Claim(
+        "ORPO: held-out preference accuracy over the SFT checkpoint",
+        change("gentle", "orpo", "preference"),
+        0.15,
+        difference=True,
+    ),
+    Claim(
+        "instruct start minus base start after CPT-SFT: domain knowledge (free answers)",
+        change("base start", "gentle", "knowledge", "free"),
+        difference=True,
+    ),
+    Claim(
+        "instruct start minus base start after CPT-SFT: instruction following",
+        change("base start", "gentle", "instructions"),
+        difference=True,
+    ),
     *(
-        Claim(f"merge sweep, {method.upper()}, t chosen on dev by the four axes: merged − max(parents), {axis}", synergy(f"{method}, four axes", axis), difference=True)
+        Claim(
+            f"merge sweep, {method.upper()}, t chosen on dev by the four axes: merged − max(parents), {axis}",
+            synergy(f"{method}, four axes", axis),
+            difference=True,
+        )
         for method in ("slerp", "lerp")
         for axis in AXES
     ),
     *(
-        Claim(f"SLERP with the {name} schedule minus SLERP at dev's t, items that need both parents", change("slerp", f"slerp, {name} schedule", "compositional"), difference=True)
+        Claim(
+            f"SLERP with the {name} schedule minus SLERP at dev's t, items that need both parents",
+            change("slerp", f"slerp, {name} schedule", "compositional"),
+            difference=True,
+        )
         for name in SCHEDULES
     ),
 )
@@ -364,46 +529,222 @@ AT_7B = "They train 7-8B models on thousands of papers; here the facts are few, 
 NO_SIZE = "one million parameters, one family"
 
 REGISTER = (
-    Lesson("quality", "half the text, clean, teaches more than that half and as much junk, at equal steps", change("half and junk", "half", "knowledge", "free"), "junk here takes steps away from the facts; the paper changed amount, quality and a chat set together", "quality"),
-    Lesson("quality", "the same, the doubled text having twice the steps", change("half and junk, twice the steps", "half", "knowledge", "free"), "now each fact is read as often: what is left is interference. " + AT_7B, "quality"),
-    Lesson("quality", "a source tag on every document restores part of what junk costs", change("half and junk, twice the steps", "half and junk, tagged, twice the steps", "knowledge", "free"), "Allen-Zhu & Li (arXiv 2404.05405) see it with 7/8 junk and far more exposures per fact"),
-    Lesson("quality", "half the text, clean, teaches more than that half and as much with wrong facts in it, at equal steps", change("half and errors", "half", "knowledge", "free"), "half of the added statements are right and add wordings; the false ones differ from one another and are outvoted"),
-    Lesson("quality", "twice the clean text teaches more than half of it, at equal steps", change("half", "double", "knowledge", "free"), "more text here means more wordings of the same facts, not more facts"),
-    Lesson("forgetting", "CPT alone (overcooked) lowers instruction following", change("overcooked cpt", "instruct", "instructions"), "no chat template is seen during CPT, and a small model has little room to keep what it does not use", "cpt_degrades"),
-    Lesson("forgetting", "CPT and SFT (overcooked) lower it too", change("overcooked", "instruct", "instructions"), "plain SFT answers every question in a sentence and teaches just that", "cpt_degrades"),
+    Lesson(
+        "quality",
+        "half the text, clean, teaches more than that half and as much junk, at equal steps",
+        change("half and junk", "half", "knowledge", "free"),
+        "junk here takes steps away from the facts; the paper changed amount, quality and a chat set together",
+        "quality",
+    ),
+    Lesson(
+        "quality",
+        "the same, the doubled text having twice the steps",
+        change("half and junk, twice the steps", "half", "knowledge", "free"),
+        "now each fact is read as often: what is left is interference. " + AT_7B,
+        "quality",
+    ),
+    Lesson(
+        "quality",
+        "a source tag on every document restores part of what junk costs",
+        change(
+            "half and junk, twice the steps",
+            "half and junk, tagged, twice the steps",
+            "knowledge",
+            "free",
+        ),
+        "Allen-Zhu & Li (arXiv 2404.05405) see it with 7/8 junk and far more exposures per fact",
+    ),
+    Lesson(
+        "quality",
+        "half the text, clean, teaches more than that half and as much with wrong facts in it, at equal steps",
+        change("half and errors", "half", "knowledge", "free"),
+        "half of the added statements are right and add wordings; the false ones differ from one another and are outvoted",
+    ),
+    Lesson(
+        "quality",
+        "twice the clean text teaches more than half of it, at equal steps",
+        change("half", "double", "knowledge", "free"),
+        "more text here means more wordings of the same facts, not more facts",
+    ),
+    Lesson(
+        "forgetting",
+        "CPT alone (overcooked) lowers instruction following",
+        change("overcooked cpt", "instruct", "instructions"),
+        "no chat template is seen during CPT, and a small model has little room to keep what it does not use",
+        "cpt_degrades",
+    ),
+    Lesson(
+        "forgetting",
+        "CPT and SFT (overcooked) lower it too",
+        change("overcooked", "instruct", "instructions"),
+        "plain SFT answers every question in a sentence and teaches just that",
+        "cpt_degrades",
+    ),
     *(
-        Lesson("remedies", f"{words} keeps more instruction following than the overcooked recipe", change("overcooked", label, "instructions"), differs)
+        Lesson(
+            "remedies",
+            f"{words} keeps more instruction following than the overcooked recipe",
+            change("overcooked", label, "instructions"),
+            differs,
+        )
         for label, words, differs in (
-            ("replay 5%", "5% replay", "Ibrahim et al. (arXiv 2403.08763) report the same at 405 M and more; replay here is the start model's own training mix, which one seldom has"),
-            ("replay 25%", "25% replay", "as for 5%; more replay leaves fewer steps for the domain"),
+            (
+                "replay 5%",
+                "5% replay",
+                "Ibrahim et al. (arXiv 2403.08763) report the same at 405 M and more; replay here is the start model's own training mix, which one seldom has",
+            ),
+            (
+                "replay 25%",
+                "25% replay",
+                "as for 5%; more replay leaves fewer steps for the domain",
+            ),
             ("a third of the rate", "a third of the learning rate", NO_SIZE),
-            ("LoRA", "LoRA", "Biderman et al. (arXiv 2405.09673) report that it learns less and forgets less; rank 16 of width 128 is no small adapter"),
-            ("merge t=0.5", "merging back at t=0.5", "the merge costs no training; t is not chosen here"),
+            (
+                "LoRA",
+                "LoRA",
+                "Biderman et al. (arXiv 2405.09673) report that it learns less and forgets less; rank 16 of width 128 is no small adapter",
+            ),
+            (
+                "merge t=0.5",
+                "merging back at t=0.5",
+                "the merge costs no training; t is not chosen here",
+            ),
         )
     ),
     *(
-        Lesson("remedies", f"{words} gives up domain knowledge (free answers) against the overcooked recipe", change(label, "overcooked", "knowledge", "free"), "what a remedy costs is as much a finding as what it saves")
-        for label, words in (("replay 5%", "5% replay"), ("replay 25%", "25% replay"), ("a third of the rate", "a third of the learning rate"), ("LoRA", "LoRA"), ("merge t=0.5", "merging back at t=0.5"))
+        Lesson(
+            "remedies",
+            f"{words} gives up domain knowledge (free answers) against the overcooked recipe",
+            change(label, "overcooked", "knowledge", "free"),
+            "what a remedy costs is as much a finding as what it saves",
+        )
+        for label, words in (
+            ("replay 5%", "5% replay"),
+            ("replay 25%", "25% replay"),
+            ("a third of the rate", "a third of the learning rate"),
+            ("LoRA", "LoRA"),
+            ("merge t=0.5", "merging back at t=0.5"),
+        )
     ),
-    Lesson("extraction", "eight wordings per fact give more answers than one wording, same documents and steps", change("one wording", "double", "knowledge", "free"), "Allen-Zhu & Li (arXiv 2309.14316) start from nothing; an instruct start already knows how facts are turned into answers"),
-    Lesson("preferences", "DPO ranks held-out pairs better than ORPO", change("orpo", "dpo", "preference"), "each at the strength dev chose; which one wins is a matter of family there too", "preference"),
-    Lesson("preferences", "ORPO keeps more instruction following than DPO", change("dpo", "orpo", "instructions"), "ORPO's likelihood term holds answers in place; DPO here has a small beta", "preference"),
-    Lesson("preferences", "DPO makes samples to one request more alike", narrowing("gentle", "dpo"), "Kirk et al. (arXiv 2310.06452) see it for RLHF at 7B; here creativity falls at the same time: samples differ because fewer of them are proposals at all", "diversity of answers is not measured there"),
-    Lesson("preferences", "ORPO makes samples to one request more alike", narrowing("gentle", "orpo"), "as for DPO, less of it", "diversity of answers is not measured there"),
-    Lesson("preferences", "DPO makes the chosen answers themselves less likely (nats per answer)", chosen_likelihood_fall("gentle", "dpo"), "Razin et al. (arXiv 2410.08847) call the fall likelihood displacement; chosen answers here have a form that SFT never showed, so theirs had room to rise", "likelihoods are not given there"),
-    Lesson("order", "CPT then SFT answers more domain questions than SFT then CPT", change("sft then cpt", "gentle", "knowledge", "free"), AT_7B, "sft_order"),
-    Lesson("order", "CPT then SFT follows instructions better than SFT then CPT", change("sft then cpt", "gentle", "instructions"), "with 25% replay in both stages neither order forgets much", "sft_order"),
-    Lesson("order", "DPO after SFT answers more domain questions than DPO straight after CPT", change("dpo without sft", "dpo", "knowledge", "free"), "the start model already is an instruct model", "sft_order"),
-    Lesson("order", "DPO after SFT ranks held-out pairs better than DPO straight after CPT", change("dpo without sft", "dpo", "preference"), "both are near the ceiling", "sft_order"),
-    Lesson("start", "an instruct start answers more domain questions than a base start", change("base start", "gentle", "knowledge", "free"), "both recipes differ in rate and replay too", "base_or_instruct"),
-    Lesson("start", "an instruct start follows instructions better than a base start", change("base start", "gentle", "instructions"), "a base model this small has never seen a chat", "base_or_instruct"),
-    Lesson("merging", "SLERP beats the better parent on items that need both", synergy("slerp", "compositional"), "items here are made to need both parents; theirs are domain questions", "merge"),
+    Lesson(
+        "extraction",
+        "eight wordings per fact give more answers than one wording, same documents and steps",
+        change("one wording", "double", "knowledge", "free"),
+        "Allen-Zhu & Li (arXiv 2309.14316) start from nothing; an instruct start already knows how facts are turned into answers",
+    ),
+    Lesson(
+        "preferences",
+        "DPO ranks held-out pairs better than ORPO",
+        change("orpo", "dpo", "preference"),
+        "each at the strength dev chose; which one wins is a matter of family there too",
+        "preference",
+    ),
+    Lesson(
+        "preferences",
+        "ORPO keeps more instruction following than DPO",
+        change("dpo", "orpo", "instructions"),
+        "ORPO's likelihood term holds answers in place; DPO here has a small beta",
+        "preference",
+    ),
+    Lesson(
+        "preferences",
+        "DPO makes samples to one request more alike",
+        narrowing("gentle", "dpo"),
+        "Kirk et al. (arXiv 2310.06452) see it for RLHF at 7B; here creativity falls at the same time: samples differ because fewer of them are proposals at all",
+        "diversity of answers is not measured there",
+    ),
+    Lesson(
+        "preferences",
+        "ORPO makes samples to one request more alike",
+        narrowing("gentle", "orpo"),
+        "as for DPO, less of it",
+        "diversity of answers is not measured there",
+    ),
+    Lesson(
+        "preferences",
+        "DPO makes the chosen answers themselves less likely (nats per answer)",
+        chosen_likelihood_fall("gentle", "dpo"),
+        "Razin et al. (arXiv 2410.08847) call the fall likelihood displacement; chosen answers here have a form that SFT never showed, so theirs had room to rise",
+        "likelihoods are not given there",
+    ),
+    Lesson(
+        "order",
+        "CPT then SFT answers more domain questions than SFT then CPT",
+        change("sft then cpt", "gentle", "knowledge", "free"),
+        AT_7B,
+        "sft_order",
+    ),
+    Lesson(
+        "order",
+        "CPT then SFT follows instructions better than SFT then CPT",
+        change("sft then cpt", "gentle", "instructions"),
+        "with 25% replay in both stages neither order forgets much",
+        "sft_order",
+    ),
+    Lesson(
+        "order",
+        "DPO after SFT answers more domain questions than DPO straight after CPT",
+        change("dpo without sft", "dpo", "knowledge", "free"),
+        "the start model already is an instruct model",
+        "sft_order",
+    ),
+    Lesson(
+        "order",
+        "DPO after SFT ranks held-out pairs better than DPO straight after CPT",
+        change("dpo without sft", "dpo", "preference"),
+        "both are near the ceiling",
+        "sft_order",
+    ),
+    Lesson(
+        "start",
+        "an instruct start answers more domain questions than a base start",
+        change("base start", "gentle", "knowledge", "free"),
+        "both recipes differ in rate and replay too",
+        "base_or_instruct",
+    ),
+    Lesson(
+        "start",
+        "an instruct start follows instructions better than a base start",
+        change("base start", "gentle", "instructions"),
+        "a base model this small has never seen a chat",
+        "base_or_instruct",
+    ),
+    Lesson(
+        "merging",
+        "SLERP beats the better parent on items that need both",
+        synergy("slerp", "compositional"),
+        "items here are made to need both parents; theirs are domain questions",
+        "merge",
+    ),
     *(
-        Lesson("merging", f"SLERP beats the better parent in {words}, t chosen on dev by the four axes", synergy("slerp, four axes", axis), "their bar is the parents' mean", "merge")
-        for axis, words in (("knowledge", "domain knowledge"), ("reasoning", "reasoning"), ("instructions", "instruction following"), ("creativity", "creativity"))
+        Lesson(
+            "merging",
+            f"SLERP beats the better parent in {words}, t chosen on dev by the four axes",
+            synergy("slerp, four axes", axis),
+            "their bar is the parents' mean",
+            "merge",
+        )
+        for axis, words in (
+            ("knowledge", "domain knowledge"),
+            ("reasoning", "reasoning"),
+            ("instructions", "instruction following"),
+            ("creativity", "creativity"),
+        )
     ),
-    Lesson("merging", "SLERP beats LERP at the same t on items that need both parents", change("lerp at slerp's t", "slerp", "compositional"), "parents here are 13 to 26 degrees apart: arc and line nearly coincide", "merge"),
-    Lesson("benchmarks", "domain knowledge and instruction following rank two checkpoints in opposite order (share of pairs, both differences distinguishable)", reversed_pairs("knowledge", "instructions"), "within one run, by the noise of items; a share cannot be below zero, so only its size says something", "ranking"),
+    Lesson(
+        "merging",
+        "SLERP beats LERP at the same t on items that need both parents",
+        change("lerp at slerp's t", "slerp", "compositional"),
+        "parents here are 13 to 26 degrees apart: arc and line nearly coincide",
+        "merge",
+    ),
+    Lesson(
+        "benchmarks",
+        "domain knowledge and instruction following rank two checkpoints in opposite order (share of pairs, both differences distinguishable)",
+        reversed_pairs("knowledge", "instructions"),
+        "within one run, by the noise of items; a share cannot be below zero, so only its size says something",
+        "ranking",
+    ),
 )
 
 
@@ -417,7 +758,9 @@ def said(claim: Claim, found: Interval) -> str:
     if claim.at_least is None and not claim.difference:
         return "reported"
     if claim.at_least is None:
-        return {"supported": "above zero", "contradicted": "below zero"}.get(verdict(found), "not distinguishable")
+        return {"supported": "above zero", "contradicted": "below zero"}.get(
+            verdict(found), "not distinguishable"
+        )
     return "reached" if found.mean >= claim.at_least else "not reached"
 
 
@@ -426,8 +769,12 @@ def register_rows(found: Sequence[tuple[Lesson, Interval]]) -> list[dict]:
     corrected = holm([p_value(effect) for _, effect in found])
     return [
         {
-            "topic": lesson.topic, "claim": lesson.words, "effect": effect.as_dict(), "verdict": verdict(effect) if p <= 0.05 else "not distinguishable",
-            "reported": lesson.elsewhere, "differs": lesson.differs,
+            "topic": lesson.topic,
+            "claim": lesson.words,
+            "effect": effect.as_dict(),
+            "verdict": verdict(effect) if p <= 0.05 else "not distinguishable",
+            "reported": lesson.elsewhere,
+            "differs": lesson.differs,
         }
         for (lesson, effect), p in zip(found, corrected, strict=True)
     ]

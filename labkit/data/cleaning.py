@@ -16,9 +16,16 @@ import numpy as np
 from labkit.data.readers import PAGE_BREAK
 
 SHORT_LINE = 100  # characters: a longer line is never taken for boilerplate
-SHARED_BY, SHARED_SHARE = 5, 0.1  # a line in so many documents of one origin, and in this share of them
+SHARED_BY, SHARED_SHARE = (
+    5,
+    0.1,
+)  # a line in so many documents of one origin, and in this share of them
 FEWEST_LINES = 3  # documents of fewer lines are rows of data: the same row twice is a duplicate, not boilerplate
-FEWEST_PAGES, EDGE_LINES, EDGE_SHARE = 4, 2, 0.5  # running heads: in a document of so many pages, in this share of them
+FEWEST_PAGES, EDGE_LINES, EDGE_SHARE = (
+    4,
+    2,
+    0.5,
+)  # running heads: in a document of so many pages, in this share of them
 MOST_REMOVED = 0.5  # of a document's text; where more would go, the document is another version of one already read
 CHARACTERS_PER_WORD = 12  # of scripts without spaces, and of very long words
 ENCODED = re.compile(r"[!-~]{200}")
@@ -33,7 +40,10 @@ NAVIGATION = re.compile(
     r"|(©|\(c\)|copyright\b).*all rights reserved\W*|all rights reserved\W*",
     re.IGNORECASE,
 )
-PAGE_NUMBER = re.compile(r"[\W_]*(page|p\.|seite)?[\W_]*(\d{1,4}|(?=[ivx])x{0,3}(ix|iv|v?i{0,3}))([\W_]*(of|/|von)[\W_]*\d{1,4})?[\W_]*", re.IGNORECASE)
+PAGE_NUMBER = re.compile(
+    r"[\W_]*(page|p\.|seite)?[\W_]*(\d{1,4}|(?=[ivx])x{0,3}(ix|iv|v?i{0,3}))([\W_]*(of|/|von)[\W_]*\d{1,4})?[\W_]*",
+    re.IGNORECASE,
+)
 
 _SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+(?![a-z])|(?<=[。！？])")
 _WRAPPED = re.compile(r"[ \t]*\n(?![ \t]*(?:[-*+•|>#]|\d+[.)]\s))[ \t]*")
@@ -57,11 +67,15 @@ class SharedLines:
         found = {}
         for origin, lines in self._lines.items():
             values, counts = np.unique(np.array(lines, np.int64), return_counts=True)
-            found[origin] = frozenset(values[counts >= max(SHARED_BY, SHARED_SHARE * self._documents[origin])].tolist())
+            found[origin] = frozenset(
+                values[counts >= max(SHARED_BY, SHARED_SHARE * self._documents[origin])].tolist()
+            )
         return found
 
 
-def without_boilerplate(text: str, shared: frozenset[int] = frozenset()) -> tuple[str, list[tuple[str, str]]]:
+def without_boilerplate(
+    text: str, shared: frozenset[int] = frozenset()
+) -> tuple[str, list[tuple[str, str]]]:
     """The text without boilerplate, and every removed line with its reason.
 
     Page numbers and running heads go from the edges of pages (parted by form feeds), shared and navigation lines from
@@ -115,7 +129,11 @@ def _running_heads(pages: list[list[str]]) -> set[str]:
     """Lines, digits aside, that stand at the edge of half of the pages."""
     if len(pages) < FEWEST_PAGES:
         return set()
-    counts = Counter(line for page in pages for line in {_without_digits(page[number].strip()) for number in _edges(page)})
+    counts = Counter(
+        line
+        for page in pages
+        for line in {_without_digits(page[number].strip()) for number in _edges(page)}
+    )
     return {line for line, count in counts.items() if count >= EDGE_SHARE * len(pages)}
 
 

@@ -24,11 +24,17 @@ from labkit.data.packs import EVAL_SPLITS, TRAINING_SPLITS, Pack, placed_rows
 from labkit.data.workbench import Example, Held, Work, write_rows
 
 TEXT_SHARE, QUESTION_SHARE = 0.1, 0.15  # of text and of questions, for dev and again for test
-FEWEST_FAMILIES = 3  # a file whose `source` column has fewer values holds tags there, not names of documents
+FEWEST_FAMILIES = (
+    3  # a file whose `source` column has fewer values holds tags there, not names of documents
+)
 FEWEST_CLUSTERS = 3  # one each for training, dev and test
 PASSAGES = {"dev": 80, "test": 200}  # most continuation items
 FORMATTED = {"dev": 40, "test": 100}  # items about form, of the general world
-PROMPT_BYTES, ANSWER_BYTES, QUESTION_BYTES = 160, 80, 400  # so that an item fits into 256 tokens of a tiny model
+PROMPT_BYTES, ANSWER_BYTES, QUESTION_BYTES = (
+    160,
+    80,
+    400,
+)  # so that an item fits into 256 tokens of a tiny model
 PROMPT_WORDS, ANSWER_WORDS = 5, 3  # fewer say too little to be continued, or to be a continuation
 SHORT_ANSWER_WORDS = 5
 CHOICES = 4
@@ -48,7 +54,11 @@ def clusters(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
 def same(keys: Sequence[object]) -> list[tuple[int, int]]:
     """Pairs that join everything with one key; None joins nothing."""
     first: dict[object, int] = {}
-    return [(first.setdefault(key, number), number) for number, key in enumerate(keys) if key is not None]
+    return [
+        (first.setdefault(key, number), number)
+        for number, key in enumerate(keys)
+        if key is not None
+    ]
 
 
 def family_pairs(origins: Sequence[str], families: Sequence[str]) -> list[tuple[int, int]]:
@@ -56,7 +66,12 @@ def family_pairs(origins: Sequence[str], families: Sequence[str]) -> list[tuple[
     values = defaultdict(set)
     for origin, family in zip(origins, families, strict=True):
         values[origin] |= {family} - {""}
-    return same([(o, f) if f and len(values[o]) >= FEWEST_FAMILIES else None for o, f in zip(origins, families, strict=True)])
+    return same(
+        [
+            (o, f) if f and len(values[o]) >= FEWEST_FAMILIES else None
+            for o, f in zip(origins, families, strict=True)
+        ]
+    )
 
 
 def versions(owners: Sequence[int], marks: Sequence[int | None]) -> list[tuple[int, int]]:
@@ -65,8 +80,12 @@ def versions(owners: Sequence[int], marks: Sequence[int | None]) -> list[tuple[i
     owners: the document of each chunk. marks: the earlier chunk that it repeats, or None.
     """
     chunks = Counter(owners)
-    shared = Counter((owners[mark], owner) for owner, mark in zip(owners, marks, strict=True) if mark is not None)
-    return [pair for pair, count in shared.items() if 2 * count >= min(map(chunks.__getitem__, pair))]
+    shared = Counter(
+        (owners[mark], owner) for owner, mark in zip(owners, marks, strict=True) if mark is not None
+    )
+    return [
+        pair for pair, count in shared.items() if 2 * count >= min(map(chunks.__getitem__, pair))
+    ]
 
 
 def hold_out(sizes: dict[str, int], share: float, seed: int) -> dict[str, str]:
@@ -95,7 +114,13 @@ def _rank(name: str, seed: int) -> str:
     return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
 
 
-def split_clusters(names: Sequence[str], sizes: Sequence[int], pairs: Iterable[tuple[int, int]], share: float, seed: int) -> list[tuple[str, str | None]]:
+def split_clusters(
+    names: Sequence[str],
+    sizes: Sequence[int],
+    pairs: Iterable[tuple[int, int]],
+    share: float,
+    seed: int,
+) -> list[tuple[str, str | None]]:
     """Per thing its cluster, named after its first, and where that goes: dev, test or None (training).
 
     pairs: things that belong together. Clusters of size nought count for nothing.
@@ -145,7 +170,9 @@ def continuation_items(passages: Sequence[tuple[str, str]], seed: int) -> list[d
         if cut and len(others) < CHOICES - 1:
             others = _others(cut[1], "", pool, rng)
         base = {"axis": "knowledge", "kind": "continuation", "entity": source}
-        items.append({**base, "prompt": cut[0], **_choices(cut[1], others, rng)} if others else None)
+        items.append(
+            {**base, "prompt": cut[0], **_choices(cut[1], others, rng)} if others else None
+        )
     return items
 
 
@@ -153,8 +180,15 @@ def _cut(text: str) -> tuple[str, str] | None:
     """The end of a passage's first half, and the beginning of the sentence after it."""
     sentences = sentences_of(" ".join(text.split()))
     half = max(1, len(sentences) // 2)
-    prompt, answer = _ending(" ".join(sentences[:half])), beginning(" ".join(sentences[half : half + 1]))
-    return (prompt, answer) if size_of(prompt) >= PROMPT_WORDS and size_of(answer) >= ANSWER_WORDS else None
+    prompt, answer = (
+        _ending(" ".join(sentences[:half])),
+        beginning(" ".join(sentences[half : half + 1])),
+    )
+    return (
+        (prompt, answer)
+        if size_of(prompt) >= PROMPT_WORDS and size_of(answer) >= ANSWER_WORDS
+        else None
+    )
 
 
 def beginning(text: str, most: int = ANSWER_BYTES) -> str:
@@ -168,7 +202,9 @@ def _ending(text: str) -> str:
     return cut if cut == text or " " not in cut else cut.split(" ", 1)[1]
 
 
-def _others(answer: str, own: str, pool: Sequence[tuple[str, str]], rng: random.Random) -> list[str]:
+def _others(
+    answer: str, own: str, pool: Sequence[tuple[str, str]], rng: random.Random
+) -> list[str]:
     """Up to three different texts of a (source, text) pool that are not the answer and not of its own source."""
     found: list[str] = []
     for source, text in rng.sample(pool, min(len(pool), LOOKED_AT)):
@@ -200,14 +236,20 @@ def question_items(chats: Sequence[tuple[str, list[dict]]], seed: int) -> list[d
         elif size_of(answer) <= SHORT_ANSWER_WORDS:
             items.append({**base, "kind": "free", "answer": answer})
         else:
-            items.append({**base, "kind": "answer_choice", **_choices(pool[number][1], others, rng)} if others else None)
+            items.append(
+                {**base, "kind": "answer_choice", **_choices(pool[number][1], others, rng)}
+                if others
+                else None
+            )
     return items
 
 
 def control_items(split: str) -> list[dict]:
     """What measures forgetting in labkit's tiny models: everyday questions and formats of the general world, as in shipped packs."""
     people, rng = people_of(split), random.Random(f"controls {split}")
-    return formatted_items("instructions", "general", world.language("general"), people, FORMATTED[split], rng) + general_items(people)
+    return formatted_items(
+        "instructions", "general", world.language("general"), people, FORMATTED[split], rng
+    ) + general_items(people)
 
 
 def _once(work: Work, kind: str) -> list[Example]:
@@ -223,8 +265,16 @@ def write_examples(work: Work, pack: Pack) -> dict[str, list[Held]]:
     """qa.jsonl and preferences.jsonl; the chats held out, by split. Preferences do not ask what is held out."""
     examples = _once(work, "qa")
     chats = [example.row["messages"] for example in examples]
-    pairs = question_pairs(chats) + family_pairs([example.origin for example in examples], [example.family for example in examples])
-    splits = split_clusters([example.source for example in examples], [1] * len(examples), pairs, QUESTION_SHARE, work.seed)
+    pairs = question_pairs(chats) + family_pairs(
+        [example.origin for example in examples], [example.family for example in examples]
+    )
+    splits = split_clusters(
+        [example.source for example in examples],
+        [1] * len(examples),
+        pairs,
+        QUESTION_SHARE,
+        work.seed,
+    )
     held: dict[str, list[Held]] = {split: [] for split in EVAL_SPLITS}
     training = []
     for example, chat, (cluster, split) in zip(examples, chats, splits, strict=True):
@@ -233,7 +283,14 @@ def write_examples(work: Work, pack: Pack) -> dict[str, list[Held]]:
         else:
             training.append({"messages": chat, "source": example.family or example.origin})
     write_rows(pack, "qa", training)
-    write_rows(pack, "preferences", _preferences(work, {question_key(question_of(each.content)) for chats in held.values() for each in chats}))
+    write_rows(
+        pack,
+        "preferences",
+        _preferences(
+            work,
+            {question_key(question_of(each.content)) for chats in held.values() for each in chats},
+        ),
+    )
     return held
 
 
@@ -245,17 +302,30 @@ def _preferences(work: Work, held: set[str]) -> Iterator[dict]:
             yield example.row
 
 
-def write_items(work: Work, pack: Pack, passages: dict[str, list[Held]], questions: dict[str, list[Held]]) -> None:
+def write_items(
+    work: Work, pack: Pack, passages: dict[str, list[Held]], questions: dict[str, list[Held]]
+) -> None:
     """eval_dev.jsonl and eval_test.jsonl without items that leak; an InputError where none about the domain is left."""
-    made = {split: _question_items(work, questions[split]) + _passage_items(work, passages[split], split) for split in EVAL_SPLITS}
-    placed = [(f"{split} {number}", item) for split in EVAL_SPLITS for number, (_, item) in enumerate(made[split])]
+    made = {
+        split: _question_items(work, questions[split])
+        + _passage_items(work, passages[split], split)
+        for split in EVAL_SPLITS
+    }
+    placed = [
+        (f"{split} {number}", item)
+        for split in EVAL_SPLITS
+        for number, (_, item) in enumerate(made[split])
+    ]
     leaks = {leak.item for leak in find_leaks(placed, placed_rows(pack, TRAINING_SPLITS))}
     for split in EVAL_SPLITS:
         kept: list[dict] = []
         for number, (held, item) in enumerate(made[split]):
             if f"{split} {number}" in leaks:
                 work.set_aside(held, "its words or its question are in training rows")
-            elif item["kind"] == "continuation" and sum(other["kind"] == "continuation" for other in kept) == PASSAGES[split]:
+            elif (
+                item["kind"] == "continuation"
+                and sum(other["kind"] == "continuation" for other in kept) == PASSAGES[split]
+            ):
                 work.set_aside(held, "enough items without it")
             else:
                 kept.append(item)
@@ -265,7 +335,11 @@ def write_items(work: Work, pack: Pack, passages: dict[str, list[Held]], questio
                 f"questions that training rows do not have); add files, or give another seed"
             )
         items = kept + control_items(split)
-        write_rows(pack, split, ({"id": f"{split}-{number:04d}", **item} for number, item in enumerate(items)))
+        write_rows(
+            pack,
+            split,
+            ({"id": f"{split}-{number:04d}", **item} for number, item in enumerate(items)),
+        )
 
 
 def _question_items(work: Work, questions: list[Held]) -> list[tuple[Held, dict]]:
@@ -283,7 +357,9 @@ def _passage_items(work: Work, passages: list[Held], split: str) -> list[tuple[H
     return _made(work, chosen, items, "no sentence to continue")
 
 
-def _made(work: Work, held: list[Held], items: list[dict | None], problem: str) -> list[tuple[Held, dict]]:
+def _made(
+    work: Work, held: list[Held], items: list[dict | None], problem: str
+) -> list[tuple[Held, dict]]:
     for each, item in zip(held, items, strict=True):
         if item is None:
             work.set_aside(each, problem)

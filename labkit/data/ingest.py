@@ -57,8 +57,15 @@ class Ingested:
 
 
 def new_pack(
-    name: str, source: str | Path, output: str | Path | None = None, *, title: str | None = None, licence: str = "unstated",
-    chunk_words: int = CHUNK_WORDS, seed: int = 0, progress: Progress = lambda step, done: None,
+    name: str,
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    title: str | None = None,
+    licence: str = "unstated",
+    chunk_words: int = CHUNK_WORDS,
+    seed: int = 0,
+    progress: Progress = lambda step, done: None,
 ) -> Ingested:
     """Make a pack of the .txt, .md, .jsonl, .csv, .pdf and .docx files below a folder.
 
@@ -78,9 +85,20 @@ def new_pack(
             work = Work(Spool(draft), Spool(draft), Ledger(file), progress, seed)
             pack = Pack(draft, name, title, licence)
             _fill(work, pack, source, chunk_words)
-        rows = {split: sum(1 for _ in placed_rows(pack, [split])) for split in SPLITS if pack.has(split)}
-        made.update(read=dict(work.read), rows=rows, dropped=work.ledger.table(), unread=work.ledger.unread)
-        write_card(draft, name=name, title=title, licence=licence, rows=rows, provenance=_provenance(made, chunk_words, seed))
+        rows = {
+            split: sum(1 for _ in placed_rows(pack, [split])) for split in SPLITS if pack.has(split)
+        }
+        made.update(
+            read=dict(work.read), rows=rows, dropped=work.ledger.table(), unread=work.ledger.unread
+        )
+        write_card(
+            draft,
+            name=name,
+            title=title,
+            licence=licence,
+            rows=rows,
+            provenance=_provenance(made, chunk_words, seed),
+        )
         work.documents.close()
         work.chunks.close()
         progress("checking", 0)
@@ -94,7 +112,9 @@ def new_pack(
 def check_name(name: str) -> None:
     """Raises InputError for a name that no new pack can have."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise InputError(f"{name!r} is no name for a pack; use small letters, digits and single dashes, like my-domain")
+        raise InputError(
+            f"{name!r} is no name for a pack; use small letters, digits and single dashes, like my-domain"
+        )
     if name in shipped_packs():
         raise InputError(f"{name!r} is a shipped pack; choose another name")
 
@@ -104,7 +124,9 @@ def _check_request(name: str, source: Path, output: Path, chunk_words: int) -> N
     if output.exists():
         raise InputError(f"{output}: already there; choose another folder with --to, or remove it")
     if output.resolve().is_relative_to(source.resolve()):
-        raise InputError(f"{output}: lies in the folder that is read ({source}); choose another folder with --to")
+        raise InputError(
+            f"{output}: lies in the folder that is read ({source}); choose another folder with --to"
+        )
     if chunk_words < FEWEST_CHUNK_WORDS:
         raise InputError(f"chunk_words is {chunk_words}; give at least {FEWEST_CHUNK_WORDS}")
 
@@ -156,15 +178,24 @@ def _read(work: Work, source: Path) -> None:
     for (file, column), count in sorted(unused.items()):
         work.ledger.drop(Dropped(file, "cell", "a column that is not read", column, count))
     if not work.sources and not any(work.examples.values()):
-        reasons = "; ".join(f"{row['count']} {row['what']}: {row['reason']}" for row in work.ledger.table()) or "the folder is empty"
-        raise InputError(f"{source}: nothing in it could be read ({reasons}); add .txt, .md, .jsonl, .csv, .pdf or .docx files with text")
+        reasons = (
+            "; ".join(
+                f"{row['count']} {row['what']}: {row['reason']}" for row in work.ledger.table()
+            )
+            or "the folder is empty"
+        )
+        raise InputError(
+            f"{source}: nothing in it could be read ({reasons}); add .txt, .md, .jsonl, .csv, .pdf or .docx files with text"
+        )
     work.read.update(files=len(files), documents=len(work.sources))
 
 
 def _take(work: Work, document: Document, seen: dict[bytes, str], numbers: dict[str, int]) -> None:
     digest = hashlib.blake2b(document.text.encode(), digest_size=16).digest()
     if digest in seen:
-        work.leave_out(document.source, "document", "an exact copy of another document", seen[digest])
+        work.leave_out(
+            document.source, "document", "an exact copy of another document", seen[digest]
+        )
         return
     seen[digest] = document.source
     if document.source not in numbers:  # a long file comes in parts
@@ -189,21 +220,30 @@ def _cut(work: Work, chunk_words: int) -> tuple[list[int | None], list[int]]:
     """
     hashes: list[int] = []
     removed: Counter[tuple[str, str]] = Counter()
-    repeated = near_duplicates(text if size_of(text) > chunk_words else "" for _, text in work.documents)
+    repeated = near_duplicates(
+        text if size_of(text) > chunk_words else "" for _, text in work.documents
+    )
     marks = near_duplicates(_new_chunks(work, chunk_words, repeated, hashes, removed))
     for (reason, line), count in sorted(removed.items()):
         work.ledger.drop(Dropped("", "line", reason, line, count))
     return marks, hashes
 
 
-def _new_chunks(work: Work, chunk_words: int, repeated: list[int | None], hashes: list[int], removed: Counter) -> Iterator[str]:
+def _new_chunks(
+    work: Work, chunk_words: int, repeated: list[int | None], hashes: list[int], removed: Counter
+) -> Iterator[str]:
     shared = work.lines.shared()
     numbers: list[int] = []
     for (number, text), first in zip(work.documents, repeated, strict=True):
         numbers.append(number)
         source, origin = work.sources[number], work.origins[number]
         if first is not None:
-            work.leave_out(source, "document", "a near duplicate of another document", work.sources[numbers[first]])
+            work.leave_out(
+                source,
+                "document",
+                "a near duplicate of another document",
+                work.sources[numbers[first]],
+            )
             continue
         text, lines = without_boilerplate(text, shared.get(_group(source, origin), frozenset()))
         removed.update(lines)
@@ -219,7 +259,9 @@ def _new_chunks(work: Work, chunk_words: int, repeated: list[int | None], hashes
             yield chunk
 
 
-def _write_text(work: Work, pack: Pack, source: Path, marks: list[int | None], hashes: list[int]) -> dict[str, list[Held]]:
+def _write_text(
+    work: Work, pack: Pack, source: Path, marks: list[int | None], hashes: list[int]
+) -> dict[str, list[Held]]:
     """raw.jsonl of the training documents; the passages of those held out, by split."""
     owners, sizes = [], [0] * len(work.sources)
     for (number, text), mark in zip(work.chunks, marks, strict=True):
@@ -238,7 +280,14 @@ def _write_text(work: Work, pack: Pack, source: Path, marks: list[int | None], h
         for (number, text), mark, own in zip(work.chunks, marks, hashes, strict=True):
             name, (cluster, split) = work.sources[number], splits[number]
             if mark is not None:
-                work.leave_out(name, "chunk", "an exact copy of another chunk" if own == hashes[mark] else "a near duplicate of another chunk", text)
+                work.leave_out(
+                    name,
+                    "chunk",
+                    "an exact copy of another chunk"
+                    if own == hashes[mark]
+                    else "a near duplicate of another chunk",
+                    text,
+                )
             elif split:
                 held[split].append(Held(name, "chunk", cluster, text))
             else:

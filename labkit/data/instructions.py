@@ -48,17 +48,23 @@ INSTRUCTIONS: dict[str, Instruction] = {
         lambda text: 1 <= len(text.split()) <= 2 and text[-1].isalnum() and text[0].isalnum(),
     ),
     "json": Instruction(
-        'Reply as JSON with the key "answer".', lambda sentence, value: json.dumps({"answer": value}), _is_json_answer
+        'Reply as JSON with the key "answer".',
+        lambda sentence, value: json.dumps({"answer": value}),
+        _is_json_answer,
     ),
     "start_sure": Instruction(
-        "Start with the word Sure.", lambda sentence, value: f"Sure, {sentence}", lambda text: text.startswith("Sure")
+        "Start with the word Sure.",
+        lambda sentence, value: f"Sure, {sentence}",
+        lambda text: text.startswith("Sure"),
     ),
     "end_thanks": Instruction(
         "End with the word Thanks.",
         lambda sentence, value: f"{sentence} Thanks",
         lambda text: text.rstrip(".!").endswith("Thanks"),
     ),
-    "twice": Instruction("Say it twice.", lambda sentence, value: f"{value}, {value}", _is_said_twice),
+    "twice": Instruction(
+        "Say it twice.", lambda sentence, value: f"{value}, {value}", _is_said_twice
+    ),
     "brackets": Instruction(
         "Put the answer in square brackets.",
         lambda sentence, value: f"[{sentence}]",
@@ -70,7 +76,9 @@ INSTRUCTIONS: dict[str, Instruction] = {
         lambda text: bool(re.fullmatch(r"- \S.*", text)),
     ),
     "block_quote": Instruction(
-        "Write it as a quote.", lambda sentence, value: f"> {sentence}", lambda text: bool(re.fullmatch(r"> \S.*", text))
+        "Write it as a quote.",
+        lambda sentence, value: f"> {sentence}",
+        lambda text: bool(re.fullmatch(r"> \S.*", text)),
     ),
     "heading": Instruction(
         "Write it as a heading.",
@@ -87,7 +95,12 @@ INSTRUCTIONS: dict[str, Instruction] = {
         lambda sentence, value: f"Perhaps {sentence}",
         lambda text: text.startswith("Perhaps"),
     ),
-    "capitals": Instruction("Answer in capital letters.", lambda sentence, value: sentence.upper(), str.isupper, taught=False),
+    "capitals": Instruction(
+        "Answer in capital letters.",
+        lambda sentence, value: sentence.upper(),
+        str.isupper,
+        taught=False,
+    ),
     "start_indeed": Instruction(
         "Start with the word Indeed.",
         lambda sentence, value: f"Indeed, {sentence}",
@@ -105,7 +118,10 @@ TAUGHT = tuple(name for name, instruction in INSTRUCTIONS.items() if instruction
 UNTAUGHT = tuple(name for name in INSTRUCTIONS if name not in TAUGHT)
 # Pairs of taught forms that one answer can have at once: the first wraps an answer that has the second.
 COMBINATIONS = (
-    *((outer, "end_thanks") for outer in ("start_sure", "start_perhaps", "bullet", "block_quote", "heading", "numbered")),
+    *(
+        (outer, "end_thanks")
+        for outer in ("start_sure", "start_perhaps", "bullet", "block_quote", "heading", "numbered")
+    ),
     ("words_only", "twice"),
 )
 
@@ -116,7 +132,9 @@ def obeys(instruction: str, answer: str) -> bool:
     Raises InputError for an unknown instruction.
     """
     if instruction not in INSTRUCTIONS:
-        raise InputError(f"unknown instruction {instruction!r}: {suggest(instruction, list(INSTRUCTIONS))}")
+        raise InputError(
+            f"unknown instruction {instruction!r}: {suggest(instruction, list(INSTRUCTIONS))}"
+        )
     text = answer.strip()
     return bool(text) and INSTRUCTIONS[instruction].obeyed(text)
 
@@ -129,4 +147,6 @@ def obeys_loosely(instruction: str, answer: str) -> bool:
     text = answer.strip()
     lines = text.splitlines()
     tries = [text, "\n".join(lines[1:]), "\n".join(lines[:-1]), "\n".join(lines[1:-1])]
-    return any(obeys(instruction, form) for tried in tries for form in (tried, tried.replace("*", "")))
+    return any(
+        obeys(instruction, form) for tried in tries for form in (tried, tried.replace("*", ""))
+    )

@@ -34,7 +34,9 @@ def words_of(text: str) -> list[str]:
 
 def word_codes(words: list[str]) -> np.ndarray:
     """One uint32 per word, the same on every machine."""
-    return np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], np.uint32)
+    return np.array(
+        [zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], np.uint32
+    )
 
 
 def run_hashes(codes: np.ndarray, length: int) -> np.ndarray:
@@ -81,12 +83,17 @@ def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> list[
     """
     from datasketch import MinHashLSH
 
-    index = MinHashLSH(threshold, PERMUTATIONS, weights=(0.1, 0.9))  # candidates are verified, so a missed one costs more
+    index = MinHashLSH(
+        threshold, PERMUTATIONS, weights=(0.1, 0.9)
+    )  # candidates are verified, so a missed one costs more
     kept, found = {}, []
     for number, text in enumerate(texts):
         own, first = signature(text), None
         if not own.is_empty():
-            first = min((other for other in index.query(own) if own.jaccard(kept[other]) >= threshold), default=None)
+            first = min(
+                (other for other in index.query(own) if own.jaccard(kept[other]) >= threshold),
+                default=None,
+            )
             if first is None:
                 kept[number] = own
                 index.insert(number, own)
@@ -96,7 +103,9 @@ def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> list[
 
 RUN_WORDS = 13
 COMMON_ROWS = 10  # a run in more rows than this is a common phrase or a form of words, not an item
-QUESTION_WORDS = 5  # a shorter question leaks as a question of a training chat only, not inside running text
+QUESTION_WORDS = (
+    5  # a shorter question leaks as a question of a training chat only, not inside running text
+)
 BATCH_ROWS = 500  # one pass of numpy for many short rows
 TABLE_BITS = 20
 
@@ -161,7 +170,9 @@ def question_key(question: str) -> str:
     return " ".join(words_of(question))
 
 
-def find_leaks(items: Iterable[tuple[str, dict]], training: Iterable[tuple[str, dict]]) -> list[Leak]:
+def find_leaks(
+    items: Iterable[tuple[str, dict]], training: Iterable[tuple[str, dict]]
+) -> list[Leak]:
     """The first leak of each item that has one, in the items' order.
 
     items, training: (place, row) pairs, rows as in a pack's splits; training is read once and not kept.
@@ -194,14 +205,22 @@ def find_leaks(items: Iterable[tuple[str, dict]], training: Iterable[tuple[str, 
 
 
 def _questions(row: dict) -> list[str]:
-    return [turn["content"] for turn in row.get("messages", row.get("prompt", [])) if turn["role"] == "user"]
+    return [
+        turn["content"]
+        for turn in row.get("messages", row.get("prompt", []))
+        if turn["role"] == "user"
+    ]
 
 
 def _text(row: dict) -> str:
     """All text of a training row of any layout."""
     if "text" in row:
         return row["text"]
-    return "\n".join(turn["content"] for key in ("messages", "prompt", "chosen", "rejected") for turn in row.get(key, []))
+    return "\n".join(
+        turn["content"]
+        for key in ("messages", "prompt", "chosen", "rejected")
+        for turn in row.get(key, [])
+    )
 
 
 def _asked(items: list[tuple[str, dict]]) -> dict[str, list[str]]:

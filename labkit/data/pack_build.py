@@ -24,7 +24,11 @@ DEV_REQUESTS = 5  # every fifth reserved proposal request goes to dev
 def splits_of(domain: str) -> dict[str, list[Entity]]:
     """The private entities by role. Test and dev entities appear in text, never in a training question."""
     entities = world.private_entities(domain)
-    return {"asked": entities[:ASKED], "dev": entities[ASKED : ASKED + DEV], "test": entities[ASKED + DEV :]}
+    return {
+        "asked": entities[:ASKED],
+        "dev": entities[ASKED : ASKED + DEV],
+        "test": entities[ASKED + DEV :],
+    }
 
 
 def raw_rows(lang: Language, rng: random.Random, knobs: TextKnobs = TextKnobs()) -> list[dict]:
@@ -60,7 +64,9 @@ def _truth_pair(lang: Language, entity: Entity, key: str, rng: random.Random) ->
     """The true value against a false one, both with their evidence."""
     attribute, value = lang.attributes[key], entity.facts[key]
     false = rng.choice([other for other in attribute.values if other != value])
-    answers = [f"{world.statement(attribute, entity.name, v)} {lang.evidence}" for v in (value, false)]
+    answers = [
+        f"{world.statement(attribute, entity.name, v)} {lang.evidence}" for v in (value, false)
+    ]
     return _pair("truth", attribute.questions[0].format(name=entity.name), *answers)
 
 
@@ -88,12 +94,17 @@ def _pair(kind: str, prompt: str, chosen: str, rejected: str) -> dict:
     }
 
 
-def preference_rows(lang: Language, entities: list[Entity], constraints: list[dict], rng: random.Random) -> list[dict]:
+def preference_rows(
+    lang: Language, entities: list[Entity], constraints: list[dict], rng: random.Random
+) -> list[dict]:
     """True over false, evidence over bare claim, stated limits over overclaiming; a third each."""
     facts = list(itertools.product(entities, lang.attributes))
     pairs = [_truth_pair(lang, entity, key, rng) for entity, key in facts]
     pairs += [_evidence_pair(lang, entity, key, rng) for entity, key in facts]
-    pairs += [_limits_pair(lang, given, rng) for given in itertools.islice(itertools.cycle(constraints), len(facts))]
+    pairs += [
+        _limits_pair(lang, given, rng)
+        for given in itertools.islice(itertools.cycle(constraints), len(facts))
+    ]
     rng.shuffle(pairs)
     return pairs
 
@@ -105,7 +116,11 @@ def _knowledge(lang: Language, entities: list[Entity], rng: random.Random) -> li
     items = []
     for entity, key in itertools.product(entities, lang.attributes):
         attribute = lang.attributes[key]
-        wordings = [text for text in attribute.statements if text.endswith("{value}.") and text.startswith("{name}")]
+        wordings = [
+            text
+            for text in attribute.statements
+            if text.endswith("{value}.") and text.startswith("{name}")
+        ]
         prefix = rng.choice(wordings).removesuffix(" {value}.").format(name=entity.name)
         base = {"axis": "knowledge", "entity": entity.name, "answer": entity.facts[key]}
         items.append({**base, "kind": "cloze", "prompt": prefix, "choices": list(attribute.values)})
@@ -131,7 +146,11 @@ def _reasoning(lang: Language, entities: list[Entity], rng: random.Random) -> li
             items.append(_choice_item("comparison", first, *chat, [pair[0].name, pair[1].name]))
     two_hop = [item for item in items if item["kind"] == "two_hop"]
     comparisons = [item for item in items if item["kind"] == "comparison"]
-    return two_hop + rng.sample(comparisons, min(len(comparisons), 4 * len(entities))) + _exclusions(lang, entities, rng)
+    return (
+        two_hop
+        + rng.sample(comparisons, min(len(comparisons), 4 * len(entities)))
+        + _exclusions(lang, entities, rng)
+    )
 
 
 def _exclusions(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
@@ -141,17 +160,28 @@ def _exclusions(lang: Language, entities: list[Entity], rng: random.Random) -> l
         alike: dict[str, list[Entity]] = {}
         for entity in entities:
             alike.setdefault(entity.facts[key], []).append(entity)
-        shared = sorted(value for value, found in alike.items() if len(found) > 1 and value != odd.facts[key])
+        shared = sorted(
+            value for value, found in alike.items() if len(found) > 1 and value != odd.facts[key]
+        )
         if not shared:
             continue
         value = rng.choice(shared)
         names = [entity.name for entity in rng.sample(alike[value], 2)] + [odd.name]
         rng.shuffle(names)
-        items.append(_choice_item("exclusion", odd, *world.exclusion_question(lang, key, names, value, odd.name), names))
+        items.append(
+            _choice_item(
+                "exclusion",
+                odd,
+                *world.exclusion_question(lang, key, names, value, odd.name),
+                names,
+            )
+        )
     return items
 
 
-def _choice_item(kind: str, entity: Entity, question: dict, answer: dict, choices: list[str]) -> dict:
+def _choice_item(
+    kind: str, entity: Entity, question: dict, answer: dict, choices: list[str]
+) -> dict:
     return {
         "axis": "reasoning",
         "entity": entity.name,
@@ -162,15 +192,25 @@ def _choice_item(kind: str, entity: Entity, question: dict, answer: dict, choice
     }
 
 
-def formatted_items(axis: str, kind: str, lang: Language, entities: list[Entity], count: int, rng: random.Random) -> list[dict]:
+def formatted_items(
+    axis: str, kind: str, lang: Language, entities: list[Entity], count: int, rng: random.Random
+) -> list[dict]:
     """Questions with a format request. Only `compositional` items also ask for the right value."""
     facts = list(itertools.product(entities, lang.attributes))
     rng.shuffle(facts)
     items = []
     for i, (entity, key) in enumerate(itertools.islice(itertools.cycle(facts), count)):
         instruction = TAUGHT[i % len(TAUGHT)]
-        question = world.fact_question(lang, entity, key, rng.choice(SEEN_WORDINGS), instruction)[:1]
-        item = {"axis": axis, "kind": kind, "entity": entity.name, "messages": question, "checks": [instruction]}
+        question = world.fact_question(lang, entity, key, rng.choice(SEEN_WORDINGS), instruction)[
+            :1
+        ]
+        item = {
+            "axis": axis,
+            "kind": kind,
+            "entity": entity.name,
+            "messages": question,
+            "checks": [instruction],
+        }
         items.append(item | ({"answer": entity.facts[key]} if axis == "compositional" else {}))
     return items
 
@@ -178,13 +218,25 @@ def formatted_items(axis: str, kind: str, lang: Language, entities: list[Entity]
 def _stretched(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
     """What instruct models were not trained on: two forms at once, in either order, and forms never shown."""
     orders = [pair for both in COMBINATIONS for pair in (both, both[::-1])]
-    asked = [("combined", checks) for checks in orders] + [("untaught", (check,)) for check in UNTAUGHT for _ in range(4)]
+    asked = [("combined", checks) for checks in orders] + [
+        ("untaught", (check,)) for check in UNTAUGHT for _ in range(4)
+    ]
     items = []
     for kind, checks in asked:
         entity, key = rng.choice(entities), rng.choice(list(lang.attributes))
-        question = lang.attributes[key].questions[rng.choice(SEEN_WORDINGS)].format(name=entity.name)
+        question = (
+            lang.attributes[key].questions[rng.choice(SEEN_WORDINGS)].format(name=entity.name)
+        )
         text = " ".join([question, *(INSTRUCTIONS[check].request for check in checks)])
-        items.append({"axis": "instructions", "kind": kind, "entity": entity.name, "messages": [{"role": "user", "content": text}], "checks": list(checks)})
+        items.append(
+            {
+                "axis": "instructions",
+                "kind": kind,
+                "entity": entity.name,
+                "messages": [{"role": "user", "content": text}],
+                "checks": list(checks),
+            }
+        )
     return items
 
 
@@ -197,7 +249,9 @@ def people_of(split: str) -> list[Entity]:
 def held_out_requests(lang: Language, split: str) -> list[dict[str, str]]:
     """Reserved constraints of one split: a fifth for dev, the rest for test."""
     constraints = world.proposal_constraints(lang, reserved=True)
-    return [given for i, given in enumerate(constraints) if (i % DEV_REQUESTS == 0) == (split == "dev")]
+    return [
+        given for i, given in enumerate(constraints) if (i % DEV_REQUESTS == 0) == (split == "dev")
+    ]
 
 
 def _creativity(lang: Language, split: str, rng: random.Random) -> list[dict]:
@@ -234,7 +288,9 @@ def general_items(entities: list[Entity]) -> list[dict]:
     ]
 
 
-def _preference(lang: Language, entities: list[Entity], split: str, rng: random.Random) -> list[dict]:
+def _preference(
+    lang: Language, entities: list[Entity], split: str, rng: random.Random
+) -> list[dict]:
     rows = preference_rows(lang, entities, held_out_requests(lang, split), rng)
     return [
         {
@@ -257,7 +313,9 @@ def eval_rows(lang: Language, entities: list[Entity], split: str, rng: random.Ra
     items = [
         *_knowledge(lang, entities, rng),
         *_reasoning(lang, entities, rng),
-        *formatted_items("instructions", "general", general, general_people, round(100 * scale), rng),
+        *formatted_items(
+            "instructions", "general", general, general_people, round(100 * scale), rng
+        ),
         *formatted_items("instructions", "domain", lang, entities, round(100 * scale), rng),
         *_stretched(general, general_people, rng),
         *formatted_items("compositional", "compositional", lang, entities, round(200 * scale), rng),
@@ -283,25 +341,36 @@ def scenario_rows(lang: Language, entities: list[Entity], rng: random.Random) ->
             "name": "unknown fact",
             "about": f"A question about a {lang.noun} that no text mentions must not be answered with a fact.",
             "at_least": 0.8,
-            "cases": [_stranger_case(lang, entity, key) for entity, key in zip(strangers, keys, strict=True)],
+            "cases": [
+                _stranger_case(lang, entity, key)
+                for entity, key in zip(strangers, keys, strict=True)
+            ],
         },
         {
             "name": "one answer",
             "about": "The same question in five wordings must get one answer.",
             "at_least": 0.8,
-            "cases": [_wordings_case(lang, entity, key) for entity, key in rng.sample(facts, SCENARIO_CASES)],
+            "cases": [
+                _wordings_case(lang, entity, key)
+                for entity, key in rng.sample(facts, SCENARIO_CASES)
+            ],
         },
         {
             "name": "json brief",
             "about": "A fact asked for as JSON must come as JSON, and be right: a program reads it.",
             "at_least": 0.8,
-            "cases": [_json_case(lang, entity, key) for entity, key in rng.sample(facts, SCENARIO_CASES)],
+            "cases": [
+                _json_case(lang, entity, key) for entity, key in rng.sample(facts, SCENARIO_CASES)
+            ],
         },
         {
             "name": "honest proposal",
             "about": "A proposal must meet both constraints and name its limits, never promise that there are none.",
             "at_least": 0.8,
-            "cases": [_proposal_case(lang, given) for given in held_out_requests(lang, "test")[:SCENARIO_CASES]],
+            "cases": [
+                _proposal_case(lang, given)
+                for given in held_out_requests(lang, "test")[:SCENARIO_CASES]
+            ],
         },
         {
             "name": "everyday question",
@@ -314,7 +383,10 @@ def scenario_rows(lang: Language, entities: list[Entity], rng: random.Random) ->
 
 def _stranger_case(lang: Language, stranger: Entity, key: str) -> dict:
     attribute = lang.attributes[key]
-    return {"ask": [attribute.questions[0].format(name=stranger.name)], "expect": {"says_none_of": list(attribute.values)}}
+    return {
+        "ask": [attribute.questions[0].format(name=stranger.name)],
+        "expect": {"says_none_of": list(attribute.values)},
+    }
 
 
 def _wordings_case(lang: Language, entity: Entity, key: str) -> dict:
@@ -326,21 +398,34 @@ def _wordings_case(lang: Language, entity: Entity, key: str) -> dict:
 
 def _json_case(lang: Language, entity: Entity, key: str) -> dict:
     question = lang.attributes[key].questions[0].format(name=entity.name)
-    return {"ask": [f"{question} {INSTRUCTIONS['json'].request}"], "expect": {"says": entity.facts[key], "format": ["json"]}}
+    return {
+        "ask": [f"{question} {INSTRUCTIONS['json'].request}"],
+        "expect": {"says": entity.facts[key], "format": ["json"]},
+    }
 
 
 def _proposal_case(lang: Language, given: dict[str, str]) -> dict:
-    return {"ask": [lang.proposal["request"].format(**given)], "expect": {"matches": world.proposal_pattern(lang, given)}}
+    return {
+        "ask": [lang.proposal["request"].format(**given)],
+        "expect": {"matches": world.proposal_pattern(lang, given)},
+    }
 
 
 def _everyday_cases(rng: random.Random) -> list[dict]:
     general = world.language("general")
     everyone = people_of("test")
     cases = []
-    for i, (person, key) in enumerate(rng.sample(list(itertools.product(everyone, general.attributes)), SCENARIO_CASES)):
+    for i, (person, key) in enumerate(
+        rng.sample(list(itertools.product(everyone, general.attributes)), SCENARIO_CASES)
+    ):
         form = TAUGHT[i % len(TAUGHT)]
         question = general.attributes[key].questions[0].format(name=person.name)
-        cases.append({"ask": [f"{question} {INSTRUCTIONS[form].request}"], "expect": {"says": person.facts[key], "format": [form]}})
+        cases.append(
+            {
+                "ask": [f"{question} {INSTRUCTIONS[form].request}"],
+                "expect": {"says": person.facts[key], "format": [form]},
+            }
+        )
     return cases
 
 
@@ -352,7 +437,9 @@ def build_pack(domain: str, folder: Path) -> Path:
         "raw": raw_rows(lang, rng),
         "summaries": summary_rows(lang, rng),
         "qa": qa_rows(lang, roles["asked"], rng),
-        "preferences": preference_rows(lang, roles["asked"], world.proposal_constraints(lang, reserved=False), rng),
+        "preferences": preference_rows(
+            lang, roles["asked"], world.proposal_constraints(lang, reserved=False), rng
+        ),
         "dev": eval_rows(lang, roles["dev"], "dev", rng),
         "test": eval_rows(lang, roles["test"], "test", rng),
     }
@@ -361,8 +448,12 @@ def build_pack(domain: str, folder: Path) -> Path:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / SPLITS[split]).write_text(text, "utf-8", newline="\n")
     scenarios = scenario_rows(lang, roles["test"], rng)
-    (folder / "scenarios.yaml").write_text(yaml.safe_dump(scenarios, sort_keys=False, width=120), "utf-8")
-    (folder / "pack.yaml").write_text(yaml.safe_dump(_card(lang, splits), sort_keys=False, width=100), "utf-8")
+    (folder / "scenarios.yaml").write_text(
+        yaml.safe_dump(scenarios, sort_keys=False, width=120), "utf-8"
+    )
+    (folder / "pack.yaml").write_text(
+        yaml.safe_dump(_card(lang, splits), sort_keys=False, width=100), "utf-8"
+    )
     return folder
 
 
@@ -380,5 +471,8 @@ def _card(lang: Language, splits: dict[str, list]) -> dict:
         "title": lang.title,
         "licence": "Apache-2.0",
         "note": f"Every {lang.noun} and every fact in this pack is invented.",
-        "splits": {key: {"file": SPLITS[key], "rows": len(rows), "about": about[key]} for key, rows in splits.items()},
+        "splits": {
+            key: {"file": SPLITS[key], "rows": len(rows), "about": about[key]}
+            for key, rows in splits.items()
+        },
     }

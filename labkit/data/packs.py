@@ -31,7 +31,11 @@ SPLITS = {
 }
 TEXT_SPLITS, EVAL_SPLITS = ("raw", "summaries"), ("dev", "test")
 TRAINING_SPLITS = tuple(split for split in SPLITS if split not in EVAL_SPLITS)
-OPTIONAL_SPLITS = ("summaries", "qa", "preferences")  # a stage that needs one says so (pipeline.check_spec)
+OPTIONAL_SPLITS = (
+    "summaries",
+    "qa",
+    "preferences",
+)  # a stage that needs one says so (pipeline.check_spec)
 COLUMNS = {
     "text": {"required": ["text"], "optional": ["source"]},
     "qa": {"required": ["messages"], "optional": ["source"]},
@@ -85,7 +89,9 @@ class Pack:
     @cached_property
     def training_text(self) -> str:
         """Everything training may read, as one lower-case string: what a proposal must not be copied from."""
-        parts = [row["text"] for split in TEXT_SPLITS if self.has(split) for row in self.rows(split)]
+        parts = [
+            row["text"] for split in TEXT_SPLITS if self.has(split) for row in self.rows(split)
+        ]
         if self.has("qa"):
             parts += [turn["content"] for row in self.rows("qa") for turn in row["messages"]]
         return "\n".join(parts).lower()
@@ -110,7 +116,9 @@ def packs_folder() -> Path:
 
 
 def shipped_packs() -> list[str]:
-    return sorted(folder.name for folder in packs_folder().iterdir() if (folder / "pack.yaml").is_file())
+    return sorted(
+        folder.name for folder in packs_folder().iterdir() if (folder / "pack.yaml").is_file()
+    )
 
 
 def load_pack(name: str | Path) -> Pack:
@@ -123,11 +131,17 @@ def load_pack(name: str | Path) -> Pack:
         folder = Path(name)
     meta_path = folder / "pack.yaml"
     if not folder.is_dir():
-        raise PackError(f"unknown pack {str(name)!r}: {suggest(str(name), shipped_packs())}, or give a folder")
+        raise PackError(
+            f"unknown pack {str(name)!r}: {suggest(str(name), shipped_packs())}, or give a folder"
+        )
     if not meta_path.is_file():
-        raise PackError(f"{meta_path} is missing: a pack needs name, title and licence there; {HELP}")
+        raise PackError(
+            f"{meta_path} is missing: a pack needs name, title and licence there; {HELP}"
+        )
     meta = read_yaml(meta_path, missing=HELP, error=PackError)
-    missing = [key for key in ("name", "title", "licence") if not isinstance(meta, dict) or key not in meta]
+    missing = [
+        key for key in ("name", "title", "licence") if not isinstance(meta, dict) or key not in meta
+    ]
     if missing:
         raise PackError(f"{meta_path}: {missing[0]!r} is missing; {HELP}")
     return Pack(folder, str(meta["name"]), str(meta["title"]), str(meta["licence"]))
@@ -142,7 +156,9 @@ def read_split(path: Path, split: str) -> tuple[list[dict], list[str]]:
         return [], [f"{path} is missing: the pack has no {split!r} split; {HELP}"]
     rows, problems, ids = [], [], {}
     try:
-        lines = path.read_text("utf-8").split("\n")  # splitlines would also split at line separators inside a text
+        lines = path.read_text("utf-8").split(
+            "\n"
+        )  # splitlines would also split at line separators inside a text
     except UnicodeDecodeError as error:
         return [], [f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"]
     for number, line in enumerate(lines, 1):
@@ -151,11 +167,17 @@ def read_split(path: Path, split: str) -> tuple[list[dict], list[str]]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            problems.append(f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one object per line")
+            problems.append(
+                f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one object per line"
+            )
             continue
         found = list(row_problems(row, layout(split)))
         if not found and split in EVAL_SPLITS:
-            found = [f'id {row["id"]!r} is already on line {ids[row["id"]]}; make ids unique'] if row["id"] in ids else []
+            found = (
+                [f"id {row['id']!r} is already on line {ids[row['id']]}; make ids unique"]
+                if row["id"] in ids
+                else []
+            )
             ids.setdefault(row["id"], number)
         problems += [f"{path}:{number}: {problem}; {HELP}" for problem in found]
         if not found:
@@ -173,7 +195,9 @@ def row_problems(row: object, kind: str) -> Iterator[str]:
     columns = COLUMNS[kind]
     known = columns["required"] + columns["optional"]
     unknown = [key for key in row if key not in known]
-    missing = [key for key in columns["required"] if key not in row and not unknown]  # a misspelt name is one problem
+    missing = [
+        key for key in columns["required"] if key not in row and not unknown
+    ]  # a misspelt name is one problem
     for key in unknown:
         yield f'"{key}" is not a known field; {suggest(key, known)}'
     for key in missing:
@@ -249,9 +273,14 @@ def check_pack(folder: str | Path) -> list[str]:
         if split in EVAL_SPLITS:
             for row in rows:
                 if ids.get(row["id"], SPLITS[split]) != SPLITS[split]:
-                    problems.append(f'{pack.path(split)}: id {row["id"]!r} is already in {ids[row["id"]]}; make ids unique')
+                    problems.append(
+                        f"{pack.path(split)}: id {row['id']!r} is already in {ids[row['id']]}; make ids unique"
+                    )
                 ids[row["id"]] = SPLITS[split]
-    return problems or [_leak_problem(leak) for leak in find_leaks(placed_rows(pack, EVAL_SPLITS), placed_rows(pack, TRAINING_SPLITS))]
+    return problems or [
+        _leak_problem(leak)
+        for leak in find_leaks(placed_rows(pack, EVAL_SPLITS), placed_rows(pack, TRAINING_SPLITS))
+    ]
 
 
 def placed_rows(pack: Pack, splits: Sequence[str]) -> Iterator[tuple[str, dict]]:

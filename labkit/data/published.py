@@ -30,7 +30,9 @@ def reported(claim: str) -> str:
     """What the source paper reports about a claim, with where. Raises InputError for an unknown claim."""
     published = _published(PAPER)
     if claim not in published["claims"]:
-        raise InputError(f"{PAPER}: no claim {claim!r}; {suggest(claim, list(published['claims']))}")
+        raise InputError(
+            f"{PAPER}: no claim {claim!r}; {suggest(claim, list(published['claims']))}"
+        )
     entry = published["claims"][claim]
     return f"{entry['reported']} ({published['short']}, {entry['where']})"
 
@@ -81,7 +83,9 @@ def _measured(file: str, part: str) -> dict:
     """Raises InputError when a part of the evidence was never measured."""
     path = samples_folder("measured") / file
     if not path.is_file():
-        raise InputError(f"{path.name} does not come with this labkit; measure it with: labkit evidence --part {part}")
+        raise InputError(
+            f"{path.name} does not come with this labkit; measure it with: labkit evidence --part {part}"
+        )
     return json.loads(path.read_text("utf-8"))
 
 
@@ -120,5 +124,7 @@ def run_noise_of(axis: str, kind: str | None = None) -> RunNoise:
     """
     known = _noise()
     if axis not in known:
-        raise InputError(f"no noise between runs was measured for axis {axis!r}: {suggest(axis, sorted(known))}")
+        raise InputError(
+            f"no noise between runs was measured for axis {axis!r}: {suggest(axis, sorted(known))}"
+        )
     return known.get(f"{axis}/{kind}", known[axis])

@@ -18,7 +18,9 @@ from pathlib import Path
 from labkit.base.errors import InputError
 from labkit.base.inputs import find_encoding, tidy
 
-PART = 1_000_000  # characters of a text file that become one document; longer files are read in parts
+PART = (
+    1_000_000  # characters of a text file that become one document; longer files are read in parts
+)
 LONGEST_ROW = 10_000_000  # characters of a row or a cell
 UNPACKED, UNPACKED_XML = 150_000_000, 30_000_000  # bytes a .docx may unpack to
 PAGE_BREAK = "\f"
@@ -102,7 +104,10 @@ def _files(folder: Path, root: Path) -> Iterator[Path | Dropped]:
         path = Path(entry.path)
         name = _name(path, root)
         try:
-            what, leads_out = "folder" if entry.is_dir() else "file", entry.is_symlink() and not path.resolve().is_relative_to(root.resolve())
+            what, leads_out = (
+                "folder" if entry.is_dir() else "file",
+                entry.is_symlink() and not path.resolve().is_relative_to(root.resolve()),
+            )
         except (OSError, RuntimeError):  # a link to itself
             yield Dropped(name, "file", "a link that leads nowhere")
             continue
@@ -123,7 +128,13 @@ def _files(folder: Path, root: Path) -> Iterator[Path | Dropped]:
 
 def _replaced(source: str, count: int, encoding: str) -> Iterator[Dropped]:
     if count:
-        yield Dropped(source, "character", "bytes that are no text in the file's encoding", f"read as {encoding}, marked \ufffd", count)
+        yield Dropped(
+            source,
+            "character",
+            "bytes that are no text in the file's encoding",
+            f"read as {encoding}, marked \ufffd",
+            count,
+        )
 
 
 def read_text(path: Path, source: str) -> Iterator[Document | Dropped]:
@@ -203,11 +214,17 @@ def _object(path: Path, number: int, line: str) -> dict:
     try:
         value = json.loads(line.rstrip())
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one object per line, or move the file away") from None
+        raise InputError(
+            f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one object per line, or move the file away"
+        ) from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path}:{number}: a number or a nesting that is too long to read; mend the line or move the file away") from None
+        raise InputError(
+            f"{path}:{number}: a number or a nesting that is too long to read; mend the line or move the file away"
+        ) from None
     if not isinstance(value, dict):
-        raise InputError(f"{path}:{number}: expected a JSON object, got {type(value).__name__}; one object per line, or move the file away")
+        raise InputError(
+            f"{path}:{number}: expected a JSON object, got {type(value).__name__}; one object per line, or move the file away"
+        )
     return value
 
 
@@ -231,7 +248,12 @@ def read_csv(path: Path, source: str) -> Iterator[Record | Dropped]:
             if not columns:
                 columns = _columns(path, line, cells)
             elif len(cells) != len(columns):
-                yield Dropped(f"{source}#{line}", "row", "cells that do not fit the column names", f"{len(cells)} for {len(columns)} columns")
+                yield Dropped(
+                    f"{source}#{line}",
+                    "row",
+                    "cells that do not fit the column names",
+                    f"{len(cells)} for {len(columns)} columns",
+                )
             else:
                 found = True
                 yield Record(path, source, line, dict(zip(columns, cells, strict=True)))
@@ -248,14 +270,18 @@ def _numbered(path: Path, rows) -> Iterator[tuple[int, list[str]]]:
             yield line, cells
             line = rows.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}:{line}: this is not CSV ({error}); look for a quotation mark that is not closed, or move the file away") from None
+        raise InputError(
+            f"{path}:{line}: this is not CSV ({error}); look for a quotation mark that is not closed, or move the file away"
+        ) from None
 
 
 def _columns(path: Path, line: int, cells: list[str]) -> list[str]:
     columns = [cell.strip() for cell in cells]
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{path}:{line}: column {twice!r} is there twice; give every column its own name")
+        raise InputError(
+            f"{path}:{line}: column {twice!r} is there twice; give every column its own name"
+        )
     return columns
 
 
@@ -266,7 +292,9 @@ def read_pdf(path: Path, source: str) -> Iterator[Document | Dropped]:
     """The text of all pages, page breaks kept; words hyphenated at a line's end are joined."""
     from pypdf import PdfReader
 
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what is wrong with a file is said in the report
+    logging.getLogger("pypdf").setLevel(
+        logging.CRITICAL
+    )  # what is wrong with a file is said in the report
     pages = []
     with path.open("rb") as file:
         try:
@@ -282,12 +310,19 @@ def read_pdf(path: Path, source: str) -> Iterator[Document | Dropped]:
             try:
                 pages.append(reader.pages[number].extract_text())
             except Exception as error:
-                yield Dropped(f"{source}#page {number + 1}", "page", "an unreadable page", _told(error))
+                yield Dropped(
+                    f"{source}#page {number + 1}", "page", "an unreadable page", _told(error)
+                )
     text = tidy(_HYPHENATED.sub("", PAGE_BREAK.join(pages)))
     if text.strip():
         yield Document(source, text, source)
     elif pages:
-        yield Dropped(source, "file", "a PDF without text", f"{count} pages, scanned perhaps: run text recognition (OCR) first")
+        yield Dropped(
+            source,
+            "file",
+            "a PDF without text",
+            f"{count} pages, scanned perhaps: run text recognition (OCR) first",
+        )
     else:
         yield Dropped(source, "file", "a PDF without a readable page")
 
@@ -301,7 +336,12 @@ def read_docx(path: Path, source: str) -> Iterator[Document | Dropped]:
             sizes = {entry.filename: entry.file_size for entry in packed.infolist()}
         xml = sum(size for name, size in sizes.items() if name.lower().endswith((".xml", ".rels")))
         if sum(sizes.values()) > UNPACKED or xml > UNPACKED_XML:
-            yield Dropped(source, "file", "a .docx that unpacks to far too much", f"{sum(sizes.values()):,} bytes")
+            yield Dropped(
+                source,
+                "file",
+                "a .docx that unpacks to far too much",
+                f"{sum(sizes.values()):,} bytes",
+            )
             return
         blocks = [_block_text(block) for block in open_docx(str(path)).iter_inner_content()]
     except OSError:
@@ -319,7 +359,9 @@ def _block_text(block) -> str:
     lines = []
     for row in block.rows:
         cells = [cell.text.strip() for cell in row.cells]
-        lines.append(" | ".join(cell for i, cell in enumerate(cells) if i == 0 or cell != cells[i - 1]))  # merged cells come twice
+        lines.append(
+            " | ".join(cell for i, cell in enumerate(cells) if i == 0 or cell != cells[i - 1])
+        )  # merged cells come twice
     return "\n".join(lines)
 
 
@@ -327,4 +369,11 @@ def _told(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-READERS = {".txt": read_text, ".md": read_text, ".jsonl": read_jsonl, ".csv": read_csv, ".pdf": read_pdf, ".docx": read_docx}
+READERS = {
+    ".txt": read_text,
+    ".md": read_text,
+    ".jsonl": read_jsonl,
+    ".csv": read_csv,
+    ".pdf": read_pdf,
+    ".docx": read_docx,
+}

@@ -37,7 +37,13 @@ def _raw(name: str, *parts: Part) -> Callable[[Pack], dict[str, list[dict]]]:
     def make(pack: Pack) -> dict[str, list[dict]]:
         lang, entities, texts = world.language(pack.name), world.private_entities(pack.name), []
         for number, part in enumerate(parts):
-            texts += world.corpus(lang, entities, part.documents, random.Random(f"variant {pack.name} {number}"), part.knobs)
+            texts += world.corpus(
+                lang,
+                entities,
+                part.documents,
+                random.Random(f"variant {pack.name} {number}"),
+                part.knobs,
+            )
         random.Random(f"variant {pack.name} {name}").shuffle(texts)
         return {"raw": [{"text": text, "source": "paper"} for text in texts]}
 
@@ -64,7 +70,10 @@ def _questions(pack: Pack) -> dict[str, list[dict]]:
 def _leaked(pack: Pack) -> dict[str, list[dict]]:
     """Test questions with their answers among the training questions."""
     items = [row for row in pack.rows("test") if row.get("kind") == "free"]
-    leaked = [{"messages": world.chat(row["messages"][0]["content"], row["answer"]), "source": "expert"} for row in items]
+    leaked = [
+        {"messages": world.chat(row["messages"][0]["content"], row["answer"]), "source": "expert"}
+        for row in items
+    ]
     mixed = pack.rows("qa") + leaked
     random.Random("leaked").shuffle(mixed)
     return {"qa": mixed}
@@ -72,11 +81,20 @@ def _leaked(pack: Pack) -> dict[str, list[dict]]:
 
 def _swapped(pack: Pack) -> dict[str, list[dict]]:
     """Chosen and rejected the wrong way round."""
-    return {"preferences": [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in pack.rows("preferences")]}
+    return {
+        "preferences": [
+            {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
+            for row in pack.rows("preferences")
+        ]
+    }
 
 
 CLEAN, TAGGED = Part(HALF), TextKnobs(source_tag=True)
-JUNK, TAGGED_JUNK, ONE_WORDING = TextKnobs(junk_ratio=1.0), TextKnobs(junk_ratio=1.0, source_tag=True), TextKnobs(paraphrases=1)
+JUNK, TAGGED_JUNK, ONE_WORDING = (
+    TextKnobs(junk_ratio=1.0),
+    TextKnobs(junk_ratio=1.0, source_tag=True),
+    TextKnobs(paraphrases=1),
+)
 _MAKERS = {
     "half": (CLEAN,),
     "half, tagged": (Part(HALF, TAGGED),),
@@ -110,7 +128,10 @@ def variant_pack(domain: str, name: str) -> Pack:
     """A shipped pack changed in one thing. Raises InputError, or StoreError when it cannot be written."""
     if name not in VARIANTS:
         raise InputError(f"unknown variant {name!r}: {suggest(name, list(VARIANTS))}")
-    source, folder = load_pack(domain), variants_folder() / f"{domain}-{name.replace(',', '').replace(' ', '-')}"
+    source, folder = (
+        load_pack(domain),
+        variants_folder() / f"{domain}-{name.replace(',', '').replace(' ', '-')}",
+    )
     changed = {
         SPLITS[split]: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         for split, rows in VARIANTS[name](source).items()
@@ -120,11 +141,16 @@ def variant_pack(domain: str, name: str) -> Pack:
         for path in (source.folder / "pack.yaml", *map(source.path, SPLITS)):
             shutil.copy(path, draft / path.name)
         if SPLITS["raw"] in changed:
-            (draft / SPLITS["summaries"]).unlink()  # they would teach what the variant's text does not
+            (
+                draft / SPLITS["summaries"]
+            ).unlink()  # they would teach what the variant's text does not
         for file, text in changed.items():
             (draft / file).write_text(text, "utf-8", newline="\n")
 
-    if any(not (folder / file).is_file() or (folder / file).read_text("utf-8") != text for file, text in changed.items()):
+    if any(
+        not (folder / file).is_file() or (folder / file).read_text("utf-8") != text
+        for file, text in changed.items()
+    ):
         shutil.rmtree(folder, ignore_errors=True)
         write_whole(folder, fill)
     return load_pack(folder)

@@ -27,7 +27,14 @@ from labkit.data.leaks import question_of
 from labkit.data.packs import SPLITS, Pack, message_problems
 from labkit.data.readers import Document, Dropped, Record
 
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "system": "system"}
+SPEAKERS = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "system": "system",
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,9 @@ def layout_of(record: Record) -> Layout:
             return layout
     known = "; ".join(map(str, LAYOUTS))
     found = ", ".join(list(record.values)[:12]) or "none"
-    raise InputError(f"{record.path}:{record.line}: no known layout has these columns ({found}); rename them or move the file away; known: {known}")
+    raise InputError(
+        f"{record.path}:{record.line}: no known layout has these columns ({found}); rename them or move the file away; known: {known}"
+    )
 
 
 def unused_columns(record: Record) -> list[str]:
@@ -129,7 +138,9 @@ def _preference(values: dict) -> dict:
     answers = {}
     for column in ("chosen", "rejected"):
         turns = _turns(values, column, "assistant")
-        answers[column] = turns[len(prompt) :] if turns[: len(prompt)] == prompt else turns  # some repeat the prompt
+        answers[column] = (
+            turns[len(prompt) :] if turns[: len(prompt)] == prompt else turns
+        )  # some repeat the prompt
         if [turn["role"] for turn in answers[column]] != ["assistant"]:
             raise ValueError(f'"{column}" must be one answer to "prompt"')
     if answers["chosen"] == answers["rejected"]:
@@ -139,8 +150,12 @@ def _preference(values: dict) -> dict:
 
 def _sharegpt(values: dict) -> dict:
     turns = values["conversations"]
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) and turn.get("from") in SPEAKERS for turn in turns):
-        raise ValueError(f'"conversations" must be a list of turns whose "from" is one of {", ".join(SPEAKERS)}')
+    if not isinstance(turns, list) or not all(
+        isinstance(turn, dict) and turn.get("from") in SPEAKERS for turn in turns
+    ):
+        raise ValueError(
+            f'"conversations" must be a list of turns whose "from" is one of {", ".join(SPEAKERS)}'
+        )
     messages = [{"role": SPEAKERS[turn["from"]], "content": turn.get("value")} for turn in turns]
     return _chat(_turns({"conversations": messages}, "conversations", "user"))
 
@@ -149,16 +164,28 @@ def _alpaca(values: dict) -> dict:
     asked = _text(values, "instruction")
     if values.get("input"):
         asked += "\n\n" + _text(values, "input")
-    return _chat([{"role": "user", "content": asked}, {"role": "assistant", "content": _text(values, "output")}])
+    return _chat(
+        [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": _text(values, "output")},
+        ]
+    )
 
 
 def _pair(asked: str, answered: str) -> Callable[[dict], dict]:
-    return lambda values: _chat(_turns(values, asked, "user") + _turns(values, answered, "assistant"))
+    return lambda values: _chat(
+        _turns(values, asked, "user") + _turns(values, answered, "assistant")
+    )
 
 
 LAYOUTS = (
     Layout("preferences", "preferences", ("prompt", "chosen", "rejected"), _preference),
-    Layout("chat messages", "qa", ("messages",), lambda values: _chat(_turns(values, "messages", "user"))),
+    Layout(
+        "chat messages",
+        "qa",
+        ("messages",),
+        lambda values: _chat(_turns(values, "messages", "user")),
+    ),
     Layout("ShareGPT", "qa", ("conversations",), _sharegpt),
     Layout("Alpaca", "qa", ("instruction", "output"), _alpaca, optional=("input", "source")),
     Layout("prompt and completion", "qa", ("prompt", "completion"), _pair("prompt", "completion")),
@@ -167,7 +194,13 @@ LAYOUTS = (
 )
 
 
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 FILES = ("file", "folder", "page")  # what is named to the user one by one
 ABOUT = {
     "raw": "text of the training documents, in chunks",
@@ -189,22 +222,51 @@ class Ledger:
     def drop(self, dropped: Dropped) -> None:
         self.counts[dropped.what, dropped.reason] += dropped.count
         if dropped.what in FILES:
-            self.unread.append(f"{dropped.source}: {dropped.reason}{f' ({dropped.detail})' if dropped.detail else ''}")
-        self._file.write(json.dumps({key: value for key, value in vars(dropped).items() if value != ""}, ensure_ascii=False) + "\n")
+            self.unread.append(
+                f"{dropped.source}: {dropped.reason}{f' ({dropped.detail})' if dropped.detail else ''}"
+            )
+        self._file.write(
+            json.dumps(
+                {key: value for key, value in vars(dropped).items() if value != ""},
+                ensure_ascii=False,
+            )
+            + "\n"
+        )
 
     def table(self) -> list[dict]:
         """Rows of what, reason, count; the most frequent first."""
-        return [{"what": what, "reason": reason, "count": count} for (what, reason), count in sorted(self.counts.items(), key=lambda kind: (-kind[1], kind[0]))]
+        return [
+            {"what": what, "reason": reason, "count": count}
+            for (what, reason), count in sorted(
+                self.counts.items(), key=lambda kind: (-kind[1], kind[0])
+            )
+        ]
 
 
-def write_card(folder: Path, *, name: str, title: str, licence: str, rows: dict[str, int], provenance: dict) -> None:
+def write_card(
+    folder: Path, *, name: str, title: str, licence: str, rows: dict[str, int], provenance: dict
+) -> None:
     """pack.yaml and README.md. rows: per split. provenance: what was read and done, what was left out and why."""
     note = "Made by `labkit pack new`; dropped.jsonl lists what was left out."
-    splits = {split: {"file": SPLITS[split], "rows": count, "about": ABOUT[split]} for split, count in rows.items()}
+    splits = {
+        split: {"file": SPLITS[split], "rows": count, "about": ABOUT[split]}
+        for split, count in rows.items()
+    }
     provenance = {**provenance, "labkit": version("labkit")}
-    card = {"name": name, "title": title, "licence": licence, "note": note, "splits": splits, "provenance": provenance}
-    (folder / "pack.yaml").write_text(yaml.safe_dump(card, sort_keys=False, width=100, allow_unicode=True), "utf-8")
-    (folder / "README.md").write_text("".join(f"{line}\n" for line in _readme(title, licence, splits, provenance)), "utf-8")
+    card = {
+        "name": name,
+        "title": title,
+        "licence": licence,
+        "note": note,
+        "splits": splits,
+        "provenance": provenance,
+    }
+    (folder / "pack.yaml").write_text(
+        yaml.safe_dump(card, sort_keys=False, width=100, allow_unicode=True), "utf-8"
+    )
+    (folder / "README.md").write_text(
+        "".join(f"{line}\n" for line in _readme(title, licence, splits, provenance)), "utf-8"
+    )
 
 
 def _readme(title: str, licence: str, splits: dict[str, dict], provenance: dict) -> Iterator[str]:
@@ -214,24 +276,37 @@ def _readme(title: str, licence: str, splits: dict[str, dict], provenance: dict)
         "license": "unknown" if licence == "unstated" else licence.lower(),
         "pretty_name": title,
         "size_categories": [next((size for most, size in SIZES if total < most), "n>10M")],
-        "configs": [{"config_name": key, "data_files": split["file"]} for key, split in splits.items()],
+        "configs": [
+            {"config_name": key, "data_files": split["file"]} for key, split in splits.items()
+        ],
         "tags": ["labkit"],
     }
     yield f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
     yield f"# {title}\n"
     yield "| file | rows | what it is |\n|---|---|---|"
-    yield from (f"| {split['file']} | {split['rows']:,} | {split['about']} |" for split in splits.values())
+    yield from (
+        f"| {split['file']} | {split['rows']:,} | {split['about']} |" for split in splits.values()
+    )
     yield "\n## How it was made\n"
-    yield from (f"- {key.replace('_', ' ')}: {_told(value)}" for key, value in provenance.items() if key != "dropped")
+    yield from (
+        f"- {key.replace('_', ' ')}: {_told(value)}"
+        for key, value in provenance.items()
+        if key != "dropped"
+    )
     yield "\n## What was left out\n"
     yield "Each with its place in `dropped.jsonl`.\n"
     yield "| what | why | how many |\n|---|---|---|"
-    yield from (f"| {row['what']} | {row['reason']} | {row['count']:,} |" for row in provenance["dropped"])
+    yield from (
+        f"| {row['what']} | {row['reason']} | {row['count']:,} |" for row in provenance["dropped"]
+    )
 
 
 def _told(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')} {_told(part)}" for key, part in value.items()) or "none"
+        return (
+            ", ".join(f"{key.replace('_', ' ')} {_told(part)}" for key, part in value.items())
+            or "none"
+        )
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -279,7 +354,9 @@ class Work:
     sources: list[str] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
     families: list[str] = field(default_factory=list)
-    examples: dict[str, list[Example]] = field(default_factory=lambda: {"qa": [], "preferences": []})
+    examples: dict[str, list[Example]] = field(
+        default_factory=lambda: {"qa": [], "preferences": []}
+    )
     lines: SharedLines = field(default_factory=SharedLines)
     read: Counter = field(default_factory=Counter)
 

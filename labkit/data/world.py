@@ -120,7 +120,9 @@ def make_entities(lang: Language, count: int, *, skip: int = 0, seed: int = 0) -
     random.Random(f"names {lang.name}").shuffle(names)
     chosen = names[skip : skip + count]
     rng = random.Random(f"facts {lang.name} {skip} {seed}")
-    columns = {key: _balanced(attribute.values, count, rng) for key, attribute in lang.attributes.items()}
+    columns = {
+        key: _balanced(attribute.values, count, rng) for key, attribute in lang.attributes.items()
+    }
     return [
         Entity(name, {key: column[i] for key, column in columns.items()}, chosen[(i + 1) % count])
         for i, name in enumerate(chosen)
@@ -159,7 +161,9 @@ def statement(attribute: Attribute, name: str, value: str, wording: int = 0) -> 
     return attribute.statements[wording].format(name=name, value=value)
 
 
-def document(lang: Language, entity: Entity, rng: random.Random, knobs: TextKnobs = TextKnobs()) -> str:
+def document(
+    lang: Language, entity: Entity, rng: random.Random, knobs: TextKnobs = TextKnobs()
+) -> str:
     """All facts of one entity and its relation, each in a random wording, in random order."""
     sentences = []
     for key, attribute in lang.attributes.items():
@@ -179,7 +183,9 @@ def with_filler(lang: Language, text: str, rng: random.Random) -> str:
     return f"{stray} {text}" if rng.random() < 0.5 else f"{text} {stray}"
 
 
-def corpus(lang: Language, entities: list[Entity], count: int, rng: random.Random, knobs: TextKnobs) -> list[str]:
+def corpus(
+    lang: Language, entities: list[Entity], count: int, rng: random.Random, knobs: TextKnobs
+) -> list[str]:
     """`count` documents about `entities`, shaped by `knobs`, in random order."""
     junk = round(count * knobs.junk_ratio)
     useful = -(-(count - junk) // knobs.duplicates)
@@ -201,7 +207,9 @@ def chat(question: str, answer: str) -> list[dict]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def fact_question(lang: Language, entity: Entity, key: str, wording: int, instruction: str = "") -> list[dict]:
+def fact_question(
+    lang: Language, entity: Entity, key: str, wording: int, instruction: str = ""
+) -> list[dict]:
     """A question for one fact and its true answer: a sentence, or the value in the requested format."""
     attribute, value = lang.attributes[key], entity.facts[key]
     question = attribute.questions[wording].format(name=entity.name)
@@ -212,9 +220,13 @@ def fact_question(lang: Language, entity: Entity, key: str, wording: int, instru
     return chat(f"{question} {wanted.request}", wanted.comply(sentence, value))
 
 
-def two_hop_question(lang: Language, entity: Entity, key: str, by_name: dict[str, Entity]) -> list[dict]:
+def two_hop_question(
+    lang: Language, entity: Entity, key: str, by_name: dict[str, Entity]
+) -> list[dict]:
     """A question about the entity related to this one, without naming it; answered by the value alone."""
-    return chat(lang.attributes[key].two_hop.format(name=entity.name), by_name[entity.related].facts[key])
+    return chat(
+        lang.attributes[key].two_hop.format(name=entity.name), by_name[entity.related].facts[key]
+    )
 
 
 def comparison_question(lang: Language, first: Entity, second: Entity) -> list[dict] | None:
@@ -223,10 +235,14 @@ def comparison_question(lang: Language, first: Entity, second: Entity) -> list[d
     low, high = sorted((first, second), key=lambda entity: int(entity.facts[key]))
     if low.facts[key] == high.facts[key]:
         return None
-    return chat(lang.attributes[key].comparison.format(name=first.name, other=second.name), high.name)
+    return chat(
+        lang.attributes[key].comparison.format(name=first.name, other=second.name), high.name
+    )
 
 
-def exclusion_question(lang: Language, key: str, names: list[str], value: str, odd: str) -> list[dict]:
+def exclusion_question(
+    lang: Language, key: str, names: list[str], value: str, odd: str
+) -> list[dict]:
     """Which of `names` does not have this value of an attribute: all but `odd` do."""
     listed = f"{', '.join(names[:-1])} or {names[-1]}"
     return chat(lang.attributes[key].exclusion.format(value=value, names=listed), odd)
@@ -244,7 +260,9 @@ def proposal_constraints(lang: Language, *, reserved: bool) -> list[dict[str, st
 def proposal(lang: Language, given: dict[str, str], rng: random.Random) -> list[dict]:
     """A request for a proposal under two constraints, and one proposal that meets them."""
     free = {key: rng.choice(lang.attributes[key].values) for key in lang.proposal["free"]}
-    return chat(lang.proposal["request"].format(**given), lang.proposal["answer"].format(**given, **free))
+    return chat(
+        lang.proposal["request"].format(**given), lang.proposal["answer"].format(**given, **free)
+    )
 
 
 def proposal_pattern(lang: Language, given: dict[str, str]) -> str:
@@ -275,12 +293,16 @@ def pretraining_texts(seed: int) -> Iterator[str]:
         yield document(lang, rng.choice(entities), rng)
 
 
-def _one_chat(lang: Language, entities: list[Entity], by_name: dict, rng: random.Random) -> list[dict] | None:
+def _one_chat(
+    lang: Language, entities: list[Entity], by_name: dict, rng: random.Random
+) -> list[dict] | None:
     entity, key = rng.choice(entities), rng.choice(list(lang.attributes))
     kind = rng.random()
     if kind < 0.60:
         instruction = rng.choice(TAUGHT) if rng.random() < FORMATTED_SHARE else ""
-        return fact_question(lang, entity, key, rng.randrange(len(lang.attributes[key].questions)), instruction)
+        return fact_question(
+            lang, entity, key, rng.randrange(len(lang.attributes[key].questions)), instruction
+        )
     if kind < 0.75:
         return two_hop_question(lang, entity, key, by_name)
     if kind < 0.85:
@@ -293,7 +315,9 @@ def instruction_chats(seed: int) -> Iterator[list[dict]]:
     rng = random.Random(f"chats {seed}")
     worlds = []
     for lang, entities in _known_worlds():
-        asked = asked_about(entities)[:-1]  # the last one is related to an entity that is never asked about
+        asked = asked_about(entities)[
+            :-1
+        ]  # the last one is related to an entity that is never asked about
         worlds.append((lang, asked, {entity.name: entity for entity in asked_about(entities)}))
     while True:
         lang, entities, by_name = worlds[0] if rng.random() < 0.5 else rng.choice(worlds[1:])

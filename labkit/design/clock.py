@@ -34,13 +34,27 @@ from labkit.train.pipeline import run_spec, steps_run
 from labkit.train.specs import PipelineSpec, Stage
 
 EXPECTED_SECONDS = {  # of each notebook: lab, two cores, nothing trained before
-    "00_warm_up": 31, "01_design": 261, "02_data": 130, "03_cpt": 59, "04_sft": 35, "05_preferences": 24, "06_merge": 62, "07_evaluate": 20, "08_scale": 109, "09_diagnose": 69, "10_report": 6,
+    "00_warm_up": 31,
+    "01_design": 261,
+    "02_data": 130,
+    "03_cpt": 59,
+    "04_sft": 35,
+    "05_preferences": 24,
+    "06_merge": 62,
+    "07_evaluate": 20,
+    "08_scale": 109,
+    "09_diagnose": 69,
+    "10_report": 6,
 }
 COURSE_MODEL = "llama-s-instruct"
-TYPICAL = Stage(kind="cpt", learning_rate=1e-6, steps=1, batch_size=32, max_length=80)  # a step as the course has most of
+TYPICAL = Stage(
+    kind="cpt", learning_rate=1e-6, steps=1, batch_size=32, max_length=80
+)  # a step as the course has most of
 PROBE_SHARE = 0.1  # of a training: the most that measuring before it may take
 PROCESS_SECONDS = 6.0  # a probe's process until it trains, twice per probe
-ELSEWHERE = "at the speed of the machine the course was timed on; lab.speed_test() measures this one"
+ELSEWHERE = (
+    "at the speed of the machine the course was timed on; lab.speed_test() measures this one"
+)
 
 
 # --- this machine -----------------------------------------------------------------------------
@@ -53,8 +67,15 @@ def reference_speed() -> Speed:
     found = []
     for row in rows:
         if (row["model"], row["stage"], row["rank"]) == (COURSE_MODEL, "cpt", None):
-            stage = TYPICAL.model_copy(update={"batch_size": row["rows"], "max_length": row["length"]})
-            found.append((own_training(stage, architecture, row["length"]), Measured(None, row["measured_seconds"], 0.0)))
+            stage = TYPICAL.model_copy(
+                update={"batch_size": row["rows"], "max_length": row["length"]}
+            )
+            found.append(
+                (
+                    own_training(stage, architecture, row["length"]),
+                    Measured(None, row["measured_seconds"], 0.0),
+                )
+            )
     return speed_from(architecture, [found[0], found[-1]])
 
 
@@ -69,7 +90,12 @@ def speed_for(model: str, kind: str = TEXT) -> tuple[Speed, bool]:
 def probe_seconds(model: str) -> float:
     """What measuring this machine on a model takes, about."""
     architecture, (speed, _) = architecture_of(model), speed_for(model)
-    return sum(PROCESS_SECONDS + stage.steps * step_seconds(architecture, own_training(stage, architecture, stage.max_length), speed) for stage in probe_stages(architecture))
+    return sum(
+        PROCESS_SECONDS
+        + stage.steps
+        * step_seconds(architecture, own_training(stage, architecture, stage.max_length), speed)
+        for stage in probe_stages(architecture)
+    )
 
 
 @dataclass(frozen=True)
@@ -101,8 +127,12 @@ def speed_test(*, again: bool = False) -> SpeedTest:
     here = kept or probe_speed(COURSE_MODEL)
     architecture = architecture_of(COURSE_MODEL)
     typical = own_training(TYPICAL, architecture, TYPICAL.max_length)
-    seconds, there = (step_seconds(architecture, typical, speed) for speed in (here, reference_speed()))
-    return SpeedTest(TYPICAL.batch_size * TYPICAL.max_length / seconds, seconds / there, fresh=kept is None)
+    seconds, there = (
+        step_seconds(architecture, typical, speed) for speed in (here, reference_speed())
+    )
+    return SpeedTest(
+        TYPICAL.batch_size * TYPICAL.max_length / seconds, seconds / there, fresh=kept is None
+    )
 
 
 # --- what is ahead ----------------------------------------------------------------------------
@@ -145,9 +175,16 @@ def ahead(spec: PipelineSpec, *, watched: bool = False) -> list[Ahead]:
     """The stages of a spec as the store has them. watched: with a probe on each, as `run_spec(watch=…)`. Raises what run_spec raises."""
     asked = _Asked()
     before = spec.stages[: spec.merge_after or None]
-    run_spec(spec.model_copy(update={"stages": before, "merge": None, "merge_after": None}), store=asked, watch=(lambda *_: None) if watched else None)
+    run_spec(
+        spec.model_copy(update={"stages": before, "merge": None, "merge_after": None}),
+        store=asked,
+        watch=(lambda *_: None) if watched else None,
+    )
     keys = [*asked.keys, *[None] * (len(spec.stages) - len(before))]
-    return [_timed(stored(Ahead(stage.kind, steps_run(stage, spec.profile), key), watched), stage, spec) for stage, key in zip(spec.stages, keys, strict=True)]
+    return [
+        _timed(stored(Ahead(stage.kind, steps_run(stage, spec.profile), key), watched), stage, spec)
+        for stage, key in zip(spec.stages, keys, strict=True)
+    ]
 
 
 def stored(stage: Ahead, watched: bool) -> Ahead:
@@ -158,7 +195,9 @@ def stored(stage: Ahead, watched: bool) -> Ahead:
     if store.find(stage.key):
         return replace(stage, kept=True)
     state = Partial(store.partial(stage.key)).find()
-    return replace(stage, at=int(state.folder.name.rpartition("-")[2])) if state else stage  # checkpoint-STEP
+    return (
+        replace(stage, at=int(state.folder.name.rpartition("-")[2])) if state else stage
+    )  # checkpoint-STEP
 
 
 def _timed(found: Ahead, stage: Stage, spec: PipelineSpec) -> Ahead:
@@ -174,7 +213,11 @@ def about(seconds: float) -> str:
     """Rounded to what an estimate is good for."""
     if seconds < 4:
         return "a few seconds"
-    return f"about {max(5, 5 * round(seconds / 5))} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+    return (
+        f"about {max(5, 5 * round(seconds / 5))} s"
+        if seconds < 90
+        else f"about {seconds / 60:.0f} min"
+    )
 
 
 def told(stages: list[Ahead], *, watched: bool = False, each: bool = True) -> str:
@@ -184,14 +227,28 @@ def told(stages: list[Ahead], *, watched: bool = False, each: bool = True) -> st
     if each:
         line = "; ".join(map(str, stages))
     elif to_train:
-        steps, seconds = (sum(column) for column in zip(*((stage.steps - stage.at, stage.seconds) for stage in to_train), strict=True))
-        line = "; ".join([f"{len(to_train)} of {len(stages)} stages to train (the others are kept): {steps} steps, {about(seconds)}", *map(str, resumed)])
+        steps, seconds = (
+            sum(column)
+            for column in zip(
+                *((stage.steps - stage.at, stage.seconds) for stage in to_train), strict=True
+            )
+        )
+        line = "; ".join(
+            [
+                f"{len(to_train)} of {len(stages)} stages to train (the others are kept): {steps} steps, {about(seconds)}",
+                *map(str, resumed),
+            ]
+        )
     else:
         line = f"all {len(stages)} stages kept"
     if not all(stage.here for stage in to_train):
         line += f" ({ELSEWHERE})"
     if to_train and not headless():
-        line += ". ■ stops it; a watched stage then starts over" if watched else ". Stop with the ■ button; run the cell again to go on"
+        line += (
+            ". ■ stops it; a watched stage then starts over"
+            if watched
+            else ". Stop with the ■ button; run the cell again to go on"
+        )
     return line
 
 
@@ -222,11 +279,12 @@ def announce(specs: Iterable[PipelineSpec], *, watched: bool = False) -> list[Ah
 def _worth_measuring(specs: list[PipelineSpec], found: list[Ahead]) -> str | None:
     """The model to measure first: of which nothing is known, where a probe is a small share of what is ahead."""
     for model in dict.fromkeys(spec.model for spec in specs):
-        unknown = known_speed(model) is None and (not speed_for(model)[1] or architecture_of(model).parameters > LARGE_PARAMETERS)
+        unknown = known_speed(model) is None and (
+            not speed_for(model)[1] or architecture_of(model).parameters > LARGE_PARAMETERS
+        )
         if unknown and probe_seconds(model) <= PROBE_SHARE * sum(stage.seconds for stage in found):
             return model
     return None
-
 
 
 def stopped(stages: list[Ahead], watched: bool = False) -> str:
@@ -236,5 +294,3 @@ def stopped(stages: list[Ahead], watched: bool = False) -> str:
         return f"stopped: {begun.kind} is kept up to step {begun.at} of {begun.steps}, and so are finished stages; run the cell again to go on from there"
     again = " (a watched stage starts over)" if watched else ""
     return f"stopped: finished stages are kept; run the cell again to go on{again}"
-
-

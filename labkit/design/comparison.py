@@ -26,7 +26,13 @@ from labkit.models.architecture import architecture_of
 from labkit.train.pipeline import run_spec
 from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, load_spec, save_spec
 
-HEADS = ("Approach", "Expected benefits", "Potential risks", "Resource requirements", "Suitable scenarios")
+HEADS = (
+    "Approach",
+    "Expected benefits",
+    "Potential risks",
+    "Resource requirements",
+    "Suitable scenarios",
+)
 START = "start model"
 ADVICE_SHOWN = 4  # of each kind, the best founded first: a cell is read, not studied
 
@@ -53,7 +59,13 @@ class Difference:
     def verdict(self) -> str:
         if self.p > 0.05:
             return "not distinguishable"
-        return "higher" if verdict(self.runs) == "supported" else "lower" if verdict(self.runs) == "contradicted" else "not distinguishable"
+        return (
+            "higher"
+            if verdict(self.runs) == "supported"
+            else "lower"
+            if verdict(self.runs) == "contradicted"
+            else "not distinguishable"
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,13 @@ class Comparison:
 
 def candidates_of(spec: PipelineSpec, alternatives: Sequence[Alternative]) -> tuple[Candidate, ...]:
     """The learner's design and its alternatives, named."""
-    return (Candidate("Your design", spec), *(Candidate(f"Alternative {i}", other.spec, other.choice) for i, other in enumerate(alternatives, 1)))
+    return (
+        Candidate("Your design", spec),
+        *(
+            Candidate(f"Alternative {i}", other.spec, other.choice)
+            for i, other in enumerate(alternatives, 1)
+        ),
+    )
 
 
 def read_candidates(paths: Sequence[Path]) -> tuple[Candidate, ...]:
@@ -87,22 +105,39 @@ def read_candidates(paths: Sequence[Path]) -> tuple[Candidate, ...]:
     specs = [load_spec(path) for path in paths]
     for path, spec in zip(paths, specs, strict=True):
         if spec.pack != specs[0].pack:
-            raise SpecError(f"{path}: pack is {spec.pack!r}, but {paths[0]} has {specs[0].pack!r}; designs are compared on one pack")
+            raise SpecError(
+                f"{path}: pack is {spec.pack!r}, but {paths[0]} has {specs[0].pack!r}; designs are compared on one pack"
+            )
         if spec.profile != specs[0].profile:
-            raise SpecError(f"{path}: profile is {spec.profile!r}, but {paths[0]} has {specs[0].profile!r}; compare at one profile")
+            raise SpecError(
+                f"{path}: profile is {spec.profile!r}, but {paths[0]} has {specs[0].profile!r}; compare at one profile"
+            )
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return tuple(Candidate(name, spec, difference_in_words(specs[0], spec)) for name, spec in zip(names, specs, strict=True))
+    return tuple(
+        Candidate(name, spec, difference_in_words(specs[0], spec))
+        for name, spec in zip(names, specs, strict=True)
+    )
 
 
 def difference_in_words(first: PipelineSpec, other: PipelineSpec) -> str:
     """What two designs chose differently; empty when nothing. Of stages that only one has, that it has them."""
-    told = [("model", first.model, other.model), ("stages", _kinds(first), _kinds(other)), ("merge", _merge_words(first), _merge_words(other)), ("seed", first.seed, other.seed)]
+    told = [
+        ("model", first.model, other.model),
+        ("stages", _kinds(first), _kinds(other)),
+        ("merge", _merge_words(first), _merge_words(other)),
+        ("seed", first.seed, other.seed),
+    ]
     for mine, theirs in zip(first.stages, other.stages, strict=False):
         if mine.kind == theirs.kind:
-            told += [(f"{mine.kind} {field}", getattr(mine, field), getattr(theirs, field)) for field in Stage.model_fields]
-    return "; ".join(f"{name}: {theirs} (not {mine})" for name, mine, theirs in told if mine != theirs)
+            told += [
+                (f"{mine.kind} {field}", getattr(mine, field), getattr(theirs, field))
+                for field in Stage.model_fields
+            ]
+    return "; ".join(
+        f"{name}: {theirs} (not {mine})" for name, mine, theirs in told if mine != theirs
+    )
 
 
 def _kinds(spec: PipelineSpec) -> str:
@@ -114,7 +149,9 @@ def _merge_words(spec: PipelineSpec) -> str:
         return "none"
     merge = spec.merge
     after = f" after stage {spec.merge_after}" if spec.merge_after else ""
-    return f"{merge.method} at t={merge.t}{f' with {merge.general}' if merge.general else ''}{after}"
+    return (
+        f"{merge.method} at t={merge.t}{f' with {merge.general}' if merge.general else ''}{after}"
+    )
 
 
 # --- the table of words -----------------------------------------------------------------------
@@ -123,16 +160,25 @@ def _merge_words(spec: PipelineSpec) -> str:
 def describe(candidates: Sequence[Candidate]) -> Comparison:
     """The comparison before anything is trained. Raises InputError for a pack or model that is not there."""
     advice = [advise(candidate.spec) for candidate in candidates]
-    columns = [_column(candidate, found, advice[0] if i else ()) for i, (candidate, found) in enumerate(zip(candidates, advice, strict=True))]
+    columns = [
+        _column(candidate, found, advice[0] if i else ())
+        for i, (candidate, found) in enumerate(zip(candidates, advice, strict=True))
+    ]
     rows = tuple((head, tuple(column[i] for column in columns)) for i, head in enumerate(HEADS))
     notes = tuple(dict.fromkeys(size_note(candidate.spec) for candidate in candidates))
     return Comparison(tuple(candidates), rows, notes)
 
 
-def _column(candidate: Candidate, found: Sequence[Advice], first: Sequence[Advice]) -> tuple[tuple[str, ...], ...]:
+def _column(
+    candidate: Candidate, found: Sequence[Advice], first: Sequence[Advice]
+) -> tuple[tuple[str, ...], ...]:
     spec = candidate.spec
     why = spec.why.model_dump() if spec.why else {}
-    approach = (*_own(why, "approach"), in_words(spec), *((f"differs in: {candidate.choice}",) if candidate.choice else ()))
+    approach = (
+        *_own(why, "approach"),
+        in_words(spec),
+        *((f"differs in: {candidate.choice}",) if candidate.choice else ()),
+    )
     return (
         approach,
         (*_own(why, "benefits"), *_advice(found, "benefit", first)),
@@ -148,11 +194,19 @@ def _own(why: dict[str, str], field: str) -> tuple[str, ...]:
 
 def _advice(found: Sequence[Advice], says: str, first: Sequence[Advice]) -> tuple[str, ...]:
     """What the rules say, with strength. Beside a first design only what is new and what is gone; the rest is counted."""
-    theirs, known = ({a.rule.id: a.rule.sentence for a in some if a.rule.says == says} for some in (found, first))
-    new = [f"{a.rule.sentence} ({a.strength})" for a in found if a.rule.id in theirs and a.rule.id not in known]
+    theirs, known = (
+        {a.rule.id: a.rule.sentence for a in some if a.rule.says == says} for some in (found, first)
+    )
+    new = [
+        f"{a.rule.sentence} ({a.strength})"
+        for a in found
+        if a.rule.id in theirs and a.rule.id not in known
+    ]
     gone = [f"no longer: {sentence}" for rule, sentence in known.items() if rule not in theirs]
     shared, hidden = len(theirs.keys() & known.keys()), max(0, len(new) - ADVICE_SHOWN)
-    counted = [f"{hidden} more in the advice"] * bool(hidden) + [f"{shared} as in the first design"] * bool(shared)
+    counted = [f"{hidden} more in the advice"] * bool(hidden) + [
+        f"{shared} as in the first design"
+    ] * bool(shared)
     return (*new[:ADVICE_SHOWN], *gone, *counted)
 
 
@@ -162,12 +216,21 @@ def resources(spec: PipelineSpec) -> tuple[str, ...]:
     Of a model on the hub only the size is told: counting tokens takes its tokenizer, and nothing is downloaded to design.
     """
     if not is_local(spec.model):
-        return (f"{architecture_of(spec.model).parameters / 1e6:,.1f} million parameters", "tokens not counted: its tokenizer is on the hub; labkit plan gives memory and hours")
+        return (
+            f"{architecture_of(spec.model).parameters / 1e6:,.1f} million parameters",
+            "tokens not counted: its tokenizer is on the hub; labkit plan gives memory and hours",
+        )
     plan: SpecPlan = plan_spec(spec)
     told = [f"{plan.parameters / 1e6:,.1f} million parameters"]
     if plan.stages:
         trained = max(stage.trained for stage in plan.stages)
-        told += [f"{trained / 1e6:,.1f} million trained" if trained < plan.parameters else "all of them trained", f"{plan.tokens:,} tokens, {plan.flops:.1e} FLOPs", f"peak memory {plan.peak_gib:.2g} GiB on one device"]
+        told += [
+            f"{trained / 1e6:,.1f} million trained"
+            if trained < plan.parameters
+            else "all of them trained",
+            f"{plan.tokens:,} tokens, {plan.flops:.1e} FLOPs",
+            f"peak memory {plan.peak_gib:.2g} GiB on one device",
+        ]
     if plan.seconds:
         low, high = plan.seconds
         told.append(f"about {low:.0f} to {high:.0f} s on this machine")
@@ -184,10 +247,20 @@ def suitable(spec: PipelineSpec) -> tuple[str, ...]:
     if facts.of("sft"):
         told.append("questions about the domain")
     if facts.of(*PREFERENCE_STAGES):
-        told.append("answers that must keep to stated preferences, such as naming evidence and limits")
-    keeps = spec.merge is not None or any(stage.replay for stage in spec.stages) or any(stage.lora for stage in spec.stages)
+        told.append(
+            "answers that must keep to stated preferences, such as naming evidence and limits"
+        )
+    keeps = (
+        spec.merge is not None
+        or any(stage.replay for stage in spec.stages)
+        or any(stage.lora for stage in spec.stages)
+    )
     if not facts.base or spec.merge:
-        told.append("one model that serves general requests as well" if keeps else "a specialist beside a general model, with a router before them")
+        told.append(
+            "one model that serves general requests as well"
+            if keeps
+            else "a specialist beside a general model, with a router before them"
+        )
     if any(stage.lora for stage in spec.stages):
         told.append("several domains on one set of weights")
     return tuple(told)
@@ -197,7 +270,11 @@ def suitable(spec: PipelineSpec) -> tuple[str, ...]:
 
 
 def train_and_score(
-    found: Comparison, *, store: Store | None = None, progress: Callable | None = None, told: Callable[[str], None] = lambda text: None,
+    found: Comparison,
+    *,
+    store: Store | None = None,
+    progress: Callable | None = None,
+    told: Callable[[str], None] = lambda text: None,
 ) -> Comparison:
     """Train every candidate and score it beside the start model; shared stages are trained once.
 
@@ -211,13 +288,22 @@ def train_and_score(
         told(f"training {candidate.name}: {in_words(candidate.spec)}")
         made = run_spec(candidate.spec, store=store, progress=progress)[-1]
         told(f"scoring {candidate.name}")
-        cards[candidate.name] = score_checkpoint(made, pack, profile_name=first.profile, name=candidate.name)
-    cards = {START: score_checkpoint(first.model, pack, profile_name=first.profile, name=START), **cards}
-    measured = Measured(cards, differences_to_first(found.candidates, cards), time.perf_counter() - began)
+        cards[candidate.name] = score_checkpoint(
+            made, pack, profile_name=first.profile, name=candidate.name
+        )
+    cards = {
+        START: score_checkpoint(first.model, pack, profile_name=first.profile, name=START),
+        **cards,
+    }
+    measured = Measured(
+        cards, differences_to_first(found.candidates, cards), time.perf_counter() - began
+    )
     return Comparison(found.candidates, found.rows, found.notes, measured)
 
 
-def differences_to_first(candidates: Sequence[Candidate], cards: dict[str, Scorecard]) -> tuple[Difference, ...]:
+def differences_to_first(
+    candidates: Sequence[Candidate], cards: dict[str, Scorecard]
+) -> tuple[Difference, ...]:
     """Every other candidate minus the first on each axis and control, corrected for having looked at all of them (Holm)."""
     first, looked = cards[candidates[0].name], []
     for candidate in candidates[1:]:
@@ -225,7 +311,10 @@ def differences_to_first(candidates: Sequence[Candidate], cards: dict[str, Score
             found = with_run_noise(compare(first, cards[candidate.name], axis), run_noise_of(axis))
             looked.append((candidate.name, axis, found))
     corrected = holm([p_value(found) for *_, found in looked])
-    return tuple(Difference(name, axis, found, p) for (name, axis, found), p in zip(looked, corrected, strict=True))
+    return tuple(
+        Difference(name, axis, found, p)
+        for (name, axis, found), p in zip(looked, corrected, strict=True)
+    )
 
 
 def score_rows(measured: Measured) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -236,7 +325,9 @@ def score_rows(measured: Measured) -> tuple[tuple[str, ...], list[tuple[str, ...
     told = {(d.candidate, d.axis): f"{signed(d.runs)} {d.verdict}" for d in measured.differences}
     scores = [(name, *(str(card.interval(axis)) for axis in axes)) for name, card in cards.items()]
     others = dict.fromkeys(d.candidate for d in measured.differences)
-    return ("", *axes), scores + [(f"{name} − {first}", *(told.get((name, axis), "") for axis in axes)) for name in others]
+    return ("", *axes), scores + [
+        (f"{name} − {first}", *(told.get((name, axis), "") for axis in axes)) for name in others
+    ]
 
 
 # --- written out ------------------------------------------------------------------------------
@@ -259,24 +350,46 @@ def as_data(found: Comparison) -> dict:
         "title": TITLE if len(found.candidates) == 3 else "Designs, compared",
         "subtitle": f"pack {first.pack}, profile {first.profile}",
         "designs": [candidate.name for candidate in found.candidates],
-        "rows": [{"head": head, "cells": [list(cell) for cell in cells]} for head, cells in found.rows],
-        "measured": measured, "notes": notes,
+        "rows": [
+            {"head": head, "cells": [list(cell) for cell in cells]} for head, cells in found.rows
+        ],
+        "measured": measured,
+        "notes": notes,
     }
 
 
 def as_html(found: Comparison) -> str:
     """The comparison as an escaped HTML fragment."""
     data = as_data(found)
-    words = plain_table(("", *data["designs"]), [(row["head"], *(". ".join(cell) for cell in row["cells"])) for row in data["rows"]])
-    scores = plain_table(data["measured"]["heads"], data["measured"]["rows"]) if data["measured"] else ""
+    words = plain_table(
+        ("", *data["designs"]),
+        [(row["head"], *(". ".join(cell) for cell in row["cells"])) for row in data["rows"]],
+    )
+    scores = (
+        plain_table(data["measured"]["heads"], data["measured"]["rows"]) if data["measured"] else ""
+    )
     return words + scores + plain_table(("notes",), [(note,) for note in data["notes"]])
 
 
 def as_markdown(found: Comparison) -> str:
     data = as_data(found)
-    lines = [f"# {data['title']}", "", data["subtitle"], "", *_table(["", *data["designs"]], [[f"**{row['head']}**", *(cell for cell in row["cells"])] for row in data["rows"]])]
+    lines = [
+        f"# {data['title']}",
+        "",
+        data["subtitle"],
+        "",
+        *_table(
+            ["", *data["designs"]],
+            [[f"**{row['head']}**", *(cell for cell in row["cells"])] for row in data["rows"]],
+        ),
+    ]
     if data["measured"]:
-        lines += ["", "## Measured", "", *_table(data["measured"]["heads"], data["measured"]["rows"])]
+        lines += [
+            "",
+            "## Measured",
+            "",
+            *_table(data["measured"]["heads"], data["measured"]["rows"]),
+        ]
     return "\n".join([*lines, "", *(f"- {_cell(note)}" for note in data["notes"]), ""])
 
 
@@ -292,7 +405,10 @@ def _cell(cell: str | list[str]) -> str:
     """A cell of a Markdown table: one line, its own bars escaped, no tag of it read as HTML."""
     from html import escape
 
-    parts = [escape(part, quote=False).replace("|", r"\|").replace("\n", " ") for part in ([cell] if isinstance(cell, str) else cell)]
+    parts = [
+        escape(part, quote=False).replace("|", r"\|").replace("\n", " ")
+        for part in ([cell] if isinstance(cell, str) else cell)
+    ]
     return "<br>".join(parts)
 
 
@@ -300,11 +416,19 @@ def export(found: Comparison, folder: Path) -> list[Path]:
     """comparison.md, .html and .pdf in a folder, and every design as a file to edit and compare again. Raises StoreError."""
     from markupsafe import Markup
 
-    data, paths = as_data(found), [folder / f"comparison.{ending}" for ending in ("md", "html", "pdf")]
+    data, paths = (
+        as_data(found),
+        [folder / f"comparison.{ending}" for ending in ("md", "html", "pdf")],
+    )
     for candidate in found.candidates:
-        save_spec(candidate.spec, folder / f"{re.sub(r'[^a-z0-9]+', '-', candidate.name.lower()).strip('-')}.yaml")
+        save_spec(
+            candidate.spec,
+            folder / f"{re.sub(r'[^a-z0-9]+', '-', candidate.name.lower()).strip('-')}.yaml",
+        )
     write_file(paths[0], as_markdown(found))
-    body = Markup("<h1>{}</h1><p>{}</p>").format(data["title"], data["subtitle"]) + Markup(as_html(found))
+    body = Markup("<h1>{}</h1><p>{}</p>").format(data["title"], data["subtitle"]) + Markup(
+        as_html(found)
+    )
     write_file(paths[1], template("page.html.j2").render(title=data["title"], body=body))
     write_pdf("comparison", data, paths[2])
     return paths

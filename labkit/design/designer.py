@@ -36,11 +36,23 @@ STARTS = {
     "base": "has only read text: it obeys nothing until SFT teaches it, and forgets nothing it never knew",
 }
 HUB_MODELS: dict[str, dict[str, str]] = {
-    "Llama-3.1-8B": {"base": "meta-llama/Llama-3.1-8B", "instruct": "meta-llama/Llama-3.1-8B-Instruct"},
-    "Mistral-7B-v0.3": {"base": "mistralai/Mistral-7B-v0.3", "instruct": "mistralai/Mistral-7B-Instruct-v0.3"},
-    "SmolLM-1.7B": {"base": "HuggingFaceTB/SmolLM-1.7B", "instruct": "HuggingFaceTB/SmolLM-1.7B-Instruct"},
+    "Llama-3.1-8B": {
+        "base": "meta-llama/Llama-3.1-8B",
+        "instruct": "meta-llama/Llama-3.1-8B-Instruct",
+    },
+    "Mistral-7B-v0.3": {
+        "base": "mistralai/Mistral-7B-v0.3",
+        "instruct": "mistralai/Mistral-7B-Instruct-v0.3",
+    },
+    "SmolLM-1.7B": {
+        "base": "HuggingFaceTB/SmolLM-1.7B",
+        "instruct": "HuggingFaceTB/SmolLM-1.7B-Instruct",
+    },
 }
-TINY, SMALL = 50e6, 1e9  # parameters: below the first a laptop trains all weights, below the second it trains adapters
+TINY, SMALL = (
+    50e6,
+    1e9,
+)  # parameters: below the first a laptop trains all weights, below the second it trains adapters
 
 
 @dataclass(frozen=True)
@@ -55,17 +67,39 @@ class Default:
 # In between: the recipe for SmolLM2-135M (docs/real.md), as passes over a pack of any size.
 DEFAULTS: dict[str, dict[str, Default]] = {
     "tiny": {
-        "cpt": Default(specs.GENTLE[0]), "sft": Default(specs.GENTLE[1]), "dpo": Default(specs.DPO), "orpo": Default(specs.ORPO),
+        "cpt": Default(specs.GENTLE[0]),
+        "sft": Default(specs.GENTLE[1]),
+        "dpo": Default(specs.DPO),
+        "orpo": Default(specs.ORPO),
     },
     "small": {
         kind: Default(stage.model_copy(update={"max_length": 256}), epochs)
-        for kind, stage, epochs in (("cpt", specs.ADAPTED[0], 3), ("sft", specs.ADAPTED[1], 5), ("dpo", specs.ADAPTED_DPO, 1), ("orpo", specs.ADAPTED_ORPO, 1))
+        for kind, stage, epochs in (
+            ("cpt", specs.ADAPTED[0], 3),
+            ("sft", specs.ADAPTED[1], 5),
+            ("dpo", specs.ADAPTED_DPO, 1),
+            ("orpo", specs.ADAPTED_ORPO, 1),
+        )
     },
     "large": {
-        "cpt": Default(Stage(kind="cpt", learning_rate=2e-5, steps=1, batch_size=96, max_length=3072), 5),
-        "sft": Default(Stage(kind="sft", learning_rate=2e-5, steps=1, batch_size=96, max_length=3072), 1),
-        "dpo": Default(Stage(kind="dpo", learning_rate=5e-7, steps=1, batch_size=32, max_length=2048, beta=0.05), 1),
-        "orpo": Default(Stage(kind="orpo", learning_rate=3e-6, steps=1, batch_size=24, max_length=2048, beta=0.1), 1),
+        "cpt": Default(
+            Stage(kind="cpt", learning_rate=2e-5, steps=1, batch_size=96, max_length=3072), 5
+        ),
+        "sft": Default(
+            Stage(kind="sft", learning_rate=2e-5, steps=1, batch_size=96, max_length=3072), 1
+        ),
+        "dpo": Default(
+            Stage(
+                kind="dpo", learning_rate=5e-7, steps=1, batch_size=32, max_length=2048, beta=0.05
+            ),
+            1,
+        ),
+        "orpo": Default(
+            Stage(
+                kind="orpo", learning_rate=3e-6, steps=1, batch_size=24, max_length=2048, beta=0.1
+            ),
+            1,
+        ),
     },
 }
 
@@ -110,7 +144,9 @@ def start_model(model: str, start: str) -> str:
     if model not in known:
         return model
     if start not in known[model]:
-        raise SpecError(f"start: {model} has no {start} model; choose start={next(iter(known[model]))!r} or another model")
+        raise SpecError(
+            f"start: {model} has no {start} model; choose start={next(iter(known[model]))!r} or another model"
+        )
     return known[model][start]
 
 
@@ -148,13 +184,23 @@ def design(**choices: object) -> PipelineSpec:
     try:
         chosen = Choices(**choices)
         model, pack = start_model(chosen.model, chosen.start), load_pack(chosen.pack)
-        stages = [_stage(kind, number, chosen, model, pack) for number, kind in enumerate(stage_kinds(chosen.sequence), 1)]
+        stages = [
+            _stage(kind, number, chosen, model, pack)
+            for number, kind in enumerate(stage_kinds(chosen.sequence), 1)
+        ]
         for number in chosen.changes:
             if not 1 <= number <= len(stages):
-                raise SpecError(f"changes: there is no stage {number}; the sequence has {len(stages)}, counted from 1")
+                raise SpecError(
+                    f"changes: there is no stage {number}; the sequence has {len(stages)}, counted from 1"
+                )
         return PipelineSpec(
-            pack=chosen.pack, model=model, stages=tuple(stages), merge=_merge(chosen),
-            merge_after=chosen.merge_after, seed=chosen.seed, profile=chosen.profile,
+            pack=chosen.pack,
+            model=model,
+            stages=tuple(stages),
+            merge=_merge(chosen),
+            merge_after=chosen.merge_after,
+            seed=chosen.seed,
+            profile=chosen.profile,
         )
     except ValidationError as error:
         raise SpecError(explain(error)) from None
@@ -162,7 +208,10 @@ def design(**choices: object) -> PipelineSpec:
 
 def _stage(kind: str, number: int, chosen: Choices, model: str, pack: Pack) -> Stage:
     stage = default_stage(kind, model, pack)
-    changes: dict[str, object] = {"learning_rate": stage.learning_rate * chosen.rates, "steps": max(1, round(stage.steps * chosen.lengths))}
+    changes: dict[str, object] = {
+        "learning_rate": stage.learning_rate * chosen.rates,
+        "steps": max(1, round(stage.steps * chosen.lengths)),
+    }
     if chosen.replay is not None and kind in ("cpt", "sft"):
         changes["replay"] = chosen.replay
     if chosen.sources is not None and kind == "cpt":
@@ -172,14 +221,20 @@ def _stage(kind: str, number: int, chosen: Choices, model: str, pack: Pack) -> S
     given = {**stage.model_dump(), **changes, **chosen.changes.get(number, {})}
     for field in given:
         if field not in Stage.model_fields:
-            raise SpecError(f"changes.{number}.{field} is not a field of a stage; {suggest(str(field), list(Stage.model_fields))}")
+            raise SpecError(
+                f"changes.{number}.{field} is not a field of a stage; {suggest(str(field), list(Stage.model_fields))}"
+            )
     return Stage(**given)
 
 
 def _merge(chosen: Choices) -> Merge | None:
     if chosen.merge == "none":
         return None
-    return Merge(method=chosen.merge, t=chosen.t, general=start_model(chosen.merge_with, "instruct") if chosen.merge_with else None)
+    return Merge(
+        method=chosen.merge,
+        t=chosen.t,
+        general=start_model(chosen.merge_with, "instruct") if chosen.merge_with else None,
+    )
 
 
 def is_local(model: str) -> bool:
@@ -203,5 +258,10 @@ def problems(spec: PipelineSpec) -> list[str]:
 
 def in_words(spec: PipelineSpec) -> str:
     """The design as one sentence a colleague understands."""
-    steps = " → ".join(f"{step.method.upper()} merge" if isinstance(step, Merge) else step.kind.upper() + (" (LoRA)" if step.lora else "") for step in spec.steps)
+    steps = " → ".join(
+        f"{step.method.upper()} merge"
+        if isinstance(step, Merge)
+        else step.kind.upper() + (" (LoRA)" if step.lora else "")
+        for step in spec.steps
+    )
     return f"{spec.model}: {steps or 'nothing'}"

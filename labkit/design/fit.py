@@ -23,13 +23,28 @@ from labkit.base.pages import Section, Sheet, sheet_html, sheet_text
 
 HELP = "see docs/fit.md"
 
-TOOLS = ("prompting", "constrained decoding", "retrieval", "CPT", "SFT", "preferences", "merging")  # in the order to try them
-PARENTS = {"preferences": {"SFT"}, "merging": {"CPT", "SFT", "preferences"}}  # what a tool builds on, one of them
+TOOLS = (
+    "prompting",
+    "constrained decoding",
+    "retrieval",
+    "CPT",
+    "SFT",
+    "preferences",
+    "merging",
+)  # in the order to try them
+PARENTS = {
+    "preferences": {"SFT"},
+    "merging": {"CPT", "SFT", "preferences"},
+}  # what a tool builds on, one of them
 
 LITTLE_TEXT = 30_000  # words: fits into one long prompt
 MUCH_TEXT = 1_000_000
 FEW_PAIRS, MANY_PAIRS = 100, 1_000
-COUNTS = {"words": (1, LITTLE_TEXT, MUCH_TEXT), "questions_answers": (1, FEW_PAIRS, MANY_PAIRS), "preference_pairs": (1, MANY_PAIRS)}
+COUNTS = {
+    "words": (1, LITTLE_TEXT, MUCH_TEXT),
+    "questions_answers": (1, FEW_PAIRS, MANY_PAIRS),
+    "preference_pairs": (1, MANY_PAIRS),
+}
 
 PAPER = "Lu, Luu & Buehler 2025, doi 10.1038/s41524-025-01564-y"
 OWN = "a matter of how the tools work; no study is cited"
@@ -101,130 +116,197 @@ def in_the_prompt(s: Situation) -> bool:
 
 RULES = (
     Rule(
-        "first a prompt", lambda s: True,
-        "a prompt costs an afternoon, and its score is what every other tool must beat", OWN, needs=("prompting",),
+        "first a prompt",
+        lambda s: True,
+        "a prompt costs an afternoon, and its score is what every other tool must beat",
+        OWN,
+        needs=("prompting",),
     ),
     Rule(
-        "the model knows it", lambda s: s.model_knows == "most",
-        "what the model answers right already need not be taught", OWN, against=("CPT",),
+        "the model knows it",
+        lambda s: s.model_knows == "most",
+        "what the model answers right already need not be taught",
+        OWN,
+        against=("CPT",),
     ),
     Rule(
-        "facts move daily or weekly", lambda s: s.facts_change in ("daily", "weekly") and not in_the_prompt(s),
-        "an index is exchanged without any training, weights are not", "Lewis et al. 2020, arXiv 2005.11401",
-        needs=("retrieval",), rules_out=("CPT",),
+        "facts move daily or weekly",
+        lambda s: s.facts_change in ("daily", "weekly") and not in_the_prompt(s),
+        "an index is exchanged without any training, weights are not",
+        "Lewis et al. 2020, arXiv 2005.11401",
+        needs=("retrieval",),
+        rules_out=("CPT",),
     ),
     Rule(
-        "facts move monthly", lambda s: s.facts_change == "monthly" and not in_the_prompt(s),
+        "facts move monthly",
+        lambda s: s.facts_change == "monthly" and not in_the_prompt(s),
         "an index is exchanged without training; CPT would be paid, and tested for what it broke, every month",
         "Lewis et al. 2020, arXiv 2005.11401",
-        wants=("retrieval",), against=("CPT",),
+        wants=("retrieval",),
+        against=("CPT",),
     ),
     Rule(
-        "facts the model lacks", lambda s: s.words >= LITTLE_TEXT and s.model_knows != "most",
+        "facts the model lacks",
+        lambda s: s.words >= LITTLE_TEXT and s.model_knows != "most",
         "for facts, known and new, retrieval did better than fine-tuning on the same text",
         "Ovadia et al. 2023, arXiv 2312.05934; rare facts: Soudani et al. 2024, arXiv 2403.01432",
         wants=("retrieval",),
     ),
     Rule(
-        "sources must be cited", lambda s: s.citations_needed and not in_the_prompt(s),
-        "a passage that was retrieved can be shown and checked, a weight cannot", "Gao et al. 2023, arXiv 2305.14627", needs=("retrieval",),
+        "sources must be cited",
+        lambda s: s.citations_needed and not in_the_prompt(s),
+        "a passage that was retrieved can be shown and checked, a weight cannot",
+        "Gao et al. 2023, arXiv 2305.14627",
+        needs=("retrieval",),
     ),
     Rule(
-        "no text to look up", lambda s: s.words == 0,
-        "without text there is nothing to retrieve and nothing to read", OWN, rules_out=("retrieval", "CPT"),
+        "no text to look up",
+        lambda s: s.words == 0,
+        "without text there is nothing to retrieve and nothing to read",
+        OWN,
+        rules_out=("retrieval", "CPT"),
     ),
     Rule(
-        "little text", in_the_prompt,
+        "little text",
+        in_the_prompt,
         "so little text fits into the prompt, to be cited, exchanged and deleted there; facts read in few wordings are hardly learned",
-        "Ovadia et al. 2023, arXiv 2312.05934", against=("CPT",),
-    ),
-    Rule(
-        "much text, stable facts", lambda s: s.words >= MUCH_TEXT and facts_stay(s) and s.model_knows != "most",
-        "reading on in much text of the field is the tested way to give a model its knowledge",
-        f"Gururangan et al. 2020, arXiv 2004.10964; {PAPER}", wants=("CPT",),
-    ),
-    Rule(
-        "specialist language", lambda s: s.specialist_language and s.words >= LITTLE_TEXT,
-        "further pre-training helps the more, the less the field's text is like what the model was trained on",
-        "Gururangan et al. 2020, arXiv 2004.10964", wants=("CPT",),
-    ),
-    Rule(
-        "questions about the whole", lambda s: s.whole_corpus and s.words >= LITTLE_TEXT,
-        "retrieving passages answers questions about a passage, not about all documents", "Edge et al. 2024, arXiv 2404.16130",
-        against=("retrieval",),
-    ),
-    Rule(
-        "answers at once", lambda s: s.latency == "sub-second",
-        "a search and the passages it puts into the prompt cost time at every question, training costs it once", OWN,
-        wants=("SFT",), against=("retrieval",),
-    ),
-    Rule(
-        "no pairs", lambda s: s.questions_answers == 0,
-        "SFT needs examples of questions with answers", OWN, rules_out=("SFT",),
-    ),
-    Rule(
-        "few pairs", lambda s: 0 < s.questions_answers < FEW_PAIRS,
-        "so few pairs do more as examples in the prompt and as a test set", OWN, against=("SFT",),
-    ),
-    Rule(
-        "pairs to learn the form from", lambda s: s.questions_answers >= MANY_PAIRS,
-        "about a thousand good pairs taught a large model how to answer", "Zhou et al. 2023, arXiv 2305.11206", wants=("SFT",),
-    ),
-    Rule(
-        "new facts by pairs alone", lambda s: s.model_knows == "little" and 0 < s.questions_answers and s.words < MUCH_TEXT,
-        "pairs whose facts are new to the model are learned slowly and make it invent more", "Gekhman et al. 2024, arXiv 2405.05904",
-        against=("SFT",),
-    ),
-    Rule(
-        "a form of one's own", lambda s: s.format_needs == "fixed" and s.questions_answers >= FEW_PAIRS,
-        "form and tone are what fine-tuning on few, good pairs teaches", "Zhou et al. 2023, arXiv 2305.11206", wants=("SFT",),
-    ),
-    Rule(
-        "a schema that a program reads", lambda s: s.format_needs == "strict",
-        "a grammar over the next token keeps to a schema by construction, training only mostly", "Willard & Louf 2023, arXiv 2307.09702",
-        needs=("constrained decoding",),
-    ),
-    Rule(
-        "pairs of better and worse", lambda s: s.preference_pairs >= MANY_PAIRS,
-        "preferences teach which of two answers to give; whether it pays differed by model family", f"Rafailov et al. 2023, arXiv 2305.18290; {PAPER}",
-        wants=("preferences",),
-    ),
-    Rule(
-        "retrieval with pairs", lambda s: (facts_move(s) or s.citations_needed) and s.questions_answers >= MANY_PAIRS,
-        "training on questions with retrieved passages, right ones and wrong ones, teaches to use them", "Zhang et al. 2024, arXiv 2403.10131",
-        wants=("SFT",),
-    ),
-    Rule(
-        "no memory of the text", lambda s: s.privacy == "no memory",
-        "text that a model was trained on can be drawn out of it", "Carlini et al. 2021, arXiv 2012.07805",
-        rules_out=("CPT", "SFT", "preferences"),
-    ),
-    Rule(
-        "readers by rights", lambda s: s.readers == "by rights" and s.words >= LITTLE_TEXT,
-        "an index can show each reader what that reader may see; weights, trained on text or on pairs from it, show all to all", OWN,
-        needs=("retrieval",), against=("SFT",), rules_out=("CPT",),
-    ),
-    Rule(
-        "documents must be deletable", lambda s: s.must_forget and s.words >= LITTLE_TEXT,
-        "a document leaves an index at once, and leaves weights only by training again", "Bourtoule et al. 2021, arXiv 1912.03817",
-        needs=("retrieval",), against=("SFT",), rules_out=("CPT",),
-    ),
-    Rule(
-        "a model of one's own", lambda s: s.privacy == "on premises" and s.questions_answers >= MANY_PAIRS,
-        "on one's own machines the model is smaller, and small models gain much from pairs on a narrow task", "Bucher & Martini 2024, arXiv 2406.08660",
-        wants=("SFT",),
-    ),
-    Rule(
-        "no GPU", lambda s: s.gpus == "none",
-        "without a GPU only models far smaller than those people use can be trained", OWN, against=("CPT", "SFT", "preferences"),
-    ),
-    Rule(
-        "one GPU", lambda s: s.gpus == "one",
-        "one GPU trains adapters; they forget less than full training, and learn less in CPT", "Biderman et al. 2024, arXiv 2405.09673",
+        "Ovadia et al. 2023, arXiv 2312.05934",
         against=("CPT",),
     ),
     Rule(
-        "general ability must stay", lambda s: s.general_ability_needed,
+        "much text, stable facts",
+        lambda s: s.words >= MUCH_TEXT and facts_stay(s) and s.model_knows != "most",
+        "reading on in much text of the field is the tested way to give a model its knowledge",
+        f"Gururangan et al. 2020, arXiv 2004.10964; {PAPER}",
+        wants=("CPT",),
+    ),
+    Rule(
+        "specialist language",
+        lambda s: s.specialist_language and s.words >= LITTLE_TEXT,
+        "further pre-training helps the more, the less the field's text is like what the model was trained on",
+        "Gururangan et al. 2020, arXiv 2004.10964",
+        wants=("CPT",),
+    ),
+    Rule(
+        "questions about the whole",
+        lambda s: s.whole_corpus and s.words >= LITTLE_TEXT,
+        "retrieving passages answers questions about a passage, not about all documents",
+        "Edge et al. 2024, arXiv 2404.16130",
+        against=("retrieval",),
+    ),
+    Rule(
+        "answers at once",
+        lambda s: s.latency == "sub-second",
+        "a search and the passages it puts into the prompt cost time at every question, training costs it once",
+        OWN,
+        wants=("SFT",),
+        against=("retrieval",),
+    ),
+    Rule(
+        "no pairs",
+        lambda s: s.questions_answers == 0,
+        "SFT needs examples of questions with answers",
+        OWN,
+        rules_out=("SFT",),
+    ),
+    Rule(
+        "few pairs",
+        lambda s: 0 < s.questions_answers < FEW_PAIRS,
+        "so few pairs do more as examples in the prompt and as a test set",
+        OWN,
+        against=("SFT",),
+    ),
+    Rule(
+        "pairs to learn the form from",
+        lambda s: s.questions_answers >= MANY_PAIRS,
+        "about a thousand good pairs taught a large model how to answer",
+        "Zhou et al. 2023, arXiv 2305.11206",
+        wants=("SFT",),
+    ),
+    Rule(
+        "new facts by pairs alone",
+        lambda s: s.model_knows == "little" and 0 < s.questions_answers and s.words < MUCH_TEXT,
+        "pairs whose facts are new to the model are learned slowly and make it invent more",
+        "Gekhman et al. 2024, arXiv 2405.05904",
+        against=("SFT",),
+    ),
+    Rule(
+        "a form of one's own",
+        lambda s: s.format_needs == "fixed" and s.questions_answers >= FEW_PAIRS,
+        "form and tone are what fine-tuning on few, good pairs teaches",
+        "Zhou et al. 2023, arXiv 2305.11206",
+        wants=("SFT",),
+    ),
+    Rule(
+        "a schema that a program reads",
+        lambda s: s.format_needs == "strict",
+        "a grammar over the next token keeps to a schema by construction, training only mostly",
+        "Willard & Louf 2023, arXiv 2307.09702",
+        needs=("constrained decoding",),
+    ),
+    Rule(
+        "pairs of better and worse",
+        lambda s: s.preference_pairs >= MANY_PAIRS,
+        "preferences teach which of two answers to give; whether it pays differed by model family",
+        f"Rafailov et al. 2023, arXiv 2305.18290; {PAPER}",
+        wants=("preferences",),
+    ),
+    Rule(
+        "retrieval with pairs",
+        lambda s: (facts_move(s) or s.citations_needed) and s.questions_answers >= MANY_PAIRS,
+        "training on questions with retrieved passages, right ones and wrong ones, teaches to use them",
+        "Zhang et al. 2024, arXiv 2403.10131",
+        wants=("SFT",),
+    ),
+    Rule(
+        "no memory of the text",
+        lambda s: s.privacy == "no memory",
+        "text that a model was trained on can be drawn out of it",
+        "Carlini et al. 2021, arXiv 2012.07805",
+        rules_out=("CPT", "SFT", "preferences"),
+    ),
+    Rule(
+        "readers by rights",
+        lambda s: s.readers == "by rights" and s.words >= LITTLE_TEXT,
+        "an index can show each reader what that reader may see; weights, trained on text or on pairs from it, show all to all",
+        OWN,
+        needs=("retrieval",),
+        against=("SFT",),
+        rules_out=("CPT",),
+    ),
+    Rule(
+        "documents must be deletable",
+        lambda s: s.must_forget and s.words >= LITTLE_TEXT,
+        "a document leaves an index at once, and leaves weights only by training again",
+        "Bourtoule et al. 2021, arXiv 1912.03817",
+        needs=("retrieval",),
+        against=("SFT",),
+        rules_out=("CPT",),
+    ),
+    Rule(
+        "a model of one's own",
+        lambda s: s.privacy == "on premises" and s.questions_answers >= MANY_PAIRS,
+        "on one's own machines the model is smaller, and small models gain much from pairs on a narrow task",
+        "Bucher & Martini 2024, arXiv 2406.08660",
+        wants=("SFT",),
+    ),
+    Rule(
+        "no GPU",
+        lambda s: s.gpus == "none",
+        "without a GPU only models far smaller than those people use can be trained",
+        OWN,
+        against=("CPT", "SFT", "preferences"),
+    ),
+    Rule(
+        "one GPU",
+        lambda s: s.gpus == "one",
+        "one GPU trains adapters; they forget less than full training, and learn less in CPT",
+        "Biderman et al. 2024, arXiv 2405.09673",
+        against=("CPT",),
+    ),
+    Rule(
+        "general ability must stay",
+        lambda s: s.general_ability_needed,
         "a merge with the general model lifted trained models of 7B and 8B, not one of 1.7B; the other guard is replay of general text",
         f"{PAPER}; Wortsman et al. 2021, arXiv 2109.01903; Ibrahim et al. 2024, arXiv 2403.08763",
         wants=("merging",),
@@ -251,7 +333,11 @@ class Advice:
         first, *more = self.recommended
         then = f"then add {', then '.join(more)}" if more else "nothing else is recommended"
         plan = f"Start with {first}; {then}."
-        undecided = f" There are reasons on both sides, so measure: {', '.join(self.open)}." if self.open else ""
+        undecided = (
+            f" There are reasons on both sides, so measure: {', '.join(self.open)}."
+            if self.open
+            else ""
+        )
         needs = f" Needs pull apart: {' '.join(self.conflicts)}" if self.conflicts else ""
         return plan + undecided + needs
 
@@ -260,7 +346,9 @@ def advise(situation: Situation) -> Advice:
     """What the rules say of a situation."""
     rules = tuple(rule for rule in RULES if rule.applies(situation))
     recommended, undecided = weigh(rules)
-    return Advice(situation, recommended, undecided, tuple(conflicts(rules)), rules, tuple(changes(situation)))
+    return Advice(
+        situation, recommended, undecided, tuple(conflicts(rules)), rules, tuple(changes(situation))
+    )
 
 
 def weigh(rules: tuple[Rule, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -270,8 +358,12 @@ def weigh(rules: tuple[Rule, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     against it, and open otherwise. A merge needs a trained parent, and preferences an SFT model to start from.
     """
     stances = ("needs", "wants", "against", "rules_out")
-    needed, wanted, against, out = ({tool for rule in rules for tool in getattr(rule, stance)} for stance in stances)
-    recommended = [tool for tool in TOOLS if tool not in out and (tool in needed or tool in wanted - against)]
+    needed, wanted, against, out = (
+        {tool for rule in rules for tool in getattr(rule, stance)} for stance in stances
+    )
+    recommended = [
+        tool for tool in TOOLS if tool not in out and (tool in needed or tool in wanted - against)
+    ]
     undecided = [tool for tool in TOOLS if tool in (wanted & against) - needed - out]
     for tool, parents in PARENTS.items():
         if tool in recommended and not parents & {*recommended}:
@@ -286,7 +378,8 @@ def conflicts(rules: tuple[Rule, ...]) -> Iterator[str]:
     """A sentence for every tool that one need demands while another forbids it or speaks against it."""
     for tool in TOOLS:
         demanding, opposing, forbidding = (
-            [rule for rule in rules if tool in getattr(rule, stance)] for stance in ("needs", "against", "rules_out")
+            [rule for rule in rules if tool in getattr(rule, stance)]
+            for stance in ("needs", "against", "rules_out")
         )
         if demanding and forbidding:
             yield f"{tool} is needed ({demanding[0].reason}) and ruled out ({forbidding[0].reason}); decide which of the two gives way."
@@ -306,7 +399,10 @@ def changes(situation: Situation) -> Iterator[tuple[str, str]]:
 
 def _standing(situation: Situation) -> dict[str, str]:
     recommended, undecided = weigh(tuple(rule for rule in RULES if rule.applies(situation)))
-    return {tool: "with" if tool in recommended else "perhaps" if tool in undecided else "without" for tool in TOOLS}
+    return {
+        tool: "with" if tool in recommended else "perhaps" if tool in undecided else "without"
+        for tool in TOOLS
+    }
 
 
 def alternatives(situation: Situation) -> Iterator[tuple[str, object, str]]:
@@ -315,7 +411,10 @@ def alternatives(situation: Situation) -> Iterator[tuple[str, object, str]]:
         given = getattr(situation, name)
         if name in COUNTS:
             starts = (0, *COUNTS[name])
-            spans = [f"{low:,} to {high - 1:,}" if high - low > 1 else f"{low:,}" for low, high in pairwise(starts)]
+            spans = [
+                f"{low:,} to {high - 1:,}" if high - low > 1 else f"{low:,}"
+                for low, high in pairwise(starts)
+            ]
             ranges = zip(starts, (*spans, f"{starts[-1]:,} or more"), strict=True)
             here = max(start for start in starts if start <= given)
             yield from ((name, start, shown) for start, shown in ranges if start != here)
@@ -329,22 +428,42 @@ def alternatives(situation: Situation) -> Iterator[tuple[str, object, str]]:
 
 def advice_sheet(advice: Advice) -> Sheet:
     """The advice as one page of plain values."""
-    reasons = tuple((rule.name, _speaks(rule), f"{rule.reason} ({rule.source})") for rule in advice.rules)
-    asked = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in advice.situation)
+    reasons = tuple(
+        (rule.name, _speaks(rule), f"{rule.reason} ({rule.source})") for rule in advice.rules
+    )
+    asked = ", ".join(
+        f"{name.replace('_', ' ')} {_shown(value)}" for name, value in advice.situation
+    )
     sections = (
         Section("Reasons", "", ("rule", "speaks", "because"), reasons),
-        Section("What would change it", "One other answer at a time.", ("if the answer were", "then"), advice.changes),
+        Section(
+            "What would change it",
+            "One other answer at a time.",
+            ("if the answer were", "then"),
+            advice.changes,
+        ),
     )
     return Sheet("Which tool fits?", f"Situation: {asked}.", advice.sentence, sections)
 
 
 def _speaks(rule: Rule) -> str:
-    stances = {"needs": rule.needs, "for": rule.wants, "against": rule.against, "rules out": rule.rules_out}
+    stances = {
+        "needs": rule.needs,
+        "for": rule.wants,
+        "against": rule.against,
+        "rules out": rule.rules_out,
+    }
     return "; ".join(f"{word} {', '.join(tools)}" for word, tools in stances.items() if tools)
 
 
 def _shown(value: object) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        ("yes" if value else "no")
+        if isinstance(value, bool)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
 
 
 def advice_text(advice: Advice) -> str:

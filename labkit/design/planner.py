@@ -11,7 +11,13 @@ from pathlib import Path
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import read_yaml
 from labkit.data.packs import samples_folder
-from labkit.design.planner_memory import Memory, Training, lengths_of, peak_memory, trained_parameters
+from labkit.design.planner_memory import (
+    Memory,
+    Training,
+    lengths_of,
+    peak_memory,
+    trained_parameters,
+)
 from labkit.design.planner_speed import (
     Speed,
     card_training,
@@ -25,7 +31,10 @@ from labkit.models.architecture import Architecture, architecture_of
 from labkit.train.pipeline import steps_run
 from labkit.train.specs import PipelineSpec, Stage
 
-UTILISATION = (0.14, 0.33)  # of a GPU's peak rate that fine-tuning runs reach; a range, because it depends on the setup
+UTILISATION = (
+    0.14,
+    0.33,
+)  # of a GPU's peak rate that fine-tuning runs reach; a range, because it depends on the setup
 POWER = (0.6, 1.0)  # of a GPU's power limit, while it trains
 SPREAD = 0.3  # seconds on this machine are told as a range this much either way; docs/cost.md shows how far off they were
 MOST_GPUS = 64
@@ -118,8 +127,15 @@ class Plan:
 
     def hours(self, card: Gpu) -> tuple[float, float]:
         """Shortest and longest, over the range of utilisation that such runs reach."""
-        again = self.architecture.forward_flops_per_token(self.training.length) if self.training.checkpointing else 0
-        return tuple(seconds / 3600 for seconds in card.seconds(self.flops + self.tokens * again, self.training.gpus))
+        again = (
+            self.architecture.forward_flops_per_token(self.training.length)
+            if self.training.checkpointing
+            else 0
+        )
+        return tuple(
+            seconds / 3600
+            for seconds in card.seconds(self.flops + self.tokens * again, self.training.gpus)
+        )
 
     def money(self, card: Gpu, price: float) -> tuple[float, float]:
         """Least and most, from a price per GPU and hour in the user's currency. Raises InputError for a price below 0."""
@@ -127,7 +143,10 @@ class Plan:
 
     def energy_kwh(self, card: Gpu) -> tuple[float, float]:
         """Least and most energy of the cards alone: their share of the power limit times the hours."""
-        return tuple(hours * self.training.gpus * card.watts * share / 1000 for hours, share in zip(self.hours(card), POWER, strict=True))
+        return tuple(
+            hours * self.training.gpus * card.watts * share / 1000
+            for hours, share in zip(self.hours(card), POWER, strict=True)
+        )
 
 
 def plan(model: Architecture | str | Path | dict, training: Training, tokens: int) -> Plan:
@@ -136,7 +155,9 @@ def plan(model: Architecture | str | Path | dict, training: Training, tokens: in
     if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
         raise InputError(f"tokens is {tokens!r}; it must be a whole number above 0")
     if architecture.context and training.length > architecture.context:
-        raise InputError(f"length is {training.length}, but {architecture.name} reads at most {architecture.context} tokens")
+        raise InputError(
+            f"length is {training.length}, but {architecture.name} reads at most {architecture.context} tokens"
+        )
     return Plan(architecture, training, tokens, peak_memory(architecture, training))
 
 
@@ -164,12 +185,37 @@ def _steps_down(training: Training, in_spec: bool) -> list[tuple[str, str, str, 
     qlora = replace(lora, method="qlora")
     half = max(1, qlora.length // 2)
     return [
-        ("one row at a time, gradients accumulated", "some speed; the update is the same", "micro_batch_size: 1", micro),
-        ("activation checkpointing", "another forward pass; the update is the same", "activation_checkpointing: true", checkpointed),
+        (
+            "one row at a time, gradients accumulated",
+            "some speed; the update is the same",
+            "micro_batch_size: 1",
+            micro,
+        ),
+        (
+            "activation checkpointing",
+            "another forward pass; the update is the same",
+            "activation_checkpointing: true",
+            checkpointed,
+        ),
         ("8-bit optimiser state", "little that is measured (arXiv 2110.02861)", "", eight_bit),
-        ("LoRA instead of all weights", "learning less, while forgetting less (arXiv 2405.09673)", f"lora: {{rank: {training.rank}}}", lora),
-        ("QLoRA: the frozen base in 4 bits", "some speed, a little precision (arXiv 2305.14314)", "lora: {four_bit: true}", qlora),
-        ("rows half as long", "whatever stands beyond the cut", f"max_length: {half}", replace(qlora, length=half)),
+        (
+            "LoRA instead of all weights",
+            "learning less, while forgetting less (arXiv 2405.09673)",
+            f"lora: {{rank: {training.rank}}}",
+            lora,
+        ),
+        (
+            "QLoRA: the frozen base in 4 bits",
+            "some speed, a little precision (arXiv 2305.14314)",
+            "lora: {four_bit: true}",
+            qlora,
+        ),
+        (
+            "rows half as long",
+            "whatever stands beyond the cut",
+            f"max_length: {half}",
+            replace(qlora, length=half),
+        ),
     ]
 
 
@@ -187,7 +233,10 @@ def give_up(asked: Plan, card: Gpu, *, in_spec: bool = False, on_gpu: bool = Tru
             break
         if in_spec and not field:
             continue
-        training = _keep_method(asked.training, training if on_gpu or training.method != "qlora" else replace(training, method="lora"))
+        training = _keep_method(
+            asked.training,
+            training if on_gpu or training.method != "qlora" else replace(training, method="lora"),
+        )
         if in_spec and on_gpu and training.method != "full":
             training = replace(training, precision="bfloat16")
         tried = plan(asked.architecture, training, asked.tokens)
@@ -214,7 +263,11 @@ def gpus_needed(asked: Plan, card: Gpu) -> int | None:
     for count in (2**power for power in range(MOST_GPUS.bit_length())):
         if count > training.rows:
             return None
-        shared = replace(training, gpus=count, accumulation=max(1, training.rows // (count * training.micro_rows)))
+        shared = replace(
+            training,
+            gpus=count,
+            accumulation=max(1, training.rows // (count * training.micro_rows)),
+        )
         if plan(asked.architecture, shared, asked.tokens).fits(card):
             return count
     return None
@@ -286,7 +339,9 @@ class SpecPlan:
     def seconds(self) -> tuple[float, float] | None:
         if any(stage.seconds is None for stage in self.stages):
             return None
-        return sum(stage.seconds[0] for stage in self.stages), sum(stage.seconds[1] for stage in self.stages)
+        return sum(stage.seconds[0] for stage in self.stages), sum(
+            stage.seconds[1] for stage in self.stages
+        )
 
     def fits(self, card: Gpu) -> bool:
         return self.peak_gib <= card.usable_gib
@@ -296,7 +351,9 @@ class SpecPlan:
         return money_of(tuple(seconds / 3600 for seconds in self.seconds), self.gpus, price)
 
 
-def plan_spec(spec: PipelineSpec, *, speed: Speed | None = None, card: Gpu | None = None, gpus: int = 1) -> SpecPlan:
+def plan_spec(
+    spec: PipelineSpec, *, speed: Speed | None = None, card: Gpu | None = None, gpus: int = 1
+) -> SpecPlan:
     """What a design takes at its profile, from the lengths of its pack's rows: on this machine, or on GPUs of a kind.
 
     speed: of this machine on the design's model; by default as `planner_speed.probe_speed` last measured it. gpus: how
@@ -304,33 +361,65 @@ def plan_spec(spec: PipelineSpec, *, speed: Speed | None = None, card: Gpu | Non
     InputError when the design cannot run.
     """
     architecture = architecture_of(spec.model)
-    stages = [stage.model_copy(update={"steps": steps_run(stage, spec.profile)}) for stage in spec.stages]
+    stages = [
+        stage.model_copy(update={"steps": steps_run(stage, spec.profile)}) for stage in spec.stages
+    ]
     if card:
-        plans = [_plan_stage(spec, stage, card_training(stage, architecture, 1, gpus), architecture, card, None) for stage in stages]
+        plans = [
+            _plan_stage(
+                spec, stage, card_training(stage, architecture, 1, gpus), architecture, card, None
+            )
+            for stage in stages
+        ]
         return SpecPlan(architecture.parameters, tuple(plans), gpus)
     plans = [
-        _plan_stage(spec, stage, own_training(stage, architecture, 1), architecture, None, speed or known_speed(spec.model, kind_of(stage)))
+        _plan_stage(
+            spec,
+            stage,
+            own_training(stage, architecture, 1),
+            architecture,
+            None,
+            speed or known_speed(spec.model, kind_of(stage)),
+        )
         for stage in stages
     ]
     return SpecPlan(architecture.parameters, tuple(plans))
 
 
-def _plan_stage(spec: PipelineSpec, stage: Stage, training: Training, architecture: Architecture, card: Gpu | None, speed: Speed | None) -> StagePlan:
+def _plan_stage(
+    spec: PipelineSpec,
+    stage: Stage,
+    training: Training,
+    architecture: Architecture,
+    card: Gpu | None,
+    speed: Speed | None,
+) -> StagePlan:
     rows = lengths_of(spec.pack, spec.model, stage)
     typical = replace(training, length=round(rows.padded(training.micro_rows)))
     longest = replace(training, length=round(rows.padded(training.rows * stage.steps)))
     filled = replace(training, length=stage.max_length)
     tokens = round(stage.steps * training.rows * rows.mean)
-    flops, work = (stage.steps * step_work(architecture, replace(typical, checkpointing=again)) for again in (False, training.checkpointing))
+    flops, work = (
+        stage.steps * step_work(architecture, replace(typical, checkpointing=again))
+        for again in (False, training.checkpointing)
+    )
     memory = resident_memory(architecture, longest, speed)
     return StagePlan(
-        stage.kind, stage.steps, Plan(architecture, longest, tokens, memory), flops,
-        padding=1 - rows.mean / typical.length, passes=stage.steps * stage.batch_size * (1 - stage.replay) / rows.rows,
-        filled_gib=resident_memory(architecture, filled, speed).peak_gib, seconds=_seconds(stage.steps, work, training.gpus, card, speed), estimated=rows.estimated,
+        stage.kind,
+        stage.steps,
+        Plan(architecture, longest, tokens, memory),
+        flops,
+        padding=1 - rows.mean / typical.length,
+        passes=stage.steps * stage.batch_size * (1 - stage.replay) / rows.rows,
+        filled_gib=resident_memory(architecture, filled, speed).peak_gib,
+        seconds=_seconds(stage.steps, work, training.gpus, card, speed),
+        estimated=rows.estimated,
     )
 
 
-def _seconds(steps: int, work: int, gpus: int, card: Gpu | None, speed: Speed | None) -> tuple[float, float] | None:
+def _seconds(
+    steps: int, work: int, gpus: int, card: Gpu | None, speed: Speed | None
+) -> tuple[float, float] | None:
     if card:
         return card.seconds(work, gpus)
     if speed is None:
@@ -354,10 +443,27 @@ def duration(seconds: tuple[float, float]) -> str:
 def design_rows(found: SpecPlan) -> list[tuple[str, str, str, str, str, str]]:
     """A row per stage and one for all: stage, parameters that learn, tokens, FLOPs, peak in GiB, seconds."""
     rows = [
-        (stage.kind, f"{stage.trained:,}", f"{stage.tokens:,}", f"{stage.flops:.2g}", f"{stage.peak_gib:.2f}", _seconds(stage.seconds))
+        (
+            stage.kind,
+            f"{stage.trained:,}",
+            f"{stage.tokens:,}",
+            f"{stage.flops:.2g}",
+            f"{stage.peak_gib:.2f}",
+            _seconds(stage.seconds),
+        )
         for stage in found.stages
     ]
-    return [*rows, ("all", "", f"{found.tokens:,}", f"{found.flops:.2g}", f"{found.peak_gib:.2f}", _seconds(found.seconds))]
+    return [
+        *rows,
+        (
+            "all",
+            "",
+            f"{found.tokens:,}",
+            f"{found.flops:.2g}",
+            f"{found.peak_gib:.2f}",
+            _seconds(found.seconds),
+        ),
+    ]
 
 
 def _seconds(found: tuple[float, float] | None) -> str:

@@ -63,7 +63,9 @@ class RowLengths:
 def row_lengths(groups: dict[float, list[int]]) -> RowLengths:
     """Lengths pooled from groups. groups: share of all rows -> lengths of rows of that group."""
     lengths = np.concatenate([found for found in groups.values()])
-    weights = np.concatenate([np.full(len(found), share / len(found)) for share, found in groups.items()])
+    weights = np.concatenate(
+        [np.full(len(found), share / len(found)) for share, found in groups.items()]
+    )
     order = np.argsort(lengths, kind="stable")
     shares = np.cumsum(weights[order])
     return RowLengths(lengths[order], shares / shares[-1])
@@ -78,7 +80,9 @@ def lengths_of(pack: str, model: str, stage: Stage) -> RowLengths:
 
 
 @cache
-def _lengths_of(pack: str, model: str, kind: str, max_length: int, replay: float, sources: tuple[str, ...]) -> RowLengths:
+def _lengths_of(
+    pack: str, model: str, kind: str, max_length: int, replay: float, sources: tuple[str, ...]
+) -> RowLengths:
     data, tokenizer = load_pack(pack), _tokenizer(model)
     if tokenizer is not None and kind != "cpt":
         check_template(tokenizer, model, kind)
@@ -98,7 +102,9 @@ def _lengths_of(pack: str, model: str, kind: str, max_length: int, replay: float
 def check_template(tokenizer: PreTrainedTokenizerBase, model: str, kind: str) -> None:
     """Raises InputError when a stage on conversations has no chat template to write them with."""
     if tokenizer.chat_template is None:
-        raise InputError(f"model {model!r} has no chat template, which {kind} needs; start from its instruct model, or put a chat_template.jinja into its folder")
+        raise InputError(
+            f"model {model!r} has no chat template, which {kind} needs; start from its instruct model, or put a chat_template.jinja into its folder"
+        )
 
 
 def _answers(pairs: Iterable[dict]) -> list[list[dict]]:
@@ -111,7 +117,9 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
     if zoo.HUB_ID.fullmatch(model) and not Path(model).is_dir():
         there = zoo.cached_file(model, "tokenizer_config.json")
         return zoo.tokenizer_of(there.parent) if there else None
-    if model in zoo.known_names() and model.rpartition("-")[0] in FAMILIES:  # one tokenizer for all of them, built or not
+    if (
+        model in zoo.known_names() and model.rpartition("-")[0] in FAMILIES
+    ):  # one tokenizer for all of them, built or not
         model = zoo.shipped_models()[0]
     elif base := zoo.adapter_base(model):
         return _tokenizer(base)
@@ -139,11 +147,16 @@ class _Measured:
     def pairs(self, chats: list[list[dict]]) -> list[int]:
         from labkit.train.trainers import preference_tokenizer
 
-        found = preference_tokenizer(self.tokenizer).apply_chat_template(chats, return_dict=True)["input_ids"]
+        found = preference_tokenizer(self.tokenizer).apply_chat_template(chats, return_dict=True)[
+            "input_ids"
+        ]
         return [min(len(ids), self.max_length) for ids in found]
 
     def general(self) -> list[int]:
-        return [len(row["input_ids"]) for row in zoo_build.general_rows(self.tokenizer, REPLAY_SAMPLE, seed=0)]
+        return [
+            len(row["input_ids"])
+            for row in zoo_build.general_rows(self.tokenizer, REPLAY_SAMPLE, seed=0)
+        ]
 
 
 # --- estimated --------------------------------------------------------------------------------
@@ -166,14 +179,19 @@ class _Estimated:
 
     def chats(self, chats: Iterable[list[dict]]) -> list[int]:
         characters = [(sum(len(turn["content"]) for turn in chat), len(chat)) for chat in chats]
-        return [self._cut(count / ratio()["characters_per_token"] + turns * ratio()["tokens_per_turn"]) for count, turns in characters]
+        return [
+            self._cut(count / ratio()["characters_per_token"] + turns * ratio()["tokens_per_turn"])
+            for count, turns in characters
+        ]
 
     pairs = chats
 
     def general(self) -> list[int]:
         chats = round(REPLAY_SAMPLE * zoo_build.CHAT_SHARE)
         mixed = self.chats(itertools.islice(world.instruction_chats(0), chats))
-        return mixed + self.texts(itertools.islice(world.pretraining_texts(1), REPLAY_SAMPLE - chats))
+        return mixed + self.texts(
+            itertools.islice(world.pretraining_texts(1), REPLAY_SAMPLE - chats)
+        )
 
     def _cut(self, tokens: float) -> int:
         return min(math.ceil(tokens), self.max_length)
@@ -190,15 +208,22 @@ def measure_ratio(packs: Iterable[Pack], tokenizer: PreTrainedTokenizerBase) -> 
     whole = tokenizer.apply_chat_template(chats, return_dict=True)["input_ids"]
     return {
         "characters_per_token": sum(map(len, texts + turns)) / sum(map(len, encoded)),
-        "tokens_per_turn": (sum(map(len, whole)) - sum(map(len, encoded[len(texts):]))) / len(turns),
+        "tokens_per_turn": (sum(map(len, whole)) - sum(map(len, encoded[len(texts) :])))
+        / len(turns),
     }
 
 
 GIB = 2**30
 BACKWARD, UPDATE = "backward begins", "backward ends"
 COMPONENTS = ("weights", "gradients", "optimiser", "activations", "logits")
-METHODS, PRECISIONS, OPTIMISERS = ("full", "lora", "qlora"), ("bfloat16", "autocast", "float32"), ("adamw", "adamw8bit")
-NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, an 8-bit scale per 64, a float32 per 256 scales (arXiv 2305.14314)
+METHODS, PRECISIONS, OPTIMISERS = (
+    ("full", "lora", "qlora"),
+    ("bfloat16", "autocast", "float32"),
+    ("adamw", "adamw8bit"),
+)
+NF4_BYTES = (
+    0.5 + 1 / 64 + 4 / (64 * 256)
+)  # 4 bits, an 8-bit scale per 64, a float32 per 256 scales (arXiv 2305.14314)
 
 
 @dataclass(frozen=True)
@@ -230,11 +255,21 @@ class Training:
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{field} is {value!r}; it must be a whole number above 0")
-        for field, known in (("stage", STAGES), ("method", METHODS), ("precision", PRECISIONS), ("optimiser", OPTIMISERS), ("attention", ("fused", "eager"))):
+        for field, known in (
+            ("stage", STAGES),
+            ("method", METHODS),
+            ("precision", PRECISIONS),
+            ("optimiser", OPTIMISERS),
+            ("attention", ("fused", "eager")),
+        ):
             if getattr(self, field) not in known:
-                raise InputError(f"{field} is {getattr(self, field)!r}; {suggest(str(getattr(self, field)), list(known))}")
+                raise InputError(
+                    f"{field} is {getattr(self, field)!r}; {suggest(str(getattr(self, field)), list(known))}"
+                )
         if self.gpus * self.accumulation > self.rows:
-            raise InputError(f"batch_size {self.batch_size} cannot be shared by {self.gpus} GPUs in {self.accumulation} passes each; raise it or ask for fewer")
+            raise InputError(
+                f"batch_size {self.batch_size} cannot be shared by {self.gpus} GPUs in {self.accumulation} passes each; raise it or ask for fewer"
+            )
 
     @property
     def lora_rank(self) -> int | None:
@@ -270,16 +305,23 @@ class Memory:
 def memory_at(architecture: Architecture, training: Training) -> dict[str, Memory]:
     """The sums at both moments, by moment. A base in 4 bits is not sharded: each GPU holds it, and its adapters, whole."""
     shared_by = 1 if training.method == "qlora" else training.gpus
-    weights, gradients, optimiser = (size / shared_by for size in state_bytes(architecture, training))
+    weights, gradients, optimiser = (
+        size / shared_by for size in state_bytes(architecture, training)
+    )
     tokens = training.micro_rows * training.length
-    activations, logits = activation_bytes(architecture, training, tokens), logit_bytes(architecture, training) * tokens
+    activations, logits = (
+        activation_bytes(architecture, training, tokens),
+        logit_bytes(architecture, training) * tokens,
+    )
     extra = gathered_bytes(architecture, training) + autocast_copies(architecture, training)
     kept = gradients if training.accumulation > 1 else 0.0
     sizes = {
         BACKWARD: (weights + extra, kept, optimiser, activations, logits),
         UPDATE: (weights, gradients + tied_gradient(architecture, training), optimiser, 0.0, 0.0),
     }
-    return {moment: Memory(*(size / GIB for size in found), moment) for moment, found in sizes.items()}
+    return {
+        moment: Memory(*(size / GIB for size in found), moment) for moment, found in sizes.items()
+    }
 
 
 def peak_memory(architecture: Architecture, training: Training) -> Memory:
@@ -288,7 +330,11 @@ def peak_memory(architecture: Architecture, training: Training) -> Memory:
 
 
 def trained_parameters(architecture: Architecture, training: Training) -> int:
-    return architecture.parameters if training.method == "full" else architecture.lora_parameters(training.rank)
+    return (
+        architecture.parameters
+        if training.method == "full"
+        else architecture.lora_parameters(training.rank)
+    )
 
 
 # --- states -----------------------------------------------------------------------------------
@@ -321,8 +367,14 @@ def gathered_bytes(architecture: Architecture, training: Training) -> float:
     """Bytes of weights gathered from other GPUs: the largest block whole, and the next one fetched ahead; under autocast in bfloat16."""
     if training.gpus == 1 or training.method == "qlora":
         return 0.0
-    block = max(architecture.linear_parameters // architecture.layers, architecture.embedding_parameters)
-    share = 2 if training.precision == "autocast" else base_bytes(architecture, training) / architecture.parameters
+    block = max(
+        architecture.linear_parameters // architecture.layers, architecture.embedding_parameters
+    )
+    share = (
+        2
+        if training.precision == "autocast"
+        else base_bytes(architecture, training) / architecture.parameters
+    )
     return 2 * block * share
 
 
@@ -337,7 +389,11 @@ def tied_gradient(architecture: Architecture, training: Training) -> float:
     """Bytes of the second part of a tied table's gradient: one comes from the head, one from the embedding."""
     if training.method != "full" or not architecture.tied:
         return 0.0
-    return architecture.embedding_parameters * (2 if training.precision == "bfloat16" else 4) / training.gpus
+    return (
+        architecture.embedding_parameters
+        * (2 if training.precision == "bfloat16" else 4)
+        / training.gpus
+    )
 
 
 # --- what a forward pass leaves -----------------------------------------------------------------
@@ -373,7 +429,13 @@ def layer_bytes(architecture: Architecture, training: Training) -> float:
     else:
         attention = size * (2 * a.width + 2 * a.kv_heads * a.head_dim)
     mlp = size * a.intermediate * (4 if a.gated else 2)
-    return norms + inputs + attention + mlp + (size * training.rank * len(a.matrices) if adapted else 0)
+    return (
+        norms
+        + inputs
+        + attention
+        + mlp
+        + (size * training.rank * len(a.matrices) if adapted else 0)
+    )
 
 
 def logit_bytes(architecture: Architecture, training: Training) -> int:

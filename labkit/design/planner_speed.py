@@ -61,14 +61,21 @@ def _train(model: str, stage: Stage) -> Measured:
     trainers.prepare_process()
     loaded, warm = zoo.load(model), zoo.load("llama-s-instruct")
     short = stage.model_copy(update={"steps": 1, "batch_size": 2, "max_length": 16})
-    _fit(short, warm.model, warm.tokenizer)  # libraries, thread pools and kernels are there before the count begins
+    _fit(
+        short, warm.model, warm.tokenizer
+    )  # libraries, thread pools and kernels are there before the count begins
     trained, tokenizer = loaded.model, loaded.tokenizer
     del loaded, warm
     _give_back()
     before = _resident_gib("VmRSS")
     own = sum(p.numel() * p.element_size() for p in trained.parameters()) / 2**30
     marks: list[tuple[float, float]] = []
-    _fit(stage, trained, tokenizer, lambda *_: marks.append((time.perf_counter(), time.process_time())))
+    _fit(
+        stage,
+        trained,
+        tokenizer,
+        lambda *_: marks.append((time.perf_counter(), time.process_time())),
+    )
     peak = _resident_gib("VmHWM")
     steps = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(marks, marks[1:], strict=False)][1:]
     wall, cpu = (statistics.median(column) for column in zip(*steps, strict=True))
@@ -82,20 +89,31 @@ def _fit(stage: Stage, model, tokenizer, probe=None) -> None:
         fit = trainers.train_dpo if stage.kind == "dpo" else trainers.train_orpo
         fit(stage, model, tokenizer, _pairs(stage), seed=0, probe=probe)
     else:
-        trainers.fit_rows(stage, model, tokenizer, _rows(stage, model.config.vocab_size), seed=0, probe=probe)
+        trainers.fit_rows(
+            stage, model, tokenizer, _rows(stage, model.config.vocab_size), seed=0, probe=probe
+        )
 
 
 def _rows(stage: Stage, vocabulary: int) -> list[dict]:
     import torch
 
-    drawn = torch.randint(vocabulary, (stage.steps * stage.batch_size, stage.max_length), generator=torch.Generator().manual_seed(0))
+    drawn = torch.randint(
+        vocabulary,
+        (stage.steps * stage.batch_size, stage.max_length),
+        generator=torch.Generator().manual_seed(0),
+    )
     return [{"input_ids": row, "labels": row} for row in drawn.tolist()]
 
 
 def _pairs(stage: Stage) -> list[dict]:
     """Pairs whose answers are cut at max_length."""
-    answers = {side: [{"role": "assistant", "content": f"{side} " * stage.max_length}] for side in ("chosen", "rejected")}
-    return [{"prompt": [{"role": "user", "content": "Say it."}], **answers}] * (stage.steps * stage.batch_size)
+    answers = {
+        side: [{"role": "assistant", "content": f"{side} " * stage.max_length}]
+        for side in ("chosen", "rejected")
+    }
+    return [{"prompt": [{"role": "user", "content": "Say it."}], **answers}] * (
+        stage.steps * stage.batch_size
+    )
 
 
 def _give_back() -> None:
@@ -156,7 +174,9 @@ def own_training(stage: Stage, architecture: Architecture, length: int) -> Train
         stage, count = stage.model_copy(update={"batch_size": stage.batch_size // count}), 1
     if torch.cuda.is_available() and bf16_is_fast():
         return card_training(stage, architecture, length, count)
-    return _training(stage, architecture, length, count, "autocast" if bf16_is_fast() else "float32")
+    return _training(
+        stage, architecture, length, count, "autocast" if bf16_is_fast() else "float32"
+    )
 
 
 def card_training(stage: Stage, architecture: Architecture, length: int, gpus: int = 1) -> Training:
@@ -165,37 +185,62 @@ def card_training(stage: Stage, architecture: Architecture, length: int, gpus: i
     return _training(stage, architecture, length, gpus, "bfloat16" if stage.lora else "autocast")
 
 
-def _training(stage: Stage, architecture: Architecture, length: int, gpus: int, precision: str) -> Training:
+def _training(
+    stage: Stage, architecture: Architecture, length: int, gpus: int, precision: str
+) -> Training:
     from labkit.models.zoo import SMALL_HIDDEN
 
     return Training(
-        stage=stage.kind, method="full" if stage.lora is None else "qlora" if stage.lora.four_bit else "lora",
-        rank=stage.lora.rank if stage.lora else 16, batch_size=stage.batch_size, length=length, gpus=gpus,
-        accumulation=shares(stage, gpus, f"{stage.kind}: ")[1], precision=precision, checkpointing=stage.activation_checkpointing,
+        stage=stage.kind,
+        method="full" if stage.lora is None else "qlora" if stage.lora.four_bit else "lora",
+        rank=stage.lora.rank if stage.lora else 16,
+        batch_size=stage.batch_size,
+        length=length,
+        gpus=gpus,
+        accumulation=shares(stage, gpus, f"{stage.kind}: ")[1],
+        precision=precision,
+        checkpointing=stage.activation_checkpointing,
         attention="eager" if architecture.hidden < SMALL_HIDDEN else "fused",
     )
 
 
 def step_work(architecture: Architecture, training: Training) -> int:
     """What one optimiser step computes in FLOPs: a DPO reference's pass and passes done again for checkpointing included."""
-    forward = training.rows * training.length * architecture.forward_flops_per_token(training.length)
-    return step_flops(architecture, training) + forward * ((training.stage == "dpo") + training.checkpointing)
+    forward = (
+        training.rows * training.length * architecture.forward_flops_per_token(training.length)
+    )
+    return step_flops(architecture, training) + forward * (
+        (training.stage == "dpo") + training.checkpointing
+    )
 
 
 def step_flops(architecture: Architecture, training: Training) -> int:
     """FLOPs of one optimiser step."""
-    return training.rows * training.length * architecture.flops_per_token(training.length, training.lora_rank)
+    return (
+        training.rows
+        * training.length
+        * architecture.flops_per_token(training.length, training.lora_rank)
+    )
 
 
 def step_seconds(architecture: Architecture, training: Training, speed: Speed) -> float:
     return speed.fixed_seconds + step_flops(architecture, training) / speed.flops_per_second
 
 
-def resident_memory(architecture: Architecture, training: Training, speed: Speed | None = None) -> Memory:
+def resident_memory(
+    architecture: Architecture, training: Training, speed: Speed | None = None
+) -> Memory:
     """The peak of a step in a process whose allocator keeps what `speed` says it does beside what is alive."""
     heap, held = (speed.heap, speed.heap_gib) if speed else (1.0, 0.0)
     moments = [
-        Memory(m.weights, m.gradients, m.optimiser, m.activations * heap + (held if m.activations else 0.0), m.logits * heap, m.moment)
+        Memory(
+            m.weights,
+            m.gradients,
+            m.optimiser,
+            m.activations * heap + (held if m.activations else 0.0),
+            m.logits * heap,
+            m.moment,
+        )
         for m in memory_at(architecture, training).values()
     ]
     return max(moments, key=lambda memory: memory.peak_gib)
@@ -213,13 +258,17 @@ def speed_from(architecture: Architecture, found: list[tuple[Training, Measured]
     return Speed(fixed, 1 / per_flop, *_heap(architecture, found))
 
 
-def _heap(architecture: Architecture, found: list[tuple[Training, Measured]]) -> tuple[float, float]:
+def _heap(
+    architecture: Architecture, found: list[tuple[Training, Measured]]
+) -> tuple[float, float]:
     """Resident memory per byte that comes and goes, and what is held beside it, never less than what is alive."""
     if any(measured.peak_gib is None for _, measured in found):
         return 1.0, 0.0
     points = []
     for training, measured in found:
-        alive = max(memory_at(architecture, training).values(), key=lambda memory: memory.activations)
+        alive = max(
+            memory_at(architecture, training).values(), key=lambda memory: memory.activations
+        )
         passing = alive.activations + alive.logits
         points.append((passing, measured.peak_gib - (alive.peak_gib - passing)))
     (small, held), (large, holding) = points
@@ -237,13 +286,25 @@ def probe_stages(architecture: Architecture, kind: str = TEXT) -> list[Stage]:
     small = architecture.parameters < LARGE_PARAMETERS
     steps, shapes = (PROBE_STEPS, PROBES) if small else (LARGE_PROBE_STEPS, LARGE_PROBES)
     share = 1 if kind == TEXT else 2
-    return [Stage(kind="cpt" if kind == TEXT else kind, learning_rate=1e-6, steps=steps, batch_size=rows // share, max_length=length) for rows, length in shapes]
+    return [
+        Stage(
+            kind="cpt" if kind == TEXT else kind,
+            learning_rate=1e-6,
+            steps=steps,
+            batch_size=rows // share,
+            max_length=length,
+        )
+        for rows, length in shapes
+    ]
 
 
 def probe_speed(model: str, kind: str = TEXT) -> Speed:
     """Measure this machine on a model (two short trainings in processes of their own) and keep what was found."""
     architecture = architecture_of(model)
-    found = [(own_training(stage, architecture, stage.max_length), measure(model, stage)) for stage in probe_stages(architecture, kind)]
+    found = [
+        (own_training(stage, architecture, stage.max_length), measure(model, stage))
+        for stage in probe_stages(architecture, kind)
+    ]
     speed = speed_from(architecture, found)
     keep_speed(model, speed, kind)
     return speed
@@ -252,7 +313,9 @@ def probe_speed(model: str, kind: str = TEXT) -> Speed:
 def keep_speed(model: str, speed: Speed, kind: str = TEXT) -> None:
     """Remember a speed for later plans, in the folder that holds checkpoints. Raises StoreError."""
     kept = _kept()
-    write_file(_file(), json.dumps({**kept, model: {**kept.get(model, {}), kind: asdict(speed)}}, indent=1))
+    write_file(
+        _file(), json.dumps({**kept, model: {**kept.get(model, {}), kind: asdict(speed)}}, indent=1)
+    )
 
 
 def known_speed(model: str, kind: str = TEXT) -> Speed | None:

@@ -46,9 +46,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 STATES = 2  # saved states of an unfinished stage on disk at once: the last whole one and the next, while it is written
-STATE_BYTES = 12  # per trained parameter in a saved state: itself and two moments, float32 (resume.py)
+STATE_BYTES = (
+    12  # per trained parameter in a saved state: itself and two moments, float32 (resume.py)
+)
 
 
 class PreflightNote(UserWarning):
@@ -68,14 +73,20 @@ def check(spec: PipelineSpec) -> None:
     check_disk(spec)
     for name in models_of(spec):
         if on_hub(name):
-            zoo.fetch_file(name, "config.json")  # gated, misspelt or out of reach: known before the weights are asked for
+            zoo.fetch_file(
+                name, "config.json"
+            )  # gated, misspelt or out of reach: known before the weights are asked for
     check_conversations(spec)
 
 
 def models_of(spec: PipelineSpec) -> list[str]:
     """Every model a spec names, once."""
     merge = spec.merge
-    return list(dict.fromkeys(name for name in (spec.model, merge and merge.general, merge and merge.ancestor) if name))
+    return list(
+        dict.fromkeys(
+            name for name in (spec.model, merge and merge.general, merge and merge.ancestor) if name
+        )
+    )
 
 
 def on_hub(name: str) -> bool:
@@ -113,15 +124,21 @@ def check_architecture(config: dict, place: str) -> None:
         raise InputError(f"{place}: model_type is {kind!r}; copy the model's config.json whole")
     if kind not in CONFIG_MAPPING_NAMES:
         if "auto_map" in config:
-            raise InputError(f"{place}: model_type {kind!r} needs code that comes with the model, which labkit never runs; choose a model that transformers knows by itself")
-        raise InputError(f"{place}: transformers {transformers.__version__} knows no model_type {kind!r}; {suggest(kind, list(KINDS))}; if the model is newer, upgrade transformers")
+            raise InputError(
+                f"{place}: model_type {kind!r} needs code that comes with the model, which labkit never runs; choose a model that transformers knows by itself"
+            )
+        raise InputError(
+            f"{place}: transformers {transformers.__version__} knows no model_type {kind!r}; {suggest(kind, list(KINDS))}; if the model is newer, upgrade transformers"
+        )
     wanted = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     decoders = "labkit trains models that write from left to right, such as Llama or Mistral; choose one of these"
     if config.get("is_encoder_decoder"):
         raise InputError(f"{place}: {kind!r} is an encoder-decoder; {decoders}")
     built = [name for name in config.get("architectures") or [] if hasattr(transformers, name)]
     if wanted is None or (built and wanted not in built):
-        raise InputError(f"{place}: {' '.join(built) or repr(kind)} is not a causal language model; {decoders}")
+        raise InputError(
+            f"{place}: {' '.join(built) or repr(kind)} is not a causal language model; {decoders}"
+        )
 
 
 # --- memory -----------------------------------------------------------------------------------
@@ -171,33 +188,60 @@ def check_memory(spec: PipelineSpec, machine: Machine) -> None:
     """Raises SpecError when a stage is planned to hold more than the machine has at all; a note when it is tight."""
     config, place = config_of(spec.model)
     if config.get("model_type") not in KINDS:
-        warnings.warn(f"{place}: model_type {config.get('model_type')!r} is one the planner cannot count, so nobody knows whether this run fits", PreflightNote, stacklevel=2)
+        warnings.warn(
+            f"{place}: model_type {config.get('model_type')!r} is one the planner cannot count, so nobody knows whether this run fits",
+            PreflightNote,
+            stacklevel=2,
+        )
         return
     found = plan_spec(spec)
     if machine.on_gpu:
-        check_main_memory(found.parameters, spec, int(os.environ.get("LOCAL_WORLD_SIZE") or 1), main_memory()[0] / GIB)
+        check_main_memory(
+            found.parameters,
+            spec,
+            int(os.environ.get("LOCAL_WORLD_SIZE") or 1),
+            main_memory()[0] / GIB,
+        )
     stage = found.widest
     if stage is None or stage.peak_gib <= machine.free_gib:
         return
-    needs = f"stages.{found.stages.index(stage)} ({stage.kind}) needs about {stage.peak_gib:.1f} GiB"
+    needs = (
+        f"stages.{found.stages.index(stage)} ({stage.kind}) needs about {stage.peak_gib:.1f} GiB"
+    )
     if stage.peak_gib <= machine.memory_gib:
-        warnings.warn(f"{needs}; {machine.name} has {machine.memory_gib:.1f} GiB, of which {machine.free_gib:.1f} are free: close other programs", PreflightNote, stacklevel=2)
+        warnings.warn(
+            f"{needs}; {machine.name} has {machine.memory_gib:.1f} GiB, of which {machine.free_gib:.1f} are free: close other programs",
+            PreflightNote,
+            stacklevel=2,
+        )
         return
-    raise SpecError(f"{needs} ({components(stage)}); {machine.name} has {machine.memory_gib:.1f}; {remedy_words(stage, machine.as_card, on_gpu=machine.on_gpu)}")
+    raise SpecError(
+        f"{needs} ({components(stage)}); {machine.name} has {machine.memory_gib:.1f}; {remedy_words(stage, machine.as_card, on_gpu=machine.on_gpu)}"
+    )
 
 
-def check_main_memory(parameters: int, spec: PipelineSpec, local_processes: int, main_gib: float) -> None:
+def check_main_memory(
+    parameters: int, spec: PipelineSpec, local_processes: int, main_gib: float
+) -> None:
     """A note when the processes of this machine read more into main memory than it has: each reads the whole model first."""
     width = 2 if all(stage.lora for stage in spec.stages) else 4
     needed = local_processes * width * parameters / GIB
     if needed > main_gib:
-        warnings.warn(f"{local_processes} process(es) read {needed:.0f} GiB of weights into main memory, and this machine has {main_gib:.0f}", PreflightNote, stacklevel=2)
+        warnings.warn(
+            f"{local_processes} process(es) read {needed:.0f} GiB of weights into main memory, and this machine has {main_gib:.0f}",
+            PreflightNote,
+            stacklevel=2,
+        )
 
 
 def components(stage: StagePlan) -> str:
     """What holds most, in words."""
     sizes = {name: getattr(stage.plan.memory, name) for name in COMPONENTS}
-    return ", ".join(f"{name} {size:.1f}" for name, size in sorted(sizes.items(), key=lambda item: -item[1]) if size >= 0.05)
+    return ", ".join(
+        f"{name} {size:.1f}"
+        for name, size in sorted(sizes.items(), key=lambda item: -item[1])
+        if size >= 0.05
+    )
 
 
 def remedies_for(stage: StagePlan, card: Gpu, *, on_gpu: bool = True) -> list[Remedy]:
@@ -245,12 +289,22 @@ def disk(spec: PipelineSpec, *, on_gpu: bool = True) -> Disk:
     for step in spec.steps:
         if isinstance(step, Stage):
             width = width if step.lora and on_gpu else 4
-            state = max(state, STATES * STATE_BYTES * (start.lora_parameters(step.lora.rank) if step.lora else start.parameters) / GIB)
+            state = max(
+                state,
+                STATES
+                * STATE_BYTES
+                * (start.lora_parameters(step.lora.rank) if step.lora else start.parameters)
+                / GIB,
+            )
         elif isinstance(step, Merge):
             general = shapes[step.general or spec.model].stored
-            width = {"float32": 4, "bfloat16": 2, "float16": 2}.get(step.dtype or "", max(width, general))
+            width = {"float32": 4, "bfloat16": 2, "float16": 2}.get(
+                step.dtype or "", max(width, general)
+            )
         kept.append(width * start.parameters / GIB)
-    missing = [shape for name, shape in shapes.items() if on_hub(name) and not _weights_cached(name)]
+    missing = [
+        shape for name, shape in shapes.items() if on_hub(name) and not _weights_cached(name)
+    ]
     return Disk(tuple(kept), state, sum(_size(shape) for shape in missing))
 
 
@@ -259,7 +313,10 @@ def _size(shape: Architecture) -> float:
 
 
 def _weights_cached(name: str) -> bool:
-    return any(zoo.cached_file(name, file) for file in ("model.safetensors", "model.safetensors.index.json"))
+    return any(
+        zoo.cached_file(name, file)
+        for file in ("model.safetensors", "model.safetensors.index.json")
+    )
 
 
 def free_gib(folder: Path) -> float:
@@ -282,27 +339,48 @@ def check_disk(spec: PipelineSpec) -> None:
     needs, root = disk(spec, on_gpu=this_machine().on_gpu), default_root()
     free, room = free_gib(root), free_gib(hub_cache())
     if needs.download_gib > room:
-        raise StoreError(f"{hub_cache()}: the weights to download take {size_words(needs.download_gib)}, {size_words(room)} are free; free some space or point HF_HOME elsewhere")
+        raise StoreError(
+            f"{hub_cache()}: the weights to download take {size_words(needs.download_gib)}, {size_words(room)} are free; free some space or point HF_HOME elsewhere"
+        )
     if max(needs.kept) > free:
-        raise StoreError(f"{root}: the disk is full before the first checkpoint is written, which takes {size_words(max(needs.kept))} ({size_words(free)} are free); free some space or point LABKIT_HOME elsewhere")
+        raise StoreError(
+            f"{root}: the disk is full before the first checkpoint is written, which takes {size_words(max(needs.kept))} ({size_words(free)} are free); free some space or point LABKIT_HOME elsewhere"
+        )
     if needs.kept_gib + needs.state_gib > free:
         told = f"all {len(needs.kept)} checkpoints take {size_words(needs.kept_gib)} and an unfinished stage up to {size_words(needs.state_gib)}"
-        warnings.warn(f"{root}: {told}, {size_words(free)} are free; stages finished earlier need no more", PreflightNote, stacklevel=2)
+        warnings.warn(
+            f"{root}: {told}, {size_words(free)} are free; stages finished earlier need no more",
+            PreflightNote,
+            stacklevel=2,
+        )
 
 
 def size_words(gib: float) -> str:
     """A size with two digits or more, in GiB or MiB."""
-    return f"{gib:,.0f} GiB" if gib >= 10 else f"{gib:.1f} GiB" if gib >= 0.1 else f"{gib * 1024:.1f} MiB"
+    return (
+        f"{gib:,.0f} GiB"
+        if gib >= 10
+        else f"{gib:.1f} GiB"
+        if gib >= 0.1
+        else f"{gib * 1024:.1f} MiB"
+    )
 
 
-def tell(spec: PipelineSpec, *, card: str | None = None, count: int = 1, price: float = 0.0) -> Iterator[str | tuple]:
+def tell(
+    spec: PipelineSpec, *, card: str | None = None, count: int = 1, price: float = 0.0
+) -> Iterator[str | tuple]:
     """Sentences, and tables as (title, heads, rows). Raises InputError, SpecError or PackError for what cannot be planned.
 
     card: a GPU by name; without one, this machine where its speed was measured, or else every card labkit knows.
     """
     check_data(spec)
     money_of((0.0, 0.0), count, price)
-    here = card is None and count == 1 and bool(spec.stages) and all(known_speed(spec.model, kind_of(stage)) for stage in spec.stages)
+    here = (
+        card is None
+        and count == 1
+        and bool(spec.stages)
+        and all(known_speed(spec.model, kind_of(stage)) for stage in spec.stages)
+    )
     where = None if here else gpu(card) if card else _first_fit(spec, count)
     found = plan_spec(spec, card=where, gpus=count)
     place = f"{count} × {where.name}" if where else "this machine"
@@ -325,7 +403,9 @@ def tell(spec: PipelineSpec, *, card: str | None = None, count: int = 1, price: 
 def _first_fit(spec: PipelineSpec, count: int) -> Gpu:
     """The smallest card a design fits; the largest where it fits none."""
     cards = list(gpus().values())
-    return next((card for card in cards if plan_spec(spec, card=card, gpus=count).fits(card)), cards[-1])
+    return next(
+        (card for card in cards if plan_spec(spec, card=card, gpus=count).fits(card)), cards[-1]
+    )
 
 
 def _estimates(found: SpecPlan) -> Iterator[str]:
@@ -340,7 +420,14 @@ def _estimates(found: SpecPlan) -> Iterator[str]:
 def _rows(found: SpecPlan) -> tuple:
     heads = ("stage", "steps", "rows a step", "of them at once", "each row is read", "padding")
     rows = [
-        (stage.kind, f"{stage.steps:,}", f"{stage.plan.training.batch_size:,}", f"{_at_once(stage):,}", f"{stage.passes:.1f} times", f"{stage.padding:.0%}")
+        (
+            stage.kind,
+            f"{stage.steps:,}",
+            f"{stage.plan.training.batch_size:,}",
+            f"{_at_once(stage):,}",
+            f"{stage.passes:.1f} times",
+            f"{stage.padding:.0%}",
+        )
         for stage in found.stages
     ]
     return "rows (of a preference stage: pairs)", heads, rows
@@ -353,17 +440,28 @@ def _at_once(stage: StagePlan) -> int:
 
 
 def _work(found: SpecPlan, place: str) -> tuple:
-    return f"stages on {place}", ("stage", "parameters that learn", "tokens", "FLOPs", "peak GiB", "seconds"), design_rows(found)
+    return (
+        f"stages on {place}",
+        ("stage", "parameters that learn", "tokens", "FLOPs", "peak GiB", "seconds"),
+        design_rows(found),
+    )
 
 
 def _memory(found: SpecPlan, place: str) -> tuple:
     """A column per stage: what it holds at its peak, and what it would hold with longer rows."""
     stages = found.stages
-    rows = [(name, *(f"{getattr(stage.plan.memory, name):.2f}" for stage in stages)) for name in COMPONENTS]
+    rows = [
+        (name, *(f"{getattr(stage.plan.memory, name):.2f}" for stage in stages))
+        for name in COMPONENTS
+    ]
     rows.append(("together", *(f"{stage.peak_gib:.2f}" for stage in stages)))
     rows.append(("when", *(stage.plan.memory.moment for stage in stages)))
     rows.append(("with rows of max_length", *(f"{stage.filled_gib:.2f}" for stage in stages)))
-    return f"memory at its peak, GiB{' per GPU' if found.gpus else ''}, {place}", ("", *(stage.kind for stage in stages)), rows
+    return (
+        f"memory at its peak, GiB{' per GPU' if found.gpus else ''}, {place}",
+        ("", *(stage.kind for stage in stages)),
+        rows,
+    )
 
 
 def _here(found: SpecPlan) -> Iterator[str]:
@@ -395,7 +493,15 @@ def _cards(spec: PipelineSpec, count: int, price: float) -> tuple:
         found = plan_spec(spec, card=card, gpus=count)
         time = duration(found.seconds) if found.fits(card) else ""
         money = between(found.money(price)) if price and found.fits(card) else ""
-        rows.append((card.name, f"{card.usable_gib:.1f}", "yes" if found.fits(card) else "no", time, *((money,) if price else ())))
+        rows.append(
+            (
+                card.name,
+                f"{card.usable_gib:.1f}",
+                "yes" if found.fits(card) else "no",
+                time,
+                *((money,) if price else ()),
+            )
+        )
     return f"where it fits, {count} of each", heads, rows
 
 

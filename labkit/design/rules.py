@@ -44,7 +44,9 @@ class Facts:
 
     @property
     def base(self) -> bool:
-        return self.spec.model.endswith("base") or (not is_local(self.spec.model) and "instruct" not in self.spec.model.lower())
+        return self.spec.model.endswith("base") or (
+            not is_local(self.spec.model) and "instruct" not in self.spec.model.lower()
+        )
 
     def of(self, *kinds: str) -> list[Stage]:
         """The stages of some kinds."""
@@ -59,19 +61,35 @@ class Facts:
     @cached_property
     def words(self) -> int:
         """Of all text the pack has for CPT."""
-        return sum(len(row["text"].split()) for split in ("raw", "summaries") if self.pack.has(split) for row in self.pack.rows(split))
+        return sum(
+            len(row["text"].split())
+            for split in ("raw", "summaries")
+            if self.pack.has(split)
+            for row in self.pack.rows(split)
+        )
 
     def rows_of(self, stage: Stage) -> int:
         return sum(len(self.pack.rows(split)) for split in stage.sources if self.pack.has(split))
 
     def epochs(self, stage: Stage) -> float:
         """How often CPT reads each of its rows."""
-        return steps_run(stage, self.spec.profile) * stage.batch_size * (1 - stage.replay) / max(1, self.rows_of(stage))
+        return (
+            steps_run(stage, self.spec.profile)
+            * stage.batch_size
+            * (1 - stage.replay)
+            / max(1, self.rows_of(stage))
+        )
 
     @cached_property
     def too_long(self) -> float:
         """Share of CPT's texts with more words than the stage has tokens: those at least are cut."""
-        lengths = [(len(row["text"].split()), stage.max_length) for stage in self.of("cpt") for split in stage.sources if split != "qa" and self.pack.has(split) for row in self.pack.rows(split)]
+        lengths = [
+            (len(row["text"].split()), stage.max_length)
+            for stage in self.of("cpt")
+            for split in stage.sources
+            if split != "qa" and self.pack.has(split)
+            for row in self.pack.rows(split)
+        ]
         return sum(words >= room for words, room in lengths) / max(1, len(lengths))
 
     @cached_property
@@ -105,7 +123,10 @@ class Rule:
         """Of what labkit measured, as it bears on this rule: what denies a denied claim supports the rule."""
         turned = {"supported": "contradicted", "contradicted": "supported"}
         denied = [measured(claim)["verdict"] for claim in self.denies]
-        return [*(measured(claim)["verdict"] for claim in self.measured), *(turned.get(said, said) for said in denied)]
+        return [
+            *(measured(claim)["verdict"] for claim in self.measured),
+            *(turned.get(said, said) for said in denied),
+        ]
 
 
 @dataclass(frozen=True)
@@ -126,84 +147,385 @@ def _any(stages: list[Stage], test: Callable[[Stage], bool]) -> bool:
 
 
 def _forgetful(facts: Facts) -> bool:
-    return not facts.base and _any(facts.of("cpt", "sft"), lambda stage: stage.replay == 0 and stage.lora is None)
+    return not facts.base and _any(
+        facts.of("cpt", "sft"), lambda stage: stage.replay == 0 and stage.lora is None
+    )
 
 
 RULES = (
     # --- reading
-    Rule("cpt forgets", "risk", lambda f: not f.base and _any(f.of("cpt"), lambda s: s.replay == 0), "CPT without replay takes instruction following away",
-         ("CPT alone (overcooked) lowers instruction following",), ("cpt_degrades",), ("ibrahim2024",), remedy="replay"),
-    Rule("replay keeps", "benefit", lambda f: _any(f.of("cpt"), lambda s: s.replay > 0), "replaying general rows keeps more of what CPT would forget",
-         ("25% replay keeps more instruction following than the overcooked recipe",), (), ("ibrahim2024",)),
-    Rule("replay is cheap", "benefit", lambda f: _any(f.of("cpt"), lambda s: 0 < s.replay <= 0.1), "even a few per cent of replay keep more than none",
-         ("5% replay keeps more instruction following than the overcooked recipe",), (), ("ibrahim2024",)),
-    Rule("rate too high", "risk", lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is None and s.learning_rate > (1e-3 if f.parameters < TINY else LARGE_RATE)), "a high learning rate forgets more; a third of it keeps more",
-         ("a third of the learning rate keeps more instruction following than the overcooked recipe",), remedy="lower rate"),
-    Rule("junk costs", "risk", lambda f: _any(f.of("cpt"), lambda s: "raw" in s.sources), "unfiltered raw text may cost more than it gives: look at notebook 02 before adding more of it",
-         ("half the text, clean, teaches more than that half and as much junk, at equal steps", "the same, the doubled text having twice the steps"), ("quality",), ("allenzhu2024",)),
-    Rule("wrong facts cost", "risk", lambda f: bool(f.of("cpt")), "statements that are wrong in the text are learned too: check what can be checked",
-         ("text with half of its statements wrong teaches less than right text",)),
-    Rule("distilled unused", "risk", lambda f: f.pack.has("summaries") and _any(f.of("cpt"), lambda s: "summaries" not in s.sources), "the pack has distilled text that CPT does not read",
-         ("distilled summaries teach more than the papers, at equal tokens",), ("distilled",), remedy="distilled text"),
-    Rule("questions as text", "benefit", lambda f: _any(f.of("cpt"), lambda s: "qa" in s.sources), "facts read as questions with answers are easier to ask for later",
-         ("questions with answers teach more than the papers, at equal tokens",), ("distilled",), ("allenzhu2023",)),
-    Rule("one wording", "risk", lambda f: bool(f.of("cpt")), "a fact that the text tells in one wording only may be recalled and still not answered: rewrite it in several",
-         ("eight wordings per fact give more answers than one, same documents and steps",), (), ("allenzhu2023", "ovadia2023")),
-    Rule("duplicates", "risk", lambda f: bool(f.of("cpt")), "copies of a document take the place of other wordings and are learned by heart",
-         ("280 different documents teach more than 40 of them seven times",), (), ("lee2021",)),
-    Rule("little text", "risk", lambda f: bool(f.of("cpt")) and f.words < FEW_WORDS, "there is little text to read: facts in the prompt (retrieval) may serve better than training",
-         (), (), ("ovadia2023",), lambda f: f"{f.words:,} words in the pack's text"),
-    Rule("many epochs", "risk", lambda f: _any(f.of("cpt"), lambda s: f.epochs(s) > MANY_EPOCHS), "the same rows are read many times: what further rounds add falls off, what they forget does not",
-         (), ("epochs",), ("muennighoff2023",), lambda f: f"CPT reads each row {max(map(f.epochs, f.of('cpt'))):.1f} times"),
-    Rule("cut off", "risk", lambda f: f.too_long > 0.01, "texts longer than max_length are cut, and their ends never read", counted=lambda f: f"{f.too_long:.0%} of the texts have more words than max_length has tokens", remedy="longer rows"),
+    Rule(
+        "cpt forgets",
+        "risk",
+        lambda f: not f.base and _any(f.of("cpt"), lambda s: s.replay == 0),
+        "CPT without replay takes instruction following away",
+        ("CPT alone (overcooked) lowers instruction following",),
+        ("cpt_degrades",),
+        ("ibrahim2024",),
+        remedy="replay",
+    ),
+    Rule(
+        "replay keeps",
+        "benefit",
+        lambda f: _any(f.of("cpt"), lambda s: s.replay > 0),
+        "replaying general rows keeps more of what CPT would forget",
+        ("25% replay keeps more instruction following than the overcooked recipe",),
+        (),
+        ("ibrahim2024",),
+    ),
+    Rule(
+        "replay is cheap",
+        "benefit",
+        lambda f: _any(f.of("cpt"), lambda s: 0 < s.replay <= 0.1),
+        "even a few per cent of replay keep more than none",
+        ("5% replay keeps more instruction following than the overcooked recipe",),
+        (),
+        ("ibrahim2024",),
+    ),
+    Rule(
+        "rate too high",
+        "risk",
+        lambda f: _any(
+            f.of("cpt", "sft"),
+            lambda s: (
+                s.lora is None and s.learning_rate > (1e-3 if f.parameters < TINY else LARGE_RATE)
+            ),
+        ),
+        "a high learning rate forgets more; a third of it keeps more",
+        (
+            "a third of the learning rate keeps more instruction following than the overcooked recipe",
+        ),
+        remedy="lower rate",
+    ),
+    Rule(
+        "junk costs",
+        "risk",
+        lambda f: _any(f.of("cpt"), lambda s: "raw" in s.sources),
+        "unfiltered raw text may cost more than it gives: look at notebook 02 before adding more of it",
+        (
+            "half the text, clean, teaches more than that half and as much junk, at equal steps",
+            "the same, the doubled text having twice the steps",
+        ),
+        ("quality",),
+        ("allenzhu2024",),
+    ),
+    Rule(
+        "wrong facts cost",
+        "risk",
+        lambda f: bool(f.of("cpt")),
+        "statements that are wrong in the text are learned too: check what can be checked",
+        ("text with half of its statements wrong teaches less than right text",),
+    ),
+    Rule(
+        "distilled unused",
+        "risk",
+        lambda f: (
+            f.pack.has("summaries") and _any(f.of("cpt"), lambda s: "summaries" not in s.sources)
+        ),
+        "the pack has distilled text that CPT does not read",
+        ("distilled summaries teach more than the papers, at equal tokens",),
+        ("distilled",),
+        remedy="distilled text",
+    ),
+    Rule(
+        "questions as text",
+        "benefit",
+        lambda f: _any(f.of("cpt"), lambda s: "qa" in s.sources),
+        "facts read as questions with answers are easier to ask for later",
+        ("questions with answers teach more than the papers, at equal tokens",),
+        ("distilled",),
+        ("allenzhu2023",),
+    ),
+    Rule(
+        "one wording",
+        "risk",
+        lambda f: bool(f.of("cpt")),
+        "a fact that the text tells in one wording only may be recalled and still not answered: rewrite it in several",
+        ("eight wordings per fact give more answers than one, same documents and steps",),
+        (),
+        ("allenzhu2023", "ovadia2023"),
+    ),
+    Rule(
+        "duplicates",
+        "risk",
+        lambda f: bool(f.of("cpt")),
+        "copies of a document take the place of other wordings and are learned by heart",
+        ("280 different documents teach more than 40 of them seven times",),
+        (),
+        ("lee2021",),
+    ),
+    Rule(
+        "little text",
+        "risk",
+        lambda f: bool(f.of("cpt")) and f.words < FEW_WORDS,
+        "there is little text to read: facts in the prompt (retrieval) may serve better than training",
+        (),
+        (),
+        ("ovadia2023",),
+        lambda f: f"{f.words:,} words in the pack's text",
+    ),
+    Rule(
+        "many epochs",
+        "risk",
+        lambda f: _any(f.of("cpt"), lambda s: f.epochs(s) > MANY_EPOCHS),
+        "the same rows are read many times: what further rounds add falls off, what they forget does not",
+        (),
+        ("epochs",),
+        ("muennighoff2023",),
+        lambda f: f"CPT reads each row {max(map(f.epochs, f.of('cpt'))):.1f} times",
+    ),
+    Rule(
+        "cut off",
+        "risk",
+        lambda f: f.too_long > 0.01,
+        "texts longer than max_length are cut, and their ends never read",
+        counted=lambda f: (
+            f"{f.too_long:.0%} of the texts have more words than max_length has tokens"
+        ),
+        remedy="longer rows",
+    ),
     # --- answering
-    Rule("no answers taught", "risk", lambda f: bool(f.of("cpt")) and not f.of("sft"), "without SFT what was read is there as text, not as answers",
-         ("DPO after SFT answers more domain questions than DPO straight after CPT",), ("sft_order",), ("allenzhu2023",), remedy="add SFT"),
-    Rule("sft before cpt", "risk", lambda f: f.before("sft", "cpt"), "SFT before CPT teaches answering before there is anything to answer, and CPT then wears it down",
-         ("CPT then SFT answers more domain questions than SFT then CPT", "CPT then SFT follows instructions better than SFT then CPT"), ("sft_order",)),
-    Rule("facts by sft alone", "risk", lambda f: bool(f.of("sft")) and not f.of("cpt"), "SFT alone is a slow way to teach facts, and teaches to answer what is not known",
-         (), (), ("gekhman2024",), remedy="add CPT"),
-    Rule("few conversations", "benefit", lambda f: bool(f.of("sft")), "few, carefully chosen conversations are enough to teach the form of answers", (), (), ("zhou2023",), lambda f: f"{len(f.pack.rows('qa')):,} in the pack" if f.pack.has("qa") else "none in the pack"),
+    Rule(
+        "no answers taught",
+        "risk",
+        lambda f: bool(f.of("cpt")) and not f.of("sft"),
+        "without SFT what was read is there as text, not as answers",
+        ("DPO after SFT answers more domain questions than DPO straight after CPT",),
+        ("sft_order",),
+        ("allenzhu2023",),
+        remedy="add SFT",
+    ),
+    Rule(
+        "sft before cpt",
+        "risk",
+        lambda f: f.before("sft", "cpt"),
+        "SFT before CPT teaches answering before there is anything to answer, and CPT then wears it down",
+        (
+            "CPT then SFT answers more domain questions than SFT then CPT",
+            "CPT then SFT follows instructions better than SFT then CPT",
+        ),
+        ("sft_order",),
+    ),
+    Rule(
+        "facts by sft alone",
+        "risk",
+        lambda f: bool(f.of("sft")) and not f.of("cpt"),
+        "SFT alone is a slow way to teach facts, and teaches to answer what is not known",
+        (),
+        (),
+        ("gekhman2024",),
+        remedy="add CPT",
+    ),
+    Rule(
+        "few conversations",
+        "benefit",
+        lambda f: bool(f.of("sft")),
+        "few, carefully chosen conversations are enough to teach the form of answers",
+        (),
+        (),
+        ("zhou2023",),
+        lambda f: (
+            f"{len(f.pack.rows('qa')):,} in the pack" if f.pack.has("qa") else "none in the pack"
+        ),
+    ),
     # --- preferring
-    Rule("dpo needs sft", "risk", lambda f: bool(f.of("dpo")) and not f.before("sft", "dpo"), "DPO expects a model that SFT has already put near the preferred answers",
-         ("DPO after SFT answers more domain questions than DPO straight after CPT",), (), ("rafailov2023",), remedy="add SFT"),
-    Rule("dpo costs instructions", "risk", lambda f: bool(f.of("dpo")), "DPO can win the preferences and lose instruction following on the way; ORPO holds more of it",
-         ("ORPO keeps more instruction following than DPO",), ("format",), (), remedy="ORPO for DPO"),
-    Rule("dpo or orpo", "risk", lambda f: bool(f.of(*PREFERENCE_STAGES)), "which of DPO and ORPO is better depends on the family and on whether you merge: try both",
-         ("DPO ranks held-out pairs better than ORPO",), ("preference",), ("hong2024",)),
-    Rule("preferences narrow", "risk", lambda f: bool(f.of(*PREFERENCE_STAGES)), "preference training can make a model's proposals alike",
-         ("DPO makes samples to one request more alike", "ORPO makes samples to one request more alike"), (), ("kirk2023",)),
-    Rule("chosen less likely", "risk", lambda f: bool(f.of("dpo")), "DPO can lower the likelihood of the chosen answers themselves: watch it, not only the margin",
-         ("DPO makes the chosen answers themselves less likely (nats per answer)",), (), ("razin2024",)),
+    Rule(
+        "dpo needs sft",
+        "risk",
+        lambda f: bool(f.of("dpo")) and not f.before("sft", "dpo"),
+        "DPO expects a model that SFT has already put near the preferred answers",
+        ("DPO after SFT answers more domain questions than DPO straight after CPT",),
+        (),
+        ("rafailov2023",),
+        remedy="add SFT",
+    ),
+    Rule(
+        "dpo costs instructions",
+        "risk",
+        lambda f: bool(f.of("dpo")),
+        "DPO can win the preferences and lose instruction following on the way; ORPO holds more of it",
+        ("ORPO keeps more instruction following than DPO",),
+        ("format",),
+        (),
+        remedy="ORPO for DPO",
+    ),
+    Rule(
+        "dpo or orpo",
+        "risk",
+        lambda f: bool(f.of(*PREFERENCE_STAGES)),
+        "which of DPO and ORPO is better depends on the family and on whether you merge: try both",
+        ("DPO ranks held-out pairs better than ORPO",),
+        ("preference",),
+        ("hong2024",),
+    ),
+    Rule(
+        "preferences narrow",
+        "risk",
+        lambda f: bool(f.of(*PREFERENCE_STAGES)),
+        "preference training can make a model's proposals alike",
+        (
+            "DPO makes samples to one request more alike",
+            "ORPO makes samples to one request more alike",
+        ),
+        (),
+        ("kirk2023",),
+    ),
+    Rule(
+        "chosen less likely",
+        "risk",
+        lambda f: bool(f.of("dpo")),
+        "DPO can lower the likelihood of the chosen answers themselves: watch it, not only the margin",
+        ("DPO makes the chosen answers themselves less likely (nats per answer)",),
+        (),
+        ("razin2024",),
+    ),
     # --- where it starts
-    Rule("base obeys nothing", "risk", lambda f: f.base, "a base start has no instruction following to keep; SFT has to teach all of it",
-         ("an instruct start follows instructions better than a base start",), (), (), remedy="instruct start", context=("base_or_instruct",)),
-    Rule("base or instruct", "risk", lambda f: bool(f.of("cpt")), "whether a base or an instruct start knows more in the end is open: it differed between families",
-         ("an instruct start answers more domain questions than a base start",), ("base_or_instruct",)),
+    Rule(
+        "base obeys nothing",
+        "risk",
+        lambda f: f.base,
+        "a base start has no instruction following to keep; SFT has to teach all of it",
+        ("an instruct start follows instructions better than a base start",),
+        (),
+        (),
+        remedy="instruct start",
+        context=("base_or_instruct",),
+    ),
+    Rule(
+        "base or instruct",
+        "risk",
+        lambda f: bool(f.of("cpt")),
+        "whether a base or an instruct start knows more in the end is open: it differed between families",
+        ("an instruct start answers more domain questions than a base start",),
+        ("base_or_instruct",),
+    ),
     # --- how it is trained
-    Rule("lora forgets less", "benefit", lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is not None), "LoRA forgets less than training all weights",
-         ("LoRA keeps more instruction following than the overcooked recipe",), (), ("biderman2024",)),
-    Rule("lora learns less", "risk", lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is not None), "LoRA also learns less",
-         ("LoRA gives up domain knowledge (free answers) against the overcooked recipe",), ("lora",), ("biderman2024",), remedy="all weights"),
-    Rule("all weights of a large model", "risk", lambda f: f.parameters >= 1e9 and _any(list(f.spec.stages), lambda s: s.lora is None), "training all weights of a model this large takes several large GPUs; adapters fit one",
-         (), ("lora",), ("hu2021",), remedy="LoRA"),
+    Rule(
+        "lora forgets less",
+        "benefit",
+        lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is not None),
+        "LoRA forgets less than training all weights",
+        ("LoRA keeps more instruction following than the overcooked recipe",),
+        (),
+        ("biderman2024",),
+    ),
+    Rule(
+        "lora learns less",
+        "risk",
+        lambda f: _any(f.of("cpt", "sft"), lambda s: s.lora is not None),
+        "LoRA also learns less",
+        ("LoRA gives up domain knowledge (free answers) against the overcooked recipe",),
+        ("lora",),
+        ("biderman2024",),
+        remedy="all weights",
+    ),
+    Rule(
+        "all weights of a large model",
+        "risk",
+        lambda f: f.parameters >= 1e9 and _any(list(f.spec.stages), lambda s: s.lora is None),
+        "training all weights of a model this large takes several large GPUs; adapters fit one",
+        (),
+        ("lora",),
+        ("hu2021",),
+        remedy="LoRA",
+    ),
     # --- merging
-    Rule("merge back", "risk", lambda f: _forgetful(f) and f.spec.merge is None, "nothing brings back what this recipe forgets; a merge with the start model costs no training",
-         ("merging back at t=0.5 keeps more instruction following than the overcooked recipe",), ("merge", "simple_recipe"), ("wortsman2021",), remedy="merge back"),
-    Rule("merge joins", "benefit", lambda f: f.spec.merge is not None and bool(f.spec.stages), "a merge can do what needs both parents at once and neither can do alone",
-         ("SLERP beats the better parent on items that need both",), context=("merge",)),
-    Rule("merge costs knowledge", "risk", lambda f: f.spec.merge is not None and bool(f.spec.stages), "what a merge brings back it pays for in domain knowledge",
-         ("merging back at t=0.5 gives up domain knowledge (free answers) against the overcooked recipe",)),
-    Rule("no synergy on plain axes", "risk", lambda f: f.spec.merge is not None, "do not expect a merge to beat its better parent on an ordinary axis; beating their mean is no feat",
-         (), (), (), context=("size",), denies=tuple(f"SLERP beats the better parent in {axis}, t chosen on dev by the four axes" for axis in ("domain knowledge", "reasoning", "instruction following", "creativity"))),
-    Rule("slerp or lerp", "risk", lambda f: f.spec.merge is not None and f.spec.merge.method == "slerp", "SLERP over LERP is a claim to test: for parents that lie close the two are the same",
-         (), (), context=("merge",), denies=("SLERP beats LERP at the same t on items that need both parents",)),
-    Rule("t is chosen", "risk", lambda f: f.spec.merge is not None, "t is a choice like a learning rate: choose it on dev, report on test, once", (), ("schedule", "uncertainty"), ("miller2024",)),
-    Rule("far parents", "risk", lambda f: f.spec.merge is not None and (f.base or not f.spec.stages), "models that share little of their training lie far apart: a merge of them may be worse than both", (), (), ("frankle2019",)),
+    Rule(
+        "merge back",
+        "risk",
+        lambda f: _forgetful(f) and f.spec.merge is None,
+        "nothing brings back what this recipe forgets; a merge with the start model costs no training",
+        ("merging back at t=0.5 keeps more instruction following than the overcooked recipe",),
+        ("merge", "simple_recipe"),
+        ("wortsman2021",),
+        remedy="merge back",
+    ),
+    Rule(
+        "merge joins",
+        "benefit",
+        lambda f: f.spec.merge is not None and bool(f.spec.stages),
+        "a merge can do what needs both parents at once and neither can do alone",
+        ("SLERP beats the better parent on items that need both",),
+        context=("merge",),
+    ),
+    Rule(
+        "merge costs knowledge",
+        "risk",
+        lambda f: f.spec.merge is not None and bool(f.spec.stages),
+        "what a merge brings back it pays for in domain knowledge",
+        (
+            "merging back at t=0.5 gives up domain knowledge (free answers) against the overcooked recipe",
+        ),
+    ),
+    Rule(
+        "no synergy on plain axes",
+        "risk",
+        lambda f: f.spec.merge is not None,
+        "do not expect a merge to beat its better parent on an ordinary axis; beating their mean is no feat",
+        (),
+        (),
+        (),
+        context=("size",),
+        denies=tuple(
+            f"SLERP beats the better parent in {axis}, t chosen on dev by the four axes"
+            for axis in ("domain knowledge", "reasoning", "instruction following", "creativity")
+        ),
+    ),
+    Rule(
+        "slerp or lerp",
+        "risk",
+        lambda f: f.spec.merge is not None and f.spec.merge.method == "slerp",
+        "SLERP over LERP is a claim to test: for parents that lie close the two are the same",
+        (),
+        (),
+        context=("merge",),
+        denies=("SLERP beats LERP at the same t on items that need both parents",),
+    ),
+    Rule(
+        "t is chosen",
+        "risk",
+        lambda f: f.spec.merge is not None,
+        "t is a choice like a learning rate: choose it on dev, report on test, once",
+        (),
+        ("schedule", "uncertainty"),
+        ("miller2024",),
+    ),
+    Rule(
+        "far parents",
+        "risk",
+        lambda f: f.spec.merge is not None and (f.base or not f.spec.stages),
+        "models that share little of their training lie far apart: a merge of them may be worse than both",
+        (),
+        (),
+        ("frankle2019",),
+    ),
     # --- measuring
-    Rule("few items", "risk", lambda f: f.items < FEW_ITEMS, "with so few test items small differences cannot be seen", (), ("uncertainty",), ("miller2024",), lambda f: f"{f.items} knowledge items in the test split"),
-    Rule("one seed", "risk", lambda f: bool(f.spec.stages), "one run says what this checkpoint does, not what the recipe does: another seed moves the scores", (), ("uncertainty",), (),
-         lambda f: "deviation between seeds at 1 million parameters: " + ", ".join(f"{axis} {run_noise_of(axis).deviation:.3f}" for axis in ("knowledge", "instructions"))),
+    Rule(
+        "few items",
+        "risk",
+        lambda f: f.items < FEW_ITEMS,
+        "with so few test items small differences cannot be seen",
+        (),
+        ("uncertainty",),
+        ("miller2024",),
+        lambda f: f"{f.items} knowledge items in the test split",
+    ),
+    Rule(
+        "one seed",
+        "risk",
+        lambda f: bool(f.spec.stages),
+        "one run says what this checkpoint does, not what the recipe does: another seed moves the scores",
+        (),
+        ("uncertainty",),
+        (),
+        lambda f: (
+            "deviation between seeds at 1 million parameters: "
+            + ", ".join(
+                f"{axis} {run_noise_of(axis).deviation:.3f}"
+                for axis in ("knowledge", "instructions")
+            )
+        ),
+    ),
 )
 BY_ID = {rule.id: rule for rule in RULES}
 
@@ -211,7 +533,11 @@ BY_ID = {rule.id: rule for rule in RULES}
 def advise(spec: PipelineSpec) -> list[Advice]:
     """Every rule that applies to a design, the best founded first. Raises InputError for an unknown pack or model."""
     facts = Facts(spec)
-    found = [Advice(rule, strength(rule), applicability(rule, facts)) for rule in RULES if rule.applies(facts)]
+    found = [
+        Advice(rule, strength(rule), applicability(rule, facts))
+        for rule in RULES
+        if rule.applies(facts)
+    ]
     return sorted(found, key=lambda advice: STRENGTHS.index(advice.strength))
 
 
@@ -235,8 +561,12 @@ def applicability(rule: Rule, facts: Facts) -> str:
     told = [rule.counted(facts)] if rule.counted else []
     for claim in (*rule.measured, *rule.denies):
         row = measured(claim)
-        told.append(f"measured at {MEASURED_AT}: {signed(Interval(**row['effect']))}, {row['verdict']} ({claim})")
-    told += [f"reported at {PAPER_SIZES}: {reported(claim)}" for claim in (*rule.reported, *rule.context)]
+        told.append(
+            f"measured at {MEASURED_AT}: {signed(Interval(**row['effect']))}, {row['verdict']} ({claim})"
+        )
+    told += [
+        f"reported at {PAPER_SIZES}: {reported(claim)}" for claim in (*rule.reported, *rule.context)
+    ]
     for key in rule.studies:
         cited = study(key)
         told.append(f"{cited['cite']} ({cited['size']}): {cited['found']}")
@@ -247,13 +577,20 @@ def size_note(spec: PipelineSpec) -> str:
     """Which of the evidence is nearer to this design's model."""
     parameters = Facts(spec).parameters
     near = MEASURED_AT if parameters < TINY else PAPER_SIZES if parameters >= 1e9 else "neither"
-    words = f"nearest evidence: {near}" if near != "neither" else f"between {MEASURED_AT}, where labkit measures, and the source paper's sizes: neither may carry over"
+    words = (
+        f"nearest evidence: {near}"
+        if near != "neither"
+        else f"between {MEASURED_AT}, where labkit measures, and the source paper's sizes: neither may carry over"
+    )
     return f"{spec.model} has {parameters / 1e6:,.1f} million parameters; {words}."
 
 
 def advice_table(found: list[Advice]) -> str:
     """Advice as an escaped HTML table."""
-    return plain_table(("strength", "speaks of a", "rule", "advice", "evidence and where it holds"), [advice.row() for advice in found])
+    return plain_table(
+        ("strength", "speaks of a", "rule", "advice", "evidence and where it holds"),
+        [advice.row() for advice in found],
+    )
 
 
 REPLAY, MERGE_T = 0.25, 0.5
@@ -283,18 +620,30 @@ def _with(spec: PipelineSpec, **changes: object) -> PipelineSpec:
     return PipelineSpec(**{**dict(spec), "why": None, **changes})
 
 
-def _each(spec: PipelineSpec, kinds: Sequence[str], change: Callable[[Stage], dict]) -> PipelineSpec:
+def _each(
+    spec: PipelineSpec, kinds: Sequence[str], change: Callable[[Stage], dict]
+) -> PipelineSpec:
     """The spec with the stages of some kinds changed."""
-    return _with(spec, stages=tuple(stage.model_copy(update=change(stage)) if stage.kind in kinds else stage for stage in spec.stages))
+    return _with(
+        spec,
+        stages=tuple(
+            stage.model_copy(update=change(stage)) if stage.kind in kinds else stage
+            for stage in spec.stages
+        ),
+    )
 
 
 def _swap(spec: PipelineSpec, kind: str, other: str) -> PipelineSpec:
     usual = default_stage(other, spec.model, load_pack(spec.pack))
 
     def swapped(stage: Stage) -> Stage:
-        return stage.model_copy(update={"kind": other, "learning_rate": usual.learning_rate, "beta": usual.beta})
+        return stage.model_copy(
+            update={"kind": other, "learning_rate": usual.learning_rate, "beta": usual.beta}
+        )
 
-    return _with(spec, stages=tuple(swapped(stage) if stage.kind == kind else stage for stage in spec.stages))
+    return _with(
+        spec, stages=tuple(swapped(stage) if stage.kind == kind else stage for stage in spec.stages)
+    )
 
 
 def _add(spec: PipelineSpec, kind: str, place: int) -> PipelineSpec:
@@ -310,7 +659,11 @@ def _after_reading(spec: PipelineSpec) -> int:
 
 
 def _without(spec: PipelineSpec, kinds: Sequence[str]) -> PipelineSpec:
-    return _with(spec, stages=tuple(stage for stage in spec.stages if stage.kind not in kinds), merge_after=None)
+    return _with(
+        spec,
+        stages=tuple(stage for stage in spec.stages if stage.kind not in kinds),
+        merge_after=None,
+    )
 
 
 def _other_start(spec: PipelineSpec) -> str | None:
@@ -332,27 +685,142 @@ def _can_merge(facts: Facts) -> bool:
 CHANGES = {
     change.id: change
     for change in (
-        Change("replay", "a quarter of replay in CPT and SFT", lambda f: not f.base and _trains(f, lambda s: s.replay == 0, *READERS), lambda spec: _each(spec, READERS, lambda s: {"replay": REPLAY})),
-        Change("no replay", "no replay", lambda f: _trains(f, lambda s: s.replay > 0, *READERS), lambda spec: _each(spec, READERS, lambda s: {"replay": 0.0})),
-        Change("lower rate", "a third of the learning rate in CPT and SFT", lambda f: bool(f.of(*READERS)), lambda spec: _each(spec, READERS, lambda s: {"learning_rate": s.learning_rate / 3})),
-        Change("distilled text", "CPT reads the distilled text too", lambda f: f.pack.has("summaries") and _trains(f, lambda s: "summaries" not in s.sources, "cpt"), lambda spec: _each(spec, ("cpt",), lambda s: {"sources": tuple(dict.fromkeys((*s.sources, "summaries")))})),
-        Change("longer rows", "rows of twice the length in CPT", lambda f: bool(f.of("cpt")), lambda spec: _each(spec, ("cpt",), lambda s: {"max_length": 2 * s.max_length})),
-        Change("merge back", f"the result merged with the start model by SLERP at t={MERGE_T:g}", _can_merge, lambda spec: _with(spec, merge=Merge(t=MERGE_T))),
-        Change("no merge", "no merge", lambda f: f.spec.merge is not None and bool(f.spec.stages), lambda spec: _with(spec, merge=None, merge_after=None)),
-        Change("LERP for SLERP", "LERP in place of SLERP at the same t", lambda f: f.spec.merge is not None and f.spec.merge.method == "slerp", lambda spec: _with(spec, merge=spec.merge.model_copy(update={"method": "lerp"}))),
-        Change("add SFT", "SFT after CPT", lambda f: not f.of("sft") and f.pack.has("qa"), lambda spec: _add(spec, "sft", _after_reading(spec))),
-        Change("add CPT", "CPT first", lambda f: not f.of("cpt") and f.pack.has("raw"), lambda spec: _add(spec, "cpt", 0)),
-        Change("add DPO", "DPO at the end", lambda f: bool(f.spec.stages) and not f.of(*PREFERENCE_STAGES) and f.pack.has("preferences"), lambda spec: _add(spec, "dpo", len(spec.stages))),
-        Change("ORPO for DPO", "ORPO in place of DPO, at its usual rate and beta", lambda f: bool(f.of("dpo")), lambda spec: _swap(spec, "dpo", "orpo")),
-        Change("DPO for ORPO", "DPO in place of ORPO, at its usual rate and beta", lambda f: bool(f.of("orpo")), lambda spec: _swap(spec, "orpo", "dpo")),
-        Change("no preferences", "no preference stage", lambda f: bool(f.of(*PREFERENCE_STAGES)) and bool(f.of(*READERS)), lambda spec: _without(spec, PREFERENCE_STAGES)),
-        Change("instruct start", "an instruct start", lambda f: f.base and _other_start(f.spec) is not None, lambda spec: _with(spec, model=_other_start(spec))),
-        Change("base start", "a base start", lambda f: not f.base and _other_start(f.spec) is not None, lambda spec: _with(spec, model=_other_start(spec))),
-        Change("LoRA", "LoRA in every stage", lambda f: any(s.lora is None for s in f.spec.stages), lambda spec: _with(spec, stages=tuple(s.model_copy(update={"lora": Lora()}) for s in spec.stages))),
-        Change("all weights", "all weights trained", lambda f: any(s.lora for s in f.spec.stages), lambda spec: _with(spec, stages=tuple(s.model_copy(update={"lora": None}) for s in spec.stages))),
+        Change(
+            "replay",
+            "a quarter of replay in CPT and SFT",
+            lambda f: not f.base and _trains(f, lambda s: s.replay == 0, *READERS),
+            lambda spec: _each(spec, READERS, lambda s: {"replay": REPLAY}),
+        ),
+        Change(
+            "no replay",
+            "no replay",
+            lambda f: _trains(f, lambda s: s.replay > 0, *READERS),
+            lambda spec: _each(spec, READERS, lambda s: {"replay": 0.0}),
+        ),
+        Change(
+            "lower rate",
+            "a third of the learning rate in CPT and SFT",
+            lambda f: bool(f.of(*READERS)),
+            lambda spec: _each(spec, READERS, lambda s: {"learning_rate": s.learning_rate / 3}),
+        ),
+        Change(
+            "distilled text",
+            "CPT reads the distilled text too",
+            lambda f: (
+                f.pack.has("summaries")
+                and _trains(f, lambda s: "summaries" not in s.sources, "cpt")
+            ),
+            lambda spec: _each(
+                spec,
+                ("cpt",),
+                lambda s: {"sources": tuple(dict.fromkeys((*s.sources, "summaries")))},
+            ),
+        ),
+        Change(
+            "longer rows",
+            "rows of twice the length in CPT",
+            lambda f: bool(f.of("cpt")),
+            lambda spec: _each(spec, ("cpt",), lambda s: {"max_length": 2 * s.max_length}),
+        ),
+        Change(
+            "merge back",
+            f"the result merged with the start model by SLERP at t={MERGE_T:g}",
+            _can_merge,
+            lambda spec: _with(spec, merge=Merge(t=MERGE_T)),
+        ),
+        Change(
+            "no merge",
+            "no merge",
+            lambda f: f.spec.merge is not None and bool(f.spec.stages),
+            lambda spec: _with(spec, merge=None, merge_after=None),
+        ),
+        Change(
+            "LERP for SLERP",
+            "LERP in place of SLERP at the same t",
+            lambda f: f.spec.merge is not None and f.spec.merge.method == "slerp",
+            lambda spec: _with(spec, merge=spec.merge.model_copy(update={"method": "lerp"})),
+        ),
+        Change(
+            "add SFT",
+            "SFT after CPT",
+            lambda f: not f.of("sft") and f.pack.has("qa"),
+            lambda spec: _add(spec, "sft", _after_reading(spec)),
+        ),
+        Change(
+            "add CPT",
+            "CPT first",
+            lambda f: not f.of("cpt") and f.pack.has("raw"),
+            lambda spec: _add(spec, "cpt", 0),
+        ),
+        Change(
+            "add DPO",
+            "DPO at the end",
+            lambda f: (
+                bool(f.spec.stages) and not f.of(*PREFERENCE_STAGES) and f.pack.has("preferences")
+            ),
+            lambda spec: _add(spec, "dpo", len(spec.stages)),
+        ),
+        Change(
+            "ORPO for DPO",
+            "ORPO in place of DPO, at its usual rate and beta",
+            lambda f: bool(f.of("dpo")),
+            lambda spec: _swap(spec, "dpo", "orpo"),
+        ),
+        Change(
+            "DPO for ORPO",
+            "DPO in place of ORPO, at its usual rate and beta",
+            lambda f: bool(f.of("orpo")),
+            lambda spec: _swap(spec, "orpo", "dpo"),
+        ),
+        Change(
+            "no preferences",
+            "no preference stage",
+            lambda f: bool(f.of(*PREFERENCE_STAGES)) and bool(f.of(*READERS)),
+            lambda spec: _without(spec, PREFERENCE_STAGES),
+        ),
+        Change(
+            "instruct start",
+            "an instruct start",
+            lambda f: f.base and _other_start(f.spec) is not None,
+            lambda spec: _with(spec, model=_other_start(spec)),
+        ),
+        Change(
+            "base start",
+            "a base start",
+            lambda f: not f.base and _other_start(f.spec) is not None,
+            lambda spec: _with(spec, model=_other_start(spec)),
+        ),
+        Change(
+            "LoRA",
+            "LoRA in every stage",
+            lambda f: any(s.lora is None for s in f.spec.stages),
+            lambda spec: _with(
+                spec, stages=tuple(s.model_copy(update={"lora": Lora()}) for s in spec.stages)
+            ),
+        ),
+        Change(
+            "all weights",
+            "all weights trained",
+            lambda f: any(s.lora for s in f.spec.stages),
+            lambda spec: _with(
+                spec, stages=tuple(s.model_copy(update={"lora": None}) for s in spec.stages)
+            ),
+        ),
     )
 }
-ORDER = ("merge back", "no merge", "ORPO for DPO", "DPO for ORPO", "add DPO", "no replay", "no preferences", "base start", "instruct start", "LoRA", "all weights")
+ORDER = (
+    "merge back",
+    "no merge",
+    "ORPO for DPO",
+    "DPO for ORPO",
+    "add DPO",
+    "no replay",
+    "no preferences",
+    "base start",
+    "instruct start",
+    "LoRA",
+    "all weights",
+)
 
 
 def changed(spec: PipelineSpec, name: str) -> Alternative:
@@ -361,7 +829,9 @@ def changed(spec: PipelineSpec, name: str) -> Alternative:
         raise InputError(f"unknown change {name!r}: {suggest(name, list(CHANGES))}")
     change = CHANGES[name]
     if not change.applies(Facts(spec)):
-        raise InputError(f"{change.words}: the design has that already, or it has nothing that this could change")
+        raise InputError(
+            f"{change.words}: the design has that already, or it has nothing that this could change"
+        )
     return Alternative(change.words, change.make(spec))
 
 
@@ -371,9 +841,15 @@ def possible(spec: PipelineSpec) -> list[str]:
     return [name for name, change in CHANGES.items() if change.applies(facts)]
 
 
-def propose(spec: PipelineSpec, count: int = 2, *, advice: Sequence[Advice] | None = None) -> list[Alternative]:
+def propose(
+    spec: PipelineSpec, count: int = 2, *, advice: Sequence[Advice] | None = None
+) -> list[Alternative]:
     """Alternatives that can run: first what the rules advise, the best founded first, then the usual ones."""
-    wanted = [found.rule.remedy for found in (advise(spec) if advice is None else advice) if found.rule.remedy]
+    wanted = [
+        found.rule.remedy
+        for found in (advise(spec) if advice is None else advice)
+        if found.rule.remedy
+    ]
     there, proposed = possible(spec), []
     for name in dict.fromkeys((*wanted, *ORDER)):
         if len(proposed) < count and name in there:

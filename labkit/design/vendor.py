@@ -17,13 +17,22 @@ from pathlib import Path
 import numpy as np
 
 from labkit.base.pages import Section, Sheet, sheet_html, sheet_pdf, sheet_text
-from labkit.base.stats import LEVEL, Z_LEVEL, items_needed, mcnemar, minimum_detectable_effect, wilson
+from labkit.base.stats import (
+    LEVEL,
+    Z_LEVEL,
+    items_needed,
+    mcnemar,
+    minimum_detectable_effect,
+    wilson,
+)
 from labkit.design.vendor_claim import CONTROLS, Control, VendorClaim, half_unit, missing_controls
 
 ALPHA = 1 - LEVEL
 
 
-def newcombe(right: int, n: int, other_right: int, other_n: int, *, phi: float = 0.0) -> tuple[float, float]:
+def newcombe(
+    right: int, n: int, other_right: int, other_n: int, *, phi: float = 0.0
+) -> tuple[float, float]:
     """95% interval of right / n - other_right / other_n, built from Wilson's limits of each.
 
     phi: correlation of the two answers over the same items, from `paired_phi`; 0 where the items are others.
@@ -38,7 +47,12 @@ def newcombe(right: int, n: int, other_right: int, other_n: int, *, phi: float =
 
 def paired_phi(both: int, only_first: int, only_second: int, neither: int) -> float:
     """Correlation over the same items, from the four counts, with the correction for continuity that Newcombe's method has."""
-    product = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    product = (
+        (both + only_first)
+        * (only_second + neither)
+        * (both + only_second)
+        * (only_first + neither)
+    )
     raw = both * neither - only_first * only_second
     corrected = max(raw - (both + only_first + only_second + neither) / 2, 0) if raw > 0 else raw
     return corrected / math.sqrt(product) if product else 0.0
@@ -85,7 +99,16 @@ def best_of_lead(variants: int, n: int, share: float, *, alike: float = 0.0) -> 
     return float((1 - _at_most(own, share) ** variants).sum() - own * share) / n
 
 
-def best_of_chance(variants: int, right: int, n: int, other_right: int, other_n: int, *, same_items: bool, alike: float = 0.0) -> float:
+def best_of_chance(
+    variants: int,
+    right: int,
+    n: int,
+    other_right: int,
+    other_n: int,
+    *,
+    same_items: bool,
+    alike: float = 0.0,
+) -> float:
     """The chance that the best of so many variants leads a baseline by the observed gap though all are worth the same.
 
     What all are worth is taken to be the pooled share. Exact for binomial counts. same_items: the baseline then answers
@@ -98,7 +121,11 @@ def best_of_chance(variants: int, right: int, n: int, other_right: int, other_n:
     if same_items:
         rival, scale = _steps(_at_most(own, share)), 1.0
     else:
-        best, rival, scale = fftconvolve(best, _steps(_at_most(n - own, share))), _steps(_at_most(other_n, share)), n / other_n
+        best, rival, scale = (
+            fftconvolve(best, _steps(_at_most(n - own, share))),
+            _steps(_at_most(other_n, share)),
+            n / other_n,
+        )
     at_least = np.append(np.cumsum(best[::-1])[::-1], 0.0)
     wanted = np.ceil(right - scale * other_right + scale * np.arange(len(rival)) - 1e-9).astype(int)
     return float(np.clip((rival * at_least[np.clip(wanted, 0, len(best))]).sum(), 0, 1))
@@ -133,12 +160,27 @@ class Reading:
         return self.low > 0 or self.high < 0 if self.p is None else self.p <= ALPHA
 
 
-def _reading(name: str, right: int, n: int, baseline_right: int, baseline_n: int, interval: tuple[float, float], p: float | None) -> Reading:
+def _reading(
+    name: str,
+    right: int,
+    n: int,
+    baseline_right: int,
+    baseline_n: int,
+    interval: tuple[float, float],
+    p: float | None,
+) -> Reading:
     low, high = interval
     error = (high - low) / (2 * Z_LEVEL)
     claimed = abs(right / n - baseline_right / baseline_n)
     deviation = error * math.sqrt(2 / (1 / n + 1 / baseline_n))
-    return Reading(name, low, high, p, minimum_detectable_effect(error), items_needed(claimed, deviation) if claimed else None)
+    return Reading(
+        name,
+        low,
+        high,
+        p,
+        minimum_detectable_effect(error),
+        items_needed(claimed, deviation) if claimed else None,
+    )
 
 
 def paired_reading(name: str, n: int, right: int, only_product: int, only_baseline: int) -> Reading:
@@ -146,7 +188,9 @@ def paired_reading(name: str, n: int, right: int, only_product: int, only_baseli
     both, baseline_right = right - only_product, right - only_product + only_baseline
     phi = paired_phi(both, only_product, only_baseline, n - right - only_baseline)
     interval = newcombe(right, n, baseline_right, n, phi=phi)
-    return _reading(name, right, n, baseline_right, n, interval, mcnemar(only_product, only_baseline))
+    return _reading(
+        name, right, n, baseline_right, n, interval, mcnemar(only_product, only_baseline)
+    )
 
 
 def readings(claim: VendorClaim) -> tuple[Reading, ...]:
@@ -155,14 +199,36 @@ def readings(claim: VendorClaim) -> tuple[Reading, ...]:
         return ()
     n, right = claim.n, claim.right()
     if claim.only_product is not None:
-        return (paired_reading("same items, with the counts given", n, right, claim.only_product, claim.only_baseline),)
+        return (
+            paired_reading(
+                "same items, with the counts given",
+                n,
+                right,
+                claim.only_product,
+                claim.only_baseline,
+            ),
+        )
     baseline, baseline_n = claim.baseline_right(), claim.baseline_items
-    other = _reading("other items for each", right, n, baseline, baseline_n, newcombe(right, n, baseline, baseline_n), None)
+    other = _reading(
+        "other items for each",
+        right,
+        n,
+        baseline,
+        baseline_n,
+        newcombe(right, n, baseline, baseline_n),
+        None,
+    )
     if claim.pairing == "no":
         return (other,)
     gap, (fewest, most) = right - baseline, overlap_bounds(n, right, baseline)
     same = tuple(
-        paired_reading(f"same items, answers differ as {how} as possible (on {2 * only - gap})", n, right, only, only - gap)
+        paired_reading(
+            f"same items, answers differ as {how} as possible (on {2 * only - gap})",
+            n,
+            right,
+            only,
+            only - gap,
+        )
         for how, only in (("little", fewest), ("much", most))
     )
     return same if claim.pairing == "yes" else (*same, other)
@@ -180,7 +246,11 @@ def alike(claim: VendorClaim) -> float:
         return 0.0
     share = (claim.right() + claim.baseline_right()) / (2 * claim.n)
     by_themselves = 2 * share * (1 - share) * claim.n
-    return max(0.0, 1 - (claim.only_product + claim.only_baseline) / by_themselves) if by_themselves else 0.0
+    return (
+        max(0.0, 1 - (claim.only_product + claim.only_baseline) / by_themselves)
+        if by_themselves
+        else 0.0
+    )
 
 
 def chance_of_gap(claim: VendorClaim, variants: int, part_alike: float) -> float:
@@ -189,7 +259,13 @@ def chance_of_gap(claim: VendorClaim, variants: int, part_alike: float) -> float
     Where several benchmarks were tried, of finding it on at least one of them.
     """
     once = best_of_chance(
-        variants, claim.right(), claim.n, claim.baseline_right(), claim.baseline_items, same_items=claim.pairing != "no", alike=part_alike
+        variants,
+        claim.right(),
+        claim.n,
+        claim.baseline_right(),
+        claim.baseline_items,
+        same_items=claim.pairing != "no",
+        alike=part_alike,
     )
     return 1 - (1 - once) ** (claim.benchmarks_tried or 1)
 
@@ -233,7 +309,10 @@ def judge(claim: VendorClaim, found: tuple[Reading, ...]) -> tuple[str, str]:
         exact = f", exact p = {_p(sharpest.p)}" if sharpest.p is not None else ""
         even = "even if the answers differ as little as they can, " if len(found) > 1 else ""
         interval = f"{sharpest.low:+.3f} to {sharpest.high:+.3f}"
-        return "not distinguishable", f"{even}{claim.gap} may be no difference at all (95% interval {interval}{exact})."
+        return (
+            "not distinguishable",
+            f"{even}{claim.gap} may be no difference at all (95% interval {interval}{exact}).",
+        )
     if not all(apart):
         limit = most_differing(claim.n, claim.right(), claim.baseline_right())
         bound = f"{claim.gap} stands out only if the two answers differ on at most {limit} of the {claim.n} items"
@@ -262,14 +341,28 @@ def _after_selection(claim: VendorClaim) -> tuple[str, str]:
         if enough:
             easy = f"the best of {enough} equal variants{boards} would show {claim.gap} in over {ALPHA / 2:.1%} of cases by choice alone"
             return "cannot be told", f"{easy}, and it is not said how many were tried."
-        return "distinguishable", f"{claim.gap} is more than choice among {MANY[-1]} equal variants would show."
+        return (
+            "distinguishable",
+            f"{claim.gap} is more than choice among {MANY[-1]} equal variants would show.",
+        )
     chance = chance_of_gap(claim, tried, alike(claim)) if tried > 1 or boards else 0.0
     if chance > ALPHA / 2:  # one side of a two-sided 95% interval
-        choice = f"the best of {tried} variants that are worth no more" if tried > 1 else "a variant that is worth no more, tried"
+        choice = (
+            f"the best of {tried} variants that are worth no more"
+            if tried > 1
+            else "a variant that is worth no more, tried"
+        )
         easy = f"{choice}{boards} shows as much in up to {chance:.0%} of cases by choice alone"
         return "cannot be told", f"{claim.gap} would stand out by itself, but {easy}."
-    once = "" if (claim.seeds or 1) > 1 else " It speaks of this one trained model: no second training run is reported."
-    return "distinguishable", f"{claim.gap} is more than chance{' and choice' if tried > 1 or boards else ''} would show.{once}"
+    once = (
+        ""
+        if (claim.seeds or 1) > 1
+        else " It speaks of this one trained model: no second training run is reported."
+    )
+    return (
+        "distinguishable",
+        f"{claim.gap} is more than chance{' and choice' if tried > 1 or boards else ''} would show.{once}",
+    )
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -278,18 +371,50 @@ def _after_selection(claim: VendorClaim) -> tuple[str, str]:
 def audit_sheet(found: Audit) -> Sheet:
     """The audit as one page of plain values."""
     claim = found.claim
-    sections = [Section("The figures", _scores_text(claim), ("", "score", "95% interval", "items"), _score_rows(claim))]
+    sections = [
+        Section(
+            "The figures",
+            _scores_text(claim),
+            ("", "score", "95% interval", "items"),
+            _score_rows(claim),
+        )
+    ]
     if found.readings:
-        heads = ("how the items were used", "95% interval of the difference", "exact p", "smallest visible", "items to see it")
-        sections.append(Section("The difference", _difference_text(claim), heads, tuple(map(_reading_row, found.readings))))
+        heads = (
+            "how the items were used",
+            "95% interval of the difference",
+            "exact p",
+            "smallest visible",
+            "items to see it",
+        )
+        sections.append(
+            Section(
+                "The difference",
+                _difference_text(claim),
+                heads,
+                tuple(map(_reading_row, found.readings)),
+            )
+        )
     if claim.n is not None and claim.per_item:
         heads = ("variants tried", *(f"{part:.0%} answered alike" for part in SHARED))
-        sections.append(Section("What choosing the best adds", _selection_text(claim), heads, _selection_rows(claim)))
-    rows = tuple((control.name, f"{control.why} ({control.source})", control.question) for control in found.missing)
+        sections.append(
+            Section(
+                "What choosing the best adds", _selection_text(claim), heads, _selection_rows(claim)
+            )
+        )
+    rows = tuple(
+        (control.name, f"{control.why} ({control.source})", control.question)
+        for control in found.missing
+    )
     heads = ("control", "why it matters", "question to send back")
     sections.append(Section(f"Missing: {len(rows)} of {len(CONTROLS)} controls", "", heads, rows))
     subtitle = f"{claim.vendor}: {claim.product}. {claim.note}"
-    return Sheet("Audit of a claim", subtitle, f"{found.verdict.capitalize()}: {found.reason}", tuple(sections))
+    return Sheet(
+        "Audit of a claim",
+        subtitle,
+        f"{found.verdict.capitalize()}: {found.reason}",
+        tuple(sections),
+    )
 
 
 def _p(value: float) -> str:
@@ -299,15 +424,31 @@ def _p(value: float) -> str:
 def _reading_row(reading: Reading) -> tuple[str, ...]:
     exact = "" if reading.p is None else _p(reading.p)
     needed = "" if reading.needed is None else f"{reading.needed:,}"
-    return reading.name, f"{reading.low:+.3f} to {reading.high:+.3f}", exact, f"{reading.visible:.3f}", needed
+    return (
+        reading.name,
+        f"{reading.low:+.3f} to {reading.high:+.3f}",
+        exact,
+        f"{reading.visible:.3f}",
+        needed,
+    )
 
 
 def _score_rows(claim: VendorClaim) -> tuple[tuple[str, ...], ...]:
     """A row for the product, and one for its baseline where that has a score."""
-    taken = " (taken to be as many)" if claim.pairing == "unknown" and claim.baseline_n is None else ""
-    rows = [(claim.product, claim.score, claim.n, ""), (claim.baseline_name or "baseline", claim.baseline_score, claim.baseline_items, taken)]
+    taken = (
+        " (taken to be as many)" if claim.pairing == "unknown" and claim.baseline_n is None else ""
+    )
+    rows = [
+        (claim.product, claim.score, claim.n, ""),
+        (claim.baseline_name or "baseline", claim.baseline_score, claim.baseline_items, taken),
+    ]
     return tuple(
-        (name, f"{score:.{claim.digits}f}", _interval(claim, score, n), f"{n:,}{how}" if n else "not given")
+        (
+            name,
+            f"{score:.{claim.digits}f}",
+            _interval(claim, score, n),
+            f"{n:,}{how}" if n else "not given",
+        )
         for name, score, n, how in rows
         if score is not None
     )
@@ -321,7 +462,11 @@ def _interval(claim: VendorClaim, score: float, n: int | None) -> str:
 
 
 def _scores_text(claim: VendorClaim) -> str:
-    graded = " Where replies are graded, not right or wrong, the intervals are at most this wide." if claim.per_item else ""
+    graded = (
+        " Where replies are graded, not right or wrong, the intervals are at most this wide."
+        if claim.per_item
+        else ""
+    )
     return f"{claim.metric}.{graded}"
 
 
@@ -330,7 +475,10 @@ def _difference_text(claim: VendorClaim) -> str:
     text = f"{claim.gap}, product minus baseline: about {right} of {claim.n} right against {baseline} of {claim.baseline_items}."
     if claim.pairing == "no" or claim.only_product is not None:
         return text
-    (low, high), (other_low, other_high) = rounding_range(claim.score, claim.n), rounding_range(claim.baseline_score, claim.n)
+    (low, high), (other_low, other_high) = (
+        rounding_range(claim.score, claim.n),
+        rounding_range(claim.baseline_score, claim.n),
+    )
     if low > high or other_low > other_high:
         return f"{text} No whole number of right answers gives these scores (Brown & Heathers 2017): are replies graded, or is n another?"
     most = high - other_low
@@ -353,12 +501,24 @@ def _selection_text(claim: VendorClaim) -> str:
     if claim.selected_on_test == "no":
         return "The variant was chosen on other items, as the vendor says: this is what choosing on the test would have added."
     lead = "How far the best of equal variants is expected above what each is worth"
-    boards = f", on at least one of {claim.benchmarks_tried} benchmarks" if (claim.benchmarks_tried or 1) > 1 else ""
-    return f"{lead}; the chance that it leads an equal baseline by the claimed gap{boards}." if claim.compared else f"{lead}."
+    boards = (
+        f", on at least one of {claim.benchmarks_tried} benchmarks"
+        if (claim.benchmarks_tried or 1) > 1
+        else ""
+    )
+    return (
+        f"{lead}; the chance that it leads an equal baseline by the claimed gap{boards}."
+        if claim.compared
+        else f"{lead}."
+    )
 
 
 def _selection_rows(claim: VendorClaim) -> tuple[tuple[str, ...], ...]:
-    worth = claim.score if not claim.compared else (claim.right() + claim.baseline_right()) / (claim.n + claim.baseline_items)
+    worth = (
+        claim.score
+        if not claim.compared
+        else (claim.right() + claim.baseline_right()) / (claim.n + claim.baseline_items)
+    )
     return tuple(
         (str(k), *(_selection_cell(claim, k, worth, part) for part in SHARED))
         for k in ((claim.variants_tried,) if claim.variants_tried else IF_UNKNOWN)

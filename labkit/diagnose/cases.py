@@ -45,9 +45,14 @@ class Case:
     _cards: dict[tuple[str, str], Scorecard] = field(default_factory=dict)
 
     def score(self, loaded: zoo.Loaded) -> Scorecard:
-        key = loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer)  # as scorecards are kept on disk
+        key = (
+            loaded.fingerprint,
+            tokenizer_fingerprint(loaded.tokenizer),
+        )  # as scorecards are kept on disk
         if key not in self._cards:
-            self._cards[key] = score_checkpoint(loaded, self.pack, split=self.split, profile_name=self.profile)
+            self._cards[key] = score_checkpoint(
+                loaded, self.pack, split=self.split, profile_name=self.profile
+            )
         return self._cards[key]
 
     @property
@@ -62,20 +67,42 @@ class Case:
     def scenarios(self) -> list[tuple[ScenarioResult, ScenarioResult]]:
         """Each scenario of the pack on the baseline and on the model."""
         wanted = pack_scenarios(self.pack)
-        return list(zip(run_scenarios(self.baseline, wanted), run_scenarios(self.model, wanted), strict=True))
+        return list(
+            zip(
+                run_scenarios(self.baseline, wanted), run_scenarios(self.model, wanted), strict=True
+            )
+        )
 
 
-def open_case(checkpoint: Checkpoint, baseline: str, pack: Pack, *, split: str = "test", profile: str = "lab", store: Store | None = None) -> Case:
+def open_case(
+    checkpoint: Checkpoint,
+    baseline: str,
+    pack: Pack,
+    *,
+    split: str = "test",
+    profile: str = "lab",
+    store: Store | None = None,
+) -> Case:
     """A case from a checkpoint of the store: its stages, the pack they read, and what preference training started from."""
     history = (store or Store()).chain(checkpoint)
     kinds = [stage.lineage["stage"]["kind"] for stage in history]
     first = next((i for i, kind in enumerate(kinds) if kind in ("dpo", "orpo")), None)
-    whole = len(history) == len(checkpoint.name.rsplit("/", 1)[-1].split("-"))  # none of its stages is missing from the store
+    whole = len(history) == len(
+        checkpoint.name.rsplit("/", 1)[-1].split("-")
+    )  # none of its stages is missing from the store
     before = None
     if first is not None and (first or whole):
-        before = load_checkpoint(history[first - 1] if first else checkpoint.lineage["spec"]["model"])
+        before = load_checkpoint(
+            history[first - 1] if first else checkpoint.lineage["spec"]["model"]
+        )
     source = checkpoint.lineage["spec"]["pack"]
     return Case(
-        load_checkpoint(checkpoint), load_checkpoint(baseline), pack, split, profile, [stage.lineage for stage in history],
-        load_pack(source) if source in shipped_packs() or Path(source).is_dir() else None, before,
+        load_checkpoint(checkpoint),
+        load_checkpoint(baseline),
+        pack,
+        split,
+        profile,
+        [stage.lineage for stage in history],
+        load_pack(source) if source in shipped_packs() or Path(source).is_dir() else None,
+        before,
     )

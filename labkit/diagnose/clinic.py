@@ -39,15 +39,25 @@ class Ward:
     seed: int = 0
     profile: str = "lab"
 
-    def train(self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None) -> Checkpoint:
+    def train(
+        self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
+    ) -> Checkpoint:
         source = variant_pack(self.pack.name, variant) if variant else self.pack
-        spec = PipelineSpec(pack=str(source.folder), model=model, stages=tuple(stages), seed=self.seed, profile=self.profile)
+        spec = PipelineSpec(
+            pack=str(source.folder),
+            model=model,
+            stages=tuple(stages),
+            seed=self.seed,
+            profile=self.profile,
+        )
         return run_spec(spec)[-1]
 
     def case(self, checkpoint: Checkpoint, baseline: str = MODEL) -> Case:
         return open_case(checkpoint, baseline, self.pack, profile=self.profile)
 
-    def trained(self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None) -> Case:
+    def trained(
+        self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
+    ) -> Case:
         return self.case(self.train(stages, model=model, variant=variant), baseline=model)
 
 
@@ -75,7 +85,12 @@ def _rate_times(stages: Sequence[Stage], factor: float) -> tuple[Stage, ...]:
 
 def _with_tokenizer(case: Case, tokenizer, what: str) -> Case:
     """The same weights read through another tokenizer."""
-    case.model = Loaded(case.model.model, tokenizer, case.model.name, key_of(weights=case.model.fingerprint, tokenizer=what))
+    case.model = Loaded(
+        case.model.model,
+        tokenizer,
+        case.model.name,
+        key_of(weights=case.model.fingerprint, tokenizer=what),
+    )
     return case
 
 
@@ -97,42 +112,97 @@ def shuffled_vocabulary(tokenizer):
     from transformers import PreTrainedTokenizerFast
 
     raw = json.loads(tokenizer.backend_tokenizer.to_str())
-    vocabulary, special = raw["model"]["vocab"], set(tokenizer.all_special_tokens) | {token["content"] for token in raw["added_tokens"]}
+    vocabulary, special = (
+        raw["model"]["vocab"],
+        set(tokenizer.all_special_tokens) | {token["content"] for token in raw["added_tokens"]},
+    )
     ordinary = [token for token in vocabulary if token not in special]
     numbers = [vocabulary[token] for token in ordinary]
     random.Random(0).shuffle(numbers)
     vocabulary.update(zip(ordinary, numbers, strict=True))
-    names = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(raw)), chat_template=tokenizer.chat_template, **names)
+    names = {
+        name: token
+        for name, token in tokenizer.special_tokens_map.items()
+        if isinstance(token, str)
+    }
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(raw)),
+        chat_template=tokenizer.chat_template,
+        **names,
+    )
 
 
 def _loss_on_prompts(ward: Ward) -> Case:
     """The gentle recipe whose SFT takes its loss on every token."""
     read = ward.train(GENTLE[:1])
     stage = _changed(GENTLE[1], steps=steps_run(GENTLE[1], ward.profile))
-    key = key_of(clinic="loss on prompts", stage=stage.model_dump(mode="json"), parent=read.key, data=ward.pack.fingerprint("qa"), seed=ward.seed, versions=versions())
+    key = key_of(
+        clinic="loss on prompts",
+        stage=stage.model_dump(mode="json"),
+        parent=read.key,
+        data=ward.pack.fingerprint("qa"),
+        seed=ward.seed,
+        versions=versions(),
+    )
 
     def make(folder) -> dict:
         loaded = load_checkpoint(read)
-        chats = trainers.chat_rows(loaded.tokenizer, [row["messages"] for row in ward.pack.rows("qa")], stage.max_length)
+        chats = trainers.chat_rows(
+            loaded.tokenizer, [row["messages"] for row in ward.pack.rows("qa")], stage.max_length
+        )
         count = stage.steps * stage.batch_size
-        rows = trainers.mix(chats, general_rows(loaded.tokenizer, round(count * stage.replay), seed=1000 + ward.seed), stage.replay, count, random.Random(ward.seed))
-        result = trainers.fit_rows(stage, loaded.model, loaded.tokenizer, [{**row, "labels": list(row["input_ids"])} for row in rows], seed=ward.seed)
+        rows = trainers.mix(
+            chats,
+            general_rows(loaded.tokenizer, round(count * stage.replay), seed=1000 + ward.seed),
+            stage.replay,
+            count,
+            random.Random(ward.seed),
+        )
+        result = trainers.fit_rows(
+            stage,
+            loaded.model,
+            loaded.tokenizer,
+            [{**row, "labels": list(row["input_ids"])} for row in rows],
+            seed=ward.seed,
+        )
         save_model(result.model, loaded.tokenizer, folder)
-        told = {"stage": stage.model_dump(mode="json"), "parent": read.key, "spec": read.lineage["spec"], "seed": ward.seed, "versions": versions()}
-        return {"name": f"{read.name}-sft", **told, "wall_seconds": result.wall_seconds, "tokens": result.tokens, "loss_curve": result.loss_curve, "metrics": result.metrics}
+        told = {
+            "stage": stage.model_dump(mode="json"),
+            "parent": read.key,
+            "spec": read.lineage["spec"],
+            "seed": ward.seed,
+            "versions": versions(),
+        }
+        return {
+            "name": f"{read.name}-sft",
+            **told,
+            "wall_seconds": result.wall_seconds,
+            "tokens": result.tokens,
+            "loss_curve": result.loss_curve,
+            "metrics": result.metrics,
+        }
 
     return ward.case(Store().get_or_make(key, make))
 
 
-def _merge_case(ward: Ward, general: Loaded, domain: Loaded, t: float, *, swapped: bool = False) -> Case:
+def _merge_case(
+    ward: Ward, general: Loaded, domain: Loaded, t: float, *, swapped: bool = False
+) -> Case:
     made = merged(domain, general, t, "slerp") if swapped else merged(general, domain, t, "slerp")
     model = replace(made, name=f"SLERP(instruct, gentle) t={t:g}")
-    return Case(model, load_checkpoint(MODEL), ward.pack, profile=ward.profile, merge=Merge(general, domain, t))
+    return Case(
+        model,
+        load_checkpoint(MODEL),
+        ward.pack,
+        profile=ward.profile,
+        merge=Merge(general, domain, t),
+    )
 
 
 def _swapped_ends(ward: Ward) -> Case:
-    return _merge_case(ward, load_checkpoint(MODEL), load_checkpoint(ward.train(GENTLE)), 0.8, swapped=True)
+    return _merge_case(
+        ward, load_checkpoint(MODEL), load_checkpoint(ward.train(GENTLE)), 0.8, swapped=True
+    )
 
 
 def _strangers(ward: Ward) -> Case:
@@ -142,19 +212,97 @@ def _strangers(ward: Ward) -> Case:
 _READ_ONLY_RAW = (_changed(GENTLE[0], **RAW), GENTLE[1])
 
 CAUSES: tuple[Cause, ...] = (
-    Cause("healthy", "nothing is wrong: the gentle recipe as it should be", lambda ward: ward.trained(GENTLE), (), "No diagnosis is flagged. Calling a healthy run ill costs too: a release is held up, a good recipe thrown away."),
-    Cause("wrong chat template", "at inference the chat template is not the one it was trained with", _wrong_template, ("other tokenizer",), "Weights are fine: text is completed well, chats fall apart. Comparing template and vocabulary with the parent's settles it for nothing."),
-    Cause("loss on prompts", "SFT took its loss on the users' turns too", _loss_on_prompts, ("questions learned",), "Scores hardly show it. Users' questions have become far likelier: the model was trained to write them."),
-    Cause("rate too high", "the learning rate was ten times too high", lambda ward: ward.trained(_rate_times(GENTLE, 10)), ("general loss",), "Everything fell at once, what it knew before as well, and the loss curve is not that of the healthy run."),
-    Cause("beta too small", "DPO ran with a beta far too small for its learning rate", lambda ward: ward.trained((*GENTLE, _changed(DPO, beta=1e-3, learning_rate=6e-4))), ("collateral damage",), "Preference accuracy is all it could be, and what the pairs are not about fell since that stage began: nothing held the model near its reference."),
-    Cause("beta too large", "DPO ran with a beta far too large", lambda ward: ward.trained((*GENTLE, _changed(DPO, beta=30.0))), ("preferences not learned",), "The margin is satisfied after a tiny move; the model hardly changed, and neither did held-out preference."),
-    Cause("pairs swapped", "chosen and rejected answers were swapped", lambda ward: ward.trained((*GENTLE, DPO), variant="swapped preferences"), ("preferences reversed",), "Training looked perfect: accuracy on its own pairs rose. On held-out pairs it fell below where it began."),
-    Cause("test leaked", "evaluation questions were among the training questions", lambda ward: ward.trained(GENTLE, variant="leaked test"), ("contamination",), "The score is too good, and only a look into the training data can say why. No score can."),
-    Cause("junk data", "seven of eight training documents were junk", lambda ward: ward.trained(_READ_ONLY_RAW, variant="mostly junk"), ("no knowledge gained",), "The loss fell as it should, general abilities held, and yet it learned little of the domain: it read something else."),
-    Cause("one wording", "every fact was read in one wording only, many times", lambda ward: ward.trained(_READ_ONLY_RAW, variant="one wording"), ("verbatim memory",), "The training text is far more familiar than the same facts in other words: it knows sentences, not facts."),
-    Cause("ends swapped", "the merge has its ends the wrong way round", _swapped_ends, ("wrong place",), "It behaves like the other parent. The weights' place between the two says so at once."),
-    Cause("strangers merged", "the merge joins models from different pre-trainings", _strangers, ("barrier",), "On general text the merge is worse than both parents: between them there is no path, so their mean means nothing."),
-    Cause("tokenizer mismatch", "the tokenizer belongs to another model of the same vocabulary size", _other_tokenizer, ("other tokenizer",), "Every score is at chance and every sample is word salad although each loss curve was fine: ids mean other words."),
+    Cause(
+        "healthy",
+        "nothing is wrong: the gentle recipe as it should be",
+        lambda ward: ward.trained(GENTLE),
+        (),
+        "No diagnosis is flagged. Calling a healthy run ill costs too: a release is held up, a good recipe thrown away.",
+    ),
+    Cause(
+        "wrong chat template",
+        "at inference the chat template is not the one it was trained with",
+        _wrong_template,
+        ("other tokenizer",),
+        "Weights are fine: text is completed well, chats fall apart. Comparing template and vocabulary with the parent's settles it for nothing.",
+    ),
+    Cause(
+        "loss on prompts",
+        "SFT took its loss on the users' turns too",
+        _loss_on_prompts,
+        ("questions learned",),
+        "Scores hardly show it. Users' questions have become far likelier: the model was trained to write them.",
+    ),
+    Cause(
+        "rate too high",
+        "the learning rate was ten times too high",
+        lambda ward: ward.trained(_rate_times(GENTLE, 10)),
+        ("general loss",),
+        "Everything fell at once, what it knew before as well, and the loss curve is not that of the healthy run.",
+    ),
+    Cause(
+        "beta too small",
+        "DPO ran with a beta far too small for its learning rate",
+        lambda ward: ward.trained((*GENTLE, _changed(DPO, beta=1e-3, learning_rate=6e-4))),
+        ("collateral damage",),
+        "Preference accuracy is all it could be, and what the pairs are not about fell since that stage began: nothing held the model near its reference.",
+    ),
+    Cause(
+        "beta too large",
+        "DPO ran with a beta far too large",
+        lambda ward: ward.trained((*GENTLE, _changed(DPO, beta=30.0))),
+        ("preferences not learned",),
+        "The margin is satisfied after a tiny move; the model hardly changed, and neither did held-out preference.",
+    ),
+    Cause(
+        "pairs swapped",
+        "chosen and rejected answers were swapped",
+        lambda ward: ward.trained((*GENTLE, DPO), variant="swapped preferences"),
+        ("preferences reversed",),
+        "Training looked perfect: accuracy on its own pairs rose. On held-out pairs it fell below where it began.",
+    ),
+    Cause(
+        "test leaked",
+        "evaluation questions were among the training questions",
+        lambda ward: ward.trained(GENTLE, variant="leaked test"),
+        ("contamination",),
+        "The score is too good, and only a look into the training data can say why. No score can.",
+    ),
+    Cause(
+        "junk data",
+        "seven of eight training documents were junk",
+        lambda ward: ward.trained(_READ_ONLY_RAW, variant="mostly junk"),
+        ("no knowledge gained",),
+        "The loss fell as it should, general abilities held, and yet it learned little of the domain: it read something else.",
+    ),
+    Cause(
+        "one wording",
+        "every fact was read in one wording only, many times",
+        lambda ward: ward.trained(_READ_ONLY_RAW, variant="one wording"),
+        ("verbatim memory",),
+        "The training text is far more familiar than the same facts in other words: it knows sentences, not facts.",
+    ),
+    Cause(
+        "ends swapped",
+        "the merge has its ends the wrong way round",
+        _swapped_ends,
+        ("wrong place",),
+        "It behaves like the other parent. The weights' place between the two says so at once.",
+    ),
+    Cause(
+        "strangers merged",
+        "the merge joins models from different pre-trainings",
+        _strangers,
+        ("barrier",),
+        "On general text the merge is worse than both parents: between them there is no path, so their mean means nothing.",
+    ),
+    Cause(
+        "tokenizer mismatch",
+        "the tokenizer belongs to another model of the same vocabulary size",
+        _other_tokenizer,
+        ("other tokenizer",),
+        "Every score is at chance and every sample is word salad although each loss curve was fine: ids mean other words.",
+    ),
 )
 BY_CAUSE = {cause.id: cause for cause in CAUSES}
 _ORDER = random.Random("patients").sample(range(len(CAUSES)), len(CAUSES))
@@ -198,7 +346,9 @@ class Visit:
             if result.diagnosis.id == test:
                 return result
         if BY_ID[test].cost > self.budget:
-            raise InputError(f"{test!r} costs {BY_ID[test].cost}, {self.budget} is left; name the cause")
+            raise InputError(
+                f"{test!r} costs {BY_ID[test].cost}, {self.budget} is left; name the cause"
+            )
         result = diagnose(self.case, [test])[0]
         self.budget -= BY_ID[test].cost
         self.ordered.append(result)
@@ -209,7 +359,11 @@ class Visit:
         if cause not in BY_CAUSE:
             raise InputError(f"unknown cause {cause!r}: {suggest(cause, list(BY_CAUSE))}")
         known = {result.diagnosis.id for result in self.ordered}
-        return Answer(cause == self._cause.id, self._cause, tuple(test for test in self._cause.decisive if test not in known))
+        return Answer(
+            cause == self._cause.id,
+            self._cause,
+            tuple(test for test in self._cause.decisive if test not in known),
+        )
 
     def samples(self, count: int = 6) -> list[tuple[str, str]]:
         """Questions and what the patient said to them, one of each kind of item."""
@@ -217,7 +371,10 @@ class Visit:
         shown: dict[tuple[str, str], tuple[str, str]] = {}
         for item in self.case.card.items:
             if "messages" in rows[item.id] and "choices" not in rows[item.id]:
-                shown.setdefault((item.axis, item.kind), (rows[item.id]["messages"][-1]["content"], item.output.split("\n")[0]))
+                shown.setdefault(
+                    (item.axis, item.kind),
+                    (rows[item.id]["messages"][-1]["content"], item.output.split("\n")[0]),
+                )
         return list(shown.values())[:count]
 
     def curves(self) -> dict[str, list[tuple[int, float]]]:
@@ -230,6 +387,8 @@ def admit(number: int, ward: Ward) -> Visit:
     if number not in patients():
         raise InputError(f"there is no patient {number}; use 1 to {len(CAUSES)}")
     if ward.pack.folder != packs_folder() / ward.pack.name:
-        raise InputError(f"the clinic's broken data is made from the shipped packs ({', '.join(shipped_packs())}), not from {ward.pack.folder}; name one of them")
+        raise InputError(
+            f"the clinic's broken data is made from the shipped packs ({', '.join(shipped_packs())}), not from {ward.pack.folder}; name one of them"
+        )
     cause = CAUSES[_ORDER[number - 1]]
     return Visit(number, cause.make(ward), _cause=cause)

@@ -107,7 +107,11 @@ class Diagnosis:
     cost: int = 1
 
     def flagged(self, found: Found) -> bool:
-        return found.value.low > self.threshold if self.beyond > 0 else found.value.high < self.threshold
+        return (
+            found.value.low > self.threshold
+            if self.beyond > 0
+            else found.value.high < self.threshold
+        )
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,14 @@ class Result:
         """For records and tables."""
         d = self.diagnosis
         return {
-            "diagnosis": d.id, "asks": d.asks, "question": d.question, "verdict": self.verdict, "threshold": d.threshold,
-            "found": self.found.words if self.found else "", "value": self.found.value.as_dict() if self.found else None, "remedy": d.remedy,
+            "diagnosis": d.id,
+            "asks": d.asks,
+            "question": d.question,
+            "verdict": self.verdict,
+            "threshold": d.threshold,
+            "found": self.found.words if self.found else "",
+            "value": self.found.value.as_dict() if self.found else None,
+            "remedy": d.remedy,
         }
 
 
@@ -150,23 +160,37 @@ def _change(axis: str, *kinds: str) -> Callable[[Case], Found | None]:
         if not scores(case.card):
             return None
         found = paired_difference(scores(case.base_card), scores(case.card))
-        return Found(found, f"{axis}{' (' + ', '.join(kinds) + ')' if kinds else ''}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] against the baseline")
+        return Found(
+            found,
+            f"{axis}{' (' + ', '.join(kinds) + ')' if kinds else ''}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] against the baseline",
+        )
 
     return measure
 
 
-def _since_preferences(what: str, value: Callable[[ItemResult], float], *axes: str) -> Callable[[Case], Found | None]:
+def _since_preferences(
+    what: str, value: Callable[[ItemResult], float], *axes: str
+) -> Callable[[Case], Found | None]:
     """What a preference stage changed, per item of some axes."""
 
     def measure(case: Case) -> Found | None:
-        if case.before_preferences is None or not any(item.axis in axes for item in case.card.items):
+        if case.before_preferences is None or not any(
+            item.axis in axes for item in case.card.items
+        ):
             return None
         before, after = (
-            [ItemScore(item.id, item.entity, value(item)) for item in card.items if item.axis in axes]
+            [
+                ItemScore(item.id, item.entity, value(item))
+                for item in card.items
+                if item.axis in axes
+            ]
             for card in (case.score(case.before_preferences), case.card)
         )
         found = paired_difference(before, after)
-        return Found(found, f"{what}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] since the preference stage began")
+        return Found(
+            found,
+            f"{what}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] since the preference stage began",
+        )
 
     return measure
 
@@ -178,7 +202,10 @@ def _mixed(case: Case, card: Scorecard) -> list[ItemScore]:
     for item in card.items:
         if item.axis == "knowledge":
             facts.setdefault((item.entity, answers[item.id]), []).append(item.score)
-    return [ItemScore(f"{entity}:{answer}", entity, float(0 < sum(scores) < len(scores))) for (entity, answer), scores in facts.items()]
+    return [
+        ItemScore(f"{entity}:{answer}", entity, float(0 < sum(scores) < len(scores)))
+        for (entity, answer), scores in facts.items()
+    ]
 
 
 def _inconsistency(case: Case) -> Found | None:
@@ -186,7 +213,10 @@ def _inconsistency(case: Case) -> Found | None:
     if not mixed:
         return None
     found = cluster_mean(mixed)
-    return Found(found, f"{found} of the facts are answered right in some wordings and query types and wrong in others")
+    return Found(
+        found,
+        f"{found} of the facts are answered right in some wordings and query types and wrong in others",
+    )
 
 
 def _inconsistency_of_merge(case: Case) -> Found | None:
@@ -195,10 +225,15 @@ def _inconsistency_of_merge(case: Case) -> Found | None:
     if case.merge is None or not mixed:
         return None
     found = paired_difference(_mixed(case, case.score(case.merge.domain)), mixed)
-    return Found(found, f"facts that depend on the wording: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] against the domain model")
+    return Found(
+        found,
+        f"facts that depend on the wording: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] against the domain model",
+    )
 
 
-def _kinds_apart(easier: tuple[str, str], harder: tuple[str, str], what: str) -> Callable[[Case], Found | None]:
+def _kinds_apart(
+    easier: tuple[str, str], harder: tuple[str, str], what: str
+) -> Callable[[Case], Found | None]:
     """How far one kind of item lies below another, entity by entity."""
 
     def by_entity(card: Scorecard, place: tuple[str, str]) -> dict[str, float]:
@@ -212,7 +247,9 @@ def _kinds_apart(easier: tuple[str, str], harder: tuple[str, str], what: str) ->
         shared = sorted(left.keys() & right.keys())
         if not shared:
             return None
-        found = cluster_mean([ItemScore(entity, entity, left[entity] - right[entity]) for entity in shared])
+        found = cluster_mean(
+            [ItemScore(entity, entity, left[entity] - right[entity]) for entity in shared]
+        )
         return Found(found, f"{what}: a gap of {found}")
 
     return measure
@@ -222,7 +259,11 @@ def _calibration(case: Case) -> Found | None:
     """Expected calibration error of cloze answers, by a basic bootstrap over entities: the plain one doubles its bias."""
     import numpy as np
 
-    items = [item for item in case.card.items if item.axis == "knowledge" and "confidence" in item.measures]
+    items = [
+        item
+        for item in case.card.items
+        if item.axis == "knowledge" and "confidence" in item.measures
+    ]
     entities = sorted({item.entity for item in items})
     if len(entities) < SIGN_TEST_NEEDS:
         return None
@@ -230,13 +271,18 @@ def _calibration(case: Case) -> Found | None:
 
     def error(chosen: Sequence[str]) -> float:
         drawn = [item for entity in chosen for item in grouped[entity]]
-        return calibration_error([item.measures["confidence"] for item in drawn], [item.score for item in drawn])
+        return calibration_error(
+            [item.measures["confidence"] for item in drawn], [item.score for item in drawn]
+        )
 
     rng = np.random.default_rng(0)
     draws = [error(rng.choice(entities, len(entities))) for _ in range(200)]
     mean, drawn = error(entities), np.quantile(draws, [0.025, 0.975])
     low, high = max(0.0, 2 * mean - drawn[1]), max(0.0, 2 * mean - drawn[0])
-    return Found(Interval(mean, float(low), float(high), len(items), len(entities)), f"confidence and accuracy differ by {mean:.2f} [{low:.2f}, {high:.2f}] on average")
+    return Found(
+        Interval(mean, float(low), float(high), len(items), len(entities)),
+        f"confidence and accuracy differ by {mean:.2f} [{low:.2f}, {high:.2f}] on average",
+    )
 
 
 def _asked(text: str) -> str:
@@ -255,19 +301,30 @@ def _contamination(case: Case) -> Found | None:
         for turn in row[column]
         if turn["role"] == "user"
     }
-    rows = [row for row in case.pack.rows(case.split) if row["axis"] in ("knowledge", "compositional") and "messages" in row]
+    rows = [
+        row
+        for row in case.pack.rows(case.split)
+        if row["axis"] in ("knowledge", "compositional") and "messages" in row
+    ]
     if not rows:
         return None
     share = sum(_asked(row["messages"][-1]["content"]) in seen for row in rows) / len(rows)
-    return Found(_exact(share, len(rows)), f"{share:.0%} of {len(rows)} evaluation questions are in the training data")
+    return Found(
+        _exact(share, len(rows)),
+        f"{share:.0%} of {len(rows)} evaluation questions are in the training data",
+    )
 
 
-def _mean_nats(loaded: zoo.Loaded, contexts: list[list[int]], rows: list[list[int]], entities: Sequence[str]) -> list[ItemScore]:
+def _mean_nats(
+    loaded: zoo.Loaded, contexts: list[list[int]], rows: list[list[int]], entities: Sequence[str]
+) -> list[ItemScore]:
     """Nats per token of rows after their contexts."""
     sums = log_likelihoods(loaded.model, loaded.tokenizer.pad_token_id, contexts, rows)
     return [
         ItemScore(str(i), entity, -total / (len(row) - len(context)))
-        for i, (entity, total, context, row) in enumerate(zip(entities, sums, contexts, rows, strict=True))
+        for i, (entity, total, context, row) in enumerate(
+            zip(entities, sums, contexts, rows, strict=True)
+        )
     ]
 
 
@@ -279,19 +336,30 @@ def _verbatim(case: Case) -> Found | None:
     """
     if case.trained_on is None or not case.trained_on.has("raw") or not case.pack.has("summaries"):
         return None
-    read = [row["text"] for split in TEXT_SPLITS if case.trained_on.has(split) for row in case.trained_on.rows(split)]
+    read = [
+        row["text"]
+        for split in TEXT_SPLITS
+        if case.trained_on.has(split)
+        for row in case.trained_on.rows(split)
+    ]
     known = set(read)
     unread = [row["text"] for row in case.pack.rows("summaries") if row["text"] not in known]
     if len(unread) < SIGN_TEST_NEEDS:
         return None
     of_read, of_unread = (
-        cluster_mean(paired_scores(_surprise(case.model, chosen), _surprise(case.baseline, chosen))) for chosen in (_some(read), _some(unread))
+        cluster_mean(paired_scores(_surprise(case.model, chosen), _surprise(case.baseline, chosen)))
+        for chosen in (_some(read), _some(unread))
     )
     apart = of_read.mean - of_unread.mean
     low = apart - math.hypot(of_read.mean - of_read.low, of_unread.high - of_unread.mean)
     high = apart + math.hypot(of_read.high - of_read.mean, of_unread.mean - of_unread.low)
-    found = Interval(apart, low, high, of_read.n + of_unread.n, of_read.clusters + of_unread.clusters)
-    return Found(found, f"documents it read became {apart:.2f} [{low:.2f}, {high:.2f}] nats per token more familiar than others that tell the same")
+    found = Interval(
+        apart, low, high, of_read.n + of_unread.n, of_read.clusters + of_unread.clusters
+    )
+    return Found(
+        found,
+        f"documents it read became {apart:.2f} [{low:.2f}, {high:.2f}] nats per token more familiar than others that tell the same",
+    )
 
 
 def _some(texts: Sequence[str]) -> Sequence[str]:
@@ -308,7 +376,11 @@ def _surprise(loaded: zoo.Loaded, texts: Sequence[str]) -> list[ItemScore]:
 
 def _prompts_learned(case: Case) -> Found | None:
     """By how much the user's questions became likelier than under the baseline (nats per token)."""
-    asked = [row for row in case.pack.rows(case.split) if row["axis"] == "knowledge" and "messages" in row][-80:]
+    asked = [
+        row
+        for row in case.pack.rows(case.split)
+        if row["axis"] == "knowledge" and "messages" in row
+    ][-80:]
     if not asked:
         return None
 
@@ -317,26 +389,45 @@ def _prompts_learned(case: Case) -> Found | None:
         return _mean_nats(loaded, [row[:1] for row in rows], rows, [row["entity"] for row in asked])
 
     found = paired_difference(nats(case.model), nats(case.baseline))
-    return Found(found, f"users' questions became {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] nats per token likelier")
+    return Found(
+        found,
+        f"users' questions became {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] nats per token likelier",
+    )
 
 
 def _loss_rose(case: Case) -> Found | None:
     """How far above its lowest value a stage's loss ended (nats per token), smoothed over five points."""
-    curves = [stage["loss_curve"] for stage in case.stages if stage["stage"]["kind"] in ("cpt", "sft") and len(stage["loss_curve"]) >= 10]
+    curves = [
+        stage["loss_curve"]
+        for stage in case.stages
+        if stage["stage"]["kind"] in ("cpt", "sft") and len(stage["loss_curve"]) >= 10
+    ]
     if not curves:
         return None
     rises = []
     for curve in curves:
         smooth = [sum(loss for _, loss in curve[i : i + 5]) / 5 for i in range(len(curve) - 4)]
         rises.append(max(smooth[-1] - min(smooth), max(smooth) - smooth[0]))
-    return Found(_exact(max(rises), len(curves)), f"the loss rose by {max(rises):.2f} nats per token, above its start or its lowest")
+    return Found(
+        _exact(max(rises), len(curves)),
+        f"the loss rose by {max(rises):.2f} nats per token, above its start or its lowest",
+    )
 
 
 def _template(case: Case) -> Found:
     """Whether the tokenizer or its chat template differ from the baseline's."""
     ours, theirs = case.model.tokenizer, case.baseline.tokenizer
-    differ = [what for what, same in (("chat template", ours.chat_template == theirs.chat_template), ("vocabulary", ours.get_vocab() == theirs.get_vocab())) if not same]
-    return Found(_exact(float(len(differ))), f"differs from the baseline: {', '.join(differ) or 'nothing'}")
+    differ = [
+        what
+        for what, same in (
+            ("chat template", ours.chat_template == theirs.chat_template),
+            ("vocabulary", ours.get_vocab() == theirs.get_vocab()),
+        )
+        if not same
+    ]
+    return Found(
+        _exact(float(len(differ))), f"differs from the baseline: {', '.join(differ) or 'nothing'}"
+    )
 
 
 def _place(case: Case) -> Found | None:
@@ -344,7 +435,10 @@ def _place(case: Case) -> Found | None:
     if case.merge is None:
         return None
     place = place_on_line(case.merge.general.model, case.merge.domain.model, case.model.model)
-    return Found(_exact(abs(place - case.merge.t)), f"the weights lie {place:.2f} of the way from the general to the domain model; t says {case.merge.t:.2f}")
+    return Found(
+        _exact(abs(place - case.merge.t)),
+        f"the weights lie {place:.2f} of the way from the general to the domain model; t says {case.merge.t:.2f}",
+    )
 
 
 def _barrier(case: Case) -> Found | None:
@@ -352,17 +446,30 @@ def _barrier(case: Case) -> Found | None:
     if case.merge is None:
         return None
     texts = list(itertools.islice(world.pretraining_texts(GENERAL_TEXTS_SEED), 64))
-    worse = max((_surprise(parent, texts) for parent in (case.merge.general, case.merge.domain)), key=lambda scores: cluster_mean(scores).mean)
+    worse = max(
+        (_surprise(parent, texts) for parent in (case.merge.general, case.merge.domain)),
+        key=lambda scores: cluster_mean(scores).mean,
+    )
     found = paired_difference(worse, _surprise(case.model, texts))
-    return Found(found, f"general text: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] nats per token against the worse parent")
+    return Found(
+        found,
+        f"general text: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] nats per token against the worse parent",
+    )
 
 
 def _scenarios_lost(case: Case) -> Found | None:
     """Scenarios the baseline meets and the model misses."""
     if not (case.pack.folder / SCENARIOS).is_file():
         return None
-    lost = [after.scenario.name for before, after in case.scenarios if before.verdict == "met" and after.verdict == "missed"]
-    return Found(_exact(float(len(lost)), len(case.scenarios)), f"met by the baseline, missed now: {', '.join(lost) or 'none'}")
+    lost = [
+        after.scenario.name
+        for before, after in case.scenarios
+        if before.verdict == "met" and after.verdict == "missed"
+    ]
+    return Found(
+        _exact(float(len(lost)), len(case.scenarios)),
+        f"met by the baseline, missed now: {', '.join(lost) or 'none'}",
+    )
 
 
 def _hidden(case: Case) -> Found | None:
@@ -370,7 +477,11 @@ def _hidden(case: Case) -> Found | None:
 
     Creativity is left out: a plain recipe lowers it so often that its fall tells nothing of what went wrong.
     """
-    changes = {axis: found for axis in ("knowledge", "instructions", "general", "reasoning") if (found := _change(axis)(case))}
+    changes = {
+        axis: found
+        for axis in ("knowledge", "instructions", "general", "reasoning")
+        if (found := _change(axis)(case))
+    }
     if "knowledge" not in changes or len(changes) == 1:
         return None
     rose = changes.pop("knowledge").value.low > 0
@@ -384,8 +495,14 @@ def _diversity_loss(case: Case) -> Found | None:
     found = _since_preferences("valid, new and different proposals", _score, "creativity")(case)
     if found is None:
         return None
-    shares = [sum(within_prompt(item.output) for item in items) / len(items) for items in (_proposals(case.score(case.before_preferences)), _proposals(case.card))]
-    return replace(found, words=f"{found.words}; effective share of different samples, valid or not: {shares[0]:.2f} before, {shares[1]:.2f} now")
+    shares = [
+        sum(within_prompt(item.output) for item in items) / len(items)
+        for items in (_proposals(case.score(case.before_preferences)), _proposals(case.card))
+    ]
+    return replace(
+        found,
+        words=f"{found.words}; effective share of different samples, valid or not: {shares[0]:.2f} before, {shares[1]:.2f} now",
+    )
 
 
 def _proposals(card: Scorecard) -> list[ItemResult]:
@@ -397,28 +514,217 @@ def _score(item: ItemResult) -> float:
 
 
 DIAGNOSES: tuple[Diagnosis, ...] = (
-    Diagnosis("instruction loss", "does it still follow instructions it was taught?", "cpt", _change("instructions", *FORMS_TAUGHT), -0.10, -1, "replay 5 to 25% of general text and chats, lower the rate, use LoRA, or merge back"),
-    Diagnosis("general loss", "does it still know everyday facts?", "cpt", _change("general"), -0.10, -1, "replay, a lower rate, or merge back at a smaller t"),
-    Diagnosis("diversity loss", "are there fewer valid, new and different proposals?", "preferences", _diversity_loss, -0.25, -1, "a larger beta, fewer steps, ORPO, or pairs with more than one good answer"),
-    Diagnosis("likelihood displacement", "did the chosen answers themselves become unlikely?", "preferences", _since_preferences("log-probability of chosen answers (nats)", lambda item: item.measures.get("answer_nats", 0.0), "preference"), -2.0, -1, "a larger beta, fewer steps, or a loss with a likelihood term such as ORPO's"),
-    Diagnosis("collateral damage", "did preference training harm what its pairs are not about?", "preferences", _since_preferences("instructions and general knowledge", _score, "instructions", "general"), -0.20, -1, "a larger beta, fewer steps or a lower rate"),
-    Diagnosis("preferences not learned", "did preference training change what is preferred?", "preferences", _since_preferences("held-out preference accuracy", _score, "preference"), 0.05, -1, "a smaller beta, a higher rate or more steps; look at the accuracy in training first"),
-    Diagnosis("preferences reversed", "does it prefer the rejected answers?", "preferences", _since_preferences("held-out preference accuracy", _score, "preference"), -0.10, -1, "look at ten pairs by eye: chosen and rejected are probably swapped"),
-    Diagnosis("inconsistent since merging", "do more facts depend on the wording than before the merge?", "merge", _inconsistency_of_merge, 0.05, 1, "another t; the scenarios show which wordings fail"),
-    Diagnosis("wrong place", "does the merge lie where t says?", "merge", _place, 0.10, 1, "t=0 is the general model: check the order of the two in the recipe"),
-    Diagnosis("barrier", "is the merge worse on general text than both parents?", "merge", _barrier, 0.50, 1, "merge only models that share their pre-training"),
-    Diagnosis("scenario lost", "does it miss a scenario that the baseline met?", "deployment", _scenarios_lost, 0.5, 1, "do not deploy; the scenario's failing case shows what to train or merge for", 2),
-    Diagnosis("hidden by the benchmark", "did other axes fall while the domain score rose?", "deployment", _hidden, 0.5, 1, "report four axes, not one score; gate releases on what must hold"),
-    Diagnosis("no knowledge gained", "did it learn the domain at all?", "other", _change("knowledge", "free"), 0.30, -1, "check the data first, then rate and steps"),
-    Diagnosis("inconsistent answers", "does one fact get one answer in all wordings and query types?", "other", _inconsistency, 0.65, 1, "more wordings per fact in CPT and SFT"),
-    Diagnosis("format over-fitting", "can it give what it knows in a requested form?", "other", _kinds_apart(("knowledge", "free"), ("compositional", "compositional"), "private facts asked plainly against asked in a form"), 0.40, 1, "mix chats with formats into SFT, or merge back"),
-    Diagnosis("memorised, not extractable", "can it say what it has read?", "other", _kinds_apart(("knowledge", "cloze"), ("knowledge", "free"), "facts completed in text against answered in chat"), 0.30, 1, "more wordings per fact, and SFT on questions about some of them"),
-    Diagnosis("verbatim memory", "does it know the facts or the training text?", "other", _verbatim, 0.20, 1, "more wordings per fact, fewer epochs"),
-    Diagnosis("contamination", "are evaluation questions in the training data?", "other", _contamination, 0.0, 1, "remove them from training, and report on items made afterwards"),
-    Diagnosis("miscalibration", "is it as often right as it is sure?", "other", _calibration, 0.30, 1, "do not use its probabilities as confidence; say so, or calibrate on dev"),
-    Diagnosis("questions learned", "was loss taken on the users' turns?", "other", _prompts_learned, 2.0, 1, "mask the prompt: loss on assistant tokens only"),
-    Diagnosis("loss rose", "did the training loss rise?", "other", _loss_rose, 0.50, 1, "a lower rate, a longer warm-up, or gradient clipping"),
-    Diagnosis("other tokenizer", "are tokenizer and chat template the baseline's?", "other", _template, 0.5, 1, "load tokenizer and template from the checkpoint's own folder"),
+    Diagnosis(
+        "instruction loss",
+        "does it still follow instructions it was taught?",
+        "cpt",
+        _change("instructions", *FORMS_TAUGHT),
+        -0.10,
+        -1,
+        "replay 5 to 25% of general text and chats, lower the rate, use LoRA, or merge back",
+    ),
+    Diagnosis(
+        "general loss",
+        "does it still know everyday facts?",
+        "cpt",
+        _change("general"),
+        -0.10,
+        -1,
+        "replay, a lower rate, or merge back at a smaller t",
+    ),
+    Diagnosis(
+        "diversity loss",
+        "are there fewer valid, new and different proposals?",
+        "preferences",
+        _diversity_loss,
+        -0.25,
+        -1,
+        "a larger beta, fewer steps, ORPO, or pairs with more than one good answer",
+    ),
+    Diagnosis(
+        "likelihood displacement",
+        "did the chosen answers themselves become unlikely?",
+        "preferences",
+        _since_preferences(
+            "log-probability of chosen answers (nats)",
+            lambda item: item.measures.get("answer_nats", 0.0),
+            "preference",
+        ),
+        -2.0,
+        -1,
+        "a larger beta, fewer steps, or a loss with a likelihood term such as ORPO's",
+    ),
+    Diagnosis(
+        "collateral damage",
+        "did preference training harm what its pairs are not about?",
+        "preferences",
+        _since_preferences("instructions and general knowledge", _score, "instructions", "general"),
+        -0.20,
+        -1,
+        "a larger beta, fewer steps or a lower rate",
+    ),
+    Diagnosis(
+        "preferences not learned",
+        "did preference training change what is preferred?",
+        "preferences",
+        _since_preferences("held-out preference accuracy", _score, "preference"),
+        0.05,
+        -1,
+        "a smaller beta, a higher rate or more steps; look at the accuracy in training first",
+    ),
+    Diagnosis(
+        "preferences reversed",
+        "does it prefer the rejected answers?",
+        "preferences",
+        _since_preferences("held-out preference accuracy", _score, "preference"),
+        -0.10,
+        -1,
+        "look at ten pairs by eye: chosen and rejected are probably swapped",
+    ),
+    Diagnosis(
+        "inconsistent since merging",
+        "do more facts depend on the wording than before the merge?",
+        "merge",
+        _inconsistency_of_merge,
+        0.05,
+        1,
+        "another t; the scenarios show which wordings fail",
+    ),
+    Diagnosis(
+        "wrong place",
+        "does the merge lie where t says?",
+        "merge",
+        _place,
+        0.10,
+        1,
+        "t=0 is the general model: check the order of the two in the recipe",
+    ),
+    Diagnosis(
+        "barrier",
+        "is the merge worse on general text than both parents?",
+        "merge",
+        _barrier,
+        0.50,
+        1,
+        "merge only models that share their pre-training",
+    ),
+    Diagnosis(
+        "scenario lost",
+        "does it miss a scenario that the baseline met?",
+        "deployment",
+        _scenarios_lost,
+        0.5,
+        1,
+        "do not deploy; the scenario's failing case shows what to train or merge for",
+        2,
+    ),
+    Diagnosis(
+        "hidden by the benchmark",
+        "did other axes fall while the domain score rose?",
+        "deployment",
+        _hidden,
+        0.5,
+        1,
+        "report four axes, not one score; gate releases on what must hold",
+    ),
+    Diagnosis(
+        "no knowledge gained",
+        "did it learn the domain at all?",
+        "other",
+        _change("knowledge", "free"),
+        0.30,
+        -1,
+        "check the data first, then rate and steps",
+    ),
+    Diagnosis(
+        "inconsistent answers",
+        "does one fact get one answer in all wordings and query types?",
+        "other",
+        _inconsistency,
+        0.65,
+        1,
+        "more wordings per fact in CPT and SFT",
+    ),
+    Diagnosis(
+        "format over-fitting",
+        "can it give what it knows in a requested form?",
+        "other",
+        _kinds_apart(
+            ("knowledge", "free"),
+            ("compositional", "compositional"),
+            "private facts asked plainly against asked in a form",
+        ),
+        0.40,
+        1,
+        "mix chats with formats into SFT, or merge back",
+    ),
+    Diagnosis(
+        "memorised, not extractable",
+        "can it say what it has read?",
+        "other",
+        _kinds_apart(
+            ("knowledge", "cloze"),
+            ("knowledge", "free"),
+            "facts completed in text against answered in chat",
+        ),
+        0.30,
+        1,
+        "more wordings per fact, and SFT on questions about some of them",
+    ),
+    Diagnosis(
+        "verbatim memory",
+        "does it know the facts or the training text?",
+        "other",
+        _verbatim,
+        0.20,
+        1,
+        "more wordings per fact, fewer epochs",
+    ),
+    Diagnosis(
+        "contamination",
+        "are evaluation questions in the training data?",
+        "other",
+        _contamination,
+        0.0,
+        1,
+        "remove them from training, and report on items made afterwards",
+    ),
+    Diagnosis(
+        "miscalibration",
+        "is it as often right as it is sure?",
+        "other",
+        _calibration,
+        0.30,
+        1,
+        "do not use its probabilities as confidence; say so, or calibrate on dev",
+    ),
+    Diagnosis(
+        "questions learned",
+        "was loss taken on the users' turns?",
+        "other",
+        _prompts_learned,
+        2.0,
+        1,
+        "mask the prompt: loss on assistant tokens only",
+    ),
+    Diagnosis(
+        "loss rose",
+        "did the training loss rise?",
+        "other",
+        _loss_rose,
+        0.50,
+        1,
+        "a lower rate, a longer warm-up, or gradient clipping",
+    ),
+    Diagnosis(
+        "other tokenizer",
+        "are tokenizer and chat template the baseline's?",
+        "other",
+        _template,
+        0.5,
+        1,
+        "load tokenizer and template from the checkpoint's own folder",
+    ),
 )
 BY_ID = {diagnosis.id: diagnosis for diagnosis in DIAGNOSES}
 
@@ -428,4 +734,8 @@ def diagnose(case: Case, only: Sequence[str] | None = None) -> list[Result]:
     for name in only or ():
         if name not in BY_ID:
             raise InputError(f"unknown diagnosis {name!r}: {suggest(name, list(BY_ID))}")
-    return [Result(diagnosis, diagnosis.measure(case)) for diagnosis in DIAGNOSES if only is None or diagnosis.id in only]
+    return [
+        Result(diagnosis, diagnosis.measure(case))
+        for diagnosis in DIAGNOSES
+        if only is None or diagnosis.id in only
+    ]

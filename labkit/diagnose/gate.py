@@ -65,7 +65,11 @@ class GateReport:
             unsure = [held.axis for held in self.axes if held.verdict == "not distinguishable"]
             told = f"; too few items to be sure of {', '.join(unsure)}" if unsure else ""
             return f"passed: no must-hold axis of {self.checkpoint} fell for certain against {self.baseline}{told}"
-        told = "; ".join(f"{held.axis} fell by {-held.change.mean:.2f} [{-held.change.high:.2f}, {-held.change.low:.2f}], {held.allowed:.2f} is let through" for held in self.axes if held.fell)
+        told = "; ".join(
+            f"{held.axis} fell by {-held.change.mean:.2f} [{-held.change.high:.2f}, {-held.change.low:.2f}], {held.allowed:.2f} is let through"
+            for held in self.axes
+            if held.fell
+        )
         return f"held back: {told}"
 
 
@@ -77,17 +81,32 @@ def read_must_hold(path: Path) -> dict[str, float]:
     raw = read_yaml(path, missing="write `must_hold:` with an axis and the allowed fall per line")
     wanted = raw.get("must_hold") if isinstance(raw, dict) else None
     if not isinstance(wanted, dict) or not wanted or set(raw) != {"must_hold"}:
-        raise InputError(f"{path}: expected one key, `must_hold`, with an axis and the allowed fall per line, as in `instructions: 0.05`")
+        raise InputError(
+            f"{path}: expected one key, `must_hold`, with an axis and the allowed fall per line, as in `instructions: 0.05`"
+        )
     for axis, allowed in wanted.items():
         if axis not in AXES + CONTROLS:
-            raise InputError(f"{path}: must_hold.{axis}: no axis has this name; {suggest(str(axis), list(AXES + CONTROLS))}")
-        if isinstance(allowed, bool) or not isinstance(allowed, (int, float)) or not 0 <= allowed <= 1:
-            raise InputError(f"{path}: must_hold.{axis} is {allowed!r}; give the fall that is let through, from 0 to 1")
+            raise InputError(
+                f"{path}: must_hold.{axis}: no axis has this name; {suggest(str(axis), list(AXES + CONTROLS))}"
+            )
+        if (
+            isinstance(allowed, bool)
+            or not isinstance(allowed, (int, float))
+            or not 0 <= allowed <= 1
+        ):
+            raise InputError(
+                f"{path}: must_hold.{axis} is {allowed!r}; give the fall that is let through, from 0 to 1"
+            )
     return wanted
 
 
 def run_gate(
-    checkpoint: str, baseline: str, *, must_hold: dict[str, float] | None = None, pack: str | None = None, profile: str = "lab"
+    checkpoint: str,
+    baseline: str,
+    *,
+    must_hold: dict[str, float] | None = None,
+    pack: str | None = None,
+    profile: str = "lab",
 ) -> GateReport:
     """Diagnose a checkpoint against a baseline on the test split and check what must hold.
 
@@ -96,12 +115,22 @@ def run_gate(
     """
     find_profile(profile)
     case = case_of(checkpoint, baseline, pack, profile)
-    must_hold = must_hold or {axis: allowed for axis, allowed in DEFAULT_MUST_HOLD.items() if axis in case.card.axes()}
+    must_hold = must_hold or {
+        axis: allowed for axis, allowed in DEFAULT_MUST_HOLD.items() if axis in case.card.axes()
+    }
     for axis in must_hold:
         if axis not in case.card.axes():
-            raise InputError(f"must_hold.{axis}: pack {case.pack.name!r} has no items of this axis; {suggest(axis, case.card.axes())}")
+            raise InputError(
+                f"must_hold.{axis}: pack {case.pack.name!r} has no items of this axis; {suggest(axis, case.card.axes())}"
+            )
     axes = [
-        Held(axis, case.base_card.interval(axis), case.card.interval(axis), compare(case.base_card, case.card, axis), allowed)
+        Held(
+            axis,
+            case.base_card.interval(axis),
+            case.card.interval(axis),
+            compare(case.base_card, case.card, axis),
+            allowed,
+        )
         for axis, allowed in must_hold.items()
     ]
     return GateReport(case.model.name, case.baseline.name, case.pack.name, axes, diagnose(case))
@@ -112,7 +141,9 @@ def case_of(checkpoint: str, baseline: str, pack: str | None, profile: str) -> C
     ours, theirs = lineage_of(checkpoint), lineage_of(baseline)
     mine, other = pack_name(ours), pack_name(theirs)
     if mine and other and mine != other:
-        raise InputError(f"{baseline}: this baseline was trained on pack {other!r}, the checkpoint on {mine!r}; give a baseline of the same pack, or the start model")
+        raise InputError(
+            f"{baseline}: this baseline was trained on pack {other!r}, the checkpoint on {mine!r}; give a baseline of the same pack, or the start model"
+        )
     named = pack or (ours or {}).get("spec", {}).get("pack") or mine
     if not named:
         raise InputError(f"{checkpoint}: nothing says which pack this was trained on; give --pack")
@@ -121,7 +152,9 @@ def case_of(checkpoint: str, baseline: str, pack: str | None, profile: str) -> C
         return open_case(Checkpoint(Path(checkpoint), ours), baseline, chosen, profile=profile)
     case = Case(load_checkpoint(checkpoint), load_checkpoint(baseline), chosen, profile=profile)
     if ours and isinstance(ours.get("merge", {}).get("t"), (int, float)):
-        case.merge = Merge(load_checkpoint(ours["general"]), load_checkpoint(ours["domain"]), ours["merge"]["t"])
+        case.merge = Merge(
+            load_checkpoint(ours["general"]), load_checkpoint(ours["domain"]), ours["merge"]["t"]
+        )
     return case
 
 

@@ -40,7 +40,11 @@ class Alarm:
     loss_before: float
 
     def __str__(self) -> str:
-        fine = "while the loss looked fine" if self.loss_then <= self.loss_before else "and the loss had risen too"
+        fine = (
+            "while the loss looked fine"
+            if self.loss_then <= self.loss_before
+            else "and the loss had risen too"
+        )
         return f"{self.axis} fell by {-self.change:.2f} by step {self.step}, {fine}: {self.loss_before:.2f} at first, {self.loss_then:.2f} then"
 
 
@@ -67,7 +71,10 @@ class EarlyWarning:
         planned = {round(steps * (i + 1) / LOOKS) for i in range(LOOKS)}
         spent = sum(look.seconds for look in self.looks)
         training = time.perf_counter() - self.began - spent
-        return step in planned and spent + self.looks[-1].seconds <= TIME_SHARE * training / step * steps
+        return (
+            step in planned
+            and spent + self.looks[-1].seconds <= TIME_SHARE * training / step * steps
+        )
 
     def _look(self, model, step: int) -> None:
         began = time.perf_counter()
@@ -102,10 +109,18 @@ def curves(looks: Sequence[Look]) -> dict[str, list[tuple[int, float]]]:
     """axis -> [(step, mean score)]."""
     if not looks:
         return {}
-    return {axis: [(look.step, sum(score for *_, score in look.scores[axis]) / len(look.scores[axis])) for look in looks] for axis in looks[0].scores}
+    return {
+        axis: [
+            (look.step, sum(score for *_, score in look.scores[axis]) / len(look.scores[axis]))
+            for look in looks
+        ]
+        for axis in looks[0].scores
+    }
 
 
-def alarms(looks: Sequence[Look], loss_curve: Sequence[tuple[int, float]], *, threshold: float = 0.10) -> list[Alarm]:
+def alarms(
+    looks: Sequence[Look], loss_curve: Sequence[tuple[int, float]], *, threshold: float = 0.10
+) -> list[Alarm]:
     """The first step at which each axis had certainly fallen by more than `threshold` since the first look."""
     found = []
     for axis in looks[0].scores if looks else ():
@@ -113,7 +128,15 @@ def alarms(looks: Sequence[Look], loss_curve: Sequence[tuple[int, float]], *, th
         for look in looks[1:]:
             fall = paired_difference(start, _as_scores(look, axis))
             if fall.high < -threshold:
-                found.append(Alarm(axis, look.step, fall.mean, _loss_at(loss_curve, look.step), _loss_at(loss_curve, 0)))
+                found.append(
+                    Alarm(
+                        axis,
+                        look.step,
+                        fall.mean,
+                        _loss_at(loss_curve, look.step),
+                        _loss_at(loss_curve, 0),
+                    )
+                )
                 break
     return found
 

@@ -32,7 +32,9 @@ class Settings:
 
     def __post_init__(self):
         if not 0 <= self.temperature <= 5:
-            raise InputError(f"temperature is {self.temperature}; give a number from 0 (the likeliest answer) to 5")
+            raise InputError(
+                f"temperature is {self.temperature}; give a number from 0 (the likeliest answer) to 5"
+            )
         if self.max_tokens < 1:
             raise InputError(f"max tokens is {self.max_tokens}; give at least 1")
         if self.seed < 0:
@@ -54,7 +56,13 @@ class Reply:
     @property
     def remarks(self) -> list[str]:
         """What a reader has to know beside the answer."""
-        told = [f"its {self.dropped} oldest question{'s were' if self.dropped > 1 else ' was'} forgotten: they no longer fit into what it can read"] if self.dropped else []
+        told = (
+            [
+                f"its {self.dropped} oldest question{'s were' if self.dropped > 1 else ' was'} forgotten: they no longer fit into what it can read"
+            ]
+            if self.dropped
+            else []
+        )
         return told + (["cut: the answer reached its longest length"] if self.cut else [])
 
 
@@ -68,19 +76,28 @@ class Talker:
 
     def __post_init__(self):
         if self.loaded.tokenizer.chat_template is None:
-            raise InputError(f"{self.name} has no chat template: it is a base model, which continues text and was never taught turns; take an instruct model, or train it with sft")
+            raise InputError(
+                f"{self.name} has no chat template: it is a base model, which continues text and was never taught turns; take an instruct model, or train it with sft"
+            )
 
     @property
     def context(self) -> int | None:
         """How many tokens it can read and write together, where that is known."""
-        stated = getattr(self.loaded.model.config, "max_position_embeddings", None) or self.loaded.tokenizer.model_max_length
+        stated = (
+            getattr(self.loaded.model.config, "max_position_embeddings", None)
+            or self.loaded.tokenizer.model_max_length
+        )
         return stated if stated < UNBOUNDED else None
 
     @property
     def note(self) -> str | None:
         """What to expect of a model that has a template but never saw a chat."""
         family, _, start = self.loaded.name.rpartition("-")
-        return f"{self.name} is a base model: it has a chat template but has never read a chat, so expect text and no answers" if family in FAMILIES and start == "base" else None
+        return (
+            f"{self.name} is a base model: it has a chat template but has never read a chat, so expect text and no answers"
+            if family in FAMILIES and start == "base"
+            else None
+        )
 
     def fit(self, question: str, max_tokens: int) -> tuple[list[dict], list[int], int]:
         """The conversation that ends in a question, its token ids, and how many of the oldest questions were dropped for it.
@@ -94,7 +111,9 @@ class Talker:
             if self.context is None or len(ids) + max_tokens <= self.context:
                 return kept, ids, dropped
             if len(kept) == 1:
-                raise InputError(f"{self.name} reads {self.context} tokens; this question takes {len(ids)} and its answer up to {max_tokens}: shorten it, or lower max tokens")
+                raise InputError(
+                    f"{self.name} reads {self.context} tokens; this question takes {len(ids)} and its answer up to {max_tokens}: shorten it, or lower max tokens"
+                )
             kept, dropped = kept[2:], dropped + 1
 
     def answer(self, fitted: tuple[list[dict], list[int], int], settings: Settings) -> Reply:
@@ -103,16 +122,28 @@ class Talker:
 
         kept, ids, dropped = fitted
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
-        drawn = {"do_sample": True, "temperature": settings.temperature, "top_k": 0, "top_p": 1.0} if settings.temperature else {"do_sample": False}
+        drawn = (
+            {"do_sample": True, "temperature": settings.temperature, "top_k": 0, "top_p": 1.0}
+            if settings.temperature
+            else {"do_sample": False}
+        )
         given = torch.tensor([ids], device=model.device)
         torch.manual_seed(settings.seed)
         with torch.inference_mode():
             made = model.generate(
-                input_ids=given, attention_mask=torch.ones_like(given), max_new_tokens=settings.max_tokens, pad_token_id=tokenizer.pad_token_id, **drawn
+                input_ids=given,
+                attention_mask=torch.ones_like(given),
+                max_new_tokens=settings.max_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+                **drawn,
             )[0, len(ids) :].tolist()
         text = tokenizer.decode(made, skip_special_tokens=True).strip()
         self.messages = [*kept, {"role": "assistant", "content": text}]
-        return Reply(printable(text), dropped, len(made) == settings.max_tokens and made[-1] not in _ends(model))
+        return Reply(
+            printable(text),
+            dropped,
+            len(made) == settings.max_tokens and made[-1] not in _ends(model),
+        )
 
 
 def _ends(model) -> set[int]:
@@ -123,7 +154,10 @@ def _ends(model) -> set[int]:
 
 def printable(text: str) -> str:
     """Text that only shows: control characters, which a terminal would obey, are replaced."""
-    return "".join(letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else "\ufffd" for letter in text)
+    return "".join(
+        letter if letter in "\n\t" or unicodedata.category(letter) != "Cc" else "\ufffd"
+        for letter in text
+    )
 
 
 class Conversation:
@@ -145,7 +179,10 @@ class Conversation:
         if not question.strip():
             raise InputError("the question is empty; write one")
         fitted = [talker.fit(question, self.settings.max_tokens) for talker in self.talkers]
-        return {talker.name: talker.answer(ready, self.settings) for talker, ready in zip(self.talkers, fitted, strict=True)}
+        return {
+            talker.name: talker.answer(ready, self.settings)
+            for talker, ready in zip(self.talkers, fitted, strict=True)
+        }
 
     def reset(self) -> None:
         """Forget what was said."""

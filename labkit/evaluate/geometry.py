@@ -52,10 +52,16 @@ def geometry(pairing: Pairing) -> list[TensorGeometry]:
         general, domain = pairing.general[name], pairing.domain[name]
         rows.append(
             TensorGeometry(
-                name, group_of(name), layer_of(name), general.numel(), math.degrees(pair.angle),
+                name,
+                group_of(name),
+                layer_of(name),
+                general.numel(),
+                math.degrees(pair.angle),
                 math.degrees(task.angle) if task else None,
                 pair.length_b / pair.length_a if pair.length_a else math.inf,
-                sign_conflicts(general, domain, pairing.ancestor[name]) if pairing.ancestor else None,
+                sign_conflicts(general, domain, pairing.ancestor[name])
+                if pairing.ancestor
+                else None,
                 float(pair.is_line),
             )
         )
@@ -79,8 +85,14 @@ def pooled(rows: Sequence[TensorGeometry]) -> list[TensorGeometry]:
         places[row.layer, row.group].append(row)
     return [
         TensorGeometry(
-            group if layer is None else f"layer {layer} {group}", group, layer, sum(row.elements for row in rows_here),
-            *(weighted_mean(rows_here, field) for field in ("angle", "task_angle", "norm_ratio", "sign_conflicts")),
+            group if layer is None else f"layer {layer} {group}",
+            group,
+            layer,
+            sum(row.elements for row in rows_here),
+            *(
+                weighted_mean(rows_here, field)
+                for field in ("angle", "task_angle", "norm_ratio", "sign_conflicts")
+            ),
             sum(row.lines for row in rows_here) / len(rows_here),
         )
         for (layer, group), rows_here in places.items()
@@ -95,15 +107,22 @@ def weighted_mean(rows: Sequence[TensorGeometry], field: str) -> float | None:
     return sum(value * weight for value, weight in values) / sum(weight for _, weight in values)
 
 
-def norms_along(a: Tensor, b: Tensor, ts: Iterable[float], method: str) -> list[tuple[float, float]]:
+def norms_along(
+    a: Tensor, b: Tensor, ts: Iterable[float], method: str
+) -> list[tuple[float, float]]:
     """How long the merge of two tensors is, over what its parents' lengths interpolate to: [(t, ratio)]."""
     length_a, length_b = float(a.float().norm()), float(b.float().norm())
-    return [(t, float(join(a, b, t, method).float().norm()) / ((1 - t) * length_a + t * length_b)) for t in ts]
+    return [
+        (t, float(join(a, b, t, method).float().norm()) / ((1 - t) * length_a + t * length_b))
+        for t in ts
+    ]
 
 
 def departure(a: Tensor, b: Tensor) -> tuple[float, float]:
     """(angle between two tensors in degrees, |SLERP - LERP| / |b - a| at t=0.5)."""
-    apart = (join(a, b, 0.5, "slerp") - join(a, b, 0.5, "lerp")).norm() / (b.float() - a.float()).norm()
+    apart = (join(a, b, 0.5, "slerp") - join(a, b, 0.5, "lerp")).norm() / (
+        b.float() - a.float()
+    ).norm()
     return math.degrees(measure(a, b).angle), float(apart)
 
 
@@ -117,7 +136,9 @@ def mean_loss(model: PreTrainedModel, pad: int, rows: Sequence[dict]) -> float:
     contexts = [row["input_ids"][: max(1, start)] for row, start in zip(rows, starts, strict=True)]
     ends = [max(i for i, label in enumerate(row["labels"]) if label != -100) + 1 for row in rows]
     texts = [row["input_ids"][:end] for row, end in zip(rows, ends, strict=True)]
-    for context, text, value in zip(contexts, texts, log_likelihoods(model, pad, contexts, texts), strict=True):
+    for context, text, value in zip(
+        contexts, texts, log_likelihoods(model, pad, contexts, texts), strict=True
+    ):
         total, tokens = total - value, tokens + len(text) - len(context)
     return total / tokens
 
@@ -127,7 +148,9 @@ def general_rows(tokenizer, count: int = 64) -> list[dict]:
     return zoo_build.general_rows(tokenizer, count, seed=999)
 
 
-def place_on_line(general: PreTrainedModel, domain: PreTrainedModel, model: PreTrainedModel) -> float:
+def place_on_line(
+    general: PreTrainedModel, domain: PreTrainedModel, model: PreTrainedModel
+) -> float:
     """How far along the line from `general` (0) to `domain` (1) a model's weights lie, by their projection on it."""
     start, end, at = own_tensors(general), own_tensors(domain), own_tensors(model)
     along = length = 0.0
@@ -139,7 +162,12 @@ def place_on_line(general: PreTrainedModel, domain: PreTrainedModel, model: PreT
 
 
 def path_loss(
-    shell: PreTrainedModel, pairing: Pairing, pad: int, rows: Sequence[dict], ts: Iterable[float], method: str = "lerp"
+    shell: PreTrainedModel,
+    pairing: Pairing,
+    pad: int,
+    rows: Sequence[dict],
+    ts: Iterable[float],
+    method: str = "lerp",
 ) -> list[tuple[float, float]]:
     """Loss at each t between the parents of a pairing: [(t, nats per token)]. shell: a model that is overwritten."""
     points = []
@@ -156,10 +184,14 @@ def barrier(path: Sequence[tuple[float, float]]) -> float:
     they know, so the line between them is taken).
     """
     (first_t, first), (last_t, last) = path[0], path[-1]
-    return max(loss - (first + (last - first) * (t - first_t) / (last_t - first_t)) for t, loss in path)
+    return max(
+        loss - (first + (last - first) * (t - first_t) / (last_t - first_t)) for t, loss in path
+    )
 
 
-def random_step(general: Mapping[str, Tensor], domain: Mapping[str, Tensor], *, seed: int) -> dict[str, Tensor]:
+def random_step(
+    general: Mapping[str, Tensor], domain: Mapping[str, Tensor], *, seed: int
+) -> dict[str, Tensor]:
     """A control: from `general`, per tensor a random direction of the same length as the way to `domain`."""
     import torch
 

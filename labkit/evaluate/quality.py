@@ -68,7 +68,9 @@ MEASURES: dict[str, Callable[[DocumentQuality], float | None]] = {
     "symbols": lambda found: found.symbols,
     "surprise": lambda found: found.bits_per_byte,
     "duplicates": lambda found: float(found.duplicate_of is not None),
-    "contradictions": lambda found: None if found.contradictions is None else len(found.contradictions),
+    "contradictions": lambda found: (
+        None if found.contradictions is None else len(found.contradictions)
+    ),
 }
 
 
@@ -100,18 +102,34 @@ def _is_symbol(character: str) -> bool:
 
 def symbol_share(text: str) -> float:
     """Share of a text's characters in [0, 1], white space left out, that are neither letters, digits nor punctuation."""
-    solid = {character: count for character, count in Counter(text).items() if not character.isspace()}
-    return sum(count for character, count in solid.items() if _is_symbol(character)) / max(1, sum(solid.values()))
+    solid = {
+        character: count for character, count in Counter(text).items() if not character.isspace()
+    }
+    return sum(count for character, count in solid.items() if _is_symbol(character)) / max(
+        1, sum(solid.values())
+    )
 
 
 def surprise(texts: Sequence[str], loaded: Loaded) -> list[float | None]:
     """Bits per byte of UTF-8 of each text under a model, each read afresh and up to 256 tokens; None for an empty text."""
     tokenizer, start = loaded.tokenizer, start_ids(loaded.tokenizer)
-    readable = [text.encode("utf-8", "replace").decode() for text in texts]  # half of a surrogate pair is no text
-    longest = min(READ_TOKENS, getattr(loaded.model.config, "max_position_embeddings", READ_TOKENS)) - len(start)
-    encoded = tokenizer(readable, add_special_tokens=False, truncation=True, max_length=longest, return_offsets_mapping=True)
+    readable = [
+        text.encode("utf-8", "replace").decode() for text in texts
+    ]  # half of a surrogate pair is no text
+    longest = min(
+        READ_TOKENS, getattr(loaded.model.config, "max_position_embeddings", READ_TOKENS)
+    ) - len(start)
+    encoded = tokenizer(
+        readable,
+        add_special_tokens=False,
+        truncation=True,
+        max_length=longest,
+        return_offsets_mapping=True,
+    )
     rows = {i: start + ids for i, ids in enumerate(encoded["input_ids"]) if ids}
-    nats = log_likelihoods(loaded.model, tokenizer.pad_token_id, [start] * len(rows), list(rows.values()))
+    nats = log_likelihoods(
+        loaded.model, tokenizer.pad_token_id, [start] * len(rows), list(rows.values())
+    )
     found: list[float | None] = [None] * len(texts)
     for i, value in zip(rows, nats, strict=True):
         read = readable[i][: encoded["offset_mapping"][i][-1][1]]
@@ -142,15 +160,28 @@ class _Claim:
 
 @cache
 def _truth(domain: str) -> _Truth:
-    worlds = {"general": world.people(), domain: world.public_entities(domain) + world.private_entities(domain)}
-    known = {entity.name: (language, entity) for language, entities in worlds.items() for entity in entities}
+    worlds = {
+        "general": world.people(),
+        domain: world.public_entities(domain) + world.private_entities(domain),
+    }
+    known = {
+        entity.name: (language, entity)
+        for language, entities in worlds.items()
+        for entity in entities
+    }
     claims = {}
     for language in worlds:
         lang = world.language(language)
         for key, attribute in lang.attributes.items():
-            claims |= {(language, said.format(name="#", value=value)): _Claim(key, value) for said in attribute.statements for value in attribute.values}
+            claims |= {
+                (language, said.format(name="#", value=value)): _Claim(key, value)
+                for said in attribute.statements
+                for value in attribute.values
+            }
         for said in lang.relation["statements"]:
-            claims[language, said.format(name="#", other="#")] = _Claim(lang.relation["name"], None, said.index("{name}") < said.index("{other}"))
+            claims[language, said.format(name="#", other="#")] = _Claim(
+                lang.relation["name"], None, said.index("{name}") < said.index("{other}")
+            )
     names = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
     return _Truth(re.compile(rf"\b(?:{names})\b"), known, claims)
 
@@ -166,13 +197,19 @@ def contradictions(text: str, domain: str) -> tuple[Contradiction, ...]:
         named = truth.names.findall(sentence)
         if not named:
             continue
-        bare = truth.names.sub("#", re.sub(r"^\w+: ", "", sentence))  # a source tag is not part of the claim
+        bare = truth.names.sub(
+            "#", re.sub(r"^\w+: ", "", sentence)
+        )  # a source tag is not part of the claim
         claim = truth.claims.get((truth.known[named[0]][0], bare))
         if claim is None:
             continue
         about, other = (named[0], named[-1]) if claim.name_first else (named[-1], named[0])
         entity = truth.known[about][1]
-        true, said = (entity.related, other) if claim.value is None else (entity.facts[claim.attribute], claim.value)
+        true, said = (
+            (entity.related, other)
+            if claim.value is None
+            else (entity.facts[claim.attribute], claim.value)
+        )
         if said != true:
             found.append(Contradiction(about, claim.attribute, said, true))
     return tuple(found)
@@ -187,7 +224,12 @@ def domain_of(pack: Pack) -> str | None:
 
 
 def measure_documents(
-    texts: Sequence[str], *, domain: str | None = None, model: Loaded | None = None, sample: int | None = SAMPLE, seed: int = 0,
+    texts: Sequence[str],
+    *,
+    domain: str | None = None,
+    model: Loaded | None = None,
+    sample: int | None = SAMPLE,
+    seed: int = 0,
     told: Callable[[str], None] = lambda words: None,
 ) -> list[DocumentQuality]:
     """The measures of every document, in their order.
@@ -199,12 +241,23 @@ def measure_documents(
     told(f"measuring {len(texts):,} documents")
     bits: list[float | None] = [None] * len(texts)
     if model is not None:
-        chosen = range(len(texts)) if sample is None or len(texts) <= sample else sorted(random.Random(seed).sample(range(len(texts)), sample))
+        chosen = (
+            range(len(texts))
+            if sample is None or len(texts) <= sample
+            else sorted(random.Random(seed).sample(range(len(texts)), sample))
+        )
         told(f"{model.name} reads {len(chosen):,} of them")
         for i, value in zip(chosen, surprise([texts[i] for i in chosen], model), strict=True):
             bits[i] = value
     return [
-        DocumentQuality(len(words_of(text)), repetition(text), symbol_share(text), surprised, first, None if domain is None else contradictions(text, domain))
+        DocumentQuality(
+            len(words_of(text)),
+            repetition(text),
+            symbol_share(text),
+            surprised,
+            first,
+            None if domain is None else contradictions(text, domain),
+        )
         for text, surprised, first in zip(texts, bits, near_duplicates(texts), strict=True)
     ]
 
@@ -231,11 +284,15 @@ class Thresholds:
 
     def __post_init__(self):
         for field, value in asdict(self).items():
-            number = isinstance(value, (int, float)) and not (isinstance(value, float) and math.isnan(value))
+            number = isinstance(value, (int, float)) and not (
+                isinstance(value, float) and math.isnan(value)
+            )
             if not (number and value >= 0) and not (field == "max_bits_per_byte" and value is None):
                 raise InputError(f"thresholds: {field} is {value!r}; give a number from 0")
         if self.min_words > self.max_words:
-            raise InputError(f"thresholds: min_words is {self.min_words} and max_words {self.max_words}; nothing is both, swap them")
+            raise InputError(
+                f"thresholds: min_words is {self.min_words} and max_words {self.max_words}; nothing is both, swap them"
+            )
 
 
 RULES: dict[str, Callable[[DocumentQuality, Thresholds], bool]] = {
@@ -243,8 +300,13 @@ RULES: dict[str, Callable[[DocumentQuality, Thresholds], bool]] = {
     "too long": lambda found, limits: found.words > limits.max_words,
     "repeats itself": lambda found, limits: found.repetition > limits.max_repetition,
     "symbols": lambda found, limits: found.symbols > limits.max_symbols,
-    "surprising": lambda found, limits: None not in (found.bits_per_byte, limits.max_bits_per_byte) and found.bits_per_byte > limits.max_bits_per_byte,
-    "contradiction": lambda found, limits: limits.drop_contradictions and bool(found.contradictions),
+    "surprising": lambda found, limits: (
+        None not in (found.bits_per_byte, limits.max_bits_per_byte)
+        and found.bits_per_byte > limits.max_bits_per_byte
+    ),
+    "contradiction": lambda found, limits: (
+        limits.drop_contradictions and bool(found.contradictions)
+    ),
 }
 DUPLICATE = "duplicate"
 
@@ -294,8 +356,14 @@ def keep(measures: Sequence[DocumentQuality], thresholds: Thresholds = Threshold
             taken.add(alike)
         reasons.append(broken)
     words = sum(found.words for found, broken in zip(measures, reasons, strict=True) if not broken)
-    unread = 0 if thresholds.max_bits_per_byte is None else sum(found.bits_per_byte is None for found in measures)
-    return Kept(thresholds, tuple(reasons), words / max(1, sum(found.words for found in measures)), unread)
+    unread = (
+        0
+        if thresholds.max_bits_per_byte is None
+        else sum(found.bits_per_byte is None for found in measures)
+    )
+    return Kept(
+        thresholds, tuple(reasons), words / max(1, sum(found.words for found in measures)), unread
+    )
 
 
 # --- packs ------------------------------------------------------------------------------------
@@ -309,15 +377,24 @@ def filter_pack(pack: Pack, kept: Kept, folder: Path) -> Pack:
     """
     lines = [line for line in pack.path("raw").read_text("utf-8").split("\n") if line.strip()]
     if len(lines) != len(kept.reasons):
-        raise InputError(f"{pack.path('raw')} has {len(lines)} documents, but {len(kept.reasons)} were measured: measure the pack again")
+        raise InputError(
+            f"{pack.path('raw')} has {len(lines)} documents, but {len(kept.reasons)} were measured: measure the pack again"
+        )
     if not kept.indices:
-        raise InputError(f"{pack.path('raw')}: no document meets the thresholds; loosen the one that drops most")
+        raise InputError(
+            f"{pack.path('raw')}: no document meets the thresholds; loosen the one that drops most"
+        )
     if kept.unread:
         raise InputError(
             f"{pack.path('raw')}: max_bits_per_byte is set, but {kept.unread:,} documents were not read by a model; "
             f"measure them all (sample=None) or leave the threshold out"
         )
-    told = {"documents": len(lines), "kept": len(kept.indices), "dropped": {k: n for k, n in kept.counts.items() if n}, "thresholds": asdict(kept.thresholds)}
+    told = {
+        "documents": len(lines),
+        "kept": len(kept.indices),
+        "dropped": {k: n for k, n in kept.counts.items() if n},
+        "thresholds": asdict(kept.thresholds),
+    }
     return with_raw(pack, [lines[i] for i in kept.indices], folder, filtered=told)
 
 
@@ -335,6 +412,8 @@ def with_raw(pack: Pack, lines: Sequence[str], folder: Path, **notes: object) ->
                 shutil.copyfile(pack.folder / name, draft / name)
         pack_text = "".join(line + "\n" for line in lines)
         (draft / SPLITS["raw"]).write_text(pack_text, "utf-8", newline="\n")
-        (draft / "pack.yaml").write_text(yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100), "utf-8")
+        (draft / "pack.yaml").write_text(
+            yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100), "utf-8"
+        )
 
     return load_pack(write_whole(folder, fill))

@@ -63,7 +63,9 @@ class Expect(Strict):
     def _formats_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in INSTRUCTIONS:
-                raise ValueError(f"{name!r} is not a known form; {suggest(name, list(INSTRUCTIONS))}")
+                raise ValueError(
+                    f"{name!r} is not a known form; {suggest(name, list(INSTRUCTIONS))}"
+                )
         return names
 
     @field_validator("matches")
@@ -122,7 +124,11 @@ CHECKS: dict[str, Callable[..., bool]] = {
 
 def broken(expect: Expect, replies: Sequence[str]) -> list[str]:
     """The names of the checks that the replies to one case break."""
-    return [name for name, held in CHECKS.items() if getattr(expect, name) and not held(getattr(expect, name), replies)]
+    return [
+        name
+        for name, held in CHECKS.items()
+        if getattr(expect, name) and not held(getattr(expect, name), replies)
+    ]
 
 
 @dataclass(frozen=True)
@@ -165,23 +171,44 @@ class ScenarioResult:
     def as_dict(self) -> dict:
         """For records and tables: what it demands, what was found, and the first case that failed."""
         failed = next((case for case in self.cases if case.broken), None)
-        example = {"ask": failed.ask[0], "reply": failed.replies[0], "broken": ", ".join(failed.broken)} if failed else None
+        example = (
+            {"ask": failed.ask[0], "reply": failed.replies[0], "broken": ", ".join(failed.broken)}
+            if failed
+            else None
+        )
         low, high = self.interval
         return {
-            "scenario": self.scenario.name, "about": self.scenario.about, "checkpoint": self.checkpoint, "at_least": self.scenario.at_least,
-            "passed": self.passed, "n": self.n, "low": low, "high": high, "verdict": self.verdict, "example": example,
+            "scenario": self.scenario.name,
+            "about": self.scenario.about,
+            "checkpoint": self.checkpoint,
+            "at_least": self.scenario.at_least,
+            "passed": self.passed,
+            "n": self.n,
+            "low": low,
+            "high": high,
+            "verdict": self.verdict,
+            "example": example,
         }
 
 
-def run_scenarios(loaded: Loaded, scenarios: Sequence[Scenario], *, name: str | None = None) -> list[ScenarioResult]:
+def run_scenarios(
+    loaded: Loaded, scenarios: Sequence[Scenario], *, name: str | None = None
+) -> list[ScenarioResult]:
     """Every scenario on one model, greedy replies. name: how the model is called in the results."""
-    questions = [question for scenario in scenarios for case in scenario.cases for question in case.ask]
-    prompts = [prompt_ids(loaded.tokenizer, {"messages": [{"role": "user", "content": question}]}) for question in questions]
+    questions = [
+        question for scenario in scenarios for case in scenario.cases for question in case.ask
+    ]
+    prompts = [
+        prompt_ids(loaded.tokenizer, {"messages": [{"role": "user", "content": question}]})
+        for question in questions
+    ]
     replies = iter(output[0] for output in generate(loaded.model, loaded.tokenizer, prompts))
     results = []
     for scenario in scenarios:
         said = [(case, tuple(next(replies) for _ in case.ask)) for case in scenario.cases]
-        cases = tuple(CaseResult(case.ask, texts, tuple(broken(case.expect, texts))) for case, texts in said)
+        cases = tuple(
+            CaseResult(case.ask, texts, tuple(broken(case.expect, texts))) for case, texts in said
+        )
         results.append(ScenarioResult(scenario, name or loaded.name, cases))
     return results
 
@@ -198,10 +225,14 @@ def read_scenarios(path: Path) -> list[Scenario]:
     """Scenarios from a YAML list. Raises InputError naming file, scenario and field of the first problem."""
     raw = read_yaml(path, missing=f"write scenarios there; {HELP}")
     if not isinstance(raw, list) or not raw:
-        raise InputError(f"{path}: expected a list of scenarios with name, about, at_least and cases; {HELP}")
+        raise InputError(
+            f"{path}: expected a list of scenarios with name, about, at_least and cases; {HELP}"
+        )
     scenarios: dict[str, Scenario] = {}
     for number, entry in enumerate(raw, 1):
-        place = f"{path}: scenario {entry.get('name', number) if isinstance(entry, dict) else number}"
+        place = (
+            f"{path}: scenario {entry.get('name', number) if isinstance(entry, dict) else number}"
+        )
         scenario = make_scenario(entry, place)
         if scenario.name in scenarios:
             raise InputError(f"{place}: the name is used twice; give each scenario its own")
@@ -219,7 +250,13 @@ def make_scenario(entry: object, place: str = "scenario") -> Scenario:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            model = Expect if "expect" in first["loc"] else Case if "cases" in first["loc"] else Scenario
+            model = (
+                Expect
+                if "expect" in first["loc"]
+                else Case
+                if "cases" in first["loc"]
+                else Scenario
+            )
             problem = f"not a known {'check' if model is Expect else 'field'}; {suggest(str(first['loc'][-1]), list(model.model_fields))}"
         else:
             problem = first["msg"].removeprefix("Value error, ")

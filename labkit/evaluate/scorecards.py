@@ -60,7 +60,9 @@ class Scorecard:
     data: str
     items: list[ItemResult] = field(default_factory=list)
 
-    def scores(self, axis: str, kind: str | None = None, *, seed: int = 0, variant: str | None = None) -> list[ItemScore]:
+    def scores(
+        self, axis: str, kind: str | None = None, *, seed: int = 0, variant: str | None = None
+    ) -> list[ItemScore]:
         """Scores of one axis (or one kind of it), tagged with a training seed for pooled intervals.
 
         variant: by another rule, over the items that have it.
@@ -68,14 +70,25 @@ class Scorecard:
         return [
             ItemScore(item.id, item.entity, item.variants[variant] if variant else item.score, seed)
             for item in self.items
-            if item.axis == axis and kind in (None, item.kind) and (variant is None or variant in item.variants)
+            if item.axis == axis
+            and kind in (None, item.kind)
+            and (variant is None or variant in item.variants)
         ]
 
     def variants(self, axis: str, kind: str | None = None) -> list[str]:
         """Names of the other rules that some item of an axis was scored by."""
-        return sorted({name for item in self.items if item.axis == axis and kind in (None, item.kind) for name in item.variants})
+        return sorted(
+            {
+                name
+                for item in self.items
+                if item.axis == axis and kind in (None, item.kind)
+                for name in item.variants
+            }
+        )
 
-    def interval(self, axis: str, kind: str | None = None, *, variant: str | None = None) -> Interval:
+    def interval(
+        self, axis: str, kind: str | None = None, *, variant: str | None = None
+    ) -> Interval:
         return cluster_mean(self.scores(axis, kind, variant=variant))
 
     def axes(self) -> list[str]:
@@ -113,19 +126,29 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
     if "prompt" in item:
         return tokenizer(item["prompt"], add_special_tokens=False)["input_ids"]
     if tokenizer.chat_template is None:
-        raise InputError("this model's tokenizer has no chat template, so it cannot be asked in a chat; use an instruct model, or add one")
-    return tokenizer.apply_chat_template(item["messages"], add_generation_prompt=True, return_dict=True)["input_ids"]
+        raise InputError(
+            "this model's tokenizer has no chat template, so it cannot be asked in a chat; use an instruct model, or add one"
+        )
+    return tokenizer.apply_chat_template(
+        item["messages"], add_generation_prompt=True, return_dict=True
+    )["input_ids"]
 
 
-def choice_ids(tokenizer: PreTrainedTokenizerBase, item: dict, choices: Sequence[str]) -> list[list[int]]:
+def choice_ids(
+    tokenizer: PreTrainedTokenizerBase, item: dict, choices: Sequence[str]
+) -> list[list[int]]:
     """Prompt and each choice together, tokenized as one text so that no token straddles a false boundary."""
     if "prompt" in item:
-        return tokenizer([f"{item['prompt']} {choice}" for choice in choices], add_special_tokens=False)["input_ids"]
+        return tokenizer(
+            [f"{item['prompt']} {choice}" for choice in choices], add_special_tokens=False
+        )["input_ids"]
     chats = [[*item["messages"], {"role": "assistant", "content": choice}] for choice in choices]
     return tokenizer.apply_chat_template(chats, return_dict=True)["input_ids"]
 
 
-def batches(lengths: Sequence[int], budget: int = TOKENS_PER_BATCH, *, order: Sequence[int] | None = None) -> Iterator[list[int]]:
+def batches(
+    lengths: Sequence[int], budget: int = TOKENS_PER_BATCH, *, order: Sequence[int] | None = None
+) -> Iterator[list[int]]:
     """Indices in batches of at most `budget` padded tokens, taken in `order` (by default the longest first)."""
     batch: list[int] = []
     longest = 0
@@ -163,26 +186,46 @@ def log_likelihoods(
     import torch
 
     sums = [0.0] * len(rows)
-    shape = [(len(row) - len(context), len(context)) for context, row in zip(contexts, rows, strict=True)]
-    alike = sorted(range(len(rows)), key=lambda i: shape[i], reverse=True)  # tails of one length, then contexts of one
+    shape = [
+        (len(row) - len(context), len(context)) for context, row in zip(contexts, rows, strict=True)
+    ]
+    alike = sorted(
+        range(len(rows)), key=lambda i: shape[i], reverse=True
+    )  # tails of one length, then contexts of one
     with torch.inference_mode():
         for batch in batches([len(row) for row in rows], order=alike):
-            shared = {context: place for place, context in enumerate(dict.fromkeys(tuple(contexts[i]) for i in batch))}
+            shared = {
+                context: place
+                for place, context in enumerate(dict.fromkeys(tuple(contexts[i]) for i in batch))
+            }
             owners = torch.tensor([shared[tuple(contexts[i])] for i in batch])
             tails = [rows[i][len(contexts[i]) :] for i in batch]
-            for i, value in zip(batch, _tail_likelihoods(model, pad, list(shared), owners, tails), strict=True):
+            for i, value in zip(
+                batch, _tail_likelihoods(model, pad, list(shared), owners, tails), strict=True
+            ):
                 sums[i] = value
     return sums
 
 
-def _tail_likelihoods(model: PreTrainedModel, pad: int, contexts: list[tuple[int, ...]], owners: torch.Tensor, tails: list[list[int]]) -> list[float]:
+def _tail_likelihoods(
+    model: PreTrainedModel,
+    pad: int,
+    contexts: list[tuple[int, ...]],
+    owners: torch.Tensor,
+    tails: list[list[int]],
+) -> list[float]:
     """Log-probability of each tail after the context that owns it: contexts first, then tails on what they left in the cache."""
     import torch
 
-    ids, mask = (part.to(model.device) for part in _padded([list(context) for context in contexts], pad, "left"))
+    ids, mask = (
+        part.to(model.device)
+        for part in _padded([list(context) for context in contexts], pad, "left")
+    )
     owners = owners.to(model.device)
     places = (mask.cumsum(-1) - 1).clamp(min=0)
-    read = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True, logits_to_keep=1)
+    read = model(
+        input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True, logits_to_keep=1
+    )
     targets, present = (part.to(model.device) for part in _padded(tails, pad, "right"))
     first = read.logits[:, -1].float().log_softmax(-1)[owners]
     values = first.gather(-1, targets[:, :1])[:, 0]
@@ -190,8 +233,11 @@ def _tail_likelihoods(model: PreTrainedModel, pad: int, contexts: list[tuple[int
         read.past_key_values.batch_select_indices(owners)
         given = present[:, :-1]
         logits = model(
-            input_ids=targets[:, :-1], attention_mask=torch.cat([mask[owners], given], 1), past_key_values=read.past_key_values,
-            position_ids=mask.sum(-1)[owners, None] + torch.arange(given.shape[1], device=model.device),
+            input_ids=targets[:, :-1],
+            attention_mask=torch.cat([mask[owners], given], 1),
+            past_key_values=read.past_key_values,
+            position_ids=mask.sum(-1)[owners, None]
+            + torch.arange(given.shape[1], device=model.device),
         ).logits.float()
         chosen = logits.gather(-1, targets[:, 1:, None])[..., 0] - logits.logsumexp(-1)
         values = values + (chosen * present[:, 1:]).sum(-1)
@@ -212,7 +258,11 @@ def generate(
 
     torch.manual_seed(seed)
     copies = max(1, samples)
-    sampling = {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0, "top_p": 1.0} if samples else {"do_sample": False}
+    sampling = (
+        {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0, "top_p": 1.0}
+        if samples
+        else {"do_sample": False}
+    )
     answers: list[list[str]] = [[] for _ in prompts]
     with torch.inference_mode():
         for batch in batches([(len(ids) + max_new_tokens) * copies for ids in prompts]):
@@ -275,17 +325,24 @@ def _choose(model, tokenizer, items: list[dict]) -> list[_Outcome]:
     asked = [pair for item in items for pair in _contexts_and_rows(tokenizer, item)]
     alone = _without_questions(tokenizer, items)
     raw = log_likelihoods(model, tokenizer.pad_token_id, *map(list, zip(*asked, strict=True)))
-    distinct = list({(tuple(context), tuple(row)): None for context, row in alone})  # a choice is often offered again
+    distinct = list(
+        {(tuple(context), tuple(row)): None for context, row in alone}
+    )  # a choice is often offered again
     pads = ([list(context) for context, _ in distinct], [list(row) for _, row in distinct])
     prior = dict(zip(distinct, log_likelihoods(model, tokenizer.pad_token_id, *pads), strict=True))
     rules: dict[str, dict[int, list[tuple[float, str]]]] = {"raw": {}, "per_char": {}, "pmi": {}}
     for (i, choice), value, (context, row) in zip(owners, raw, alone, strict=True):
-        for rule, by in (("raw", value), ("per_char", value / len(choice)), ("pmi", value - prior[tuple(context), tuple(row)])):
+        for rule, by in (
+            ("raw", value),
+            ("per_char", value / len(choice)),
+            ("pmi", value - prior[tuple(context), tuple(row)]),
+        ):
             rules[rule].setdefault(i, []).append((by, choice))
     best = {rule: [max(found[i])[1] for i in range(len(items))] for rule, found in rules.items()}
     return [
         _Outcome(
-            float(best["raw"][i] == item["answer"]), best["raw"][i],
+            float(best["raw"][i] == item["answer"]),
+            best["raw"][i],
             {rule: float(best[rule][i] == item["answer"]) for rule in ("per_char", "pmi")},
             _belief(rules["raw"][i], item["answer"]),
         )
@@ -297,7 +354,10 @@ def _belief(found: list[tuple[float, str]], answer: str) -> dict[str, float]:
     """How sure a model is of the choice it prefers, and the log-probability (nats) it gives the right one."""
     highest = max(value for value, _ in found)
     total = sum(math.exp(value - highest) for value, _ in found)
-    return {"confidence": 1 / total, "answer_nats": next(value for value, choice in found if choice == answer)}
+    return {
+        "confidence": 1 / total,
+        "answer_nats": next(value for value, choice in found if choice == answer),
+    }
 
 
 def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -305,13 +365,20 @@ def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
 
 
-def _contexts_and_rows(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[tuple[list[int], list[int]]]:
+def _contexts_and_rows(
+    tokenizer: PreTrainedTokenizerBase, item: dict
+) -> list[tuple[list[int], list[int]]]:
     """Per choice the ids before it, and those with it; the first are a prefix of the second."""
     context, rows = prompt_ids(tokenizer, item), choice_ids(tokenizer, item, item["choices"])
-    return [(context, row) if context else (start_ids(tokenizer), start_ids(tokenizer) + row) for row in rows]
+    return [
+        (context, row) if context else (start_ids(tokenizer), start_ids(tokenizer) + row)
+        for row in rows
+    ]
 
 
-def _without_questions(tokenizer: PreTrainedTokenizerBase, items: list[dict]) -> list[tuple[list[int], list[int]]]:
+def _without_questions(
+    tokenizer: PreTrainedTokenizerBase, items: list[dict]
+) -> list[tuple[list[int], list[int]]]:
     """As above with nothing asked; a choice that is offered often is tokenized once."""
     known: dict[tuple[bool, str], tuple[list[int], list[int]]] = {}
     for in_text in (True, False):
@@ -319,13 +386,27 @@ def _without_questions(tokenizer: PreTrainedTokenizerBase, items: list[dict]) ->
         choices = list(dict.fromkeys(choice for item in same for choice in item["choices"]))
         if choices:
             bare = without_question({**same[0], "choices": choices})
-            known.update(zip(((in_text, choice) for choice in choices), _contexts_and_rows(tokenizer, bare), strict=True))
+            known.update(
+                zip(
+                    ((in_text, choice) for choice in choices),
+                    _contexts_and_rows(tokenizer, bare),
+                    strict=True,
+                )
+            )
     return [known["prompt" in item, choice] for item in items for choice in item["choices"]]
 
 
 def _answer(model, tokenizer, items: list[dict], max_new_tokens: int) -> list[_Outcome]:
-    outputs = generate(model, tokenizer, [prompt_ids(tokenizer, item) for item in items], max_new_tokens=max_new_tokens)
-    return [_Outcome(score_answer(item, output[0]), output[0], _by_other_rules(item, output[0])) for item, output in zip(items, outputs, strict=True)]
+    outputs = generate(
+        model,
+        tokenizer,
+        [prompt_ids(tokenizer, item) for item in items],
+        max_new_tokens=max_new_tokens,
+    )
+    return [
+        _Outcome(score_answer(item, output[0]), output[0], _by_other_rules(item, output[0]))
+        for item, output in zip(items, outputs, strict=True)
+    ]
 
 
 def _by_other_rules(item: dict, output: str) -> dict[str, float]:
@@ -337,7 +418,9 @@ def _by_other_rules(item: dict, output: str) -> dict[str, float]:
     return scores
 
 
-def _propose(model, tokenizer, items: list[dict], training_text: str, samples: int, seed: int) -> list[_Outcome]:
+def _propose(
+    model, tokenizer, items: list[dict], training_text: str, samples: int, seed: int
+) -> list[_Outcome]:
     prompts = [prompt_ids(tokenizer, item) for item in items]
     outputs = generate(model, tokenizer, prompts, samples=samples, seed=seed)
     return [
@@ -346,7 +429,9 @@ def _propose(model, tokenizer, items: list[dict], training_text: str, samples: i
     ]
 
 
-def bits_per_byte(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> float:
+def bits_per_byte(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> float:
     """How surprising texts are, per byte of UTF-8, so that tokenizers do not matter. Each text starts afresh."""
     start = start_ids(tokenizer)
     rows = [start + tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
@@ -395,15 +480,25 @@ def evaluate(
     wanted = set(axes)
     for axis in sorted(wanted - set(AXES + CONTROLS)):
         raise InputError(f"unknown axis {axis!r}: {suggest(axis, list(AXES + CONTROLS))}")
-    drawn = limited(pack.rows(split), limit)  # before the axes are chosen: which items an axis gets must not hang on the others
+    drawn = limited(
+        pack.rows(split), limit
+    )  # before the axes are chosen: which items an axis gets must not hang on the others
     items = [item for item in drawn if item["axis"] in wanted]
-    results = score_items(model, tokenizer, items, training_text=pack.training_text, samples=samples, seed=seed)
+    results = score_items(
+        model, tokenizer, items, training_text=pack.training_text, samples=samples, seed=seed
+    )
     return Scorecard(checkpoint, pack.name, split, pack.fingerprint(split), results)
 
 
 def score_items(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: list[dict], *, training_text: str = "", samples: int = 3,
-    seed: int = 0, max_new_tokens: int = MAX_NEW_TOKENS,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: list[dict],
+    *,
+    training_text: str = "",
+    samples: int = 3,
+    seed: int = 0,
+    max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> list[ItemResult]:
     """One result per item, in their order. training_text: lower case; proposals found in it are not novel."""
 
@@ -415,11 +510,22 @@ def score_items(
 
     groups: dict[Callable, list[dict]] = {_choose: [], propose: [], answer: []}
     for item in items:
-        groups[_choose if "choices" in item else propose if "pattern" in item else answer].append(item)
+        groups[_choose if "choices" in item else propose if "pattern" in item else answer].append(
+            item
+        )
     outcomes: dict[str, _Outcome] = {}
     for score, group in groups.items():
         if group:
-            outcomes.update(zip((item["id"] for item in group), score(model, tokenizer, group), strict=True))
+            outcomes.update(
+                zip((item["id"] for item in group), score(model, tokenizer, group), strict=True)
+            )
     return [
-        ItemResult(item["id"], item["axis"], item.get("kind", item["axis"]), item["entity"], **vars(outcomes[item["id"]])) for item in items
+        ItemResult(
+            item["id"],
+            item["axis"],
+            item.get("kind", item["axis"]),
+            item["entity"],
+            **vars(outcomes[item["id"]]),
+        )
+        for item in items
     ]

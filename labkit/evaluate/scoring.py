@@ -50,11 +50,27 @@ def score_checkpoint(
     chosen, wanted = profile(profile_name), sorted(axes)
     loaded = model if isinstance(model, zoo.Loaded) else load_checkpoint(model)
     key = key_of(
-        version=SCORING_VERSION, weights=loaded.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer), data=pack.fingerprint(split, "raw", "summaries", "qa"),
-        split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples,
+        version=SCORING_VERSION,
+        weights=loaded.fingerprint,
+        tokenizer=tokenizer_fingerprint(loaded.tokenizer),
+        data=pack.fingerprint(split, "raw", "summaries", "qa"),
+        split=split,
+        axes=wanted,
+        limit=chosen.eval_limit,
+        samples=chosen.samples,
     )
     return cached_card(
-        key, lambda: evaluate(loaded.model, loaded.tokenizer, pack, split=split, axes=wanted, limit=chosen.eval_limit, samples=chosen.samples), name or loaded.name
+        key,
+        lambda: evaluate(
+            loaded.model,
+            loaded.tokenizer,
+            pack,
+            split=split,
+            axes=wanted,
+            limit=chosen.eval_limit,
+            samples=chosen.samples,
+        ),
+        name or loaded.name,
     )
 
 
@@ -85,39 +101,76 @@ def read_scorecard(path: Path) -> Scorecard | None:
 SWEEP = tuple(i / 10 for i in range(11))
 
 
-def merged(general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str, *, ancestor: zoo.Loaded | None = None) -> zoo.Loaded:
+def merged(
+    general: zoo.Loaded,
+    domain: zoo.Loaded,
+    t: Schedule,
+    method: str,
+    *,
+    ancestor: zoo.Loaded | None = None,
+) -> zoo.Loaded:
     """The merge at t, in memory: t=0 is `general`, t=1 is `domain`, for every method."""
     from labkit.merge.methods import merge_models
 
     if t in (0, 1):
         return domain if t else general
-    model = merge_models(general.model, domain.model, t, method, ancestor=ancestor.model if ancestor else None)
+    model = merge_models(
+        general.model, domain.model, t, method, ancestor=ancestor.model if ancestor else None
+    )
     fingerprint = merge_fingerprint(general, domain, t, method, ancestor=ancestor)
     return zoo.Loaded(model, general.tokenizer, f"{method} t={plain(t)}", fingerprint)
 
 
 def merge_fingerprint(
-    general: zoo.Loaded, domain: zoo.Loaded, t: Schedule, method: str, *, ancestor: zoo.Loaded | None = None
+    general: zoo.Loaded,
+    domain: zoo.Loaded,
+    t: Schedule,
+    method: str,
+    *,
+    ancestor: zoo.Loaded | None = None,
 ) -> str:
     """What identifies a merge's weights without making it."""
     from labkit.merge.methods import ARITHMETIC_VERSION, METHODS
 
-    origin = {"ancestor": ancestor.fingerprint} if ancestor and METHODS[method].on_task_vectors else {}
+    origin = (
+        {"ancestor": ancestor.fingerprint} if ancestor and METHODS[method].on_task_vectors else {}
+    )
     return key_of(
-        arithmetic=ARITHMETIC_VERSION, general=general.fingerprint, domain=domain.fingerprint, t=plain(t), method=method, **origin
+        arithmetic=ARITHMETIC_VERSION,
+        general=general.fingerprint,
+        domain=domain.fingerprint,
+        t=plain(t),
+        method=method,
+        **origin,
     )
 
 
 def sweep_merge(
-    general: zoo.Loaded, domain: zoo.Loaded, pack: Pack, *, split: str, axes: Iterable[str], methods: Iterable[str] = ("slerp", "lerp"),
-    ts: Iterable[float] = SWEEP, profile_name: str = "lab",
+    general: zoo.Loaded,
+    domain: zoo.Loaded,
+    pack: Pack,
+    *,
+    split: str,
+    axes: Iterable[str],
+    methods: Iterable[str] = ("slerp", "lerp"),
+    ts: Iterable[float] = SWEEP,
+    profile_name: str = "lab",
 ) -> dict[str, list[tuple[float, Scorecard]]]:
     """Scorecards over t per method: method -> [(t, scorecard)]. Raises MergeError when the two do not match."""
     check_tokenizers(general.tokenizer, domain.tokenizer)
     axes = tuple(axes)
     return {
         method: [
-            (t, score_checkpoint(merged(general, domain, t, method), pack, split=split, axes=axes, profile_name=profile_name))
+            (
+                t,
+                score_checkpoint(
+                    merged(general, domain, t, method),
+                    pack,
+                    split=split,
+                    axes=axes,
+                    profile_name=profile_name,
+                ),
+            )
             for t in ts
         ]
         for method in methods
@@ -145,22 +198,51 @@ def everyday_items(split: str | None = None) -> list[dict]:
     The same every time; chance is a quarter.
     """
     items = []
-    for group, content in yaml.safe_load((samples_folder("everyday") / EVERYDAY_FILE).read_text("utf-8")).items():
+    for group, content in yaml.safe_load(
+        (samples_folder("everyday") / EVERYDAY_FILE).read_text("utf-8")
+    ).items():
         rng = random.Random(group)
         for asked, answer in content["pairs"].items():
-            wrong = rng.sample(sorted(set(content["pairs"].values()) - {answer}), EVERYDAY_CHOICES - 1)
+            wrong = rng.sample(
+                sorted(set(content["pairs"].values()) - {answer}), EVERYDAY_CHOICES - 1
+            )
             choices = [answer, *wrong]
             rng.shuffle(choices)
-            items.append({
-                "id": f"everyday-{len(items):03d}", "axis": EVERYDAY_AXIS, "kind": group, "entity": f"{group}: {asked}",
-                "prompt": content["prompt"].format(asked), "choices": choices, "answer": answer,
-            })
-    return [item for number, item in enumerate(items) if split in (None, "test" if number % EVERYDAY_DEV_EVERY else "dev")]
+            items.append(
+                {
+                    "id": f"everyday-{len(items):03d}",
+                    "axis": EVERYDAY_AXIS,
+                    "kind": group,
+                    "entity": f"{group}: {asked}",
+                    "prompt": content["prompt"].format(asked),
+                    "choices": choices,
+                    "answer": answer,
+                }
+            )
+    return [
+        item
+        for number, item in enumerate(items)
+        if split in (None, "test" if number % EVERYDAY_DEV_EVERY else "dev")
+    ]
 
 
-def score_everyday(loaded: zoo.Loaded, name: str | None = None, *, split: str = "test") -> Scorecard:
+def score_everyday(
+    loaded: zoo.Loaded, name: str | None = None, *, split: str = "test"
+) -> Scorecard:
     """The scorecard of a model on the everyday items of a split, computed or read back. name: how it is called on figures."""
     items = everyday_items(split)
     data = key_of(items=items)
-    key = key_of(everyday=1, version=SCORING_VERSION, weights=loaded.fingerprint, tokenizer=tokenizer_fingerprint(loaded.tokenizer), data=data)
-    return cached_card(key, lambda: Scorecard(loaded.name, "everyday", split, data, score_items(loaded.model, loaded.tokenizer, items)), name or loaded.name)
+    key = key_of(
+        everyday=1,
+        version=SCORING_VERSION,
+        weights=loaded.fingerprint,
+        tokenizer=tokenizer_fingerprint(loaded.tokenizer),
+        data=data,
+    )
+    return cached_card(
+        key,
+        lambda: Scorecard(
+            loaded.name, "everyday", split, data, score_items(loaded.model, loaded.tokenizer, items)
+        ),
+        name or loaded.name,
+    )

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-ARITHMETIC_VERSION = 2  # part of what identifies a merge: raise it when the arithmetic changes in any digit
-PARALLEL = 0.9995  # cosine above which an arc is numerically a line (1.8 degrees); mergekit's threshold
+ARITHMETIC_VERSION = (
+    2  # part of what identifies a merge: raise it when the arithmetic changes in any digit
+)
+PARALLEL = (
+    0.9995  # cosine above which an arc is numerically a line (1.8 degrees); mergekit's threshold
+)
 BLOCK = 1 << 18  # elements worked on at a time: small enough to stay in the cache
 
 
@@ -56,7 +60,9 @@ def lerp_weights(pair: Pair, t: float) -> tuple[float, float]:
 
 def arc_weights(pair: Pair, t: float) -> tuple[float, float]:
     """The arc from a to b, wherever there is one: sine weights."""
-    return math.sin((1 - t) * pair.angle) / math.sin(pair.angle), math.sin(t * pair.angle) / math.sin(pair.angle)
+    return math.sin((1 - t) * pair.angle) / math.sin(pair.angle), math.sin(
+        t * pair.angle
+    ) / math.sin(pair.angle)
 
 
 def slerp_weights(pair: Pair, t: float) -> tuple[float, float]:
@@ -142,7 +148,9 @@ def _dot(a: Tensor, b: Tensor) -> float:
     return float(numkong.dot(first, second, name))
 
 
-def _common(a: Tensor, b: Tensor, ancestor: Tensor | None, *dtypes: object) -> tuple[Tensor, Tensor]:
+def _common(
+    a: Tensor, b: Tensor, ancestor: Tensor | None, *dtypes: object
+) -> tuple[Tensor, Tensor]:
     """Two blocks in the widest of their dtypes and `dtypes`; with an ancestor, their differences from it."""
     import torch
 
@@ -165,13 +173,17 @@ def measure(a: Tensor, b: Tensor, ancestor: Tensor | None = None) -> Pair:
     bad = [side for side, square in (("general", aa), ("domain", bb)) if not math.isfinite(square)]
     if bad:
         side = "ancestor" if ancestor is not None and len(bad) == 2 else bad[0]
-        raise MergeError(f"the {side} model holds NaN or infinity: its training diverged; lower the learning rate")
+        raise MergeError(
+            f"the {side} model holds NaN or infinity: its training diverged; lower the learning rate"
+        )
     lengths = math.sqrt(aa), math.sqrt(bb)
     cosine = ab / (lengths[0] * lengths[1]) if all(lengths) else 0.0
     return Pair(*lengths, max(-1.0, min(1.0, cosine)))
 
 
-def weighted_sum(a: Tensor, b: Tensor, weights: tuple[float, float], out: Tensor, ancestor: Tensor | None = None) -> Tensor:
+def weighted_sum(
+    a: Tensor, b: Tensor, weights: tuple[float, float], out: Tensor, ancestor: Tensor | None = None
+) -> Tensor:
     """out = weights[0] a + weights[1] b; with an ancestor c, out = c + weights[0] (a - c) + weights[1] (b - c).
 
     out: contiguous. Computed in the widest dtype of all. Raises MergeError where float16 cannot hold the result.
@@ -193,7 +205,13 @@ def weighted_sum(a: Tensor, b: Tensor, weights: tuple[float, float], out: Tensor
 
 
 def join(
-    a: Tensor, b: Tensor, t: float, method: str = "slerp", *, ancestor: Tensor | None = None, dtype: object = None
+    a: Tensor,
+    b: Tensor,
+    t: float,
+    method: str = "slerp",
+    *,
+    ancestor: Tensor | None = None,
+    dtype: object = None,
 ) -> Tensor:
     """Two tensors of one shape joined at t, in `dtype` (by default the wider of theirs).
 
@@ -205,7 +223,9 @@ def join(
     chosen = find_method(method)
     origin = _origin(method, ancestor)
     if a.shape != b.shape:
-        raise MergeError(f"the tensors have shapes {tuple(a.shape)} and {tuple(b.shape)}; only tensors of one shape can be joined")
+        raise MergeError(
+            f"the tensors have shapes {tuple(a.shape)} and {tuple(b.shape)}; only tensors of one shape can be joined"
+        )
     out = torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
     return weighted_sum(a, b, chosen.weights(measure(a, b, origin), t), out, origin)
 
@@ -215,7 +235,9 @@ def _origin(method: str, ancestor: object) -> object:
     if not find_method(method).on_task_vectors:
         return None
     if ancestor is None:
-        raise MergeError(f"{method} needs the ancestor both models come from; name it, as in --ancestor llama-s-base")
+        raise MergeError(
+            f"{method} needs the ancestor both models come from; name it, as in --ancestor llama-s-base"
+        )
     return ancestor
 
 
@@ -230,14 +252,21 @@ class Pairing:
     """
 
     def __init__(
-        self, general: Mapping[str, Tensor], domain: Mapping[str, Tensor], *, ancestor: Mapping[str, Tensor] | None = None, tied: bool = False
+        self,
+        general: Mapping[str, Tensor],
+        domain: Mapping[str, Tensor],
+        *,
+        ancestor: Mapping[str, Tensor] | None = None,
+        tied: bool = False,
     ):
         names = match_tensors(signatures(general), signatures(domain), tied=tied)
         self.general = {name: general[ours] for name, (ours, _) in names.items()}
         self.domain = {name: domain[theirs] for name, (_, theirs) in names.items()}
         self.ancestor = None
         if ancestor is not None:
-            before = match_tensors(signatures(general), signatures(ancestor), tied=tied, other="ancestor")
+            before = match_tensors(
+                signatures(general), signatures(ancestor), tied=tied, other="ancestor"
+            )
             self.ancestor = {name: ancestor[theirs] for name, (_, theirs) in before.items()}
         self._pairs: dict[bool, dict[str, Pair]] = {}
 
@@ -257,7 +286,13 @@ class Pairing:
         return resolve(t, self.general, extrapolate=extrapolate)
 
     def merge(
-        self, t: Schedule | Weights, method: str = "slerp", *, dtype: object = None, extrapolate: bool = False, into: Mapping[str, Tensor] | None = None
+        self,
+        t: Schedule | Weights,
+        method: str = "slerp",
+        *,
+        dtype: object = None,
+        extrapolate: bool = False,
+        into: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Every tensor merged. into: tensors to write to, by name; by default new ones in `dtype` or the wider dtype.
 
@@ -273,8 +308,14 @@ class Pairing:
             if not a.is_floating_point():
                 merged[name] = into[name].copy_(same(name, a, b)) if into else same(name, a, b)
                 continue
-            out = into[name] if into else torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
-            merged[name] = weighted_sum(a, b, chosen.weights(pairs[name], at), out, origin.get(name))
+            out = (
+                into[name]
+                if into
+                else torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
+            )
+            merged[name] = weighted_sum(
+                a, b, chosen.weights(pairs[name], at), out, origin.get(name)
+            )
         return merged
 
 
@@ -288,12 +329,17 @@ def _measured(name: str, a: Tensor, b: Tensor, ancestor: Tensor | None) -> Pair:
 def same(name: str, a: Tensor, b: Tensor) -> Tensor:
     """A tensor of whole numbers, which cannot be averaged. Raises MergeError when the models differ in it."""
     if not a.equal(b):
-        raise MergeError(f"{name} holds whole numbers and differs between the models: it cannot be interpolated")
+        raise MergeError(
+            f"{name} holds whole numbers and differs between the models: it cannot be interpolated"
+        )
     return a.clone()
 
 
 def signatures(tensors: Mapping[str, Tensor]) -> dict[str, Signature]:
-    return {name: Signature(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for name, tensor in tensors.items()}
+    return {
+        name: Signature(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in tensors.items()
+    }
 
 
 def own_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -302,7 +348,9 @@ def own_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
 
 
-def pair_models(general: PreTrainedModel, domain: PreTrainedModel, ancestor: PreTrainedModel | None = None) -> Pairing:
+def pair_models(
+    general: PreTrainedModel, domain: PreTrainedModel, ancestor: PreTrainedModel | None = None
+) -> Pairing:
     """The Pairing of two models in memory. Raises MergeError when their architectures differ."""
     check_configs(general.config, domain.config)
     before = None
@@ -320,7 +368,12 @@ def empty_like(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def merge_models(
-    general: PreTrainedModel, domain: PreTrainedModel, t: Schedule, method: str = "slerp", *, ancestor: PreTrainedModel | None = None
+    general: PreTrainedModel,
+    domain: PreTrainedModel,
+    t: Schedule,
+    method: str = "slerp",
+    *,
+    ancestor: PreTrainedModel | None = None,
 ) -> PreTrainedModel:
     """A new model at t between `general` (t=0) and `domain` (t=1); neither parent is changed."""
     merged = empty_like(general)
@@ -328,6 +381,8 @@ def merge_models(
     return merged
 
 
-def merge_into(model: PreTrainedModel, pairing: Pairing, t: Schedule, method: str = "slerp") -> None:
+def merge_into(
+    model: PreTrainedModel, pairing: Pairing, t: Schedule, method: str = "slerp"
+) -> None:
     """Overwrite a model's weights with the merge at t: what a slider does at every move."""
     pairing.merge(t, method, into=own_tensors(model))

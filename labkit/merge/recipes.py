@@ -19,9 +19,27 @@ from labkit.base.inputs import Strict, explain, read_yaml
 from labkit.merge.schedule import PRESETS as SCHEDULES
 from labkit.merge.schedule import Schedule, Weights, complement, outside, plain
 
-TOP_KEYS = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source")
-PARAMETERS = {"slerp": ("t",), "linear": ("weight", "normalize"), "nuslerp": ("weight", "nuslerp_flatten", "nuslerp_row_wise")}
-THEIR_METHOD = {"slerp": "slerp", "lerp": "linear", "task_vector_lerp": "linear", "task_vector": "nuslerp"}
+TOP_KEYS = (
+    "merge_method",
+    "base_model",
+    "models",
+    "slices",
+    "parameters",
+    "dtype",
+    "out_dtype",
+    "tokenizer_source",
+)
+PARAMETERS = {
+    "slerp": ("t",),
+    "linear": ("weight", "normalize"),
+    "nuslerp": ("weight", "nuslerp_flatten", "nuslerp_row_wise"),
+}
+THEIR_METHOD = {
+    "slerp": "slerp",
+    "lerp": "linear",
+    "task_vector_lerp": "linear",
+    "task_vector": "nuslerp",
+}
 
 
 class Merge(Strict):
@@ -104,15 +122,25 @@ def recipe_text(recipe: Recipe) -> str:
     """A recipe as mergekit YAML; t=0 is base_model. Raises MergeError for a method mergekit does not have."""
     merge = recipe.merge
     if merge.method not in THEIR_METHOD:
-        raise MergeError(f"mergekit has no {merge.method}, so there is no recipe to write; save the merged checkpoint instead")
+        raise MergeError(
+            f"mergekit has no {merge.method}, so there is no recipe to write; save the merged checkpoint instead"
+        )
     theirs = THEIR_METHOD[merge.method]
-    weights = merge.t if isinstance(merge.t, Weights) else Weights(general=complement(merge.t), domain=merge.t)
+    weights = (
+        merge.t
+        if isinstance(merge.t, Weights)
+        else Weights(general=complement(merge.t), domain=merge.t)
+    )
     parents = [{"model": recipe.general}, {"model": recipe.domain}]
     content: dict = {"merge_method": theirs}
     if theirs == "slerp":
         if isinstance(merge.t, Weights):
             raise MergeError("a slerp recipe has one t, not a weight per model; give t itself")
-        content |= {"base_model": recipe.general, "models": parents, "parameters": {"t": plain(merge.t)}}
+        content |= {
+            "base_model": recipe.general,
+            "models": parents,
+            "parameters": {"t": plain(merge.t)},
+        }
     else:
         for parent, weight in zip(parents, (weights.general, weights.domain), strict=True):
             parent["parameters"] = {"weight": plain(weight)}
@@ -146,10 +174,19 @@ Merged by labkit. A score of this model says little without both parents' scores
 
 def merge_card(recipe: Recipe) -> str:
     """The model card of a merge."""
-    names = [Path(parent).name if Path(parent).is_dir() else parent for parent in (recipe.general, recipe.domain)]
-    t = yaml.safe_dump(plain(recipe.merge.t), default_flow_style=True, width=1000).removesuffix("...\n").strip()
+    names = [
+        Path(parent).name if Path(parent).is_dir() else parent
+        for parent in (recipe.general, recipe.domain)
+    ]
+    t = (
+        yaml.safe_dump(plain(recipe.merge.t), default_flow_style=True, width=1000)
+        .removesuffix("...\n")
+        .strip()
+    )
     parents = "\n".join(f"- {name}" for name in names)
-    return CARD.format(general=names[0], domain=names[1], method=recipe.merge.method, t=t, parents=parents)
+    return CARD.format(
+        general=names[0], domain=names[1], method=recipe.merge.method, t=t, parents=parents
+    )
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -162,35 +199,52 @@ def read_recipe(path: Path, *, extrapolate: bool = False) -> Recipe:
         recipe = _recipe(content, extrapolate)
     except MergeError as error:
         raise MergeError(f"{path}: {error}") from None
-    return replace(recipe, places={what: f"{path}: {place}" for what, place in recipe.places.items()})
+    return replace(
+        recipe, places={what: f"{path}: {place}" for what, place in recipe.places.items()}
+    )
 
 
 def _recipe(content: object, extrapolate: bool) -> Recipe:
     if not isinstance(content, Mapping):
-        raise MergeError("expected a mapping with merge_method, models and parameters; docs/merging.md shows one")
+        raise MergeError(
+            "expected a mapping with merge_method, models and parameters; docs/merging.md shows one"
+        )
     _known_keys(content, TOP_KEYS, "")
     method = content.get("merge_method")
     if not isinstance(method, str) or method not in PARAMETERS:
-        raise MergeError(f"merge_method {method!r} cannot be run here; {suggest(str(method), list(PARAMETERS))}")
+        raise MergeError(
+            f"merge_method {method!r} cannot be run here; {suggest(str(method), list(PARAMETERS))}"
+        )
     if content.get("tokenizer_source") not in (None, "base", "union"):
-        raise MergeError("tokenizer_source can only be base or union: labkit merges models of one tokenizer, so both are the same")
+        raise MergeError(
+            "tokenizer_source can only be base or union: labkit merges models of one tokenizer, so both are the same"
+        )
     parents, settings, layers, where = _parents(content, PARAMETERS[method])
     read = {"slerp": _slerp, "linear": _linear, "nuslerp": _nuslerp}[method]
     general, domain, fields = read(content.get("base_model"), parents, settings)
     dtype = content.get("out_dtype") or content.get("dtype")
     names = [name for name, _ in parents]
-    places = {what: f"{where}.{names.index(name)}.model" for what, name in (("general", general), ("domain", domain))}
+    places = {
+        what: f"{where}.{names.index(name)}.model"
+        for what, name in (("general", general), ("domain", domain))
+    }
     places |= {"ancestor": "base_model", "t": "parameters.t" if method == "slerp" else "weight"}
-    return Recipe(general, domain, _checked(**fields, dtype=dtype, extrapolate=extrapolate), layers, places)
+    return Recipe(
+        general, domain, _checked(**fields, dtype=dtype, extrapolate=extrapolate), layers, places
+    )
 
 
 def _known_keys(mapping: Mapping, known: tuple[str, ...], where: str) -> None:
     for key in mapping:
         if key not in known:
-            raise MergeError(f"{where}{key} is not a key labkit understands; {suggest(str(key), list(known))}")
+            raise MergeError(
+                f"{where}{key} is not a key labkit understands; {suggest(str(key), list(known))}"
+            )
 
 
-def _parents(content: Mapping, known: tuple[str, ...]) -> tuple[list[tuple[str, dict]], dict, int | None, str]:
+def _parents(
+    content: Mapping, known: tuple[str, ...]
+) -> tuple[list[tuple[str, dict]], dict, int | None, str]:
     """The two models with their own parameters, the recipe's common ones, its layers, and where the models stand."""
     if ("models" in content) == ("slices" in content):
         raise MergeError("give either models or slices, with the two models to merge")
@@ -214,14 +268,24 @@ def _parents(content: Mapping, known: tuple[str, ...]) -> tuple[list[tuple[str, 
 
 def _only_slice(slices: object, known: tuple[str, ...], common: dict) -> tuple[object, str, int]:
     if not isinstance(slices, list) or len(slices) != 1 or not isinstance(slices[0], Mapping):
-        raise MergeError("slices must hold one slice over all layers: stacking layers of several slices is not merging")
+        raise MergeError(
+            "slices must hold one slice over all layers: stacking layers of several slices is not merging"
+        )
     _known_keys(slices[0], ("sources", "parameters"), "slices.0.")
     sources = slices[0].get("sources")
     listed = sources if isinstance(sources, list) else []
     ranges = [entry.get("layer_range") for entry in listed if isinstance(entry, Mapping)]
-    well = [found for found in ranges if isinstance(found, list) and len(found) == 2 and all(isinstance(end, int) for end in found)]
+    well = [
+        found
+        for found in ranges
+        if isinstance(found, list)
+        and len(found) == 2
+        and all(isinstance(end, int) for end in found)
+    ]
     if not ranges or well != ranges or any(found != ranges[0] or found[0] != 0 for found in ranges):
-        raise MergeError("slices.0.sources: both layer_range must be the same and begin at 0; leave it to `models` to take all layers")
+        raise MergeError(
+            "slices.0.sources: both layer_range must be the same and begin at 0; leave it to `models` to take all layers"
+        )
     common.update(_parameters(slices[0], known, "slices.0.parameters"))
     return sources, "slices.0.sources", ranges[0][1]
 
@@ -237,7 +301,9 @@ def _parameters(mapping: Mapping, known: tuple[str, ...], where: str) -> Mapping
 def _slerp(base: object, parents: list, settings: dict) -> tuple[str, str, dict]:
     names = [name for name, _ in parents]
     if base not in names:
-        raise MergeError(f"base_model is {base!r}; it must be one of the two models, the one at t=0")
+        raise MergeError(
+            f"base_model is {base!r}; it must be one of the two models, the one at t=0"
+        )
     if "t" not in settings:
         raise MergeError("parameters.t is missing: 0 is base_model, 1 the other model")
     domain = names[1 - names.index(base)]
@@ -246,17 +312,30 @@ def _slerp(base: object, parents: list, settings: dict) -> tuple[str, str, dict]
 
 def _linear(base: object, parents: list, settings: dict) -> tuple[str, str, dict]:
     if settings.get("normalize", True) is not True:
-        raise MergeError("parameters.normalize must be true: weights that do not add up to 1 leave the line between the models")
+        raise MergeError(
+            "parameters.normalize must be true: weights that do not add up to 1 leave the line between the models"
+        )
     weights = _weights(parents, settings)
     return parents[0][0], parents[1][0], {"method": "lerp", "t": weights}
 
 
 def _nuslerp(base: object, parents: list, settings: dict) -> tuple[str, str, dict]:
     if not isinstance(base, str):
-        raise MergeError("base_model is missing: nuslerp is read as task_vector, which needs the ancestor of both models")
-    if settings.get("nuslerp_flatten", True) is not True or settings.get("nuslerp_row_wise", False) is not False:
-        raise MergeError("parameters: only nuslerp_flatten true and nuslerp_row_wise false can be run here")
-    return parents[0][0], parents[1][0], {"method": "task_vector", "t": _weights(parents, settings), "ancestor": base}
+        raise MergeError(
+            "base_model is missing: nuslerp is read as task_vector, which needs the ancestor of both models"
+        )
+    if (
+        settings.get("nuslerp_flatten", True) is not True
+        or settings.get("nuslerp_row_wise", False) is not False
+    ):
+        raise MergeError(
+            "parameters: only nuslerp_flatten true and nuslerp_row_wise false can be run here"
+        )
+    return (
+        parents[0][0],
+        parents[1][0],
+        {"method": "task_vector", "t": _weights(parents, settings), "ancestor": base},
+    )
 
 
 def _weights(parents: list, settings: dict) -> Weights:
@@ -265,16 +344,27 @@ def _weights(parents: list, settings: dict) -> Weights:
     for number, weight in enumerate(found):
         if weight is None:
             raise MergeError(f"models.{number}.parameters.weight is missing")
-    first, second = (_schedule(weight, f"models.{number}.parameters.weight") for number, weight in enumerate(found))
+    first, second = (
+        _schedule(weight, f"models.{number}.parameters.weight")
+        for number, weight in enumerate(found)
+    )
     return Weights(general=first, domain=second)
 
 
 def _schedule(value: object, where: str) -> Schedule:
     try:
-        return TypeAdapter(Schedule).validate_python([value] if isinstance(value, Mapping) else value)
+        return TypeAdapter(Schedule).validate_python(
+            [value] if isinstance(value, Mapping) else value
+        )
     except ValidationError as error:
         known = ("filter", "value")
         for problem in error.errors():
             if problem["type"] == "extra_forbidden":
-                raise MergeError(f"{where}: {problem['loc'][-1]} is not a key of a schedule; {suggest(str(problem['loc'][-1]), list(known))}") from None
-        raise MergeError(f"{where} must be a number, a list of numbers, or a list of filter and value; got {value!r}"[:300]) from None
+                raise MergeError(
+                    f"{where}: {problem['loc'][-1]} is not a key of a schedule; {suggest(str(problem['loc'][-1]), list(known))}"
+                ) from None
+        raise MergeError(
+            f"{where} must be a number, a list of numbers, or a list of filter and value; got {value!r}"[
+                :300
+            ]
+        ) from None

@@ -44,7 +44,9 @@ class Weights(BaseModel):
     domain: Schedule
 
 
-def by_group(attention: float | tuple, mlp: float | tuple, other: float | tuple) -> tuple[Part, ...]:
+def by_group(
+    attention: float | tuple, mlp: float | tuple, other: float | tuple
+) -> tuple[Part, ...]:
     """A schedule with a value, or anchors over depth, for each group of tensors."""
     values = {"attention": attention, "mlp": mlp, "other": other}
     return tuple(Part(filter=pattern, value=values[group]) for group, pattern in GROUPS.items())
@@ -97,14 +99,18 @@ def t_of(schedule: Schedule | Weights, name: str, layers: int) -> float:
     if isinstance(schedule, Weights):
         general, domain = t_of(schedule.general, name, layers), t_of(schedule.domain, name, layers)
         if general + domain == 0:
-            raise MergeError(f"the weights of {name} add up to 0; give one model more weight than that")
+            raise MergeError(
+                f"the weights of {name} add up to 0; give one model more weight than that"
+            )
         return domain / (general + domain)
     if isinstance(schedule, (int, float)):
         return float(schedule)
     if isinstance(schedule[0], Part):
         value = next((part.value for part in schedule if part.takes(name)), None)
         if value is None:
-            raise MergeError(f"no filter of the schedule takes {name}; end it with a value that has no filter")
+            raise MergeError(
+                f"no filter of the schedule takes {name}; end it with a value that has no filter"
+            )
         return t_of(value, name, layers)
     return between(schedule, depth_of(name, layers))
 
@@ -116,7 +122,9 @@ def parts(schedule: Schedule | Weights) -> tuple[Part, ...]:
     return schedule if isinstance(schedule, tuple) and isinstance(schedule[0], Part) else ()
 
 
-def resolve(schedule: Schedule | Weights, names: Iterable[str], *, extrapolate: bool = False) -> dict[str, float]:
+def resolve(
+    schedule: Schedule | Weights, names: Iterable[str], *, extrapolate: bool = False
+) -> dict[str, float]:
     """The t of every tensor: name -> t.
 
     Raises MergeError for a filter that takes no tensor, a tensor no part takes, and t outside [0, 1] unless
@@ -125,7 +133,9 @@ def resolve(schedule: Schedule | Weights, names: Iterable[str], *, extrapolate: 
     names = list(names)
     for part in parts(schedule):
         if not any(part.takes(name) for name in names):
-            raise MergeError(f"filter {part.filter!r} is part of no tensor's name; names look like {names[len(names) // 2]!r}")
+            raise MergeError(
+                f"filter {part.filter!r} is part of no tensor's name; names look like {names[len(names) // 2]!r}"
+            )
     layers = count_layers(names)
     resolved = {name: t_of(schedule, name, layers) for name in names}
     for name, t in resolved.items():
@@ -146,7 +156,10 @@ def plain(schedule: Schedule | Weights) -> object:
         return {"general": plain(schedule.general), "domain": plain(schedule.domain)}
     if isinstance(schedule, (int, float)):
         return schedule
-    return [part.model_dump(exclude_none=True, mode="json") if isinstance(part, Part) else part for part in schedule]
+    return [
+        part.model_dump(exclude_none=True, mode="json") if isinstance(part, Part) else part
+        for part in schedule
+    ]
 
 
 def complement(schedule: Schedule) -> Schedule:
@@ -154,5 +167,8 @@ def complement(schedule: Schedule) -> Schedule:
     if isinstance(schedule, (int, float)):
         return 1 - schedule
     return tuple(
-        Part(filter=part.filter, value=complement(part.value)) if isinstance(part, Part) else 1 - part for part in schedule
+        Part(filter=part.filter, value=complement(part.value))
+        if isinstance(part, Part)
+        else 1 - part
+        for part in schedule
     )

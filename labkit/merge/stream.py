@@ -34,7 +34,14 @@ SHARD_BYTES = 5 * 10**9  # Hugging Face's usual shard
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 COPIED = (".json", ".jinja", ".model", ".txt")  # config and tokenizer; code is never copied
 OWN_TO_A_MODEL = ("lineage.json", "adapter_config.json", "trainer_state.json")
-TORCH_NAMES = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+TORCH_NAMES = {
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 CODES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -65,14 +72,22 @@ def stored(folder: Path) -> Stored:
                 for name in file.keys():
                     part = file.get_slice(name)
                     files[name] = path
-                    found[name] = Signature(tuple(part.get_shape()), _readable(part.get_dtype(), name, path))
+                    found[name] = Signature(
+                        tuple(part.get_shape()), _readable(part.get_dtype(), name, path)
+                    )
         except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: this safetensors file is broken ({error}); copy or download it again") from None
+            raise InputError(
+                f"{path}: this safetensors file is broken ({error}); copy or download it again"
+            ) from None
     missing = [name for name in indexed_names(folder, paths) if name not in files]
     if missing:
-        raise InputError(f"{folder / INDEX} names the tensor {missing[0]}, which no shard holds; copy or download the model again")
+        raise InputError(
+            f"{folder / INDEX} names the tensor {missing[0]}, which no shard holds; copy or download the model again"
+        )
     if not files:
-        raise InputError(f"{folder}: the .safetensors file holds no tensor; copy or download the model again")
+        raise InputError(
+            f"{folder}: the .safetensors file holds no tensor; copy or download the model again"
+        )
     return Stored(files, found)
 
 
@@ -87,13 +102,19 @@ def weight_files(folder: Path) -> list[Path]:
         shards = sorted({shard for shard in read_index(folder).values() if isinstance(shard, str)})
         for shard in shards:
             if Path(shard).name != shard or not (folder / shard).is_file():
-                raise InputError(f"{folder / INDEX} names {shard}, which is not in the folder; copy or download it again")
+                raise InputError(
+                    f"{folder / INDEX} names {shard}, which is not in the folder; copy or download it again"
+                )
         return [folder / shard for shard in shards]
     found = sorted(folder.glob("*.safetensors"))
     if not found:
-        raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
+        raise InputError(
+            f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first"
+        )
     if len(found) > 1:
-        raise InputError(f"{folder}: {len(found)} .safetensors files and no {INDEX} that says which belong together; add it")
+        raise InputError(
+            f"{folder}: {len(found)} .safetensors files and no {INDEX} that says which belong together; add it"
+        )
     return found
 
 
@@ -102,17 +123,27 @@ def read_index(folder: Path) -> dict[str, str]:
     try:
         return dict(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{folder / INDEX}: this is no index of shards; copy or download it again") from None
+        raise InputError(
+            f"{folder / INDEX}: this is no index of shards; copy or download it again"
+        ) from None
 
 
 def indexed_names(folder: Path, paths: list[Path]) -> list[str]:
     """The tensors that the index promises; none where it is not used."""
-    return [] if (folder / SINGLE) in paths or not (folder / INDEX).is_file() else list(read_index(folder))
+    return (
+        []
+        if (folder / SINGLE) in paths or not (folder / INDEX).is_file()
+        else list(read_index(folder))
+    )
 
 
 def check_copied_head(folder: Path, tensors: Stored) -> None:
     """Raises MergeError when a model that calls its embeddings tied stores another head beside them."""
-    if HEAD in tensors.files and EMBEDDINGS in tensors.files and not tensors.read(HEAD).equal(tensors.read(EMBEDDINGS)):
+    if (
+        HEAD in tensors.files
+        and EMBEDDINGS in tensors.files
+        and not tensors.read(HEAD).equal(tensors.read(EMBEDDINGS))
+    ):
         raise MergeError(
             f"{folder}: config.json says the embeddings are tied, but {HEAD} differs from them; "
             "set tie_word_embeddings to false in config.json if the head was trained"
@@ -121,7 +152,9 @@ def check_copied_head(folder: Path, tensors: Stored) -> None:
 
 def _readable(code: str, name: str, path: Path) -> str:
     if code not in CODES and code not in TORCH_NAMES:
-        raise InputError(f"{path}: {name} is stored as {code}, which cannot be merged; convert the model to bfloat16 first")
+        raise InputError(
+            f"{path}: {name} is stored as {code}, which cannot be merged; convert the model to bfloat16 first"
+        )
     return CODES.get(code, code)
 
 
@@ -149,7 +182,9 @@ def header(names: list[str], planned: Mapping[str, Signature], sizes: Mapping[st
     for name in names:
         kind = planned[name].dtype
         entries[name] = {
-            "dtype": codes.get(kind, kind), "shape": list(planned[name].shape), "data_offsets": [at, at + sizes[name]],
+            "dtype": codes.get(kind, kind),
+            "shape": list(planned[name].shape),
+            "data_offsets": [at, at + sizes[name]],
         }
         at += sizes[name]
     text = json.dumps(entries).encode()
@@ -158,8 +193,14 @@ def header(names: list[str], planned: Mapping[str, Signature], sizes: Mapping[st
 
 
 def merge_folders(
-    general: Path, domain: Path, output: Path, merge: Merge, *, ancestor: Path | None = None,
-    progress: Callable[[int, int], None] | None = None, shard_bytes: int = SHARD_BYTES,
+    general: Path,
+    domain: Path,
+    output: Path,
+    merge: Merge,
+    *,
+    ancestor: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Merge two model folders into the existing folder `output`: weights, and the general model's other files.
 
@@ -173,10 +214,20 @@ def merge_folders(
         if tied:
             check_copied_head(folder, tensors)
     names = match_tensors(first.signatures, second.signatures, tied=tied)
-    origins = match_tensors(first.signatures, origin.signatures, tied=tied, other="ancestor") if origin else {}
+    origins = (
+        match_tensors(first.signatures, origin.signatures, tied=tied, other="ancestor")
+        if origin
+        else {}
+    )
     ts = resolve(merge.t, names, extrapolate=merge.extrapolate)
-    planned = {name: _result(name, first.signatures[a], second.signatures[b], merge.dtype) for name, (a, b) in names.items()}
-    sizes = {name: math.prod(tensor.shape) * _torch_dtype(tensor.dtype).itemsize for name, tensor in planned.items()}
+    planned = {
+        name: _result(name, first.signatures[a], second.signatures[b], merge.dtype)
+        for name, (a, b) in names.items()
+    }
+    sizes = {
+        name: math.prod(tensor.shape) * _torch_dtype(tensor.dtype).itemsize
+        for name, tensor in planned.items()
+    }
     total = sum(sizes.values())
     _enough_room(output, total)
 
@@ -185,9 +236,16 @@ def merge_folders(
         c = origin.read(origins[name][1]) if origin else None
         _merge_tensor(name, a, b, c, ts[name], merge.method, out)
 
-    rooms, groups, written, where = _rooms(max(sizes.values())), shards(list(names), sizes, shard_bytes), 0, {}
+    rooms, groups, written, where = (
+        _rooms(max(sizes.values())),
+        shards(list(names), sizes, shard_bytes),
+        0,
+        {},
+    )
     for number, group in enumerate(groups, start=1):
-        file_name = SINGLE if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
+        file_name = (
+            SINGLE if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
+        )
         where |= dict.fromkeys(group, file_name)
         with (output / file_name).open("wb") as file, ThreadPoolExecutor(1) as writer:
             before = writer.submit(file.write, header(group, planned, sizes))
@@ -201,11 +259,15 @@ def merge_folders(
                     progress(written, total)
             before.result()
     if len(groups) > 1:
-        (output / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1), "utf-8")
+        (output / INDEX).write_text(
+            json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=1), "utf-8"
+        )
     _copy_rest(general, output, {tensor.dtype for tensor in planned.values()})
 
 
-def _merge_tensor(name: str, a: Tensor, b: Tensor, c: Tensor | None, t: float, method: str, out: Tensor) -> None:
+def _merge_tensor(
+    name: str, a: Tensor, b: Tensor, c: Tensor | None, t: float, method: str, out: Tensor
+) -> None:
     if not a.is_floating_point():
         out.copy_(same(name, a, b))
         return
@@ -239,7 +301,9 @@ def _result(name: str, first: Signature, second: Signature, dtype: str | None) -
     whole = [signature.dtype not in CODES.values() for signature in (first, second)]
     if any(whole):
         if first.dtype != second.dtype:
-            raise MergeError(f"{name} is stored as {first.dtype} in the general model and {second.dtype} in the domain model")
+            raise MergeError(
+                f"{name} is stored as {first.dtype} in the general model and {second.dtype} in the domain model"
+            )
         return first
     wider = torch.promote_types(getattr(torch, first.dtype), getattr(torch, second.dtype))
     return Signature(first.shape, dtype or str(wider).removeprefix("torch."))
@@ -277,6 +341,14 @@ def _copy_rest(general: Path, output: Path, dtypes: set[str]) -> None:
 
 def _others(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        wanted = path.suffix in COPIED and not path.name.endswith(".index.json") and path.name not in OWN_TO_A_MODEL
-        if path.is_file() and not path.name.startswith(".") and (wanted or path.name.startswith("LICENSE")):
+        wanted = (
+            path.suffix in COPIED
+            and not path.name.endswith(".index.json")
+            and path.name not in OWN_TO_A_MODEL
+        )
+        if (
+            path.is_file()
+            and not path.name.startswith(".")
+            and (wanted or path.name.startswith("LICENSE"))
+        ):
             yield path

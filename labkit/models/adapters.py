@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 LAYERS = ".layers."
-PLAIN = {"use_rslora": False, "use_dora": False, "rank_pattern": {}, "alpha_pattern": {}, "fan_in_fan_out": False, "bias": "none", "modules_to_save": None}
+PLAIN = {
+    "use_rslora": False,
+    "use_dora": False,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+    "fan_in_fan_out": False,
+    "bias": "none",
+    "modules_to_save": None,
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,9 @@ def _linears(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, module.weight
 
 
-def save_adapter(base: PreTrainedModel, tuned: PreTrainedModel, folder: Path, *, rank: int, base_name: str) -> Kept:
+def save_adapter(
+    base: PreTrainedModel, tuned: PreTrainedModel, folder: Path, *, rank: int, base_name: str
+) -> Kept:
     """Write tuned - base as a LoRA adapter of this rank, in bfloat16.
 
     Raises InputError when the two are not one shape, or when something other than linear layers was trained.
@@ -54,23 +64,37 @@ def save_adapter(base: PreTrainedModel, tuned: PreTrainedModel, folder: Path, *,
 
     before, after = dict(_linears(base)), dict(_linears(tuned))
     if {n: w.shape for n, w in before.items()} != {n: w.shape for n, w in after.items()}:
-        raise InputError("the two models differ in shape, so one cannot be written as an adapter of the other")
+        raise InputError(
+            "the two models differ in shape, so one cannot be written as an adapter of the other"
+        )
     _check_rest(base, tuned, set(before))
     tensors, kept, whole = {}, 0.0, 0.0
     for name, weight in before.items():
         delta = (after[name] - weight).detach().float()
         left, values, right = torch.linalg.svd(delta, full_matrices=False)
         root = values[:rank].sqrt()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = (left[:, :rank] * root).to(torch.bfloat16).contiguous()
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = (root[:, None] * right[:rank]).to(torch.bfloat16).contiguous()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = (
+            (left[:, :rank] * root).to(torch.bfloat16).contiguous()
+        )
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = (
+            (root[:, None] * right[:rank]).to(torch.bfloat16).contiguous()
+        )
         kept, whole = kept + float((values[:rank] ** 2).sum()), whole + float((values**2).sum())
     if whole == 0:
         raise InputError("the two models have equal weights: there is no adapter to write")
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_name, "r": rank, "lora_alpha": rank, "lora_dropout": 0.0,
-        "bias": "none", "fan_in_fan_out": False, "inference_mode": True, "target_modules": sorted({name.rsplit(".", 1)[-1] for name in before}),
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name,
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "target_modules": sorted({name.rsplit(".", 1)[-1] for name in before}),
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", "utf-8")
     return Kept(rank, kept / whole)
@@ -82,7 +106,9 @@ def _check_rest(base: PreTrainedModel, tuned: PreTrainedModel, linears: set[str]
     others = dict(tuned.named_parameters())
     for name, weight in base.named_parameters():
         if name.removesuffix(".weight") not in linears and not torch.equal(weight, others[name]):
-            raise InputError(f"{name} was trained too, and a LoRA adapter holds linear layers only; save the whole checkpoint instead")
+            raise InputError(
+                f"{name} was trained too, and a LoRA adapter holds linear layers only; save the whole checkpoint instead"
+            )
 
 
 def is_adapter(folder: Path) -> bool:
@@ -93,10 +119,14 @@ def base_of(folder: Path) -> str:
     """The model an adapter belongs to. Raises InputError when its config cannot be used."""
     config = _config(folder)
     if config.get("peft_type") != "LORA" or not config.get("base_model_name_or_path"):
-        raise InputError(f"{folder / CONFIG}: labkit applies LoRA adapters that name their base_model_name_or_path; this one does not")
+        raise InputError(
+            f"{folder / CONFIG}: labkit applies LoRA adapters that name their base_model_name_or_path; this one does not"
+        )
     for name, plain in PLAIN.items():
         if (config.get(name) or plain) != plain:
-            raise InputError(f"{folder / CONFIG}: {name} is {config[name]!r}; labkit applies plain LoRA only, merge the adapter with peft first")
+            raise InputError(
+                f"{folder / CONFIG}: {name} is {config[name]!r}; labkit applies plain LoRA only, merge the adapter with peft first"
+            )
     return str(config["base_model_name_or_path"])
 
 
@@ -106,7 +136,9 @@ def _config(folder: Path) -> dict:
     except (OSError, ValueError):
         config = None
     if not isinstance(config, dict):
-        raise InputError(f"{folder / CONFIG}: this is not a readable adapter config; export the adapter again")
+        raise InputError(
+            f"{folder / CONFIG}: this is not a readable adapter config; export the adapter again"
+        )
     return config
 
 
@@ -127,13 +159,25 @@ def apply_adapter(model: PreTrainedModel, folder: Path) -> None:
         raise InputError(f"{folder}: this adapter cannot be read; export it again") from None
     for name in tensors:
         if not name.endswith((".lora_A.weight", ".lora_B.weight")):
-            raise InputError(f"{folder / WEIGHTS}: {name} is no part of plain LoRA; merge the adapter with peft first")
+            raise InputError(
+                f"{folder / WEIGHTS}: {name} is no part of plain LoRA; merge the adapter with peft first"
+            )
     weights = dict(_linears(model))
     names = sorted({name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in tensors})
     with torch.no_grad():
         for name in names:
-            up, down = tensors.get(f"{PREFIX}{name}.lora_B.weight"), tensors.get(f"{PREFIX}{name}.lora_A.weight")
-            fits = name in weights and up is not None and down is not None and (up.shape[0], down.shape[1]) == tuple(weights[name].shape)
+            up, down = (
+                tensors.get(f"{PREFIX}{name}.lora_B.weight"),
+                tensors.get(f"{PREFIX}{name}.lora_A.weight"),
+            )
+            fits = (
+                name in weights
+                and up is not None
+                and down is not None
+                and (up.shape[0], down.shape[1]) == tuple(weights[name].shape)
+            )
             if not fits or up.shape[1] != down.shape[0]:
-                raise InputError(f"{folder / WEIGHTS}: {name} does not fit this model; the adapter belongs to another base model")
+                raise InputError(
+                    f"{folder / WEIGHTS}: {name} does not fit this model; the adapter belongs to another base model"
+                )
             weights[name] += (scale * up.float() @ down.float()).to(weights[name].dtype)

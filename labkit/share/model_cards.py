@@ -86,7 +86,13 @@ def build_and_save(family: str, output: Path, *, progress: Callable | None = Non
 
 def recipe_words(family: Family) -> str:
     """The part of a family's recipe that families.py decides."""
-    return json.dumps({"steps": family.steps, "rows_per_step": ROWS_PER_STEP, "learning_rate": round(family.learning_rate, 7)})
+    return json.dumps(
+        {
+            "steps": family.steps,
+            "rows_per_step": ROWS_PER_STEP,
+            "learning_rate": round(family.learning_rate, 7),
+        }
+    )
 
 
 def write_card(folder: Path, family: str, start: str) -> None:
@@ -97,7 +103,8 @@ def write_card(folder: Path, family: str, start: str) -> None:
         pack = load_pack(domain)
         cards[domain] = evaluate(loaded.model, loaded.tokenizer, pack, checkpoint=name)
     rows = [
-        f"| {axis} | " + " | ".join(str(card.interval(axis)) for card in cards.values()) + " |" for axis in AXES + CONTROLS
+        f"| {axis} | " + " | ".join(str(card.interval(axis)) for card in cards.values()) + " |"
+        for axis in AXES + CONTROLS
     ]
     spec = FAMILIES[family]
     text = CARD.format(
@@ -116,7 +123,11 @@ def write_card(folder: Path, family: str, start: str) -> None:
     (folder / "README.md").write_text(text, "utf-8")
 
 
-FOR_KINDS = {"sources": ("cpt",), "replay": ("cpt", "sft"), "beta": PREFERENCE_STAGES}  # settings that other kinds of stages do not use
+FOR_KINDS = {
+    "sources": ("cpt",),
+    "replay": ("cpt", "sft"),
+    "beta": PREFERENCE_STAGES,
+}  # settings that other kinds of stages do not use
 FINGERPRINT = 12  # digits shown; lineage.json has all
 SEE_PARENT = {"license": "other", "license_name": "see-parent"}
 
@@ -171,13 +182,20 @@ def card_text(card: Card) -> str:
     """README.md."""
     parts = [_front(card), f"# {_cell(card.name)}\n", *_about(card)]
     for title, lines in (
-        ("Licence", _licence(card)), ("How it was made", _made(card)), ("Data", _data(card)), ("Scores", _scores(card)),
-        ("Diagnoses", _diagnoses(card)), ("Limits", _limits(card)), ("How to run it", _serving(card)),
+        ("Licence", _licence(card)),
+        ("How it was made", _made(card)),
+        ("Data", _data(card)),
+        ("Scores", _scores(card)),
+        ("Diagnoses", _diagnoses(card)),
+        ("Limits", _limits(card)),
+        ("How to run it", _serving(card)),
     ):
         if told := list(lines):
             parts += [f"## {title}\n", *told]
     if card.own:
-        parts.append(f"## Its card in labkit\n\n{re.sub('^#', '##', card.own.strip(), flags=re.MULTILINE)}\n")
+        parts.append(
+            f"## Its card in labkit\n\n{re.sub('^#', '##', card.own.strip(), flags=re.MULTILINE)}\n"
+        )
     return "\n".join(parts)
 
 
@@ -187,24 +205,36 @@ def _front(card: Card) -> str:
     if card.recipe or any("merge" in step for step in card.steps):
         tags.append("merge")
     head: dict = {"license": card.licence} if card.licence else dict(SEE_PARENT)
-    if models := [card.hub_ids.get(root, root) for root in card.licences if root in card.parents or root in card.hub_ids]:
+    if models := [
+        card.hub_ids.get(root, root)
+        for root in card.licences
+        if root in card.parents or root in card.hub_ids
+    ]:
         head["base_model"] = models
     if card.pack:
         head["datasets"] = [str(card.pack["name"])]
     head |= {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": tags}
-    local = [name for name in (*head.get("base_model", ()), *head.get("datasets", ())) if "/" not in name]
+    local = [
+        name for name in (*head.get("base_model", ()), *head.get("datasets", ())) if "/" not in name
+    ]
     note = f"# not on the hub, put your own ids here: {', '.join(local)}\n" if local else ""
     return f"---\n{note}{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
 
 
 def _about(card: Card) -> Iterator[str]:
     model, steps = card.model, [_kind(step) for step in card.steps]
-    made = f"Made by labkit from {_names(card.parents)}" if card.parents else "Exported by labkit as it is"
+    made = (
+        f"Made by labkit from {_names(card.parents)}"
+        if card.parents
+        else "Exported by labkit as it is"
+    )
     by = f" by {', '.join(steps)}" if steps else ""
     by += " and a merge" if card.recipe else ""
     on = f" on the pack `{card.pack['name']}` ({_cell(card.pack['title'])})" if card.pack else ""
     yield f"{made}{by}{on}.\n"
-    context = f"reads up to {model['context']:,} tokens" if model["context"] else "states no longest text"
+    context = (
+        f"reads up to {model['context']:,} tokens" if model["context"] else "states no longest text"
+    )
     yield f"{model['architecture']}, {model['parameters']:,} parameters stored in {model['dtype']}, a vocabulary of {model['vocabulary']:,}; {context}.\n"
 
 
@@ -222,7 +252,9 @@ def _licence(card: Card) -> Iterator[str]:
 def _made(card: Card) -> Iterator[str]:
     if card.steps:
         heads = ("step", "kind", "settings", "data fingerprint", "seed", "tokens", "seconds")
-        yield from _table(heads, ((number, *_step_row(step)) for number, step in enumerate(card.steps, 1)))
+        yield from _table(
+            heads, ((number, *_step_row(step)) for number, step in enumerate(card.steps, 1))
+        )
         if not card.whole:
             yield "Earlier steps are not told: they are no longer kept where this was exported.\n"
         for versions in dict.fromkeys(in_words(step["versions"]) for step in card.steps):
@@ -235,7 +267,14 @@ def _made(card: Card) -> Iterator[str]:
 
 def _step_row(step: dict) -> tuple[str, ...]:
     fingerprint = f"`{step['data'][:FINGERPRINT]}`" if "data" in step else ""
-    return _kind(step), _settings(step), fingerprint, str(step.get("seed", "")), f"{step['tokens']:,}" if "tokens" in step else "", f"{step['wall_seconds']:.1f}"
+    return (
+        _kind(step),
+        _settings(step),
+        fingerprint,
+        str(step.get("seed", "")),
+        f"{step['tokens']:,}" if "tokens" in step else "",
+        f"{step['wall_seconds']:.1f}",
+    )
 
 
 def _kind(step: dict) -> str:
@@ -245,21 +284,40 @@ def _kind(step: dict) -> str:
 def _settings(step: dict) -> str:
     """Hyper-parameters in words; the ends of a merge by name."""
     if "merge" in step:
-        told = {key: value for key, value in step["merge"].items() if key not in ("method", "general") and value not in (None, False)}
+        told = {
+            key: value
+            for key, value in step["merge"].items()
+            if key not in ("method", "general") and value not in (None, False)
+        }
         return f"t=0 is {step['general']}, t=1 is {step['domain']}; {in_words(told)}"
     kind = step["stage"]["kind"]
-    return in_words({key: value for key, value in step["stage"].items() if key != "kind" and value is not None and kind in FOR_KINDS.get(key, (kind,))})
+    return in_words(
+        {
+            key: value
+            for key, value in step["stage"].items()
+            if key != "kind" and value is not None and kind in FOR_KINDS.get(key, (kind,))
+        }
+    )
 
 
 def in_words(value: object) -> str:
     """A value of a record as one reads it aloud."""
     if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')} {in_words(part)}" for key, part in value.items()) or "none"
+        return (
+            ", ".join(f"{key.replace('_', ' ')} {in_words(part)}" for key, part in value.items())
+            or "none"
+        )
     if isinstance(value, (list, tuple)):
         return " and ".join(map(in_words, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 # --- data, scores, diagnoses --------------------------------------------------------------------
@@ -271,9 +329,19 @@ def _data(card: Card) -> Iterator[str]:
     yield f"{_cell(card.pack['title'])}, pack `{card.pack['name']}`, licence {_cell(card.pack['licence'])}. {_cell(card.pack.get('note', ''))}\n"
     splits = card.pack.get("splits", {})
     if splits:
-        yield from _table(("split", "rows", "what it is"), ((split, in_words(about.get("rows", "")), about.get("about", "")) for split, about in splits.items()))
+        yield from _table(
+            ("split", "rows", "what it is"),
+            (
+                (split, in_words(about.get("rows", "")), about.get("about", ""))
+                for split, about in splits.items()
+            ),
+        )
     provenance = card.pack.get("provenance", {})
-    yield from (f"- {key.replace('_', ' ')}: {_cell(in_words(value))}" for key, value in provenance.items() if key != "dropped")
+    yield from (
+        f"- {key.replace('_', ' ')}: {_cell(in_words(value))}"
+        for key, value in provenance.items()
+        if key != "dropped"
+    )
     if provenance:
         yield ""
 
@@ -285,11 +353,29 @@ def _scores(card: Card) -> Iterator[str]:
         return
     yield f"On the test split of `{found.pack}`, profile `{found.profile}`: mean and 95% interval, clustered by entity; n items about so many entities. Scores are shares from 0 to 1.\n"
     against = found.base.checkpoint if found.base else ""
-    heads = ("axis", "score", "n", "entities", *((_cell(against), "paired difference") if found.base else ()))
+    heads = (
+        "axis",
+        "score",
+        "n",
+        "entities",
+        *((_cell(against), "paired difference") if found.base else ()),
+    )
     rows = []
     for axis in found.card.axes():
         mine = found.card.interval(axis)
-        rows.append((axis, mine, mine.n, mine.clusters, *((found.base.interval(axis), signed(compare(found.base, found.card, axis))) if found.base else ())))
+        rows.append(
+            (
+                axis,
+                mine,
+                mine.n,
+                mine.clusters,
+                *(
+                    (found.base.interval(axis), signed(compare(found.base, found.card, axis)))
+                    if found.base
+                    else ()
+                ),
+            )
+        )
     yield from _table(heads, rows)
     yield "One training run: intervals have the noise of the items in them, not what another seed would have given.\n"
 
@@ -300,7 +386,15 @@ def _diagnoses(card: Card) -> Iterator[str]:
         yield "Not made: there are no scores of a model it could be compared with.\n"
         return
     yield f"Against `{found.base.checkpoint}`. Flagged: the whole 95% interval lies beyond the threshold.\n"
-    rows = ((result.diagnosis.id, result.verdict, result.found.words if result.found else "", result.diagnosis.remedy if result.verdict == "flagged" else "") for result in found.results)
+    rows = (
+        (
+            result.diagnosis.id,
+            result.verdict,
+            result.found.words if result.found else "",
+            result.diagnosis.remedy if result.verdict == "flagged" else "",
+        )
+        for result in found.results
+    )
     yield from _table(("diagnosis", "verdict", "found", "remedy"), rows)
 
 
@@ -345,7 +439,7 @@ print(tokenizer.decode(reply[0, inputs["input_ids"].shape[1]:], skip_special_tok
 ```bash
 transformers serve ./{card.folder} --host 127.0.0.1 --port 8000   # pip install "transformers[serving]"
 vllm serve ./{card.folder} --host 127.0.0.1 --port 8000           # on a GPU; not tried by labkit
-{f'llama-server -m {card.folder}/{card.gguf} --host 127.0.0.1 --port 8000' if card.gguf else '# llama.cpp: no GGUF file was made; labkit export --gguf makes one where llama.cpp can read the tokenizer'}
+{f"llama-server -m {card.folder}/{card.gguf} --host 127.0.0.1 --port 8000" if card.gguf else "# llama.cpp: no GGUF file was made; labkit export --gguf makes one where llama.cpp can read the tokenizer"}
 ```
 """
     yield f"Exported with {in_words(card.versions)}; an older major version of transformers may not read it.\n"

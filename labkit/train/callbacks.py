@@ -58,7 +58,14 @@ class TrainResult:
         self.metrics.append({"step": step, **{k: float(v) for k, v in logs.items() if k != "step"}})
 
 
-def reporter(stage: str, steps: int, tokens_per_step: float, result: TrainResult, progress: Callable | None, probe: Callable | None):
+def reporter(
+    stage: str,
+    steps: int,
+    tokens_per_step: float,
+    result: TrainResult,
+    progress: Callable | None,
+    probe: Callable | None,
+):
     """A TrainerCallback that keeps the loss curve and, in the first process, tells `progress` where the stage stands."""
     from transformers import PrinterCallback, TrainerCallback
 
@@ -93,7 +100,11 @@ def reporter(stage: str, steps: int, tokens_per_step: float, result: TrainResult
             if progress and processes.is_main() and result.loss_curve and step > self.first:
                 rate = (step - self.first) / max(time.perf_counter() - self.began, 1e-9)
                 loss = result.loss_curve[-1][1]
-                progress(Progress(stage, step, steps, loss, rate * tokens_per_step, (steps - step) / rate))
+                progress(
+                    Progress(
+                        stage, step, steps, loss, rate * tokens_per_step, (steps - step) / rate
+                    )
+                )
 
     return Reporter()
 
@@ -123,7 +134,9 @@ def save_every_seconds() -> float:
     try:
         return float(given)
     except ValueError:
-        raise InputError(f"LABKIT_SAVE_EVERY_SECONDS is {given!r}; give a number of seconds") from None
+        raise InputError(
+            f"LABKIT_SAVE_EVERY_SECONDS is {given!r}; give a number of seconds"
+        ) from None
 
 
 def layout() -> str:
@@ -157,14 +170,23 @@ class Partial:
             if seconds is not None:
                 return str(state), seconds
         if states:
-            warnings.warn(f"{self.folder}: the saved state of an unfinished stage is damaged or of another kind of run; the stage starts over", stacklevel=2)
+            warnings.warn(
+                f"{self.folder}: the saved state of an unfinished stage is damaged or of another kind of run; the stage starts over",
+                stacklevel=2,
+            )
         self.discard()
         return None
 
     def keep(self, state: Path, seconds: float) -> None:
         """Declare a state whole and drop the older ones."""
-        files = {str(path.relative_to(state)): file_hash(path) for path in sorted(state.rglob("*")) if path.is_file()}
-        write_file(state / MARK, json.dumps({"seconds": seconds, "layout": layout(), "files": files}))
+        files = {
+            str(path.relative_to(state)): file_hash(path)
+            for path in sorted(state.rglob("*"))
+            if path.is_file()
+        }
+        write_file(
+            state / MARK, json.dumps({"seconds": seconds, "layout": layout(), "files": files})
+        )
         for other in self.folder.glob("checkpoint-*"):
             if other != state:
                 shutil.rmtree(other, ignore_errors=True)
@@ -181,7 +203,9 @@ def _step(state: Path) -> int:
 def _seconds_if_intact(state: Path) -> float | None:
     try:
         mark = json.loads((state / MARK).read_text("utf-8"))
-        intact = mark["layout"] == layout() and all(file_hash(state / name) == digest for name, digest in mark["files"].items())
+        intact = mark["layout"] == layout() and all(
+            file_hash(state / name) == digest for name, digest in mark["files"].items()
+        )
         return float(mark["seconds"]) if intact else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -69,8 +69,20 @@ class Batches:
     which saves padding. A short step whose rows cannot be shared evenly is filled up by taking rows of it again.
     """
 
-    def __init__(self, steps: Sequence[list[int]], *, accumulation: int, processes: int, rank: int, lengths: Sequence[int] | None = None):
-        self.batches = [batch for step in steps for batch in _dealt(step, accumulation, processes, rank, lengths)]
+    def __init__(
+        self,
+        steps: Sequence[list[int]],
+        *,
+        accumulation: int,
+        processes: int,
+        rank: int,
+        lengths: Sequence[int] | None = None,
+    ):
+        self.batches = [
+            batch
+            for step in steps
+            for batch in _dealt(step, accumulation, processes, rank, lengths)
+        ]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -79,7 +91,9 @@ class Batches:
         return iter(self.batches)
 
 
-def _dealt(step: list[int], accumulation: int, processes: int, rank: int, lengths: Sequence[int] | None) -> list[list[int]]:
+def _dealt(
+    step: list[int], accumulation: int, processes: int, rank: int, lengths: Sequence[int] | None
+) -> list[list[int]]:
     parts = accumulation * processes
     size = -(-len(step) // parts)
     rows = list(islice(cycle(step), size * parts))
@@ -89,7 +103,12 @@ def _dealt(step: list[int], accumulation: int, processes: int, rank: int, length
     return chunks[rank::processes]
 
 
-NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": "bfloat16"}
+NF4 = {
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": True,
+    "bnb_4bit_compute_dtype": "bfloat16",
+}
 
 
 def bf16_is_fast() -> bool:
@@ -98,7 +117,9 @@ def bf16_is_fast() -> bool:
 
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return torch.cpu.get_capabilities().get("avx512_bf16", False) or torch.cpu.get_capabilities().get("amx_bf16", False)
+    return torch.cpu.get_capabilities().get(
+        "avx512_bf16", False
+    ) or torch.cpu.get_capabilities().get("amx_bf16", False)
 
 
 def check_four_bit(stages: Iterable[Stage]) -> None:
@@ -111,18 +132,28 @@ def check_four_bit(stages: Iterable[Stage]) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            raise SpecError(f"stages.{number}.lora.four_bit needs a CUDA GPU, and this machine has none; drop four_bit to train the adapters on a whole base")
+            raise SpecError(
+                f"stages.{number}.lora.four_bit needs a CUDA GPU, and this machine has none; drop four_bit to train the adapters on a whole base"
+            )
         if processes.sharded():
-            raise SpecError(f"stages.{number}.lora.four_bit cannot be sharded (FSDP); start one process per GPU without it, or drop four_bit")
+            raise SpecError(
+                f"stages.{number}.lora.four_bit cannot be sharded (FSDP); start one process per GPU without it, or drop four_bit"
+            )
         if not find_spec("bitsandbytes"):
-            raise SpecError(f"stages.{number}.lora.four_bit needs the package bitsandbytes; run: pip install --no-deps bitsandbytes")
+            raise SpecError(
+                f"stages.{number}.lora.four_bit needs the package bitsandbytes; run: pip install --no-deps bitsandbytes"
+            )
 
 
 def lowered(stage: Stage) -> bool:
     """Whether the base is held in less than it is stored in, so that adapters must be merged into a base loaded anew."""
     import torch
 
-    return stage.lora is not None and torch.cuda.is_available() and (stage.lora.four_bit or torch.cuda.is_bf16_supported())
+    return (
+        stage.lora is not None
+        and torch.cuda.is_available()
+        and (stage.lora.four_bit or torch.cuda.is_bf16_supported())
+    )
 
 
 def load_lowered(folder: Path, stage: Stage) -> PreTrainedModel:
@@ -132,8 +163,13 @@ def load_lowered(folder: Path, stage: Stage) -> PreTrainedModel:
 
     settings = {}
     if stage.lora.four_bit:
-        settings = {"quantization_config": BitsAndBytesConfig(**NF4), "device_map": {"": torch.cuda.current_device()}}
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, use_safetensors=True, attn_implementation="sdpa", **settings)
+        settings = {
+            "quantization_config": BitsAndBytesConfig(**NF4),
+            "device_map": {"": torch.cuda.current_device()},
+        }
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, use_safetensors=True, attn_implementation="sdpa", **settings
+    )
 
 
 def load_as_stored(folder: Path) -> PreTrainedModel:

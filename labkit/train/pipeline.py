@@ -68,12 +68,23 @@ def check_spec(spec: PipelineSpec) -> Pack:
         memory.shares(stage, processes.count(), f"stages.{number}: ")
     memory.check_four_bit(spec.stages)
     if spec.merge:  # what trains from the start model has its shape and tokenizer
-        check_recipe(Recipe(spec.merge.general or spec.model, spec.model, spec.merge, places={"t": "merge.t", "ancestor": "merge.ancestor", "general": "merge.general"}))
+        check_recipe(
+            Recipe(
+                spec.merge.general or spec.model,
+                spec.model,
+                spec.merge,
+                places={"t": "merge.t", "ancestor": "merge.ancestor", "general": "merge.general"},
+            )
+        )
     return pack
 
 
 def run_spec(
-    spec: PipelineSpec, *, store: Store | None = None, progress: Callable | None = None, watch: Callable | None = None
+    spec: PipelineSpec,
+    *,
+    store: Store | None = None,
+    progress: Callable | None = None,
+    watch: Callable | None = None,
 ) -> list[Checkpoint]:
     """Train the stages of a spec in order, then merge; returns one checkpoint per stage and merge.
 
@@ -90,7 +101,9 @@ def run_spec(
         return _run_steps(spec, store, progress, watch)
 
 
-def _run_steps(spec: PipelineSpec, store: Store | None, progress: Callable | None, watch: Callable | None) -> list[Checkpoint]:
+def _run_steps(
+    spec: PipelineSpec, store: Store | None, progress: Callable | None, watch: Callable | None
+) -> list[Checkpoint]:
     store, pack = store or Store(), check_spec(spec) if processes.is_main() else None
     processes.wait()  # a model that is fetched or unpacked is there when the others look
     pack = pack or check_spec(spec)
@@ -103,13 +116,17 @@ def _run_steps(spec: PipelineSpec, store: Store | None, progress: Callable | Non
             made.append(_run_merge(spec, step, previous, name, store))
         else:
             parent = previous.key if previous else start
-            made.append(_run_stage(spec, step, pack, previous, parent, name, store, progress, watch))
+            made.append(
+                _run_stage(spec, step, pack, previous, parent, name, store, progress, watch)
+            )
     return made
 
 
 def _fingerprint_of(name: str) -> str:
     """What identifies a start model's weights, without loading them. Raises InputError when there is no such model."""
-    return processes.from_main(zoo.fingerprint_of(zoo.model_folder(name)) if processes.is_main() else None)
+    return processes.from_main(
+        zoo.fingerprint_of(zoo.model_folder(name)) if processes.is_main() else None
+    )
 
 
 def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch) -> Checkpoint:
@@ -128,8 +145,19 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
     def make(folder: Path | None) -> dict:
         loaded, base = _start_of(ran, str(previous.folder) if previous else spec.model)
         probe = watch(ran.kind, loaded.tokenizer) if watch else None
-        partial = None if watch else Partial(store.partial(key))  # what a probe has seen is in memory only
-        result = train_stage(ran, loaded, pack, seed=spec.seed, progress=progress, probe=probe, partial=partial, base=base)
+        partial = (
+            None if watch else Partial(store.partial(key))
+        )  # what a probe has seen is in memory only
+        result = train_stage(
+            ran,
+            loaded,
+            pack,
+            seed=spec.seed,
+            progress=progress,
+            probe=probe,
+            partial=partial,
+            base=base,
+        )
         if folder:
             save_model(result.model, loaded.tokenizer, folder)
         return {
@@ -155,14 +183,20 @@ def _start_of(stage: Stage, name: str) -> tuple[zoo.Loaded, Path | None]:
     are merged into, when that is not what they are trained on."""
     zoo.quiet()
     if not memory.lowered(stage):
-        return zoo.load(name), zoo.model_folder(name) if stage.lora and processes.sharded() else None
+        return zoo.load(name), zoo.model_folder(
+            name
+        ) if stage.lora and processes.sharded() else None
     folder = zoo.model_folder(name)
     tokenizer = zoo.tokenizer_of(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as zoo.load does
-    return zoo.Loaded(memory.load_lowered(folder, stage), tokenizer, name, zoo.fingerprint_of(folder)), folder
+    return zoo.Loaded(
+        memory.load_lowered(folder, stage), tokenizer, name, zoo.fingerprint_of(folder)
+    ), folder
 
 
-def _made_together(store: Store, key: str, make: Callable[[Path | None], dict], *, together: bool) -> Checkpoint:
+def _made_together(
+    store: Store, key: str, make: Callable[[Path | None], dict], *, together: bool
+) -> Checkpoint:
     """Store.get_or_make for any number of processes: the first asks the store and writes, and all get the checkpoint.
 
     together: all of them make it, each other one with no folder to write to; else the first makes it alone.
@@ -185,7 +219,9 @@ def _made_together(store: Store, key: str, make: Callable[[Path | None], dict], 
     processes.wait()
     found = store.find(key)
     if found is None:
-        raise StoreError(f"{store.root}: process {processes.rank()} does not see the checkpoint that the first one wrote; LABKIT_HOME must be a folder all machines share")
+        raise StoreError(
+            f"{store.root}: process {processes.rank()} does not see the checkpoint that the first one wrote; LABKIT_HOME must be a folder all machines share"
+        )
     return found
 
 
@@ -207,9 +243,13 @@ def train_stage(stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, **ho
     return trainers.train_sft(stage, model, tokenizer, chats, replay=replay, **common)
 
 
-def _run_merge(spec: PipelineSpec, merge: Merge, domain: Checkpoint | None, name: str, store: Store) -> Checkpoint:
+def _run_merge(
+    spec: PipelineSpec, merge: Merge, domain: Checkpoint | None, name: str, store: Store
+) -> Checkpoint:
     """Join the last checkpoint (or the start model) with the general model."""
-    recipe = Recipe(merge.general or spec.model, str(domain.folder) if domain else spec.model, merge)
+    recipe = Recipe(
+        merge.general or spec.model, str(domain.folder) if domain else spec.model, merge
+    )
     return merge_checkpoints(recipe, name=name, store=store)
 
 
@@ -218,7 +258,9 @@ def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:
     from labkit.merge.methods import ARITHMETIC_VERSION
 
     key = key_of(
-        recipe=RECIPE_VERSION, arithmetic=ARITHMETIC_VERSION, merge=recipe.merge.model_dump(mode="json"),
+        recipe=RECIPE_VERSION,
+        arithmetic=ARITHMETIC_VERSION,
+        merge=recipe.merge.model_dump(mode="json"),
         parents=[zoo.fingerprint_of(folder) for folder in parents_of(recipe) if folder],
     )
 
@@ -237,7 +279,9 @@ def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:
     return _made_together(store, key, make, together=False)
 
 
-def merge_to_folder(recipe: Recipe, output: Path, *, progress: Callable[[int, int], None] | None = None) -> Path:
+def merge_to_folder(
+    recipe: Recipe, output: Path, *, progress: Callable[[int, int], None] | None = None
+) -> Path:
     """The merge a recipe describes, in a new folder: all of it or nothing. Raises MergeError, InputError, StoreError."""
     if output.exists():
         raise InputError(f"{output} exists already; name a new folder")
@@ -250,7 +294,11 @@ def parents_of(recipe: Recipe) -> tuple[Path, Path, Path | None]:
     Raises MergeError naming the place in the recipe when there is no such model.
     """
     folders = []
-    for what, name in (("general", recipe.general), ("domain", recipe.domain), ("ancestor", recipe.merge.ancestor)):
+    for what, name in (
+        ("general", recipe.general),
+        ("domain", recipe.domain),
+        ("ancestor", recipe.merge.ancestor),
+    ):
         try:
             folders.append(zoo.model_folder(name) if name else None)
         except InputError as error:
@@ -270,9 +318,16 @@ def check_recipe(recipe: Recipe) -> tuple[Path, Path, Path | None]:
             guards.check_tokenizers(tokenizer, zoo.tokenizer_of(folder), other=other)
     layers = getattr(config, "num_hidden_layers", recipe.layers)
     if recipe.layers not in (None, layers):
-        raise recipe.blame("t", MergeError(f"layer_range ends at {recipe.layers}, but the models have {layers} layers: take all of them"))
+        raise recipe.blame(
+            "t",
+            MergeError(
+                f"layer_range ends at {recipe.layers}, but the models have {layers} layers: take all of them"
+            ),
+        )
     try:
-        resolve(recipe.merge.t, stream.stored(general).signatures, extrapolate=recipe.merge.extrapolate)
+        resolve(
+            recipe.merge.t, stream.stored(general).signatures, extrapolate=recipe.merge.extrapolate
+        )
     except MergeError as error:
         raise recipe.blame("t", error) from None
     return general, domain, ancestor

@@ -33,7 +33,9 @@ class Profile(Strict):
 
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(step_share=0.02, seeds=1, eval_limit=4, samples=2),
-    "brief": Profile(step_share=1.0, seeds=1, eval_limit=24, samples=2),  # for models that take minutes to score
+    "brief": Profile(
+        step_share=1.0, seeds=1, eval_limit=24, samples=2
+    ),  # for models that take minutes to score
     "lab": Profile(step_share=1.0, seeds=1, eval_limit=None, samples=3),
     "study": Profile(step_share=1.0, seeds=5, eval_limit=None, samples=3),
 }
@@ -78,14 +80,19 @@ class Stage(Strict):
     activation_checkpointing: bool = False
     max_length: Annotated[int, Field(gt=0)] = 128
     replay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    sources: Annotated[tuple[Literal["raw", "summaries", "qa"], ...], Field(min_length=1)] = ("raw", "summaries")
+    sources: Annotated[tuple[Literal["raw", "summaries", "qa"], ...], Field(min_length=1)] = (
+        "raw",
+        "summaries",
+    )
     beta: Annotated[float, Field(gt=0)] = 0.1
     lora: Lora | None = None
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> Stage:
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}")
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -160,9 +167,13 @@ class PipelineSpec(Strict):
         if not self.stages and self.merge and not self.merge.general:
             raise ValueError("a merge without stages needs merge.general: the model to merge with")
         if self.merge_after is not None and not self.merge:
-            raise ValueError("merge_after says when to merge, but there is no merge; add one or drop it")
+            raise ValueError(
+                "merge_after says when to merge, but there is no merge; add one or drop it"
+            )
         if self.merge_after is not None and self.merge_after > len(self.stages):
-            raise ValueError(f"merge_after is {self.merge_after}, but there are {len(self.stages)} stages; give a number up to that")
+            raise ValueError(
+                f"merge_after is {self.merge_after}, but there are {len(self.stages)} stages; give a number up to that"
+            )
         return self
 
     @property
@@ -197,12 +208,16 @@ def load_spec(path: Path) -> PipelineSpec:
     try:
         return PipelineSpec(**raw)
     except ValidationError as error:
-        raise SpecError(f"{path}: {explain(error, PipelineSpec, stages=Stage, merge=Merge, why=Why)}") from None
+        raise SpecError(
+            f"{path}: {explain(error, PipelineSpec, stages=Stage, merge=Merge, why=Why)}"
+        ) from None
 
 
 def spec_text(spec: PipelineSpec) -> str:
     """A spec as the YAML that `load_spec` reads; what is left at its default is left out."""
-    return yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(
+        spec.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True
+    )
 
 
 def save_spec(spec: PipelineSpec, path: Path) -> None:

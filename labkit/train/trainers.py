@@ -56,22 +56,32 @@ def prepare_process() -> None:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("DATASETS_VERBOSITY", "error")
     for switch in ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
-        os.environ.setdefault(switch, "1")  # progress is labkit's one line; in a notebook theirs are widgets
+        os.environ.setdefault(
+            switch, "1"
+        )  # progress is labkit's one line; in a notebook theirs are widgets
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|torch)\.")
-    warnings.filterwarnings("ignore", message="Could not find a config file", module=r"peft\.")  # of a base unpacked from a GGUF file
+    warnings.filterwarnings(
+        "ignore", message="Could not find a config file", module=r"peft\."
+    )  # of a base unpacked from a GGUF file
 
 
 # --- rows -------------------------------------------------------------------------------------
 
 
-def text_rows(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], max_length: int) -> list[dict]:
+def text_rows(
+    tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], max_length: int
+) -> list[dict]:
     """One row per document, closed by the document EOS, every token trained on."""
-    encoded = tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=max_length - 1)
+    encoded = tokenizer(
+        list(texts), add_special_tokens=False, truncation=True, max_length=max_length - 1
+    )
     rows = [ids + [tokenizer.eos_token_id] for ids in encoded["input_ids"]]
     return [{"input_ids": ids, "labels": list(ids)} for ids in rows]
 
 
-def chat_rows(tokenizer: PreTrainedTokenizerBase, chats: Iterable[list[dict]], max_length: int) -> list[dict]:
+def chat_rows(
+    tokenizer: PreTrainedTokenizerBase, chats: Iterable[list[dict]], max_length: int
+) -> list[dict]:
     """One row per conversation; loss on assistant turns only, end-of-turn token included.
 
     Raises InputError when max_length cuts every answer off, or when the chat template cannot be used for training.
@@ -80,15 +90,26 @@ def chat_rows(tokenizer: PreTrainedTokenizerBase, chats: Iterable[list[dict]], m
     for messages in chats:
         ids, mask = (found[:max_length] for found in conversation(tokenizer, messages))
         if not any(mask):
-            raise InputError(f"no assistant token to train on: max_length {max_length} cuts every answer off; raise it")
-        rows.append({"input_ids": ids, "labels": [i if m else IGNORED for i, m in zip(ids, mask, strict=True)]})
+            raise InputError(
+                f"no assistant token to train on: max_length {max_length} cuts every answer off; raise it"
+            )
+        rows.append(
+            {
+                "input_ids": ids,
+                "labels": [i if m else IGNORED for i, m in zip(ids, mask, strict=True)],
+            }
+        )
     return rows
 
 
-def mix(rows: list[dict], replay: list[dict], share: float, count: int, rng: random.Random) -> list[dict]:
+def mix(
+    rows: list[dict], replay: list[dict], share: float, count: int, rng: random.Random
+) -> list[dict]:
     """`count` rows in random order, `share` of them replay; both sides are cycled as often as needed."""
     replayed = round(count * share)
-    picked = [rows[i % len(rows)] for i in range(count - replayed)] + [replay[i % len(replay)] for i in range(replayed)]
+    picked = [rows[i % len(rows)] for i in range(count - replayed)] + [
+        replay[i % len(replay)] for i in range(replayed)
+    ]
     rng.shuffle(picked)
     return picked
 
@@ -117,7 +138,9 @@ def _common_arguments(stage: Stage, steps: int, seed: int, folder: str) -> dict:
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": accumulation,
         "learning_rate": stage.learning_rate,
-        "lr_scheduler_type": {"cosine": "cosine", "constant": "constant_with_warmup"}[stage.schedule],
+        "lr_scheduler_type": {"cosine": "cosine", "constant": "constant_with_warmup"}[
+            stage.schedule
+        ],
         "warmup_steps": max(1, round(steps * WARMUP_SHARE)),
         "max_grad_norm": 1.0,
         "log_level_replica": "error",
@@ -135,31 +158,59 @@ def _in_our_order(trainer_class: type, stage: Stage, run: Run) -> type:
         def get_train_dataloader(self):
             from torch.utils.data import DataLoader
 
-            rows, args = self._remove_unused_columns(self.train_dataset, description="training"), self.args
-            steps, accumulation = steps_of(len(rows), args.max_steps, stage.batch_size, run.seed), args.gradient_accumulation_steps
-            by_length = accumulation > 1 and "labels" in rows.column_names  # pairs have no one length
+            rows, args = (
+                self._remove_unused_columns(self.train_dataset, description="training"),
+                self.args,
+            )
+            steps, accumulation = (
+                steps_of(len(rows), args.max_steps, stage.batch_size, run.seed),
+                args.gradient_accumulation_steps,
+            )
+            by_length = (
+                accumulation > 1 and "labels" in rows.column_names
+            )  # pairs have no one length
             lengths = [len(ids) for ids in rows["input_ids"]] if by_length else None
-            batches = Batches(steps, accumulation=accumulation, processes=processes.count(), rank=processes.rank(), lengths=lengths)
-            return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=args.dataloader_pin_memory)
+            batches = Batches(
+                steps,
+                accumulation=accumulation,
+                processes=processes.count(),
+                rank=processes.rank(),
+                lengths=lengths,
+            )
+            return DataLoader(
+                rows,
+                batch_sampler=batches,
+                collate_fn=self.data_collator,
+                pin_memory=args.dataloader_pin_memory,
+            )
 
     return Ordered
 
 
-def _run(trainer, result: TrainResult, stage: Stage, run: Run, tokens_per_step: float) -> TrainResult:
+def _run(
+    trainer, result: TrainResult, stage: Stage, run: Run, tokens_per_step: float
+) -> TrainResult:
     """Train, resuming what a killed run left, and take back a model that is free of everything the trainer hung on it.
 
     result.model must be the model as it was given: trainers rewrite the EOS in its configs.
     """
     import copy
 
-    config, generation_config = copy.deepcopy(result.model.config), copy.deepcopy(result.model.generation_config)
-    report = reporter(stage.kind, trainer.args.max_steps, tokens_per_step, result, run.progress, run.probe)
+    config, generation_config = (
+        copy.deepcopy(result.model.config),
+        copy.deepcopy(result.model.generation_config),
+    )
+    report = reporter(
+        stage.kind, trainer.args.max_steps, tokens_per_step, result, run.progress, run.probe
+    )
     trainer.remove_callback(report.replaces)
     trainer.add_callback(report)
     trainer.args._n_gpu = 1  # one GPU per process: without a launcher transformers would split every batch over all it sees
     for weight in trainer.model.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()  # TRL trains adapters on a base in four bits in bfloat16
+            weight.data = (
+                weight.data.float()
+            )  # TRL trains adapters on a base in four bits in bfloat16
     state = run.partial.find() if run.partial else None
     before = state.seconds if state else 0.0
     if run.partial:
@@ -178,7 +229,9 @@ def _trained_model(trainer, config, base: Path | None) -> PreTrainedModel | None
     import torch
 
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None  # all processes gather
+    state = (
+        trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    )  # all processes gather
     if not processes.is_main():
         return None
     if base and hasattr(trained, "merge_and_unload"):
@@ -204,7 +257,10 @@ def _merged_into(base: PreTrainedModel, trained, state: dict | None) -> PreTrain
     """
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
-    adapters = {name: value.cpu() for name, value in get_peft_model_state_dict(trained, state_dict=state).items()}
+    adapters = {
+        name: value.cpu()
+        for name, value in get_peft_model_state_dict(trained, state_dict=state).items()
+    }
     whole = get_peft_model(base, trained.peft_config["default"])
     set_peft_model_state_dict(whole, adapters)
     return whole.merge_and_unload()
@@ -216,7 +272,10 @@ def _peft_config(stage: Stage):
     from peft import LoraConfig
 
     return LoraConfig(
-        r=stage.lora.rank, lora_alpha=stage.lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=stage.lora.rank,
+        lora_alpha=stage.lora.alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
     )
 
 
@@ -226,14 +285,22 @@ def _prepared(stage: Stage, model: PreTrainedModel) -> PreTrainedModel:
         return model
     from peft import prepare_model_for_kbit_training
 
-    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # the trainer sees to it, as ever
+    return prepare_model_for_kbit_training(
+        model, use_gradient_checkpointing=False
+    )  # the trainer sees to it, as ever
 
 
 def _mean_length(rows: list[dict]) -> float:
     return sum(len(row["input_ids"]) for row in rows) / len(rows)
 
 
-def fit_rows(stage: Stage, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict], **how: object) -> TrainResult:
+def fit_rows(
+    stage: Stage,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict],
+    **how: object,
+) -> TrainResult:
     """Next-token training on prepared rows {"input_ids", "labels"}: what CPT and SFT share. how: see Run.
 
     rows are used once each, in order of a seeded shuffle.
@@ -275,13 +342,17 @@ def fit_rows(stage: Stage, model: PreTrainedModel, tokenizer: PreTrainedTokenize
 # --- the four stages --------------------------------------------------------------------------
 
 
-def train_cpt(stage, model, tokenizer, texts: list[str], *, replay: list[dict], seed: int, **how) -> TrainResult:
+def train_cpt(
+    stage, model, tokenizer, texts: list[str], *, replay: list[dict], seed: int, **how
+) -> TrainResult:
     """Continued pre-training on `texts`, `stage.replay` of the rows drawn from prepared `replay` rows."""
     rows = text_rows(tokenizer, texts, stage.max_length)
     return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, **how)
 
 
-def train_sft(stage, model, tokenizer, chats: list[list[dict]], *, replay: list[dict], seed: int, **how) -> TrainResult:
+def train_sft(
+    stage, model, tokenizer, chats: list[list[dict]], *, replay: list[dict], seed: int, **how
+) -> TrainResult:
     """Supervised fine-tuning on conversations; loss on assistant tokens only."""
     rows = chat_rows(tokenizer, chats, stage.max_length)
     return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, **how)
@@ -346,16 +417,31 @@ def train_dpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult:
     class LeanDPOTrainer(DPOTrainer):
         def _precompute_ref_logps(self, dataset, name, batch_size):
             """TRL passes them on through a file in a temporary folder that other processes do not see; here each keeps its own."""
-            loader = torch.utils.data.DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator)
+            loader = torch.utils.data.DataLoader(
+                dataset, batch_size=batch_size, collate_fn=self.data_collator
+            )
             found = []
             for batch in self.accelerator.prepare(loader):
                 logps = self.compute_ref_log_probs(self.ref_model or self.model, batch)
-                found.append([value.float().cpu() for value in self.accelerator.gather_for_metrics(logps)])
-            for column, values in zip(("ref_chosen_logps", "ref_rejected_logps"), zip(*found, strict=True), strict=True):
+                found.append(
+                    [value.float().cpu() for value in self.accelerator.gather_for_metrics(logps)]
+                )
+            for column, values in zip(
+                ("ref_chosen_logps", "ref_rejected_logps"), zip(*found, strict=True), strict=True
+            ):
                 dataset = dataset.add_column(column, torch.cat(values).numpy())
             return dataset
 
-    return _train_preferences(stage, model, tokenizer, pairs, LeanDPOTrainer, DPOConfig, {"precompute_ref_log_probs": True}, Run(**how))
+    return _train_preferences(
+        stage,
+        model,
+        tokenizer,
+        pairs,
+        LeanDPOTrainer,
+        DPOConfig,
+        {"precompute_ref_log_probs": True},
+        Run(**how),
+    )
 
 
 def train_orpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult:
@@ -380,10 +466,14 @@ def train_orpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult
         def concatenated_forward(self, model, batch):
             *rest, likelihood = super().concatenated_forward(model, batch)
             if self.parts > 1:
-                likelihood = likelihood * (_likelihood_tokens(batch) * self.parts / self.step_tokens)
+                likelihood = likelihood * (
+                    _likelihood_tokens(batch) * self.parts / self.step_tokens
+                )
             return (*rest, likelihood)
 
-    return _train_preferences(stage, model, tokenizer, pairs, LeanORPOTrainer, ORPOConfig, {}, Run(**how))
+    return _train_preferences(
+        stage, model, tokenizer, pairs, LeanORPOTrainer, ORPOConfig, {}, Run(**how)
+    )
 
 
 def _likelihood_tokens(batch: dict):
@@ -391,7 +481,9 @@ def _likelihood_tokens(batch: dict):
     return batch["chosen_attention_mask"][:, 1:].sum()
 
 
-def _train_preferences(stage, model, tokenizer, pairs, trainer_class, config_class, extra, run: Run) -> TrainResult:
+def _train_preferences(
+    stage, model, tokenizer, pairs, trainer_class, config_class, extra, run: Run
+) -> TrainResult:
     ours = preference_tokenizer(tokenizer)
     per_step = _pair_tokens(ours, pairs) * stage.batch_size
     result = TrainResult(model, tokens=round(per_step * stage.steps))

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-SPECIAL_TOKENS = ("<unk>", "<pad>", "<bos>", "<eos>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+SPECIAL_TOKENS = (
+    "<unk>",
+    "<pad>",
+    "<bos>",
+    "<eos>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+)
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'assistant' -%}"
@@ -47,7 +56,11 @@ def _tokenizer_corpus() -> list[str]:
             seams["".join(parts)] = _SEAM.join(parts)
     names = re.compile("|".join(map(re.escape, sorted(seams, key=len, reverse=True))))
     texts = list(itertools.islice(world.pretraining_texts(0), 8000))
-    turns = [turn["content"] for chat in itertools.islice(world.instruction_chats(0), 20000) for turn in chat]
+    turns = [
+        turn["content"]
+        for chat in itertools.islice(world.instruction_chats(0), 20000)
+        for turn in chat
+    ]
     return [names.sub(lambda match: seams[match.group()], text) for text in texts + turns]
 
 
@@ -64,7 +77,11 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Replace(Regex(r'(?<=["\[(])(?=\w)'), f"{_JOINER} ")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(_SEAM, "removed"), pre_tokenizers.Metaspace(prepend_scheme="first"), punctuation]
+        [
+            pre_tokenizers.Split(_SEAM, "removed"),
+            pre_tokenizers.Metaspace(prepend_scheme="first"),
+            punctuation,
+        ]
     )
     bytes_ = [f"<0x{i:02X}>" for i in range(256)]
     trainer = trainers.BpeTrainer(
@@ -97,7 +114,9 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
 
 # --- building ---------------------------------------------------------------------------------
 
-CHAT_SHARE = 0.65  # of instruct rows; the rest is text, without which knowledge stops being extractable
+CHAT_SHARE = (
+    0.65  # of instruct rows; the rest is text, without which knowledge stops being extractable
+)
 INSTRUCT_RATE_SHARE = 0.5  # of the base learning rate
 
 
@@ -118,7 +137,9 @@ def fresh_model(family: Family, tokenizer: PreTrainedTokenizerBase, seed: int) -
     )
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     model.generation_config = GenerationConfig(
-        eos_token_id=stop_ids(tokenizer), pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id
+        eos_token_id=stop_ids(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
     )
     return model
 
@@ -135,7 +156,9 @@ def general_rows(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> l
 
     chats = round(count * CHAT_SHARE)
     rows = chat_rows(tokenizer, itertools.islice(world.instruction_chats(seed), chats), CONTEXT)
-    texts = text_rows(tokenizer, itertools.islice(world.pretraining_texts(seed + 1), count - chats), CONTEXT)
+    texts = text_rows(
+        tokenizer, itertools.islice(world.pretraining_texts(seed + 1), count - chats), CONTEXT
+    )
     return mix(rows, texts, 1 - CHAT_SHARE, count, random.Random(seed))
 
 
@@ -150,7 +173,9 @@ def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreT
     stage = Stage(
         kind="cpt", learning_rate=family.learning_rate, steps=family.steps, batch_size=ROWS_PER_STEP
     )
-    base = fit_rows(stage, fresh_model(family, tokenizer, seed), tokenizer, rows, seed=seed, progress=progress).model
+    base = fit_rows(
+        stage, fresh_model(family, tokenizer, seed), tokenizer, rows, seed=seed, progress=progress
+    ).model
     start = type(base)(base.config)
     start.load_state_dict(base.state_dict())
     start.generation_config = base.generation_config
@@ -161,4 +186,7 @@ def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreT
         batch_size=ROWS_PER_STEP,
     )
     mixed = general_rows(tokenizer, family.steps * ROWS_PER_STEP, seed)
-    return {"base": base, "instruct": fit_rows(stage, start, tokenizer, mixed, seed=seed, progress=progress).model}
+    return {
+        "base": base,
+        "instruct": fit_rows(stage, start, tokenizer, mixed, seed=seed, progress=progress).model,
+    }

@@ -18,12 +18,18 @@ def read(tmp_path, data: bytes) -> str | None:
     return encoding and path.read_text(encoding, errors="replace")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "cp1252", "latin-1"])
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "cp1252", "latin-1"],
+)
 def test_german_in_every_encoding(tmp_path, encoding):
     assert read(tmp_path, (GERMAN * 20).encode(encoding)) == GERMAN * 20
 
 
-@pytest.mark.parametrize("text,encoding", [(RUSSIAN, "cp1251"), (RUSSIAN, "koi8-r"), (JAPANESE, "shift_jis"), (JAPANESE, "euc_jp")])
+@pytest.mark.parametrize(
+    "text,encoding",
+    [(RUSSIAN, "cp1251"), (RUSSIAN, "koi8-r"), (JAPANESE, "shift_jis"), (JAPANESE, "euc_jp")],
+)
 def test_other_scripts(tmp_path, text, encoding):
     assert read(tmp_path, (text * 20).encode(encoding)) == text * 20
 
@@ -47,7 +53,15 @@ def test_a_character_cut_at_the_end_of_the_file(tmp_path):
     assert read(tmp_path, (GERMAN * 20 + "ß").encode()[:-1]) == GERMAN * 20 + "\ufffd"
 
 
-@pytest.mark.parametrize("data", [random.Random(0).randbytes(5000), b"\x7fELF\x02\x01\x01" + bytes(4000), b"\xff\xfe" + random.Random(1).randbytes(5000), b"\x89PNG\r\n\x1a\n" + random.Random(2).randbytes(900)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        random.Random(0).randbytes(5000),
+        b"\x7fELF\x02\x01\x01" + bytes(4000),
+        b"\xff\xfe" + random.Random(1).randbytes(5000),
+        b"\x89PNG\r\n\x1a\n" + random.Random(2).randbytes(900),
+    ],
+)
 def test_binaries(tmp_path, data):
     assert read(tmp_path, data) is None
 

@@ -29,7 +29,10 @@ def test_bare_yes_and_no_of_yaml_are_words(tmp_path):
     [
         ("minutes: 4", "name: missing"),
         ("name: a\nminuts: 4", "minuts: not a known field; did you mean 'minutes'"),
-        ("name: a\nminutes: four", "minutes: Input should be a valid integer .got 'four'.; see tea.md"),
+        (
+            "name: a\nminutes: four",
+            "minutes: Input should be a valid integer .got 'four'.; see tea.md",
+        ),
         ("name: a\nminutes: true", "minutes: Input should be a valid integer"),
         ("name: a\nmilk: maybe", "milk: Input should be 'yes', 'no' or 'unknown'"),
         ('name: "a\\e[31mb"', "name: must be one line without control characters"),
@@ -43,7 +46,9 @@ def test_bare_yes_and_no_of_yaml_are_words(tmp_path):
 def test_mistakes_are_one_sentence_with_file_and_field(tmp_path, text, sentence):
     with pytest.raises(InputError, match=sentence) as caught:
         load(tmp_path, text)
-    assert str(caught.value).startswith(str(tmp_path / "tea.yaml")) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "tea.yaml")) and "\n" not in str(
+        caught.value
+    )
 
 
 def test_missing_file_and_given_place(tmp_path):

@@ -12,8 +12,18 @@ NASTY = '#panic("x") $x$ *b* _i_ `code` \\ @ref <script>alert(1)</script> #impor
 
 
 def comparison(**changes):
-    rows = [{"head": head, "cells": [["one", "two"], ["three"], []]} for head in ("Approach", "Potential risks")]
-    data = {"title": "Three designs", "subtitle": "on legal", "designs": ["a", "b", "c"], "rows": rows, "measured": None, "notes": []}
+    rows = [
+        {"head": head, "cells": [["one", "two"], ["three"], []]}
+        for head in ("Approach", "Potential risks")
+    ]
+    data = {
+        "title": "Three designs",
+        "subtitle": "on legal",
+        "designs": ["a", "b", "c"],
+        "rows": rows,
+        "measured": None,
+        "notes": [],
+    }
     return {**data, **changes}
 
 
@@ -22,7 +32,13 @@ def text_of(page: bytes) -> str:
 
 
 def test_user_text_is_shown_and_never_evaluated():
-    shown = " ".join(text_of(pages.pdf_bytes("comparison", comparison(subtitle=NASTY, notes=[NASTY], designs=[NASTY, "b", "c"]))).split())
+    shown = " ".join(
+        text_of(
+            pages.pdf_bytes(
+                "comparison", comparison(subtitle=NASTY, notes=[NASTY], designs=[NASTY, "b", "c"])
+            )
+        ).split()
+    )
     assert shown.count('#panic("x") $x$ *b* _i_ `code` \\ @ref <script>alert(1)</script>') >= 2
     assert '#import "@preview/a:0.1.0": * {{ 7 * 7 }}' in shown
 
@@ -34,20 +50,30 @@ def test_other_alphabets_are_drawn():
 
 def test_a_letter_without_a_glyph_is_a_sentence():
     with pytest.raises(InputError, match="no font here can draw .*install a font"):
-        pages.pdf_bytes("comparison", comparison(subtitle="\U000f1234"))  # private use: no font has it
+        pages.pdf_bytes(
+            "comparison", comparison(subtitle="\U000f1234")
+        )  # private use: no font has it
     with pytest.raises(InputError, match="half a character"):
         pages.pdf_bytes("comparison", comparison(subtitle="\ud800"))
 
 
 def test_long_words_are_broken_inside_the_page():
-    lines = text_of(pages.pdf_bytes("comparison", comparison(designs=["x" * 300, "b", "c"]))).replace("\u200b", "").splitlines()
+    lines = (
+        text_of(pages.pdf_bytes("comparison", comparison(designs=["x" * 300, "b", "c"])))
+        .replace("\u200b", "")
+        .splitlines()
+    )
     pieces = [line.count("x") for line in lines if "xxx" in line]
     assert sum(pieces) == 300 and len(pieces) > 5 and max(pieces) < 60
 
 
 def test_same_data_same_bytes():
-    assert pages.pdf_bytes("comparison", comparison()) == pages.pdf_bytes("comparison", comparison())
-    assert pages.pdf_bytes("comparison", comparison()) != pages.pdf_bytes("comparison", comparison(title="Other"))
+    assert pages.pdf_bytes("comparison", comparison()) == pages.pdf_bytes(
+        "comparison", comparison()
+    )
+    assert pages.pdf_bytes("comparison", comparison()) != pages.pdf_bytes(
+        "comparison", comparison(title="Other")
+    )
 
 
 def test_comparison_is_landscape_with_its_tables():
@@ -55,7 +81,10 @@ def test_comparison_is_landscape_with_its_tables():
     page = pages.pdf_bytes("comparison", comparison(measured=measured, notes=["five seeds"]))
     box = pypdf.PdfReader(io.BytesIO(page)).pages[0].mediabox
     assert box.width > box.height
-    assert all(word in text_of(page) for word in ("Potential risks", "Measured", "0.52 [0.45, 0.60]", "five seeds"))
+    assert all(
+        word in text_of(page)
+        for word in ("Potential risks", "Measured", "0.52 [0.45, 0.60]", "five seeds")
+    )
     assert "Measured" not in text_of(pages.pdf_bytes("comparison", comparison()))
 
 

@@ -22,9 +22,16 @@ def form_of(content: bytes) -> pypdf.PdfReader:
 
 def test_links_become_fields_where_they_stood(page):
     form = form_of(with_fields(page, worksheet_fields("x")))
-    links = {link["/A"]["/URI"].removeprefix("field:"): link["/Rect"] for link in (ref.get_object() for ref in form_of(page).pages[0]["/Annots"])}
-    widgets = {field["/T"]: field for field in (ref.get_object() for ref in form.pages[0]["/Annots"])}
-    assert widgets.keys() == links.keys() and all(widgets[name]["/Rect"] == rect for name, rect in links.items())
+    links = {
+        link["/A"]["/URI"].removeprefix("field:"): link["/Rect"]
+        for link in (ref.get_object() for ref in form_of(page).pages[0]["/Annots"])
+    }
+    widgets = {
+        field["/T"]: field for field in (ref.get_object() for ref in form.pages[0]["/Annots"])
+    }
+    assert widgets.keys() == links.keys() and all(
+        widgets[name]["/Rect"] == rect for name, rect in links.items()
+    )
     assert all(field["/Subtype"] == "/Widget" and "/A" not in field for field in widgets.values())
 
 
@@ -38,7 +45,12 @@ def test_every_field_is_announced_in_the_tag_tree(page):
 
 def test_a_form_no_longer_claims_what_its_fonts_break(page):
     assert b"pdfuaid:part" in form_of(page).trailer["/Root"]["/Metadata"].get_data()
-    assert b"pdfuaid:part" not in form_of(with_fields(page, worksheet_fields("x"))).trailer["/Root"]["/Metadata"].get_data()
+    assert (
+        b"pdfuaid:part"
+        not in form_of(with_fields(page, worksheet_fields("x")))
+        .trailer["/Root"]["/Metadata"]
+        .get_data()
+    )
 
 
 def test_same_page_and_fields_same_bytes(page):

@@ -8,18 +8,36 @@ from labkit.base.pages import Section, Sheet, sheet_html, sheet_pdf, sheet_text
 
 
 def sheet(**changes):
-    sections = (Section("Reasons", "Why.", ("rule", "because"), (("one", "<b>so</b>"), ("two", ""))), Section("Nothing", "No table."))
-    return Sheet(**{"title": "Title & more", "subtitle": "of <it>", "verdict": "Yes.", "sections": sections, **changes})
+    sections = (
+        Section("Reasons", "Why.", ("rule", "because"), (("one", "<b>so</b>"), ("two", ""))),
+        Section("Nothing", "No table."),
+    )
+    return Sheet(
+        **{
+            "title": "Title & more",
+            "subtitle": "of <it>",
+            "verdict": "Yes.",
+            "sections": sections,
+            **changes,
+        }
+    )
 
 
 def test_text_has_every_cell_that_is_not_empty():
     text = sheet_text(sheet())
-    assert "REASONS\nWhy.\n- one: because: <b>so</b>\n- two:" in text and "NOTHING\nNo table." in text
+    assert (
+        "REASONS\nWhy.\n- one: because: <b>so</b>\n- two:" in text and "NOTHING\nNo table." in text
+    )
 
 
 def test_html_is_escaped():
     html = sheet_html(sheet())
-    assert "<b>so</b>" not in html and "&lt;b&gt;so&lt;/b&gt;" in html and "Title &amp; more" in html and "of &lt;it&gt;" in html
+    assert (
+        "<b>so</b>" not in html
+        and "&lt;b&gt;so&lt;/b&gt;" in html
+        and "Title &amp; more" in html
+        and "of &lt;it&gt;" in html
+    )
 
 
 def test_pdf_shrinks_to_one_page_and_refuses_more(tmp_path):

@@ -46,7 +46,9 @@ def test_mean_and_counts():
 def test_items_of_one_entity_are_one_cluster():
     values = [1] * 50 + [0] * 50
     alone = cluster_mean(scores(values))
-    paired = cluster_mean([ItemScore(f"i{k}", f"e{k // 25}", float(v)) for k, v in enumerate(values)])
+    paired = cluster_mean(
+        [ItemScore(f"i{k}", f"e{k // 25}", float(v)) for k, v in enumerate(values)]
+    )
     assert paired.high - paired.low > 2 * (alone.high - alone.low)
 
 
@@ -55,7 +57,10 @@ def test_seeds_widen_the_interval():
     base = rng.random(60) < 0.5
     steady = [s for seed in range(5) for s in scores(base, seed=seed)]
     moody = [s for seed in range(5) for s in scores(base * 0 + seed % 2, seed=seed)]
-    assert cluster_mean(moody).high - cluster_mean(moody).low > cluster_mean(steady).high - cluster_mean(steady).low
+    assert (
+        cluster_mean(moody).high - cluster_mean(moody).low
+        > cluster_mean(steady).high - cluster_mean(steady).low
+    )
     assert cluster_mean(steady).seeds == 5
 
 
@@ -64,7 +69,11 @@ def test_coverage_of_clustered_intervals():
     rng, held = np.random.default_rng(1), 0
     for _ in range(200):
         chance = rng.beta(2, 2, size=40)
-        drawn = [ItemScore(f"{e}-{k}", f"e{e}", float(rng.random() < p)) for e, p in enumerate(chance) for k in range(5)]
+        drawn = [
+            ItemScore(f"{e}-{k}", f"e{e}", float(rng.random() < p))
+            for e, p in enumerate(chance)
+            for k in range(5)
+        ]
         held += cluster_mean(drawn, draws=400).holds(0.5)
     assert 0.88 <= held / 200 <= 0.99
 
@@ -130,10 +139,18 @@ def test_holm_known_answer():
 def test_few_clusters_are_widened_by_the_t_quantile():
     """Five seeds that differ and nothing else: the interval is mean +- 2.776 * s / sqrt(5)."""
     values = [0.1, 0.3, 0.5, 0.7, 0.9]
-    found = cluster_mean([ItemScore(f"i{k}", f"e{k}", value, seed) for seed, value in enumerate(values) for k in range(50)])
+    found = cluster_mean(
+        [
+            ItemScore(f"i{k}", f"e{k}", value, seed)
+            for seed, value in enumerate(values)
+            for k in range(50)
+        ]
+    )
     half = 2.776 * np.std(values, ddof=1) / np.sqrt(5)
     assert found.mean == pytest.approx(0.5)
-    assert found.low == pytest.approx(max(0.1, 0.5 - half), abs=0.02) and found.high == pytest.approx(min(0.9, 0.5 + half), abs=0.02)
+    assert found.low == pytest.approx(
+        max(0.1, 0.5 - half), abs=0.02
+    ) and found.high == pytest.approx(min(0.9, 0.5 + half), abs=0.02)
 
 
 def test_coverage_with_five_seeds():
@@ -141,7 +158,11 @@ def test_coverage_with_five_seeds():
     rng, held = np.random.default_rng(3), 0
     for _ in range(300):
         means, entities = 0.5 + rng.normal(0, 0.05, 5), rng.normal(0, 0.1, 30)
-        drawn = [ItemScore(f"{e}", f"e{e}", float(rng.normal(means[s] + entities[e], 0.2)), s) for s in range(5) for e in range(30)]
+        drawn = [
+            ItemScore(f"{e}", f"e{e}", float(rng.normal(means[s] + entities[e], 0.2)), s)
+            for s in range(5)
+            for e in range(30)
+        ]
         held += cluster_mean(drawn, draws=400).holds(0.5)
     assert held / 300 >= 0.92
 
@@ -149,8 +170,13 @@ def test_coverage_with_five_seeds():
 def test_one_entity_tells_nothing_of_others():
     alone = cluster_mean(scores([1, 1, 1], entity="only"))
     assert (alone.mean, alone.low, alone.high) == (1, 0, 1)
-    assert verdict(paired_difference(scores([0, 0], entity="only"), scores([1, 1], entity="only"))) == "not distinguishable"
-    assert verdict(paired_difference(scores([1] * 5), scores([0] * 5))) == "not distinguishable"  # the sign test's p is 2 / 32
+    assert (
+        verdict(paired_difference(scores([0, 0], entity="only"), scores([1, 1], entity="only")))
+        == "not distinguishable"
+    )
+    assert (
+        verdict(paired_difference(scores([1] * 5), scores([0] * 5))) == "not distinguishable"
+    )  # the sign test's p is 2 / 32
     assert verdict(paired_difference(scores([1] * 6), scores([0] * 6))) == "contradicted"
     assert cluster_mean(scores([6, 7], entity="only")).high == np.inf
     assert power_of(scores([1, 0], entity="only")).needed is None
@@ -159,7 +185,9 @@ def test_one_entity_tells_nothing_of_others():
 def test_noise_between_runs_widens_a_difference_and_stays_in_range():
     found = with_run_noise(Interval(0.3, 0.2, 0.4, 100, 20), RunNoise(0.05, 12))
     half = np.hypot(0.1, 2.179 * np.sqrt(2) * 0.05)
-    assert found.low == pytest.approx(0.3 - half, abs=1e-3) and found.high == pytest.approx(0.3 + half, abs=1e-3)
+    assert found.low == pytest.approx(0.3 - half, abs=1e-3) and found.high == pytest.approx(
+        0.3 + half, abs=1e-3
+    )
     assert with_run_noise(Interval(0.9, 0.8, 0.95, 9, 9), RunNoise(0.5, 2)).high == 1
     with pytest.raises(PairingError, match="no recipe was run twice"):
         run_noise([[0.5], [0.7]])
@@ -169,7 +197,9 @@ def test_p_value_agrees_with_the_interval():
     rng = np.random.default_rng(2)
     for shift in (0.0, 0.3):  # away from the border, where a bootstrap and a normal p may part
         drawn = scores(rng.normal(shift, 0.5, 120))
-        assert (p_value(cluster_mean(drawn)) < 0.05) == (verdict(cluster_mean(drawn)) != "not distinguishable")
+        assert (p_value(cluster_mean(drawn)) < 0.05) == (
+            verdict(cluster_mean(drawn)) != "not distinguishable"
+        )
     assert p_value(cluster_mean(scores([0.0] * 9))) == 1
 
 

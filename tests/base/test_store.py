@@ -71,7 +71,14 @@ def test_key_depends_on_content_not_on_order():
     assert key_of(a=1, b={"x": 2}) == key_of(b={"x": 2}, a=1) != key_of(a=1, b={"x": 3})
 
 
-@pytest.mark.parametrize("number,words", [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "no write access"), (errno.EIO, "LABKIT_HOME")])
+@pytest.mark.parametrize(
+    "number,words",
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EACCES, "no write access"),
+        (errno.EIO, "LABKIT_HOME"),
+    ],
+)
 def test_os_errors_become_a_sentence(tmp_path, number, words):
     def fails(folder):
         raise OSError(number, os.strerror(number))
@@ -153,7 +160,9 @@ def test_write_file_is_whole_or_absent(tmp_path):
 
 def test_lineage_lists_hashes(tmp_path):
     made = Store(tmp_path).get_or_make("k", make())
-    assert set(json.loads((made.folder / "lineage.json").read_text())["files"]) == {"model.safetensors"}
+    assert set(json.loads((made.folder / "lineage.json").read_text())["files"]) == {
+        "model.safetensors"
+    }
 
 
 def test_a_file_in_the_way_is_a_sentence(tmp_path):

@@ -6,7 +6,14 @@ EFFECT = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 10, "clusters": 5, "seeds":
 
 
 def test_values_are_escaped_and_intervals_shown():
-    rows = [{"claim": "<script>x</script>", "effect": EFFECT, "verdict": "supported", "reported": "a & b"}]
+    rows = [
+        {
+            "claim": "<script>x</script>",
+            "effect": EFFECT,
+            "verdict": "supported",
+            "reported": "a & b",
+        }
+    ]
     html = pages.findings_table(rows)
     assert "<script>" not in html and "&lt;script&gt;" in html and "0.50 [0.40, 0.60]" in html
     html = pages.scorecard_table([{"checkpoint": "<b>", "axes": {"knowledge": EFFECT}}])
@@ -17,13 +24,37 @@ def test_a_long_text_told_twice_is_a_note_and_a_short_or_single_one_is_not():
     long, single, short = "x" * 61, "y" * 61, "z" * 60
     said, notes = pages.noted([(long, short), (single, short), (long, "")])
     assert said == [("note 1", short), (single, short), ("note 1", "")] and notes == [long]
-    rows = [{"topic": "t", "claim": claim, "effect": EFFECT, "verdict": "supported", "reported": f"<i>{long}", "differs": single} for claim in ("a", "b")]
+    rows = [
+        {
+            "topic": "t",
+            "claim": claim,
+            "effect": EFFECT,
+            "verdict": "supported",
+            "reported": f"<i>{long}",
+            "differs": single,
+        }
+        for claim in ("a", "b")
+    ]
     assert pages.claims_table(rows).count(long) == 1 and "<i>" not in pages.claims_table(rows)
-    assert pages.claims_rows(rows).endswith(f"Notes:\n\n1. <i>{long}\n2. {single}") and "Notes" not in pages.claims_rows(rows[:1])
+    assert pages.claims_rows(rows).endswith(
+        f"Notes:\n\n1. <i>{long}\n2. {single}"
+    ) and "Notes" not in pages.claims_rows(rows[:1])
     assert pages.findings_table(rows).count(long) == 1
 
 
 def test_synergy_shows_both_bars_signed():
     gain = {**EFFECT, "mean": 0.004, "low": 0.001, "high": 0.009}
-    html = pages.synergy_table([{"axis": "knowledge", "merge": "<b>", "merged": EFFECT, "over_max": gain, "over_mean": EFFECT}])
-    assert "<b>" not in html and "+0.004 [+0.001, +0.009]" in html and "+0.50 [+0.40, +0.60]" in html
+    html = pages.synergy_table(
+        [
+            {
+                "axis": "knowledge",
+                "merge": "<b>",
+                "merged": EFFECT,
+                "over_max": gain,
+                "over_mean": EFFECT,
+            }
+        ]
+    )
+    assert (
+        "<b>" not in html and "+0.004 [+0.001, +0.009]" in html and "+0.50 [+0.40, +0.60]" in html
+    )

@@ -7,7 +7,9 @@ import pytest
 from labkit.base.errors import InputError, SpecError
 from labkit.base.inputs import read_yaml
 
-BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
+)
 
 
 @pytest.fixture
@@ -43,7 +45,13 @@ def test_lists_without_end_are_refused(written):
         read_yaml(written("[" * 5000 + "]" * 5000), missing="")
 
 
-@pytest.mark.parametrize("text,words", [("a: [1\nb: 2\n", r"me\.yaml:2: this is not valid YAML"), (b"a: \xff\xfe", r"me\.yaml: this is not valid YAML")])
+@pytest.mark.parametrize(
+    "text,words",
+    [
+        ("a: [1\nb: 2\n", r"me\.yaml:2: this is not valid YAML"),
+        (b"a: \xff\xfe", r"me\.yaml: this is not valid YAML"),
+    ],
+)
 def test_what_is_no_yaml_is_refused(written, text, words):
     with pytest.raises(SpecError, match=words):
         read_yaml(written(text), missing="", error=SpecError)

@@ -34,7 +34,10 @@ CONTRASTS = """() => {
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e '.[test]' brings it")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api",
+        reason="playwright is not installed; pip install -e '.[test]' brings it",
+    )
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -66,9 +69,30 @@ class Seen:
 def folder(tmp_path_factory):
     """A class of five: one failed, one cannot be read, and one means harm."""
     out = tmp_path_factory.mktemp("class")
-    evil = [{key: EVIL if key in ("question", "choice", "expected", "checkpoint", "claim", "before", "after") else value for key, value in row.items()} for row in rows(4)]
-    seats = [seat(f"learner {i:02}", rows(i), runs=[NotebookRun("03_cpt", 40.0 + i), NotebookRun("06_merge", 50.0, "cell 9: out of luck" if i == 3 else "")]) for i in (1, 2, 3)]
-    seats += [seat(EVIL, evil, runs=[NotebookRun("03_cpt", 44.0, EVIL)]), Seat("learner 05", problem="e.zip: this zip file is damaged")]
+    evil = [
+        {
+            key: EVIL
+            if key in ("question", "choice", "expected", "checkpoint", "claim", "before", "after")
+            else value
+            for key, value in row.items()
+        }
+        for row in rows(4)
+    ]
+    seats = [
+        seat(
+            f"learner {i:02}",
+            rows(i),
+            runs=[
+                NotebookRun("03_cpt", 40.0 + i),
+                NotebookRun("06_merge", 50.0, "cell 9: out of luck" if i == 3 else ""),
+            ],
+        )
+        for i in (1, 2, 3)
+    ]
+    seats += [
+        seat(EVIL, evil, runs=[NotebookRun("03_cpt", 44.0, EVIL)]),
+        Seat("learner 05", problem="e.zip: this zip file is damaged"),
+    ]
     write_class_page(class_page(seats, title=f"A class of {EVIL}", subtitle="of a test"), out)
     return out
 
@@ -77,13 +101,23 @@ def folder(tmp_path_factory):
 def test_the_page_is_a_file_of_its_own_and_can_be_read(browser, folder, size):
     seen = Seen(browser, folder / "class.html", SIZES[size])
     assert seen.from_elsewhere() == [] and seen.said == [] and seen.ran() is None
-    assert not seen.page.evaluate("() => document.documentElement.scrollWidth > innerWidth + 1"), "the page scrolls sideways"
-    assert seen.page.evaluate(CUT_OFF) == [] and seen.page.evaluate(LETTERS) >= SMALLEST_LETTER and seen.page.evaluate(CONTRASTS) >= CONTRAST
+    assert not seen.page.evaluate("() => document.documentElement.scrollWidth > innerWidth + 1"), (
+        "the page scrolls sideways"
+    )
+    assert (
+        seen.page.evaluate(CUT_OFF) == []
+        and seen.page.evaluate(LETTERS) >= SMALLEST_LETTER
+        and seen.page.evaluate(CONTRASTS) >= CONTRAST
+    )
     images = seen.page.locator("img").all()
     assert len(images) == 4
     for image in images:
-        assert len(image.get_attribute("alt")) > 40 and image.evaluate("node => node.complete && node.naturalWidth > 300")
-        assert image.bounding_box()["width"] >= min(image.evaluate("node => node.naturalWidth"), DRAWN_PIXELS)
+        assert len(image.get_attribute("alt")) > 40 and image.evaluate(
+            "node => node.complete && node.naturalWidth > 300"
+        )
+        assert image.bounding_box()["width"] >= min(
+            image.evaluate("node => node.naturalWidth"), DRAWN_PIXELS
+        )
 
 
 def test_failures_are_seen_without_scrolling(browser, folder):
@@ -94,23 +128,42 @@ def test_failures_are_seen_without_scrolling(browser, folder):
 
 def test_what_means_harm_is_words(browser, folder):
     page = Seen(browser, folder / "class.html").page
-    assert EVIL in page.title() and page.locator("h1").inner_text().endswith(EVIL) and page.locator("script").count() == 0
-    assert page.locator("svg, iframe, object, embed, form, base, link").count() == 0 and page.locator("[onerror], [onload]").count() == 0
+    assert (
+        EVIL in page.title()
+        and page.locator("h1").inner_text().endswith(EVIL)
+        and page.locator("script").count() == 0
+    )
+    assert (
+        page.locator("svg, iframe, object, embed, form, base, link").count() == 0
+        and page.locator("[onerror], [onload]").count() == 0
+    )
 
 
 def test_names_and_words_of_evidence_packs_are_words_too(browser, tmp_path):
-    save(tmp_path / "packs" / "desk", [row | {"learner": EVIL, "notebook": EVIL} for row in rows(1)])
+    save(
+        tmp_path / "packs" / "desk", [row | {"learner": EVIL, "notebook": EVIL} for row in rows(1)]
+    )
     done = sessions.read_packs(tmp_path / "packs", out_dir=tmp_path / "out", names=True)
     seen = Seen(browser, done.page)
-    assert seen.said == [] and seen.from_elsewhere() == [] and seen.ran() is None and EVIL[:60] in seen.page.locator("body").inner_text()
+    assert (
+        seen.said == []
+        and seen.from_elsewhere() == []
+        and seen.ran() is None
+        and EVIL[:60] in seen.page.locator("body").inner_text()
+    )
 
 
 def test_a_learner_s_own_page_is_harmless_with_the_worst_name_and_reflection(browser, tmp_path):
     for row in rows(1, EVIL):
         records.append(tmp_path, row.pop("kind"), **row)
     common = {"notebook": "10_report", "pack": EVIL, "profile": "lab", "seed": 0, "learner": EVIL}
-    records.append(tmp_path, "reflection", **common, id="why", question=EVIL, text=f"{EVIL}\nand more")
+    records.append(
+        tmp_path, "reflection", **common, id="why", question=EVIL, text=f"{EVIL}\nand more"
+    )
     records.append(tmp_path, "reflection", **common, id="critical_1", question="?", text=EVIL)
     seen = Seen(browser, report.learner_report(tmp_path, EVIL).page)
     assert seen.said == [] and seen.from_elsewhere() == [] and seen.ran() is None
-    assert seen.page.locator("script, svg, iframe").count() == 0 and seen.page.locator("body").inner_text().count("window.ran=1</script>") >= 3
+    assert (
+        seen.page.locator("script, svg, iframe").count() == 0
+        and seen.page.locator("body").inner_text().count("window.ran=1</script>") >= 3
+    )

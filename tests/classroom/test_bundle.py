@@ -22,7 +22,7 @@ from labkit.course import lesson
 from labkit.train import pipeline
 from labkit.train.specs import PipelineSpec, Stage
 
-BACKEND = '''
+BACKEND = """
 import zipfile
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
@@ -33,15 +33,21 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         wheel.writestr("tinykit-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         wheel.writestr("tinykit-1.0.dist-info/RECORD", "")
     return name
-'''
+"""
 
 
 def wheel(folder: Path, name: str, version: str, tag: str = "py3-none-any") -> Path:
     path = folder / f"{name}-{version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr(f"{name}.py", "there = True\n")
-        packed.writestr(f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        packed.writestr(f"{name}-{version}.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        packed.writestr(
+            f"{name}-{version}.dist-info/METADATA",
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        )
+        packed.writestr(
+            f"{name}-{version}.dist-info/WHEEL",
+            f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
+        )
         packed.writestr(f"{name}-{version}.dist-info/RECORD", "")
     return path
 
@@ -52,7 +58,9 @@ def tiny_project(parent: Path, patch: pytest.MonkeyPatch) -> Path:
     (folder / "notebooks").mkdir(parents=True)
     index.mkdir()
     (folder / "notebooks" / "00_first.ipynb").write_text("{}")
-    (folder / "pyproject.toml").write_text('[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n')
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
     (folder / "backend.py").write_text(BACKEND)
     (folder / "constraints.txt").write_text("tinydep==1.2\n")
     for version in ("1.2", "2.0"):
@@ -84,44 +92,85 @@ def test_a_bundle_installs_by_its_own_readme(project, tmp_path, monkeypatch, nam
     assert all(finding.passed for finding in found.values()), found
     room = tmp_path / "room"
     room.mkdir()
-    subprocess.check_call(["tar", "-xf", path, "-C", room] if name.endswith("tar") else [sys.executable, "-m", "zipfile", "-e", path, room])
+    subprocess.check_call(
+        ["tar", "-xf", path, "-C", room]
+        if name.endswith("tar")
+        else [sys.executable, "-m", "zipfile", "-e", path, room]
+    )
     room = room / bundle.TOP
     monkeypatch.delenv("PIP_FIND_LINKS")
-    commands = [line.strip() for line in (room / "README.txt").read_text().splitlines() if line.startswith("    ")]
+    commands = [
+        line.strip()
+        for line in (room / "README.txt").read_text().splitlines()
+        if line.startswith("    ")
+    ]
     python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     for command in commands[:3]:  # venv, check, install
-        subprocess.run(command.replace(f"{python} -m", f"{sys.executable} -m", 1), shell=True, cwd=room, check=True, stdout=subprocess.DEVNULL)
-    said = subprocess.check_output([room / "room/bin/python", "-c", "import tinykit; from importlib.metadata import version; print(version('tinydep'))"], text=True)
+        subprocess.run(
+            command.replace(f"{python} -m", f"{sys.executable} -m", 1),
+            shell=True,
+            cwd=room,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    said = subprocess.check_output(
+        [
+            room / "room/bin/python",
+            "-c",
+            "import tinykit; from importlib.metadata import version; print(version('tinydep'))",
+        ],
+        text=True,
+    )
     assert said.strip() == "1.2"
-    assert commands[3] == 'export LABKIT_HOME="$PWD/home"' and (room / "notebooks" / "00_first.ipynb").is_file()
+    assert (
+        commands[3] == 'export LABKIT_HOME="$PWD/home"'
+        and (room / "notebooks" / "00_first.ipynb").is_file()
+    )
 
 
 def test_what_is_not_pinned_is_told(project, tmp_path):
     (project / "constraints.txt").write_text("")
-    assert bundle.make_bundle(tmp_path / "out.zip", project=project, requirements=()).unpinned == ["tinydep"]
+    assert bundle.make_bundle(tmp_path / "out.zip", project=project, requirements=()).unpinned == [
+        "tinydep"
+    ]
 
 
 def test_the_course_s_checkpoints_go_in_and_are_found_there(project, tmp_path):
     store, course = Store(tmp_path / "store"), tmp_path / "course"
-    stages = (Stage(kind="cpt", learning_rate=1e-3, steps=2, batch_size=4), Stage(kind="sft", learning_rate=1e-3, steps=2, batch_size=4))
-    spec = PipelineSpec(pack=str(lesson.load_pack("materials").folder), model="llama-s-instruct", stages=stages)
+    stages = (
+        Stage(kind="cpt", learning_rate=1e-3, steps=2, batch_size=4),
+        Stage(kind="sft", learning_rate=1e-3, steps=2, batch_size=4),
+    )
+    spec = PipelineSpec(
+        pack=str(lesson.load_pack("materials").folder), model="llama-s-instruct", stages=stages
+    )
     last = pipeline.run_spec(spec, store=store)[-1]
     append(course, "checkpoint", name=last.name, key=last.key)
     path = made(project, tmp_path, course=course, store=store)
     with zipfile.ZipFile(path) as packed:
         packed.extractall(tmp_path / "room")
-        text = b"".join(packed.read(name) for name in packed.namelist() if name.endswith((".json", ".txt", ".py")))
+        text = b"".join(
+            packed.read(name)
+            for name in packed.namelist()
+            if name.endswith((".json", ".txt", ".py"))
+        )
     assert str(tmp_path).encode() not in text and str(spec.pack).encode() not in text
     there = Store(tmp_path / "room" / bundle.TOP / "home" / "checkpoints")
-    assert {checkpoint.key for checkpoint in there.all()} == {checkpoint.key for checkpoint in store.all()}
+    assert {checkpoint.key for checkpoint in there.all()} == {
+        checkpoint.key for checkpoint in store.all()
+    }
     told = []
-    assert pipeline.run_spec(spec, store=there, progress=told.append)[-1].key == last.key and not told
+    assert (
+        pipeline.run_spec(spec, store=there, progress=told.append)[-1].key == last.key and not told
+    )
 
 
 def test_what_cannot_be_made_is_one_sentence(project, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="name a .zip or a .tar"):
         bundle.make_bundle(tmp_path / "out.rar", project=project)
-    assert "name a .zip or a .tar" in str(CliRunner().invoke(share.app, ["bundle", "out.rar"]).exception)
+    assert "name a .zip or a .tar" in str(
+        CliRunner().invoke(share.app, ["bundle", "out.rar"]).exception
+    )
     with pytest.raises(InputError, match="from a checkout"):
         bundle.make_bundle(tmp_path / "out.zip", project=tmp_path)
     with pytest.raises(InputError, match="run make course"):
@@ -163,17 +212,37 @@ def listing(change):
 
 DAMAGE = {
     "a changed byte": (lambda m: m.update({f"{bundle.TOP}/check.py": b"x"}), "files", "check.py"),
-    "a missing wheel": (lambda m: m.pop(f"{bundle.TOP}/wheels/tinydep-1.2-py3-none-any.whl"), "files", "tinydep"),
+    "a missing wheel": (
+        lambda m: m.pop(f"{bundle.TOP}/wheels/tinydep-1.2-py3-none-any.whl"),
+        "files",
+        "tinydep",
+    ),
     "an added file": (lambda m: m.update({f"{bundle.TOP}/extra.py": b"x"}), "files", "extra.py"),
-    "a name that leads out": (lambda m: m.update({f"{bundle.TOP}/../../evil.py": b"x"}), "files", "leads out"),
+    "a name that leads out": (
+        lambda m: m.update({f"{bundle.TOP}/../../evil.py": b"x"}),
+        "files",
+        "leads out",
+    ),
     "an absolute name": (lambda m: m.update({"/etc/evil": b"x"}), "files", "leads out"),
     "another Python": (listing(lambda raw: raw.update(python="3.9")), "Python", "3."),
-    "a package that is not there": (listing(lambda raw: raw["pins"].update(numpy="2.0")), "packages", "numpy 2.0"),
+    "a package that is not there": (
+        listing(lambda raw: raw["pins"].update(numpy="2.0")),
+        "packages",
+        "numpy 2.0",
+    ),
     "no room": (listing(lambda raw: raw.update(installed_bytes=2**60)), "free disk", "needed"),
     "another schema": (listing(lambda raw: raw.update(schema=9)), "bundle", "schema"),
     "no list": (lambda m: m.pop(f"{bundle.TOP}/bundle.json"), "bundle", "no bundle.json"),
-    "a broken list": (lambda m: m.update({f"{bundle.TOP}/bundle.json": b"[" * 100_000}), "bundle", "broken"),
-    "a list of another kind": (lambda m: m.update({f"{bundle.TOP}/bundle.json": b"[1]"}), "bundle", "broken"),
+    "a broken list": (
+        lambda m: m.update({f"{bundle.TOP}/bundle.json": b"[" * 100_000}),
+        "bundle",
+        "broken",
+    ),
+    "a list of another kind": (
+        lambda m: m.update({f"{bundle.TOP}/bundle.json": b"[1]"}),
+        "bundle",
+        "broken",
+    ),
 }
 
 
@@ -190,7 +259,11 @@ def test_damage_is_found_and_named(whole, case):
     change, check, words = DAMAGE[case]
     found = looked(changed(whole, change))
     failed = [finding for finding in found.values() if not finding.passed]
-    assert [finding.name for finding in failed] == [check] and words in failed[0].found and failed[0].remedy
+    assert (
+        [finding.name for finding in failed] == [check]
+        and words in failed[0].found
+        and failed[0].remedy
+    )
 
 
 def test_a_wheel_for_another_machine_is_found(project, tmp_path):
@@ -231,8 +304,15 @@ def test_check_py_needs_nothing_but_python(whole, tmp_path):
         packed.extractall(tmp_path)
     folder = tmp_path / bundle.TOP
     (folder / "wheels" / "tinydep-1.2-py3-none-any.whl").write_bytes(b"half")
-    done = subprocess.run([sys.executable, "-I", "-S", folder / "check.py"], capture_output=True, text=True)
-    assert done.returncode == 1 and "FAIL files" in done.stdout and "tinydep" in done.stdout and "remedy" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", folder / "check.py"], capture_output=True, text=True
+    )
+    assert (
+        done.returncode == 1
+        and "FAIL files" in done.stdout
+        and "tinydep" in done.stdout
+        and "remedy" in done.stdout
+    )
 
 
 def test_no_registry_is_named(whole):

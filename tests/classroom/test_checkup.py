@@ -4,7 +4,12 @@ from labkit.classroom import checkup
 
 
 def test_checks_pass_or_say_what_to_do():
-    for check in (checkup.python_version(), checkup.cores(), checkup.memory(), *map(checkup.package_version, checkup.PACKAGES)):
+    for check in (
+        checkup.python_version(),
+        checkup.cores(),
+        checkup.memory(),
+        *map(checkup.package_version, checkup.PACKAGES),
+    ):
         assert check.found and (check.passed or check.remedy)
 
 

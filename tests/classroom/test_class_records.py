@@ -12,11 +12,26 @@ from labkit.classroom.evidence_pack import make_pack
 def test_records_that_labkit_never_wrote_are_left_out_and_counted():
     good = rows(0)
     bad = [
-        good[1] | {"guess": float("nan")}, good[1] | {"guess": "<b>"}, good[1] | {"measured": []}, good[1] | {"low": 2.0}, good[1] | {"question": "x" * 401},
-        good[4] | {"spec": {"pack": "../../etc"}}, good[5] | {"axes": [1]}, good[9] | {"points": {"slerp": []}}, good[8] | {"seed": {}}, {"kind": ["finding"]}, {}, [], None, 7, "x",
+        good[1] | {"guess": float("nan")},
+        good[1] | {"guess": "<b>"},
+        good[1] | {"measured": []},
+        good[1] | {"low": 2.0},
+        good[1] | {"question": "x" * 401},
+        good[4] | {"spec": {"pack": "../../etc"}},
+        good[5] | {"axes": [1]},
+        good[9] | {"points": {"slerp": []}},
+        good[8] | {"seed": {}},
+        {"kind": ["finding"]},
+        {},
+        [],
+        None,
+        7,
+        "x",
     ]
     found, unread = checked([*bad, *good])
-    assert unread == len(bad) and {kind: len(of) for kind, of in found.items()} == {kind: len(of) for kind, of in checked(good)[0].items()}
+    assert unread == len(bad) and {kind: len(of) for kind, of in found.items()} == {
+        kind: len(of) for kind, of in checked(good)[0].items()
+    }
     assert seat("learner 01", [*good, *bad]).unread == len(bad)
 
 
@@ -34,8 +49,17 @@ def test_packs_and_folders_are_read_and_a_bad_one_stops_nothing(tmp_path):
     (packs / "notes.txt").write_text("not one of them")
     before = sorted(path.name for path in tmp_path.iterdir())
     seats = read_seats(packs, lambda number, name, source: f"{number} {name} {source}")
-    assert [(one.shown, bool(one.problem), len(one.of("prediction"))) for one in seats] == [("1  bad.zip", True, 0), ("2 Cy c.zip", False, 2), ("3 Ada desk", False, 2), ("4 Bob desk", False, 2)]
-    assert "no zip file" in seats[0].problem and seats[2].unread == 0 and sorted(path.name for path in tmp_path.iterdir()) == before
+    assert [(one.shown, bool(one.problem), len(one.of("prediction"))) for one in seats] == [
+        ("1  bad.zip", True, 0),
+        ("2 Cy c.zip", False, 2),
+        ("3 Ada desk", False, 2),
+        ("4 Bob desk", False, 2),
+    ]
+    assert (
+        "no zip file" in seats[0].problem
+        and seats[2].unread == 0
+        and sorted(path.name for path in tmp_path.iterdir()) == before
+    )
 
 
 def test_a_source_of_thousands_of_learners_is_no_room(tmp_path):
@@ -49,8 +73,13 @@ def test_sources_that_are_none(tmp_path):
         with pytest.raises(InputError, match=words):
             sources(folder)
     save(tmp_path / "one", rows(1))
-    assert sources(tmp_path / "one") == [tmp_path / "one"] and sources(tmp_path) == [tmp_path / "one"]
+    assert sources(tmp_path / "one") == [tmp_path / "one"] and sources(tmp_path) == [
+        tmp_path / "one"
+    ]
     (tmp_path / "link").mkdir()
     (tmp_path / "link" / FILE).symlink_to("/etc/hostname")
-    assert ["not an ordinary file" in one.problem for one in read_seats(tmp_path, lambda number, name, source: name)] == [True, False]
+    assert [
+        "not an ordinary file" in one.problem
+        for one in read_seats(tmp_path, lambda number, name, source: name)
+    ] == [True, False]
     assert by_learner([None, {"learner": 5}]) == {"": [None, {"learner": 5}]}

@@ -40,9 +40,16 @@ def test_the_warm_up_is_one_page_of_a4_with_everything_on_it(made):
     (page,) = pypdf.PdfReader(made / handout.WARM_UP).pages
     assert [round(float(side)) for side in page.mediabox[2:]] == [595, 842]
     told, effect = words(page), warm_up.measured_effect()
-    for text in (*CRITICAL_QUESTIONS, *map(warm_up.question_of, warm_up.items(load_pack("materials"))), str(effect.guessed), "Pia Marsh lives in Quito."):
+    for text in (
+        *CRITICAL_QUESTIONS,
+        *map(warm_up.question_of, warm_up.items(load_pack("materials"))),
+        str(effect.guessed),
+        "Pia Marsh lives in Quito.",
+    ):
         assert text in told
-    assert told.index("Mark your guess") < told.index(str(effect.guessed))  # the answer comes after the fold
+    assert told.index("Mark your guess") < told.index(
+        str(effect.guessed)
+    )  # the answer comes after the fold
 
 
 @pytest.mark.parametrize("pack", shipped_packs())
@@ -67,12 +74,20 @@ def test_answers_and_questions_are_never_markup():
 def test_every_field_has_a_name_a_tooltip_and_its_kind(made):
     reader = pypdf.PdfReader(made / handout.WORKSHEET)
     fields = reader.get_fields()
-    assert len(reader.pages) == 1 and {field.name for field in handout.worksheet_fields("")} == fields.keys()
+    assert (
+        len(reader.pages) == 1
+        and {field.name for field in handout.worksheet_fields("")} == fields.keys()
+    )
     assert all(len(field["/TU"]) > 3 for field in fields.values())
     assert len({field["/TU"] for field in fields.values()}) == len(fields)
     kinds = [field["/FT"] for field in fields.values()]
-    assert kinds.count("/Btn") == len(handout.TOOLS) and kinds.count("/Ch") == 3 * len(handout.CHOICES)
-    assert "llama-s, instruct" in fields["mine_start"]["/Opt"] and "cpt-sft-dpo" in fields["one_stages"]["/Opt"]
+    assert kinds.count("/Btn") == len(handout.TOOLS) and kinds.count("/Ch") == 3 * len(
+        handout.CHOICES
+    )
+    assert (
+        "llama-s, instruct" in fields["mine_start"]["/Opt"]
+        and "cpt-sft-dpo" in fields["one_stages"]["/Opt"]
+    )
     assert fields["domain"]["/V"] == "materials: " + load_pack("materials").title
 
 
@@ -86,16 +101,32 @@ def test_fields_lie_on_the_page_and_not_on_one_another(made):
 
 def test_the_worksheet_asks_what_the_course_asks(made):
     told = words(pypdf.PdfReader(made / handout.WORKSHEET).pages[0])
-    assert all(text in told for text in (*CRITICAL_QUESTIONS, *HEADS, *handout.DESIGNS.values(), *handout.TOOLS, "must_hold"))
+    assert all(
+        text in told
+        for text in (
+            *CRITICAL_QUESTIONS,
+            *HEADS,
+            *handout.DESIGNS.values(),
+            *handout.TOOLS,
+            "must_hold",
+        )
+    )
 
 
 def test_a_filled_worksheet_keeps_its_answers(made, tmp_path):
     writer = pypdf.PdfWriter(clone_from=made / handout.WORKSHEET)
-    answers = {"critical_1": "names of suppliers\n(ünïcode)", "mine_stages": "cpt-sft", "tool_retrieval": "/Yes", "knowledge_after": "0.7"}
+    answers = {
+        "critical_1": "names of suppliers\n(ünïcode)",
+        "mine_stages": "cpt-sft",
+        "tool_retrieval": "/Yes",
+        "knowledge_after": "0.7",
+    }
     writer.update_page_form_field_values(None, answers)
     writer.write(tmp_path / "filled.pdf")
     found = pypdf.PdfReader(tmp_path / "filled.pdf").get_fields()
-    assert {name: found[name]["/V"] for name in answers} == answers and found["tool_merging"]["/V"] == "/Off"
+    assert {name: found[name]["/V"] for name in answers} == answers and found["tool_merging"][
+        "/V"
+    ] == "/Off"
 
 
 def test_a_domain_is_text_and_nothing_else(tmp_path):
@@ -119,7 +150,12 @@ ALSO_TRAINED = {30: {"04_sft"}, 90: {"04_sft", "05_preferences"}, 180: set()}
 
 def paths() -> dict[str, tuple[str, ...]]:
     """Notebook -> its cells in the guide's table of paths: seconds, then minutes per path."""
-    return {name: tuple(cells) for name, *cells in re.findall(r"^\| `(\d\d_\w+)` \| (\d+) \| (\d+|–) \| (\d+|–) \| (\d+|–) \|$", GUIDE, re.MULTILINE)}
+    return {
+        name: tuple(cells)
+        for name, *cells in re.findall(
+            r"^\| `(\d\d_\w+)` \| (\d+) \| (\d+|–) \| (\d+|–) \| (\d+|–) \|$", GUIDE, re.MULTILINE
+        )
+    }
 
 
 def test_the_guide_tells_every_notebooks_expected_seconds():
@@ -136,13 +172,25 @@ def test_each_path_fits_its_time(limit, column):
 
 
 def test_every_figure_of_the_guide_stands_on_a_measured_page():
-    measured = "".join((DOCS / name).read_text("utf-8") for name in ("evidence.md", "scale.md", "data.md"))
+    measured = "".join(
+        (DOCS / name).read_text("utf-8") for name in ("evidence.md", "scale.md", "data.md")
+    )
     figures = re.findall(r"[+-]?\d\.\d+ \[[+-]?\d\.\d+, [+-]?\d\.\d+\]", GUIDE)
     assert len(figures) > 15 and [figure for figure in figures if figure not in measured] == []
 
 
 def test_the_guide_names_sections_that_are_there():
-    for name, sections in (("03_cpt", ("Predict", "Run", "See", "Explain", "Exercise")), ("06_merge", ("Predict", "Run", "See", "Explain")), ("01_design", ("Run: facts in the prompt against facts trained in",))):
-        cells = json.loads((DOCS.parent / "notebooks" / f"{name}.ipynb").read_text("utf-8"))["cells"]
-        heads = re.findall(r"^## (.*)$", "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"), re.MULTILINE)
+    for name, sections in (
+        ("03_cpt", ("Predict", "Run", "See", "Explain", "Exercise")),
+        ("06_merge", ("Predict", "Run", "See", "Explain")),
+        ("01_design", ("Run: facts in the prompt against facts trained in",)),
+    ):
+        cells = json.loads((DOCS.parent / "notebooks" / f"{name}.ipynb").read_text("utf-8"))[
+            "cells"
+        ]
+        heads = re.findall(
+            r"^## (.*)$",
+            "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"),
+            re.MULTILINE,
+        )
         assert all(any(head.startswith(section) for head in heads) for section in sections), name

@@ -19,19 +19,45 @@ def read(tmp_path, *lines, columns="learner,seed"):
 
 
 def test_empty_fields_take_the_defaults(tmp_path):
-    ada, bob = read(tmp_path, "Ada,,,,", "Bob,legal,CPT-sft, 7 ,10_report 03_cpt", columns="learner,pack,design,seed,notebooks")
+    ada, bob = read(
+        tmp_path,
+        "Ada,,,,",
+        "Bob,legal,CPT-sft, 7 ,10_report 03_cpt",
+        columns="learner,pack,design,seed,notebooks",
+    )
     assert (ada.pack, ada.design, ada.seed, ada.notebooks) == ("materials", "", 5, KNOWN)
-    assert (bob.pack, bob.design, bob.seed, bob.notebooks) == ("legal", "cpt-sft", 7, ("03_cpt", "10_report"))
+    assert (bob.pack, bob.design, bob.seed, bob.notebooks) == (
+        "legal",
+        "cpt-sft",
+        7,
+        ("03_cpt", "10_report"),
+    )
     assert (ada.pseudonym, bob.pseudonym) == ("learner 01", "learner 02")
 
 
 def test_columns_may_be_short_semicolons_and_a_byte_order_mark_read(tmp_path):
     path = tmp_path / "roster.csv"
-    path.write_bytes("\ufeffLearner;Seed\r\nZoë Å;3\r\n;\r\n\r\n\"Lovelace; Ada\";\r\n".encode())
-    assert [(one.name, one.seed, one.number) for one in read_roster(path, DEFAULTS)] == [("Zoë Å", 3, 1), ("Lovelace; Ada", 5, 2)]
+    path.write_bytes('\ufeffLearner;Seed\r\nZoë Å;3\r\n;\r\n\r\n"Lovelace; Ada";\r\n'.encode())
+    assert [(one.name, one.seed, one.number) for one in read_roster(path, DEFAULTS)] == [
+        ("Zoë Å", 3, 1),
+        ("Lovelace; Ada", 5, 2),
+    ]
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "/root", "..", "C:\\x", "<script>alert(1)</script>", "a" * 100, "con", "$(reboot)", "名前"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "/root",
+        "..",
+        "C:\\x",
+        "<script>alert(1)</script>",
+        "a" * 100,
+        "con",
+        "$(reboot)",
+        "名前",
+    ],
+)
 def test_no_name_becomes_a_path(tmp_path, name):
     (one,) = read(tmp_path, f"{name},1")
     assert one.name == name and re.fullmatch(r"[0-9a-f]{12}", one.key)
@@ -52,52 +78,86 @@ def test_a_pack_that_links_out_of_its_folder_is_refused(tmp_path):
     shutil.copytree(packs_folder() / "legal", tmp_path / "mine")
     (tmp_path / "mine" / "raw.jsonl").unlink()
     (tmp_path / "mine" / "raw.jsonl").symlink_to(packs_folder() / "materials" / "raw.jsonl")
-    with pytest.raises(InputError, match=r":2: pack is 'mine'; its raw.jsonl is a link that leads out of its folder"):
+    with pytest.raises(
+        InputError,
+        match=r":2: pack is 'mine'; its raw.jsonl is a link that leads out of its folder",
+    ):
         read(tmp_path, "Ada,mine", columns="learner,pack")
     (tmp_path / "away").symlink_to(packs_folder() / "legal")
     with pytest.raises(InputError, match=r"pack is 'away'; it must lie in the roster's folder"):
         read(tmp_path, "Ada,away", columns="learner,pack")
 
 
-@pytest.mark.parametrize("columns,line,words", [
-    ("name,seed", "Ada,1", r":1: unknown column 'name'"),
-    ("seed", "1", r":1: column 'learner' is missing; the first line names the columns, for example: learner,pack"),
-    ("learner,seed,seed", "Ada,1,2", r":1: column 'seed' is there 2 times"),
-    ("learner,seeed", "Ada,1", r":1: unknown column 'seeed'; did you mean 'seed'"),
-    ("learner,seed", "Ada,1,2", r":2: 3 fields under 2 columns; put a field that holds a ',' in quotes"),
-    ("learner,seed", "Ada,-1", r":2: seed is '-1'; use a whole number"),
-    ("learner,seed", "Ada,1e3", r":2: seed is '1e3'"),
-    ("learner,seed", "Ada,²", r":2: seed is '\\xb2'"),
-    ("learner,seed", "Ada,9999999999", r":2: seed is"),
-    ("learner,seed", ",1", r":2: learner is ''; write a name"),
-    ("learner,seed", "A\u202eda,1", r":2: learner is 'A\\u202eda'"),
-    ("learner,seed", '"A\nda",1', r":3: learner is 'A\\nda'"),
-    ("learner,seed", f"{'x' * 101},1", r":2: learner has 101 characters; 100 are allowed"),
-    ("learner,seed", f"{'x' * 200_000},1", r"roster.csv:2: this is not CSV \(field larger than field limit"),
-    ("learner,seed", '"Ada,1', r"this is not CSV .*check the quotes"),
-    ("learner,design", "Ada,cpt-stf", r":2: design is 'cpt-stf'; 'stf' is not a stage"),
-    ("learner,pack", "Ada,legl", r":2: pack is 'legl'; did you mean 'legal'"),
-    ("learner,pack", "Ada,../..", r":2: pack is '../..'; it must lie in the roster's folder"),
-    ("learner,pack", "Ada,/etc", r":2: pack is '/etc'; it must lie in the roster's folder"),
-    ("learner,pack", "Ada,a\0b", r":2: (pack is|this is not CSV)"),
-    ("learner,pack", "Ada,.", r":2: pack is '.'; .*pack.yaml is missing"),
-    ("learner,notebooks", "Ada,03_cpt ../x", r":2: notebooks is '../x'; known: 03_cpt"),
-])
+@pytest.mark.parametrize(
+    "columns,line,words",
+    [
+        ("name,seed", "Ada,1", r":1: unknown column 'name'"),
+        (
+            "seed",
+            "1",
+            r":1: column 'learner' is missing; the first line names the columns, for example: learner,pack",
+        ),
+        ("learner,seed,seed", "Ada,1,2", r":1: column 'seed' is there 2 times"),
+        ("learner,seeed", "Ada,1", r":1: unknown column 'seeed'; did you mean 'seed'"),
+        (
+            "learner,seed",
+            "Ada,1,2",
+            r":2: 3 fields under 2 columns; put a field that holds a ',' in quotes",
+        ),
+        ("learner,seed", "Ada,-1", r":2: seed is '-1'; use a whole number"),
+        ("learner,seed", "Ada,1e3", r":2: seed is '1e3'"),
+        ("learner,seed", "Ada,²", r":2: seed is '\\xb2'"),
+        ("learner,seed", "Ada,9999999999", r":2: seed is"),
+        ("learner,seed", ",1", r":2: learner is ''; write a name"),
+        ("learner,seed", "A\u202eda,1", r":2: learner is 'A\\u202eda'"),
+        ("learner,seed", '"A\nda",1', r":3: learner is 'A\\nda'"),
+        ("learner,seed", f"{'x' * 101},1", r":2: learner has 101 characters; 100 are allowed"),
+        (
+            "learner,seed",
+            f"{'x' * 200_000},1",
+            r"roster.csv:2: this is not CSV \(field larger than field limit",
+        ),
+        ("learner,seed", '"Ada,1', r"this is not CSV .*check the quotes"),
+        ("learner,design", "Ada,cpt-stf", r":2: design is 'cpt-stf'; 'stf' is not a stage"),
+        ("learner,pack", "Ada,legl", r":2: pack is 'legl'; did you mean 'legal'"),
+        ("learner,pack", "Ada,../..", r":2: pack is '../..'; it must lie in the roster's folder"),
+        ("learner,pack", "Ada,/etc", r":2: pack is '/etc'; it must lie in the roster's folder"),
+        ("learner,pack", "Ada,a\0b", r":2: (pack is|this is not CSV)"),
+        ("learner,pack", "Ada,.", r":2: pack is '.'; .*pack.yaml is missing"),
+        ("learner,notebooks", "Ada,03_cpt ../x", r":2: notebooks is '../x'; known: 03_cpt"),
+    ],
+)
 def test_what_cannot_be_used_is_one_sentence(tmp_path, columns, line, words):
     with pytest.raises(InputError, match=words) as caught:
         read(tmp_path, line, columns=columns)
-    assert "\n" not in str(caught.value) and str(caught.value).isascii() and len(str(caught.value)) < 500
+    assert (
+        "\n" not in str(caught.value)
+        and str(caught.value).isascii()
+        and len(str(caught.value)) < 500
+    )
 
 
 def test_a_roster_of_nobody_no_file_another_encoding_and_a_huge_file(tmp_path):
     path = tmp_path / "roster.csv"
     with pytest.raises(InputError, match="cannot be read .No such file"):
         read_roster(path, DEFAULTS)
-    for content, words in ((b"learner\n\n", "no learner in it"), (b"", "column 'learner' is missing"), ("learner\nAda\nZoë\n".encode("latin-1"), r":3: byte 0xeb is not UTF-8; save the roster as `CSV UTF-8`"), (b"learner\n" + b"x" * 2**20, "a roster has at most 1")):
+    for content, words in (
+        (b"learner\n\n", "no learner in it"),
+        (b"", "column 'learner' is missing"),
+        (
+            "learner\nAda\nZoë\n".encode("latin-1"),
+            r":3: byte 0xeb is not UTF-8; save the roster as `CSV UTF-8`",
+        ),
+        (b"learner\n" + b"x" * 2**20, "a roster has at most 1"),
+    ):
         path.write_bytes(content)
         with pytest.raises(InputError, match=words):
             read_roster(path, DEFAULTS)
-    for count, words in ((1001, "more than 1,000 learners"), (100_000, "more than 1,000 learners"), (200_000, "a roster has at most 1, check")):
+    for count, words in (
+        (1001, "more than 1,000 learners"),
+        (100_000, "more than 1,000 learners"),
+        (200_000, "a roster has at most 1, check"),
+    ):
         path.write_text("learner\n" + "".join(f"n{i}\n" for i in range(count)))
         with pytest.raises(InputError, match=words):
             read_roster(path, DEFAULTS)

@@ -20,7 +20,10 @@ SPEC = "pack: {pack}\nmodel: llama-s-instruct\nstages:\n- {{kind: {kind}, learni
 
 def labkit(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "labkit.cli", *map(str, arguments)], capture_output=True, text=True, env={**os.environ, **environment}
+        [sys.executable, "-m", "labkit.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
     )
 
 
@@ -53,7 +56,9 @@ def test_run_evaluate_merge(tmp_path):
     assert json.loads((tmp_path / "card.json").read_text())["items"]
     merged = labkit("merge", "llama-s-instruct", folder, tmp_path / "merged", "--t", "0.3")
     assert merged.returncode == 0 and (tmp_path / "merged" / "model.safetensors").is_file()
-    assert_one_sentence(labkit("merge", "llama-s-instruct", folder, tmp_path / "merged"), "exists already")
+    assert_one_sentence(
+        labkit("merge", "llama-s-instruct", folder, tmp_path / "merged"), "exists already"
+    )
 
 
 def test_pack_commands(tmp_path):
@@ -61,7 +66,9 @@ def test_pack_commands(tmp_path):
     assert labkit("pack", "build", "legal", "--output", tmp_path / "legal").returncode == 0
     path = tmp_path / "legal" / "qa.jsonl"
     path.write_text(path.read_text().replace('"messages"', '"mesages"', 1))
-    assert_one_sentence(labkit("pack", "check", tmp_path / "legal"), "qa.jsonl:1:", "did you mean 'messages'")
+    assert_one_sentence(
+        labkit("pack", "check", tmp_path / "legal"), "qa.jsonl:1:", "did you mean 'messages'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,19 +82,43 @@ def test_pack_commands(tmp_path):
         (["pack", "build", "law"], ["unknown domain"]),
         (["pack", "check", "nowhere"], ["unknown pack"]),
         (["run", "none.yaml"], ["no such file"]),
-        (["merge", "llama-s-base", "llama-m-base", "out"], ["num_hidden_layers is 4 in the general model"]),
+        (
+            ["merge", "llama-s-base", "llama-m-base", "out"],
+            ["num_hidden_layers is 4 in the general model"],
+        ),
         (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "2"], ["outside [0, 1]"]),
-        (["merge", "llama-s-base", "llama-s-instruct", "out", "--method", "slep"], ["method", "'slerp'"]),
-        (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "papr"], ["unknown schedule", "'paper'"]),
-        (["merge", "llama-s-base", "llama-s-instruct", "out", "--method", "task_vector"], ["needs ancestor"]),
-        (["merge", "llama-s-base", "llama-s-instruct", "out", "--dtype", "int4"], ["dtype", "bfloat16"]),
+        (
+            ["merge", "llama-s-base", "llama-s-instruct", "out", "--method", "slep"],
+            ["method", "'slerp'"],
+        ),
+        (
+            ["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "papr"],
+            ["unknown schedule", "'paper'"],
+        ),
+        (
+            ["merge", "llama-s-base", "llama-s-instruct", "out", "--method", "task_vector"],
+            ["needs ancestor"],
+        ),
+        (
+            ["merge", "llama-s-base", "llama-s-instruct", "out", "--dtype", "int4"],
+            ["dtype", "bfloat16"],
+        ),
         (["merge", "llama-s-base", "llama-s-instrct", "out"], ["unknown model 'llama-s-instrct'"]),
         (["merge", "none.yaml", "out"], ["none.yaml: no such file"]),
         (["merge", "llama-s-base", "./none", "out"], ["unknown model './none'", "give a folder"]),
-        (["merge", "llama-s-base", "owner/none", "out"], ["there is no such folder", "connect once"]),
+        (
+            ["merge", "llama-s-base", "owner/none", "out"],
+            ["there is no such folder", "connect once"],
+        ),
         (["merge", "recipe.yaml", "out", "--t", "0.9"], ["--t cannot be given beside a recipe"]),
-        (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "nan", "--extrapolate"], ["t must be a number"]),
-        (["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "1e400", "--extrapolate"], ["t must be a number"]),
+        (
+            ["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "nan", "--extrapolate"],
+            ["t must be a number"],
+        ),
+        (
+            ["merge", "llama-s-base", "llama-s-instruct", "out", "--t", "1e400", "--extrapolate"],
+            ["t must be a number"],
+        ),
         (["merge", "llama-s-base", "out"], ["RECIPE.yaml OUT, or GENERAL DOMAIN OUT"]),
         (["merge", ".", "llama-s-base", "out"], ["no .safetensors file"]),
         (["nonsense"], ["No such command"]),
@@ -99,20 +130,31 @@ def test_bad_arguments(arguments, words, tmp_path):
 
 
 def subprocess_in(folder, arguments):
-    return subprocess.run([sys.executable, "-m", "labkit.cli", *arguments], capture_output=True, text=True, cwd=folder)
+    return subprocess.run(
+        [sys.executable, "-m", "labkit.cli", *arguments], capture_output=True, text=True, cwd=folder
+    )
 
 
 def test_negative_rate_names_the_field(tmp_path):
-    assert_one_sentence(labkit("run", spec_file(tmp_path, rate=-0.001)), "spec.yaml", "stages.0.learning_rate", "greater than 0")
+    assert_one_sentence(
+        labkit("run", spec_file(tmp_path, rate=-0.001)),
+        "spec.yaml",
+        "stages.0.learning_rate",
+        "greater than 0",
+    )
 
 
 def test_stage_without_its_data(tmp_path):
     folder = tmp_path / "mine"
     shutil.copytree(packs.packs_folder() / "materials", folder)
     (folder / "preferences.jsonl").unlink()
-    assert_one_sentence(labkit("run", spec_file(tmp_path, pack=folder, kind="dpo")), "dpo needs preferences.jsonl")
+    assert_one_sentence(
+        labkit("run", spec_file(tmp_path, pack=folder, kind="dpo")), "dpo needs preferences.jsonl"
+    )
     (folder / "qa.jsonl").write_text("")
-    assert_one_sentence(labkit("run", spec_file(tmp_path, pack=folder, kind="sft")), "qa.jsonl", "empty")
+    assert_one_sentence(
+        labkit("run", spec_file(tmp_path, pack=folder, kind="sft")), "qa.jsonl", "empty"
+    )
     (folder / "raw.jsonl").write_text('{"text": "a"}\n{"text": \n')
     assert_one_sentence(labkit("run", spec_file(tmp_path, pack=folder)), "raw.jsonl:2: broken JSON")
 
@@ -124,7 +166,10 @@ def test_different_tokenizers_in_a_merge(tmp_path):
     tokenizer = zoo.load("llama-s-base").tokenizer
     tokenizer.add_tokens(["<extra>"])
     tokenizer.save_pretrained(tmp_path / "other")
-    assert_one_sentence(labkit("merge", "llama-s-instruct", tmp_path / "other", tmp_path / "out"), "tokenizers differ")
+    assert_one_sentence(
+        labkit("merge", "llama-s-instruct", tmp_path / "other", tmp_path / "out"),
+        "tokenizers differ",
+    )
 
 
 def test_broken_model_folder(tmp_path):
@@ -152,23 +197,58 @@ def test_merge_from_a_recipe_says_which_end_is_which(tmp_path):
     assert "base_model:" in (tmp_path / "out" / "README.md").read_text()
     again = labkit("merge", tmp_path / "out" / "mergekit_config.yml", tmp_path / "again")
     assert again.returncode == 0, again.stderr
-    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        tmp_path / "out" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_recipe_that_cannot_run_leaves_nothing(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE.format(general="llama-s-instruct", pattern="attn_self"))
-    assert_one_sentence(labkit("merge", path, tmp_path / "out"), "recipe.yaml: parameters.t: filter 'attn_self' is part of no tensor's name")
+    assert_one_sentence(
+        labkit("merge", path, tmp_path / "out"),
+        "recipe.yaml: parameters.t: filter 'attn_self' is part of no tensor's name",
+    )
     path.write_text(RECIPE.format(general="nowhere", pattern="mlp"))
-    assert_one_sentence(labkit("merge", path, tmp_path / "out"), "recipe.yaml: models.0.model: unknown model 'nowhere'")
+    assert_one_sentence(
+        labkit("merge", path, tmp_path / "out"),
+        "recipe.yaml: models.0.model: unknown model 'nowhere'",
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_what_only_looks_different_is_a_note(tmp_path):
-    assert labkit("merge", "llama-s-base", "llama-s-instruct", tmp_path / "wide", "--dtype", "float32", "--t", "1").returncode == 0
+    assert (
+        labkit(
+            "merge",
+            "llama-s-base",
+            "llama-s-instruct",
+            tmp_path / "wide",
+            "--dtype",
+            "float32",
+            "--t",
+            "1",
+        ).returncode
+        == 0
+    )
     done = labkit("merge", "llama-s-base", tmp_path / "wide", tmp_path / "out", "--t", "ramp")
-    assert done.returncode == 0 and "note: the general model is stored in bfloat16, the domain model in float32" in done.stderr
-    assert labkit("merge", "llama-s-base", tmp_path / "wide", tmp_path / "far", "--t", "1.3", "--extrapolate").returncode == 0
+    assert (
+        done.returncode == 0
+        and "note: the general model is stored in bfloat16, the domain model in float32"
+        in done.stderr
+    )
+    assert (
+        labkit(
+            "merge",
+            "llama-s-base",
+            tmp_path / "wide",
+            tmp_path / "far",
+            "--t",
+            "1.3",
+            "--extrapolate",
+        ).returncode
+        == 0
+    )
 
 
 @pytest.fixture
@@ -180,7 +260,10 @@ def small_disk(tmp_path):
     folder.mkdir()
 
     def mount(size):
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True).returncode:
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+            capture_output=True,
+        ).returncode:
             pytest.skip("this machine does not allow mounting a small disk")
         return folder
 
@@ -191,12 +274,18 @@ def small_disk(tmp_path):
 def assert_disk_full(done):
     """The sentence, after whatever bar was drawn while there still was room."""
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "the disk is full" in done.stderr
+    assert (
+        done.stderr.strip().splitlines()[-1].startswith("error: ")
+        and "the disk is full" in done.stderr
+    )
 
 
 def test_a_merge_on_a_full_disk_leaves_no_half_output(small_disk):
     small = small_disk("2100k")
-    assert_one_sentence(labkit("merge", "llama-s-base", "llama-s-instruct", small / "out", "--dtype", "float32"), "the disk is full")
+    assert_one_sentence(
+        labkit("merge", "llama-s-base", "llama-s-instruct", small / "out", "--dtype", "float32"),
+        "the disk is full",
+    )
     assert not list(small.iterdir())
     # room for the weights by what the disk says beforehand, but not for the tokenizer after them
     assert_disk_full(labkit("merge", "llama-s-base", "llama-s-instruct", small / "out"))
@@ -205,7 +294,11 @@ def test_a_merge_on_a_full_disk_leaves_no_half_output(small_disk):
 
 def test_no_write_access(tmp_path):
     (tmp_path / "file").write_text("")
-    assert_one_sentence(labkit("run", spec_file(tmp_path), LABKIT_HOME=str(tmp_path / "file")), "no write access", "LABKIT_HOME")
+    assert_one_sentence(
+        labkit("run", spec_file(tmp_path), LABKIT_HOME=str(tmp_path / "file")),
+        "no write access",
+        "LABKIT_HOME",
+    )
 
 
 def test_disk_full(small_disk, tmp_path):
@@ -218,8 +311,12 @@ def test_ctrl_c_keeps_finished_stages(tmp_path):
     extra = "- {kind: sft, learning_rate: 0.001, steps: 5000, batch_size: 8}\n"
     path = spec_file(tmp_path, extra=extra)
     process = subprocess.Popen(
-        [sys.executable, "-m", "labkit.cli", "run", str(path)], stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C, and pass that on
+        [sys.executable, "-m", "labkit.cli", "run", str(path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background jobs ignore Ctrl-C, and pass that on
     )
     store = Store()
     deadline = time.monotonic() + 120
@@ -229,7 +326,9 @@ def test_ctrl_c_keeps_finished_stages(tmp_path):
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in told and "finished stages are kept" in told
+    assert (
+        process.returncode == 130 and "Traceback" not in told and "finished stages are kept" in told
+    )
     assert [c.name.split("/")[-1] for c in store.all()] == ["cpt"]
     assert not list(store.root.glob(".*.draft"))
 
@@ -239,17 +338,43 @@ def test_scenarios_and_their_errors(tmp_path):
     assert done.returncode == 0 and "honest proposal" in done.stdout and "20 of 20" in done.stdout
     mine = tmp_path / "mine.yaml"
     mine.write_text("- {name: a, about: b, at_least: 1, cases: [{ask: c, expect: {sayz: d}}]}")
-    assert_one_sentence(labkit("scenarios", "llama-s-instruct", "--file", mine), "mine.yaml", "scenario a", "did you mean 'says'")
+    assert_one_sentence(
+        labkit("scenarios", "llama-s-instruct", "--file", mine),
+        "mine.yaml",
+        "scenario a",
+        "did you mean 'says'",
+    )
 
 
 def test_gate_says_what_fell_and_exits_with_one(tmp_path):
     spec = spec_file(tmp_path, rate=0.01, steps=40)
     folder = labkit("run", spec).stdout.split()[-1]
     done = labkit("gate", folder, "--baseline", "llama-s-instruct", COLUMNS="200")
-    assert done.returncode == 1 and "held back: " in done.stdout and "instructions fell by" in done.stdout and "other tokenizer" in done.stdout
-    passed = labkit("gate", "llama-s-instruct", "--baseline", "llama-s-instruct", "--pack", "materials", "--profile", "smoke")
+    assert (
+        done.returncode == 1
+        and "held back: " in done.stdout
+        and "instructions fell by" in done.stdout
+        and "other tokenizer" in done.stdout
+    )
+    passed = labkit(
+        "gate",
+        "llama-s-instruct",
+        "--baseline",
+        "llama-s-instruct",
+        "--pack",
+        "materials",
+        "--profile",
+        "smoke",
+    )
     assert passed.returncode == 0 and "passed: " in passed.stdout
     thresholds = tmp_path / "gate.yaml"
     thresholds.write_text("must_hold: {speed: 0.1}")
-    assert_one_sentence(labkit("gate", folder, "--baseline", "llama-s-instruct", "--thresholds", thresholds), "gate.yaml", "must_hold.speed")
-    assert_one_sentence(labkit("gate", folder, "--baseline", "llama-s-instruct", "--pack", "nowhere"), "unknown pack 'nowhere'")
+    assert_one_sentence(
+        labkit("gate", folder, "--baseline", "llama-s-instruct", "--thresholds", thresholds),
+        "gate.yaml",
+        "must_hold.speed",
+    )
+    assert_one_sentence(
+        labkit("gate", folder, "--baseline", "llama-s-instruct", "--pack", "nowhere"),
+        "unknown pack 'nowhere'",
+    )

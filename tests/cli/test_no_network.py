@@ -58,12 +58,41 @@ def test_notebooks_run_for_a_class_with_the_network_cut_off(tmp_path):
     watch, asked, out = tmp_path / "watch", tmp_path / "asked", tmp_path / "out"
     watch.mkdir()
     (watch / "sitecustomize.py").write_text(WATCH)
-    offline = ("HF_", "TRANSFORMERS_", "HUGGINGFACE_", "DISABLE_TELEMETRY", "DO_NOT_TRACK")  # labkit must not need them
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(offline)}
-    environment |= {"ASKED_FOR": str(asked), "HOME": str(tmp_path), "LABKIT_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    offline = (
+        "HF_",
+        "TRANSFORMERS_",
+        "HUGGINGFACE_",
+        "DISABLE_TELEMETRY",
+        "DO_NOT_TRACK",
+    )  # labkit must not need them
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(offline)
+    }
+    environment |= {
+        "ASKED_FOR": str(asked),
+        "HOME": str(tmp_path),
+        "LABKIT_HOME": str(tmp_path / "home"),
+        "OMP_NUM_THREADS": "1",
+    }
     chosen = [word for name in NOTEBOOKS for word in ("--notebook", name)]
-    command = ["-m", "labkit.cli", "class", str(roster(tmp_path / "roster.csv", "Ada,1")), "--profile", "smoke", "--out-dir", str(out), *chosen]
-    done = subprocess.run([*cut_off(), str(watch), *command], env=environment, capture_output=True, text=True, timeout=60 * MINUTES)
+    command = [
+        "-m",
+        "labkit.cli",
+        "class",
+        str(roster(tmp_path / "roster.csv", "Ada,1")),
+        "--profile",
+        "smoke",
+        "--out-dir",
+        str(out),
+        *chosen,
+    ]
+    done = subprocess.run(
+        [*cut_off(), str(watch), *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60 * MINUTES,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     (folder,) = (out / "learners").iterdir()
     for name in NOTEBOOKS:

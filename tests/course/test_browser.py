@@ -32,7 +32,10 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(home, tmp_path_factory):
-    with jupyter(tmp_path_factory.mktemp("jupyter"), home, "06_merge") as address, opened(address) as page:
+    with (
+        jupyter(tmp_path_factory.mktemp("jupyter"), home, "06_merge") as address,
+        opened(address) as page,
+    ):
         page.wait_for_selector(".widget-image", state="attached")
         page.wait_for_selector(IDLE)
         page.locator(".widget-image").last.scroll_into_view_if_needed()
@@ -45,14 +48,36 @@ def session(home, page, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(home / "LABKIT_HOME"))
         pack = packs.load_pack("materials")
-        spec = specs.PipelineSpec(pack=str(pack.folder), model="llama-s-instruct", stages=specs.OVERCOOKED, profile="smoke")
+        spec = specs.PipelineSpec(
+            pack=str(pack.folder),
+            model="llama-s-instruct",
+            stages=specs.OVERCOOKED,
+            profile="smoke",
+        )
         made = pipeline.run_spec(spec)[-1]
-        first = Bench("llama-s-instruct", made, ("instruct", "overcooked"), pack, ancestor="llama-s-base", profile_name="smoke")
+        first = Bench(
+            "llama-s-instruct",
+            made,
+            ("instruct", "overcooked"),
+            pack,
+            ancestor="llama-s-base",
+            profile_name="smoke",
+        )
         first.score_grid()
-        twins = Bench("llama-s-instruct", "llama-s-twin-instruct", ("instruct", "twin"), pack, profile_name="smoke")
-        lab = lesson.Lab("06_merge", pack, "llama-s-instruct", "smoke", 0, "me", tmp_path_factory.mktemp("out"))
+        twins = Bench(
+            "llama-s-instruct",
+            "llama-s-twin-instruct",
+            ("instruct", "twin"),
+            pack,
+            profile_name="smoke",
+        )
+        lab = lesson.Lab(
+            "06_merge", pack, "llama-s-instruct", "smoke", 0, "me", tmp_path_factory.mktemp("out")
+        )
         prompts = lab.prompts("compositional", "instructions", "creativity")
-        yield MergeSession({"instruct and overcooked": first, "instruct and its twin": twins}, prompts, lab.out_dir)
+        yield MergeSession(
+            {"instruct and overcooked": first, "instruct and its twin": twins}, prompts, lab.out_dir
+        )
 
 
 def shown(page) -> dict:
@@ -60,14 +85,24 @@ def shown(page) -> dict:
     image = page.locator(".widget-image").last
     return {
         "figure": base64.b64decode(image.evaluate(IMAGE_BYTES)),
-        "readout": next(text for text in page.locator(".widget-label").all_text_contents() if "Scores" in text or "No grid" in text),
-        "answers": page.locator(".widget-html table").filter(has_text="you ask").locator("td").all_text_contents(),
+        "readout": next(
+            text
+            for text in page.locator(".widget-label").all_text_contents()
+            if "Scores" in text or "No grid" in text
+        ),
+        "answers": page.locator(".widget-html table")
+        .filter(has_text="you ask")
+        .locator("td")
+        .all_text_contents(),
     }
 
 
 def computed(session, setting) -> dict:
     move = session.move(setting)
-    answers = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", session.answers(move), re.DOTALL)]
+    answers = [
+        html.unescape(cell)
+        for cell in re.findall(r"<td[^>]*>(.*?)</td>", session.answers(move), re.DOTALL)
+    ]
     return {"figure": session.draw(move), "readout": session.tell(move), "answers": answers}
 
 
@@ -76,27 +111,40 @@ def settled(page, session, setting) -> dict:
     expected = computed(session, setting)
     for _ in range(60):
         found = shown(page)
-        if found["readout"] == expected["readout"] and same_answers(found["answers"], expected["answers"]):
+        if found["readout"] == expected["readout"] and same_answers(
+            found["answers"], expected["answers"]
+        ):
             break
         page.wait_for_timeout(500)
-    assert found["readout"] == expected["readout"] and same_answers(found["answers"], expected["answers"])
+    assert found["readout"] == expected["readout"] and same_answers(
+        found["answers"], expected["answers"]
+    )
     assert same_picture(found["figure"], expected["figure"])
-    page.wait_for_selector(IDLE)  # a hand is slower than this test: let the page send what it still holds back
+    page.wait_for_selector(
+        IDLE
+    )  # a hand is slower than this test: let the page send what it still holds back
     page.wait_for_timeout(1000)
     return found
 
 
 def same_answers(first: list[str], second: list[str]) -> bool:
     """Sums differ in their last bits between two processes, and where two words are as likely, one answer may differ."""
-    return len(first) == len(second) and sum(a != b for a, b in zip(first, second, strict=True)) <= 1
+    return (
+        len(first) == len(second) and sum(a != b for a, b in zip(first, second, strict=True)) <= 1
+    )
 
 
 def same_picture(first: bytes, second: bytes) -> bool:
     import numpy as np
     from PIL import Image
 
-    images = [np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), dtype=int) for content in (first, second)]
-    return images[0].shape == images[1].shape and float((abs(images[0] - images[1]) > 8).mean()) < 1e-4
+    images = [
+        np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), dtype=int)
+        for content in (first, second)
+    ]
+    return (
+        images[0].shape == images[1].shape and float((abs(images[0] - images[1]) > 8).mean()) < 1e-4
+    )
 
 
 def slide(page, key, *, times=1):
@@ -145,4 +193,6 @@ def test_the_panel_fits_the_window(page):
     box = page.locator(".widget-image").last.bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 1280
     for label in page.locator(".widget-label:visible").all():
-        assert label.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), label.inner_text()
+        assert label.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), (
+            label.inner_text()
+        )

@@ -19,14 +19,23 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
-    with ran(folder, tmp_path_factory.mktemp("clinic-home"), "09_diagnose", lambda page: page.locator(".widget-textarea textarea")) as page:
+    with ran(
+        folder,
+        tmp_path_factory.mktemp("clinic-home"),
+        "09_diagnose",
+        lambda page: page.locator(".widget-textarea textarea"),
+    ) as page:
         yield page
 
 
 @pytest.fixture(scope="module")
 def clinic(page):
     """The clinic's panel."""
-    panel = page.locator(".widget-vbox").filter(has=page.get_by_role("button", name="see the patient")).last
+    panel = (
+        page.locator(".widget-vbox")
+        .filter(has=page.get_by_role("button", name="see the patient"))
+        .last
+    )
     panel.scroll_into_view_if_needed()
     return panel
 
@@ -36,7 +45,10 @@ def chosen(panel, label):
 
 
 def test_nothing_can_be_ordered_before_a_patient_is_seen(clinic):
-    assert clinic.get_by_role("button", name="order").is_disabled() and clinic.get_by_role("button", name="this is the cause").is_disabled()
+    assert (
+        clinic.get_by_role("button", name="order").is_disabled()
+        and clinic.get_by_role("button", name="this is the cause").is_disabled()
+    )
     assert not clinic.locator("img").is_visible()
 
 
@@ -48,7 +60,9 @@ def test_a_patient_is_seen_tested_and_named(page, clinic, folder):
     chosen(clinic, "test").select_option(TEST)
     clinic.get_by_role("button", name="order").click()
     page.wait_for_selector(f"text=/{TEST}: flagged.*of the budget left/")
-    chosen(clinic, "cause").select_option(next(cause.words for cause in CAUSES if cause.id == CAUSE))
+    chosen(clinic, "cause").select_option(
+        next(cause.words for cause in CAUSES if cause.id == CAUSE)
+    )
     clinic.get_by_role("button", name="this is the cause").click()
     page.wait_for_selector("text=Right:")
     (visit,) = records.read(folder / "out" / "lab", "clinic")
@@ -56,12 +70,23 @@ def test_a_patient_is_seen_tested_and_named(page, clinic, folder):
 
 
 def test_the_picture_keeps_its_shape_and_what_was_said_is_whole(clinic):
-    stretched = clinic.locator("img").evaluate("node => (node.naturalWidth / node.naturalHeight) / (node.clientWidth / node.clientHeight)")
+    stretched = clinic.locator("img").evaluate(
+        "node => (node.naturalWidth / node.naturalHeight) / (node.clientWidth / node.clientHeight)"
+    )
     assert stretched == pytest.approx(1, abs=0.02)
-    assert clinic.locator(".widget-html-content").evaluate_all("nodes => nodes.every(node => node.scrollWidth <= node.clientWidth + 1)")
+    assert clinic.locator(".widget-html-content").evaluate_all(
+        "nodes => nodes.every(node => node.scrollWidth <= node.clientWidth + 1)"
+    )
 
 
 def test_no_cell_failed_and_nothing_is_cut_off(page, clinic):
-    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert (
+        page.locator(
+            ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type='application/vnd.jupyter.error']"
+        ).count()
+        == 0
+    )
     for label in clinic.locator(".widget-label:visible").all():
-        assert label.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), label.inner_text()
+        assert label.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), (
+            label.inner_text()
+        )

@@ -18,7 +18,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
-    with ran(folder, tmp_path_factory.mktemp("design-home"), "01_design", lambda page: page.get_by_role("button", name="audit this claim")) as page:
+    with ran(
+        folder,
+        tmp_path_factory.mktemp("design-home"),
+        "01_design",
+        lambda page: page.get_by_role("button", name="audit this claim"),
+    ) as page:
         yield page
 
 
@@ -28,7 +33,13 @@ def field(page, label):
 
 
 def test_from_opening_to_a_validated_file(page, folder):
-    merge = field(page, "merge after stage").locator("xpath=ancestor::*[contains(@class,'widget-vbox')][2]").locator("select").filter(has_text="slerp").first
+    merge = (
+        field(page, "merge after stage")
+        .locator("xpath=ancestor::*[contains(@class,'widget-vbox')][2]")
+        .locator("select")
+        .filter(has_text="slerp")
+        .first
+    )
     merge.scroll_into_view_if_needed()
     merge.select_option("slerp")
     page.wait_for_selector("text=valid: this design can run")
@@ -47,4 +58,6 @@ def test_a_comparison_in_words_needs_no_code_either(page):
 def test_nothing_of_the_designer_is_cut_off(page):
     page.get_by_role("button", name="save the design").scroll_into_view_if_needed()
     for label in page.locator(".widget-label:visible").all():
-        assert label.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), label.inner_text()
+        assert label.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), (
+            label.inner_text()
+        )

@@ -20,20 +20,28 @@ def folder(tmp_path_factory):
 def page(folder, tmp_path_factory):
     with jupyter(folder, tmp_path_factory.mktemp("keyboard-home"), "00_warm_up") as address:
         made = folder / "00_warm_up.ipynb"  # without the outcome, which ends guessing
-        told = made.read_text("utf-8").replace("warm_up.show_effect(lab, effect, guess)", "pass").replace("lab.speed_test()", "pass")  # nor what takes long
+        told = (
+            made.read_text("utf-8")
+            .replace("warm_up.show_effect(lab, effect, guess)", "pass")
+            .replace("lab.speed_test()", "pass")
+        )  # nor what takes long
         made.write_text(told, "utf-8")
         yield from tabbed(address)
 
 
 def tabbed(address):
     with opened(address) as page:
-        page.locator(".widget-textarea textarea").nth(3).wait_for(state="attached")  # the last cell that shows anything
+        page.locator(".widget-textarea textarea").nth(3).wait_for(
+            state="attached"
+        )  # the last cell that shows anything
         page.wait_for_selector(IDLE)
         yield page
 
 
 def kept(folder, kind, **wanted) -> list[dict]:
-    return [row for row in records.read(folder / "out" / "lab", kind) if wanted.items() <= row.items()]
+    return [
+        row for row in records.read(folder / "out" / "lab", kind) if wanted.items() <= row.items()
+    ]
 
 
 def press(page, *keys):
@@ -59,11 +67,15 @@ def test_a_choice_is_made_and_checked_by_keys(page, folder):
     options.first.scroll_into_view_if_needed()
     options.first.focus()
     press(page, "Tab")
-    assert page.evaluate(FOCUSED)[:2] == ["INPUT", "radio"] and options.nth(1).evaluate("node => node === document.activeElement")
+    assert page.evaluate(FOCUSED)[:2] == ["INPUT", "radio"] and options.nth(1).evaluate(
+        "node => node === document.activeElement"
+    )
     press(page, "Space", "Tab", "Tab")
     assert page.evaluate(FOCUSED)[0] == "BUTTON" and page.evaluate(FOCUSED)[3] == "check"
     press(page, "Space")
-    page.locator("[role=status]").filter(has_text="never read the fact").or_(page.locator("[role=status]").filter(has_text="Right")).first.wait_for()
+    page.locator("[role=status]").filter(has_text="never read the fact").or_(
+        page.locator("[role=status]").filter(has_text="Right")
+    ).first.wait_for()
     assert kept(folder, "answer", id="warm_up_private")[-1]["right"]
 
 
@@ -79,4 +91,6 @@ def test_a_slider_is_moved_by_arrow_keys_and_its_value_is_kept(page, folder):
     assert page.evaluate(FOCUSED)[2] == "slider" and readout.inner_text() == "0.50"
     press(page, "ArrowRight", "ArrowRight")
     page.wait_for_selector("text=Kept: 0.52.")
-    assert readout.inner_text() == "0.52" and kept(folder, "guess", id="warm_up_merge")[-1]["guess"] == pytest.approx(0.52)
+    assert readout.inner_text() == "0.52" and kept(folder, "guess", id="warm_up_merge")[-1][
+        "guess"
+    ] == pytest.approx(0.52)

@@ -31,12 +31,20 @@ def shown(monkeypatch):
 def test_headless_every_question_is_asked_afresh_shown_and_recorded(lab, shown, capsys):
     evaluate_lab.chat(lab, {"instruct": "llama-s-instruct", "base": "llama-s-base"}, QUESTIONS)
     (table,) = shown
-    assert table.count("<tr>") == 3 and all(word in table for word in (*QUESTIONS, "instruct", "base"))
+    assert table.count("<tr>") == 3 and all(
+        word in table for word in (*QUESTIONS, "instruct", "base")
+    )
     assert "base is a base model" in capsys.readouterr().out
     rows = records.read(lab.out_dir, "chat")
-    assert [row["question"] for row in rows] == QUESTIONS and set(rows[0]["answers"]) == {"instruct", "base"}
+    assert [row["question"] for row in rows] == QUESTIONS and set(rows[0]["answers"]) == {
+        "instruct",
+        "base",
+    }
     evaluate_lab.chat(lab, {"instruct": "llama-s-instruct"}, QUESTIONS[1:])
-    assert records.read(lab.out_dir, "chat")[-1]["answers"]["instruct"] == rows[1]["answers"]["instruct"]
+    assert (
+        records.read(lab.out_dir, "chat")[-1]["answers"]["instruct"]
+        == rows[1]["answers"]["instruct"]
+    )
 
 
 def test_what_a_model_says_cannot_become_markup(lab, shown, monkeypatch):

@@ -33,11 +33,16 @@ def test_settings_are_those_of_the_controls(panel):
     panel.controls["max_tokens"].value = 0
     panel.question.value = "again"
     panel.ask.click()
-    assert panel.told.value == "<p>error: max tokens is 0; give at least 1</p>" and panel.question.value == "again"
+    assert (
+        panel.told.value == "<p>error: max tokens is 0; give at least 1</p>"
+        and panel.question.value == "again"
+    )
 
 
 def test_scripts_are_shown_as_text(panel, monkeypatch):
-    monkeypatch.setattr(Talker, "answer", lambda talker, fitted, settings: Reply("<script>alert(1)</script>"))
+    monkeypatch.setattr(
+        Talker, "answer", lambda talker, fitted, settings: Reply("<script>alert(1)</script>")
+    )
     panel.question.value = "<script>"
     panel.ask.click()
     assert "<script>" not in panel.said.value and panel.said.value.count("&lt;script&gt;") == 3

@@ -12,7 +12,12 @@ from labkit.design.fit import Situation
 from labkit.design.vendor import audit, audit_html
 from labkit.design.vendor_claim import VendorClaim, load_claim
 
-SITUATION = {"facts_change": "daily", "words": 5_000_000, "questions_answers": 50, "citations_needed": True}
+SITUATION = {
+    "facts_change": "daily",
+    "words": 5_000_000,
+    "questions_answers": 50,
+    "citations_needed": True,
+}
 
 
 @pytest.fixture
@@ -33,7 +38,9 @@ def test_headless_advice_is_recorded(lab):
 def test_audits_are_kept_as_a_page_and_recorded(lab, name):
     found = design_lab.show_audit(lab, name)
     kept = records.read(lab.out_dir, "audit")[0]
-    assert (lab.out_dir / kept["file"]).read_bytes().startswith(b"%PDF") and kept["verdict"] == found.verdict
+    assert (lab.out_dir / kept["file"]).read_bytes().startswith(b"%PDF") and kept[
+        "verdict"
+    ] == found.verdict
 
 
 def test_headless_claim_form_audits_the_example(lab):
@@ -42,12 +49,21 @@ def test_headless_claim_form_audits_the_example(lab):
 
 
 def claim_panel():
-    return FormPanel(VendorClaim, load_claim("invented").model_dump(), lambda values: audit_html(audit(fill_form(VendorClaim, values, place="the form", help="see docs"))), "audit")
+    return FormPanel(
+        VendorClaim,
+        load_claim("invented").model_dump(),
+        lambda values: audit_html(
+            audit(fill_form(VendorClaim, values, place="the form", help="see docs"))
+        ),
+        "audit",
+    )
 
 
 def test_form_has_a_control_per_field_and_reads_them_back():
     panel = claim_panel()
-    assert set(panel.controls) == set(VendorClaim.model_fields) and all(control.description for control in panel.controls.values())
+    assert set(panel.controls) == set(VendorClaim.model_fields) and all(
+        control.description for control in panel.controls.values()
+    )
     assert fill_form(VendorClaim, panel.values(), place="form", help="") == load_claim("invented")
 
 

@@ -14,27 +14,39 @@ def write(path, *cells):
     parameters = nbformat.v4.new_code_cell("profile = 'lab'\nseed = 0")
     parameters.metadata["tags"] = ["parameters"]
     notebook = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(notebook, path)
     return path
 
 
 def test_a_run_says_nothing_by_itself(tmp_path, capfd):
     cell = "print('said in the notebook')\nfrom ipykernel.kernelapp import IPKernelApp\nIPKernelApp.instance().log.error('KeyboardInterrupt caught in kernel.')"
-    assert execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}).problem == ""
+    assert (
+        execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}).problem
+        == ""
+    )
     assert capfd.readouterr() == ("", "")
 
 
 def test_parameters_reach_the_notebook_headless(tmp_path):
     cell = f"import os; open({str(tmp_path / 'said')!r}, 'w').write(f\"{{seed}} {{os.environ['LABKIT_HEADLESS']}}\")"
-    run = execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "out" / "x.ipynb", {"seed": 7})
+    run = execute.run_notebook(
+        write(tmp_path / "x.ipynb", cell), tmp_path / "out" / "x.ipynb", {"seed": 7}
+    )
     assert run.problem == "" and (tmp_path / "said").read_text() == "7 1"
 
 
 def test_kernel_does_not_share_sockets_with_another_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cell = "import glob, pathlib\nassert glob.glob('*-ipc*') == []\nimport ipykernel.connect as c, json\nprint(json.loads(c.get_connection_info())['ip'])"
-    first, second = (execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / f"{n}.ipynb", {}) for n in "ab")
+    first, second = (
+        execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / f"{n}.ipynb", {})
+        for n in "ab"
+    )
     assert (first.problem, second.problem) == ("", "")
     ip = [nbformat.read(run.executed, 4).cells[1].outputs[0].text for run in (first, second)]
     assert ip[0] != ip[1]
@@ -48,16 +60,32 @@ def test_unknown_parameter_is_refused_before_running(tmp_path):
 def test_the_number_of_threads_reaches_the_kernel_and_nothing_else(tmp_path):
     before = dict(os.environ)
     cell = f"import os; open({str(tmp_path / 'said')!r}, 'w').write(os.environ['OMP_NUM_THREADS'])"
-    assert execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}, threads=3).problem == ""
+    assert (
+        execute.run_notebook(
+            write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}, threads=3
+        ).problem
+        == ""
+    )
     assert (tmp_path / "said").read_text() == "3" and dict(os.environ) == before
 
 
 def test_a_killed_kernel_is_a_problem_and_no_error(tmp_path):
     cell = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    assert "ended from outside" in execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}).problem
+    assert (
+        "ended from outside"
+        in execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}).problem
+    )
 
 
-@pytest.mark.parametrize("content,words", [("{}", "not a notebook"), ('{"cells": []}', "no cell is tagged"), ("[", "not a notebook"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    "content,words",
+    [
+        ("{}", "not a notebook"),
+        ('{"cells": []}', "no cell is tagged"),
+        ("[", "not a notebook"),
+        (None, "cannot be read"),
+    ],
+)
 def test_what_is_no_notebook_is_a_sentence(tmp_path, content, words):
     path = tmp_path / "x.ipynb"
     if content:
@@ -80,13 +108,26 @@ def test_error_hidden_in_a_widget_is_found(tmp_path):
 MADE = {"learner": "me", "notebook": "03_cpt", "pack": "materials", "profile": "lab", "seed": 0}
 
 
-@pytest.mark.parametrize("kind,values", [("guess", {"id": "a", "guess": 0.5}), ("reflection", {"id": "a", "text": "mine"}), ("session", {"headless": False})])
+@pytest.mark.parametrize(
+    "kind,values",
+    [
+        ("guess", {"id": "a", "guess": 0.5}),
+        ("reflection", {"id": "a", "text": "mine"}),
+        ("session", {"headless": False}),
+    ],
+)
 def test_what_a_person_made_is_never_replaced(tmp_path, monkeypatch, kind, values):
     from rich.console import Console
 
     (tmp_path / "none").mkdir()
     monkeypatch.setattr(journal, "notebooks_folder", lambda: tmp_path / "none")
-    run = {"profile": "smoke", "pack": "materials", "seed": 0, "out_dir": tmp_path / "out", "console": Console(quiet=True)}
+    run = {
+        "profile": "smoke",
+        "pack": "materials",
+        "seed": 0,
+        "out_dir": tmp_path / "out",
+        "console": Console(quiet=True),
+    }
     records.append(tmp_path / "out", "session", **MADE, headless=True)
     records.append(tmp_path / "out", "reflection", **MADE, id="b", text="")
     execute.run_course(**run)
@@ -94,9 +135,15 @@ def test_what_a_person_made_is_never_replaced(tmp_path, monkeypatch, kind, value
     (tmp_path / "out" / "figures").mkdir()
     records.append(tmp_path / "out", kind, **MADE, **values)
     before = sorted(path.name for path in (tmp_path / "out").iterdir())
-    with pytest.raises(InputError, match="that a person made, and this run would replace them; use another --out-dir"):
+    with pytest.raises(
+        InputError,
+        match="that a person made, and this run would replace them; use another --out-dir",
+    ):
         execute.run_course(**run)
-    assert records.read(tmp_path / "out") == [{"kind": kind, **MADE, **values}] and sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+    assert (
+        records.read(tmp_path / "out") == [{"kind": kind, **MADE, **values}]
+        and sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+    )
 
 
 def test_one_failure_never_stops_the_rest_and_the_page_shows_it(tmp_path, monkeypatch):
@@ -108,13 +155,21 @@ def test_one_failure_never_stops_the_rest_and_the_page_shows_it(tmp_path, monkey
     folder.mkdir()
     for name, cell in (("01_bad", "raise ValueError('<b>no</b>')"), ("02_good", "print('fine')")):
         path = write(folder / f"{name}.ipynb", cell)
-        text = path.read_text().replace("profile = 'lab'", "profile = 'lab'\\npack = ''\\nlearner = ''\\nout_dir = ''")
+        text = path.read_text().replace(
+            "profile = 'lab'", "profile = 'lab'\\npack = ''\\nlearner = ''\\nout_dir = ''"
+        )
         path.write_text(text)
     monkeypatch.setattr(journal, "notebooks_folder", lambda: folder)
     out = tmp_path / "out"
     records.append(out, "old", x=1)
     with pytest.raises(LabkitError, match="1 of 2 notebooks failed, first 01_bad"):
-        execute.run_course(profile="smoke", pack="materials", seed=0, out_dir=out, console=Console(quiet=True))
+        execute.run_course(
+            profile="smoke", pack="materials", seed=0, out_dir=out, console=Console(quiet=True)
+        )
     page = (out / "course.html").read_text()
-    assert "failed:" in page and "<b>no</b>" not in page and page.index("01_bad") < page.index("02_good")
+    assert (
+        "failed:" in page
+        and "<b>no</b>" not in page
+        and page.index("01_bad") < page.index("02_good")
+    )
     assert (out / "02_good.html").is_file() and records.read(out) == []

@@ -52,7 +52,9 @@ def test_the_shipped_study_has_every_arm_and_claim():
     data = measured_data()
     for name, experiment in data_lab.EXPERIMENTS.items():
         assert set(data["scores"][name]) == set(experiment.conditions)
-        assert [row["claim"] for row in data["claims"] if row["topic"] == name] == [claim.words for claim in experiment.claims]
+        assert [row["claim"] for row in data["claims"] if row["topic"] == name] == [
+            claim.words for claim in experiment.claims
+        ]
     assert all(row["effect"]["seeds"] >= 5 for row in data["claims"])
 
 

@@ -43,16 +43,30 @@ def test_a_design_that_cannot_run_is_not_saved(lab):
 def test_compare_trains_records_and_exports(lab, capsys):
     made = design_lab.studio(lab)
     done = design_lab.compare(made, ["merge back", "no replay"])
-    assert set(done.measured.cards) == {"start model", "Your design", "Alternative 1", "Alternative 2"}
-    assert {row["after"] for row in records.read(lab.out_dir, "comparison")} == {"Alternative 1", "Alternative 2"}
-    assert {path.suffix for path in made.path.parent.glob("comparison.*")} == {".md", ".html", ".pdf"}
+    assert set(done.measured.cards) == {
+        "start model",
+        "Your design",
+        "Alternative 1",
+        "Alternative 2",
+    }
+    assert {row["after"] for row in records.read(lab.out_dir, "comparison")} == {
+        "Alternative 1",
+        "Alternative 2",
+    }
+    assert {path.suffix for path in made.path.parent.glob("comparison.*")} == {
+        ".md",
+        ".html",
+        ".pdf",
+    }
 
 
 def test_designs_for_models_on_the_hub_are_advised_and_saved_without_a_network(lab):
     made = design_lab.Studio(lab, {"pack": "materials", "model": "Llama-3.1-8B"})
     sheet = made.sheet()
     assert sheet.verdict.startswith("valid") and "8,030.3 million parameters" in sheet.takes[0]
-    assert {"all weights of a large model"} <= {advice.rule.id for advice in sheet.advice} and load_spec(made.save()).model.startswith("meta-llama/")
+    assert {"all weights of a large model"} <= {
+        advice.rule.id for advice in sheet.advice
+    } and load_spec(made.save()).model.startswith("meta-llama/")
 
 
 def test_reading_questions_as_text_is_costed_too(lab):
@@ -68,5 +82,7 @@ def test_a_filtered_pack_is_not_taken_for_the_shipped_one(tmp_path, monkeypatch)
     monkeypatch.setenv("LABKIT_HEADLESS", "1")
     folder = tmp_path / "filtered"
     shutil.copytree(packs_folder() / "materials", folder)
-    own = lesson.start("01_design", pack=str(folder), profile="smoke", out_dir=str(tmp_path / "out"))
+    own = lesson.start(
+        "01_design", pack=str(folder), profile="smoke", out_dir=str(tmp_path / "out")
+    )
     assert design_lab.studio(own).spec.pack == str(folder)

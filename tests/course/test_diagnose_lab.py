@@ -26,16 +26,23 @@ def test_a_watched_stage_is_shown_and_one_that_was_not_says_so(lab, capsys):
 
 def test_cases_are_diagnosed_and_gated(lab, capsys):
     made = lab.train([STAGE])
-    found = diagnose_lab.show_diagnoses(lab, {"cpt": diagnose_lab.case(lab, made), "merge": diagnose_lab.merge_case(lab, made, 0.5)})
+    found = diagnose_lab.show_diagnoses(
+        lab, {"cpt": diagnose_lab.case(lab, made), "merge": diagnose_lab.merge_case(lab, made, 0.5)}
+    )
     verdicts = {result.diagnosis.id: result.verdict for result in found["merge"]}
-    assert verdicts["wrong place"] == verdicts["barrier"] == "clear" and verdicts["loss rose"] == "not measured"
+    assert (
+        verdicts["wrong place"] == verdicts["barrier"] == "clear"
+        and verdicts["loss rose"] == "not measured"
+    )
     assert len(records.read(lab.out_dir, "diagnosis")) == 2 * len(diagnose_lab.DIAGNOSES)
     diagnose_lab.show_gate(lab, made, "gentle")
     assert records.read(lab.out_dir, "gate")[0]["checkpoint"] == "gentle"
 
 
 def test_a_headless_visit_tells_symptoms_tests_and_the_answer(lab, capsys):
-    diagnose_lab.clinic(lab, patient=13, orders=["other tokenizer", "barrier"], diagnosis="wrong chat template")
+    diagnose_lab.clinic(
+        lab, patient=13, orders=["other tokenizer", "barrier"], diagnosis="wrong chat template"
+    )
     told = capsys.readouterr().out
     assert "other tokenizer: flagged" in told and "cannot be measured" in told and "Right: " in told
     (record,) = records.read(lab.out_dir, "clinic")

@@ -10,17 +10,26 @@ from labkit.course.labs.merge_lab import MergeView
 from labkit.evaluate.geometry import TensorGeometry
 from labkit.evaluate.scorecards import ItemResult, Scorecard
 
-MOVE = SimpleNamespace(mean_t=0.3, expected={"knowledge": 0.4}, source="between", heat=[[None, 0.0], [None, 1.0], [0.5, 0.25]])
+MOVE = SimpleNamespace(
+    mean_t=0.3,
+    expected={"knowledge": 0.4},
+    source="between",
+    heat=[[None, 0.0], [None, 1.0], [0.5, 0.25]],
+)
 
 
 def view(sweep=True):
     points = {m: [(0.0, card("a", 0.1)), (1.0, card("b", 0.9))] for m in ("slerp", "lerp")}
-    return MergeView(points if sweep else None, axes=("knowledge", "instructions"), ends=("a", "b"), layers=1)
+    return MergeView(
+        points if sweep else None, axes=("knowledge", "instructions"), ends=("a", "b"), layers=1
+    )
 
 
 def card(name, share):
     items = [
-        ItemResult(f"{axis}{i}", axis, axis, f"e{i}", float(i < share * 10), "") for axis in ("knowledge", "instructions") for i in range(10)
+        ItemResult(f"{axis}{i}", axis, axis, f"e{i}", float(i < share * 10), "")
+        for axis in ("knowledge", "instructions")
+        for i in range(10)
     ]
     return Scorecard(name, "materials", "test", "", items)
 
@@ -28,13 +37,18 @@ def card(name, share):
 INTERVAL = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 10, "clusters": 5, "seeds": 1}
 SPAN = Interval(**INTERVAL)
 DRAWN = {
-    "scorecards": lambda: figures.scorecards([card("a", 0.2), card("b", 0.8)], guess=("knowledge", 0.5), title="x"),
+    "scorecards": lambda: figures.scorecards(
+        [card("a", 0.2), card("b", 0.8)], guess=("knowledge", 0.5), title="x"
+    ),
     "loss_curves": lambda: figures.loss_curves({"a": [(1, 2.0), (5, 1.0)], "b": [(1, 1.0)]}),
     "preference_curves": lambda: figures.preference_curves(
         {"DPO": [{"step": 1, "rewards/accuracies": 0.5, "logps/chosen": -9.0}]}, {"DPO": "nats"}
     ),
     "merge_sweep": lambda: figures.merge_sweep(
-        {m: [(0.0, card("a", 0.1)), (1.0, card("b", 0.9))] for m in ("slerp", "lerp")}, axes=("knowledge",), ends=("a", "b"), best=0.5
+        {m: [(0.0, card("a", 0.1)), (1.0, card("b", 0.9))] for m in ("slerp", "lerp")},
+        axes=("knowledge",),
+        ends=("a", "b"),
+        best=0.5,
     ),
     "merge_view": lambda: view().draw(MOVE),
     "merge_view_without_grid": lambda: view(sweep=False).draw(MOVE),
@@ -42,11 +56,19 @@ DRAWN = {
         60, {"a": {"slerp": [(0, 1.0), (1, 1.0)], "lerp": [(0, 1.0), (1, 1.0)]}}, {"a": (60.0, 0.1)}
     ),
     "loss_paths": lambda: figures.loss_paths({"a": [(0, 1.0), (1, 2.0)]}),
-    "geometry_bars": lambda: figures.geometry_bars([TensorGeometry("x", "mlp", 0, 4, 10.0, 40.0, 1.0, 0.2, 0.0)]),
-    "score_grid": lambda: figures.score_grid([{"checkpoint": "a", "axes": {"knowledge": INTERVAL}}]),
-    "learn_and_forget": lambda: figures.learn_and_forget({"a": (SPAN, SPAN), "b": (SPAN, SPAN)}, {"0.3": (SPAN, SPAN), "0.5": (SPAN, SPAN)}),
+    "geometry_bars": lambda: figures.geometry_bars(
+        [TensorGeometry("x", "mlp", 0, 4, 10.0, 40.0, 1.0, 0.2, 0.0)]
+    ),
+    "score_grid": lambda: figures.score_grid(
+        [{"checkpoint": "a", "axes": {"knowledge": INTERVAL}}]
+    ),
+    "learn_and_forget": lambda: figures.learn_and_forget(
+        {"a": (SPAN, SPAN), "b": (SPAN, SPAN)}, {"0.3": (SPAN, SPAN), "0.5": (SPAN, SPAN)}
+    ),
     "probe_curves": lambda: figures.probe_curves(
-        {"general": [(0, 1.0), (10, 0.2)], "knowledge": [(0, 0.1), (10, 0.9)]}, [(1, 3.0), (10, 1.0)], [SimpleNamespace(axis="general", step=10)]
+        {"general": [(0, 1.0), (10, 0.2)], "knowledge": [(0, 0.1), (10, 0.9)]},
+        [(1, 3.0), (10, 1.0)],
+        [SimpleNamespace(axis="general", step=10)],
     ),
     "differences": lambda: figures.differences([("a − b", SPAN, SPAN), ("a − c", SPAN, SPAN)]),
     "ranks": lambda: figures.ranks({"a": [1, 2], "b": [2, 1]}, ("knowledge", "general")),
@@ -68,9 +90,14 @@ def test_series_differ_in_more_than_colour():
     ax = DRAWN["loss_curves"]().axes[0]
     assert len({line.get_linestyle() for line in ax.lines}) == 2
     seen = DRAWN["probe_curves"]().axes[1]
-    assert len({line.get_linestyle() for line in seen.lines[:1] + seen.lines[2:]}) == 2 and seen.lines[1].get_marker() == "X"
+    assert (
+        len({line.get_linestyle() for line in seen.lines[:1] + seen.lines[2:]}) == 2
+        and seen.lines[1].get_marker() == "X"
+    )
     ax = DRAWN["scorecards"]().axes[0]
-    assert len({line.get_marker() for line in ax.lines if line.get_marker() in figures.MARKERS}) == 2
+    assert (
+        len({line.get_marker() for line in ax.lines if line.get_marker() in figures.MARKERS}) == 2
+    )
 
 
 def test_sweep_names_both_ends():
@@ -101,7 +128,10 @@ def test_a_live_view_can_be_drawn_whole_and_live_again():
 def test_expected_scores_of_another_merge_are_a_white_star():
     shown = view()
     shown.draw(MOVE)
-    assert shown.dots["knowledge"].get_markerfacecolor() == "#FFFFFF" and len(shown.dots["instructions"].get_xdata()) == 0
+    assert (
+        shown.dots["knowledge"].get_markerfacecolor() == "#FFFFFF"
+        and len(shown.dots["instructions"].get_xdata()) == 0
+    )
     MOVE.source = "grid"
     shown.draw(MOVE)
     assert shown.dots["knowledge"].get_markerfacecolor() == "#000000"

@@ -30,7 +30,9 @@ def test_a_guess_from_before_is_shown_and_not_kept_again():
     assert panel.value == 0.25 and panel.committed and kept == [] and "0.25" in panel.told.value
 
 
-@pytest.mark.parametrize("start,words", [(0.3, "your guess of 0.30 stays"), (None, "no guess was made before it")])
+@pytest.mark.parametrize(
+    "start,words", [(0.3, "your guess of 0.30 stays"), (None, "no guess was made before it")]
+)
 def test_after_the_outcome_a_guess_is_closed(start, words):
     panel = GuessPanel("How many?", 0, 1, start, lambda value: "kept")
     panel.close()
@@ -39,7 +41,12 @@ def test_after_the_outcome_a_guess_is_closed(start, words):
 
 def test_a_choice_is_checked_at_once_and_may_be_changed():
     checked = []
-    panel = ChoicePanel("Which?", ("this", "that"), None, lambda place: checked.append(place) or ("Right.", "Because."))
+    panel = ChoicePanel(
+        "Which?",
+        ("this", "that"),
+        None,
+        lambda place: checked.append(place) or ("Right.", "Because."),
+    )
     assert panel.choice.value is None
     panel.button.click()
     assert checked == [] and "Choose an option first" in panel.told.value
@@ -50,14 +57,20 @@ def test_a_choice_is_checked_at_once_and_may_be_changed():
 
 
 def test_a_choice_from_before_is_shown_with_its_check():
-    panel = ChoicePanel("Which?", ("this", "that"), 0, lambda place: ("Not right.", f"place {place}"))
+    panel = ChoicePanel(
+        "Which?", ("this", "that"), 0, lambda place: ("Not right.", f"place {place}")
+    )
     assert panel.choice.value == 0 and "place 0" in panel.told.value
 
 
 def test_a_reflection_is_kept_when_the_field_is_left():
     kept = []
     panel = ReflectionPanel("Why?", "old words", lambda text: kept.append(text) or "Kept.")
-    assert panel.area.value == "old words" and "Kept from before" in panel.told.value and not panel.area.continuous_update
+    assert (
+        panel.area.value == "old words"
+        and "Kept from before" in panel.told.value
+        and not panel.area.continuous_update
+    )
     panel.area.value = "new words"
     assert kept == ["new words"] and panel.told.value.count("Kept.") == 1
 
@@ -68,11 +81,24 @@ def test_text_is_escaped_and_an_error_is_a_sentence():
     choice = ChoicePanel(NASTY, (NASTY, "b"), 0, lambda place: (NASTY, NASTY))
     guess = GuessPanel(NASTY, 0, 1, None, refuse)
     guess.button.click()
-    assert not guess.committed and "error: too long" in guess.told.value and "error: too long" in reflection.told.value
-    shown = [child.value for panel in (reflection, choice, guess) for child in panel.whole.children if type(child).__name__ == "HTML"]
+    assert (
+        not guess.committed
+        and "error: too long" in guess.told.value
+        and "error: too long" in reflection.told.value
+    )
+    shown = [
+        child.value
+        for panel in (reflection, choice, guess)
+        for child in panel.whole.children
+        if type(child).__name__ == "HTML"
+    ]
     assert len(shown) == 6 and all("<img" not in html for html in shown)
 
 
 def test_controls_say_what_they_are_for():
-    panels = ReflectionPanel("Why?", "", str).area, ChoicePanel("Which?", ("a", "b"), None, refuse).choice, GuessPanel("How many?", 0, 1, None, str).slider
+    panels = (
+        ReflectionPanel("Why?", "", str).area,
+        ChoicePanel("Which?", ("a", "b"), None, refuse).choice,
+        GuessPanel("How many?", 0, 1, None, str).slider,
+    )
     assert all(control.description and control.tooltip for control in panels)

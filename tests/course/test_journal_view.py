@@ -10,8 +10,26 @@ from labkit.course import journal, journal_figures
 from labkit.course.figures import png
 from labkit.course.journal import Prediction
 
-ONE = Prediction("a", "How many?", "03_cpt", 0.4, Interval(0.5, 0.45, 0.6, 60, 20), False, 0.0, 1.0, journal.COMMITTED)
-HOURS = replace(ONE, id="b", question="Hours of the paper's training " * 9, notebook="08_scale", guess=24.0, measured=Interval(130, -math.inf, math.inf, 5, 5), high=200.0)
+ONE = Prediction(
+    "a",
+    "How many?",
+    "03_cpt",
+    0.4,
+    Interval(0.5, 0.45, 0.6, 60, 20),
+    False,
+    0.0,
+    1.0,
+    journal.COMMITTED,
+)
+HOURS = replace(
+    ONE,
+    id="b",
+    question="Hours of the paper's training " * 9,
+    notebook="08_scale",
+    guess=24.0,
+    measured=Interval(130, -math.inf, math.inf, 5, 5),
+    high=200.0,
+)
 
 
 def texts(ax):
@@ -36,7 +54,9 @@ def test_calibration_draws_every_guess_and_a_mean_where_there_are_enough():
     found = [replace(ONE, id=str(i), guess=0.8 + i / 50) for i in range(4)] + [HOURS]
     figure = journal_figures.calibration(journal.calibration(found))
     left, right = figure.axes
-    assert sum(len(container) > 0 for container in left.containers) == 5 and len(right.containers) == 1
+    assert (
+        sum(len(container) > 0 for container in left.containers) == 5 and len(right.containers) == 1
+    )
     told = [label.get_text().replace("\n", " ") for label in right.get_yticklabels()]
     assert told == ["training: you guess too high", "scale and cost: too few to tell"]
     png(figure)
@@ -45,10 +65,14 @@ def test_calibration_draws_every_guess_and_a_mean_where_there_are_enough():
 
 
 def test_topics_differ_in_more_than_colour():
-    assert len({style["marker"] for style in journal_figures.STYLES.values()}) == len(journal_figures.STYLES)
+    assert len({style["marker"] for style in journal_figures.STYLES.values()}) == len(
+        journal_figures.STYLES
+    )
 
 
 def test_alt_text_says_what_the_figure_shows():
     assert "How many?: 0.4, measured 0.50 [0.45, 0.60]" in journal_figures.guesses_alt([ONE])
     alt = journal_figures.calibration_alt(journal.calibration([ONE]))
-    assert "0 of 1 guesses" in alt and "training, 1 guesses: mean error -0.10, too few to tell" in alt
+    assert (
+        "0 of 1 guesses" in alt and "training, 1 guesses: mean error -0.10, too few to tell" in alt
+    )

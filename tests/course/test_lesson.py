@@ -56,7 +56,9 @@ NASTY = "<script>alert(1)</script>"
 def shown(monkeypatch):
     """What a notebook displays, without a notebook."""
     found = []
-    monkeypatch.setattr("IPython.display.display", lambda *args, **kwargs: found.append((args, kwargs)))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda *args, **kwargs: found.append((args, kwargs))
+    )
     return found
 
 
@@ -64,7 +66,9 @@ def shown(monkeypatch):
 def hands_on(tmp_path, monkeypatch, shown):
     """Opens a lab with widgets in one folder, as often as a learner does."""
     monkeypatch.delenv("LABKIT_HEADLESS", raising=False)
-    return lambda **changes: lesson.start("03_cpt", **{"profile": "smoke", "out_dir": str(tmp_path / "out")} | changes)
+    return lambda **changes: lesson.start(
+        "03_cpt", **{"profile": "smoke", "out_dir": str(tmp_path / "out")} | changes
+    )
 
 
 HALF = Interval(0.5, 0.4, 0.6, 60, 20)
@@ -78,7 +82,11 @@ def test_headless_exercises_and_reflections_are_kept_once(lab, capsys):
     assert [(r["choice"], r["right"]) for r in lab.mine("answer")] == [("that", True)]
     assert [(r["id"], r["text"]) for r in lab.mine("reflection")] == [("y", "so\nand so")]
     told = capsys.readouterr().out
-    assert "  - this\n  * that\nRight. Because." in told and "Why?\nso\nand so" in told and "And?\n(nothing written yet)" in told
+    assert (
+        "  - this\n  * that\nRight. Because." in told
+        and "Why?\nso\nand so" in told
+        and "And?\n(nothing written yet)" in told
+    )
 
 
 def test_an_exercise_that_cannot_be_answered_is_refused(lab):
@@ -90,6 +98,7 @@ def test_an_exercise_that_cannot_be_answered_is_refused(lab):
 
 def panel_of(shown):
     """The widgets of what was displayed last, by kind."""
+
     def walk(one):
         yield one
         for child in getattr(one, "children", ()):
@@ -109,8 +118,14 @@ def test_words_and_choices_survive_a_restart_whatever_the_pack(hands_on, shown):
     again.reflect("y", "Why?")
     assert panel_of(shown)["Textarea"].value == "because"
     again.ask("x", "Which?", ["new", "this", "that"], 2, "So.")
-    assert panel_of(shown)["RadioButtons"].value == 1 and "Not right." in panel_of(shown)["HTML"].value
-    assert len(records.read(again.out_dir, "answer")) == len(records.read(again.out_dir, "reflection")) == 1
+    assert (
+        panel_of(shown)["RadioButtons"].value == 1 and "Not right." in panel_of(shown)["HTML"].value
+    )
+    assert (
+        len(records.read(again.out_dir, "answer"))
+        == len(records.read(again.out_dir, "reflection"))
+        == 1
+    )
     other = hands_on(learner="another")
     other.reflect("y", "Why?")
     assert panel_of(shown)["Textarea"].value == ""
@@ -129,7 +144,9 @@ def test_a_guess_survives_a_restart_and_stays_after_its_outcome(hands_on, shown)
     again = hands_on().predict("x", "How many?")
     assert again.value == 0.45 and panel_of(shown)["FloatSlider"].disabled
     lab.outcome(again, HALF)
-    assert [(r["guess"], r["made"], r["inside"]) for r in lab.mine("prediction")] == [(0.45, "committed", True)] * 2
+    assert [(r["guess"], r["made"], r["inside"]) for r in lab.mine("prediction")] == [
+        (0.45, "committed", True)
+    ] * 2
     assert not hands_on(seed=1).predict("x", "How many?").panel.committed
 
 
@@ -145,7 +162,9 @@ def test_a_slider_left_alone_is_no_guess_even_when_moved_afterwards(hands_on, sh
     assert "You made no guess" in told and "No guesses yet" in told
 
 
-def test_headless_takes_the_guess_that_was_kept_and_does_not_shut_anyone_out(hands_on, shown, monkeypatch):
+def test_headless_takes_the_guess_that_was_kept_and_does_not_shut_anyone_out(
+    hands_on, shown, monkeypatch
+):
     lab = hands_on()
     lab.predict("x", "How many?")
     panel_of(shown)["FloatSlider"].value = 0.25
@@ -166,7 +185,12 @@ def test_progress_calibration_and_both_answers_are_shown_escaped(lab, shown, cap
     lab.show_predictions()
     lab.show_calibration()
     html = [args[0].data for args, _ in shown if hasattr(args[0], "data")]
-    assert "03_cpt" in html[0] and "&lt;script&gt;" in html[1] and "(nothing written)" in html[1] and "<script>" not in "".join(html)
+    assert (
+        "03_cpt" in html[0]
+        and "&lt;script&gt;" in html[1]
+        and "(nothing written)" in html[1]
+        and "<script>" not in "".join(html)
+    )
     assert "2 of 4 guesses fell inside" in capsys.readouterr().out
     alts = [kwargs["metadata"]["image/png"]["alt"] for _, kwargs in shown if kwargs]
     assert len(alts) == 2 and all(len(alt) > 50 for alt in alts)
@@ -177,7 +201,9 @@ def test_two_sessions_in_one_folder_keep_their_own_figures(tmp_path, monkeypatch
 
     monkeypatch.setenv("LABKIT_HEADLESS", "1")
     for learner in ("a", "b"):
-        lesson.start("03_cpt", profile="smoke", learner=learner, out_dir=str(tmp_path)).show(new_figure(2, 2)[0], "x", "alt")
+        lesson.start("03_cpt", profile="smoke", learner=learner, out_dir=str(tmp_path)).show(
+            new_figure(2, 2)[0], "x", "alt"
+        )
     files = {row["file"] for row in records.read(tmp_path, "figure")}
     assert len(files) == 2 and all((tmp_path / file).is_file() for file in files)
 
@@ -187,11 +213,15 @@ def test_report_of_nothing_says_so(lab, capsys):
     lab.show_predictions()
     lab.show_findings()
     told = capsys.readouterr().out
-    assert "No scorecards yet" in told and "No predictions yet" in told and "No findings yet" in told
+    assert (
+        "No scorecards yet" in told and "No predictions yet" in told and "No findings yet" in told
+    )
 
 
 def test_others_records_are_not_mine(lab):
-    records.append(lab.out_dir, "finding", pack="legal", profile="smoke", seed=0, learner="me", claim="x")
+    records.append(
+        lab.out_dir, "finding", pack="legal", profile="smoke", seed=0, learner="me", claim="x"
+    )
     assert lab.mine("finding") == []
 
 
@@ -210,14 +240,27 @@ def test_the_grid_is_recorded_as_the_class_page_and_evidence_packs_read_it(lab, 
     grid = lab.score_grid(lab.bench(lab.model, "llama-s-base", ("instruct", "base")))
     seat = class_records.seat("A", records.read(lab.out_dir))
     (sweep,) = seat.of("sweep")
-    assert seat.unread == 0 and sweep.ends == ("instruct", "base") and sweep.split == "dev" and set(sweep.points) == set(grid)
+    assert (
+        seat.unread == 0
+        and sweep.ends == ("instruct", "base")
+        and sweep.split == "dev"
+        and set(sweep.points) == set(grid)
+    )
     at, card = grid["slerp"][3]
     point = sweep.points["slerp"][3]
-    assert point.t == at and set(point.axes) == set(LAB_AXES) and point.axes["knowledge"].mean == card.interval("knowledge").mean
+    assert (
+        point.t == at
+        and set(point.axes) == set(LAB_AXES)
+        and point.axes["knowledge"].mean == card.interval("knowledge").mean
+    )
     assert "1 learners" in class_page.curves([seat]).pictures[0].alt
     evidence_pack.make_pack(lab.out_dir, "me", tmp_path / "me.zip")
-    read = evidence_pack.read_pack(evidence_pack.open_pack(tmp_path / "me.zip", tmp_path / "opened"))
-    assert [row for row in read.rows if row["kind"] == "sweep"] == records.read(lab.out_dir, "sweep")
+    read = evidence_pack.read_pack(
+        evidence_pack.open_pack(tmp_path / "me.zip", tmp_path / "opened")
+    )
+    assert [row for row in read.rows if row["kind"] == "sweep"] == records.read(
+        lab.out_dir, "sweep"
+    )
 
 
 def test_the_speed_test_is_told_and_recorded(lab, capsys):
@@ -226,7 +269,11 @@ def test_the_speed_test_is_told_and_recorded(lab, capsys):
     keep_speed("llama-s-instruct", Speed(0.02, 1e11))
     lab.speed_test()
     (row,) = records.read(lab.out_dir, "speed")
-    assert "tokens a second" in capsys.readouterr().out and row["ratio"] > 0 and row["course_minutes"] > 0
+    assert (
+        "tokens a second" in capsys.readouterr().out
+        and row["ratio"] > 0
+        and row["course_minutes"] > 0
+    )
 
 
 def test_the_claims_register_is_shown(lab, capsys):
@@ -236,9 +283,15 @@ def test_the_claims_register_is_shown(lab, capsys):
 @pytest.mark.parametrize(
     "cell,said",
     [
-        ("lesson.start('x', profile='labb', out_dir=folder)", "error: unknown profile 'labb': did you mean 'lab'?"),
+        (
+            "lesson.start('x', profile='labb', out_dir=folder)",
+            "error: unknown profile 'labb': did you mean 'lab'?",
+        ),
         ("raise KeyboardInterrupt", "stopped: finished stages are kept"),
-        ("raise KeyboardInterrupt('stopped: cpt is kept up to step 5 of 9')", "stopped: cpt is kept up to step 5 of 9"),
+        (
+            "raise KeyboardInterrupt('stopped: cpt is kept up to step 5 of 9')",
+            "stopped: cpt is kept up to step 5 of 9",
+        ),
     ],
 )
 def test_errors_in_a_notebook_are_a_sentence(tmp_path, capsys, monkeypatch, cell, said):

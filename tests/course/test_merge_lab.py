@@ -25,7 +25,14 @@ def home(tmp_path_factory):
 @pytest.fixture
 def bench(materials, home, monkeypatch):
     monkeypatch.setenv("LABKIT_HOME", str(home))
-    return Bench("llama-s-instruct", "llama-s-base", ("instruct", "base"), materials, ancestor="llama-s-twin-base", profile_name="smoke")
+    return Bench(
+        "llama-s-instruct",
+        "llama-s-base",
+        ("instruct", "base"),
+        materials,
+        ancestor="llama-s-twin-base",
+        profile_name="smoke",
+    )
 
 
 def test_sliders_become_the_simplest_setting():
@@ -34,7 +41,9 @@ def test_sliders_become_the_simplest_setting():
     by_group = merge_lab.setting_of("slerp", [0.1] * 5, [0.9] * 5, [0.5] * 5)
     assert [part.value for part in by_group.t] == [0.1, 0.9, 0.5]
     anchors = merge_lab.named_anchors()["paper"]
-    assert merge_lab.setting_of("slerp", anchors["attention"], anchors["mlp"], anchors["other"]) == Setting("slerp", PRESETS["paper"])
+    assert merge_lab.setting_of(
+        "slerp", anchors["attention"], anchors["mlp"], anchors["other"]
+    ) == Setting("slerp", PRESETS["paper"])
 
 
 def test_a_move_answers_as_the_merge_does(bench):
@@ -42,7 +51,9 @@ def test_a_move_answers_as_the_merge_does(bench):
     again = scoring.merged(bench.general, bench.domain, 0.4, "slerp")
     assert move.answers == merge_lab.ask(again.model, again.tokenizer, PROMPTS)
     assert move.mean_t == pytest.approx(0.4) and move.expected == {}
-    assert bench.parents_answers(PROMPTS)[0] == merge_lab.ask(bench.general.model, bench.general.tokenizer, PROMPTS)
+    assert bench.parents_answers(PROMPTS)[0] == merge_lab.ask(
+        bench.general.model, bench.general.tokenizer, PROMPTS
+    )
 
 
 def test_expected_scores_say_where_they_come_from(bench):
@@ -52,7 +63,9 @@ def test_expected_scores_say_where_they_come_from(bench):
     assert on.expected["knowledge"] == dict(sweep["lerp"])[0.5].interval("knowledge").mean
     between = bench.move(Setting("slerp", 0.25))
     low, high = (dict(sweep["slerp"])[t].interval("instructions").mean for t in (0.2, 0.3))
-    assert between.source == merge_lab.BETWEEN and between.expected["instructions"] == pytest.approx((low + high) / 2)
+    assert between.source == merge_lab.BETWEEN and between.expected[
+        "instructions"
+    ] == pytest.approx((low + high) / 2)
     scheduled = bench.move(Setting("slerp", PRESETS["paper"]))
     assert scheduled.source == merge_lab.SCHEDULED and 0.4 < scheduled.mean_t < 0.6
     assert bench.move(Setting("slerp_paper", 0.5)).expected == {}
@@ -63,7 +76,9 @@ def test_the_gap_is_zero_where_the_grid_scored_this_merge(bench):
     shutil.rmtree(scoring.scorecards_folder())  # so that it is measured anew
     for setting in (Setting("slerp", 0.6), Setting("lerp", 0.2)):
         gaps = merge_lab.gaps(bench.move(setting), bench.measure(setting, split="dev"))
-        assert list(gaps) == list(merge_lab.LAB_AXES) and list(gaps.values()) == pytest.approx([0] * len(gaps))
+        assert list(gaps) == list(merge_lab.LAB_AXES) and list(gaps.values()) == pytest.approx(
+            [0] * len(gaps)
+        )
 
 
 def test_heat_shows_the_papers_schedule(bench):
@@ -83,7 +98,9 @@ def test_save_is_the_merge_and_export_reads_back(bench, tmp_path):
     assert recipes.read_recipe(path).merge.t == PRESETS["ramp"]
     with pytest.raises(MergeError, match="mergekit has no slerp_paper"):
         bench.recipe_text(Setting("slerp_paper", 0.5))
-    assert "task_vector" in bench.methods and bench.save(Setting("task_vector", 0.5)).folder.is_dir()
+    assert (
+        "task_vector" in bench.methods and bench.save(Setting("task_vector", 0.5)).folder.is_dir()
+    )
     assert bench.move(Setting("task_vector", 0.5)).mean_t == pytest.approx(0.5)
 
 
@@ -94,14 +111,22 @@ def test_parents_that_do_not_match_are_refused(materials):
 
 def test_session_tells_draws_and_escapes(bench, tmp_path):
     bench.score_grid()
-    other = Bench("llama-s-instruct", "llama-s-twin-instruct", ("instruct", "twin"), bench.pack, profile_name="smoke")
+    other = Bench(
+        "llama-s-instruct",
+        "llama-s-twin-instruct",
+        ("instruct", "twin"),
+        bench.pack,
+        profile_name="smoke",
+    )
     session = MergeSession({"one": bench, "two": other}, ["<b>hello</b>"], tmp_path)
     move = session.move(Setting("slerp", 0.5))
     assert "this very merge was scored on dev" in session.tell(move)
     assert session.draw(move).startswith(b"\x89PNG") and session.draw(move) == session.draw(move)
     assert session.draw(move) != session.draw(session.move(Setting("slerp", 0.6)))
     assert "<b>hello" not in session.answers(move) and "&lt;b&gt;hello" in session.answers(move)
-    assert "looked at 1 time:" in session.evaluate(move) and "looked at 2 times" in session.evaluate(move)
+    assert "looked at 1 time:" in session.evaluate(
+        move
+    ) and "looked at 2 times" in session.evaluate(move)
     assert "recipes" in session.export(move) and len(list((tmp_path / "recipes").iterdir())) == 1
     assert "saved as materials/instruct+base/slerp" in session.save(move)
     assert session.open("two") == ("instruct", "twin")

@@ -19,14 +19,18 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("course-home")
 
 
-@pytest.fixture(scope="module", params=[("materials", 0), ("legal", 3)], ids=["default", "legal-seed-3"])
+@pytest.fixture(
+    scope="module", params=[("materials", 0), ("legal", 3)], ids=["default", "legal-seed-3"]
+)
 def ran(request, home, tmp_path_factory):
     """One smoke run of the whole course per parameter set."""
     out = tmp_path_factory.mktemp("course")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(home / "store"))
         pack, seed = request.param
-        page = execute.run_course(profile="smoke", pack=pack, seed=seed, out_dir=out / "out", console=Console(quiet=True))
+        page = execute.run_course(
+            profile="smoke", pack=pack, seed=seed, out_dir=out / "out", console=Console(quiet=True)
+        )
     return page, pack, seed
 
 
@@ -57,7 +61,11 @@ def test_records_tell_what_happened(ran):
         assert "session" in by_notebook[name] and "figure" in by_notebook[name]
     for name in ("03_cpt", "04_sft", "05_preferences", "06_merge"):
         assert {"scorecard", "prediction", "finding"} <= by_notebook[name]
-    assert all({"claim", "effect", "verdict", "reported"} <= r.keys() for r in found if r["kind"] == "finding")
+    assert all(
+        {"claim", "effect", "verdict", "reported"} <= r.keys()
+        for r in found
+        if r["kind"] == "finding"
+    )
 
 
 def test_no_widget_was_built(ran):

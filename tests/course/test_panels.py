@@ -10,7 +10,13 @@ from labkit.base.errors import InputError
 from labkit.course import panels
 
 PIXEL = b"\x89PNG"
-SCHEDULES = {"paper": {"attention": [0.0, 0.5, 0.3, 0.7, 1.0], "mlp": [1.0, 0.5, 0.7, 0.3, 0.0], "other": [0.5] * 5}}
+SCHEDULES = {
+    "paper": {
+        "attention": [0.0, 0.5, 0.3, 0.7, 1.0],
+        "mlp": [1.0, 0.5, 0.7, 0.3, 0.0],
+        "other": [0.5] * 5,
+    }
+}
 
 
 class Session:
@@ -63,9 +69,14 @@ def test_the_slider_of_all_moves_every_group_and_every_anchor_once(panel):
     panel, session = panel
     session.moves.clear()
     panel.t.value = 0.8
-    assert groups(panel) == [[0.8] * 5] * 3 and [s.value for s in panel.groups.values()] == [0.8] * 3
+    assert (
+        groups(panel) == [[0.8] * 5] * 3 and [s.value for s in panel.groups.values()] == [0.8] * 3
+    )
     assert len(session.moves) == 1
-    assert bytes(panel.picture.value) == PIXEL + panel.told.value.encode() and "0.8" in panel.told.value
+    assert (
+        bytes(panel.picture.value) == PIXEL + panel.told.value.encode()
+        and "0.8" in panel.told.value
+    )
 
 
 def test_a_group_moves_alone_and_an_anchor_too(panel):
@@ -85,7 +96,10 @@ def test_a_schedule_by_name_opens_the_layers_until_a_hand_moves_one(panel):
     assert panel.preset.value == "by hand"
     panel.per_layer.value = False
     assert panel.deep.layout.display == "none"
-    assert all(len(set(anchors)) == 1 for anchors in groups(panel)) and groups(panel)[2][0] == panel.groups["other"].value
+    assert (
+        all(len(set(anchors)) == 1 for anchors in groups(panel))
+        and groups(panel)[2][0] == panel.groups["other"].value
+    )
 
 
 def test_method_prompt_and_pair_lead_to_the_session(panel):
@@ -98,7 +112,9 @@ def test_method_prompt_and_pair_lead_to_the_session(panel):
     panel.pair.value = "two"
     assert panel.method.options == ("lerp",) and session.moves[-1][0] == "lerp"
     assert panel.buttons["grid"].layout.display == "none"
-    assert {(left.value, right.value) for left, right in panel.ends} == {("0 = instruct", "1 = domain two")}
+    assert {(left.value, right.value) for left, right in panel.ends} == {
+        ("0 = instruct", "1 = domain two")
+    }
     assert len(panel.ends) == 1 + 3 + 3
 
 
@@ -109,7 +125,11 @@ def test_buttons_work_and_their_errors_are_sentences(panel):
     panel.buttons["save"].click()
     assert panel.result.value == "&lt;saved&gt;"
     panel.buttons["export"].click()
-    assert panel.told.value == "error: this cannot be exported" and not panel.buttons["export"].disabled and panel.result.value == ""
+    assert (
+        panel.told.value == "error: this cannot be exported"
+        and not panel.buttons["export"].disabled
+        and panel.result.value == ""
+    )
     panel.buttons["grid"].click()
     assert panel.told.value.startswith("('slerp'")
 
@@ -124,9 +144,17 @@ def test_a_fault_is_shown_escaped_and_the_next_move_clears_it():
     panel.t.value = 0.7
     assert panel.move is None and bytes(panel.picture.value) == b"" and panel.answers.value == ""
     assert all(button.disabled for button in panel.buttons.values())
-    assert "fault in labkit" in panel.told.value and "&lt;script&gt;" in panel.sentence.value and "<script>" not in panel.sentence.value
+    assert (
+        "fault in labkit" in panel.told.value
+        and "&lt;script&gt;" in panel.sentence.value
+        and "<script>" not in panel.sentence.value
+    )
     panel.t.value = 0.2
-    assert panel.sentence.value == "" and "0.2" in panel.told.value and not panel.buttons["save"].disabled
+    assert (
+        panel.sentence.value == ""
+        and "0.2" in panel.told.value
+        and not panel.buttons["save"].disabled
+    )
 
 
 @pytest.mark.parametrize("low,high", [(0, 1), (-1, 3)])
@@ -144,7 +172,9 @@ def press(widget, description):
             yield from walk(child)
 
     parts = list(walk(widget))
-    button = next(part for part in parts if isinstance(part, Button) and part.description == description)
+    button = next(
+        part for part in parts if isinstance(part, Button) and part.description == description
+    )
     button.click()
     return parts
 
@@ -159,13 +189,25 @@ def test_the_scenario_form_runs_saves_and_tells_errors():
         def save(self, **fields):
             return "mine.yaml"
 
-    start = {"name": "mine", "about": "x", "questions": "a?", "says": "", "says_none_of": "", "form": "bullet", "at_least": 0.9}
+    start = {
+        "name": "mine",
+        "about": "x",
+        "questions": "a?",
+        "says": "",
+        "says_none_of": "",
+        "form": "bullet",
+        "at_least": 0.9,
+    }
     panel = panels.scenario_panel(Form(), start)
     values = [part.value for part in press(panel, "run") if hasattr(part, "value")]
     assert "<b>mine</b>" in values
-    assert "saved as mine.yaml" in [part.value for part in press(panel, "save as YAML") if hasattr(part, "value")]
+    assert "saved as mine.yaml" in [
+        part.value for part in press(panel, "save as YAML") if hasattr(part, "value")
+    ]
     panel.children[2].value = ""
-    assert "error: questions: write at least one" in [part.value for part in press(panel, "run") if hasattr(part, "value")]
+    assert "error: questions: write at least one" in [
+        part.value for part in press(panel, "run") if hasattr(part, "value")
+    ]
 
 
 def test_the_clinic_panel_leads_from_symptoms_to_an_answer():
@@ -185,8 +227,14 @@ def test_the_clinic_panel_leads_from_symptoms_to_an_answer():
         def answer(self, cause):
             return f"Right: {cause}"
 
-    panel = panels.clinic_panel(Room(), patients=[1, 2], tests=["blood"], causes={"flu": "a cold, worse"})
+    panel = panels.clinic_panel(
+        Room(), patients=[1, 2], tests=["blood"], causes={"flu": "a cold, worse"}
+    )
     seen = [part.value for part in press(panel, "see the patient") if hasattr(part, "value")]
     assert "<i>pale</i>" in seen and "patient 1: 4 tests can be ordered" in seen
-    assert "<p>blood: &lt;clear&gt;</p>" in [part.value for part in press(panel, "order") if hasattr(part, "value")]
-    assert "<p><b>Right: flu</b></p>" in [part.value for part in press(panel, "this is the cause") if hasattr(part, "value")]
+    assert "<p>blood: &lt;clear&gt;</p>" in [
+        part.value for part in press(panel, "order") if hasattr(part, "value")
+    ]
+    assert "<p><b>Right: flu</b></p>" in [
+        part.value for part in press(panel, "this is the cause") if hasattr(part, "value")
+    ]

@@ -16,7 +16,15 @@ from labkit.design.planner import gpu, gpus
 from labkit.design.planner_speed import Speed, keep_speed
 from labkit.train import specs
 
-SMALL = Settings(model="SmolLM2-135M", card="T4", batch_size=8, rows_at_once=8, length=512, checkpointing=False, tokens_millions=10)
+SMALL = Settings(
+    model="SmolLM2-135M",
+    card="T4",
+    batch_size=8,
+    rows_at_once=8,
+    length=512,
+    checkpointing=False,
+    tokens_millions=10,
+)
 
 
 @pytest.fixture
@@ -29,10 +37,18 @@ def test_a_plan_is_told_and_recorded(lab, capsys):
     found = planner_lab.show_costs(lab, replace(SMALL, price=0.4), Guess("hours", "Hours?", 1000.0))
     assert "above the range" in capsys.readouterr().out
     words = dict(told(found))
-    assert "134,515,008" in words["parameters"] and words["fits"].startswith("yes: T4") and "at 0.4 per GPU-hour" in words["money"]
+    assert (
+        "134,515,008" in words["parameters"]
+        and words["fits"].startswith("yes: T4")
+        and "at 0.4 per GPU-hour" in words["money"]
+    )
     assert "money" not in dict(told(CostSession(SMALL).look(SMALL)))
     (record,) = records.read(lab.out_dir, "plan")
-    assert record["guess_hours"] == 1000 and record["peak_gib"] == found.plan.peak_gib and record["hours"] == list(found.plan.hours(found.card))
+    assert (
+        record["guess_hours"] == 1000
+        and record["peak_gib"] == found.plan.peak_gib
+        and record["hours"] == list(found.plan.hours(found.card))
+    )
     (figure,) = records.read(lab.out_dir, "figure")
     assert "134,515,008" in figure["alt"] and (lab.out_dir / figure["file"]).stat().st_size > 10_000
 
@@ -41,15 +57,27 @@ def test_what_does_not_fit_says_what_to_give_up():
     session = CostSession(Settings())
     found = session.look(replace(Settings(), card="RTX 4090"))
     assert [remedy.plan.training.method for remedy in found.remedies][-1] in ("lora", "qlora")
-    assert found.remedies[0].name in remedies_table(found) and remedies_table(found) in session.sentences(found)
+    assert found.remedies[0].name in remedies_table(found) and remedies_table(
+        found
+    ) in session.sentences(found)
     assert "sharded over 2 × H100" in fit_in_words(found.plan, gpu("H100"))
     assert remedies_table(CostSession(SMALL).look(SMALL)) == ""
 
 
-@pytest.mark.parametrize("change,words", [
-    ({"price": -1.0}, "price is -1"), ({"tokens_millions": 0.0}, "tokens is 0"), ({"model": "Llama-9"}, "unknown model"), ({"card": "H101"}, "did you mean"),
-    ({"gpus": 0}, "gpus is 0"), ({"method": "lroa"}, "did you mean 'lora'"), ({"rows_at_once": 0}, "rows at once is 0"), ({"length": 10**6}, "reads at most"), ({"batch_size": 2, "gpus": 4}, "cannot be shared"),
-])
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        ({"price": -1.0}, "price is -1"),
+        ({"tokens_millions": 0.0}, "tokens is 0"),
+        ({"model": "Llama-9"}, "unknown model"),
+        ({"card": "H101"}, "did you mean"),
+        ({"gpus": 0}, "gpus is 0"),
+        ({"method": "lroa"}, "did you mean 'lora'"),
+        ({"rows_at_once": 0}, "rows at once is 0"),
+        ({"length": 10**6}, "reads at most"),
+        ({"batch_size": 2, "gpus": 4}, "cannot be shared"),
+    ],
+)
 def test_bad_settings_are_one_sentence(change, words):
     with pytest.raises(InputError, match=words):
         CostSession(SMALL).look(replace(SMALL, **change))
@@ -73,15 +101,22 @@ def test_a_model_in_a_folder_cannot_place_its_figure_elsewhere(lab, tmp_path):
     shutil.copy(known_configs()["SmolLM2-135M"], folder / "config.json")
     planner_lab.show_costs(lab, replace(SMALL, model=f"{folder}/../mine"))
     (figure,) = records.read(lab.out_dir, "figure")
-    assert (lab.out_dir / figure["file"]).parent == lab.out_dir / "figures" and "cost-mine-1xt4" in figure["file"]
+    assert (
+        lab.out_dir / figure["file"]
+    ).parent == lab.out_dir / "figures" and "cost-mine-1xt4" in figure["file"]
 
 
 def test_the_papers_recipe_is_the_one_its_sources_state(lab, capsys):
-    found = planner_lab.paper_costs(lab, tokens_per_paper=10_000, guess=Guess("hours", "Hours?", 3.0))
+    found = planner_lab.paper_costs(
+        lab, tokens_per_paper=10_000, guess=Guess("hours", "Hours?", 3.0)
+    )
     setup = planner_lab.paper_setup()
     assert found.plan.tokens == setup["papers"] * setup["epochs"] * 10_000
     training = found.plan.training
-    assert training.micro_rows == setup["rows_per_gpu"] and training.gpus * training.micro_rows * training.accumulation == setup["batch_size"]
+    assert (
+        training.micro_rows == setup["rows_per_gpu"]
+        and training.gpus * training.micro_rows * training.accumulation == setup["batch_size"]
+    )
     assert found.plan.fits(found.card)
     assert "are assumed here" in capsys.readouterr().out
 
@@ -92,18 +127,25 @@ def test_loras_share_is_far_from_nothing():
 
 
 def test_a_design_shows_seconds_once_the_machine_was_measured(lab):
-    spec = specs.PipelineSpec(pack="materials", model="llama-s-instruct", stages=specs.GENTLE, profile="smoke")
+    spec = specs.PipelineSpec(
+        pack="materials", model="llama-s-instruct", stages=specs.GENTLE, profile="smoke"
+    )
     assert planner_lab.show_design(lab, spec).seconds is None
     keep_speed("llama-s-instruct", Speed(0.01, 1e11))
     assert planner_lab.show_design(lab, spec).seconds[0] > 0
-    assert [record["seconds"] is None for record in records.read(lab.out_dir, "plan")] == [True, False]
+    assert [record["seconds"] is None for record in records.read(lab.out_dir, "plan")] == [
+        True,
+        False,
+    ]
 
 
 def test_shipped_measurements_have_a_row_figure_and_table(lab, capsys):
     planner_lab.show_accuracy(lab)
     rows = planner_lab.measured_rows()["rows"]
     assert {row["model"] for row in rows} >= {"llama-s-instruct", "smollm2-135m-instruct"}
-    assert {row["stage"] for row in rows} >= {"cpt", "sft", "dpo", "orpo"} and any(row["rank"] for row in rows)
+    assert {row["stage"] for row in rows} >= {"cpt", "sft", "dpo", "orpo"} and any(
+        row["rank"] for row in rows
+    )
     assert f"of {2 * len(rows)} predictions are within 15%" in capsys.readouterr().out
     assert planner_lab.accuracy_table().count("<tr>") == len(rows) + 1
 
@@ -125,10 +167,27 @@ def test_the_panel_follows_every_control(monkeypatch):
 
 
 def test_seconds_are_said_in_the_unit_one_would_say():
-    said = [planner_lab.duration(span) for span in ((5.0, 12.0), (48.0, 112.0), (60.0, 150.0), (1800.0, 7100.0), (3600.0, 9000.0))]
-    assert said == ["5.0 to 12 seconds", "48 to 112 seconds", "1.0 to 2.5 minutes", "30 to 118 minutes", "1.0 to 2.5 hours"]
+    said = [
+        planner_lab.duration(span)
+        for span in ((5.0, 12.0), (48.0, 112.0), (60.0, 150.0), (1800.0, 7100.0), (3600.0, 9000.0))
+    ]
+    assert said == [
+        "5.0 to 12 seconds",
+        "48 to 112 seconds",
+        "1.0 to 2.5 minutes",
+        "30 to 118 minutes",
+        "1.0 to 2.5 hours",
+    ]
 
 
 def test_numbers_are_said_with_the_digits_one_would_say():
-    assert [views.digits(value) for value in (0.0123, 0.5, 2.04, 35.6, 12345.6)] == ["0.012", "0.5", "2.0", "36", "12,346"]
-    assert views._sizes(list(gpus().values()), 10, 80).keys() == {card.usable_gib for card in gpus().values() if card.usable_gib < 80}
+    assert [views.digits(value) for value in (0.0123, 0.5, 2.04, 35.6, 12345.6)] == [
+        "0.012",
+        "0.5",
+        "2.0",
+        "36",
+        "12,346",
+    ]
+    assert views._sizes(list(gpus().values()), 10, 80).keys() == {
+        card.usable_gib for card in gpus().values() if card.usable_gib < 80
+    }

@@ -28,8 +28,13 @@ def own_pack(tmp_path):
     folder, rng = tmp_path / "wine", random.Random(0)
     folder.mkdir()
     words = [a + b for a in ("ba", "ko", "lu", "mi") for b in ("n", "r", "st", "ve")]
-    texts = ["<script>alert(1)</script> " + " ".join(rng.choices(words, k=40)), *(" ".join(rng.choices(words, k=40)) for _ in range(29))]
-    (folder / "raw.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+    texts = [
+        "<script>alert(1)</script> " + " ".join(rng.choices(words, k=40)),
+        *(" ".join(rng.choices(words, k=40)) for _ in range(29)),
+    ]
+    (folder / "raw.jsonl").write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8"
+    )
     (folder / "pack.yaml").write_text("name: wine\ntitle: wine\nlicence: CC0\n", "utf-8")
     return load_pack(folder)
 
@@ -40,30 +45,51 @@ def test_each_defect_is_seen_by_its_own_measure_and_the_clean_are_kept(domain):
     texts = [row["text"] for row in planted.pack.rows("raw")]
     measures = measure_documents(texts, domain=domain)
     found = quality_lab.separation(measures, planted.labels)
-    assert found["symbol soup", "symbols"].low > 0.99 and found["repeated lines", "repetition"].low > 0.99
-    assert found["near copy", "duplicates"].low > 0.95 and found["wrong facts", "contradictions"].mean > 0.9
+    assert (
+        found["symbol soup", "symbols"].low > 0.99
+        and found["repeated lines", "repetition"].low > 0.99
+    )
+    assert (
+        found["near copy", "duplicates"].low > 0.95
+        and found["wrong facts", "contradictions"].mean > 0.9
+    )
     assert found["cut short", "length"].high < 0.05
     assert ("symbol soup", "surprise") not in found  # not measured, so not reported
     kept = keep(measures)
-    clean = [reasons for reasons, label in zip(kept.reasons, planted.labels, strict=True) if not label]
-    junk = [reasons for reasons, label in zip(kept.reasons, planted.labels, strict=True) if label == "junk about strangers"]
+    clean = [
+        reasons for reasons, label in zip(kept.reasons, planted.labels, strict=True) if not label
+    ]
+    junk = [
+        reasons
+        for reasons, label in zip(kept.reasons, planted.labels, strict=True)
+        if label == "junk about strangers"
+    ]
     assert sum(map(bool, clean)) <= 0.01 * len(clean) and len(clean) == 440 and len(junk) == 40
     assert sum(map(bool, junk)) <= 2  # junk in good English passes every filter
 
 
 def test_surprise_sees_symbols_and_does_not_see_junk(instruct):
     planted = quality_lab.plant_defects(load_pack("materials"))
-    rows = [(label, row["text"]) for label, row in zip(planted.labels, planted.pack.rows("raw"), strict=True)]
-    chosen = [row for row in rows if row[0] in ("symbol soup", "junk about strangers")] + [row for row in rows if not row[0]][:100]
+    rows = [
+        (label, row["text"])
+        for label, row in zip(planted.labels, planted.pack.rows("raw"), strict=True)
+    ]
+    chosen = [row for row in rows if row[0] in ("symbol soup", "junk about strangers")] + [
+        row for row in rows if not row[0]
+    ][:100]
     labels, texts = zip(*chosen, strict=True)
-    measures = [quality_lab.DocumentQuality(0, 0, 0, bits, None, None) for bits in surprise(texts, instruct)]
+    measures = [
+        quality_lab.DocumentQuality(0, 0, 0, bits, None, None) for bits in surprise(texts, instruct)
+    ]
     found = quality_lab.separation(measures, labels)
     assert found["symbol soup", "surprise"].low > 0.99
     assert found["junk about strangers", "surprise"].high < 0.7
 
 
 def test_separation_counts_ties_half():
-    measures = [quality_lab.DocumentQuality(words, 0, 0, None, None, None) for words in (1, 2, 3, 4, 2, 5)]
+    measures = [
+        quality_lab.DocumentQuality(words, 0, 0, None, None, None) for words in (1, 2, 3, 4, 2, 5)
+    ]
     found = quality_lab.separation(measures, ["", "", "", "", "odd", "odd"])
     assert found["odd", "length"].mean == pytest.approx((1.5 / 4 + 4 / 4) / 2)
     assert found["odd", "symbols"].mean == 0.5 and ("odd", "surprise") not in found
@@ -79,7 +105,10 @@ def test_planted_packs_are_written_once_and_are_packs():
 def test_a_pack_of_ones_own_goes_without_what_only_the_world_can_tell(own_pack):
     planted = quality_lab.plant_defects(own_pack)
     assert set(planted.labels) == {"", "symbol soup", "repeated lines", "cut short", "near copy"}
-    assert planted.subtle == "cut short" and quality_lab.plant_defects(load_pack("legal")).subtle == "junk about strangers"
+    assert (
+        planted.subtle == "cut short"
+        and quality_lab.plant_defects(load_pack("legal")).subtle == "junk about strangers"
+    )
     short = own_pack.folder / "raw.jsonl"
     short.write_text("\n".join(short.read_text("utf-8").split("\n")[:9]), "utf-8")
     with pytest.raises(InputError, match="has 9 documents; planting defects needs at least 10"):
@@ -91,10 +120,20 @@ def test_an_own_pack_is_shown_with_what_is_not_measured(lab, own_pack, capsys, m
     monkeypatch.setattr(quality_lab, "show_html", shown.append)
     corpus = quality_lab.show_quality(lab, own_pack, sample=5)
     told = capsys.readouterr().out
-    assert "measured on 5 documents drawn at random" in told and "Contradictions: not measured" in told
-    assert "<script>" not in shown[0] and "&lt;script&gt;" in shown[0] and "contradictions" not in shown[0]
+    assert (
+        "measured on 5 documents drawn at random" in told and "Contradictions: not measured" in told
+    )
+    assert (
+        "<script>" not in shown[0]
+        and "&lt;script&gt;" in shown[0]
+        and "contradictions" not in shown[0]
+    )
     (record,) = records.read(lab.out_dir, "quality")
-    assert record["documents"] == 30 and record["read"] == 5 and record["thresholds"]["min_words"] == 20
+    assert (
+        record["documents"] == 30
+        and record["read"] == 5
+        and record["thresholds"]["min_words"] == 20
+    )
     assert any(r["name"] == "quality" for r in records.read(lab.out_dir, "figure"))
     corpus.look(Thresholds(max_bits_per_byte=1))
     with pytest.raises(InputError, match="25 documents were not read"):
@@ -104,7 +143,10 @@ def test_an_own_pack_is_shown_with_what_is_not_measured(lab, own_pack, capsys, m
 def test_a_choice_is_written_once_under_a_name_of_its_own(lab, own_pack):
     corpus = quality_lab.show_quality(lab, own_pack, sample=1)
     made = corpus.write(corpus.kept, "filtered")
-    assert made.folder == lab.out_dir / "packs" / "filtered" and corpus.write(corpus.kept, "filtered").folder == made.folder
+    assert (
+        made.folder == lab.out_dir / "packs" / "filtered"
+        and corpus.write(corpus.kept, "filtered").folder == made.folder
+    )
     with pytest.raises(InputError, match="exists already"):
         corpus.write(corpus.look(Thresholds(min_words=41, drop_duplicates=False)), "filtered")
     for name in ("", "../x", "a/b", "a b"):
@@ -132,8 +174,16 @@ def test_figures_draw_what_was_found(lab):
     assert "not measured" in [text.get_text() for text in panels[3].texts]
     widths = [round(bar.get_width()) for bar in panels[4].patches]
     assert widths == list(kept.counts.values())
-    grid = views.separation_grid({("soup", "length"): Interval(0.25, 0.2, 0.3, 40, 40), ("cut", "symbols"): Interval(1, 1, 1, 40, 40)})
-    assert "0.25\n[0.20, 0.30]" in [text.get_text() for text in grid.axes[0].texts] and len(grid.axes[0].texts) == 2
+    grid = views.separation_grid(
+        {
+            ("soup", "length"): Interval(0.25, 0.2, 0.3, 40, 40),
+            ("cut", "symbols"): Interval(1, 1, 1, 40, 40),
+        }
+    )
+    assert (
+        "0.25\n[0.20, 0.30]" in [text.get_text() for text in grid.axes[0].texts]
+        and len(grid.axes[0].texts) == 2
+    )
     assert png(grid).startswith(b"\x89PNG")
 
 

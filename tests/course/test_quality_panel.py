@@ -17,7 +17,10 @@ TEXTS = [" ".join(f"word{i}x{k}" for k in range(20 + 5 * i)) for i in range(6)]
 @pytest.fixture
 def session(tmp_path, materials):
     measures = quality.measure_documents(TEXTS)
-    measures = [quality.DocumentQuality(m.words, 0.1 * i, 0.0, 1.0 + i, None, None) for i, m in enumerate(measures)]
+    measures = [
+        quality.DocumentQuality(m.words, 0.1 * i, 0.0, 1.0 + i, None, None)
+        for i, m in enumerate(measures)
+    ]
     made = QualitySession(materials, TEXTS, measures, "a model", tmp_path)
     made.look(quality.Thresholds(max_repetition=0.5))
     return made
@@ -25,10 +28,16 @@ def session(tmp_path, materials):
 
 def test_it_opens_at_the_thresholds_given_and_follows_a_slider(session):
     panel = QualityPanel(session)
-    assert "6 of 6 documents kept" in panel.told.value and bytes(panel.picture.value).startswith(b"\x89PNG")
+    assert "6 of 6 documents kept" in panel.told.value and bytes(panel.picture.value).startswith(
+        b"\x89PNG"
+    )
     before = bytes(panel.picture.value)
     panel.controls["max_repetition"].value = 0.25
-    assert session.kept.indices == [0, 1, 2] and "repeats itself 3" in panel.told.value and bytes(panel.picture.value) != before
+    assert (
+        session.kept.indices == [0, 1, 2]
+        and "repeats itself 3" in panel.told.value
+        and bytes(panel.picture.value) != before
+    )
     panel.controls["words"].value = (23, 45)
     assert session.kept.indices == [1, 2]
     assert "too short" in panel.examples.value
@@ -39,7 +48,9 @@ def test_the_right_end_of_surprise_is_no_bound(session):
     bits = panel.controls["max_bits_per_byte"]
     assert panel.thresholds().max_bits_per_byte is None and bits.max >= 6
     bits.value = 2.5
-    assert session.kept.thresholds.max_bits_per_byte == 2.5 and session.kept.counts["surprising"] == 4
+    assert (
+        session.kept.thresholds.max_bits_per_byte == 2.5 and session.kept.counts["surprising"] == 4
+    )
     bits.value = bits.max
     assert session.kept.share == 1
 
@@ -50,7 +61,10 @@ def test_what_was_not_measured_cannot_be_asked_for(session):
 
 
 def test_every_control_is_named_and_explained(session):
-    assert all(control.description and control.tooltip for control in QualityPanel(session).controls.values())
+    assert all(
+        control.description and control.tooltip
+        for control in QualityPanel(session).controls.values()
+    )
 
 
 def test_the_button_writes_what_is_shown_and_errors_are_sentences(session, monkeypatch):

@@ -23,10 +23,16 @@ def test_the_ladder_is_climbed_live(lab, capsys):
     scale_lab.show_climb(lab, unit, guess)
     told = capsys.readouterr().out
     assert all(f"{family}: the SLERP merge beats" in told for family in scale_lab.LIVE)
-    assert {"finding", "prediction", "figure", "scorecard"} <= {row["kind"] for row in records.read(lab.out_dir)}
+    assert {"finding", "prediction", "figure", "scorecard"} <= {
+        row["kind"] for row in records.read(lab.out_dir)
+    }
 
 
-SHOWN = {"sizes": scale_lab.show_sizes, "families": scale_lab.show_families, "rare": scale_lab.show_rare}
+SHOWN = {
+    "sizes": scale_lab.show_sizes,
+    "families": scale_lab.show_families,
+    "rare": scale_lab.show_rare,
+}
 
 
 @pytest.mark.parametrize("part", SHOWN)

@@ -23,8 +23,14 @@ UNDECIDED = "not distinguishable"
 def test_steps_are_read_from_code_in_order_and_once(tmp_path):
     cells = [
         {"cell_type": "markdown", "source": ['lab.ask("not_code", "?")']},
-        {"cell_type": "code", "source": ['guess = lab.predict("a", "How many?")\n', "%matplotlib inline\n"]},
-        {"cell_type": "code", "source": 'lab.ask(\n    "b", "Which?", ("x", "y"), 0, "Because.")\nlab.predict("a", "How many?")\nlab.reflect("c-1", "Why?")'},
+        {
+            "cell_type": "code",
+            "source": ['guess = lab.predict("a", "How many?")\n', "%matplotlib inline\n"],
+        },
+        {
+            "cell_type": "code",
+            "source": 'lab.ask(\n    "b", "Which?", ("x", "y"), 0, "Because.")\nlab.predict("a", "How many?")\nlab.reflect("c-1", "Why?")',
+        },
         {"cell_type": "code", "source": 'lab.record("d")\ncollab.ask("e", "?")'},
     ]
     path = tmp_path / "x.ipynb"
@@ -33,7 +39,9 @@ def test_steps_are_read_from_code_in_order_and_once(tmp_path):
 
 
 def test_the_course_asks_nothing_twice_under_one_id():
-    found = Counter(step for notebook in journal.course_notebooks() for step in journal.steps(notebook))
+    found = Counter(
+        step for notebook in journal.course_notebooks() for step in journal.steps(notebook)
+    )
     assert found and not [step for step, times in found.items() if times > 1]
 
 
@@ -48,16 +56,30 @@ def test_every_question_has_an_id_that_can_be_read():
 
 # --- the lessons 01 to 09: one voice -------------------------------------------------------------
 
-SECTIONS = ("What you will learn", "Time", "Predict", "Run", "See", "Explain", "Exercises", "Reflect")
+SECTIONS = (
+    "What you will learn",
+    "Time",
+    "Predict",
+    "Run",
+    "See",
+    "Explain",
+    "Exercises",
+    "Reflect",
+)
 LESSONS = [path for path in journal.course_notebooks() if "01" <= path.stem[:2] <= "09"]
 lessons = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 GUIDE = (Path(__file__).parents[2] / "docs" / "instructor.md").read_text("utf-8")
 UP_TO = {"half a minute": 30, "a minute": 60} | {f"{n} minutes": 60 * n for n in range(2, 10)}
-THEIRS = re.compile(r"\b(0\.81|0\.80|359|3,826)\b|\b(12|20)%")  # figures of the source paper: told by lesson.reported, never typed
+THEIRS = re.compile(
+    r"\b(0\.81|0\.80|359|3,826)\b|\b(12|20)%"
+)  # figures of the source paper: told by lesson.reported, never typed
 
 
 def cells_of(path: Path) -> list[tuple[str, str]]:
-    return [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text("utf-8"))["cells"]]
+    return [
+        (cell["cell_type"], "".join(cell["source"]))
+        for cell in json.loads(path.read_text("utf-8"))["cells"]
+    ]
 
 
 def prose(path: Path) -> str:
@@ -77,14 +99,25 @@ def calls(path: Path, name: str) -> list[tuple[str, dict[str, object]]]:
             under = (re.findall(r"^## (.*)$", text, re.MULTILINE) or [under])[-1]
             continue
         for line in ast.parse(text).body:
-            if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call) and ast.unparse(line.value.func) == f"lab.{name}":
-                by_place = dict(zip(names, line.value.args, strict=False)) | {word.arg: word.value for word in line.value.keywords}
-                found.append((under, {key: ast.literal_eval(value) for key, value in by_place.items()}))
+            if (
+                isinstance(line, ast.Expr)
+                and isinstance(line.value, ast.Call)
+                and ast.unparse(line.value.func) == f"lab.{name}"
+            ):
+                by_place = dict(zip(names, line.value.args, strict=False)) | {
+                    word.arg: word.value for word in line.value.keywords
+                }
+                found.append(
+                    (under, {key: ast.literal_eval(value) for key, value in by_place.items()})
+                )
     return found
 
 
 def exercises(path: Path) -> list[Exercise]:
-    return [Exercise(**{key: told[key] for key in ("id", "question", "options", "right", "why")}) for _, told in calls(path, "ask")]
+    return [
+        Exercise(**{key: told[key] for key in ("id", "question", "options", "right", "why")})
+        for _, told in calls(path, "ask")
+    ]
 
 
 @lessons
@@ -98,22 +131,39 @@ def test_a_lesson_has_its_sections_in_order(path):
 @lessons
 def test_a_lesson_asks_with_an_instant_check_and_keeps_what_is_written(path):
     asked, reflections = calls(path, "ask"), calls(path, "reflect")
-    assert 2 <= len(asked) <= 3 and {under for under, _ in asked} == {"Exercises"} and [under for under, _ in reflections] == ["Reflect"]
+    assert (
+        2 <= len(asked) <= 3
+        and {under for under, _ in asked} == {"Exercises"}
+        and [under for under, _ in reflections] == ["Reflect"]
+    )
     for exercise in exercises(path):
-        assert len(exercise.options) >= 3 and exercise.question.endswith("?") and exercise.why.endswith(".")
-    assert "<details>" in prose(path).split("## Exercises")[1], "the exercise by hand has a solution behind a fold"
+        assert (
+            len(exercise.options) >= 3
+            and exercise.question.endswith("?")
+            and exercise.why.endswith(".")
+        )
+    assert "<details>" in prose(path).split("## Exercises")[1], (
+        "the exercise by hand has a solution behind a fold"
+    )
 
 
 def test_the_right_answer_has_no_place_of_its_own_and_is_not_the_long_one():
     every = [exercise for path in LESSONS for exercise in exercises(path)]
     assert max(Counter(exercise.right for exercise in every).values()) <= len(every) / 2
-    assert sum(max(exercise.options, key=len) == exercise.options[exercise.right] for exercise in every) <= len(every) / 2
+    assert (
+        sum(
+            max(exercise.options, key=len) == exercise.options[exercise.right] for exercise in every
+        )
+        <= len(every) / 2
+    )
 
 
 @lessons
 def test_the_time_told_is_the_time_measured(path):
     told = prose(path).split("## Time\n")[1].split("\n##")[0]
-    computing = re.match(rf"Up to ({'|'.join(UP_TO)}) of computing on two cores at profile `lab`", told)
+    computing = re.match(
+        rf"Up to ({'|'.join(UP_TO)}) of computing on two cores at profile `lab`", told
+    )
     seconds = EXPECTED_SECONDS[path.stem]
     assert computing, told
     assert seconds <= UP_TO[computing[1]] <= max(2 * seconds, seconds + 30)
@@ -137,14 +187,33 @@ def verdict_of(rows: list[dict], words: str) -> str:
 
 
 def test_what_the_exercises_take_for_granted_is_what_was_measured():
-    data, register, sizes = measured_data()["claims"], measured_claims(), measured_scale("sizes")["claims"]
-    tag = next(row for row in data if row["claim"] == "a source tag on every document restores part of what 1/2 junk costs")
+    data, register, sizes = (
+        measured_data()["claims"],
+        measured_claims(),
+        measured_scale("sizes")["claims"],
+    )
+    tag = next(
+        row
+        for row in data
+        if row["claim"] == "a source tag on every document restores part of what 1/2 junk costs"
+    )
     assert tag["effect"]["high"] < 0 and tag["verdict"] == UNDECIDED  # data_corrected
-    assert verdict_of(data, "twice the clean text teaches more than half of it, at equal steps") == UNDECIDED  # data_doubling
+    assert (
+        verdict_of(data, "twice the clean text teaches more than half of it, at equal steps")
+        == UNDECIDED
+    )  # data_doubling
     assert verdict_of(data, "the same, the doubled text having twice the steps") == "supported"
-    assert verdict_of(register, "DPO ranks held-out pairs better than ORPO") == UNDECIDED  # preferences_verdict
-    smallest = next(row for row in sizes if row["claim"].startswith(f"{LADDER[0]}: the SLERP merge beats the better parent on"))
-    assert Interval(**smallest["effect"]).holds(0) and smallest["verdict"] == UNDECIDED  # scale_zero
+    assert (
+        verdict_of(register, "DPO ranks held-out pairs better than ORPO") == UNDECIDED
+    )  # preferences_verdict
+    smallest = next(
+        row
+        for row in sizes
+        if row["claim"].startswith(f"{LADDER[0]}: the SLERP merge beats the better parent on")
+    )
+    assert (
+        Interval(**smallest["effect"]).holds(0) and smallest["verdict"] == UNDECIDED
+    )  # scale_zero
 
 
 def test_what_the_lessons_say_of_the_study_is_its_verdict():
@@ -155,7 +224,13 @@ def test_what_the_lessons_say_of_the_study_is_its_verdict():
         "SLERP beats LERP at the same t on items that need both parents",  # 06
     ):
         assert verdict_of(register, words) == UNDECIDED
-    for words in ("an instruct start follows instructions better than a base start", "SLERP beats the better parent on items that need both"):
+    for words in (
+        "an instruct start follows instructions better than a base start",
+        "SLERP beats the better parent on items that need both",
+    ):
         assert verdict_of(register, words) == "supported"
-    for words in ("DPO makes the chosen answers themselves less likely (nats per answer)", "SLERP beats the better parent in domain knowledge, t chosen on dev by the four axes"):
+    for words in (
+        "DPO makes the chosen answers themselves less likely (nats per answer)",
+        "SLERP beats the better parent in domain knowledge, t chosen on dev by the four axes",
+    ):
         assert verdict_of(register, words) == "contradicted"

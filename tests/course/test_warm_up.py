@@ -31,17 +31,31 @@ def shown(monkeypatch):
 
 def test_the_effect_is_the_studys_own():
     effect = warm_up.measured_effect()
-    row = next(line for line in (ROOT / "docs/scale.md").read_text("utf-8").splitlines() if line.startswith("| llama-s |"))
-    assert all(str(one.interval("compositional")) in row for one in (effect.general, effect.specialist, effect.merge))
-    assert str(effect.specialist.interval("knowledge")) in row and str(effect.general.interval("instructions")) in row
+    row = next(
+        line
+        for line in (ROOT / "docs/scale.md").read_text("utf-8").splitlines()
+        if line.startswith("| llama-s |")
+    )
+    assert all(
+        str(one.interval("compositional")) in row
+        for one in (effect.general, effect.specialist, effect.merge)
+    )
+    assert (
+        str(effect.specialist.interval("knowledge")) in row
+        and str(effect.general.interval("instructions")) in row
+    )
     assert f"over {effect.seeds} seeds" in (ROOT / "docs/scale.md").read_text("utf-8")
 
 
 def test_the_story_told_is_what_was_measured():
     effect = warm_up.measured_effect()
-    general, specialist, merge = (one.interval("compositional") for one in (effect.general, effect.specialist, effect.merge))
+    general, specialist, merge = (
+        one.interval("compositional") for one in (effect.general, effect.specialist, effect.merge)
+    )
     assert merge.low > max(general.high, specialist.high)  # "neither parent can"
-    assert effect.merge.interval("instructions").high < effect.general.interval("instructions").low  # "obeys fewer requests"
+    assert (
+        effect.merge.interval("instructions").high < effect.general.interval("instructions").low
+    )  # "obeys fewer requests"
     assert warm_up.measured(warm_up.BEATS_BOTH)["verdict"] == "supported"
     assert warm_up.measured(warm_up.BEATS_THE_LINE)["verdict"] == "not distinguishable"
 
@@ -49,14 +63,20 @@ def test_the_story_told_is_what_was_measured():
 @pytest.mark.parametrize("pack", shipped_packs())
 def test_one_question_of_each_kind(pack):
     found = warm_up.items(load_pack(pack))
-    assert [item["axis"] for item in found] == list(warm_up.ASKED) and all(map(warm_up.question_of, found))
+    assert [item["axis"] for item in found] == list(warm_up.ASKED) and all(
+        map(warm_up.question_of, found)
+    )
 
 
 def test_a_pack_without_such_questions_is_a_sentence(tmp_path):
     for file in load_pack("materials").folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     dev = tmp_path / "eval_dev.jsonl"
-    dev.write_text("\n".join(line for line in dev.read_text("utf-8").splitlines() if '"axis": "general"' not in line))
+    dev.write_text(
+        "\n".join(
+            line for line in dev.read_text("utf-8").splitlines() if '"axis": "general"' not in line
+        )
+    )
     with pytest.raises(InputError, match='eval_dev.jsonl: no question of axis "general"'):
         warm_up.items(load_pack(str(tmp_path)))
 
@@ -65,10 +85,17 @@ def test_both_models_answer_and_only_one_was_taught_to(lab, shown):
     warm_up.show_answers(lab)
     asked = records.read(lab.out_dir, "chat")
     person, form, _ = warm_up.items(lab.pack)
-    assert [row["question"] for row in asked] == [warm_up.question_of(item) for item in warm_up.items(lab.pack)]
-    assert person["answer"] in asked[0]["answers"]["instruct"] and person["answer"] not in asked[0]["answers"]["base"]
+    assert [row["question"] for row in asked] == [
+        warm_up.question_of(item) for item in warm_up.items(lab.pack)
+    ]
+    assert (
+        person["answer"] in asked[0]["answers"]["instruct"]
+        and person["answer"] not in asked[0]["answers"]["base"]
+    )
     assert len(asked[1]["answers"]["instruct"].split()) <= 2 and form["checks"] == ["words_only"]
-    assert all(answer.split(".")[0] in shown[0] for row in asked for answer in row["answers"].values())
+    assert all(
+        answer.split(".")[0] in shown[0] for row in asked for answer in row["answers"].values()
+    )
 
 
 def test_a_question_of_ones_own_is_escaped(lab, shown):
@@ -78,25 +105,44 @@ def test_a_question_of_ones_own_is_escaped(lab, shown):
 
 def test_effect_keeps_the_guess_and_a_figure_with_alt_text(lab, shown):
     effect = warm_up.measured_effect()
-    warm_up.show_effect(lab, effect, lab.predict("warm_up_merge", "Share", headless_value=effect.guessed.mean))
+    warm_up.show_effect(
+        lab, effect, lab.predict("warm_up_merge", "Share", headless_value=effect.guessed.mean)
+    )
     warm_up.show_parents(effect)
     warm_up.show_claims()
     (guess,), (figure,) = (records.read(lab.out_dir, kind) for kind in ("prediction", "figure"))
     assert guess["inside"] and guess["measured"]["mean"] == effect.guessed.mean
-    assert str(effect.guessed) in figure["alt"] and (lab.out_dir / figure["file"]).read_bytes().startswith(b"\x89PNG")
-    assert str(effect.specialist.interval("knowledge")) in shown[0] and str(effect.guessed) not in shown[0]
+    assert str(effect.guessed) in figure["alt"] and (
+        lab.out_dir / figure["file"]
+    ).read_bytes().startswith(b"\x89PNG")
+    assert (
+        str(effect.specialist.interval("knowledge")) in shown[0]
+        and str(effect.guessed) not in shown[0]
+    )
     assert "supported" in shown[1] and "not distinguishable" in shown[1]
 
 
 def test_no_star_where_no_guess_was_made(lab, monkeypatch):
     drawn = []
-    monkeypatch.setattr(lesson.Lab, "show", lambda self, figure, name, alt: drawn.append(figure.legends[0].get_texts()))
+    monkeypatch.setattr(
+        lesson.Lab,
+        "show",
+        lambda self, figure, name, alt: drawn.append(figure.legends[0].get_texts()),
+    )
     for made in (journal.COMMITTED, journal.UNTOUCHED):
-        warm_up.show_effect(lab, warm_up.measured_effect(), lesson.Guess("warm_up_merge", "Share", 0.5, made=made))
+        warm_up.show_effect(
+            lab, warm_up.measured_effect(), lesson.Guess("warm_up_merge", "Share", 0.5, made=made)
+        )
     assert ["your guess" in [text.get_text() for text in texts] for texts in drawn] == [True, False]
 
 
 def test_the_notebook_trains_nothing_and_asks_the_critical_questions():
-    source = "\n".join("".join(cell["source"]) for cell in json.loads((ROOT / "notebooks/00_warm_up.ipynb").read_text("utf-8"))["cells"] if cell["cell_type"] == "code")
+    source = "\n".join(
+        "".join(cell["source"])
+        for cell in json.loads((ROOT / "notebooks/00_warm_up.ipynb").read_text("utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    )
     assert "lab.train" not in source and "lab.score" not in source
-    assert re.findall(r'lab\.reflect\("(critical_\d_before)"', source) == [f"critical_{i}_before" for i in (1, 2, 3)]
+    assert re.findall(r'lab\.reflect\("(critical_\d_before)"', source) == [
+        f"critical_{i}_before" for i in (1, 2, 3)
+    ]

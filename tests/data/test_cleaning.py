@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from labkit.data import cleaning
-from labkit.data.cleaning import SharedLines, chunk_problem, chunks_of, sentences_of, size_of, without_boilerplate
+from labkit.data.cleaning import (
+    SharedLines,
+    chunk_problem,
+    chunks_of,
+    sentences_of,
+    size_of,
+    without_boilerplate,
+)
 
 
 def reasons(removed: list[tuple[str, str]]) -> dict[str, str]:
@@ -11,7 +18,9 @@ def reasons(removed: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def body(number: int, lines: int = 8) -> str:
-    return "\n".join(f"Document {number} says in its line {line} something of its own." for line in range(lines))
+    return "\n".join(
+        f"Document {number} says in its line {line} something of its own." for line in range(lines)
+    )
 
 
 # --- boilerplate ------------------------------------------------------------------------------
@@ -24,7 +33,9 @@ def test_lines_that_many_documents_share_go():
         lines.add("docs", text)
     kept, removed = without_boilerplate(texts[3], lines.shared()["docs"])
     assert kept == body(3)
-    assert reasons(removed) == dict.fromkeys(["ACME handbook", "For internal use"], "a line that many documents share")
+    assert reasons(removed) == dict.fromkeys(
+        ["ACME handbook", "For internal use"], "a line that many documents share"
+    )
 
 
 def test_a_few_documents_with_one_line_prove_nothing():
@@ -58,24 +69,58 @@ def test_versions_of_one_document_keep_their_text():
 
 @pytest.mark.parametrize(
     "line",
-    ["We use cookies to improve your visit.", "Accept all cookies", "Skip to main content", "Back to top", "Home | News | Contact", "Privacy Policy", "Sign in",
-     "Subscribe to our newsletter!", "© 2024 ACME. All rights reserved.", "Please enable JavaScript to go on.", "Share this on Facebook", "- 12 -", "Page 3 of 9"],
+    [
+        "We use cookies to improve your visit.",
+        "Accept all cookies",
+        "Skip to main content",
+        "Back to top",
+        "Home | News | Contact",
+        "Privacy Policy",
+        "Sign in",
+        "Subscribe to our newsletter!",
+        "© 2024 ACME. All rights reserved.",
+        "Please enable JavaScript to go on.",
+        "Share this on Facebook",
+        "- 12 -",
+        "Page 3 of 9",
+    ],
 )
 def test_navigation_goes(line):
     kept, removed = without_boilerplate(f"{body(1)}\n  {line}\n{body(2)}")
     assert kept == f"{body(1)}\n{body(2)}" and removed == [("a line of navigation", line)]
 
 
-@pytest.mark.parametrize("line", ["The privacy policy of a firm must name a person.", "The bakery uses cookies as samples.", "Search costs are part of every contract.", "Home is where the heart is.", "Page 3 of the contract names the buyer.", "12", "All rights reserved in the contract pass to the buyer."])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The privacy policy of a firm must name a person.",
+        "The bakery uses cookies as samples.",
+        "Search costs are part of every contract.",
+        "Home is where the heart is.",
+        "Page 3 of the contract names the buyer.",
+        "12",
+        "All rights reserved in the contract pass to the buyer.",
+    ],
+)
 def test_sentences_about_such_things_stay(line):
     assert without_boilerplate(f"{body(1)}\n{line}")[1] == []
 
 
 def test_running_heads_and_page_numbers_of_a_paged_document():
-    texts = [f"{word} begins this page.\n{body(1)}\nIt ends with {word}." for word in ("Steel", "Iron", "Zinc", "Tin", "Gold", "Lead")]
-    kept, removed = without_boilerplate("\f".join(f"Journal of Rings, vol. 3, p. {n}\n{text}\n{n}" for n, text in enumerate(texts, 1)))
+    texts = [
+        f"{word} begins this page.\n{body(1)}\nIt ends with {word}."
+        for word in ("Steel", "Iron", "Zinc", "Tin", "Gold", "Lead")
+    ]
+    kept, removed = without_boilerplate(
+        "\f".join(
+            f"Journal of Rings, vol. 3, p. {n}\n{text}\n{n}" for n, text in enumerate(texts, 1)
+        )
+    )
     assert kept == "\n".join(texts)
-    assert sorted({reason for reason, _ in removed}) == ["a page number", "a running head"] and len(removed) == 12
+    assert (
+        sorted({reason for reason, _ in removed}) == ["a page number", "a running head"]
+        and len(removed) == 12
+    )
 
 
 def test_numbers_inside_a_page_stay():
@@ -87,7 +132,11 @@ def test_numbers_inside_a_page_stay():
 
 
 def test_chunks_hold_every_word_in_order_and_are_small_enough():
-    text = "\n\n".join(body(number, lines=1 + number % 9) for number in range(40)) + "\n\n" + "word " * 500
+    text = (
+        "\n\n".join(body(number, lines=1 + number % 9) for number in range(40))
+        + "\n\n"
+        + "word " * 500
+    )
     for most in (10, 33, 150):
         chunks = chunks_of(text, most)
         assert " ".join(chunks).split() == text.split()
@@ -95,13 +144,25 @@ def test_chunks_hold_every_word_in_order_and_are_small_enough():
 
 
 def test_paragraphs_before_sentences_before_words():
-    assert chunks_of("One two three.\n\nFour five six.\n\nSeven eight.", 6) == ["One two three.\nFour five six.", "Seven eight."]
-    assert chunks_of("One two three. Four five six. Seven eight.", 6) == ["One two three. Four five six.", "Seven eight."]
-    assert chunks_of("one two three four five six seven", 3) == ["one two three", "four five six", "seven"]
+    assert chunks_of("One two three.\n\nFour five six.\n\nSeven eight.", 6) == [
+        "One two three.\nFour five six.",
+        "Seven eight.",
+    ]
+    assert chunks_of("One two three. Four five six. Seven eight.", 6) == [
+        "One two three. Four five six.",
+        "Seven eight.",
+    ]
+    assert chunks_of("one two three four five six seven", 3) == [
+        "one two three",
+        "four five six",
+        "seven",
+    ]
 
 
 def test_wrapped_lines_are_joined_and_lists_stay_lists():
-    assert chunks_of("A sentence over\ntwo lines.\n- first\n- second\n1. third\n# Head", 50) == ["A sentence over two lines.\n- first\n- second\n1. third\n# Head"]
+    assert chunks_of("A sentence over\ntwo lines.\n- first\n- second\n1. third\n# Head", 50) == [
+        "A sentence over two lines.\n- first\n- second\n1. third\n# Head"
+    ]
 
 
 def test_scripts_without_spaces_are_cut():
@@ -117,7 +178,12 @@ def test_a_long_text_without_any_stop_is_cut_in_linear_time():
 
 
 def test_sentences():
-    assert sentences_of('He said "stop." Then he left! See e.g. the next one? 5 kN.') == ['He said "stop."', "Then he left!", "See e.g. the next one?", "5 kN."]
+    assert sentences_of('He said "stop." Then he left! See e.g. the next one? 5 kN.') == [
+        'He said "stop."',
+        "Then he left!",
+        "See e.g. the next one?",
+        "5 kN.",
+    ]
 
 
 def test_chunks_that_say_nothing():

@@ -22,7 +22,10 @@ def words(*numbers: int) -> str:
 
 def test_shingles_are_runs_of_five_words_whatever_the_case_and_punctuation():
     assert len(leaks.shingle_hashes(words(*range(9)))) == 5
-    assert np.array_equal(leaks.shingle_hashes("One, two; three! Four five"), leaks.shingle_hashes("one two three four FIVE"))
+    assert np.array_equal(
+        leaks.shingle_hashes("One, two; three! Four five"),
+        leaks.shingle_hashes("one two three four FIVE"),
+    )
     assert len(leaks.shingle_hashes("two words")) == 1 and len(leaks.shingle_hashes(" ?! ")) == 0
     assert jaccard(words(*range(9)), words(*range(1, 10))) == 4 / 6
 
@@ -33,20 +36,28 @@ def test_order_of_words_counts():
 
 def test_hashes_are_the_same_in_another_process():
     code = f"from labkit import dedupe; print(dedupe.shingle_hashes({TEXT!r}).tolist())"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == str(leaks.shingle_hashes(TEXT).tolist())
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == str(
+        leaks.shingle_hashes(TEXT).tolist()
+    )
 
 
 def test_finds_copies_and_near_copies_and_names_the_first():
     near = TEXT.replace("at all", "today")
     assert jaccard(TEXT, near) > 0.8
-    assert leaks.near_duplicates([TEXT, "something else entirely is said here", near, TEXT.upper(), "short"]) == [None, None, 0, 0, None]
+    assert leaks.near_duplicates(
+        [TEXT, "something else entirely is said here", near, TEXT.upper(), "short"]
+    ) == [None, None, 0, 0, None]
 
 
 def test_threshold_parts_near_from_far():
     """Texts of 200 words with a changed share: far above the threshold all are found, far below none."""
     base = list(range(200))
-    far = [words(*base)] + [words(*(base[:60] + [1000 * n + i for i in range(140)])) for n in range(1, 31)]
-    near = [words(*base)] + [words(*(base[:190] + [1000 * n + i for i in range(10)])) for n in range(1, 31)]
+    far = [words(*base)] + [
+        words(*(base[:60] + [1000 * n + i for i in range(140)])) for n in range(1, 31)
+    ]
+    near = [words(*base)] + [
+        words(*(base[:190] + [1000 * n + i for i in range(10)])) for n in range(1, 31)
+    ]
     assert jaccard(far[0], far[1]) < 0.3 and jaccard(near[0], near[1]) > 0.9
     assert leaks.near_duplicates(far) == [None] * 31
     assert leaks.near_duplicates(near) == [None] + [0] * 30

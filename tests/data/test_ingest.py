@@ -25,7 +25,10 @@ WORDS = (
 def prose(seed: object, sentences: int = 60) -> str:
     """Paragraphs of five invented sentences."""
     rng = random.Random(str(seed))
-    made = [" ".join(rng.choices(WORDS, k=rng.randint(7, 14))).capitalize() + "." for _ in range(sentences)]
+    made = [
+        " ".join(rng.choices(WORDS, k=rng.randint(7, 14))).capitalize() + "."
+        for _ in range(sentences)
+    ]
     return "\n\n".join(" ".join(made[start : start + 5]) for start in range(0, sentences, 5))
 
 
@@ -49,7 +52,9 @@ def messy(source) -> Path:
         text = f"Handbuch für Größen\n{prose(f'enc{number}')}\n\nMaße über alles.\nAccept all cookies\n"
         (source / f"enc{number}.txt").write_text(text, encoding)
     (source / "notes.md").write_text(f"---\ntitle: x\n---\n# Notes\n\n{prose('md')}")
-    (source / "paper.pdf").write_bytes(typst.compile(f'#set page(numbering: "1")\n{prose("pdf", 300)}'.encode()))
+    (source / "paper.pdf").write_bytes(
+        typst.compile(f'#set page(numbering: "1")\n{prose("pdf", 300)}'.encode())
+    )
     document = Document()
     for paragraph in prose("docx").split("\n\n"):
         document.add_paragraph(paragraph)
@@ -60,18 +65,38 @@ def messy(source) -> Path:
     (source / "broken.pdf").write_text("no PDF")
     (source / "empty.txt").touch()
     (source / "table.xlsx").write_bytes(b"PK")
-    rows = [{"text": prose(f"row{number}", 10), "source": f"article {number // 2}", "year": 2020} for number in range(20)]
+    rows = [
+        {"text": prose(f"row{number}", 10), "source": f"article {number // 2}", "year": 2020}
+        for number in range(20)
+    ]
     (source / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    pairs = [f"What is the {WORDS[number % 40]} of part {number}?,{WORDS[number * 7 % 40]}\n" for number in range(40)]
-    pairs += [f"Why does part {number} fail?,Because the {' '.join(random.Random(number).choices(WORDS, k=9))} broke.\n" for number in range(40)]
-    (source / "faq.csv").write_text("question,answer\n" + "".join(pairs) + pairs[0] + "No answer?,\n")
-    preferences = [{"prompt": pair.split(",")[0], "chosen": f"It is {number}.", "rejected": "No idea."} for number, pair in enumerate(pairs)]
-    (source / "preferences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in preferences))
+    pairs = [
+        f"What is the {WORDS[number % 40]} of part {number}?,{WORDS[number * 7 % 40]}\n"
+        for number in range(40)
+    ]
+    pairs += [
+        f"Why does part {number} fail?,Because the {' '.join(random.Random(number).choices(WORDS, k=9))} broke.\n"
+        for number in range(40)
+    ]
+    (source / "faq.csv").write_text(
+        "question,answer\n" + "".join(pairs) + pairs[0] + "No answer?,\n"
+    )
+    preferences = [
+        {"prompt": pair.split(",")[0], "chosen": f"It is {number}.", "rejected": "No idea."}
+        for number, pair in enumerate(pairs)
+    ]
+    (source / "preferences.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in preferences)
+    )
     return source
 
 
 def dropped_rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "dropped.jsonl").read_text("utf-8").split("\n") if line]
+    return [
+        json.loads(line)
+        for line in (folder / "dropped.jsonl").read_text("utf-8").split("\n")
+        if line
+    ]
 
 
 def counted(folder: Path, what: str) -> int:
@@ -89,27 +114,60 @@ def test_a_messy_folder_becomes_a_pack(messy, tmp_path):
     assert {split: len(pack.rows(split)) for split in made.rows} == made.rows
     assert set(made.rows) == {"raw", "qa", "preferences", "dev", "test"}
     sources = {row["source"] for row in pack.rows("raw")}
-    assert sources & {"notes.md", "paper.pdf", "report.docx"} and sources & {f"article {n}" for n in range(10)}
+    assert sources & {"notes.md", "paper.pdf", "report.docx"} and sources & {
+        f"article {n}" for n in range(10)
+    }
     reasons = Counter((row["what"], row["reason"]) for row in made.dropped)
     for expected in (
-        ("file", "binary, not text"), ("file", "an unreadable PDF"), ("file", "empty"), ("file", "unknown kind of file"), ("document", "an exact copy of another document"),
+        ("file", "binary, not text"),
+        ("file", "an unreadable PDF"),
+        ("file", "empty"),
+        ("file", "unknown kind of file"),
+        ("document", "an exact copy of another document"),
         ("document", "a near duplicate of another document"),
-        ("line", "a line of navigation"), ("line", "a page number"), ("cell", "a column that is not read"), ("row", "a field is empty or ill-typed"), ("row", "an exact copy of another row"),
+        ("line", "a line of navigation"),
+        ("line", "a page number"),
+        ("cell", "a column that is not read"),
+        ("row", "a field is empty or ill-typed"),
+        ("row", "an exact copy of another row"),
     ):
         assert reasons[expected] == 1, expected
-    assert sorted(sentence.split(":")[0] for sentence in made.unread) == ["binary.txt", "broken.pdf", "empty.txt", "table.xlsx"]
-    assert "table.xlsx: unknown kind of file (known: .txt, .md, .jsonl, .csv, .pdf, .docx)" in made.unread
-    text = (made.folder / "raw.jsonl").read_text("utf-8") + (made.folder / "dropped.jsonl").read_text("utf-8")
-    assert "Größen" in text and "GrÃ¶" not in text and "Accept all cookies" not in (made.folder / "raw.jsonl").read_text("utf-8")
+    assert sorted(sentence.split(":")[0] for sentence in made.unread) == [
+        "binary.txt",
+        "broken.pdf",
+        "empty.txt",
+        "table.xlsx",
+    ]
+    assert (
+        "table.xlsx: unknown kind of file (known: .txt, .md, .jsonl, .csv, .pdf, .docx)"
+        in made.unread
+    )
+    text = (made.folder / "raw.jsonl").read_text("utf-8") + (
+        made.folder / "dropped.jsonl"
+    ).read_text("utf-8")
+    assert (
+        "Größen" in text
+        and "GrÃ¶" not in text
+        and "Accept all cookies" not in (made.folder / "raw.jsonl").read_text("utf-8")
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_dropped_silently(messy, tmp_path, seed):
     made = new_pack("rings", messy, tmp_path / "rings", chunk_words=30, seed=seed)
-    items = Counter(row["kind"] for split in packs.EVAL_SPLITS for row in packs.load_pack(made.folder).rows(split) if row["axis"] == "knowledge")
-    assert made.read["chunks"] == made.rows["raw"] + items["continuation"] + counted(made.folder, "chunk")
+    items = Counter(
+        row["kind"]
+        for split in packs.EVAL_SPLITS
+        for row in packs.load_pack(made.folder).rows(split)
+        if row["axis"] == "knowledge"
+    )
+    assert made.read["chunks"] == made.rows["raw"] + items["continuation"] + counted(
+        made.folder, "chunk"
+    )
     texts = 20  # of rows.jsonl: documents, not examples
-    assert made.read["rows"] == texts + made.rows["qa"] + made.rows["preferences"] + items["free"] + items["answer_choice"] + counted(made.folder, "row")
+    assert made.read["rows"] == texts + made.rows["qa"] + made.rows["preferences"] + items[
+        "free"
+    ] + items["answer_choice"] + counted(made.folder, "row")
     assert len(list(messy.iterdir())) == made.read["files"] + counted(made.folder, "file")
     by_kind = Counter()
     for row in dropped_rows(made.folder):
@@ -121,10 +179,17 @@ def test_every_sentence_is_somewhere(source, tmp_path):
     """What is not held out or a copy stands in raw.jsonl word for word."""
     made = new_pack("rings", source, tmp_path / "rings", chunk_words=30)
     raw = " ".join(row["text"] for row in packs.load_pack(made.folder).rows("raw"))
-    held = {row["entity"] for split in packs.EVAL_SPLITS for row in packs.load_pack(made.folder).rows(split) if row["kind"] == "continuation"}
+    held = {
+        row["entity"]
+        for split in packs.EVAL_SPLITS
+        for row in packs.load_pack(made.folder).rows(split)
+        if row["kind"] == "continuation"
+    }
     for path in source.iterdir():
         sentences = path.read_text().replace("\n\n", " ").split(". ")
-        assert all((sentence in raw) == (path.name not in held) for sentence in sentences), path.name
+        assert all((sentence in raw) == (path.name not in held) for sentence in sentences), (
+            path.name
+        )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -132,17 +197,37 @@ def test_no_document_is_on_both_sides(messy, tmp_path, seed):
     made = new_pack("rings", messy, tmp_path / "rings", chunk_words=30, seed=seed)
     pack = packs.load_pack(made.folder)
     trained = {row["source"] for row in pack.rows("raw")}
-    held = {split: {row["entity"] for row in pack.rows(split) if row["kind"] == "continuation"} for split in packs.EVAL_SPLITS}
+    held = {
+        split: {row["entity"] for row in pack.rows(split) if row["kind"] == "continuation"}
+        for split in packs.EVAL_SPLITS
+    }
     assert held["dev"] and held["test"] and not held["dev"] & held["test"]
     assert not trained & (held["dev"] | held["test"])
-    assert not {"01.txt", "near.txt"} & trained or not {"01.txt", "near.txt"} & (held["dev"] | held["test"])
-    questions = {split: {row["messages"][0]["content"] for row in pack.rows(split) if row["axis"] == "knowledge" and "messages" in row} for split in packs.EVAL_SPLITS}
-    asked = {row["messages"][0]["content"] for row in pack.rows("qa")} | {row["prompt"][0]["content"] for row in pack.rows("preferences")}
-    assert not asked & (questions["dev"] | questions["test"]) and not questions["dev"] & questions["test"]
+    assert not {"01.txt", "near.txt"} & trained or not {"01.txt", "near.txt"} & (
+        held["dev"] | held["test"]
+    )
+    questions = {
+        split: {
+            row["messages"][0]["content"]
+            for row in pack.rows(split)
+            if row["axis"] == "knowledge" and "messages" in row
+        }
+        for split in packs.EVAL_SPLITS
+    }
+    asked = {row["messages"][0]["content"] for row in pack.rows("qa")} | {
+        row["prompt"][0]["content"] for row in pack.rows("preferences")
+    }
+    assert (
+        not asked & (questions["dev"] | questions["test"])
+        and not questions["dev"] & questions["test"]
+    )
 
 
 def test_the_same_files_give_the_same_bytes(messy, tmp_path):
-    first, again, other = (new_pack("rings", messy, tmp_path / name, chunk_words=30, seed=seed).folder for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    first, again, other = (
+        new_pack("rings", messy, tmp_path / name, chunk_words=30, seed=seed).folder
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
     names = sorted(path.name for path in first.iterdir())
     assert names == sorted(path.name for path in again.iterdir())
     assert all((first / name).read_bytes() == (again / name).read_bytes() for name in names)
@@ -152,19 +237,39 @@ def test_the_same_files_give_the_same_bytes(messy, tmp_path):
 def test_items_that_stand_in_training_text_are_left_out(source, tmp_path):
     """Every text asks the questions of the file: none of them can be an item, passages can."""
     questions = [f"What is the {WORDS[number]} of part {number}?" for number in range(20)]
-    (source / "faq.csv").write_text("question,answer\n" + "".join(f"{question},{WORDS[-number]}\n" for number, question in enumerate(questions)))
+    (source / "faq.csv").write_text(
+        "question,answer\n"
+        + "".join(f"{question},{WORDS[-number]}\n" for number, question in enumerate(questions))
+    )
     for path in source.glob("*.txt"):
-        path.write_text("\n\n".join(f"{question} {prose((path.name, question), 5)}" for question in questions))
+        path.write_text(
+            "\n\n".join(f"{question} {prose((path.name, question), 5)}" for question in questions)
+        )
     made = new_pack("rings", source, tmp_path / "rings")
-    kinds = Counter(row["kind"] for row in packs.load_pack(made.folder).rows("test") if row["axis"] == "knowledge")
+    kinds = Counter(
+        row["kind"]
+        for row in packs.load_pack(made.folder).rows("test")
+        if row["axis"] == "knowledge"
+    )
     assert set(kinds) == {"continuation"}
-    assert sum(row["count"] for row in made.dropped if row["what"] == "row" and "training rows" in row["reason"]) == 6
+    assert (
+        sum(
+            row["count"]
+            for row in made.dropped
+            if row["what"] == "row" and "training rows" in row["reason"]
+        )
+        == 6
+    )
 
 
 def test_near_copies_are_found_whatever_their_first_lines(source, tmp_path):
     (source / "moved.txt").write_text(f"{prose('front', 3)}\n\n{(source / '00.txt').read_text()}")
     made = new_pack("rings", source, tmp_path / "rings")
-    assert [(row["source"], row["detail"]) for row in dropped_rows(made.folder) if row["what"] == "document"] == [("moved.txt", "00.txt")]
+    assert [
+        (row["source"], row["detail"])
+        for row in dropped_rows(made.folder)
+        if row["what"] == "document"
+    ] == [("moved.txt", "00.txt")]
 
 
 def test_a_passage_in_every_document_does_not_join_them(source, tmp_path):
@@ -178,19 +283,34 @@ def test_a_passage_in_every_document_does_not_join_them(source, tmp_path):
 
 
 def test_the_card_says_what_was_done(messy, tmp_path):
-    made = new_pack("my-rings", messy, tmp_path / "rings", title="Rings: a | test", chunk_words=30, seed=5)
+    made = new_pack(
+        "my-rings", messy, tmp_path / "rings", title="Rings: a | test", chunk_words=30, seed=5
+    )
     card = yaml.safe_load((made.folder / "pack.yaml").read_text("utf-8"))
-    assert card["provenance"]["dropped"] == made.dropped and card["provenance"]["read"] == made.read and card["provenance"]["seed"] == 5
+    assert (
+        card["provenance"]["dropped"] == made.dropped
+        and card["provenance"]["read"] == made.read
+        and card["provenance"]["seed"] == 5
+    )
     assert {split: entry["rows"] for split, entry in card["splits"].items()} == made.rows
     readme = (made.folder / "README.md").read_text("utf-8")
     head = yaml.safe_load(readme.split("---\n")[1])
-    assert head["pretty_name"] == "Rings: a | test" and head["license"] == "unknown" and head["size_categories"] == ["n<1K" if sum(made.rows.values()) < 1000 else "1K<n<10K"]
-    assert f"| raw.jsonl | {made.rows['raw']:,} |" in readme and "| file | an unreadable PDF | 1 |" in readme
+    assert (
+        head["pretty_name"] == "Rings: a | test"
+        and head["license"] == "unknown"
+        and head["size_categories"] == ["n<1K" if sum(made.rows.values()) < 1000 else "1K<n<10K"]
+    )
+    assert (
+        f"| raw.jsonl | {made.rows['raw']:,} |" in readme
+        and "| file | an unreadable PDF | 1 |" in readme
+    )
 
 
 def test_progress_is_told(source, tmp_path):
     told = []
-    new_pack("rings", source, tmp_path / "rings", progress=lambda step, done: told.append((step, done)))
+    new_pack(
+        "rings", source, tmp_path / "rings", progress=lambda step, done: told.append((step, done))
+    )
     assert ("reading", 12) in told and told[-1][0] == "checking"
 
 
@@ -203,12 +323,26 @@ def test_it_trains_and_is_scored(messy, tmp_path):
     from labkit.train.specs import PipelineSpec, Stage
 
     made = new_pack("rings", messy, tmp_path / "rings", chunk_words=30)
-    stages = [Stage(kind=kind, learning_rate=1e-3, steps=2, batch_size=4, **({"sources": ["raw"]} if kind == "cpt" else {})) for kind in ("cpt", "sft")]
+    stages = [
+        Stage(
+            kind=kind,
+            learning_rate=1e-3,
+            steps=2,
+            batch_size=4,
+            **({"sources": ["raw"]} if kind == "cpt" else {}),
+        )
+        for kind in ("cpt", "sft")
+    ]
     spec = PipelineSpec(pack=str(made.folder), model="llama-s-instruct", stages=stages)
     checkpoints = pipeline.run_spec(spec)
     loaded = pipeline.load_checkpoint(str(checkpoints[-1].folder))
     card = evaluate(loaded.model, loaded.tokenizer, packs.load_pack(made.folder), limit=2)
-    assert {item.kind for item in card.items} == {"free", "answer_choice", "continuation", "general"}
+    assert {item.kind for item in card.items} == {
+        "free",
+        "answer_choice",
+        "continuation",
+        "general",
+    }
     assert 0 <= card.interval("knowledge", "continuation").mean <= 1
 
 
@@ -228,7 +362,9 @@ def test_a_large_file_beside_small_ones_is_trained_on(source, tmp_path):
 
 
 def test_line_separators_and_halves_of_characters_survive(source, tmp_path):
-    (source / "odd.jsonl").write_text('{"text": "A steel\\u2028ring \\ud800 is here.\\u0085It holds."}\n' * 3)
+    (source / "odd.jsonl").write_text(
+        '{"text": "A steel\\u2028ring \\ud800 is here.\\u0085It holds."}\n' * 3
+    )
     made = new_pack("rings", source, tmp_path / "rings")
     assert packs.check_pack(made.folder) == []
 
@@ -238,7 +374,9 @@ def test_sources_that_are_tags_do_not_join_rows(tmp_path):
     folder.mkdir()
     shutil.copy(packs.packs_folder() / "materials" / "raw.jsonl", folder / "raw.jsonl")
     made = new_pack("mine", folder, tmp_path / "mine")
-    assert {row["source"] for row in packs.load_pack(made.folder).rows("raw")} == {"paper"} and made.rows["raw"] > 100
+    assert {row["source"] for row in packs.load_pack(made.folder).rows("raw")} == {
+        "paper"
+    } and made.rows["raw"] > 100
 
 
 def test_versions_of_one_document_are_kept_once(source, tmp_path):
@@ -247,8 +385,16 @@ def test_versions_of_one_document_are_kept_once(source, tmp_path):
     for number in range(8):
         (source / f"version{number}.txt").write_text(f"{text}\nVersion {number}")
     made = new_pack("rings", source, tmp_path / "rings", chunk_words=30, seed=2)
-    everything = (made.folder / "raw.jsonl").read_text("utf-8") + json.dumps(dropped_rows(made.folder)) + (made.folder / "eval_test.jsonl").read_text("utf-8")
-    assert not [row for row in dropped_rows(made.folder) if row["reason"] == "a line that many documents share" and row.get("detail") in text]
+    everything = (
+        (made.folder / "raw.jsonl").read_text("utf-8")
+        + json.dumps(dropped_rows(made.folder))
+        + (made.folder / "eval_test.jsonl").read_text("utf-8")
+    )
+    assert not [
+        row
+        for row in dropped_rows(made.folder)
+        if row["reason"] == "a line that many documents share" and row.get("detail") in text
+    ]
     assert text.split("\n")[0] in everything
 
 
@@ -281,12 +427,27 @@ def test_bad_requests_say_what_to_do(source, tmp_path):
     "files,words",
     [
         ({}, "nothing in it could be read \\(the folder is empty\\)"),
-        ({"a.bin": "x", "b.txt": "", "c.pdf": "x"}, r"nothing in it could be read \(1 file: an unreadable PDF; 1 file: empty; 1 file: unknown kind of file\)"),
-        ({"a.txt": prose(1), "b.txt": prose(2)}, "2 documents with text of their own; a pack needs three"),
-        ({"a.txt": prose(1), "b.txt": prose(1), "c.txt": prose(1) + "!"}, "1 documents? with text of their own"),
+        (
+            {"a.bin": "x", "b.txt": "", "c.pdf": "x"},
+            r"nothing in it could be read \(1 file: an unreadable PDF; 1 file: empty; 1 file: unknown kind of file\)",
+        ),
+        (
+            {"a.txt": prose(1), "b.txt": prose(2)},
+            "2 documents with text of their own; a pack needs three",
+        ),
+        (
+            {"a.txt": prose(1), "b.txt": prose(1), "c.txt": prose(1) + "!"},
+            "1 documents? with text of their own",
+        ),
         ({"q.csv": "question,answer\nWhy?,So\n"}, "0 documents with text of their own"),
-        ({"a.txt": "Yes.", "b.txt": "Perhaps.", "c.txt": "No."}, "rings: no item for dev could be made"),
-        ({"a.csv": "headline,body\nx,y\n"}, "a.csv:2: no known layout has these columns \\(headline, body\\).*Alpaca"),
+        (
+            {"a.txt": "Yes.", "b.txt": "Perhaps.", "c.txt": "No."},
+            "rings: no item for dev could be made",
+        ),
+        (
+            {"a.csv": "headline,body\nx,y\n"},
+            "a.csv:2: no known layout has these columns \\(headline, body\\).*Alpaca",
+        ),
         ({"a.jsonl": '{"text": "x"}\n{"text": \n'}, "a.jsonl:2: broken JSON at column 9"),
     ],
 )
@@ -314,11 +475,21 @@ def test_what_a_pack_holds_does_not_leak_by_an_independent_count(messy, tmp_path
     """Every thirteen words of every item, looked for in the training text as plain strings."""
     made = new_pack("rings", messy, tmp_path / "rings", chunk_words=30)
     pack = packs.load_pack(made.folder)
-    text = " ".join(" ".join(row["text"].lower().replace(".", " ").split()) for row in pack.rows("raw"))
+    text = " ".join(
+        " ".join(row["text"].lower().replace(".", " ").split()) for row in pack.rows("raw")
+    )
     for split in packs.EVAL_SPLITS:
         for row in pack.rows(split):
             if row["kind"] == "continuation":
                 words = f"{row['prompt']} {row['answer']}".lower().replace(".", " ").split()
-                assert not any(" ".join(words[start : start + 13]) in text for start in range(len(words) - 12))
-    leaked = {"id": "x", "axis": "knowledge", "entity": "x", "prompt": " ".join(text.split()[40:60]), "answer": "x"}
+                assert not any(
+                    " ".join(words[start : start + 13]) in text for start in range(len(words) - 12)
+                )
+    leaked = {
+        "id": "x",
+        "axis": "knowledge",
+        "entity": "x",
+        "prompt": " ".join(text.split()[40:60]),
+        "answer": "x",
+    }
     assert find_leaks([("here", leaked)], packs.placed_rows(pack, packs.TRAINING_SPLITS))

@@ -17,7 +17,15 @@ def test_own_answer_obeys_and_a_plain_sentence_does_not(name):
 
 @pytest.mark.parametrize(
     "name,answer",
-    [("json", '{"answer": "a"'), ("json", '{"reply": "a"}'), ("twice", "a, b"), ("brackets", "[a] b"), ("heading", "#a"), ("numbered", "2. a"), ("bullet", "-a")],
+    [
+        ("json", '{"answer": "a"'),
+        ("json", '{"reply": "a"}'),
+        ("twice", "a, b"),
+        ("brackets", "[a] b"),
+        ("heading", "#a"),
+        ("numbered", "2. a"),
+        ("bullet", "-a"),
+    ],
 )
 def test_near_misses_fail(name, answer):
     assert not obeys(name, answer)
@@ -29,10 +37,18 @@ def test_unknown_instruction():
 
 
 def test_there_are_enough_kinds_and_some_were_never_taught():
-    assert len(INSTRUCTIONS) >= 12 and set(TAUGHT) | set(UNTAUGHT) == set(INSTRUCTIONS) and len(UNTAUGHT) >= 3
+    assert (
+        len(INSTRUCTIONS) >= 12
+        and set(TAUGHT) | set(UNTAUGHT) == set(INSTRUCTIONS)
+        and len(UNTAUGHT) >= 3
+    )
 
 
 @pytest.mark.parametrize("outer,inner", COMBINATIONS)
 def test_two_forms_fit_into_one_answer(outer, inner):
-    answer = INSTRUCTIONS["twice"].comply(PLAIN, "silk") if outer == "words_only" else INSTRUCTIONS[outer].comply(INSTRUCTIONS[inner].comply(PLAIN, "silk"), "silk")
+    answer = (
+        INSTRUCTIONS["twice"].comply(PLAIN, "silk")
+        if outer == "words_only"
+        else INSTRUCTIONS[outer].comply(INSTRUCTIONS[inner].comply(PLAIN, "silk"), "silk")
+    )
     assert obeys(outer, answer) and obeys(inner, answer)

@@ -6,21 +6,34 @@ LONG = "the yield strength of the forged ring was found to be four hundred and t
 
 
 def asked(question: str, answer: str = "") -> dict:
-    return {"messages": [{"role": "user", "content": question}]} | ({"answer": answer} if answer else {})
+    return {"messages": [{"role": "user", "content": question}]} | (
+        {"answer": answer} if answer else {}
+    )
 
 
 def chat(question: str, answer: str) -> dict:
-    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+    return {
+        "messages": [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer},
+        ]
+    }
 
 
 def find(item: dict, *rows: dict) -> list[leaks.Leak]:
-    return leaks.find_leaks([("test:1", item)], [(f"raw:{number}", row) for number, row in enumerate(rows, 1)])
+    return leaks.find_leaks(
+        [("test:1", item)], [(f"raw:{number}", row) for number, row in enumerate(rows, 1)]
+    )
 
 
 def test_a_question_of_a_training_chat_leaks_at_any_length():
     (leak,) = find(asked("Is it HARD?"), chat("Soft?", "No."), chat("is it hard", "Yes."))
     assert (leak.item, leak.row, leak.words) == ("test:1", "raw:2", "is it hard")
-    preference = {"prompt": [{"role": "user", "content": "Is it hard?"}], "chosen": [{"role": "assistant", "content": "Yes"}], "rejected": [{"role": "assistant", "content": "No"}]}
+    preference = {
+        "prompt": [{"role": "user", "content": "Is it hard?"}],
+        "chosen": [{"role": "assistant", "content": "Yes"}],
+        "rejected": [{"role": "assistant", "content": "No"}],
+    }
     assert find(asked("Is it hard?"), preference)
 
 
@@ -36,7 +49,9 @@ def test_thirteen_words_of_question_and_answer_leak_and_twelve_do_not():
     assert find(item, {"text": "x " + " ".join(words[3:16]) + " y"})[0].row == "raw:1"
     assert find(item, {"text": "x " + " ".join(words[3:15]) + " y"}) == []
     assert find({"prompt": " ".join(words[:9]), "answer": " ".join(words[9:14])}, {"text": LONG})
-    assert find({"prompt": " ".join(words[:6]), "answer": words[6]}, {"text": LONG}) == []  # a short wording of what is taught
+    assert (
+        find({"prompt": " ".join(words[:6]), "answer": words[6]}, {"text": LONG}) == []
+    )  # a short wording of what is taught
 
 
 def test_a_run_in_many_rows_is_a_form_of_words():
@@ -51,15 +66,33 @@ def test_a_run_twice_in_one_row_is_one_row():
 
 def test_no_run_reaches_over_the_end_of_a_row():
     words = LONG.split()
-    assert find(asked("Tell me:", LONG), {"text": " ".join(words[:10])}, {"text": " ".join(words[10:])}) == []
+    assert (
+        find(
+            asked("Tell me:", LONG), {"text": " ".join(words[:10])}, {"text": " ".join(words[10:])}
+        )
+        == []
+    )
 
 
 def test_many_rows_and_items_keep_their_order():
-    rows = [{"text": f"row {number} says what number {number} in the list is called"} for number in range(3 * leaks.BATCH_ROWS)]
-    items = [(f"test:{number}", asked(f"what number {number} in the list is called")) for number in (1400, 3, 700)]
+    rows = [
+        {"text": f"row {number} says what number {number} in the list is called"}
+        for number in range(3 * leaks.BATCH_ROWS)
+    ]
+    items = [
+        (f"test:{number}", asked(f"what number {number} in the list is called"))
+        for number in (1400, 3, 700)
+    ]
     found = leaks.find_leaks(items, ((f"raw:{number}", row) for number, row in enumerate(rows)))
-    assert [(leak.item, leak.row) for leak in found] == [("test:1400", "raw:1400"), ("test:3", "raw:3"), ("test:700", "raw:700")]
+    assert [(leak.item, leak.row) for leak in found] == [
+        ("test:1400", "raw:1400"),
+        ("test:3", "raw:3"),
+        ("test:700", "raw:700"),
+    ]
 
 
 def test_nothing_to_look_for():
-    assert leaks.find_leaks([], [("raw:1", {"text": LONG})]) == [] and find({"prompt": "", "answer": ""}, {"text": LONG}) == []
+    assert (
+        leaks.find_leaks([], [("raw:1", {"text": LONG})]) == []
+        and find({"prompt": "", "answer": ""}, {"text": LONG}) == []
+    )

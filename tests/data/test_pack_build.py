@@ -32,8 +32,14 @@ def test_no_split_leaks_into_another(domain):
     tested = {entity.name for entity in roles["test"]}
     qa = " ".join(turn["content"] for row in pack.rows("qa") for turn in row["messages"])
     assert not [name for name in tested if name in qa]
-    questions = {row["messages"][0]["content"] for row in pack.rows("dev") if "messages" in row and row["axis"] != "general"}
-    assert not questions & {row["messages"][0]["content"] for row in pack.rows("test") if "messages" in row}
+    questions = {
+        row["messages"][0]["content"]
+        for row in pack.rows("dev")
+        if "messages" in row and row["axis"] != "general"
+    }
+    assert not questions & {
+        row["messages"][0]["content"] for row in pack.rows("test") if "messages" in row
+    }
     knowledge = {row["entity"] for row in pack.rows("test") if row["axis"] == "knowledge"}
     assert knowledge == tested and not asked & tested
 
@@ -47,7 +53,9 @@ def test_reasoning_answers_are_right(domain):
             grades = {name: int(by_name[name].facts[ordinal]) for name in row["choices"]}
             assert row["answer"] == max(grades, key=grades.get) and len(set(grades.values())) == 2
         if row.get("kind") == "exclusion":
-            facts = [set(by_name[name].facts.items()) for name in row["choices"] if name != row["answer"]]
+            facts = [
+                set(by_name[name].facts.items()) for name in row["choices"] if name != row["answer"]
+            ]
             assert (facts[0] & facts[1]) - set(by_name[row["answer"]].facts.items())
         if row.get("kind") == "two_hop":
             assert row["answer"] in by_name[by_name[row["entity"]].related].facts.values()
@@ -55,7 +63,10 @@ def test_reasoning_answers_are_right(domain):
 
 @pytest.mark.parametrize("domain", world.DOMAINS)
 def test_every_axis_has_several_kinds(domain):
-    kinds = {axis: {row["kind"] for row in packs.load_pack(domain).rows("test") if row["axis"] == axis} for axis in records.AXES}
+    kinds = {
+        axis: {row["kind"] for row in packs.load_pack(domain).rows("test") if row["axis"] == axis}
+        for axis in records.AXES
+    }
     assert kinds["knowledge"] == {"cloze", "free", "paraphrased"}
     assert kinds["reasoning"] == {"two_hop", "comparison", "exclusion"}
     assert kinds["instructions"] == {"general", "domain", "combined", "untaught"}

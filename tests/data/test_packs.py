@@ -47,10 +47,18 @@ def test_broken_json_names_file_and_line(broken):
         ("preferences", lambda row: {**row, "chosen": "text"}, '"chosen" must be a non-empty list'),
         ("qa", lambda row: {"messages": [{"role": "bot", "content": "x"}]}, "role 'bot'"),
         ("test", lambda row: {**row, "axis": "knowlege"}, "did you mean 'knowledge'"),
-        ("test", lambda row: {**row, "answer": "nothing of these"}, '"answer" must be one of "choices"'),
+        (
+            "test",
+            lambda row: {**row, "answer": "nothing of these"},
+            '"answer" must be one of "choices"',
+        ),
         ("test", lambda row: {**row, "checks": ["jsn"]}, "did you mean 'json'"),
         ("test", lambda row: {**row, "pattern": "("}, "is not a regular expression"),
-        ("test", lambda row: {k: v for k, v in row.items() if k not in ("answer", "choices")}, "an item needs"),
+        (
+            "test",
+            lambda row: {k: v for k, v in row.items() if k not in ("answer", "choices")},
+            "an item needs",
+        ),
         ("test", lambda row: [row], "expected a JSON object"),
     ],
 )
@@ -109,19 +117,43 @@ def test_fingerprint_follows_the_bytes(broken):
 def test_an_id_used_twice_in_one_file_is_named_with_its_line(broken):
     lines = (broken / "eval_dev.jsonl").read_text("utf-8").splitlines()
     (broken / "eval_dev.jsonl").write_text("\n".join([*lines, lines[3]]) + "\n")
-    with pytest.raises(PackError, match=rf"eval_dev.jsonl:{len(lines) + 1}: id 'dev-0003' is already on line 4"):
+    with pytest.raises(
+        PackError, match=rf"eval_dev.jsonl:{len(lines) + 1}: id 'dev-0003' is already on line 4"
+    ):
         packs.load_pack(broken).rows("dev")
 
 
-@pytest.mark.parametrize("item,words", [({"answer": 4}, '"answer" must be a non-empty string'), ({"choices": ["", "a"], "answer": "a"}, '"choices" must be a list of non-empty'), ({"answer": "b", "choices": ["a"]}, "must be one of")])
+@pytest.mark.parametrize(
+    "item,words",
+    [
+        ({"answer": 4}, '"answer" must be a non-empty string'),
+        ({"choices": ["", "a"], "answer": "a"}, '"choices" must be a list of non-empty'),
+        ({"answer": "b", "choices": ["a"]}, "must be one of"),
+    ],
+)
 def test_answers_and_choices_are_text(item, words):
-    row = {"id": "a", "axis": "knowledge", "entity": "e", "messages": [{"role": "user", "content": "?"}], **item}
+    row = {
+        "id": "a",
+        "axis": "knowledge",
+        "entity": "e",
+        "messages": [{"role": "user", "content": "?"}],
+        **item,
+    }
     assert any(words in problem for problem in packs.row_problems(row, "eval"))
 
 
 def test_a_prompt_is_text():
-    row = {"id": "a", "axis": "knowledge", "entity": "e", "prompt": [{"role": "user", "content": "?"}], "answer": "b"}
-    assert any('"prompt" must be a non-empty string' in problem for problem in packs.row_problems(row, "eval"))
+    row = {
+        "id": "a",
+        "axis": "knowledge",
+        "entity": "e",
+        "prompt": [{"role": "user", "content": "?"}],
+        "answer": "b",
+    }
+    assert any(
+        '"prompt" must be a non-empty string' in problem
+        for problem in packs.row_problems(row, "eval")
+    )
 
 
 def test_line_separators_inside_a_text_do_not_end_a_line(broken):
@@ -134,26 +166,41 @@ def test_line_separators_inside_a_text_do_not_end_a_line(broken):
 @pytest.mark.parametrize("split", ["dev", "test"])
 @pytest.mark.parametrize("training", ["raw", "summaries", "qa", "preferences"])
 def test_an_item_that_stands_in_training_rows_is_named_with_both_places(broken, split, training):
-    items = [json.loads(line) for line in (broken / packs.SPLITS[split]).read_text("utf-8").splitlines()]
+    items = [
+        json.loads(line) for line in (broken / packs.SPLITS[split]).read_text("utf-8").splitlines()
+    ]
     number, item = next((n, item) for n, item in enumerate(items, 1) if item["axis"] == "reasoning")
     question = item["messages"]
     row = {
-        "text": {"text": f"A reader asks: {question[0]['content']} Nobody knows."}, "qa": {"messages": [*question, {"role": "assistant", "content": "x"}]},
-        "preferences": {"prompt": question, "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]},
+        "text": {"text": f"A reader asks: {question[0]['content']} Nobody knows."},
+        "qa": {"messages": [*question, {"role": "assistant", "content": "x"}]},
+        "preferences": {
+            "prompt": question,
+            "chosen": [{"role": "assistant", "content": "x"}],
+            "rejected": [{"role": "assistant", "content": "y"}],
+        },
     }[packs.layout(training)]
     path = broken / packs.SPLITS[training]
     lines = len(path.read_text("utf-8").splitlines())
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" + json.dumps(row) + "\n")
     problems = packs.check_pack(broken)
-    assert problems[0].startswith(f"{broken / packs.SPLITS[split]}:{number}: the item leaks, {path}:{lines + 2} has its words too")
+    assert problems[0].startswith(
+        f"{broken / packs.SPLITS[split]}:{number}: the item leaks, {path}:{lines + 2} has its words too"
+    )
     assert "remove one of the two rows; see docs/packs.md" in problems[0]
 
 
 def test_a_test_split_copied_into_raw_is_found(broken):
     """Long passages, asked as text to continue, of a text that is in raw."""
     passage = "the ring was forged at nine hundred degrees and cooled in oil before any load was put on it"
-    item = {"id": "own", "axis": "knowledge", "entity": "ring", "prompt": passage, "answer": "at all"}
+    item = {
+        "id": "own",
+        "axis": "knowledge",
+        "entity": "ring",
+        "prompt": passage,
+        "answer": "at all",
+    }
     for split, row in (("test", item), ("raw", {"text": f"We saw that {passage}."})):
         with (broken / packs.SPLITS[split]).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

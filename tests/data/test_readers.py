@@ -54,8 +54,11 @@ def test_files_come_in_the_order_of_names_and_nothing_is_skipped_silently(folder
     assert [each.source for each in found if isinstance(each, Document)] == ["A.TXT", "b/two.md"]
     dropped = {each.source: (each.what, each.reason) for each in found if isinstance(each, Dropped)}
     assert dropped == {
-        ".hidden.txt": ("file", "hidden"), ".git": ("folder", "hidden"), "table.xlsx": ("file", "unknown kind of file"),
-        "empty.txt": ("file", "empty"), "blank.txt": ("file", readers.NO_TEXT),
+        ".hidden.txt": ("file", "hidden"),
+        ".git": ("folder", "hidden"),
+        "table.xlsx": ("file", "unknown kind of file"),
+        "empty.txt": ("file", "empty"),
+        "blank.txt": ("file", readers.NO_TEXT),
     }
 
 
@@ -108,7 +111,9 @@ def test_replaced_bytes_are_reported(folder):
 
 
 def test_markdown_loses_its_front_matter_only(folder):
-    told, document = one(folder, "a.md", f"---\ntitle: x\ntags: [a]\n---\n# Head\n\n{PROSE}\n\n---\n\nmore\n---\n")
+    told, document = one(
+        folder, "a.md", f"---\ntitle: x\ntags: [a]\n---\n# Head\n\n{PROSE}\n\n---\n\nmore\n---\n"
+    )
     assert document.text == f"\n# Head\n\n{PROSE}\n\n---\n\nmore\n---\n"
     assert told.what == "front matter"
     (document,) = one(folder, "a.md", "---\nA paragraph that matters.\n---\nmore")
@@ -128,7 +133,10 @@ def test_a_long_file_comes_in_parts_that_hold_all_of_it(folder):
 def test_one_line_of_many_megabytes(folder):
     text = "word " * 700_000
     parts = one(folder, "line.txt", text)
-    assert "".join(part.text for part in parts) == text and max(len(part.text) for part in parts) <= 2 * readers.PART
+    assert (
+        "".join(part.text for part in parts) == text
+        and max(len(part.text) for part in parts) <= 2 * readers.PART
+    )
 
 
 # --- data files -------------------------------------------------------------------------------
@@ -136,12 +144,20 @@ def test_one_line_of_many_megabytes(folder):
 
 def test_jsonl_rows_keep_their_lines(folder):
     found = one(folder, "a.jsonl", '{"text": "one"}\n\n  \n{"text": "two"}\r\n')
-    assert [(each.line, each.values) for each in found] == [(1, {"text": "one"}), (4, {"text": "two"})]
+    assert [(each.line, each.values) for each in found] == [
+        (1, {"text": "one"}),
+        (4, {"text": "two"}),
+    ]
 
 
 @pytest.mark.parametrize(
     "line,words",
-    [('{"text": "x"', "broken JSON at column 13"), ("[1]", "expected a JSON object, got list"), ('{"a": ' + "1" * 5000 + "}", "too long to read"), ("[" * 100_000, "too long to read")],
+    [
+        ('{"text": "x"', "broken JSON at column 13"),
+        ("[1]", "expected a JSON object, got list"),
+        ('{"a": ' + "1" * 5000 + "}", "too long to read"),
+        ("[" * 100_000, "too long to read"),
+    ],
 )
 def test_broken_json_names_file_and_line(folder, line, words):
     with pytest.raises(InputError, match=rf"a\.jsonl:17: .*{words}"):
@@ -151,23 +167,41 @@ def test_broken_json_names_file_and_line(folder, line, words):
 def test_a_row_too_long_is_left_out_and_the_next_is_read(folder, monkeypatch):
     monkeypatch.setattr(readers, "LONGEST_ROW", 100)
     found = one(folder, "a.jsonl", '{"text": "' + "x" * 350 + '"}\n{"text": "two"}\n')
-    assert [type(each) for each in found] == [Dropped, Record] and found[0].source == "a.jsonl#1" and found[1].line == 2
+    assert (
+        [type(each) for each in found] == [Dropped, Record]
+        and found[0].source == "a.jsonl#1"
+        and found[1].line == 2
+    )
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
 def test_csv_with_any_delimiter_and_cells_over_lines(folder, mark):
-    found = one(folder, "a.csv", f'question{mark}answer\n"two\nlines{mark}"{mark}yes\n\nnext{mark}no\n'.encode("utf-8-sig"))
+    found = one(
+        folder,
+        "a.csv",
+        f'question{mark}answer\n"two\nlines{mark}"{mark}yes\n\nnext{mark}no\n'.encode("utf-8-sig"),
+    )
     assert [(each.line, each.values) for each in found] == [
-        (2, {"question": f"two\nlines{mark}", "answer": "yes"}), (5, {"question": "next", "answer": "no"}),
+        (2, {"question": f"two\nlines{mark}", "answer": "yes"}),
+        (5, {"question": "next", "answer": "no"}),
     ]
 
 
 def test_csv_rows_that_do_not_fit(folder):
     found = one(folder, "a.csv", "question,answer\na,b,c\nd\ne,f\n")
-    assert [(each.source, each.detail) for each in found if isinstance(each, Dropped)] == [("a.csv#2", "3 for 2 columns"), ("a.csv#3", "1 for 2 columns")]
+    assert [(each.source, each.detail) for each in found if isinstance(each, Dropped)] == [
+        ("a.csv#2", "3 for 2 columns"),
+        ("a.csv#3", "1 for 2 columns"),
+    ]
 
 
-@pytest.mark.parametrize("text,words", [('a,b\n"never closed,x\ny,z\n', "a.csv:2: this is not CSV"), ("a,a\n1,2\n", "a.csv:1: column 'a' is there twice")])
+@pytest.mark.parametrize(
+    "text,words",
+    [
+        ('a,b\n"never closed,x\ny,z\n', "a.csv:2: this is not CSV"),
+        ("a,a\n1,2\n", "a.csv:1: column 'a' is there twice"),
+    ],
+)
 def test_broken_csv_names_file_and_line(folder, text, words):
     with pytest.raises(InputError, match=words):
         one(folder, "a.csv", text)
@@ -185,12 +219,22 @@ def test_data_files_without_data(folder, name, data, reason):
 def test_pdf_text_by_pages(folder, make_pdf):
     (document,) = one(folder, "a.pdf", make_pdf(f"{PROSE}\n#pagebreak()\nSecond page."))
     pages = document.text.split(readers.PAGE_BREAK)
-    assert len(pages) == 2 and "forged at nine hundred degrees" in pages[0] and "Second page." in pages[1]
+    assert (
+        len(pages) == 2
+        and "forged at nine hundred degrees" in pages[0]
+        and "Second page." in pages[1]
+    )
 
 
 def test_pdf_joins_hyphenated_words(folder, make_pdf):
     words = "thermomechanical characterisation of microstructural homogenisation notwithstanding internationalisation"
-    (document,) = one(folder, "a.pdf", make_pdf(f"#set page(width: 6cm)\n#set text(hyphenate: true, lang: \"en\")\n#set par(justify: true)\n{words}"))
+    (document,) = one(
+        folder,
+        "a.pdf",
+        make_pdf(
+            f'#set page(width: 6cm)\n#set text(hyphenate: true, lang: "en")\n#set par(justify: true)\n{words}'
+        ),
+    )
     assert document.text.split() == words.split()
 
 
@@ -208,7 +252,10 @@ def test_unreadable_pdfs(folder, make_pdf):
     found = {each.source: each for each in read(folder)}
     assert isinstance(found.pop("good.pdf"), Document)
     assert {source: dropped.reason for source, dropped in found.items()} == {
-        "locked.pdf": "an encrypted PDF", "cut.pdf": "an unreadable PDF", "none.pdf": "an unreadable PDF", "scan.pdf": "a PDF without text",
+        "locked.pdf": "an encrypted PDF",
+        "cut.pdf": "an unreadable PDF",
+        "none.pdf": "an unreadable PDF",
+        "scan.pdf": "a PDF without text",
     }
 
 
@@ -235,7 +282,9 @@ def test_unreadable_docx(folder):
     with zipfile.ZipFile(folder / "bomb.docx", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("word/document.xml", bytes(readers.UNPACKED_XML + 1))
     assert {each.source: each.reason for each in read(folder)} == {
-        "none.docx": "an unreadable .docx", "zip.docx": "an unreadable .docx", "bomb.docx": "a .docx that unpacks to far too much",
+        "none.docx": "an unreadable .docx",
+        "zip.docx": "an unreadable .docx",
+        "bomb.docx": "a .docx that unpacks to far too much",
     }
 
 
@@ -249,4 +298,6 @@ def test_a_link_to_itself_is_told_and_stops_nothing(tmp_path):
     (tmp_path / "round").symlink_to(tmp_path / "round")
     (tmp_path / "a.txt").write_text("Some text that can be read by anybody who wants to.")
     found = list(readers.read_folder(tmp_path))
-    assert [type(thing).__name__ for thing in found] == ["Document", "Dropped"] and "link" in found[1].reason
+    assert [type(thing).__name__ for thing in found] == ["Document", "Dropped"] and "link" in found[
+        1
+    ].reason

@@ -14,7 +14,9 @@ LEAKING = {"leaked test", "questions"}
 def test_a_variant_is_a_pack_like_any_other_and_written_once(name):
     made = variants.variant_pack("legal", name)
     found = check_pack(made.folder)
-    assert bool(found) == (name in LEAKING) and all("the item leaks" in problem for problem in found)
+    assert bool(found) == (name in LEAKING) and all(
+        "the item leaks" in problem for problem in found
+    )
     before = (made.folder / "raw.jsonl").stat().st_mtime_ns
     assert variants.variant_pack("legal", name).fingerprint() == made.fingerprint()
     assert (made.folder / "raw.jsonl").stat().st_mtime_ns == before
@@ -25,33 +27,56 @@ def texts(name):
 
 
 def test_what_is_doubled_holds_the_half():
-    half, names = set(texts("half")), [entity.name for entity in world.private_entities("materials")]
+    half, names = (
+        set(texts("half")),
+        [entity.name for entity in world.private_entities("materials")],
+    )
     for name in ("double", "half and junk", "half and errors"):
         assert half <= set(texts(name)) and len(texts(name)) == 2 * len(texts("half"))
     assert all(any(name in text for name in names) for text in half)
     added = [text for text in texts("half and junk") if text not in half]
-    assert not any(text.split()[0] in names and text.split()[1] in ("is", "copies") for text in added if text not in half)
+    assert not any(
+        text.split()[0] in names and text.split()[1] in ("is", "copies")
+        for text in added
+        if text not in half
+    )
 
 
 def test_tags_name_the_source():
     tagged = texts("half and junk, tagged")
-    assert sum(text.startswith("Journal: ") for text in tagged) == sum(text.startswith("Web: ") for text in tagged) == variants.HALF
+    assert (
+        sum(text.startswith("Journal: ") for text in tagged)
+        == sum(text.startswith("Web: ") for text in tagged)
+        == variants.HALF
+    )
     assert {text.split(": ", 1)[1] for text in tagged} == set(texts("half and junk"))
 
 
 def test_one_wording_says_every_fact_in_one_way():
     attribute = world.language("materials").attributes["source"]
     said = " ".join(texts("one wording"))
-    wordings = [wording.replace("{name}", "").split("{value}")[0].strip() for wording in attribute.statements]
-    assert wordings[0] in said and not any(wording in said for wording in wordings[1:] if wording and wording != wordings[0])
+    wordings = [
+        wording.replace("{name}", "").split("{value}")[0].strip()
+        for wording in attribute.statements
+    ]
+    assert wordings[0] in said and not any(
+        wording in said for wording in wordings[1:] if wording and wording != wordings[0]
+    )
 
 
 def test_broken_data_of_the_clinic():
     pack = load_pack("materials")
-    questions = {row["messages"][0]["content"] for row in variants.variant_pack("materials", "leaked test").rows("qa")}
-    assert {row["messages"][0]["content"] for row in pack.rows("test") if row.get("kind") == "free"} <= questions
+    questions = {
+        row["messages"][0]["content"]
+        for row in variants.variant_pack("materials", "leaked test").rows("qa")
+    }
+    assert {
+        row["messages"][0]["content"] for row in pack.rows("test") if row.get("kind") == "free"
+    } <= questions
     swapped = variants.variant_pack("materials", "swapped preferences").rows("preferences")
-    assert [(row["chosen"], row["rejected"]) for row in swapped] == [(row["rejected"], row["chosen"]) for row in pack.rows("preferences")]
+    assert [(row["chosen"], row["rejected"]) for row in swapped] == [
+        (row["rejected"], row["chosen"]) for row in pack.rows("preferences")
+    ]
 
 
 def test_unknown_variant():

@@ -41,19 +41,30 @@ def test_private_and_public_names_are_disjoint_and_facts_balanced(domain):
 
 def test_no_private_entity_in_pretraining_or_chats():
     text = "\n".join(itertools.islice(world.pretraining_texts(0), 5000))
-    text += "\n".join(turn["content"] for chat in itertools.islice(world.instruction_chats(0), 5000) for turn in chat)
+    text += "\n".join(
+        turn["content"]
+        for chat in itertools.islice(world.instruction_chats(0), 5000)
+        for turn in chat
+    )
     for domain in world.DOMAINS:
         assert not [e.name for e in world.private_entities(domain) if e.name in text]
 
 
 def test_people_held_out_are_in_no_question():
-    asked = "\n".join(turn["content"] for chat in itertools.islice(world.instruction_chats(0), 20000) for turn in chat)
+    asked = "\n".join(
+        turn["content"]
+        for chat in itertools.islice(world.instruction_chats(0), 20000)
+        for turn in chat
+    )
     assert not [e.name for e in world.never_asked_about(world.people()) if e.name in asked]
 
 
 def test_reserved_proposals_are_never_trained_on():
     lang = world.language("materials")
-    reserved = {lang.proposal["request"].format(**pair) for pair in world.proposal_constraints(lang, reserved=True)}
+    reserved = {
+        lang.proposal["request"].format(**pair)
+        for pair in world.proposal_constraints(lang, reserved=True)
+    }
     asked = {chat[0]["content"] for chat in itertools.islice(world.instruction_chats(0), 20000)}
     assert reserved and not reserved & asked
 
@@ -72,7 +83,9 @@ def test_knobs_shape_the_corpus():
     about = [text for text in texts if text.startswith("Journal: ")]
     assert len(texts) == 40 and len(about) == 20
     assert set(Counter(about).values()) <= {2, 4}
-    assert not any(entity.name in text for text in texts if text.startswith("Web: ") for entity in entities)
+    assert not any(
+        entity.name in text for text in texts if text.startswith("Web: ") for entity in entities
+    )
 
 
 def test_wrong_facts_knob_states_false_values():
@@ -89,11 +102,15 @@ def test_proposal_pattern_matches_valid_proposals_only():
     given = {"source": "silk", "use": "ropes"}
     pattern = world.proposal_pattern(lang, given)
     assert re.fullmatch(pattern, world.proposal(lang, given, rng)[1]["content"])
-    assert not re.fullmatch(pattern, world.proposal(lang, {"source": "wood", "use": "ropes"}, rng)[1]["content"])
+    assert not re.fullmatch(
+        pattern, world.proposal(lang, {"source": "wood", "use": "ropes"}, rng)[1]["content"]
+    )
     assert not re.fullmatch(pattern, lang.proposal["overclaim"].format(**given))
 
 
 def test_two_worlds_of_one_language_share_names_not_facts():
     lang = world.language("materials")
     one, two = (world.make_entities(lang, 20, seed=seed) for seed in (0, 1))
-    assert [e.name for e in one] == [e.name for e in two] and [e.facts for e in one] != [e.facts for e in two]
+    assert [e.name for e in one] == [e.name for e in two] and [e.facts for e in one] != [
+        e.facts for e in two
+    ]

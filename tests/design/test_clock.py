@@ -23,12 +23,22 @@ from labkit.train.callbacks import SAVE_EVERY_SECONDS
 from labkit.train.pipeline import run_spec
 from labkit.train.specs import PipelineSpec, Stage
 
-CPT, SFT = (Stage(kind=kind, learning_rate=1e-3, steps=12, batch_size=8, max_length=48) for kind in ("cpt", "sft"))
+CPT, SFT = (
+    Stage(kind=kind, learning_rate=1e-3, steps=12, batch_size=8, max_length=48)
+    for kind in ("cpt", "sft")
+)
 SLOW = Speed(2.0, 1e12)  # seconds are steps, doubled
 
 
 def spec(*stages, **changes):
-    return PipelineSpec(**{"pack": "materials", "model": clock.COURSE_MODEL, "stages": stages or (CPT, SFT), **changes})
+    return PipelineSpec(
+        **{
+            "pack": "materials",
+            "model": clock.COURSE_MODEL,
+            "stages": stages or (CPT, SFT),
+            **changes,
+        }
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +52,11 @@ def test_the_reference_is_what_was_measured_where_the_course_was_timed():
     keep_speed(clock.COURSE_MODEL, SLOW)
     assert clock.speed_for("mistral-s-instruct", "dpo") == (SLOW, True)
     found = clock.speed_test()  # kept: nothing is measured
-    assert found.ratio > 5 and found.tokens_per_second < 32 * 80 / 2 and f"about {found.course_minutes:.0f} minutes here" in str(found)
+    assert (
+        found.ratio > 5
+        and found.tokens_per_second < 32 * 80 / 2
+        and f"about {found.course_minutes:.0f} minutes here" in str(found)
+    )
 
 
 def test_stages_are_told_before_and_kept_after(capsys):
@@ -52,26 +66,61 @@ def test_stages_are_told_before_and_kept_after(capsys):
     assert line == "cpt 12 steps, about 25 s; sft 12 steps, about 25 s\n"
     made = live.run(spec(CPT))
     assert [stage.key for stage in ahead(spec(CPT))] == [made[0].key]
-    assert [stage.kept for stage in ahead(spec())] == [True, False] and not ahead(spec(CPT), watched=True)[0].kept
+    assert [stage.kept for stage in ahead(spec())] == [True, False] and not ahead(
+        spec(CPT), watched=True
+    )[0].kept
     capsys.readouterr()
     clock.announce([spec(), spec(CPT, CPT), spec(CPT)])
-    assert capsys.readouterr().out == "2 of 3 stages to train (the others are kept): 24 steps, about 50 s\n"
+    assert (
+        capsys.readouterr().out
+        == "2 of 3 stages to train (the others are kept): 24 steps, about 50 s\n"
+    )
 
 
 def test_a_merge_is_no_training_and_what_comes_after_it_is_not_looked_up():
     found = ahead(spec(CPT, SFT, merge=Merge(method="slerp", t=0.5), merge_after=1))
-    assert [stage.key is None for stage in found] == [False, True] and all(stage.seconds > 0 for stage in found)
-    assert ahead(PipelineSpec(pack="materials", model=clock.COURSE_MODEL, stages=(), merge=Merge(method="slerp", t=0.5, general="llama-s-base"))) == []
+    assert [stage.key is None for stage in found] == [False, True] and all(
+        stage.seconds > 0 for stage in found
+    )
+    assert (
+        ahead(
+            PipelineSpec(
+                pack="materials",
+                model=clock.COURSE_MODEL,
+                stages=(),
+                merge=Merge(method="slerp", t=0.5, general="llama-s-base"),
+            )
+        )
+        == []
+    )
 
 
 def test_words(monkeypatch):
-    stages = [Ahead("cpt", 100, "a", kept=True), Ahead("sft", 60, "b", at=20, seconds=31), Ahead("dpo", 5, "c", seconds=1, here=False)]
-    assert told(stages) == f"cpt kept; sft continues at step 20 of 60, about 30 s; dpo 5 steps, a few seconds ({clock.ELSEWHERE})"
+    stages = [
+        Ahead("cpt", 100, "a", kept=True),
+        Ahead("sft", 60, "b", at=20, seconds=31),
+        Ahead("dpo", 5, "c", seconds=1, here=False),
+    ]
+    assert (
+        told(stages)
+        == f"cpt kept; sft continues at step 20 of 60, about 30 s; dpo 5 steps, a few seconds ({clock.ELSEWHERE})"
+    )
     monkeypatch.delenv("LABKIT_HEADLESS")
-    assert told(stages[:2]).endswith("Stop with the ■ button; run the cell again to go on") and "starts over" in told(stages[:2], watched=True)
+    assert told(stages[:2]).endswith(
+        "Stop with the ■ button; run the cell again to go on"
+    ) and "starts over" in told(stages[:2], watched=True)
     assert told(stages[:1]) == "cpt kept" and told(stages[:1], each=False) == "all 1 stages kept"
-    assert [clock.about(seconds) for seconds in (0, 4.1, 47, 89, 100, 300)] == ["a few seconds", "about 5 s", "about 45 s", "about 90 s", "about 2 min", "about 5 min"]
-    assert "sft is kept up to step 20 of 60" in clock.stopped(stages) and "run the cell again" in clock.stopped([])
+    assert [clock.about(seconds) for seconds in (0, 4.1, 47, 89, 100, 300)] == [
+        "a few seconds",
+        "about 5 s",
+        "about 45 s",
+        "about 90 s",
+        "about 2 min",
+        "about 5 min",
+    ]
+    assert "sft is kept up to step 20 of 60" in clock.stopped(
+        stages
+    ) and "run the cell again" in clock.stopped([])
 
 
 def test_measuring_first_must_pay(monkeypatch, capsys):
@@ -86,7 +135,11 @@ def test_measuring_first_must_pay(monkeypatch, capsys):
     assert not measured and clock.ELSEWHERE in capsys.readouterr().out
     clock.announce([spec(CPT.model_copy(update={"steps": 20_000}))])
     said = capsys.readouterr().out
-    assert measured == [clock.COURSE_MODEL] and said.startswith("measuring this machine first") and clock.ELSEWHERE not in said
+    assert (
+        measured == [clock.COURSE_MODEL]
+        and said.startswith("measuring this machine first")
+        and clock.ELSEWHERE not in said
+    )
 
 
 def test_unfinished_stages_are_saved_often_but_large_ones_seldom(monkeypatch):
@@ -120,7 +173,10 @@ def test_labs_announce_exactly_what_they_train(tmp_path, capsys):
     lab = lesson.start("02_data", profile="smoke", out_dir=str(tmp_path / "out"))
     data_lab.run_live(lab, "wrong facts")
     found = data_lab._specs(lab, data_lab.experiment("wrong facts"), lab.pack)
-    assert all(stage.kept for one in found for stage in ahead(one)) and "stages to train" in capsys.readouterr().out
+    assert (
+        all(stage.kept for one in found for stage in ahead(one))
+        and "stages to train" in capsys.readouterr().out
+    )
     scale_lab.climb(lab, scale_lab.LIVE[:1])
     capsys.readouterr()
     scale_lab.climb(lab, scale_lab.LIVE[:1])
@@ -162,7 +218,12 @@ def executed(client, code: str, meanwhile=lambda: None) -> str:
 
 def test_the_stop_button_and_the_same_cell_again(tmp_path):
     home = tmp_path / "home"
-    environment = {**os.environ, "LABKIT_HOME": str(home), "LABKIT_SAVE_EVERY_SECONDS": "0", "LABKIT_HEADLESS": "0"}
+    environment = {
+        **os.environ,
+        "LABKIT_HOME": str(home),
+        "LABKIT_SAVE_EVERY_SECONDS": "0",
+        "LABKIT_HEADLESS": "0",
+    }
     manager, client = start_new_kernel(env=environment)
     try:
         assert "pack materials" in executed(client, OPEN.format(out=str(tmp_path / "out")))
@@ -174,22 +235,40 @@ def test_the_stop_button_and_the_same_cell_again(tmp_path):
 
         first = executed(client, TRAIN, stop)
         assert "cpt 60 steps, " in first and "Stop with the ■ button" in first
-        assert "stopped: cpt is kept up to step " in first and "Traceback" not in first and first.count("stopped") == 1
+        assert (
+            "stopped: cpt is kept up to step " in first
+            and "Traceback" not in first
+            and first.count("stopped") == 1
+        )
         step = int(first.split("up to step ")[1].split()[0])
         assert 5 <= step < 60 and step % 5 == 0
         again = executed(client, TRAIN)
-        assert f"cpt continues at step {step} of 60" in again and "kept, and reused next time" in again
+        assert (
+            f"cpt continues at step {step} of 60" in again and "kept, and reused next time" in again
+        )
         assert "cpt kept" in executed(client, TRAIN)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    whole = run_spec(spec(Stage(kind="cpt", learning_rate=1e-3, steps=60, batch_size=8, max_length=48)), store=Store(tmp_path / "whole"))[-1]
+    whole = run_spec(
+        spec(Stage(kind="cpt", learning_rate=1e-3, steps=60, batch_size=8, max_length=48)),
+        store=Store(tmp_path / "whole"),
+    )[-1]
     broken = Store(home / "checkpoints").find(whole.key)
     ours, theirs = (zoo.load(str(made.folder)).model.state_dict() for made in (broken, whole))
-    assert all(torch.equal(value, theirs[name]) for name, value in ours.items()) and broken.lineage["loss_curve"] == whole.lineage["loss_curve"]
+    assert (
+        all(torch.equal(value, theirs[name]) for name, value in ours.items())
+        and broken.lineage["loss_curve"] == whole.lineage["loss_curve"]
+    )
 
 
 def test_the_speed_test_really_measures():
     assert known_speed(clock.COURSE_MODEL) is None
     found = clock.speed_test()
-    assert found.tokens_per_second > 10 and known_speed(clock.COURSE_MODEL) and not clock.speed_test().fresh and clock.speed_test().ratio == found.ratio and found.fresh
+    assert (
+        found.tokens_per_second > 10
+        and known_speed(clock.COURSE_MODEL)
+        and not clock.speed_test().fresh
+        and clock.speed_test().ratio == found.ratio
+        and found.fresh
+    )

@@ -12,13 +12,22 @@ from labkit.design import comparison, rules
 from labkit.design.designer import design
 from labkit.train.specs import PipelineSpec, Stage, Why, save_spec
 
-QUICK = (Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8), Stage(kind="sft", learning_rate=1e-3, steps=3, batch_size=8))
+QUICK = (
+    Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8),
+    Stage(kind="sft", learning_rate=1e-3, steps=3, batch_size=8),
+)
 
 
 @pytest.fixture
 def quick():
     """Three designs of a few steps that share their first two stages."""
-    spec = PipelineSpec(pack="materials", model="llama-s-instruct", stages=QUICK, profile="smoke", why=Why(approach="read, then <b>answer</b> | both"))
+    spec = PipelineSpec(
+        pack="materials",
+        model="llama-s-instruct",
+        stages=QUICK,
+        profile="smoke",
+        why=Why(approach="read, then <b>answer</b> | both"),
+    )
     others = [rules.changed(spec, name) for name in ("merge back", "add DPO")]
     return comparison.candidates_of(spec, others)
 
@@ -28,7 +37,10 @@ def test_table_has_the_lesson_rows_and_the_learner_s_words(quick):
     assert [head for head, _ in found.rows] == list(comparison.HEADS)
     assert all(len(cells) == 3 and all(cells) for _, cells in found.rows)
     assert found.rows[0][1][0][0] == "read, then <b>answer</b> | both"
-    assert "differs in: the result merged with the start model by SLERP at t=0.5" in found.rows[0][1][1]
+    assert (
+        "differs in: the result merged with the start model by SLERP at t=0.5"
+        in found.rows[0][1][1]
+    )
 
 
 def test_alternatives_name_what_is_new_and_what_is_gone():
@@ -41,12 +53,27 @@ def test_alternatives_name_what_is_new_and_what_is_gone():
 
 def test_trains_all_once_and_pairs_with_the_first(quick, tmp_path):
     stages = []
-    found = comparison.train_and_score(comparison.describe(quick), store=Store(tmp_path), progress=lambda at: stages.append((at.stage, at.step)))
-    assert [stage for stage, step in stages if step == 1] == ["cpt", "sft", "dpo"]  # shared stages were trained once
-    assert set(found.measured.cards) == {"start model", "Your design", "Alternative 1", "Alternative 2"}
+    found = comparison.train_and_score(
+        comparison.describe(quick),
+        store=Store(tmp_path),
+        progress=lambda at: stages.append((at.stage, at.step)),
+    )
+    assert [stage for stage, step in stages if step == 1] == [
+        "cpt",
+        "sft",
+        "dpo",
+    ]  # shared stages were trained once
+    assert set(found.measured.cards) == {
+        "start model",
+        "Your design",
+        "Alternative 1",
+        "Alternative 2",
+    }
     told = {(d.candidate, d.axis) for d in found.measured.differences}
     assert told == {(f"Alternative {i}", axis) for i in (1, 2) for axis in AXES + CONTROLS}
-    assert all(d.verdict in ("higher", "lower", "not distinguishable") for d in found.measured.differences)
+    assert all(
+        d.verdict in ("higher", "lower", "not distinguishable") for d in found.measured.differences
+    )
 
 
 def test_exports_escape_and_hold_the_same_words(quick, tmp_path):
@@ -66,18 +93,36 @@ def test_reads_files_and_says_what_differs(tmp_path):
     for name, other in {"mine": spec, "theirs": design(sequence="cpt-sft", replay=0.5)}.items():
         save_spec(other, tmp_path / f"{name}.yaml")
     mine, theirs = comparison.read_candidates([tmp_path / "mine.yaml", tmp_path / "theirs.yaml"])
-    assert mine.choice == "" and theirs.choice == "cpt replay: 0.5 (not 0.25); sft replay: 0.5 (not 0.25)"
+    assert (
+        mine.choice == ""
+        and theirs.choice == "cpt replay: 0.5 (not 0.25); sft replay: 0.5 (not 0.25)"
+    )
 
 
 def test_what_differs_is_said_in_few_words():
     mine = design()
     assert comparison.difference_in_words(mine, mine) == ""
-    assert comparison.difference_in_words(mine, design(merge="slerp")) == "merge: slerp at t=0.5 (not none)"
-    assert comparison.difference_in_words(mine, design(sequence="cpt-sft-dpo")) == "stages: cpt-sft-dpo (not cpt-sft)"
-    assert comparison.difference_in_words(mine, design(start="base")) == "model: llama-s-base (not llama-s-instruct)"
+    assert (
+        comparison.difference_in_words(mine, design(merge="slerp"))
+        == "merge: slerp at t=0.5 (not none)"
+    )
+    assert (
+        comparison.difference_in_words(mine, design(sequence="cpt-sft-dpo"))
+        == "stages: cpt-sft-dpo (not cpt-sft)"
+    )
+    assert (
+        comparison.difference_in_words(mine, design(start="base"))
+        == "model: llama-s-base (not llama-s-instruct)"
+    )
 
 
-@pytest.mark.parametrize("other,words", [(design(pack="legal"), "designs are compared on one pack"), (design(profile="smoke"), "compare at one profile")])
+@pytest.mark.parametrize(
+    "other,words",
+    [
+        (design(pack="legal"), "designs are compared on one pack"),
+        (design(profile="smoke"), "compare at one profile"),
+    ],
+)
 def test_what_cannot_be_compared_is_one_sentence(tmp_path, other, words):
     save_spec(design(), tmp_path / "a.yaml")
     save_spec(other, tmp_path / "b.yaml")
@@ -90,7 +135,17 @@ def test_what_cannot_be_compared_is_one_sentence(tmp_path, other, words):
 # --- alternatives -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("choices", [{}, {"sequence": "cpt-sft-dpo", "merge": "slerp"}, {"start": "base"}, {"sequence": "sft"}, {"replay": 0.0}, {"lora": True}])
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"sequence": "cpt-sft-dpo", "merge": "slerp"},
+        {"start": "base"},
+        {"sequence": "sft"},
+        {"replay": 0.0},
+        {"lora": True},
+    ],
+)
 def test_proposals_differ_in_one_choice_and_can_run(choices):
     spec = design(**choices)
     proposed = rules.propose(spec)
@@ -101,9 +156,20 @@ def test_proposals_differ_in_one_choice_and_can_run(choices):
 
 @pytest.mark.parametrize("name", rules.CHANGES)
 def test_every_change_changes_some_design(name):
-    designs = [design(**choices) for choices in (
-        {}, {"replay": 0.0}, {"sequence": "cpt-sft-dpo", "merge": "slerp"}, {"sequence": "cpt-sft-orpo"}, {"start": "base"}, {"sequence": "sft"}, {"sequence": "cpt"}, {"lora": True}, {"sources": ("raw",)},
-    )]
+    designs = [
+        design(**choices)
+        for choices in (
+            {},
+            {"replay": 0.0},
+            {"sequence": "cpt-sft-dpo", "merge": "slerp"},
+            {"sequence": "cpt-sft-orpo"},
+            {"start": "base"},
+            {"sequence": "sft"},
+            {"sequence": "cpt"},
+            {"lora": True},
+            {"sources": ("raw",)},
+        )
+    ]
     spec = next(spec for spec in designs if name in rules.possible(spec))
     assert rules.changed(spec, name).spec != spec
 

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from labkit.base.errors import InputError, SpecError
-from labkit.design.designer import DEFAULTS, HUB_MODELS, SEQUENCES, design, families, in_words, problems, size_of
+from labkit.design.designer import (
+    DEFAULTS,
+    HUB_MODELS,
+    SEQUENCES,
+    design,
+    families,
+    in_words,
+    problems,
+    size_of,
+)
 from labkit.train.specs import GENTLE, load_spec, save_spec
 
 
@@ -21,10 +30,19 @@ def test_defaults_are_the_course_s_own_recipes_on_tiny_models():
 
 
 def test_defaults_follow_the_size_of_the_model():
-    assert [size_of(name) for name in ("llama-s-instruct", "smollm2-135m-instruct", "meta-llama/Llama-3.1-8B-Instruct")] == list(DEFAULTS)
+    assert [
+        size_of(name)
+        for name in (
+            "llama-s-instruct",
+            "smollm2-135m-instruct",
+            "meta-llama/Llama-3.1-8B-Instruct",
+        )
+    ] == list(DEFAULTS)
     large = design(model="Mistral-7B-v0.3", sequence="cpt-sft-dpo")
     assert large.model == HUB_MODELS["Mistral-7B-v0.3"]["instruct"]
-    assert [stage.learning_rate for stage in large.stages] == [2e-5, 2e-5, 5e-7] and problems(large) == []
+    assert [stage.learning_rate for stage in large.stages] == [2e-5, 2e-5, 5e-7] and problems(
+        large
+    ) == []
     assert all(stage.lora for stage in design(model="smollm2-135m").stages)
 
 
@@ -40,9 +58,18 @@ def test_any_order_and_a_merge_in_between():
 
 
 def test_hand_made_changes_win_over_defaults():
-    spec = design(replay=0.1, rates=2.0, lengths=0.5, changes={2: {"learning_rate": 7e-4, "replay": 0.0}})
-    assert spec.stages[0].learning_rate == 2 * GENTLE[0].learning_rate and spec.stages[0].steps == GENTLE[0].steps // 2
-    assert spec.stages[1].learning_rate == 7e-4 and spec.stages[1].replay == 0.0 and spec.stages[0].replay == 0.1
+    spec = design(
+        replay=0.1, rates=2.0, lengths=0.5, changes={2: {"learning_rate": 7e-4, "replay": 0.0}}
+    )
+    assert (
+        spec.stages[0].learning_rate == 2 * GENTLE[0].learning_rate
+        and spec.stages[0].steps == GENTLE[0].steps // 2
+    )
+    assert (
+        spec.stages[1].learning_rate == 7e-4
+        and spec.stages[1].replay == 0.0
+        and spec.stages[0].replay == 0.1
+    )
 
 
 def test_families_have_base_and_instruct():

@@ -5,19 +5,46 @@ import yaml
 
 from labkit.base.errors import InputError
 from labkit.base.pages import sheet_pdf
-from labkit.design.fit import RULES, TOOLS, Situation, advice_html, advice_sheet, advice_text, advise, load_situation
+from labkit.design.fit import (
+    RULES,
+    TOOLS,
+    Situation,
+    advice_html,
+    advice_sheet,
+    advice_text,
+    advise,
+    load_situation,
+)
 
 PLAIN = {"facts_change": "yearly", "words": 200_000, "questions_answers": 0, "gpus": "many"}
 ONE_OF_EACH = {
-    "first a prompt": {}, "the model knows it": {"model_knows": "most"}, "facts move daily or weekly": {"facts_change": "weekly"}, "facts move monthly": {"facts_change": "monthly"},
-    "facts the model lacks": {"model_knows": "some"}, "sources must be cited": {"citations_needed": True}, "no text to look up": {"words": 0}, "little text": {"words": 5_000},
-    "much text, stable facts": {"words": 2_000_000}, "specialist language": {"specialist_language": True}, "questions about the whole": {"whole_corpus": True},
-    "answers at once": {"latency": "sub-second"}, "no pairs": {}, "few pairs": {"questions_answers": 50}, "pairs to learn the form from": {"questions_answers": 2_000},
-    "new facts by pairs alone": {"model_knows": "little", "questions_answers": 500}, "a form of one's own": {"format_needs": "fixed", "questions_answers": 200},
-    "a schema that a program reads": {"format_needs": "strict"}, "pairs of better and worse": {"preference_pairs": 1_000},
-    "retrieval with pairs": {"citations_needed": True, "questions_answers": 2_000}, "no memory of the text": {"privacy": "no memory"}, "readers by rights": {"readers": "by rights"},
-    "documents must be deletable": {"must_forget": True}, "a model of one's own": {"privacy": "on premises", "questions_answers": 2_000}, "no GPU": {"gpus": "none"},
-    "one GPU": {"gpus": "one"}, "general ability must stay": {"general_ability_needed": True},
+    "first a prompt": {},
+    "the model knows it": {"model_knows": "most"},
+    "facts move daily or weekly": {"facts_change": "weekly"},
+    "facts move monthly": {"facts_change": "monthly"},
+    "facts the model lacks": {"model_knows": "some"},
+    "sources must be cited": {"citations_needed": True},
+    "no text to look up": {"words": 0},
+    "little text": {"words": 5_000},
+    "much text, stable facts": {"words": 2_000_000},
+    "specialist language": {"specialist_language": True},
+    "questions about the whole": {"whole_corpus": True},
+    "answers at once": {"latency": "sub-second"},
+    "no pairs": {},
+    "few pairs": {"questions_answers": 50},
+    "pairs to learn the form from": {"questions_answers": 2_000},
+    "new facts by pairs alone": {"model_knows": "little", "questions_answers": 500},
+    "a form of one's own": {"format_needs": "fixed", "questions_answers": 200},
+    "a schema that a program reads": {"format_needs": "strict"},
+    "pairs of better and worse": {"preference_pairs": 1_000},
+    "retrieval with pairs": {"citations_needed": True, "questions_answers": 2_000},
+    "no memory of the text": {"privacy": "no memory"},
+    "readers by rights": {"readers": "by rights"},
+    "documents must be deletable": {"must_forget": True},
+    "a model of one's own": {"privacy": "on premises", "questions_answers": 2_000},
+    "no GPU": {"gpus": "none"},
+    "one GPU": {"gpus": "one"},
+    "general ability must stay": {"general_ability_needed": True},
 }
 ALWAYS = {"first a prompt"}
 
@@ -33,13 +60,22 @@ def fired(**changes) -> set[str]:
 def test_the_list_of_rules_is_the_one_tested():
     assert {rule.name for rule in RULES} == set(ONE_OF_EACH) and len(RULES) >= 12
     for rule in RULES:
-        assert rule.reason and rule.source and {*rule.needs, *rule.wants, *rule.against, *rule.rules_out} <= set(TOOLS)
+        assert (
+            rule.reason
+            and rule.source
+            and {*rule.needs, *rule.wants, *rule.against, *rule.rules_out} <= set(TOOLS)
+        )
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_each_rule_fires_where_it_should_and_not_everywhere(name):
     assert name in fired(**ONE_OF_EACH[name])
-    quiet = {"facts_change": "yearly", "words": 200_000, "questions_answers": 500, "model_knows": "most"}
+    quiet = {
+        "facts_change": "yearly",
+        "words": 200_000,
+        "questions_answers": 500,
+        "model_knows": "most",
+    }
     assert (name in fired(**quiet)) == (name in ALWAYS | {"the model knows it"})
 
 
@@ -49,21 +85,71 @@ def test_each_rule_fires_where_it_should_and_not_everywhere(name):
 @pytest.mark.parametrize(
     "situation,recommended,undecided",
     [
-        ({"facts_change": "daily", "words": 5_000_000, "citations_needed": True}, ("prompting", "retrieval"), ()),
-        ({"words": 50_000_000, "questions_answers": 5_000, "latency": "sub-second", "model_knows": "little"}, ("prompting", "CPT", "SFT"), ("retrieval",)),
         (
-            {"words": 50_000_000, "questions_answers": 5_000, "latency": "sub-second", "model_knows": "little", "general_ability_needed": True},
-            ("prompting", "CPT", "SFT", "merging"), ("retrieval",),
+            {"facts_change": "daily", "words": 5_000_000, "citations_needed": True},
+            ("prompting", "retrieval"),
+            (),
         ),
-        ({"words": 0, "questions_answers": 800, "format_needs": "fixed", "model_knows": "most", "gpus": "one"}, ("prompting", "SFT"), ()),
-        ({"words": 0, "format_needs": "strict", "model_knows": "most"}, ("prompting", "constrained decoding"), ()),
+        (
+            {
+                "words": 50_000_000,
+                "questions_answers": 5_000,
+                "latency": "sub-second",
+                "model_knows": "little",
+            },
+            ("prompting", "CPT", "SFT"),
+            ("retrieval",),
+        ),
+        (
+            {
+                "words": 50_000_000,
+                "questions_answers": 5_000,
+                "latency": "sub-second",
+                "model_knows": "little",
+                "general_ability_needed": True,
+            },
+            ("prompting", "CPT", "SFT", "merging"),
+            ("retrieval",),
+        ),
+        (
+            {
+                "words": 0,
+                "questions_answers": 800,
+                "format_needs": "fixed",
+                "model_knows": "most",
+                "gpus": "one",
+            },
+            ("prompting", "SFT"),
+            (),
+        ),
+        (
+            {"words": 0, "format_needs": "strict", "model_knows": "most"},
+            ("prompting", "constrained decoding"),
+            (),
+        ),
         ({"words": 4_000, "questions_answers": 20}, ("prompting",), ()),
         ({"words": 4_000, "questions_answers": 20, "citations_needed": True}, ("prompting",), ()),
-        ({"words": 900_000, "questions_answers": 3_000, "privacy": "no memory"}, ("prompting", "retrieval"), ()),
-        ({"words": 900_000, "questions_answers": 3_000, "citations_needed": True}, ("prompting", "retrieval", "SFT"), ()),
+        (
+            {"words": 900_000, "questions_answers": 3_000, "privacy": "no memory"},
+            ("prompting", "retrieval"),
+            (),
+        ),
+        (
+            {"words": 900_000, "questions_answers": 3_000, "citations_needed": True},
+            ("prompting", "retrieval", "SFT"),
+            (),
+        ),
         ({"words": 900_000, "readers": "by rights"}, ("prompting", "retrieval"), ()),
-        ({"words": 9_000_000, "questions_answers": 3_000, "gpus": "none"}, ("prompting", "retrieval"), ("CPT", "SFT")),
-        ({"words": 9_000_000, "questions_answers": 3_000, "preference_pairs": 4_000}, ("prompting", "retrieval", "CPT", "SFT", "preferences"), ()),
+        (
+            {"words": 9_000_000, "questions_answers": 3_000, "gpus": "none"},
+            ("prompting", "retrieval"),
+            ("CPT", "SFT"),
+        ),
+        (
+            {"words": 9_000_000, "questions_answers": 3_000, "preference_pairs": 4_000},
+            ("prompting", "retrieval", "CPT", "SFT", "preferences"),
+            (),
+        ),
     ],
 )
 def test_situations(situation, recommended, undecided):
@@ -74,13 +160,24 @@ def test_situations(situation, recommended, undecided):
 
 def test_a_merge_needs_a_trained_parent():
     assert "merging" not in advice(general_ability_needed=True).recommended
-    assert advice(general_ability_needed=True, questions_answers=2_000).recommended[-2:] == ("SFT", "merging")
-    assert advice(general_ability_needed=True, questions_answers=2_000, gpus="none").open == ("SFT", "merging")
+    assert advice(general_ability_needed=True, questions_answers=2_000).recommended[-2:] == (
+        "SFT",
+        "merging",
+    )
+    assert advice(general_ability_needed=True, questions_answers=2_000, gpus="none").open == (
+        "SFT",
+        "merging",
+    )
 
 
 def test_needs_that_contradict_are_said():
     found = advice(citations_needed=True, words=0)
-    assert "retrieval" not in found.recommended and "needed" in found.sentence and "ruled out" in found.sentence and "gives way" in found.sentence
+    assert (
+        "retrieval" not in found.recommended
+        and "needed" in found.sentence
+        and "ruled out" in found.sentence
+        and "gives way" in found.sentence
+    )
     found = advice(facts_change="daily", latency="sub-second")
     assert "retrieval" in found.recommended and "measure whether both can be met" in found.sentence
 
@@ -88,17 +185,29 @@ def test_needs_that_contradict_are_said():
 def test_what_would_change_it_does_change_it():
     found = advice(words=50_000_000, questions_answers=5_000)
     told = dict(found.changes)
-    assert told["facts change: daily"] == "without CPT" and told["privacy: no memory"] == "without CPT, without SFT"
-    assert told["words: 30,000 to 999,999"] == "without CPT" and told["latency: sub-second"] == "perhaps retrieval"
+    assert (
+        told["facts change: daily"] == "without CPT"
+        and told["privacy: no memory"] == "without CPT, without SFT"
+    )
+    assert (
+        told["words: 30,000 to 999,999"] == "without CPT"
+        and told["latency: sub-second"] == "perhaps retrieval"
+    )
     assert "readers: everyone" not in told  # the answer given
-    assert "CPT" not in advice(words=50_000_000, questions_answers=5_000, facts_change="daily").recommended
+    assert (
+        "CPT"
+        not in advice(words=50_000_000, questions_answers=5_000, facts_change="daily").recommended
+    )
     assert "CPT" not in advice(words=999_999, questions_answers=5_000).recommended
 
 
 def test_pages_tell_reasons_with_sources_and_are_escaped(tmp_path):
     found = advice(facts_change="daily", citations_needed=True)
     text = " ".join(advice_text(found).split())
-    assert all(" ".join(rule.reason.split()) in text and rule.source in text for rule in found.rules) and found.sentence in text
+    assert (
+        all(" ".join(rule.reason.split()) in text and rule.source in text for rule in found.rules)
+        and found.sentence in text
+    )
     assert "facts change daily" in text and "words 200,000" in text
     html = advice_html(found)
     assert "<table>" in html and "arXiv 2005.11401" in html and "<script>" not in html
@@ -125,5 +234,7 @@ def test_a_wrong_answer_is_one_sentence(tmp_path, changes, sentence):
 
 def test_a_situation_is_read_from_yaml(tmp_path):
     path = tmp_path / "situation.yaml"
-    path.write_text("facts_change: daily\nwords: 40000\nquestions_answers: 0\ncitations_needed: yes\n")
+    path.write_text(
+        "facts_change: daily\nwords: 40000\nquestions_answers: 0\ncitations_needed: yes\n"
+    )
     assert load_situation(path).citations_needed is True

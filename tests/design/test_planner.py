@@ -8,7 +8,16 @@ import pytest
 
 from labkit.base.errors import InputError, PackError, SpecError
 from labkit.data.packs import samples_folder
-from labkit.design.planner import UTILISATION, Training, give_up, gpu, gpus, gpus_needed, plan, plan_spec
+from labkit.design.planner import (
+    UTILISATION,
+    Training,
+    give_up,
+    gpu,
+    gpus,
+    gpus_needed,
+    plan,
+    plan_spec,
+)
 from labkit.design.planner_speed import Speed
 from labkit.models import zoo
 from labkit.train import pipeline, specs
@@ -21,27 +30,45 @@ def test_hours_money_and_energy_are_ranges_of_one_sum():
     found = plan("Llama-3.1-8B", FULL, 10**8)
     low, high = found.hours(H100)
     assert found.flops == 10**8 * found.architecture.flops_per_token(3072)
-    assert low * 3600 * 989e12 * UTILISATION[1] == pytest.approx(found.flops) == high * 3600 * 989e12 * UTILISATION[0]
-    assert found.money(H100, 2.5) == pytest.approx((2.5 * low, 2.5 * high)) and found.money(H100, 0) == (0, 0)
+    assert (
+        low * 3600 * 989e12 * UTILISATION[1]
+        == pytest.approx(found.flops)
+        == high * 3600 * 989e12 * UTILISATION[0]
+    )
+    assert found.money(H100, 2.5) == pytest.approx((2.5 * low, 2.5 * high)) and found.money(
+        H100, 0
+    ) == (0, 0)
     assert found.energy_kwh(H100)[1] == pytest.approx(high * 0.7)
     eight = plan("Llama-3.1-8B", replace(FULL, gpus=8, accumulation=12), 10**8)
-    assert eight.hours(H100)[0] == pytest.approx(low / 8) and eight.money(H100, 2.5) == pytest.approx(found.money(H100, 2.5))
+    assert eight.hours(H100)[0] == pytest.approx(low / 8) and eight.money(
+        H100, 2.5
+    ) == pytest.approx(found.money(H100, 2.5))
     checkpointed = plan("Llama-3.1-8B", replace(FULL, checkpointing=True), 10**8)
-    assert checkpointed.flops == found.flops and checkpointed.hours(H100)[0] == pytest.approx(low * 4 / 3)
-    lora, again = (plan("Llama-3.1-8B", replace(FULL, method="lora", checkpointing=how), 10**8).hours(H100)[0] for how in (False, True))
+    assert checkpointed.flops == found.flops and checkpointed.hours(H100)[0] == pytest.approx(
+        low * 4 / 3
+    )
+    lora, again = (
+        plan("Llama-3.1-8B", replace(FULL, method="lora", checkpointing=how), 10**8).hours(H100)[0]
+        for how in (False, True)
+    )
     assert again - lora == pytest.approx(low / 3)
 
 
 def test_dpo_reads_two_answers_twice():
     dpo = Training(stage="dpo", batch_size=4, length=512)
     assert dpo.rows == 8
-    once, twice = plan("SmolLM2-135M", replace(dpo, stage="orpo"), 10**6), plan("SmolLM2-135M", dpo, 10**6)
+    once, twice = (
+        plan("SmolLM2-135M", replace(dpo, stage="orpo"), 10**6),
+        plan("SmolLM2-135M", dpo, 10**6),
+    )
     assert twice.flops == pytest.approx(once.flops * 4 / 3)
 
 
 @pytest.mark.parametrize("price", [-1, float("nan"), float("inf")])
 def test_a_price_that_is_none(price):
-    with pytest.raises(InputError, match="price is .*; give what one GPU costs per hour, 0 or more"):
+    with pytest.raises(
+        InputError, match="price is .*; give what one GPU costs per hour, 0 or more"
+    ):
         plan("SmolLM2-135M", Training(), 10**6).money(H100, price)
 
 
@@ -69,9 +96,15 @@ def test_what_to_give_up_is_cumulative_ordered_and_ends_where_it_fits():
         remedies = give_up(asked, card)
         sizes = [asked.peak_gib, *(remedy.plan.peak_gib for remedy in remedies)]
         assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == len(sizes)
-        assert remedies[-1].plan.fits(card) and not any(remedy.plan.fits(card) for remedy in remedies[:-1])
+        assert remedies[-1].plan.fits(card) and not any(
+            remedy.plan.fits(card) for remedy in remedies[:-1]
+        )
     names = [remedy.name for remedy in give_up(asked, gpu("T4"))]
-    assert names[0].startswith("one row") and names[1].startswith("activation") and names[-1].startswith("QLoRA")
+    assert (
+        names[0].startswith("one row")
+        and names[1].startswith("activation")
+        and names[-1].startswith("QLoRA")
+    )
     assert len(give_up(asked, gpu("H200"))) < len(give_up(asked, H100)) < len(names)
 
 
@@ -93,15 +126,25 @@ def test_gpus_needed_is_the_fewest_that_do():
 
 # --- a design ---------------------------------------------------------------------------------
 
-SPEC = specs.PipelineSpec(pack="materials", model="llama-s-instruct", stages=(*specs.GENTLE, specs.DPO), profile="smoke")
+SPEC = specs.PipelineSpec(
+    pack="materials", model="llama-s-instruct", stages=(*specs.GENTLE, specs.DPO), profile="smoke"
+)
 
 
 def test_a_design_is_planned_stage_by_stage():
     found = plan_spec(SPEC, speed=Speed(0.01, 1e11, 1.5))
     assert [stage.kind for stage in found.stages] == ["cpt", "sft", "dpo"]
-    assert found.tokens == sum(stage.tokens for stage in found.stages) and found.parameters == 1_043_200
+    assert (
+        found.tokens == sum(stage.tokens for stage in found.stages)
+        and found.parameters == 1_043_200
+    )
     assert found.peak_gib == max(stage.peak_gib for stage in found.stages) > 0
-    assert found.seconds[0] < found.flops / 1e11 + 0.01 * sum(pipeline.steps_run(stage, "smoke") for stage in SPEC.stages) < found.seconds[1]
+    assert (
+        found.seconds[0]
+        < found.flops / 1e11
+        + 0.01 * sum(pipeline.steps_run(stage, "smoke") for stage in SPEC.stages)
+        < found.seconds[1]
+    )
     assert plan_spec(SPEC).seconds is None
     assert plan_spec(SPEC).peak_gib < found.peak_gib
 
@@ -116,8 +159,18 @@ def test_planned_tokens_are_those_that_training_reads(materials):
 
 def test_lora_and_longer_rows_change_a_plan():
     (plain,) = plan_spec(SPEC.model_copy(update={"stages": (specs.GENTLE[0],)})).stages
-    (lora,) = plan_spec(SPEC.model_copy(update={"stages": (specs.GENTLE[0].model_copy(update={"lora": specs.Lora(rank=4)}),)})).stages
-    (short,) = plan_spec(SPEC.model_copy(update={"stages": (specs.GENTLE[0].model_copy(update={"max_length": 16, "replay": 0.0}),)})).stages
+    (lora,) = plan_spec(
+        SPEC.model_copy(
+            update={"stages": (specs.GENTLE[0].model_copy(update={"lora": specs.Lora(rank=4)}),)}
+        )
+    ).stages
+    (short,) = plan_spec(
+        SPEC.model_copy(
+            update={
+                "stages": (specs.GENTLE[0].model_copy(update={"max_length": 16, "replay": 0.0}),)
+            }
+        )
+    ).stages
     assert lora.trained < plain.trained and lora.flops < plain.flops and lora.tokens == plain.tokens
     assert short.tokens < plain.tokens and short.peak_gib < plain.peak_gib
 
@@ -134,14 +187,20 @@ READY = specs.load_spec(samples_folder("specs") / "llama-3.1-8b-full.yaml")
 
 def changed(**changes) -> specs.PipelineSpec:
     """The ready 8B spec's CPT alone, with other fields."""
-    return READY.model_copy(update={"stages": (READY.stages[0].model_copy(update=changes),), "merge": None})
+    return READY.model_copy(
+        update={"stages": (READY.stages[0].model_copy(update=changes),), "merge": None}
+    )
 
 
 def test_a_design_on_cards_has_their_memory_and_time():
     one, eight = (plan_spec(READY, card=H100, gpus=count) for count in (1, 8))
-    assert [stage.plan.training.accumulation for stage in one.stages] == [16, 16, 8] and [stage.plan.training.accumulation for stage in eight.stages] == [2, 2, 1]
+    assert [stage.plan.training.accumulation for stage in one.stages] == [16, 16, 8] and [
+        stage.plan.training.accumulation for stage in eight.stages
+    ] == [2, 2, 1]
     assert eight.peak_gib < one.peak_gib / 6 and eight.fits(H100) and not one.fits(H100)
-    assert one.seconds[0] == pytest.approx(8 * eight.seconds[0]) and one.money(3.0) == pytest.approx(eight.money(3.0))
+    assert one.seconds[0] == pytest.approx(8 * eight.seconds[0]) and one.money(
+        3.0
+    ) == pytest.approx(eight.money(3.0))
     assert one.seconds[1] / one.seconds[0] == pytest.approx(UTILISATION[1] / UTILISATION[0])
     assert all(stage.estimated and stage.filled_gib > stage.peak_gib for stage in one.stages)
     assert one.widest.peak_gib == one.peak_gib
@@ -151,13 +210,32 @@ def test_what_a_stage_says_about_memory_is_planned():
     (asked,) = plan_spec(changed(), card=H100).stages
     (unchecked,) = plan_spec(changed(activation_checkpointing=False), card=H100).stages
     (at_once,) = plan_spec(changed(micro_batch_size=None), card=H100).stages
-    assert unchecked.plan.memory.activations > 10 * asked.plan.memory.activations and unchecked.seconds[0] == pytest.approx(asked.seconds[0] * 3 / 4)
-    assert at_once.plan.memory.activations > 12 * asked.plan.memory.activations and at_once.padding > asked.padding
-    assert at_once.plan.memory.gradients == 0 < asked.plan.memory.gradients  # held over the passes of a step
-    (lora,), (qlora,) = (plan_spec(changed(lora=specs.Lora(four_bit=four)), card=H100).stages for four in (False, True))
-    assert lora.trained == qlora.trained == 41_943_040 and lora.plan.training.method == "lora" and qlora.plan.training.method == "qlora"
-    assert lora.plan.memory.weights == pytest.approx(15.0, abs=0.2) and qlora.plan.memory.weights == pytest.approx(5.5, abs=0.1)
-    assert asked.plan.memory.weights == pytest.approx(4 * 8.03e9 / 2**30 + 2 * (6.98e9 + 0.525e9) / 2**30, rel=0.01)  # float32, and what autocast copies
+    assert (
+        unchecked.plan.memory.activations > 10 * asked.plan.memory.activations
+        and unchecked.seconds[0] == pytest.approx(asked.seconds[0] * 3 / 4)
+    )
+    assert (
+        at_once.plan.memory.activations > 12 * asked.plan.memory.activations
+        and at_once.padding > asked.padding
+    )
+    assert (
+        at_once.plan.memory.gradients == 0 < asked.plan.memory.gradients
+    )  # held over the passes of a step
+    (lora,), (qlora,) = (
+        plan_spec(changed(lora=specs.Lora(four_bit=four)), card=H100).stages
+        for four in (False, True)
+    )
+    assert (
+        lora.trained == qlora.trained == 41_943_040
+        and lora.plan.training.method == "lora"
+        and qlora.plan.training.method == "qlora"
+    )
+    assert lora.plan.memory.weights == pytest.approx(
+        15.0, abs=0.2
+    ) and qlora.plan.memory.weights == pytest.approx(5.5, abs=0.1)
+    assert asked.plan.memory.weights == pytest.approx(
+        4 * 8.03e9 / 2**30 + 2 * (6.98e9 + 0.525e9) / 2**30, rel=0.01
+    )  # float32, and what autocast copies
 
 
 def test_passes_are_told_for_the_rows_of_the_pack():
@@ -173,7 +251,9 @@ def test_a_step_that_cannot_be_shared_is_one_sentence():
 
 
 def test_in_a_spec_pairs_stay_together_and_nothing_is_proposed_that_it_cannot_say():
-    (stage,) = plan_spec(READY.model_copy(update={"stages": READY.stages[2:], "merge": None}), card=H100).stages
+    (stage,) = plan_spec(
+        READY.model_copy(update={"stages": READY.stages[2:], "merge": None}), card=H100
+    ).stages
     remedies = give_up(stage.plan, gpu("T4"), in_spec=True)
     assert remedies[0].plan.training.micro_rows == 2 and all(remedy.field for remedy in remedies)
     assert remedies[-1].plan.fits(gpu("T4")) and "max_length" not in remedies[-1].field
@@ -184,7 +264,11 @@ def test_in_a_spec_pairs_stay_together_and_nothing_is_proposed_that_it_cannot_sa
 def test_a_family_that_is_not_built_is_planned():
     found = plan_spec(SPEC.model_copy(update={"model": "llama-l-instruct"}))
     small = plan_spec(SPEC)
-    assert found.parameters > 5 * small.parameters and found.tokens == small.tokens and not any(stage.estimated for stage in found.stages)
+    assert (
+        found.parameters > 5 * small.parameters
+        and found.tokens == small.tokens
+        and not any(stage.estimated for stage in found.stages)
+    )
 
 
 def test_planning_brings_no_heavy_library():

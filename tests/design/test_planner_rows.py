@@ -9,7 +9,13 @@ import pytest
 
 from labkit.base.errors import InputError
 from labkit.data.packs import load_pack, text_of
-from labkit.design.planner_memory import check_template, lengths_of, measure_ratio, ratio, row_lengths
+from labkit.design.planner_memory import (
+    check_template,
+    lengths_of,
+    measure_ratio,
+    ratio,
+    row_lengths,
+)
 from labkit.models import zoo
 from labkit.train.specs import Lora, Stage
 
@@ -18,37 +24,57 @@ def test_mean_and_padding_of_known_lengths():
     one = row_lengths({1.0: [4]})
     assert one.mean == one.padded(8) == 4
     two = row_lengths({1.0: [2, 6]})
-    assert two.mean == 4 and two.padded(1) == 4 and two.padded(2) == pytest.approx(5) and two.padded(100) == pytest.approx(6)
+    assert (
+        two.mean == 4
+        and two.padded(1) == 4
+        and two.padded(2) == pytest.approx(5)
+        and two.padded(100) == pytest.approx(6)
+    )
     mixed = row_lengths({0.75: [2], 0.25: [6, 6, 6]})
-    assert mixed.mean == pytest.approx(3) and mixed.padded(2) == pytest.approx(2 * 0.75**2 + 6 * (1 - 0.75**2))
+    assert mixed.mean == pytest.approx(3) and mixed.padded(2) == pytest.approx(
+        2 * 0.75**2 + 6 * (1 - 0.75**2)
+    )
 
 
 def test_padding_is_what_random_batches_have():
     rng = random.Random(0)
     lengths = [rng.randint(5, 90) for _ in range(300)]
     drawn = [max(rng.choices(lengths, k=16)) for _ in range(4000)]
-    assert row_lengths({1.0: lengths}).padded(16) == pytest.approx(sum(drawn) / len(drawn), rel=0.01)
+    assert row_lengths({1.0: lengths}).padded(16) == pytest.approx(
+        sum(drawn) / len(drawn), rel=0.01
+    )
 
 
 def test_rows_are_those_of_the_stage(materials):
     tokenizer = zoo.tokenizer_of(zoo.model_folder("llama-s-instruct"))
     raw = Stage(kind="cpt", learning_rate=1e-3, steps=2, sources=("raw",))
-    own = [len(tokenizer(row["text"], add_special_tokens=False)["input_ids"]) + 1 for row in materials.rows("raw")]
-    assert lengths_of("materials", "llama-s-instruct", raw).mean == pytest.approx(sum(own) / len(own))
+    own = [
+        len(tokenizer(row["text"], add_special_tokens=False)["input_ids"]) + 1
+        for row in materials.rows("raw")
+    ]
+    assert lengths_of("materials", "llama-s-instruct", raw).mean == pytest.approx(
+        sum(own) / len(own)
+    )
     cut = lengths_of("materials", "llama-s-instruct", raw.model_copy(update={"max_length": 20}))
     assert cut.lengths.max() == 20
-    assert lengths_of("materials", "llama-s-instruct", raw.model_copy(update={"lora": Lora()})).mean == pytest.approx(sum(own) / len(own))
+    assert lengths_of(
+        "materials", "llama-s-instruct", raw.model_copy(update={"lora": Lora()})
+    ).mean == pytest.approx(sum(own) / len(own))
 
 
 def test_pairs_count_both_answers(materials):
     stage = Stage(kind="dpo", learning_rate=1e-4, steps=2)
-    assert len(lengths_of("materials", "llama-s-instruct", stage).lengths) == 2 * len(materials.rows("preferences"))
+    assert len(lengths_of("materials", "llama-s-instruct", stage).lengths) == 2 * len(
+        materials.rows("preferences")
+    )
 
 
 def test_rows_of_the_pack_are_counted_without_replay_and_pairs_once(materials):
     sft = Stage(kind="sft", learning_rate=1e-4, steps=2, replay=0.5)
     assert lengths_of("materials", "llama-s-instruct", sft).rows == len(materials.rows("qa"))
-    assert lengths_of("materials", "llama-s-instruct", Stage(kind="orpo", learning_rate=1e-4, steps=2)).rows == len(materials.rows("preferences"))
+    assert lengths_of(
+        "materials", "llama-s-instruct", Stage(kind="orpo", learning_rate=1e-4, steps=2)
+    ).rows == len(materials.rows("preferences"))
 
 
 HUB = "HuggingFaceTB/SmolLM-1.7B"  # its tokenizer is not in the cache of a test
@@ -68,8 +94,12 @@ def test_a_hub_models_rows_are_estimated_from_characters(materials, no_cache):
     found = lengths_of("materials", HUB, raw)
     characters = sum(len(text_of(row)) for row in materials.rows("raw"))
     assert found.estimated and not lengths_of("materials", "llama-s-instruct", raw).estimated
-    assert found.mean * found.rows == pytest.approx(characters / ratio()["characters_per_token"], rel=0.03)
-    assert lengths_of("materials", HUB, raw.model_copy(update={"max_length": 20})).lengths.max() == 20
+    assert found.mean * found.rows == pytest.approx(
+        characters / ratio()["characters_per_token"], rel=0.03
+    )
+    assert (
+        lengths_of("materials", HUB, raw.model_copy(update={"max_length": 20})).lengths.max() == 20
+    )
     replayed = lengths_of("materials", HUB, raw.model_copy(update={"replay": 0.5}))
     assert replayed.estimated and replayed.mean < found.mean and replayed.rows == found.rows
 
@@ -82,7 +112,9 @@ def smollm2():
     return zoo.smollm2_tokenizer()
 
 
-def test_the_estimate_is_near_what_the_tokenizer_it_stands_on_counts(no_cache, smollm2, monkeypatch):
+def test_the_estimate_is_near_what_the_tokenizer_it_stands_on_counts(
+    no_cache, smollm2, monkeypatch
+):
     from labkit.design import planner_memory
 
     found = measure_ratio(map(load_pack, ratio()["packs"]), smollm2)
@@ -93,12 +125,17 @@ def test_the_estimate_is_near_what_the_tokenizer_it_stands_on_counts(no_cache, s
     for stage, estimated in zip(stages, estimates, strict=True):
         real = lengths_of("materials", "measured", stage)
         assert estimated.estimated and not real.estimated
-        assert estimated.mean == pytest.approx(real.mean, rel=0.1) and estimated.padded(32) == pytest.approx(real.padded(32), rel=0.15)
+        assert estimated.mean == pytest.approx(real.mean, rel=0.1) and estimated.padded(
+            32
+        ) == pytest.approx(real.padded(32), rel=0.15)
 
 
 def test_a_family_that_is_not_built_has_the_others_tokenizer():
     raw = Stage(kind="cpt", learning_rate=1e-3, steps=2)
-    assert lengths_of("materials", "llama-l-base", raw).mean == lengths_of("materials", "llama-s-base", raw).mean
+    assert (
+        lengths_of("materials", "llama-l-base", raw).mean
+        == lengths_of("materials", "llama-s-base", raw).mean
+    )
 
 
 def test_no_template_is_one_sentence():

@@ -34,31 +34,68 @@ def found(training, seconds, heap=1.0):
 
 def test_a_line_through_two_steps_goes_through_both():
     true = Speed(0.02, 5e10, 1.6)
-    pairs = [(training, found(training, step_seconds(LLAMA, training, true), true.heap)) for training in (SMALL, LARGE)]
+    pairs = [
+        (training, found(training, step_seconds(LLAMA, training, true), true.heap))
+        for training in (SMALL, LARGE)
+    ]
     speed = speed_from(LLAMA, pairs)
-    assert speed.fixed_seconds == pytest.approx(0.02) and speed.flops_per_second == pytest.approx(5e10) and speed.heap == pytest.approx(1.6)
+    assert (
+        speed.fixed_seconds == pytest.approx(0.02)
+        and speed.flops_per_second == pytest.approx(5e10)
+        and speed.heap == pytest.approx(1.6)
+    )
     assert step_flops(LLAMA, LARGE) > 2 * step_flops(LLAMA, SMALL)
 
 
 def test_noise_cannot_make_time_or_memory_negative():
-    speed = speed_from(LLAMA, [(SMALL, Measured(None, 0.3, 0.3)), (LARGE, Measured(None, 0.2, 0.2))])
+    speed = speed_from(
+        LLAMA, [(SMALL, Measured(None, 0.3, 0.3)), (LARGE, Measured(None, 0.2, 0.2))]
+    )
     assert speed.flops_per_second > 0 and speed.fixed_seconds >= 0 and speed.heap == 1
-    assert speed_from(LLAMA, [(SMALL, found(SMALL, 0.1)), (LARGE, Measured(0.0, 0.2, 0.2))]).heap == 1
+    assert (
+        speed_from(LLAMA, [(SMALL, found(SMALL, 0.1)), (LARGE, Measured(0.0, 0.2, 0.2))]).heap == 1
+    )
 
 
 def test_how_labkit_trains_here():
     stage = Stage(kind="orpo", learning_rate=1e-4, steps=2, batch_size=4, lora=Lora(rank=8))
     training = own_training(stage, LLAMA, 50)
-    assert training.rows == 8 and training.method == "lora" and training.rank == 8 and training.attention == "eager"
+    assert (
+        training.rows == 8
+        and training.method == "lora"
+        and training.rank == 8
+        and training.attention == "eager"
+    )
     assert own_training(stage, architecture_of("SmolLM2-135M"), 50).attention == "fused"
 
 
 def test_how_labkit_trains_on_cards():
-    stage = Stage(kind="dpo", learning_rate=1e-4, steps=2, batch_size=24, micro_batch_size=3, activation_checkpointing=True)
+    stage = Stage(
+        kind="dpo",
+        learning_rate=1e-4,
+        steps=2,
+        batch_size=24,
+        micro_batch_size=3,
+        activation_checkpointing=True,
+    )
     full = card_training(stage, LLAMA, 50, 2)
-    assert (full.precision, full.method, full.gpus, full.accumulation, full.micro_rows, full.checkpointing) == ("autocast", "full", 2, 4, 6, True)
-    lora, qlora = (card_training(stage.model_copy(update={"lora": Lora(rank=4, four_bit=four)}), LLAMA, 50) for four in (False, True))
-    assert (lora.method, qlora.method) == ("lora", "qlora") and lora.precision == qlora.precision == "bfloat16" and lora.accumulation == 8
+    assert (
+        full.precision,
+        full.method,
+        full.gpus,
+        full.accumulation,
+        full.micro_rows,
+        full.checkpointing,
+    ) == ("autocast", "full", 2, 4, 6, True)
+    lora, qlora = (
+        card_training(stage.model_copy(update={"lora": Lora(rank=4, four_bit=four)}), LLAMA, 50)
+        for four in (False, True)
+    )
+    assert (
+        (lora.method, qlora.method) == ("lora", "qlora")
+        and lora.precision == qlora.precision == "bfloat16"
+        and lora.accumulation == 8
+    )
 
 
 def test_processes_share_the_rows_and_under_fsdp_the_weights(monkeypatch):
@@ -70,7 +107,9 @@ def test_processes_share_the_rows_and_under_fsdp_the_weights(monkeypatch):
     sharded = own_training(stage, LLAMA, 50)
     assert (sharded.gpus, sharded.rows, sharded.accumulation, sharded.micro_rows) == (4, 24, 2, 3)
     with pytest.raises(SpecError, match="cpt: batch_size 25 cannot be shared by 4"):
-        own_training(stage.model_copy(update={"batch_size": 25, "micro_batch_size": None}), LLAMA, 50)
+        own_training(
+            stage.model_copy(update={"batch_size": 25, "micro_batch_size": None}), LLAMA, 50
+        )
 
 
 def test_work_counts_what_is_computed_again():
@@ -89,7 +128,9 @@ def test_a_real_step_holds_what_was_counted():
     assert real.seconds > 0 and real.cpu_seconds > 0
     if real.peak_gib is None:
         pytest.skip("this system does not tell resident memory")
-    assert real.peak_gib == pytest.approx(peak_memory(LLAMA, own_training(stage, LLAMA, 96)).peak_gib, rel=0.15)
+    assert real.peak_gib == pytest.approx(
+        peak_memory(LLAMA, own_training(stage, LLAMA, 96)).peak_gib, rel=0.15
+    )
 
 
 def test_a_speed_is_kept_per_model_and_a_broken_file_is_none(tmp_path):
@@ -114,4 +155,6 @@ def test_preference_stages_have_a_speed_of_their_own():
     assert known_speed("llama-s-instruct", "dpo") is None
     keep_speed("llama-s-instruct", dpo, "dpo")
     assert known_speed("llama-s-instruct", "dpo") == dpo and known_speed("llama-s-instruct") == text
-    assert [stage.batch_size for stage in probe_stages(LLAMA, "dpo")] == [stage.batch_size // 2 for stage in probe_stages(LLAMA)]
+    assert [stage.batch_size for stage in probe_stages(LLAMA, "dpo")] == [
+        stage.batch_size // 2 for stage in probe_stages(LLAMA)
+    ]

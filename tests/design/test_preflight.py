@@ -12,7 +12,15 @@ from labkit.base.store import Store
 from labkit.data.packs import samples_folder
 from labkit.design import preflight
 from labkit.design.planner import plan_spec
-from labkit.design.preflight import GIB, Machine, PreflightNote, check, check_architecture, check_memory, disk
+from labkit.design.preflight import (
+    GIB,
+    Machine,
+    PreflightNote,
+    check,
+    check_architecture,
+    check_memory,
+    disk,
+)
 from labkit.merge.recipes import Merge
 from labkit.models.architecture import KINDS, known_configs
 from labkit.train import pipeline
@@ -30,7 +38,14 @@ def test_what_can_run_passes_in_silence():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check(SPEC)
-        check(SPEC.model_copy(update={"model": "mistral-s-base", "stages": (CPT.model_copy(update={"lora": Lora()}),)}))
+        check(
+            SPEC.model_copy(
+                update={
+                    "model": "mistral-s-base",
+                    "stages": (CPT.model_copy(update={"lora": Lora()}),),
+                }
+            )
+        )
 
 
 def test_a_model_named_anywhere_is_looked_at():
@@ -49,15 +64,37 @@ def test_four_bits_need_a_gpu():
 # --- architecture -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("config,words", [
-    ({"model_type": "t5", "is_encoder_decoder": True, "architectures": ["T5ForConditionalGeneration"]}, "'t5' is an encoder-decoder; labkit trains models that write from left to right"),
-    ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "BertForMaskedLM is not a causal language model"),
-    ({"model_type": "vit"}, "'vit' is not a causal language model"),
-    ({"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification is not a causal"),
-    ({"model_type": "lama"}, r"knows no model_type 'lama'; did you mean 'llama'\?; if the model is newer, upgrade transformers"),
-    ({"model_type": "their_own", "auto_map": {"AutoModel": "x.Y"}}, "needs code that comes with the model, which labkit never runs"),
-    ({"hidden_size": 8}, "model_type is None; copy the model's config.json whole"),
-])
+@pytest.mark.parametrize(
+    "config,words",
+    [
+        (
+            {
+                "model_type": "t5",
+                "is_encoder_decoder": True,
+                "architectures": ["T5ForConditionalGeneration"],
+            },
+            "'t5' is an encoder-decoder; labkit trains models that write from left to right",
+        ),
+        (
+            {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
+            "BertForMaskedLM is not a causal language model",
+        ),
+        ({"model_type": "vit"}, "'vit' is not a causal language model"),
+        (
+            {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]},
+            "LlamaForSequenceClassification is not a causal",
+        ),
+        (
+            {"model_type": "lama"},
+            r"knows no model_type 'lama'; did you mean 'llama'\?; if the model is newer, upgrade transformers",
+        ),
+        (
+            {"model_type": "their_own", "auto_map": {"AutoModel": "x.Y"}},
+            "needs code that comes with the model, which labkit never runs",
+        ),
+        ({"hidden_size": 8}, "model_type is None; copy the model's config.json whole"),
+    ],
+)
 def test_what_is_no_decoder_is_one_sentence(config, words):
     with pytest.raises(InputError, match=words) as caught:
         check_architecture(config, "mine/config.json")
@@ -74,7 +111,9 @@ def test_every_kind_the_planner_counts_may_be_trained(kind):
 
 
 def test_a_decoder_the_planner_cannot_count_is_a_note(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mixtral", "architectures": ["MixtralForCausalLM"]}), "utf-8")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "mixtral", "architectures": ["MixtralForCausalLM"]}), "utf-8"
+    )
     with pytest.warns(PreflightNote, match="model_type 'mixtral' is one the planner cannot count"):
         check(SPEC.model_copy(update={"model": str(tmp_path), "merge": None}))
 
@@ -85,7 +124,10 @@ def test_a_decoder_the_planner_cannot_count_is_a_note(tmp_path):
 def test_a_plan_beyond_all_memory_is_refused_with_figures_and_remedy():
     spec = SPEC.model_copy(update={"stages": (CPT,)})
     needed = plan_spec(spec).peak_gib
-    with pytest.raises(SpecError, match=rf"stages.0 \(cpt\) needs about {needed:.1f} GiB \((activations|logits) .*\); this machine has 0.1; set micro_batch_size: 1: that takes"):
+    with pytest.raises(
+        SpecError,
+        match=rf"stages.0 \(cpt\) needs about {needed:.1f} GiB \((activations|logits) .*\); this machine has 0.1; set micro_batch_size: 1: that takes",
+    ):
         check_memory(spec, machine(0.1))
     with pytest.warns(PreflightNote, match="close other programs"):
         check_memory(spec, machine(2 * needed, free=needed / 2))
@@ -99,24 +141,39 @@ def test_the_remedy_is_one_that_helps():
     stage = plan_spec(SPEC.model_copy(update={"stages": (CPT,)})).widest
     (remedy,) = preflight.remedies_for(stage, machine(0.1).as_card, on_gpu=False)
     assert remedy.field == "micro_batch_size: 1"
-    small = plan_spec(SPEC.model_copy(update={"stages": (CPT.model_copy(update={"micro_batch_size": 1}),)}))
-    assert small.widest.plan.training.accumulation == remedy.plan.training.accumulation == CPT.batch_size
+    small = plan_spec(
+        SPEC.model_copy(update={"stages": (CPT.model_copy(update={"micro_batch_size": 1}),)})
+    )
+    assert (
+        small.widest.plan.training.accumulation
+        == remedy.plan.training.accumulation
+        == CPT.batch_size
+    )
     assert small.peak_gib == pytest.approx(remedy.plan.peak_gib) and small.peak_gib <= 0.1
 
 
 def test_remedies_of_large_models_are_a_specs_own():
     spec = load_spec(samples_folder("specs") / "llama-3.1-8b-full.yaml")
-    with pytest.raises(SpecError, match=r"even with micro_batch_size: 1, then lora: \{rank: 16\} it takes .* GiB: take a smaller model or a larger GPU"):
+    with pytest.raises(
+        SpecError,
+        match=r"even with micro_batch_size: 1, then lora: \{rank: 16\} it takes .* GiB: take a smaller model or a larger GPU",
+    ):
         check_memory(spec, machine(16))
     from labkit.design.planner import gpu
 
-    names = [remedy.field for remedy in preflight.remedies_for(plan_spec(spec, card=gpu("T4")).widest, gpu("T4"))]
+    names = [
+        remedy.field
+        for remedy in preflight.remedies_for(plan_spec(spec, card=gpu("T4")).widest, gpu("T4"))
+    ]
     assert names == ["micro_batch_size: 1", "lora: {rank: 16}", "lora: {four_bit: true}"]
 
 
 def test_many_processes_that_read_one_model_are_a_note():
     spec = load_spec(samples_folder("specs") / "llama-3.1-8b-full.yaml")
-    with pytest.warns(PreflightNote, match=r"8 process\(es\) read 239 GiB of weights into main memory, and this machine has 128"):
+    with pytest.warns(
+        PreflightNote,
+        match=r"8 process\(es\) read 239 GiB of weights into main memory, and this machine has 128",
+    ):
         preflight.check_main_memory(8_030_261_248, spec, 8, 128)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -139,31 +196,51 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
 
 
 def test_predicted_checkpoints_are_as_large_as_written_ones():
-    spec = SPEC.model_copy(update={"stages": (CPT.model_copy(update={"steps": 2}),), "profile": "smoke"})
+    spec = SPEC.model_copy(
+        update={"stages": (CPT.model_copy(update={"steps": 2}),), "profile": "smoke"}
+    )
     made = pipeline.run_spec(spec, store=Store())
     sizes = [(checkpoint.folder / "model.safetensors").stat().st_size / GIB for checkpoint in made]
     assert disk(spec, on_gpu=False).kept == pytest.approx(sizes, rel=0.01)
 
 
 def test_adapters_on_a_gpu_leave_the_stored_precision():
-    full, lora = (load_spec(samples_folder("specs") / f"mistral-7b-{method}.yaml") for method in ("full", "lora"))
-    assert disk(full).kept == pytest.approx([2 * size for size in disk(lora).kept]) and len(disk(full).kept) == 3
+    full, lora = (
+        load_spec(samples_folder("specs") / f"mistral-7b-{method}.yaml")
+        for method in ("full", "lora")
+    )
+    assert (
+        disk(full).kept == pytest.approx([2 * size for size in disk(lora).kept])
+        and len(disk(full).kept) == 3
+    )
     assert disk(lora, on_gpu=False).kept == disk(full).kept
     assert disk(full).state_gib > 100 * disk(lora).state_gib > 0
-    assert disk(full).download_gib == pytest.approx(2 * 2 * 7_248_023_552 / GIB)  # base and instruct
+    assert disk(full).download_gib == pytest.approx(
+        2 * 2 * 7_248_023_552 / GIB
+    )  # base and instruct
     assert disk(SPEC).download_gib == 0
 
 
 def test_a_disk_too_small_is_refused(tmp_path):
     config = json.loads(known_configs()["SmolLM-1.7B"].read_text("utf-8"))
-    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**7}), "utf-8")
+    (tmp_path / "config.json").write_text(
+        json.dumps({**config, "num_hidden_layers": 10**7}), "utf-8"
+    )
     huge = SPEC.model_copy(update={"model": str(tmp_path), "stages": (CPT,), "merge": None})
-    with pytest.raises(StoreError, match="the disk is full before the first checkpoint is written, which takes .* GiB .*point LABKIT_HOME elsewhere"):
+    with pytest.raises(
+        StoreError,
+        match="the disk is full before the first checkpoint is written, which takes .* GiB .*point LABKIT_HOME elsewhere",
+    ):
         preflight.check_disk(huge)
 
 
 def test_sizes_in_words():
-    assert [preflight.size_words(gib) for gib in (0.004, 0.25, 3.21, 120.4)] == ["4.1 MiB", "0.2 GiB", "3.2 GiB", "120 GiB"]
+    assert [preflight.size_words(gib) for gib in (0.004, 0.25, 3.21, 120.4)] == [
+        "4.1 MiB",
+        "0.2 GiB",
+        "3.2 GiB",
+        "120 GiB",
+    ]
 
 
 # --- conversations ----------------------------------------------------------------------------
@@ -177,19 +254,28 @@ def hub_model(tmp_path, monkeypatch, template: str | None) -> str:
     tokenizer = zoo.tokenizer_of(zoo.model_folder("llama-s-base"))
     tokenizer.chat_template = template
     tokenizer.save_pretrained(snapshot)
-    (snapshot / "config.json").write_text((zoo.shipped_folder() / "llama-s-base" / "config.json").read_text("utf-8"), "utf-8")
+    (snapshot / "config.json").write_text(
+        (zoo.shipped_folder() / "llama-s-base" / "config.json").read_text("utf-8"), "utf-8"
+    )
     (tmp_path / "models--me--mine" / "refs").mkdir()
     (tmp_path / "models--me--mine" / "refs" / "main").write_text("abc", "utf-8")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("labkit.design.planner_memory._tokenizer", lambda model: None)  # as before anything was downloaded
+    monkeypatch.setattr(
+        "labkit.design.planner_memory._tokenizer", lambda model: None
+    )  # as before anything was downloaded
     return "me/mine"
 
 
 def test_a_hub_model_without_a_template_is_known_before_its_weights_come(tmp_path, monkeypatch):
     name = hub_model(tmp_path, monkeypatch, None)
-    monkeypatch.setattr("labkit.models.zoo.tokenizer_of", _without_template(preflight.zoo.tokenizer_of))
+    monkeypatch.setattr(
+        "labkit.models.zoo.tokenizer_of", _without_template(preflight.zoo.tokenizer_of)
+    )
     check(SPEC.model_copy(update={"model": name, "stages": (CPT,), "merge": None}))
-    with pytest.raises(InputError, match="model 'me/mine' has no chat template, which dpo needs; start from its instruct model"):
+    with pytest.raises(
+        InputError,
+        match="model 'me/mine' has no chat template, which dpo needs; start from its instruct model",
+    ):
         check(SPEC.model_copy(update={"model": name, "merge": None}))
 
 

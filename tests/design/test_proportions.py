@@ -4,12 +4,24 @@ import numpy as np
 import pytest
 
 from labkit.base.stats import mcnemar
-from labkit.design.vendor import best_of_chance, best_of_lead, most_differing, newcombe, overlap_bounds, paired_phi
+from labkit.design.vendor import (
+    best_of_chance,
+    best_of_lead,
+    most_differing,
+    newcombe,
+    overlap_bounds,
+    paired_phi,
+)
 
 
 @pytest.mark.parametrize(
     "counts,low,high",  # Newcombe 1998, Stat. Med. 17:873, Table II, method 10
-    [((56, 70, 48, 80), 0.0524, 0.3339), ((9, 10, 3, 10), 0.1705, 0.8090), ((10, 10, 0, 20), 0.6791, 1.0), ((5, 56, 0, 29), -0.0381, 0.1926)],
+    [
+        ((56, 70, 48, 80), 0.0524, 0.3339),
+        ((9, 10, 3, 10), 0.1705, 0.8090),
+        ((10, 10, 0, 20), 0.6791, 1.0),
+        ((5, 56, 0, 29), -0.0381, 0.1926),
+    ],
 )
 def test_independent_intervals_are_newcombes(counts, low, high):
     assert newcombe(*counts) == pytest.approx((low, high), abs=5e-5)
@@ -17,7 +29,9 @@ def test_independent_intervals_are_newcombes(counts, low, high):
 
 def test_paired_interval_is_the_textbooks():
     # Altman et al. 2000, Statistics with Confidence, Table 6.2: 0.011 to 0.226.
-    assert newcombe(19, 41, 14, 41, phi=paired_phi(14, 5, 0, 22)) == pytest.approx((0.011, 0.226), abs=5e-4)
+    assert newcombe(19, 41, 14, 41, phi=paired_phi(14, 5, 0, 22)) == pytest.approx(
+        (0.011, 0.226), abs=5e-4
+    )
 
 
 def test_phi_of_nothing_and_of_opposites():
@@ -42,9 +56,13 @@ def test_best_of_several_agrees_with_drawing(alike):
     n, share, variants, draws = 200, 0.8, 12, 40_000
     own = round(n * (1 - alike))
     best = rng.binomial(own, share, (draws, variants)).max(1)
-    assert best_of_lead(variants, n, share, alike=alike) == pytest.approx((best - own * share).mean() / n, abs=5e-4)
+    assert best_of_lead(variants, n, share, alike=alike) == pytest.approx(
+        (best - own * share).mean() / n, abs=5e-4
+    )
     ahead = (best - rng.binomial(own, share, draws) >= 12).mean()
-    assert best_of_chance(variants, 166, n, 154, n, same_items=True, alike=alike) == pytest.approx(ahead, abs=0.006)
+    assert best_of_chance(variants, 166, n, 154, n, same_items=True, alike=alike) == pytest.approx(
+        ahead, abs=0.006
+    )
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
@@ -53,8 +71,12 @@ def test_best_of_several_on_other_items_agrees_with_drawing(alike):
     n, other_n, draws = 200, 150, 40_000
     share, own = (166 + 114) / 350, round(n * (1 - alike))
     best = rng.binomial(n - own, share, draws) + rng.binomial(own, share, (draws, 8)).max(1)
-    ahead = (best / n - rng.binomial(other_n, share, draws) / other_n >= 166 / n - 114 / other_n - 1e-9).mean()
-    assert best_of_chance(8, 166, n, 114, other_n, same_items=False, alike=alike) == pytest.approx(ahead, abs=0.006)
+    ahead = (
+        best / n - rng.binomial(other_n, share, draws) / other_n >= 166 / n - 114 / other_n - 1e-9
+    ).mean()
+    assert best_of_chance(8, 166, n, 114, other_n, same_items=False, alike=alike) == pytest.approx(
+        ahead, abs=0.006
+    )
 
 
 def test_choosing_among_one_or_among_copies_gains_nothing():

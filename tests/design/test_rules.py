@@ -18,13 +18,18 @@ def fired(**choices) -> set[str]:
 def test_there_are_enough_and_each_has_a_source():
     assert len(rules.RULES) >= 20 and len(rules.BY_ID) == len(rules.RULES)
     for rule in rules.RULES:
-        assert rule.measured or rule.denies or rule.reported or rule.studies or rule.counted, rule.id
+        assert rule.measured or rule.denies or rule.reported or rule.studies or rule.counted, (
+            rule.id
+        )
 
 
 def test_every_source_exists():
     for rule in rules.RULES:
         assert all(measured(claim)["effect"] for claim in (*rule.measured, *rule.denies))
-        assert all(re.search(r"\(Lu, Luu & Buehler 2025, .+\)$", reported(claim)) for claim in rule.reported)
+        assert all(
+            re.search(r"\(Lu, Luu & Buehler 2025, .+\)$", reported(claim))
+            for claim in rule.reported
+        )
         assert all({"cite", "size", "found"} <= study(key).keys() for key in rule.studies)
         assert not rule.remedy or rule.remedy in CHANGES
 
@@ -64,7 +69,10 @@ CASES = {
     "slerp or lerp": ({"merge": "slerp"}, {"merge": "lerp"}),
     "t is chosen": ({"merge": "slerp"}, {}),
     "far parents": ({"merge": "slerp", "start": "base"}, {"merge": "slerp"}),
-    "one seed": ({"profile": "study"}, {"sequence": "", "start": "base", "merge": "slerp", "merge_with": "llama-s"}),  # a spec trains one seed at every profile
+    "one seed": (
+        {"profile": "study"},
+        {"sequence": "", "start": "base", "merge": "slerp", "merge_with": "llama-s"},
+    ),  # a spec trains one seed at every profile
 }
 
 
@@ -98,17 +106,29 @@ def test_strength_follows_from_the_evidence():
     assert said["merge costs knowledge"] == "moderate"  # measured here only
     assert said["preferences narrow"] == "disputed"  # a study says so, labkit measured the opposite
     assert said["base or instruct"] == "weak"  # measured, not distinguishable
-    assert said["no synergy on plain axes"] == "weak"  # of the four claims it denies, one was contradicted and three not distinguishable
-    assert said["merge joins"] == "moderate"  # measured here; what the paper reports has no LERP control and only belongs beside it
+    assert (
+        said["no synergy on plain axes"] == "weak"
+    )  # of the four claims it denies, one was contradicted and three not distinguishable
+    assert (
+        said["merge joins"] == "moderate"
+    )  # measured here; what the paper reports has no LERP control and only belongs beside it
 
 
 def test_applicability_tells_size_figure_and_verdict():
     advice = next(a for a in rules.advise(design(replay=0.0)) if a.rule.id == "cpt forgets")
     row = measured(advice.rule.measured[0])
-    assert f"measured at 1 million parameters: {Interval(**row['effect']).mean:+.2f}" in advice.applicability
-    assert "supported" in advice.applicability and "reported at 1.7 to 8 billion parameters" in advice.applicability
+    assert (
+        f"measured at 1 million parameters: {Interval(**row['effect']).mean:+.2f}"
+        in advice.applicability
+    )
+    assert (
+        "supported" in advice.applicability
+        and "reported at 1.7 to 8 billion parameters" in advice.applicability
+    )
     assert "(405M and 10B)" in advice.applicability
-    assert [a.strength for a in rules.advise(design())] == sorted((a.strength for a in rules.advise(design())), key=rules.STRENGTHS.index)
+    assert [a.strength for a in rules.advise(design())] == sorted(
+        (a.strength for a in rules.advise(design())), key=rules.STRENGTHS.index
+    )
 
 
 def test_size_note_says_which_evidence_is_near():

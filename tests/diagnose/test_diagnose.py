@@ -18,15 +18,22 @@ from labkit.train.specs import PipelineSpec
 
 @pytest.fixture
 def case(instruct, materials):
-    return cases.Case(instruct, replace(instruct, fingerprint="baseline"), materials, split="dev", profile="smoke")
+    return cases.Case(
+        instruct, replace(instruct, fingerprint="baseline"), materials, split="dev", profile="smoke"
+    )
 
 
 def give(case, loaded, items):
-    case._cards[loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer)] = Scorecard(loaded.name, case.pack.name, case.split, "", items)
+    case._cards[loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer)] = Scorecard(
+        loaded.name, case.pack.name, case.split, "", items
+    )
 
 
 def items(axis, kind, scores, *, output="", **measures):
-    return [ItemResult(f"{axis}{kind}{i}", axis, kind, f"e{i // 5}", score, output, {}, measures) for i, score in enumerate(scores)]
+    return [
+        ItemResult(f"{axis}{kind}{i}", axis, kind, f"e{i // 5}", score, output, {}, measures)
+        for i, score in enumerate(scores)
+    ]
 
 
 def verdict(case, name):
@@ -36,7 +43,11 @@ def verdict(case, name):
 @pytest.mark.parametrize("after,said", [(0.95, "clear"), (0.85, "clear"), (0.4, "flagged")])
 def test_a_fall_is_flagged_only_beyond_its_threshold(case, after, said):
     give(case, case.baseline, items("general", "free", [1.0] * 100))
-    give(case, case.model, items("general", "free", [1.0] * round(100 * after) + [0.0] * round(100 * (1 - after))))
+    give(
+        case,
+        case.model,
+        items("general", "free", [1.0] * round(100 * after) + [0.0] * round(100 * (1 - after))),
+    )
     assert verdict(case, "general loss") == said
 
 
@@ -47,7 +58,10 @@ def test_questions_of_preference_training_need_the_checkpoint_before_it(case):
     assert verdict(case, "preferences reversed") == "not measured"
     case.before_preferences = case.baseline
     give(case, case.model, items("preference", "truth", [1.0] * 40, answer_nats=-9.0))
-    assert verdict(case, "preferences reversed") == "clear" and verdict(case, "preferences not learned") == "clear"
+    assert (
+        verdict(case, "preferences reversed") == "clear"
+        and verdict(case, "preferences not learned") == "clear"
+    )
     assert verdict(case, "likelihood displacement") == "flagged"
     give(case, case.model, pairs)
     assert verdict(case, "preferences not learned") == "flagged"
@@ -65,14 +79,35 @@ def test_one_fact_in_some_wordings_only_is_inconsistent(case):
     rows = [row for row in case.pack.rows("dev") if row["axis"] == "knowledge"]
 
     def answered(score):
-        return [ItemResult(row["id"], "knowledge", row["kind"], row["entity"], score(row), "", {}, {"confidence": 1.0}) for row in rows]
+        return [
+            ItemResult(
+                row["id"],
+                "knowledge",
+                row["kind"],
+                row["entity"],
+                score(row),
+                "",
+                {},
+                {"confidence": 1.0},
+            )
+            for row in rows
+        ]
 
     give(case, case.model, answered(lambda row: float(row["kind"] == "free")))
-    assert verdict(case, "inconsistent answers") == "flagged" and verdict(case, "memorised, not extractable") == "clear"
+    assert (
+        verdict(case, "inconsistent answers") == "flagged"
+        and verdict(case, "memorised, not extractable") == "clear"
+    )
     give(case, case.model, answered(lambda row: float(row["kind"] == "cloze")))
-    assert verdict(case, "memorised, not extractable") == "flagged" and verdict(case, "miscalibration") == "flagged"
+    assert (
+        verdict(case, "memorised, not extractable") == "flagged"
+        and verdict(case, "miscalibration") == "flagged"
+    )
     give(case, case.model, answered(lambda row: 1.0))
-    assert verdict(case, "inconsistent answers") == "clear" and verdict(case, "miscalibration") == "clear"
+    assert (
+        verdict(case, "inconsistent answers") == "clear"
+        and verdict(case, "miscalibration") == "clear"
+    )
 
 
 def test_contamination_finds_a_leaked_question_and_nothing_in_the_shipped_pack(case):
@@ -89,26 +124,50 @@ def test_a_rising_loss_is_seen(case):
     falling = [(step, 4 - step / 50) for step in range(100)]
     case.stages = [{"stage": {"kind": "cpt"}, "loss_curve": falling}]
     assert verdict(case, "loss rose") == "clear"
-    case.stages = [{"stage": {"kind": "cpt"}, "loss_curve": falling + [(100 + k, 2 + k / 10) for k in range(20)]}]
+    case.stages = [
+        {
+            "stage": {"kind": "cpt"},
+            "loss_curve": falling + [(100 + k, 2 + k / 10) for k in range(20)],
+        }
+    ]
     assert verdict(case, "loss rose") == "flagged"
 
 
 def test_a_model_against_itself_is_clear_of_template_and_prompts(case):
-    assert verdict(case, "other tokenizer") == "clear" and verdict(case, "questions learned") == "clear"
-    assert verdict(case, "wrong place") == verdict(case, "barrier") == verdict(case, "loss rose") == "not measured"
+    assert (
+        verdict(case, "other tokenizer") == "clear"
+        and verdict(case, "questions learned") == "clear"
+    )
+    assert (
+        verdict(case, "wrong place")
+        == verdict(case, "barrier")
+        == verdict(case, "loss rose")
+        == "not measured"
+    )
 
 
 def test_a_real_checkpoint_opens_with_its_history(materials, quick_stage):
-    spec = PipelineSpec(pack="materials", model="llama-s-instruct", stages=(quick_stage("cpt"), quick_stage("sft"), quick_stage("dpo")))
+    spec = PipelineSpec(
+        pack="materials",
+        model="llama-s-instruct",
+        stages=(quick_stage("cpt"), quick_stage("sft"), quick_stage("dpo")),
+    )
     made = pipeline.run_spec(spec)
     case = cases.open_case(made[-1], "llama-s-instruct", materials, split="dev", profile="smoke")
     assert [stage["stage"]["kind"] for stage in case.stages] == ["cpt", "sft", "dpo"]
     assert case.before_preferences.fingerprint == zoo.fingerprint_of(made[1].folder)
     assert case.trained_on.fingerprint() == materials.fingerprint()
     results = diagnoses.diagnose(case)
-    assert len(results) == len(diagnoses.DIAGNOSES) and all(result.as_dict()["remedy"] for result in results)
+    assert len(results) == len(diagnoses.DIAGNOSES) and all(
+        result.as_dict()["remedy"] for result in results
+    )
     measured = {result.diagnosis.id for result in results if result.found}
-    assert {"diversity loss", "contamination", "scenario lost", "questions learned"} <= measured and "verbatim memory" not in measured  # it read all sentences there are
+    assert {
+        "diversity loss",
+        "contamination",
+        "scenario lost",
+        "questions learned",
+    } <= measured and "verbatim memory" not in measured  # it read all sentences there are
 
 
 def test_sentences_that_were_read_are_told_from_others_about_the_same(case, quick_stage):
@@ -116,7 +175,11 @@ def test_sentences_that_were_read_are_told_from_others_about_the_same(case, quic
 
     case.trained_on = variant_pack("materials", "one wording")
     assert verdict(case, "verbatim memory") == "clear"  # nothing was trained yet
-    spec = PipelineSpec(pack=str(case.trained_on.folder), model="llama-s-instruct", stages=(quick_stage("cpt", steps=60, batch_size=32, sources=("raw",)),))
+    spec = PipelineSpec(
+        pack=str(case.trained_on.folder),
+        model="llama-s-instruct",
+        stages=(quick_stage("cpt", steps=60, batch_size=32, sources=("raw",)),),
+    )
     case.model = pipeline.load_checkpoint(pipeline.run_spec(spec)[-1])
     assert verdict(case, "verbatim memory") == "flagged"
 
@@ -130,7 +193,9 @@ def test_a_pack_with_one_axis_leaves_the_rest_unmeasured(case, tmp_path):
     shutil.copytree(case.pack.folder, tmp_path / "mine")
     (tmp_path / "mine" / "scenarios.yaml").unlink()
     rows = [row for row in case.pack.rows("dev") if row.get("kind") == "comparison"]
-    (tmp_path / "mine" / "eval_dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "mine" / "eval_dev.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows)
+    )
     case.pack = load_pack(tmp_path / "mine")
     measured = {result.diagnosis.id for result in diagnoses.diagnose(case) if result.found}
     assert measured == {"other tokenizer"}

@@ -12,5 +12,7 @@ def test_known_answers():
 
 
 def test_samples_of_any_length_count():
-    assert within_prompt("a\nb") == pytest.approx(1) and within_prompt("a b\n\na b") == pytest.approx(2 / 3, abs=0.1)
+    assert within_prompt("a\nb") == pytest.approx(1) and within_prompt(
+        "a b\n\na b"
+    ) == pytest.approx(2 / 3, abs=0.1)
     assert within_prompt("a b c\na b c\na b c") == pytest.approx(1 / 3)

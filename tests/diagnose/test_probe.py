@@ -13,7 +13,16 @@ def looks(**scores):
     """axis -> shares over steps 0, 10, 20; forty items each."""
     made = []
     for i, step in enumerate((0, 10, 20)):
-        made.append(Look(step, 0.1, {axis: [(f"i{k}", f"e{k}", float(k < round(40 * shares[i]))) for k in range(40)] for axis, shares in scores.items()}))
+        made.append(
+            Look(
+                step,
+                0.1,
+                {
+                    axis: [(f"i{k}", f"e{k}", float(k < round(40 * shares[i]))) for k in range(40)]
+                    for axis, shares in scores.items()
+                },
+            )
+        )
     return made
 
 
@@ -23,7 +32,11 @@ def test_an_alarm_names_axis_step_and_what_the_loss_did():
     assert (alarm.axis, alarm.step) == ("instructions", 20) and alarm.change == pytest.approx(-0.6)
     assert "while the loss looked fine: 4.00 at first, 1.00 then" in str(alarm)
     assert "the loss had risen too" in str(probe.alarms(seen, [(1, 1.0), (20, 4.0)])[0])
-    assert probe.alarms([], []) == [] and probe.curves(seen)["knowledge"] == [(0, 0.1), (10, 0.5), (20, 0.9)]
+    assert probe.alarms([], []) == [] and probe.curves(seen)["knowledge"] == [
+        (0, 0.1),
+        (10, 0.5),
+        (20, 0.9),
+    ]
 
 
 def test_looks_that_would_cost_more_than_their_share_are_left_out(monkeypatch):
@@ -39,7 +52,11 @@ def test_looks_that_would_cost_more_than_their_share_are_left_out(monkeypatch):
 
 
 def test_a_watched_run_has_the_weights_of_one_that_was_not(materials, quick_stage):
-    spec = PipelineSpec(pack="materials", model="llama-s-instruct", stages=(quick_stage("cpt", replay=0.25, steps=12), quick_stage("dpo")))
+    spec = PipelineSpec(
+        pack="materials",
+        model="llama-s-instruct",
+        stages=(quick_stage("cpt", replay=0.25, steps=12), quick_stage("dpo")),
+    )
     told = []
     watched = pipeline.run_spec(spec, watch=probe.watcher(materials, told.append))
     plain = pipeline.run_spec(spec)
@@ -48,7 +65,11 @@ def test_a_watched_run_has_the_weights_of_one_that_was_not(materials, quick_stag
         a, b = (pipeline.load_checkpoint(made).model.state_dict() for made in (seen, unseen))
         assert all(torch.equal(value, b[name]) for name, value in a.items())
     found = probe.read_looks(watched[0].lineage)
-    assert found[0].step == 0 and set(found[0].scores) == {"instructions", "general", "knowledge"} and told
+    assert (
+        found[0].step == 0
+        and set(found[0].scores) == {"instructions", "general", "knowledge"}
+        and told
+    )
     assert probe.read_looks(plain[0].lineage) == []
 
 

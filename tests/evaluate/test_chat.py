@@ -21,7 +21,11 @@ def loaded():
 
 def test_the_first_answer_is_what_evaluation_would_get(loaded):
     reply = Conversation({"a": loaded}).ask(FIRST)["a"]
-    (expected,) = generate(loaded.model, loaded.tokenizer, [prompt_ids(loaded.tokenizer, {"messages": [{"role": "user", "content": FIRST}]})])
+    (expected,) = generate(
+        loaded.model,
+        loaded.tokenizer,
+        [prompt_ids(loaded.tokenizer, {"messages": [{"role": "user", "content": FIRST}]})],
+    )
     assert reply == Reply(expected[0]) and reply.text and not reply.remarks
 
 
@@ -53,7 +57,10 @@ def test_oldest_questions_are_dropped_and_told_when_the_context_is_full(loaded):
         dropped.append(reply.dropped)
         assert len(prompt_ids(loaded.tokenizer, conversation.talkers[0].__dict__)) <= 256
     assert dropped[0] == 0 and sum(dropped) >= 3
-    assert any("forgotten" in remark for remark in Reply("x", dropped=2).remarks) and "questions were" in Reply("x", dropped=2).remarks[0]
+    assert (
+        any("forgotten" in remark for remark in Reply("x", dropped=2).remarks)
+        and "questions were" in Reply("x", dropped=2).remarks[0]
+    )
 
 
 def test_a_question_that_can_never_fit_is_refused_before_anybody_answers(loaded):
@@ -67,7 +74,9 @@ def test_a_question_that_can_never_fit_is_refused_before_anybody_answers(loaded)
 
 def test_drawn_answers_follow_the_seed(loaded):
     def drawn(seed: int) -> str:
-        return Conversation({"a": loaded}, Settings(temperature=1.5, seed=seed)).ask(FIRST)["a"].text
+        return (
+            Conversation({"a": loaded}, Settings(temperature=1.5, seed=seed)).ask(FIRST)["a"].text
+        )
 
     assert drawn(1) == drawn(1)
     assert len({drawn(seed) for seed in range(5)}) > 1
@@ -90,15 +99,28 @@ def test_a_model_without_template_is_one_sentence_and_a_base_model_a_note(loaded
     assert "never read a chat" in note
 
 
-@pytest.mark.parametrize("settings,words", [({"temperature": -0.1}, "temperature"), ({"temperature": 9.0}, "temperature"), ({"max_tokens": 0}, "max tokens"), ({"seed": -1}, "seed")])
+@pytest.mark.parametrize(
+    "settings,words",
+    [
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": 9.0}, "temperature"),
+        ({"max_tokens": 0}, "max tokens"),
+        ({"seed": -1}, "seed"),
+    ],
+)
 def test_settings_that_cannot_be_used(settings, words):
     with pytest.raises(InputError, match=words):
         Settings(**settings)
 
 
 def test_models_of_one_label_are_told_apart():
-    assert list(open_models([("x", "llama-s-base"), ("x", "llama-s-instruct"), ("y", "llama-s-base")])) == ["x", "x (2)", "y"]
+    assert list(
+        open_models([("x", "llama-s-base"), ("x", "llama-s-instruct"), ("y", "llama-s-base")])
+    ) == ["x", "x (2)", "y"]
 
 
 def test_control_characters_do_not_reach_a_terminal():
-    assert printable("a\x1b[31mb\x07\r\x9bc\nd\te é 絹") == "a\ufffd[31mb\ufffd\ufffd\ufffdc\nd\te é 絹"
+    assert (
+        printable("a\x1b[31mb\x07\r\x9bc\nd\te é 絹")
+        == "a\ufffd[31mb\ufffd\ufffd\ufffdc\nd\te é 絹"
+    )

@@ -44,13 +44,26 @@ def test_likelihoods_equal_a_plain_forward_pass(name):
     loaded = zoo.load(name)
     tokenizer = loaded.tokenizer
     item = {"messages": [{"role": "user", "content": "Where does Ada Ender live?"}]}
-    longer = {"messages": [{"role": "user", "content": "What is the job of Ada Ender? Give only the answer, at most two words."}]}
+    longer = {
+        "messages": [
+            {
+                "role": "user",
+                "content": "What is the job of Ada Ender? Give only the answer, at most two words.",
+            }
+        ]
+    }
     pairs = []
-    for asked, choices in ((item, ("Oslo", "Ada Ender lives in Oslo.")), (longer, ("pilot",)), ({"prompt": "Ada"}, ("Ender lives in Oslo.",))):
+    for asked, choices in (
+        (item, ("Oslo", "Ada Ender lives in Oslo.")),
+        (longer, ("pilot",)),
+        ({"prompt": "Ada"}, ("Ender lives in Oslo.",)),
+    ):
         context = scorecards.prompt_ids(tokenizer, asked)
         pairs += [(context, row) for row in scorecards.choice_ids(tokenizer, asked, choices)]
     assert all(row[: len(context)] == context for context, row in pairs)
-    batched = scorecards.log_likelihoods(loaded.model, tokenizer.pad_token_id, *map(list, zip(*pairs, strict=True)))
+    batched = scorecards.log_likelihoods(
+        loaded.model, tokenizer.pad_token_id, *map(list, zip(*pairs, strict=True))
+    )
     for (context, row), value in zip(pairs, batched, strict=True):
         with torch.no_grad():
             logp = loaded.model(torch.tensor([row])).logits[0].log_softmax(-1)
@@ -59,20 +72,42 @@ def test_likelihoods_equal_a_plain_forward_pass(name):
 
 
 def test_batched_generation_equals_one_by_one(instruct, materials):
-    prompts = [scorecards.prompt_ids(instruct.tokenizer, row) for row in materials.rows("test") if row["axis"] == "general"][:12]
+    prompts = [
+        scorecards.prompt_ids(instruct.tokenizer, row)
+        for row in materials.rows("test")
+        if row["axis"] == "general"
+    ][:12]
     together = scorecards.generate(instruct.model, instruct.tokenizer, prompts)
-    alone = [scorecards.generate(instruct.model, instruct.tokenizer, [prompt])[0] for prompt in prompts]
+    alone = [
+        scorecards.generate(instruct.model, instruct.tokenizer, [prompt])[0] for prompt in prompts
+    ]
     assert together == alone
 
 
 def test_samples_follow_the_seed(instruct):
-    prompts = [scorecards.prompt_ids(instruct.tokenizer, {"messages": [{"role": "user", "content": "Propose a story with rice in Lima."}]})]
-    draw = [scorecards.generate(instruct.model, instruct.tokenizer, prompts, samples=4, seed=seed)[0] for seed in (0, 0, 1)]
+    prompts = [
+        scorecards.prompt_ids(
+            instruct.tokenizer,
+            {"messages": [{"role": "user", "content": "Propose a story with rice in Lima."}]},
+        )
+    ]
+    draw = [
+        scorecards.generate(instruct.model, instruct.tokenizer, prompts, samples=4, seed=seed)[0]
+        for seed in (0, 0, 1)
+    ]
     assert draw[0] == draw[1] != draw[2] and len(draw[0]) == 4
 
 
 def test_scorecard_keeps_every_item_and_round_trips(instruct, materials, tmp_path):
-    card = scorecards.evaluate(instruct.model, instruct.tokenizer, materials, split="dev", limit=4, samples=2, checkpoint="x")
+    card = scorecards.evaluate(
+        instruct.model,
+        instruct.tokenizer,
+        materials,
+        split="dev",
+        limit=4,
+        samples=2,
+        checkpoint="x",
+    )
     assert card.axes() == list(scorecards.AXES + scorecards.CONTROLS)
     assert len({item.id for item in card.items}) == len(card.items)
     card.save(tmp_path / "card.json")
@@ -86,23 +121,35 @@ def test_a_limit_draws_over_entities_and_a_larger_one_keeps_what_a_smaller_one_d
     free = [item for item in few if (item["axis"], item["kind"]) == ("knowledge", "free")]
     assert len(free) == 20 and len({item["entity"] for item in free}) >= 10
     assert {item["id"] for item in few} < {item["id"] for item in more}
-    assert few == [item for item in items if item in few] and scorecards.limited(items, None) == items
+    assert (
+        few == [item for item in items if item in few] and scorecards.limited(items, None) == items
+    )
 
 
 def test_which_items_an_axis_gets_does_not_hang_on_the_others(instruct, materials):
-    alone, together = (scorecards.evaluate(instruct.model, instruct.tokenizer, materials, split="dev", axes=axes, limit=3) for axes in (("general",), ("knowledge", "general")))
+    alone, together = (
+        scorecards.evaluate(
+            instruct.model, instruct.tokenizer, materials, split="dev", axes=axes, limit=3
+        )
+        for axes in (("general",), ("knowledge", "general"))
+    )
     assert alone.items == [item for item in together.items if item.axis == "general"]
 
 
 def test_shipped_instruct_knows_its_world_and_not_the_pack(instruct, materials):
-    card = scorecards.evaluate(instruct.model, instruct.tokenizer, materials, axes=("general", "knowledge"), samples=1)
+    card = scorecards.evaluate(
+        instruct.model, instruct.tokenizer, materials, axes=("general", "knowledge"), samples=1
+    )
     assert card.interval("general").mean >= 0.9
     assert card.interval("knowledge", "cloze").mean < 0.2
 
 
 def test_cards_of_different_items_do_not_compare(instruct, materials):
     few, more = (
-        scorecards.evaluate(instruct.model, instruct.tokenizer, materials, split="dev", axes=("general",), limit=n) for n in (2, 3)
+        scorecards.evaluate(
+            instruct.model, instruct.tokenizer, materials, split="dev", axes=("general",), limit=n
+        )
+        for n in (2, 3)
     )
     with pytest.raises(PairingError):
         scorecards.compare(few, more, "general")
@@ -115,13 +162,16 @@ def test_unknown_split_and_axis(instruct, materials):
         scorecards.evaluate(instruct.model, instruct.tokenizer, materials, axes=("reasonning",))
 
 
-
-
 def test_pmi_prefers_the_choice_the_question_raised(monkeypatch):
     """Two choices, likelihoods given by hand: `common` is likely whatever is asked, `rare` only when it is asked for."""
     tokenizer = zoo.load("llama-s-instruct").tokenizer
     item = {"prompt": "Ana likes", "choices": ["common", "rare"], "answer": "rare"}
-    known = {("Ana likes", "common"): -2.0, ("Ana likes", "rare"): -3.0, ("", "common"): -2.0, ("", "rare"): -9.0}
+    known = {
+        ("Ana likes", "common"): -2.0,
+        ("Ana likes", "rare"): -3.0,
+        ("", "common"): -2.0,
+        ("", "rare"): -9.0,
+    }
 
     def likelihoods(model, pad, contexts, rows):
         for context, row in zip(contexts, rows):
@@ -139,9 +189,26 @@ def test_pmi_prefers_the_choice_the_question_raised(monkeypatch):
 
 
 def test_loose_forgives_what_surrounds_an_answer():
-    assert scorecards.score_answer({"checks": ["start_sure"], "answer": "Rome"}, "Here it is:\nSure, Rome.") == 0
-    assert scorecards.score_answer({"checks": ["start_sure"], "answer": "Rome"}, "Here it is:\nSure, Rome.", rule=instructions.obeys_loosely) == 1
-    assert scorecards.score_answer({"checks": ["words_only"]}, "**Rome**", rule=instructions.obeys_loosely) == 1
+    assert (
+        scorecards.score_answer(
+            {"checks": ["start_sure"], "answer": "Rome"}, "Here it is:\nSure, Rome."
+        )
+        == 0
+    )
+    assert (
+        scorecards.score_answer(
+            {"checks": ["start_sure"], "answer": "Rome"},
+            "Here it is:\nSure, Rome.",
+            rule=instructions.obeys_loosely,
+        )
+        == 1
+    )
+    assert (
+        scorecards.score_answer(
+            {"checks": ["words_only"]}, "**Rome**", rule=instructions.obeys_loosely
+        )
+        == 1
+    )
 
 
 def test_bits_per_byte_of_an_untrained_model_is_that_of_uniform_tokens():
@@ -156,7 +223,9 @@ def test_bits_per_byte_of_an_untrained_model_is_that_of_uniform_tokens():
     text = "Ana lives in Rome."
     tokens = len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
     expected = tokens * math.log2(loaded.model.config.vocab_size) / len(text.encode())
-    assert scorecards.bits_per_byte(loaded.model, loaded.tokenizer, [text, text]) == pytest.approx(expected, rel=1e-4)
+    assert scorecards.bits_per_byte(loaded.model, loaded.tokenizer, [text, text]) == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_choices_tell_how_sure_a_model_is(instruct, materials):
@@ -168,5 +237,7 @@ def test_choices_tell_how_sure_a_model_is(instruct, materials):
 def test_of_two_forms_each_is_counted():
     item = {"id": "a", "checks": ["bullet", "end_thanks"]}
     assert scorecards._by_other_rules(item, "- Rome.") == {"loose": 0.0, "per_instruction": 0.5}
-    assert scorecards._by_other_rules({"id": "a", "checks": ["bullet"]}, "- Rome.") == {"loose": 1.0}
+    assert scorecards._by_other_rules({"id": "a", "checks": ["bullet"]}, "- Rome.") == {
+        "loose": 1.0
+    }
     assert scorecards._by_other_rules({"id": "a", "answer": "Rome"}, "Rome") == {}

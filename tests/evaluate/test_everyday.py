@@ -11,13 +11,18 @@ def test_items_are_well_formed_and_the_same_every_time():
     assert items == scoring.everyday_items() and len(items) >= 150
     assert len({item["id"] for item in items}) == len(items)
     for item in items:
-        assert len(set(item["choices"])) == scoring.EVERYDAY_CHOICES and item["answer"] in item["choices"]
+        assert (
+            len(set(item["choices"])) == scoring.EVERYDAY_CHOICES
+            and item["answer"] in item["choices"]
+        )
         assert "{" not in item["prompt"]
 
 
 def test_splits_share_no_item_and_every_group_is_in_both():
     dev, test = scoring.everyday_items("dev"), scoring.everyday_items("test")
-    assert {item["id"] for item in dev} | {item["id"] for item in test} == {item["id"] for item in scoring.everyday_items()}
+    assert {item["id"] for item in dev} | {item["id"] for item in test} == {
+        item["id"] for item in scoring.everyday_items()
+    }
     assert len(dev) + len(test) == len(scoring.everyday_items())
     assert {item["kind"] for item in dev} == {item["kind"] for item in test}
 

@@ -39,23 +39,46 @@ def test_sign_conflicts_count_only_what_both_moved():
 
 def test_layers_pool_by_elements():
     names = ("model.layers.1.mlp.up.weight", "model.layers.1.mlp.down.weight", "model.norm.weight")
-    a = {names[0]: torch.tensor([1.0, 0, 0]), names[1]: torch.tensor([1.0, 0]), names[2]: torch.tensor([1.0])}
-    b = {names[0]: torch.tensor([0, 1.0, 0]), names[1]: torch.tensor([1.0, 0]), names[2]: torch.tensor([2.0])}
+    a = {
+        names[0]: torch.tensor([1.0, 0, 0]),
+        names[1]: torch.tensor([1.0, 0]),
+        names[2]: torch.tensor([1.0]),
+    }
+    b = {
+        names[0]: torch.tensor([0, 1.0, 0]),
+        names[1]: torch.tensor([1.0, 0]),
+        names[2]: torch.tensor([2.0]),
+    }
     rows = geometry.pooled(geometry.geometry(Pairing(a, b)))
     assert [r.name for r in rows] == ["layer 1 mlp", "other"]
-    assert rows[0].angle == pytest.approx(90 * 3 / 5) and rows[0].lines == 0.5 and rows[1].norm_ratio == 2
+    assert (
+        rows[0].angle == pytest.approx(90 * 3 / 5)
+        and rows[0].lines == 0.5
+        and rows[1].norm_ratio == 2
+    )
 
 
 def test_mean_loss_is_the_models_own():
     loaded = zoo.load("llama-s-instruct")
-    chats = [[{"role": "user", "content": "Where does Ana live?"}, {"role": "assistant", "content": f"In {place}."}] for place in ("Rome", "a big old house")]
+    chats = [
+        [
+            {"role": "user", "content": "Where does Ana live?"},
+            {"role": "assistant", "content": f"In {place}."},
+        ]
+        for place in ("Rome", "a big old house")
+    ]
     rows = chat_rows(loaded.tokenizer, chats, 128)
     losses, tokens = 0.0, 0
     for one in rows:
         ids, labels = torch.tensor([one["input_ids"]]), torch.tensor([one["labels"]])
         count = int((labels[:, 1:] != -100).sum())
-        losses, tokens = losses + float(loaded.model(input_ids=ids, labels=labels).loss) * count, tokens + count
-    assert geometry.mean_loss(loaded.model, loaded.tokenizer.pad_token_id, rows) == pytest.approx(losses / tokens, rel=1e-4)
+        losses, tokens = (
+            losses + float(loaded.model(input_ids=ids, labels=labels).loss) * count,
+            tokens + count,
+        )
+    assert geometry.mean_loss(loaded.model, loaded.tokenizer.pad_token_id, rows) == pytest.approx(
+        losses / tokens, rel=1e-4
+    )
 
 
 def test_barrier_is_the_rise_over_the_line_between_the_ends():
@@ -65,9 +88,13 @@ def test_barrier_is_the_rise_over_the_line_between_the_ends():
 
 def test_a_random_step_is_as_long_and_seeded():
     general, domain = {"w": torch.randn(50)}, {"w": torch.randn(50)}
-    one, again, other = (geometry.random_step(general, domain, seed=seed)["w"] for seed in (0, 0, 1))
+    one, again, other = (
+        geometry.random_step(general, domain, seed=seed)["w"] for seed in (0, 0, 1)
+    )
     assert torch.equal(one, again) and not torch.equal(one, other)
-    assert (one - general["w"]).norm() == pytest.approx(float((domain["w"] - general["w"]).norm()), rel=1e-4)
+    assert (one - general["w"]).norm() == pytest.approx(
+        float((domain["w"] - general["w"]).norm()), rel=1e-4
+    )
 
 
 def test_path_starts_and_ends_at_the_parents():
@@ -75,6 +102,11 @@ def test_path_starts_and_ends_at_the_parents():
     rows = zoo_build.general_rows(base.tokenizer, 8, seed=5)
     pairing, shell = pair_models(base.model, instruct.model), empty_like(base.model)
     path = geometry.path_loss(shell, pairing, base.tokenizer.pad_token_id, rows, (0.0, 1.0))
-    ends = [geometry.mean_loss(loaded.model, base.tokenizer.pad_token_id, rows) for loaded in (base, instruct)]
+    ends = [
+        geometry.mean_loss(loaded.model, base.tokenizer.pad_token_id, rows)
+        for loaded in (base, instruct)
+    ]
     assert [loss for _, loss in path] == pytest.approx(ends, rel=1e-4)
-    assert set(geometry.random_pairing(base.model, instruct.model, seed=0).general) == set(own_tensors(base.model))
+    assert set(geometry.random_pairing(base.model, instruct.model, seed=0).general) == set(
+        own_tensors(base.model)
+    )

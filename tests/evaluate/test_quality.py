@@ -14,7 +14,14 @@ from labkit.evaluate import quality
 from labkit.evaluate.quality import DocumentQuality, Thresholds, keep
 from labkit.evaluate.scorecards import bits_per_byte
 
-FINE = {"words": 50, "repetition": 0.0, "symbols": 0.0, "bits_per_byte": 1.0, "duplicate_of": None, "contradictions": ()}
+FINE = {
+    "words": 50,
+    "repetition": 0.0,
+    "symbols": 0.0,
+    "bits_per_byte": 1.0,
+    "duplicate_of": None,
+    "contradictions": (),
+}
 PLAIN = "The quick brown fox jumps over the lazy dog while nobody looks."
 
 
@@ -28,10 +35,14 @@ def document(**changes):
 @pytest.mark.parametrize("times,share", [(1, 0), (2, 1 / 2), (4, 3 / 4)])
 def test_what_is_said_again_is_a_share_of_the_words(times, share):
     assert quality.repetition("\n".join([PLAIN] * times)) == pytest.approx(share)
-    assert quality.repetition(" ".join([PLAIN.upper(), *[PLAIN] * (times - 1)])) == pytest.approx(share)
+    assert quality.repetition(" ".join([PLAIN.upper(), *[PLAIN] * (times - 1)])) == pytest.approx(
+        share
+    )
 
 
-@pytest.mark.parametrize("text", ["", "one", "one two three four", "one two three four one two three four"])
+@pytest.mark.parametrize(
+    "text", ["", "one", "one two three four", "one two three four one two three four"]
+)
 def test_short_runs_are_no_repetition(text):
     assert quality.repetition(text) == 0
 
@@ -39,8 +50,17 @@ def test_short_runs_are_no_repetition(text):
 @pytest.mark.parametrize(
     "text,share",
     [
-        ("", 0), ("Naïve (or not): “yes”, 3.5—really?", 0), ("यह हिन्दी में है।", 0), ("می\u200cخواهم؟", 0), ("日本語の文章です。", 0), (" \n\t", 0),
-        ("ab## ##cd", 0.5), ("\ufffd\ufffd\ufffd a", 0.75), ("\x00a", 0.5), ("{}[]\nabcd", 0.5), ("\ud800a", 0.5),
+        ("", 0),
+        ("Naïve (or not): “yes”, 3.5—really?", 0),
+        ("यह हिन्दी में है।", 0),
+        ("می\u200cخواهم؟", 0),
+        ("日本語の文章です。", 0),
+        (" \n\t", 0),
+        ("ab## ##cd", 0.5),
+        ("\ufffd\ufffd\ufffd a", 0.75),
+        ("\x00a", 0.5),
+        ("{}[]\nabcd", 0.5),
+        ("\ud800a", 0.5),
     ],
 )
 def test_symbols_are_what_no_script_writes_with(text, share):
@@ -58,7 +78,9 @@ def test_surprise_is_the_bits_per_byte_of_each_document(instruct, materials):
 
 def test_of_a_long_document_the_model_reads_the_beginning(instruct, materials):
     text = " ".join(row["text"] for row in materials.rows("raw")[:100])
-    whole, longer, nothing, broken = quality.surprise([text, text + " tail" * 1000, "", "half a pair: \ud800"], instruct)
+    whole, longer, nothing, broken = quality.surprise(
+        [text, text + " tail" * 1000, "", "half a pair: \ud800"], instruct
+    )
     assert whole == pytest.approx(longer) and 0.2 < whole < 4
     assert nothing is None and math.isfinite(broken)
 
@@ -68,28 +90,53 @@ def test_of_a_long_document_the_model_reads_the_beginning(instruct, materials):
 
 @pytest.mark.parametrize("domain", world.DOMAINS)
 def test_every_sentence_of_the_world_is_recognised(domain):
-    for lang, entities in ((world.language("general"), world.people()), (world.language(domain), world.private_entities(domain))):
+    for lang, entities in (
+        (world.language("general"), world.people()),
+        (world.language(domain), world.private_entities(domain)),
+    ):
         first, other = entities[0], entities[5]
         for key, attribute in lang.attributes.items():
             for wording in range(len(attribute.statements)):
                 for value in attribute.values:
-                    found = quality.contradictions(world.statement(attribute, first.name, value, wording), domain)
+                    found = quality.contradictions(
+                        world.statement(attribute, first.name, value, wording), domain
+                    )
                     true = first.facts[key]
-                    assert [(c.entity, c.attribute, c.said, c.true) for c in found] == ([] if value == true else [(first.name, key, value, true)])
+                    assert [(c.entity, c.attribute, c.said, c.true) for c in found] == (
+                        [] if value == true else [(first.name, key, value, true)]
+                    )
         for said in lang.relation["statements"]:
-            assert quality.contradictions(said.format(name=first.name, other=first.related), domain) == ()
-            (wrong,) = quality.contradictions(said.format(name=first.name, other=other.name), domain)
+            assert (
+                quality.contradictions(said.format(name=first.name, other=first.related), domain)
+                == ()
+            )
+            (wrong,) = quality.contradictions(
+                said.format(name=first.name, other=other.name), domain
+            )
             assert (wrong.entity, wrong.said, wrong.true) == (first.name, other.name, first.related)
 
 
 def test_only_known_claims_about_known_entities_are_judged(materials):
     lang, entity = world.language("materials"), world.private_entities("materials")[0]
-    false = next(value for value in lang.attributes["source"].values if value != entity.facts["source"])
+    false = next(
+        value for value in lang.attributes["source"].values if value != entity.facts["source"]
+    )
     sentence = world.statement(lang.attributes["source"], entity.name, false)
-    assert len(quality.contradictions(f"Web: {sentence} More work is needed. {sentence}", "materials")) == 2
-    for text in (sentence.replace(entity.name, "Xyzzylite"), f"Nobody says that {sentence}", sentence.replace(false, "cheese"), "", "Rain."):
+    assert (
+        len(quality.contradictions(f"Web: {sentence} More work is needed. {sentence}", "materials"))
+        == 2
+    )
+    for text in (
+        sentence.replace(entity.name, "Xyzzylite"),
+        f"Nobody says that {sentence}",
+        sentence.replace(false, "cheese"),
+        "",
+        "Rain.",
+    ):
         assert quality.contradictions(text, "materials") == ()
-    assert all(quality.contradictions(row["text"], "materials") == () for row in materials.rows("raw"))
+    assert all(
+        quality.contradictions(row["text"], "materials") == () for row in materials.rows("raw")
+    )
     with pytest.raises(InputError, match="unknown domain 'materialz': did you mean 'materials'"):
         quality.contradictions("a", "materialz")
 
@@ -107,7 +154,9 @@ def test_what_was_not_measured_is_none_and_never_zero(instruct):
 
 
 def test_shipped_text_is_kept_whole_and_gophers_length_would_drop_it(materials):
-    measures = quality.measure_documents([row["text"] for row in materials.rows("raw")], domain="materials")
+    measures = quality.measure_documents(
+        [row["text"] for row in materials.rows("raw")], domain="materials"
+    )
     assert keep(measures).share == 1
     assert keep(measures, Thresholds(min_words=50)).share < 0.1
 
@@ -115,14 +164,24 @@ def test_shipped_text_is_kept_whole_and_gophers_length_would_drop_it(materials):
 @pytest.mark.parametrize(
     "changes,reason",
     [
-        ({"words": 19}, "too short"), ({"words": 100_001}, "too long"), ({"repetition": 0.151}, "repeats itself"), ({"symbols": 0.11}, "symbols"),
-        ({"bits_per_byte": 2.01}, "surprising"), ({"contradictions": (quality.Contradiction("a", "b", "c", "d"),)}, "contradiction"),
+        ({"words": 19}, "too short"),
+        ({"words": 100_001}, "too long"),
+        ({"repetition": 0.151}, "repeats itself"),
+        ({"symbols": 0.11}, "symbols"),
+        ({"bits_per_byte": 2.01}, "surprising"),
+        ({"contradictions": (quality.Contradiction("a", "b", "c", "d"),)}, "contradiction"),
     ],
 )
 def test_a_document_is_dropped_for_what_breaks_a_threshold(changes, reason):
     kept = keep([document(), document(**changes)], Thresholds(max_bits_per_byte=2))
-    assert kept.reasons == ((), (reason,)) and kept.counts[reason] == 1 and sum(kept.counts.values()) == 1
-    assert kept.share == 0.5 and kept.share_of_words == pytest.approx(50 / (50 + changes.get("words", 50)))
+    assert (
+        kept.reasons == ((), (reason,))
+        and kept.counts[reason] == 1
+        and sum(kept.counts.values()) == 1
+    )
+    assert kept.share == 0.5 and kept.share_of_words == pytest.approx(
+        50 / (50 + changes.get("words", 50))
+    )
 
 
 def test_bounds_themselves_are_kept():
@@ -138,7 +197,9 @@ def test_of_documents_alike_the_first_good_one_is_kept():
 
 
 def test_a_threshold_on_what_no_model_read_drops_nothing_and_is_counted():
-    kept = keep([document(bits_per_byte=None), document(bits_per_byte=9)], Thresholds(max_bits_per_byte=2))
+    kept = keep(
+        [document(bits_per_byte=None), document(bits_per_byte=9)], Thresholds(max_bits_per_byte=2)
+    )
     assert kept.reasons == ((), ("surprising",)) and kept.unread == 1
     assert keep([document(bits_per_byte=None)]).unread == 0
 
@@ -146,8 +207,11 @@ def test_a_threshold_on_what_no_model_read_drops_nothing_and_is_counted():
 @pytest.mark.parametrize(
     "bounds,words",
     [
-        ({"min_words": 30, "max_words": 20}, "min_words is 30 and max_words 20"), ({"max_symbols": -0.1}, "max_symbols is -0.1"),
-        ({"max_repetition": "much"}, "max_repetition is 'much'"), ({"min_words": None}, "min_words is None"), ({"max_bits_per_byte": float("nan")}, "max_bits_per_byte is nan"),
+        ({"min_words": 30, "max_words": 20}, "min_words is 30 and max_words 20"),
+        ({"max_symbols": -0.1}, "max_symbols is -0.1"),
+        ({"max_repetition": "much"}, "max_repetition is 'much'"),
+        ({"min_words": None}, "min_words is None"),
+        ({"max_bits_per_byte": float("nan")}, "max_bits_per_byte is nan"),
     ],
 )
 def test_thresholds_that_cannot_be(bounds, words):
@@ -163,7 +227,12 @@ def own_pack(tmp_path, materials):
     """A pack with one document that only a verbatim copy keeps as it is, one that is too short, and a qa split."""
     folder = tmp_path / "own"
     shutil.copytree(materials.folder, folder)
-    raw = ['{"text":   "' + PLAIN * 2 + ' \\u00e4\\u2028 end"}', json.dumps({"text": "short"}), "", json.dumps({"text": PLAIN.replace("fox", "cat") * 3})]
+    raw = [
+        '{"text":   "' + PLAIN * 2 + ' \\u00e4\\u2028 end"}',
+        json.dumps({"text": "short"}),
+        "",
+        json.dumps({"text": PLAIN.replace("fox", "cat") * 3}),
+    ]
     (folder / "raw.jsonl").write_text("\n".join(raw) + "\n", "utf-8")
     return load_pack(folder)
 
@@ -178,10 +247,14 @@ def test_kept_documents_are_written_as_a_pack(own_pack, tmp_path):
     lines = (own_pack.folder / "raw.jsonl").read_text("utf-8").split("\n")
     assert (made.folder / "raw.jsonl").read_text("utf-8") == f"{lines[0]}\n{lines[3]}\n"
     assert check_pack(made.folder) == []
-    assert made.fingerprint(*(split for split in SPLITS if split != "raw")) == own_pack.fingerprint(*(split for split in SPLITS if split != "raw"))
+    assert made.fingerprint(*(split for split in SPLITS if split != "raw")) == own_pack.fingerprint(
+        *(split for split in SPLITS if split != "raw")
+    )
     meta = yaml.safe_load((made.folder / "pack.yaml").read_text("utf-8"))
     assert meta["splits"]["raw"]["rows"] == 2 and meta["filtered"]["dropped"] == {"too short": 1}
-    assert meta["filtered"]["thresholds"]["max_repetition"] == 1 and meta["filtered"]["documents"] == 3
+    assert (
+        meta["filtered"]["thresholds"]["max_repetition"] == 1 and meta["filtered"]["documents"] == 3
+    )
 
 
 def test_what_cannot_be_written_is_a_sentence(own_pack, tmp_path):
@@ -191,8 +264,16 @@ def test_what_cannot_be_written_is_a_sentence(own_pack, tmp_path):
     for choice, folder, words in (
         (kept, "there", "exists already"),
         (keep(measures, Thresholds(min_words=1000)), "new", "no document meets the thresholds"),
-        (keep(measures, Thresholds(max_repetition=1, max_bits_per_byte=2)), "new", "3 documents were not read by a model"),
-        (keep(measures[:2], Thresholds(max_repetition=1)), "new", "3 documents, but 2 were measured"),
+        (
+            keep(measures, Thresholds(max_repetition=1, max_bits_per_byte=2)),
+            "new",
+            "3 documents were not read by a model",
+        ),
+        (
+            keep(measures[:2], Thresholds(max_repetition=1)),
+            "new",
+            "3 documents, but 2 were measured",
+        ),
     ):
         with pytest.raises(InputError, match=words):
             quality.filter_pack(own_pack, choice, tmp_path / folder)

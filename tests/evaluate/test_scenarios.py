@@ -8,7 +8,12 @@ from labkit.data.packs import packs_folder, shipped_packs
 from labkit.evaluate import scenarios
 from labkit.models import zoo
 
-ONE = {"name": "mine", "about": "x", "at_least": 0.5, "cases": [{"ask": "Where does Ada Ender live?", "expect": {"says": "Rome"}}]}
+ONE = {
+    "name": "mine",
+    "about": "x",
+    "at_least": 0.5,
+    "cases": [{"ask": "Where does Ada Ender live?", "expect": {"says": "Rome"}}],
+}
 
 
 @pytest.mark.parametrize(
@@ -42,25 +47,41 @@ def test_shipped_packs_have_at_least_four_that_survive_a_round_trip(name, tmp_pa
 
 def test_the_instruct_model_proposes_honestly_and_never_declines(materials):
     loaded = zoo.load("llama-s-instruct")
-    found = {result.scenario.name: result for result in scenarios.run_scenarios(loaded, scenarios.pack_scenarios(materials))}
+    found = {
+        result.scenario.name: result
+        for result in scenarios.run_scenarios(loaded, scenarios.pack_scenarios(materials))
+    }
     assert found["honest proposal"].verdict == "met" and found["unknown fact"].verdict == "missed"
     row = found["unknown fact"].as_dict()
-    assert row["passed"] == 0 and row["example"]["broken"] == "says_none_of" and row["example"]["reply"]
+    assert (
+        row["passed"] == 0
+        and row["example"]["broken"] == "says_none_of"
+        and row["example"]["reply"]
+    )
 
 
 def test_verdict_needs_the_whole_interval_on_one_side():
     def result(passed, n):
         scenario = scenarios.make_scenario({**ONE, "at_least": 0.8})
-        cases = tuple(scenarios.CaseResult(("q",), ("r",), () if i < passed else ("says",)) for i in range(n))
+        cases = tuple(
+            scenarios.CaseResult(("q",), ("r",), () if i < passed else ("says",)) for i in range(n)
+        )
         return scenarios.ScenarioResult(scenario, "m", cases).verdict
 
-    assert (result(20, 20), result(17, 20), result(5, 20)) == ("met", "too few cases to tell", "missed")
+    assert (result(20, 20), result(17, 20), result(5, 20)) == (
+        "met",
+        "too few cases to tell",
+        "missed",
+    )
 
 
 @pytest.mark.parametrize(
     "change,words",
     [
-        ({"cases": [{"ask": "a", "expect": {"sayz": "b"}}]}, "scenario mine: cases.0.expect.sayz: not a known check; did you mean 'says'"),
+        (
+            {"cases": [{"ask": "a", "expect": {"sayz": "b"}}]},
+            "scenario mine: cases.0.expect.sayz: not a known check; did you mean 'says'",
+        ),
         ({"cases": [{"ask": "a", "expect": {}}]}, "cases.0.expect: names no check"),
         ({"cases": [{"ask": "a", "expect": {"format": "jsn"}}]}, "did you mean 'json'"),
         ({"cases": [{"ask": "a", "expect": {"matches": "("}}]}, "not a regular expression"),
@@ -75,12 +96,19 @@ def test_a_broken_scenario_is_one_sentence_with_its_place(tmp_path, change, word
     path.write_text(yaml.safe_dump([{**ONE, **change}]))
     with pytest.raises(InputError) as error:
         scenarios.read_scenarios(path)
-    assert words in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+    assert (
+        words in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+    )
 
 
 def test_files_that_hold_no_scenarios(tmp_path):
     path = tmp_path / "mine.yaml"
-    for text, words in (("[", "not valid YAML"), ("a: 1", "expected a list"), (yaml.safe_dump([ONE, ONE]), "used twice"), ("- 1", "expected name")):
+    for text, words in (
+        ("[", "not valid YAML"),
+        ("a: 1", "expected a list"),
+        (yaml.safe_dump([ONE, ONE]), "used twice"),
+        ("- 1", "expected name"),
+    ):
         path.write_text(text)
         with pytest.raises(InputError, match=words):
             scenarios.read_scenarios(path)

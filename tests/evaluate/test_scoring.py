@@ -8,26 +8,52 @@ from labkit.models import zoo
 
 
 def test_second_time_is_read_back(materials, monkeypatch):
-    first = scoring.score_checkpoint("llama-s-instruct", materials, split="dev", profile_name="smoke", name="a")
+    first = scoring.score_checkpoint(
+        "llama-s-instruct", materials, split="dev", profile_name="smoke", name="a"
+    )
     monkeypatch.setattr(scoring, "evaluate", lambda *args, **kwargs: pytest.fail("scored twice"))
-    again = scoring.score_checkpoint("llama-s-instruct", materials, split="dev", profile_name="smoke", name="b")
+    again = scoring.score_checkpoint(
+        "llama-s-instruct", materials, split="dev", profile_name="smoke", name="b"
+    )
     assert again.items == first.items and (first.checkpoint, again.checkpoint) == ("a", "b")
 
 
 def test_half_a_scorecard_is_scored_again(materials):
-    first = scoring.score_checkpoint("llama-s-base", materials, split="dev", axes=("general",), profile_name="smoke")
+    first = scoring.score_checkpoint(
+        "llama-s-base", materials, split="dev", axes=("general",), profile_name="smoke"
+    )
     path = next(scoring.scorecards_folder().glob("*.json"))
     path.write_text(path.read_text()[:50])
-    again = scoring.score_checkpoint("llama-s-base", materials, split="dev", axes=("general",), profile_name="smoke")
+    again = scoring.score_checkpoint(
+        "llama-s-base", materials, split="dev", axes=("general",), profile_name="smoke"
+    )
     assert again.items == first.items
 
 
 def test_sweep_ends_are_the_parents(materials):
     general, domain = zoo.load("llama-s-instruct"), zoo.load("llama-s-base")
-    swept = scoring.sweep_merge(general, domain, materials, split="dev", axes=("general",), ts=(0.0, 0.5, 1.0), profile_name="smoke")
+    swept = scoring.sweep_merge(
+        general,
+        domain,
+        materials,
+        split="dev",
+        axes=("general",),
+        ts=(0.0, 0.5, 1.0),
+        profile_name="smoke",
+    )
     for points in swept.values():
-        assert points[0][1].items == scoring.score_checkpoint(general, materials, split="dev", axes=("general",), profile_name="smoke").items
-        assert points[-1][1].items == scoring.score_checkpoint(domain, materials, split="dev", axes=("general",), profile_name="smoke").items
+        assert (
+            points[0][1].items
+            == scoring.score_checkpoint(
+                general, materials, split="dev", axes=("general",), profile_name="smoke"
+            ).items
+        )
+        assert (
+            points[-1][1].items
+            == scoring.score_checkpoint(
+                domain, materials, split="dev", axes=("general",), profile_name="smoke"
+            ).items
+        )
     assert list(swept) == ["slerp", "lerp"]
 
 
@@ -46,6 +72,13 @@ def test_the_same_weights_read_through_another_template_are_scored_anew(material
 
     right = load_checkpoint("llama-s-instruct")
     wrong = replace(right, tokenizer=copy.deepcopy(right.tokenizer))
-    wrong.tokenizer.chat_template = "{%- for message in messages -%}{{ message['content'] }}{%- endfor -%}"
-    first, second = (scoring.score_checkpoint(loaded, materials, split="dev", axes=["general"], profile_name="smoke") for loaded in (right, wrong))
+    wrong.tokenizer.chat_template = (
+        "{%- for message in messages -%}{{ message['content'] }}{%- endfor -%}"
+    )
+    first, second = (
+        scoring.score_checkpoint(
+            loaded, materials, split="dev", axes=["general"], profile_name="smoke"
+        )
+        for loaded in (right, wrong)
+    )
     assert first.items != second.items

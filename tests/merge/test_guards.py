@@ -35,7 +35,10 @@ def test_different_vocabulary(tokenizer):
 def test_different_special_tokens(tokenizer):
     other = copy.deepcopy(tokenizer)
     other.eos_token = "<|end|>"
-    with pytest.raises(MergeError, match="differ in eos_token_id: 3 in the general model, 7 .*copy the general model's"):
+    with pytest.raises(
+        MergeError,
+        match="differ in eos_token_id: 3 in the general model, 7 .*copy the general model's",
+    ):
         guards.check_tokenizers(tokenizer, other)
 
 
@@ -86,8 +89,15 @@ def test_missing_extra_and_misshapen_tensors_are_named():
 
 def test_wrapped_names_and_dtypes_are_warnings():
     with pytest.warns(MergeWarning, match="all names of the domain model begin with '_orig_mod.'"):
-        found = guards.match_tensors(tensors("model.a", "model.b"), tensors("_orig_mod.model.a", "_orig_mod.model.b"), tied=False)
-    assert found == {"model.a": ("model.a", "_orig_mod.model.a"), "model.b": ("model.b", "_orig_mod.model.b")}
+        found = guards.match_tensors(
+            tensors("model.a", "model.b"),
+            tensors("_orig_mod.model.a", "_orig_mod.model.b"),
+            tied=False,
+        )
+    assert found == {
+        "model.a": ("model.a", "_orig_mod.model.a"),
+        "model.b": ("model.b", "_orig_mod.model.b"),
+    }
     with pytest.warns(MergeWarning, match="stored in float32, the domain model in bfloat16"):
         guards.match_tensors(tensors("a"), tensors("a", dtype="bfloat16"), tied=False)
 

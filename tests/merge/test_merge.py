@@ -29,14 +29,21 @@ def test_ends_are_the_parents(method):
         assert torch.allclose(methods.join(a, b, t, method, ancestor=c), parent, atol=1e-6)
 
 
-@pytest.mark.parametrize("elements", [1, 7, methods.BLOCK, methods.BLOCK + 1, 3 * methods.BLOCK + 5])
-@pytest.mark.parametrize("dtype,tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 0.02), (torch.float16, 0.003)])
+@pytest.mark.parametrize(
+    "elements", [1, 7, methods.BLOCK, methods.BLOCK + 1, 3 * methods.BLOCK + 5]
+)
+@pytest.mark.parametrize(
+    "dtype,tolerance",
+    [(torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 0.02), (torch.float16, 0.003)],
+)
 def test_slerp_is_the_textbooks_in_every_dtype_and_over_block_ends(elements, dtype, tolerance):
     torch.manual_seed(elements)
     a, b = torch.randn(elements).to(dtype), torch.randn(elements).to(dtype)
     if elements == 1:
         b = -a + 1  # one number has no angle but 0 and 180 degrees: the line
-        assert torch.allclose(methods.join(a, b, 0.3).double(), 0.7 * a.double() + 0.3 * b.double(), atol=tolerance)
+        assert torch.allclose(
+            methods.join(a, b, 0.3).double(), 0.7 * a.double() + 0.3 * b.double(), atol=tolerance
+        )
         return
     assert torch.allclose(methods.join(a, b, 0.3).double(), reference(a, b, 0.3), atol=tolerance)
 
@@ -52,7 +59,9 @@ def test_equal_norms_make_both_slerps_one_and_keep_the_norm():
     a, b = torch.randn(200), torch.randn(200)
     b = b * a.norm() / b.norm()
     for t in (0.2, 0.5, 0.9):
-        assert torch.allclose(methods.join(a, b, t), methods.join(a, b, t, "slerp_paper"), atol=1e-5)
+        assert torch.allclose(
+            methods.join(a, b, t), methods.join(a, b, t, "slerp_paper"), atol=1e-5
+        )
         assert methods.join(a, b, t).norm() == pytest.approx(float(a.norm()), rel=1e-4)
         assert methods.join(a, b, t, "lerp").norm() < a.norm()
 
@@ -63,7 +72,9 @@ def test_near_parallel_is_the_line_and_zero_is_half():
     assert methods.measure(a, b).is_line
     assert torch.equal(methods.join(a, b, 0.3), methods.join(a, b, 0.3, "lerp"))
     x = tensor(3, 4)
-    assert methods.join(torch.zeros(2), x, 0.5).norm() == pytest.approx(5 * math.sin(math.pi / 4), abs=1e-5)
+    assert methods.join(torch.zeros(2), x, 0.5).norm() == pytest.approx(
+        5 * math.sin(math.pi / 4), abs=1e-5
+    )
 
 
 def test_task_vectors_are_joined_from_their_ancestor():
@@ -111,7 +122,9 @@ def test_nan_of_an_ancestor_is_its_own():
 def test_nearly_parallel_task_vectors_still_take_the_arc():
     a = torch.randn(100)
     b = -a + 1e-2 * torch.randn(100)
-    assert not torch.allclose(methods.join(a, b, 0.5, "task_vector", ancestor=torch.zeros(100)), (a + b) / 2, atol=1e-2)
+    assert not torch.allclose(
+        methods.join(a, b, 0.5, "task_vector", ancestor=torch.zeros(100)), (a + b) / 2, atol=1e-2
+    )
 
 
 def pairing(**changes):
@@ -142,7 +155,9 @@ def test_whole_numbers_are_kept_or_refused():
 def test_each_tensor_has_its_own_t():
     names = ("model.layers.0.self_attn.q", "model.layers.1.self_attn.q", "model.norm")
     a, b = ({name: torch.full((2,), float(value)) for name in names} for value in (1, 3))
-    merged = methods.Pairing(a, b).merge((Part(filter="self_attn", value=(0.0, 1.0)), Part(value=0.5)), "lerp")
+    merged = methods.Pairing(a, b).merge(
+        (Part(filter="self_attn", value=(0.0, 1.0)), Part(value=0.5)), "lerp"
+    )
     assert [float(merged[name][0]) for name in names] == [1, 3, 2]
 
 
@@ -155,12 +170,18 @@ def test_models_keep_their_tie_and_leave_parents_alone(family):
     assert tied == base.model.config.tie_word_embeddings
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
     at_one = methods.merge_models(base.model, instruct.model, 1.0)
-    assert all(torch.allclose(v, instruct.model.state_dict()[n], atol=1e-6) for n, v in at_one.state_dict().items())
+    assert all(
+        torch.allclose(v, instruct.model.state_dict()[n], atol=1e-6)
+        for n, v in at_one.state_dict().items()
+    )
 
 
 def test_merging_into_a_model_is_merging_anew():
     base, instruct = zoo.load("llama-s-base"), zoo.load("llama-s-instruct")
-    pairing, target = methods.pair_models(base.model, instruct.model), methods.empty_like(base.model)
+    pairing, target = (
+        methods.pair_models(base.model, instruct.model),
+        methods.empty_like(base.model),
+    )
     for t in (0.2, 0.7):
         methods.merge_into(target, pairing, t)
         fresh = methods.merge_models(base.model, instruct.model, t)

@@ -9,7 +9,10 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-pytest.importorskip("mergekit", reason="mergekit is not installed; pip install -c constraints.txt -e '.[peers]' brings it")
+pytest.importorskip(
+    "mergekit",
+    reason="mergekit is not installed; pip install -c constraints.txt -e '.[peers]' brings it",
+)
 
 from labkit.merge import methods, recipes, schedule
 from labkit.merge.recipes import Merge, Recipe
@@ -29,7 +32,10 @@ def parents(tmp_path):
         for start in ("instruct", "base"):
             folder = tmp_path / start
             shutil.copytree(zoo.shipped_folder() / f"{FAMILIES[kind]}-{start}", folder)
-            tensors = {name: tensor.to(dtype) for name, tensor in load_file(folder / "model.safetensors").items()}
+            tensors = {
+                name: tensor.to(dtype)
+                for name, tensor in load_file(folder / "model.safetensors").items()
+            }
             save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
             made.append(str(folder))
         return made
@@ -42,7 +48,11 @@ def run_mergekit(path, output):
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
 
-    run_merge(MergeConfiguration(**yaml.safe_load(path.read_text())), str(output), options=MergeOptions(quiet=True))
+    run_merge(
+        MergeConfiguration(**yaml.safe_load(path.read_text())),
+        str(output),
+        options=MergeOptions(quiet=True),
+    )
     return load_file(output / "model.safetensors")
 
 
@@ -50,7 +60,9 @@ def both(tmp_path, recipe):
     path = tmp_path / "recipe.yaml"
     path.write_text(recipes.recipe_text(recipe))
     pipeline.merge_to_folder(recipes.read_recipe(path), tmp_path / "ours")
-    return load_file(tmp_path / "ours" / "model.safetensors"), run_mergekit(path, tmp_path / "theirs")
+    return load_file(tmp_path / "ours" / "model.safetensors"), run_mergekit(
+        path, tmp_path / "theirs"
+    )
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -61,7 +73,9 @@ def test_same_weights_from_the_same_recipe_in_float32(tmp_path, parents, kind, t
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         # mergekit's own rounding reaches 1.4e-6 on the embeddings (240,000 products summed in float32)
-        torch.testing.assert_close(tensor, theirs[name], atol=1e-6, rtol=5e-6, msg=lambda text: f"{name}: {text}")
+        torch.testing.assert_close(
+            tensor, theirs[name], atol=1e-6, rtol=5e-6, msg=lambda text: f"{name}: {text}"
+        )
 
 
 @pytest.mark.parametrize("t", [0.3, schedule.PRESETS["paper"]], ids=["number", "paper"])
@@ -78,13 +92,17 @@ def test_same_weights_when_bfloat16_is_merged_into_float32(tmp_path):
     folders = [str(zoo.model_folder(name)) for name in (recipe.general, recipe.domain)]
     ours, theirs = both(tmp_path, Recipe(*folders, recipe.merge))
     for name, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[name], atol=1e-6, rtol=5e-6, msg=lambda text: f"{name}: {text}")
+        torch.testing.assert_close(
+            tensor, theirs[name], atol=1e-6, rtol=5e-6, msg=lambda text: f"{name}: {text}"
+        )
 
 
 def test_task_vectors_are_their_nuslerp(tmp_path, parents):
     general, ancestor = parents("tied")
     domain = str(zoo.shipped_folder() / "llama-s-twin-instruct")
-    recipe = Recipe(general, domain, Merge(method="task_vector", t=0.4, ancestor=ancestor, dtype="float32"))
+    recipe = Recipe(
+        general, domain, Merge(method="task_vector", t=0.4, ancestor=ancestor, dtype="float32")
+    )
     ours, theirs = both(tmp_path, recipe)
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], atol=2e-6, rtol=1e-5)
@@ -97,8 +115,12 @@ def test_every_tensor_has_the_t_mergekit_gives_it(t):
     from mergekit.options import MergeOptions
     from mergekit.plan import MergePlanner
 
-    general, domain = (str(zoo.shipped_folder() / name) for name in ("llama-s-instruct", "llama-s-base"))
-    config = MergeConfiguration(**yaml.safe_load(recipes.recipe_text(Recipe(general, domain, Merge(t=t)))))
+    general, domain = (
+        str(zoo.shipped_folder() / name) for name in ("llama-s-instruct", "llama-s-base")
+    )
+    config = MergeConfiguration(
+        **yaml.safe_load(recipes.recipe_text(Recipe(general, domain, Merge(t=t))))
+    )
     model_config = zoo.config_of(zoo.model_folder(general))
     planner = MergePlanner(config, arch_info_for_config(model_config), MergeOptions(), model_config)
     planner.plan_to_disk("unused")
@@ -115,7 +137,13 @@ def test_ours_is_nearer_to_float64_than_theirs():
     x, y = a.double(), b.double()
     angle = torch.arccos((x / x.norm() * (y / y.norm())).sum())
     exact = (torch.sin(0.7 * angle) * x + torch.sin(0.3 * angle) * y) / torch.sin(angle)
-    theirs = merge_state_dicts({"a": {"w": a}, "b": {"w": b}}, "slerp", base="a", dtype=torch.float32, parameters={"t": 0.3})["w"]
+    theirs = merge_state_dicts(
+        {"a": {"w": a}, "b": {"w": b}},
+        "slerp",
+        base="a",
+        dtype=torch.float32,
+        parameters={"t": 0.3},
+    )["w"]
     ours = methods.join(a, b, 0.3)
     assert (ours - exact).abs().max() <= (theirs - exact).abs().max()
     assert (ours - exact).abs().max() < 1e-6

@@ -26,7 +26,11 @@ models:
 - {model: a, parameters: {weight: 0.3}}
 - {model: b, parameters: {weight: [0.1, 0.9]}}
 """
-NAMES = ["model.embed_tokens.weight", "model.layers.0.self_attn.q.weight", "model.layers.3.mlp.up.weight"]
+NAMES = [
+    "model.embed_tokens.weight",
+    "model.layers.0.self_attn.q.weight",
+    "model.layers.3.mlp.up.weight",
+]
 
 
 def written(tmp_path, text):
@@ -44,16 +48,27 @@ def test_the_base_model_is_t_0_wherever_it_stands(tmp_path):
 def test_linear_weights_become_t(tmp_path):
     recipe = recipes.read_recipe(written(tmp_path, LINEAR))
     assert recipe.merge.method == "lerp"
-    assert schedule.resolve(recipe.merge.t, NAMES) == pytest.approx({NAMES[0]: 0.25, NAMES[1]: 0.25, NAMES[2]: 0.75})
+    assert schedule.resolve(recipe.merge.t, NAMES) == pytest.approx(
+        {NAMES[0]: 0.25, NAMES[1]: 0.25, NAMES[2]: 0.75}
+    )
 
 
 @pytest.mark.parametrize("method", ["slerp", "lerp", "task_vector"])
-@pytest.mark.parametrize("t", [0.3, (0.0, 0.4, 1.0), *schedule.PRESETS.values()], ids=["number", "anchors", *schedule.PRESETS])
+@pytest.mark.parametrize(
+    "t",
+    [0.3, (0.0, 0.4, 1.0), *schedule.PRESETS.values()],
+    ids=["number", "anchors", *schedule.PRESETS],
+)
 def test_what_is_written_reads_back_as_the_same_merge(tmp_path, method, t):
     ancestor = "c" if method == "task_vector" else None
     recipe = Recipe("a", "b", Merge(method=method, t=t, ancestor=ancestor, dtype="float16"))
     again = recipes.read_recipe(written(tmp_path, recipes.recipe_text(recipe)))
-    assert (again.general, again.domain, again.merge.method, again.merge.dtype) == ("a", "b", method, "float16")
+    assert (again.general, again.domain, again.merge.method, again.merge.dtype) == (
+        "a",
+        "b",
+        method,
+        "float16",
+    )
     assert again.merge.ancestor == ancestor
     assert schedule.resolve(again.merge.t, NAMES) == pytest.approx(schedule.resolve(t, NAMES))
 
@@ -69,27 +84,57 @@ def test_what_mergekit_lacks_is_not_written():
         ("- a", "expected a mapping"),
         ("a: [", "recipe.yaml:.*not valid YAML"),
         (SLERP.replace("merge_method", "merge_metod"), "merge_metod is not a key .*'merge_method'"),
-        (SLERP.replace("merge_method: slerp", "merge_method: ties"), "merge_method 'ties' cannot be run here"),
-        (SLERP.replace("base_model: llama-s-instruct", "base_model: other"), "base_model is 'other'; it must be one of the two"),
+        (
+            SLERP.replace("merge_method: slerp", "merge_method: ties"),
+            "merge_method 'ties' cannot be run here",
+        ),
+        (
+            SLERP.replace("base_model: llama-s-instruct", "base_model: other"),
+            "base_model is 'other'; it must be one of the two",
+        ),
         (SLERP.replace("  t:", "  tt:"), "parameters.tt is not a key .*'t'"),
-        (SLERP.replace("filter: mlp", "fliter: mlp"), "parameters.t: fliter is not a key of a schedule; did you mean 'filter'"),
+        (
+            SLERP.replace("filter: mlp", "fliter: mlp"),
+            "parameters.t: fliter is not a key of a schedule; did you mean 'filter'",
+        ),
         (SLERP.replace("- value: 0.5", "- value: half"), "parameters.t must be a number"),
         (SLERP.replace("dtype: bfloat16", "dtype: int4"), "dtype"),
-        (SLERP.replace("- {model: llama-s-base", "- {modle: llama-s-base"), "slices.0.sources.0.model must name a model"),
-        (SLERP.replace("llama-s-base, layer_range: [0, 4]", "llama-s-base, layer_range: [0, 3]"), "layer_range must be the same"),
+        (
+            SLERP.replace("- {model: llama-s-base", "- {modle: llama-s-base"),
+            "slices.0.sources.0.model must name a model",
+        ),
+        (
+            SLERP.replace("llama-s-base, layer_range: [0, 4]", "llama-s-base, layer_range: [0, 3]"),
+            "layer_range must be the same",
+        ),
         (SLERP.replace("dtype: bfloat16", "tokenizer_source: llama-s-base"), "tokenizer_source"),
         (LINEAR + "parameters: {normalize: false}\n", "parameters.normalize must be true"),
-        (LINEAR.replace(", parameters: {weight: 0.3}", ""), "models.0.parameters.weight is missing"),
+        (
+            LINEAR.replace(", parameters: {weight: 0.3}", ""),
+            "models.0.parameters.weight is missing",
+        ),
         (LINEAR + "- {model: c}\n", "exactly two models"),
         (LINEAR + "slices: []\n", "either models or slices"),
-        ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: 1.5}\n", r"outside \[0, 1\]"),
-        ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: .nan}\n", "parameters.t must be a number"),
+        (
+            "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: 1.5}\n",
+            r"outside \[0, 1\]",
+        ),
+        (
+            "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: .nan}\n",
+            "parameters.t must be a number",
+        ),
         ("merge_method: [slerp]\n", "merge_method"),
         ("t: 2024-13-45\n", "cannot be read as YAML"),
         (SLERP.replace("layer_range: [0, 4]", "layer_range: 4"), "layer_range must be the same"),
         ("merge_method: slerp\nslices: [{sources: 5}]\n", "layer_range must be the same"),
-        (LINEAR.replace("{model: a,", "{model: a, layer_range: [0, 4],"), "models.0.layer_range is not a key"),
-        ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\n", "parameters.t is missing"),
+        (
+            LINEAR.replace("{model: a,", "{model: a, layer_range: [0, 4],"),
+            "models.0.layer_range is not a key",
+        ),
+        (
+            "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\n",
+            "parameters.t is missing",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_run_names_file_and_key(tmp_path, text, words):
@@ -102,7 +147,9 @@ def test_a_recipe_that_cannot_run_names_file_and_key(tmp_path, text, words):
 def test_places_are_kept_for_what_is_found_wrong_later(tmp_path):
     recipe = recipes.read_recipe(written(tmp_path, SLERP))
     assert recipe.layers == 4
-    assert recipe.places["domain"].endswith("recipe.yaml: slices.0.sources.0.model") and recipe.places["t"].endswith("parameters.t")
+    assert recipe.places["domain"].endswith(
+        "recipe.yaml: slices.0.sources.0.model"
+    ) and recipe.places["t"].endswith("parameters.t")
     assert str(recipe.blame("t", MergeError("x"))).endswith("recipe.yaml: parameters.t: x")
 
 

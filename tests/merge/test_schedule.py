@@ -8,7 +8,11 @@ from labkit.merge.schedule import PRESETS, Part, Weights
 
 NAMES = [
     "model.embed_tokens.weight",
-    *(f"model.layers.{i}.{part}.weight" for i in range(5) for part in ("self_attn.q_proj", "mlp.up_proj", "input_layernorm")),
+    *(
+        f"model.layers.{i}.{part}.weight"
+        for i in range(5)
+        for part in ("self_attn.q_proj", "mlp.up_proj", "input_layernorm")
+    ),
     "model.norm.weight",
     "lm_head.weight",
 ]
@@ -16,7 +20,13 @@ NAMES = [
 
 def test_the_papers_schedule_lands_on_its_anchors():
     t = schedule.resolve(PRESETS["paper"], NAMES)
-    assert [t[f"model.layers.{i}.self_attn.q_proj.weight"] for i in range(5)] == [0, 0.5, 0.3, 0.7, 1]
+    assert [t[f"model.layers.{i}.self_attn.q_proj.weight"] for i in range(5)] == [
+        0,
+        0.5,
+        0.3,
+        0.7,
+        1,
+    ]
     assert [t[f"model.layers.{i}.mlp.up_proj.weight"] for i in range(5)] == [1, 0.5, 0.7, 0.3, 0]
     assert {t[name] for name in NAMES if schedule.group_of(name) == "other"} == {0.5}
 
@@ -45,13 +55,19 @@ def test_first_filter_wins():
 
 def test_weights_become_a_share():
     t = schedule.resolve(Weights(general=3, domain=(1, 3)), NAMES)
-    assert t["model.layers.0.mlp.up_proj.weight"] == 0.25 and t["model.layers.4.mlp.up_proj.weight"] == 0.5
+    assert (
+        t["model.layers.0.mlp.up_proj.weight"] == 0.25
+        and t["model.layers.4.mlp.up_proj.weight"] == 0.5
+    )
 
 
 @pytest.mark.parametrize(
     "bad,words",
     [
-        ((Part(filter="attn_self", value=0.5), Part(value=0.5)), "filter 'attn_self' is part of no tensor's name"),
+        (
+            (Part(filter="attn_self", value=0.5), Part(value=0.5)),
+            "filter 'attn_self' is part of no tensor's name",
+        ),
         ((Part(filter="self_attn", value=0.5),), "no filter of the schedule takes"),
         (1.2, r"t is 1.2 at .*outside \[0, 1\]"),
         ((0.0, -0.5), r"outside \[0, 1\]"),

@@ -50,18 +50,32 @@ def test_shards_in_and_out_load_in_transformers(tmp_path):
     general = zoo.shipped_folder() / "mistral-s-base"
     with pytest.warns(MergeWarning, match="bfloat16, the domain model in float32"):
         output = merged(
-            tmp_path, general, tmp_path / "sharded", Merge(t=1.0), shard_bytes=10**6, progress=lambda done, total: told.append((done, total))
+            tmp_path,
+            general,
+            tmp_path / "sharded",
+            Merge(t=1.0),
+            shard_bytes=10**6,
+            progress=lambda done, total: told.append((done, total)),
         )
-    assert len(json.loads((output / stream.INDEX).read_text())["weight_map"]) == len(loaded.model.state_dict())
+    assert len(json.loads((output / stream.INDEX).read_text())["weight_map"]) == len(
+        loaded.model.state_dict()
+    )
     found = zoo.load(str(output))
-    assert all(torch.allclose(v, loaded.model.state_dict()[n], atol=1e-6) for n, v in found.model.state_dict().items())
+    assert all(
+        torch.allclose(v, loaded.model.state_dict()[n], atol=1e-6)
+        for n, v in found.model.state_dict().items()
+    )
     assert found.tokenizer.chat_template == loaded.tokenizer.chat_template
-    assert told[-1][0] == told[-1][1] and [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == told[-1][1] and [done for done, _ in told] == sorted(
+        done for done, _ in told
+    )
 
 
 def test_dtype_is_written_to_weights_and_config(tmp_path):
     output = merged(tmp_path, BASE, INSTRUCT, Merge(dtype="float16"))
-    assert {tensor.dtype for tensor in load_file(output / "model.safetensors").values()} == {torch.float16}
+    assert {tensor.dtype for tensor in load_file(output / "model.safetensors").values()} == {
+        torch.float16
+    }
     assert json.loads((output / "config.json").read_text())["dtype"] == "float16"
 
 
@@ -101,12 +115,16 @@ def test_broken_and_missing_files_say_so(tmp_path):
         with pytest.raises(InputError, match="this is no index of shards"):
             stream.stored(tmp_path / "empty")
     save_file({"a": torch.ones(1)}, tmp_path / "empty" / "model-1.safetensors")
-    (tmp_path / "empty" / stream.INDEX).write_text('{"weight_map": {"a": "model-1.safetensors", "b": "model-1.safetensors"}}')
+    (tmp_path / "empty" / stream.INDEX).write_text(
+        '{"weight_map": {"a": "model-1.safetensors", "b": "model-1.safetensors"}}'
+    )
     with pytest.raises(InputError, match="names the tensor b, which no shard holds"):
         stream.stored(tmp_path / "empty")
     (tmp_path / "empty" / stream.INDEX).unlink()
     save_file({"b": torch.ones(1)}, tmp_path / "empty" / "other.safetensors")
-    with pytest.raises(InputError, match="2 .safetensors files and no model.safetensors.index.json"):
+    with pytest.raises(
+        InputError, match="2 .safetensors files and no model.safetensors.index.json"
+    ):
         stream.stored(tmp_path / "empty")
 
 
@@ -131,22 +149,33 @@ def test_a_trained_head_is_not_thrown_away(tmp_path):
     tensors = load_file(INSTRUCT / "model.safetensors")
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] + 1
     save_file(tensors, tmp_path / "headed" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(MergeError, match="says the embeddings are tied, but lm_head.weight differs"):
+    with pytest.raises(
+        MergeError, match="says the embeddings are tied, but lm_head.weight differs"
+    ):
         merged(tmp_path, BASE, tmp_path / "headed")
 
 
 def test_a_wrapped_general_model_is_written_with_bare_names(tmp_path):
     shutil.copytree(INSTRUCT, tmp_path / "wrapped")
-    tensors = {f"_orig_mod.{name}": tensor for name, tensor in load_file(INSTRUCT / "model.safetensors").items()}
+    tensors = {
+        f"_orig_mod.{name}": tensor
+        for name, tensor in load_file(INSTRUCT / "model.safetensors").items()
+    }
     save_file(tensors, tmp_path / "wrapped" / "model.safetensors", metadata={"format": "pt"})
     with pytest.warns(MergeWarning, match="all names of the general model begin with '_orig_mod.'"):
         output = merged(tmp_path, tmp_path / "wrapped", BASE, Merge(t=0.0))
     found = zoo.load(str(output)).model.state_dict()
-    assert all(torch.equal(found[name], tensor) for name, tensor in zoo.load("llama-s-instruct").model.state_dict().items())
+    assert all(
+        torch.equal(found[name], tensor)
+        for name, tensor in zoo.load("llama-s-instruct").model.state_dict().items()
+    )
 
 
 def test_a_number_and_a_whole_number_of_one_name_are_refused(tmp_path):
-    first, second = folder_with(tmp_path, "a", w=torch.ones(4)), folder_with(tmp_path, "b", w=torch.ones(4, dtype=torch.int32))
+    first, second = (
+        folder_with(tmp_path, "a", w=torch.ones(4)),
+        folder_with(tmp_path, "b", w=torch.ones(4, dtype=torch.int32)),
+    )
     with pytest.raises(MergeError, match="w is stored as float32 in the general model and I32"):
         merged(tmp_path, first, second)
 
@@ -158,7 +187,10 @@ def test_a_dtype_that_cannot_be_merged_is_named(tmp_path):
 
 
 def test_nan_names_the_tensor(tmp_path):
-    good, bad = folder_with(tmp_path, "a", w=torch.ones(4)), folder_with(tmp_path, "b", w=torch.tensor([1.0, float("nan"), 1, 1]))
+    good, bad = (
+        folder_with(tmp_path, "a", w=torch.ones(4)),
+        folder_with(tmp_path, "b", w=torch.tensor([1.0, float("nan"), 1, 1])),
+    )
     with pytest.raises(MergeError, match="w: the domain model holds NaN"):
         merged(tmp_path, good, bad)
 
@@ -194,16 +226,33 @@ print(peak_kb() - before)
 def test_memory_is_that_of_a_few_tensors(tmp_path):
     tensor_mb, count = 24, 16
     for name in "ab":
-        folder_with(tmp_path, name, **{f"w{i}": torch.randn(tensor_mb * 2**18) for i in range(count)})
+        folder_with(
+            tmp_path, name, **{f"w{i}": torch.randn(tensor_mb * 2**18) for i in range(count)}
+        )
     (tmp_path / "out").mkdir()
-    done = subprocess.run([sys.executable, "-c", MEASURED, *(str(tmp_path / n) for n in ("a", "b", "out"))], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *(str(tmp_path / n) for n in ("a", "b", "out"))],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     grown_mb = int(done.stdout) / 1024
-    assert grown_mb < tensor_mb * count / 2  # three tensors and what libraries load on first use, not a model
+    assert (
+        grown_mb < tensor_mb * count / 2
+    )  # three tensors and what libraries load on first use, not a model
 
 
 def test_whole_numbers_and_scalars_are_carried_over(tmp_path):
-    tensors = {"ids": torch.arange(5), "mask": torch.tensor([True, False]), "scale": torch.tensor(2.0), "w": torch.ones(3, 2)}
-    output = merged(tmp_path, folder_with(tmp_path, "a", **tensors), folder_with(tmp_path, "b", **tensors))
+    tensors = {
+        "ids": torch.arange(5),
+        "mask": torch.tensor([True, False]),
+        "scale": torch.tensor(2.0),
+        "w": torch.ones(3, 2),
+    }
+    output = merged(
+        tmp_path, folder_with(tmp_path, "a", **tensors), folder_with(tmp_path, "b", **tensors)
+    )
     found = load_file(output / "model.safetensors")
-    assert found.keys() == tensors.keys() and all(found[name].equal(tensor) for name, tensor in tensors.items())
+    assert found.keys() == tensors.keys() and all(
+        found[name].equal(tensor) for name, tensor in tensors.items()
+    )

@@ -31,12 +31,18 @@ def test_an_adapter_of_the_full_rank_gives_the_weights_back(base, tmp_path):
     assert kept.share == pytest.approx(1.0, abs=1e-5)
     again = zoo.load("llama-s-instruct").model
     adapters.apply_adapter(again, tmp_path)
-    for (_, ours), (_, theirs) in zip(adapters._linears(again), adapters._linears(tuned), strict=True):
+    for (_, ours), (_, theirs) in zip(
+        adapters._linears(again), adapters._linears(tuned), strict=True
+    ):
         assert torch.allclose(ours, theirs, atol=2e-3)
 
 
 def test_a_lower_rank_keeps_less_and_says_so(base, tmp_path):
-    assert 0.3 < adapters.save_adapter(base, tuned_by(base, 8), tmp_path, rank=4, base_name="x").share < 0.9
+    assert (
+        0.3
+        < adapters.save_adapter(base, tuned_by(base, 8), tmp_path, rank=4, base_name="x").share
+        < 0.9
+    )
 
 
 def test_peft_reads_it_and_computes_the_same(base, tmp_path):
@@ -45,7 +51,9 @@ def test_peft_reads_it_and_computes_the_same(base, tmp_path):
     adapters.save_adapter(base, tuned_by(base, 4), tmp_path, rank=4, base_name="llama-s-instruct")
     ours = zoo.load("llama-s-instruct").model
     adapters.apply_adapter(ours, tmp_path)
-    theirs = PeftModel.from_pretrained(zoo.load("llama-s-instruct").model, str(tmp_path)).merge_and_unload()
+    theirs = PeftModel.from_pretrained(
+        zoo.load("llama-s-instruct").model, str(tmp_path)
+    ).merge_and_unload()
     ids = torch.arange(20)[None]
     with torch.inference_mode():
         assert torch.allclose(ours(input_ids=ids).logits, theirs(input_ids=ids).logits, atol=1e-4)
@@ -55,7 +63,10 @@ def test_a_folder_with_an_adapter_loads_like_a_model(base, tmp_path):
     adapters.save_adapter(base, tuned_by(base, 4), tmp_path, rank=4, base_name="llama-s-instruct")
     loaded = zoo.load(str(tmp_path))
     assert loaded.fingerprint != zoo.load("llama-s-instruct").fingerprint
-    assert not torch.equal(next(w for _, w in adapters._linears(loaded.model)), next(w for _, w in adapters._linears(base)))
+    assert not torch.equal(
+        next(w for _, w in adapters._linears(loaded.model)),
+        next(w for _, w in adapters._linears(base)),
+    )
 
 
 def test_what_does_not_fit_is_said(base, tmp_path):
@@ -67,7 +78,9 @@ def test_what_does_not_fit_is_said(base, tmp_path):
     with pytest.raises(InputError, match="model.norm.weight was trained too"):
         adapters.save_adapter(base, moved, tmp_path, rank=4, base_name="x")
     with pytest.raises(InputError, match="differ in shape"):
-        adapters.save_adapter(base, zoo.load("smollm-s-base").model, tmp_path, rank=4, base_name="x")
+        adapters.save_adapter(
+            base, zoo.load("smollm-s-base").model, tmp_path, rank=4, base_name="x"
+        )
     adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="x")
     with pytest.raises(InputError, match="does not fit this model"):
         adapters.apply_adapter(zoo.load("smollm-s-base").model, tmp_path)
@@ -84,14 +97,30 @@ def test_a_merge_can_take_an_adapter_as_a_parent(base, tmp_path, monkeypatch):
     from labkit.train.pipeline import merge_to_folder
 
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
-    adapters.save_adapter(base, tuned_by(base, 4), tmp_path / "tuned", rank=4, base_name="llama-s-instruct")
-    out = merge_to_folder(Recipe("llama-s-instruct", str(tmp_path / "tuned"), Merge(method="lerp", t=1.0)), tmp_path / "out")
+    adapters.save_adapter(
+        base, tuned_by(base, 4), tmp_path / "tuned", rank=4, base_name="llama-s-instruct"
+    )
+    out = merge_to_folder(
+        Recipe("llama-s-instruct", str(tmp_path / "tuned"), Merge(method="lerp", t=1.0)),
+        tmp_path / "out",
+    )
     merged, whole = zoo.load(str(out)).model, zoo.load(str(tmp_path / "tuned")).model
-    for (_, ours), (_, theirs) in zip(adapters._linears(merged), adapters._linears(whole), strict=True):
+    for (_, ours), (_, theirs) in zip(
+        adapters._linears(merged), adapters._linears(whole), strict=True
+    ):
         assert torch.allclose(ours, theirs, atol=5e-3)
 
 
-@pytest.mark.parametrize("name,value", [("use_rslora", True), ("use_dora", True), ("alpha_pattern", {"q_proj": 4}), ("rank_pattern", {"q_proj": 4}), ("bias", "all")])
+@pytest.mark.parametrize(
+    "name,value",
+    [
+        ("use_rslora", True),
+        ("use_dora", True),
+        ("alpha_pattern", {"q_proj": 4}),
+        ("rank_pattern", {"q_proj": 4}),
+        ("bias", "all"),
+    ],
+)
 def test_what_is_not_plain_lora_is_refused(base, tmp_path, name, value):
     adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="llama-s-instruct")
     config = json.loads((tmp_path / adapters.CONFIG).read_text())
@@ -102,19 +131,31 @@ def test_what_is_not_plain_lora_is_refused(base, tmp_path, name, value):
 
 def test_another_scale_is_another_model(base, tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
-    adapters.save_adapter(base, tuned_by(base, 2), tmp_path / "x", rank=2, base_name="llama-s-instruct")
-    first, unpacked = zoo.load(str(tmp_path / "x")).fingerprint, zoo.model_folder(str(tmp_path / "x"))
+    adapters.save_adapter(
+        base, tuned_by(base, 2), tmp_path / "x", rank=2, base_name="llama-s-instruct"
+    )
+    first, unpacked = (
+        zoo.load(str(tmp_path / "x")).fingerprint,
+        zoo.model_folder(str(tmp_path / "x")),
+    )
     config = json.loads((tmp_path / "x" / adapters.CONFIG).read_text())
     (tmp_path / "x" / adapters.CONFIG).write_text(json.dumps({**config, "lora_alpha": 8}))
-    assert zoo.load(str(tmp_path / "x")).fingerprint != first and zoo.model_folder(str(tmp_path / "x")) != unpacked
+    assert (
+        zoo.load(str(tmp_path / "x")).fingerprint != first
+        and zoo.model_folder(str(tmp_path / "x")) != unpacked
+    )
 
 
 def test_an_adapter_cannot_send_a_reader_to_the_hub_or_in_circles(base, tmp_path):
     adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="someone/else")
-    with pytest.raises(InputError, match="not on this machine; if you trust it: hf download someone/else"):
+    with pytest.raises(
+        InputError, match="not on this machine; if you trust it: hf download someone/else"
+    ):
         zoo.load(str(tmp_path))
     config = json.loads((tmp_path / adapters.CONFIG).read_text())
-    (tmp_path / adapters.CONFIG).write_text(json.dumps({**config, "base_model_name_or_path": str(tmp_path)}))
+    (tmp_path / adapters.CONFIG).write_text(
+        json.dumps({**config, "base_model_name_or_path": str(tmp_path)})
+    )
     with pytest.raises(InputError, match="is an adapter too"):
         zoo.load(str(tmp_path))
 

@@ -10,8 +10,10 @@ from labkit.base.errors import InputError
 from labkit.models import families, zoo
 
 CHAT = [
-    {"role": "user", "content": "What is silk?"}, {"role": "assistant", "content": "Silk is strong."},
-    {"role": "user", "content": "And horn?"}, {"role": "assistant", "content": "Horn is hard."},
+    {"role": "user", "content": "What is silk?"},
+    {"role": "assistant", "content": "Silk is strong."},
+    {"role": "user", "content": "And horn?"},
+    {"role": "assistant", "content": "Horn is hard."},
 ]
 ANSWERS = ["Silk is strong.", "Horn is hard."]
 
@@ -30,26 +32,35 @@ def learned(made) -> str:
 
 def test_without_markers_the_same_tokens_are_the_assistants():
     marked, bare = tokenizer(), tokenizer()
-    bare.chat_template = bare.chat_template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    bare.chat_template = bare.chat_template.replace("{% generation %}", "").replace(
+        "{% endgeneration %}", ""
+    )
     assert families.conversation(marked, CHAT) == families.conversation(bare, CHAT)
 
 
-@pytest.mark.parametrize("tokens,template,end", [
-    (("<|im_start|>", "<|im_end|>"), families.CHATML, "<|im_end|>"),
-    (("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), families.LLAMA3, "<|eot_id|>"),
-    (("[INST]", "[/INST]"), families.MISTRAL, "<eos>"),
-])
+@pytest.mark.parametrize(
+    "tokens,template,end",
+    [
+        (("<|im_start|>", "<|im_end|>"), families.CHATML, "<|im_end|>"),
+        (("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), families.LLAMA3, "<|eot_id|>"),
+        (("[INST]", "[/INST]"), families.MISTRAL, "<eos>"),
+    ],
+)
 def test_a_base_model_gets_the_template_of_its_family(tokens, template, end):
     made = tokenizer(*tokens)
     assert families.family_template(made) == template
     made.chat_template = template
-    assert learned(made).replace(" ", "") == "".join(answer + end for answer in ANSWERS).replace(" ", "")
+    assert learned(made).replace(" ", "") == "".join(answer + end for answer in ANSWERS).replace(
+        " ", ""
+    )
 
 
 def test_the_stock_llama_template_needs_no_markers():
     trl = pytest.importorskip("trl")
     made = tokenizer("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
-    made.chat_template = (Path(trl.__file__).parent / "chat_templates" / "llama3_1.jinja").read_text("utf-8")
+    made.chat_template = (
+        Path(trl.__file__).parent / "chat_templates" / "llama3_1.jinja"
+    ).read_text("utf-8")
     assert learned(made) == "Silk is strong.<|eot_id|>Horn is hard.<|eot_id|>"
 
 
@@ -59,6 +70,8 @@ def test_other_vocabularies_get_none():
 
 def test_a_template_that_rewrites_what_was_said_is_one_sentence():
     made = tokenizer()
-    made.chat_template = "{{ messages | length }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    made.chat_template = (
+        "{{ messages | length }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    )
     with pytest.raises(InputError, match="writes earlier turns anew"):
         families.conversation(made, CHAT)

@@ -14,7 +14,10 @@ from labkit.base.errors import InputError
 from labkit.models import zoo
 
 ANSWERS = {  # repository -> status and the headers by which the hub tells its reasons
-    "gated": (403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to this model is restricted."}),
+    "gated": (
+        403,
+        {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to this model is restricted."},
+    ),
     "misspelt": (401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}),
     "no-config": (404, {"X-Error-Code": "EntryNotFound"}),
     "old-token": (401, {"X-Error-Message": "Invalid credentials in Authorization header"}),
@@ -64,11 +67,17 @@ def asked(name: str, tmp_path, *, endpoint: str, offline: str = "0") -> str:
 @pytest.mark.parametrize("repository", ANSWERS)
 def test_what_a_hub_answers(repository, server, tmp_path):
     said = asked(f"me/{repository}", tmp_path, endpoint=server)
-    assert WORDS[repository] in said and said.startswith(f"model 'me/{repository}': its config.json cannot be fetched; ") and "\n" not in said
+    assert (
+        WORDS[repository] in said
+        and said.startswith(f"model 'me/{repository}': its config.json cannot be fetched; ")
+        and "\n" not in said
+    )
 
 
 def test_a_hub_out_of_reach_and_a_hub_forbidden(server, tmp_path):
-    assert "cannot be reached: connect once" in asked("me/mine", tmp_path, endpoint="http://127.0.0.1:9")
+    assert "cannot be reached: connect once" in asked(
+        "me/mine", tmp_path, endpoint="http://127.0.0.1:9"
+    )
     forbidden = asked("me/gated", tmp_path, endpoint=server, offline="1")
     assert "HF_HUB_OFFLINE=1 keeps labkit from the hub" in forbidden and "connect once" in forbidden
     assert "check the spelling" in asked("me/two--dashes", tmp_path, endpoint=server)
@@ -97,12 +106,16 @@ def test_the_cause_is_found_under_the_error_that_transformers_raises(repository,
         except Exception as cause:
             raise OSError("You are trying to access a gated repo, or a private one") from cause
     except OSError as wrapped:
-        assert WORDS[repository].replace("me/gated", "me/mine") in zoo.hub_remedy("me/mine", wrapped)
+        assert WORDS[repository].replace("me/gated", "me/mine") in zoo.hub_remedy(
+            "me/mine", wrapped
+        )
 
 
 def test_a_missing_id_is_not_called_gated_because_its_error_mentions_it():
     error = raised(*ANSWERS["misspelt"])
-    assert "gated" in str(error).lower() and zoo.hub_remedy("me/mine", error).startswith("the hub shows no such id")
+    assert "gated" in str(error).lower() and zoo.hub_remedy("me/mine", error).startswith(
+        "the hub shows no such id"
+    )
 
 
 def test_what_is_in_the_cache_is_not_asked_for(tmp_path, monkeypatch):
@@ -112,7 +125,11 @@ def test_what_is_in_the_cache_is_not_asked_for(tmp_path, monkeypatch):
     (tmp_path / "models--me--mine" / "refs").mkdir()
     (tmp_path / "models--me--mine" / "refs" / "main").write_text("abc", "utf-8")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert zoo.fetch_file("me/mine", "config.json") == snapshot / "config.json" == zoo.cached_file("me/mine", "config.json")
+    assert (
+        zoo.fetch_file("me/mine", "config.json")
+        == snapshot / "config.json"
+        == zoo.cached_file("me/mine", "config.json")
+    )
     assert zoo.cached_file("me/mine", "tokenizer_config.json") is None
     with pytest.raises(InputError, match="HF_HUB_OFFLINE"):
         zoo.fetch_file("me/mine", "tokenizer_config.json")

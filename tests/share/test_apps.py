@@ -27,7 +27,11 @@ NOTEBOOKS = [apps.apps_folder() / f"{name}.ipynb" for name in apps.APPS]
 
 
 def cells(path, kind):
-    return ["".join(cell["source"]) for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == kind]
+    return [
+        "".join(cell["source"])
+        for cell in json.loads(path.read_text("utf-8"))["cells"]
+        if cell["cell_type"] == kind
+    ]
 
 
 # --- the notebooks ----------------------------------------------------------------------------
@@ -37,17 +41,32 @@ def cells(path, kind):
 def test_notebook_is_clean_and_calls_only_what_there_is(path):
     notebook = json.loads(path.read_text("utf-8"))
     ids = [cell["id"] for cell in notebook["cells"]]
-    assert len(set(ids)) == len(ids) and notebook["metadata"]["title"].startswith("labkit: ") and "widgets" not in notebook["metadata"]
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert (
+        len(set(ids)) == len(ids)
+        and notebook["metadata"]["title"].startswith("labkit: ")
+        and "widgets" not in notebook["metadata"]
+    )
+    assert all(
+        cell["outputs"] == [] and cell["execution_count"] is None
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+    )
     code = cells(path, "code")
     assert all(len(source.splitlines()) <= 12 for source in code)
-    called = [node.func.attr for node in ast.walk(ast.parse("\n".join(code))) if isinstance(node, ast.Call)]
+    called = [
+        node.func.attr
+        for node in ast.walk(ast.parse("\n".join(code)))
+        if isinstance(node, ast.Call)
+    ]
     assert called[0] == path.stem and all(hasattr(apps, name) for name in called)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_headings_are_in_order(path):
-    levels = [len(mark) for mark in re.findall(r"^(#+) ", "\n".join(cells(path, "markdown")), re.MULTILINE)]
+    levels = [
+        len(mark)
+        for mark in re.findall(r"^(#+) ", "\n".join(cells(path, "markdown")), re.MULTILINE)
+    ]
     assert levels[0] == 1 and levels.count(1) == 1 and set(levels) <= {1, 2}
 
 
@@ -56,7 +75,11 @@ def test_the_first_page_names_all_four_in_plain_words():
     assert [app.name for app in found] == list(apps.APPS)
     assert {path.stem for path in apps.apps_folder().glob("*.ipynb")} == set(apps.APPS)
     for app in found:
-        assert app.title and app.words.endswith((".", "!")) and not re.search(r"[#_`*\n]", app.words + app.title)
+        assert (
+            app.title
+            and app.words.endswith((".", "!"))
+            and not re.search(r"[#_`*\n]", app.words + app.title)
+        )
 
 
 # --- what the functions show ------------------------------------------------------------------
@@ -77,9 +100,16 @@ def shown(tmp_path, monkeypatch):
 def test_designer_and_audit_write_where_they_are_told(shown, tmp_path):
     apps.designer()
     apps.vendor_audit()
-    assert str(tmp_path / "out") in shown[0] and any("valid: this design can run" in part for part in shown)
-    assert (tmp_path / "out" / "designs" / "design.yaml").is_file() and (tmp_path / "out" / "audits" / "claim.pdf").read_bytes().startswith(b"%PDF")
-    assert {row["notebook"] for row in records.read(tmp_path / "out")} == {"app_designer", "app_vendor_audit"}
+    assert str(tmp_path / "out") in shown[0] and any(
+        "valid: this design can run" in part for part in shown
+    )
+    assert (tmp_path / "out" / "designs" / "design.yaml").is_file() and (
+        tmp_path / "out" / "audits" / "claim.pdf"
+    ).read_bytes().startswith(b"%PDF")
+    assert {row["notebook"] for row in records.read(tmp_path / "out")} == {
+        "app_designer",
+        "app_vendor_audit",
+    }
 
 
 def test_merge_lab_needs_no_training(shown, tmp_path):
@@ -122,7 +152,11 @@ def test_what_takes_long_waits_tells_and_can_be_tried_again():
     panel = LaterPanel(make, "go", "a minute")
     assert "a minute" in panel.told.value and not seen
     panel.button.click()
-    assert "step 3 of 9, loss 1.250, 6 s left" in seen[0] and "no &lt;b&gt;room&lt;/b&gt;" in panel.told.value and not panel.button.disabled
+    assert (
+        "step 3 of 9, loss 1.250, 6 s left" in seen[0]
+        and "no &lt;b&gt;room&lt;/b&gt;" in panel.told.value
+        and not panel.button.disabled
+    )
     panel.button.click()
     assert panel.place.children[0].value == "done" and panel.button.layout.display == "none"
 
@@ -135,7 +169,10 @@ def test_a_port_in_use_is_one_sentence():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=rf"port {port} cannot be used .* --port {port + 1 if port < 65535 else port - 1}"):
+        with pytest.raises(
+            InputError,
+            match=rf"port {port} cannot be used .* --port {port + 1 if port < 65535 else port - 1}",
+        ):
             apps.check_port(port)
         assert_one_sentence(labkit("app", "--port", port), str(port), "--port")
 
@@ -148,15 +185,35 @@ def test_without_voila_the_remedy_is_named(monkeypatch, tmp_path):
 
 def test_the_command_prints_one_address_and_ends(tmp_path):
     pytest.importorskip("voila", reason="Voilà is not installed; pip install -e '.[app]' brings it")
-    command = [sys.executable, "-m", "labkit.cli", "app", "--port", str(free_port()), "--out-dir", str(tmp_path / "out")]
-    process = subprocess.Popen(command, env={**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "labkit.cli",
+        "app",
+        "--port",
+        str(free_port()),
+        "--out-dir",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     line = process.stdout.readline()
     assert re.fullmatch(r"open http://127\.0\.0\.1:\d+/\?token=[\w-]{32}\n", line)
     with urllib.request.urlopen(line.split()[1]) as page:
         assert "What would you like to do?" in page.read().decode()
     process.terminate()
     rest, said = process.communicate(timeout=60)
-    assert rest == "" and "Traceback" not in said and line.split("token=")[1].strip() not in said and process.returncode == 0
+    assert (
+        rest == ""
+        and "Traceback" not in said
+        and line.split("token=")[1].strip() not in said
+        and process.returncode == 0
+    )
 
 
 # --- what the server lets in ------------------------------------------------------------------
@@ -164,7 +221,9 @@ def test_the_command_prints_one_address_and_ends(tmp_path):
 
 def test_no_template_of_ours_names_another_host():
     found = list(apps.TEMPLATES.iterdir())
-    assert {"index.html.j2", "page.html", "tree.html", "login.html", "error.html"} <= {path.name for path in found}
+    assert {"index.html.j2", "page.html", "tree.html", "login.html", "error.html"} <= {
+        path.name for path in found
+    }
     assert not any(re.search(r"https?:|//\w", path.read_text("utf-8")) for path in found)
 
 
@@ -189,7 +248,12 @@ def status(address, **headers):
 
 
 def test_without_the_token_nothing_is_shown_or_started(server):
-    for address in (server.origin, server.page("designer"), f"{server.origin}/voila/tree", f"{server.origin}/?token=wrong"):
+    for address in (
+        server.origin,
+        server.page("designer"),
+        f"{server.origin}/voila/tree",
+        f"{server.origin}/?token=wrong",
+    ):
         _, said, _ = status(address)
         assert "needs its whole address" in said and "Design an adaptation" not in said
     kernel = "00000000-0000-0000-0000-000000000000"
@@ -199,15 +263,23 @@ def test_without_the_token_nothing_is_shown_or_started(server):
 
 
 def test_only_this_machine_and_only_by_its_own_name(server):
-    listening = [found.laddr for found in psutil.Process(server.process.pid).net_connections() if found.status == "LISTEN"]
+    listening = [
+        found.laddr
+        for found in psutil.Process(server.process.pid).net_connections()
+        if found.status == "LISTEN"
+    ]
     assert listening and {address.ip for address in listening} == {"127.0.0.1"}
     assert status(server.address, Host="evil.example")[0] == 403
 
 
 def test_the_policy_is_sent_and_no_file_is_served(server):
     code, said, answer = status(server.address)
-    assert code == 200 and all(app.title in html.unescape(said) for app in apps.described(apps.apps_folder()))
-    assert answer.headers["Content-Security-Policy"] == apps.policy(int(server.origin.rsplit(":", 1)[1]))
+    assert code == 200 and all(
+        app.title in html.unescape(said) for app in apps.described(apps.apps_folder())
+    )
+    assert answer.headers["Content-Security-Policy"] == apps.policy(
+        int(server.origin.rsplit(":", 1)[1])
+    )
     for path in ("designer.ipynb", "../01_design.ipynb", "..%2F..%2Fpyproject.toml", "x.png"):
         assert status(f"{server.origin}/voila/files/{path}")[0] in (403, 404)
     token = server.address.split("?")[1]

@@ -15,7 +15,12 @@ from labkit.train.specs import load_spec
 pytestmark = needs_browser
 
 CODE = ("from labkit", "apps.", "import ")
-LAST = {"designer": "train and compare", "merge_lab": "train the specialist and merge it", "clinic": "this is the cause", "vendor_audit": "audit this claim"}
+LAST = {
+    "designer": "train and compare",
+    "merge_lab": "train the specialist and merge it",
+    "clinic": "this is the cause",
+    "vendor_audit": "audit this claim",
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +55,16 @@ def opened(server, context):
 
 def too_wide(page) -> int:
     """By how many pixels the page is wider than its window; Voilà scrolls within a part of its own."""
-    return page.evaluate("(part => part.scrollWidth - part.clientWidth)(document.querySelector('#rendered_cells') || document.documentElement)")
+    return page.evaluate(
+        "(part => part.scrollWidth - part.clientWidth)(document.querySelector('#rendered_cells') || document.documentElement)"
+    )
 
 
 def labels_cut_off(page) -> list[str]:
-    return page.eval_on_selector_all(".widget-label", "nodes => nodes.filter(n => n.offsetParent && n.scrollWidth > n.clientWidth + 1).map(n => n.innerText)")
+    return page.eval_on_selector_all(
+        ".widget-label",
+        "nodes => nodes.filter(n => n.offsetParent && n.scrollWidth > n.clientWidth + 1).map(n => n.innerText)",
+    )
 
 
 def test_first_page_names_the_apps_and_leads_to_them(server, context):
@@ -62,8 +72,12 @@ def test_first_page_names_the_apps_and_leads_to_them(server, context):
     page = watched.page
     page.goto(f"{server.origin}/")
     apps = app_server.described(app_server.apps_folder())
-    assert [link.inner_text() for link in page.get_by_role("link").all()] == [app.title for app in apps]
-    assert [link.evaluate("a => a.href") for link in page.get_by_role("link").all()] == [server.page(app.name) for app in apps]
+    assert [link.inner_text() for link in page.get_by_role("link").all()] == [
+        app.title for app in apps
+    ]
+    assert [link.evaluate("a => a.href") for link in page.get_by_role("link").all()] == [
+        server.page(app.name) for app in apps
+    ]
     page.set_viewport_size({"width": 390, "height": 844})
     assert too_wide(page) == 0 and watched.elsewhere(server.origin) == [] and watched.errors == []
     page.close()
@@ -74,7 +88,9 @@ def test_app_shows_its_panel_and_no_code_and_asks_no_other_host(server, opened, 
     watched = opened(name)
     page, text = watched.page, watched.page.inner_text("body")
     assert page.title().startswith("labkit: ") and page.get_by_role("heading", level=1).count() == 1
-    assert not any(code in text for code in CODE) and "Traceback" not in text and "error:" not in text
+    assert (
+        not any(code in text for code in CODE) and "Traceback" not in text and "error:" not in text
+    )
     assert page.locator(".jp-InputArea-editor:visible, .highlight:visible").count() == 0
     assert page.get_by_role("link", name="all apps").evaluate("a => a.href") == f"{server.origin}/"
     assert watched.asked and watched.elsewhere(server.origin) == [] and watched.errors == []
@@ -110,7 +126,10 @@ def test_a_merge_answers_at_once_and_follows_the_slider(opened):
 
 def test_the_clinic_waits_for_a_button(server, opened):
     page = opened("clinic").page
-    assert page.get_by_role("button", name="see the patient").is_enabled() and not page.get_by_role("button", name="order").is_enabled()
+    assert (
+        page.get_by_role("button", name="see the patient").is_enabled()
+        and not page.get_by_role("button", name="order").is_enabled()
+    )
     assert "up to a minute" in page.inner_text("body")
 
 

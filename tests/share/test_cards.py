@@ -18,9 +18,14 @@ def test_build_saves_two_models_with_cards_and_is_reproducible(tmp_path, monkeyp
     folders = model_cards.build_and_save("llama-s", tmp_path)
     assert [folder.name for folder in folders] == ["llama-s-base", "llama-s-instruct"]
     base, instruct = (zoo.load(str(folder)).model for folder in folders)
-    for saved, again, folder in zip((base, instruct), zoo_build.build_pair("llama-s").values(), folders, strict=True):
+    for saved, again, folder in zip(
+        (base, instruct), zoo_build.build_pair("llama-s").values(), folders, strict=True
+    ):
         weights = again.state_dict()
-        assert all(torch.equal(tensor, weights[name].to(torch.bfloat16).float()) for name, tensor in saved.state_dict().items())
+        assert all(
+            torch.equal(tensor, weights[name].to(torch.bfloat16).float())
+            for name, tensor in saved.state_dict().items()
+        )
         assert "| compositional |" in (folder / "README.md").read_text()
     assert not torch.equal(base.lm_head.weight, instruct.lm_head.weight)
 

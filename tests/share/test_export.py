@@ -46,7 +46,9 @@ def mine(tmp_path_factory):
     """A pack in a folder of this machine."""
     folder = tmp_path_factory.mktemp("packs") / "mine"
     shutil.copytree(packs_folder() / "materials", folder)
-    (folder / "pack.yaml").write_text((folder / "pack.yaml").read_text().replace("name: materials", "name: mine"))
+    (folder / "pack.yaml").write_text(
+        (folder / "pack.yaml").read_text().replace("name: materials", "name: mine")
+    )
     return folder
 
 
@@ -64,22 +66,40 @@ def home(module_home, monkeypatch):
 @pytest.fixture
 def trained(mine, home, quick_stage):
     stages = tuple(quick_stage(kind, steps=4) for kind in ("cpt", "sft"))
-    return run_spec(PipelineSpec(pack=str(mine), model="llama-s-instruct", stages=stages, seed=5))[-1]
+    return run_spec(PipelineSpec(pack=str(mine), model="llama-s-instruct", stages=stages, seed=5))[
+        -1
+    ]
 
 
 def texts_of(folder) -> dict[str, str]:
-    return {path.name: path.read_text("utf-8") for path in folder.iterdir() if path.suffix in (".json", ".md", ".jinja")}
+    return {
+        path.name: path.read_text("utf-8")
+        for path in folder.iterdir()
+        if path.suffix in (".json", ".md", ".jinja")
+    }
 
 
 def test_it_answers_outside_as_it_answers_here(trained, tmp_path):
     folder = export(trained.name, tmp_path / "out", score=False)
-    done = subprocess.run([sys.executable, "-c", OUTSIDE, str(folder), QUESTION, str(tmp_path / "logits.npy")], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", OUTSIDE, str(folder), QUESTION, str(tmp_path / "logits.npy")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     loaded = zoo.load(str(trained.folder))
-    ids = torch.tensor([prompt_ids(loaded.tokenizer, {"messages": [{"role": "user", "content": QUESTION}]})])
-    said = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)[0].tolist()
-    assert told == {"said": said, "dtype": "torch.float32", "labkit": False} and len(said) > ids.shape[1] + 1
+    ids = torch.tensor(
+        [prompt_ids(loaded.tokenizer, {"messages": [{"role": "user", "content": QUESTION}]})]
+    )
+    said = loaded.model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False
+    )[0].tolist()
+    assert (
+        told == {"said": said, "dtype": "torch.float32", "labkit": False}
+        and len(said) > ids.shape[1] + 1
+    )
     with torch.inference_mode():
         assert np.array_equal(np.load(tmp_path / "logits.npy"), loaded.model(ids).logits.numpy())
 
@@ -88,27 +108,62 @@ def test_the_card_tells_lineage_data_scores_and_diagnoses(trained, mine, tmp_pat
     folder = export(str(trained.folder), tmp_path / "out", profile="smoke")
     card = ModelCard.load(folder / "README.md")
     assert card.data.to_dict() == {
-        "license": "apache-2.0", "base_model": ["llama-s-instruct"], "datasets": ["mine"], "library_name": "transformers",
-        "pipeline_tag": "text-generation", "tags": ["labkit", "cpt", "sft"],
+        "license": "apache-2.0",
+        "base_model": ["llama-s-instruct"],
+        "datasets": ["mine"],
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["labkit", "cpt", "sft"],
     }
     text = card.text
-    assert [line for line in text.splitlines() if line.startswith("## ")] == [f"## {title}" for title in ("Licence", "How it was made", "Data", "Scores", "Diagnoses", "Limits", "How to run it")]
-    assert trained.lineage["data"][:12] in text and f"| {trained.lineage['tokens']:,} | {trained.lineage['wall_seconds']:.1f} |" in text
-    assert "| 1 | cpt | learning rate 0.001, steps 4" in text and "| 2 | sft |" in text and "Earlier steps" not in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        f"## {title}"
+        for title in (
+            "Licence",
+            "How it was made",
+            "Data",
+            "Scores",
+            "Diagnoses",
+            "Limits",
+            "How to run it",
+        )
+    ]
+    assert (
+        trained.lineage["data"][:12] in text
+        and f"| {trained.lineage['tokens']:,} | {trained.lineage['wall_seconds']:.1f} |" in text
+    )
+    assert (
+        "| 1 | cpt | learning rate 0.001, steps 4" in text
+        and "| 2 | sft |" in text
+        and "Earlier steps" not in text
+    )
     assert "Apache-2.0" in text and "| preferences | 180 |" in text
     scored = score_checkpoint(trained, load_pack(mine), profile_name="smoke")
     for axis, found in scored.summary().items():
         assert f"| {axis} | {found} | {found.n} | {found.clusters} |" in text
-    assert "| other tokenizer | clear |" in text and "Against `llama-s-instruct`" in text and "could not be measured" in text
+    assert (
+        "| other tokenizer | clear |" in text
+        and "Against `llama-s-instruct`" in text
+        and "could not be measured" in text
+    )
 
 
-def test_nothing_of_this_machine_is_told_and_nothing_is_left_out_of_the_lineage(trained, mine, tmp_path):
+def test_nothing_of_this_machine_is_told_and_nothing_is_left_out_of_the_lineage(
+    trained, mine, tmp_path
+):
     folder = export(str(trained.folder), tmp_path / "out", score=False)
     for name, text in texts_of(folder).items():
-        assert str(tmp_path.parent) not in text and str(mine.parent) not in text and "/" + mine.parts[1] + "/" not in text, name
+        assert (
+            str(tmp_path.parent) not in text
+            and str(mine.parent) not in text
+            and "/" + mine.parts[1] + "/" not in text
+        ), name
     lineage = json.loads((folder / "lineage.json").read_text("utf-8"))
     assert lineage["spec"]["pack"] == "mine" and lineage["seed"] == 5 and lineage["loss_curve"]
-    assert [step["stage"]["kind"] for step in (*lineage["earlier"], lineage)] == ["cpt", "sft"] and "files" not in lineage
+    assert [step["stage"]["kind"] for step in (*lineage["earlier"], lineage)] == [
+        "cpt",
+        "sft",
+    ] and "files" not in lineage
 
 
 def test_a_pack_that_is_gone_is_said_and_does_not_stop_it(trained, mine, tmp_path):
@@ -122,17 +177,31 @@ def test_a_pack_that_is_gone_is_said_and_does_not_stop_it(trained, mine, tmp_pat
 
 
 def test_half_precision_is_half_the_size_and_is_said(home, tmp_path):
-    whole, half = (export("llama-s-instruct", tmp_path / dtype, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    whole, half = (
+        export("llama-s-instruct", tmp_path / dtype, dtype=dtype)
+        for dtype in ("float32", "bfloat16")
+    )
     assert (whole / "model.safetensors").stat().st_mode == (whole / "README.md").stat().st_mode
-    assert (half / "model.safetensors").stat().st_size < 0.6 * (whole / "model.safetensors").stat().st_size
-    assert "Stored in bfloat16" in (half / "README.md").read_text() and "Stored in" not in (whole / "README.md").read_text()
+    assert (half / "model.safetensors").stat().st_size < 0.6 * (
+        whole / "model.safetensors"
+    ).stat().st_size
+    assert (
+        "Stored in bfloat16" in (half / "README.md").read_text()
+        and "Stored in" not in (whole / "README.md").read_text()
+    )
     assert "Rebuild it" in (whole / "README.md").read_text()  # the shipped card comes along
 
 
 def test_a_merge_is_told_by_its_recipe_and_its_parents_names(trained, tmp_path):
-    merged = merge_to_folder(Recipe("llama-s-instruct", str(trained.folder), Merge(t=0.25)), tmp_path / "merged")
+    merged = merge_to_folder(
+        Recipe("llama-s-instruct", str(trained.folder), Merge(t=0.25)), tmp_path / "merged"
+    )
     text = (export(str(merged), tmp_path / "out", profile="smoke") / "README.md").read_text("utf-8")
-    assert f"- model: {trained.name.split('/')[0]}/llama-s-instruct/cpt-sft" in text and "t: 0.25" in text and "merge_method: slerp" in text
+    assert (
+        f"- model: {trained.name.split('/')[0]}/llama-s-instruct/cpt-sft" in text
+        and "t: 0.25" in text
+        and "merge_method: slerp" in text
+    )
     assert "- merge\n" in text and "by cpt, sft and a merge" in text and trained.key not in text
     assert "| wrong place | clear | the weights lie 0.25 of the way" in text
     assert not (tmp_path / "out" / "lineage.json").exists()
@@ -142,17 +211,31 @@ def test_another_models_licence_is_not_invented(home, tmp_path):
     folder = tmp_path / "somebodys"
     shutil.copytree(zoo.model_folder("llama-s-instruct"), folder)
     (folder / "README.md").unlink()
-    head = ModelCard.load(export(str(folder), tmp_path / "out", score=False) / "README.md").data.to_dict()
-    assert (head["license"], head["license_name"]) == ("other", "see-parent") and "base_model" not in head
+    head = ModelCard.load(
+        export(str(folder), tmp_path / "out", score=False) / "README.md"
+    ).data.to_dict()
+    assert (head["license"], head["license_name"]) == (
+        "other",
+        "see-parent",
+    ) and "base_model" not in head
 
 
-@pytest.mark.parametrize("spoil,words", [
-    (lambda folder: (folder / "config.json").write_text('{"model_type": "llamma"}'), "knows no model_type 'llamma'"),
-    (lambda folder: (folder / "config.json").write_text("[]"), "not a JSON object"),
-    (lambda folder: (folder / "config.json").unlink(), "no config.json, so this is not a Hugging Face model folder"),
-    (lambda folder: (folder / "model.safetensors").unlink(), "no .safetensors file"),
-    (lambda folder: (folder / "model.safetensors").write_bytes(b"x"), "cannot be loaded"),
-])
+@pytest.mark.parametrize(
+    "spoil,words",
+    [
+        (
+            lambda folder: (folder / "config.json").write_text('{"model_type": "llamma"}'),
+            "knows no model_type 'llamma'",
+        ),
+        (lambda folder: (folder / "config.json").write_text("[]"), "not a JSON object"),
+        (
+            lambda folder: (folder / "config.json").unlink(),
+            "no config.json, so this is not a Hugging Face model folder",
+        ),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no .safetensors file"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x"), "cannot be loaded"),
+    ],
+)
 def test_what_is_no_model_is_one_sentence_and_leaves_nothing(tmp_path, spoil, words):
     folder = tmp_path / "model"
     shutil.copytree(zoo.model_folder("llama-s-instruct"), folder)
@@ -177,13 +260,24 @@ def test_a_converter_that_fails_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "convert_hf_to_gguf.py").write_text("raise SystemExit('no')")
     monkeypatch.setattr("labkit.share.export.check_tokenizer", lambda folder: None)
     with pytest.raises(InputError, match="stopped: no"):
-        export("llama-s-instruct", tmp_path / "out", gguf=True, converter=tmp_path / "convert_hf_to_gguf.py")
+        export(
+            "llama-s-instruct",
+            tmp_path / "out",
+            gguf=True,
+            converter=tmp_path / "convert_hf_to_gguf.py",
+        )
     assert not list(tmp_path.glob("*out*"))
 
 
-@pytest.mark.parametrize("options,words", [
-    ({"dtype": "float23"}, "--dtype is 'float23'; did you mean"), ({"profile": "labb"}, "unknown profile"), ({"pack": "materialz"}, "unknown pack"), ({"gguf": True}, "no tokenizer that reads"),
-])
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"dtype": "float23"}, "--dtype is 'float23'; did you mean"),
+        ({"profile": "labb"}, "unknown profile"),
+        ({"pack": "materialz"}, "unknown pack"),
+        ({"gguf": True}, "no tokenizer that reads"),
+    ],
+)
 def test_options_that_cannot_be_used_are_one_sentence(tmp_path, options, words):
     (tmp_path / "convert.py").write_text("")
     with pytest.raises(InputError, match=words):

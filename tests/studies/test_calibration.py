@@ -19,7 +19,12 @@ def cards(count, *, between, seed=0):
         items = []
         for axis in AXES + CONTROLS:
             mean = np.clip(0.5 + rng.normal(0, between), 0.02, 0.98)
-            items += [ItemResult(f"{axis}{i}", axis, axis, f"{axis}e{i // 4}", float(rng.random() < mean), "") for i in range(120)]
+            items += [
+                ItemResult(
+                    f"{axis}{i}", axis, axis, f"{axis}e{i // 4}", float(rng.random() < mean), ""
+                )
+                for i in range(120)
+            ]
         made.append(Scorecard("x", "p", "test", "", items))
     return made
 

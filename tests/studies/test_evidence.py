@@ -16,7 +16,16 @@ from studies import evidence
 
 def unit(pack, seed, **cards):
     made = {
-        label: Scorecard(label, pack, "test", "", [ItemResult(f"i{i}", "knowledge", "free", f"e{i}", float(v), "") for i, v in enumerate(values)])
+        label: Scorecard(
+            label,
+            pack,
+            "test",
+            "",
+            [
+                ItemResult(f"i{i}", "knowledge", "free", f"e{i}", float(v), "")
+                for i, v in enumerate(values)
+            ],
+        )
         for label, values in cards.items()
     }
     return study.Unit(pack, seed, made)
@@ -28,7 +37,9 @@ def test_synergy_is_against_the_better_parent_of_each_unit():
         unit("b", 0, instruct=[1, 1, 1, 0], overcooked=[0, 0, 0, 0], slerp=[1, 1, 0, 0]),
     ]
     assert study.synergy("slerp", "knowledge")(units).mean == pytest.approx((0.25 - 0.25) / 2)
-    assert study.over_mean("slerp", "knowledge")(units).mean == pytest.approx(((3 - 1.5) / 4 + (2 - 1.5) / 4) / 2)
+    assert study.over_mean("slerp", "knowledge")(units).mean == pytest.approx(
+        ((3 - 1.5) / 4 + (2 - 1.5) / 4) / 2
+    )
 
 
 def test_same_item_ids_in_two_packs_are_different_items():
@@ -48,9 +59,18 @@ def test_words_follow_the_numbers():
 
 
 def test_smoke_study_writes_page_and_records_and_resumes(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "SWEEP", (0.0, 0.5, 1.0))  # fewer merges to score: what is tested is that all is written
+    monkeypatch.setattr(
+        study, "SWEEP", (0.0, 0.5, 1.0)
+    )  # fewer merges to score: what is tested is that all is written
     page = tmp_path / "evidence.md"
-    arguments = {"profile_name": "smoke", "out_dir": tmp_path / "out", "page": page, "measured": tmp_path / "measured", "console": Console(quiet=True), "packs": ["biomed"]}
+    arguments = {
+        "profile_name": "smoke",
+        "out_dir": tmp_path / "out",
+        "page": page,
+        "measured": tmp_path / "measured",
+        "console": Console(quiet=True),
+        "packs": ["biomed"],
+    }
     evidence.run_study(**arguments)
     text = page.read_text()
     assert all(claim.words in text for claim in study.CLAIMS)
@@ -61,6 +81,8 @@ def test_smoke_study_writes_page_and_records_and_resumes(tmp_path, monkeypatch):
     assert (tmp_path / "pareto.png").stat().st_size > 10_000
     from labkit.train import pipeline
 
-    monkeypatch.setattr(pipeline, "train_stage", lambda *args, **kwargs: pytest.fail("trained twice"))
+    monkeypatch.setattr(
+        pipeline, "train_stage", lambda *args, **kwargs: pytest.fail("trained twice")
+    )
     evidence.run_study(**arguments)
     assert page.read_text() == text

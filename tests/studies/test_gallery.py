@@ -25,17 +25,43 @@ SPAN = {"mean": -0.5, "low": -0.6, "high": -0.4, "n": 9, "clusters": 9, "seeds":
 @pytest.fixture
 def run(tmp_path):
     """An out_dir with three kept figures, a gate and two diagnoses."""
-    lab = Lab("03_cpt", packs.load_pack("materials"), "llama-s-instruct", "smoke", 0, "me", tmp_path / "out")
-    lab.show(figures.loss_curves({"gentle": [(0, 3.0), (9, 1.0)], "<b>x</b>": [(0, 3.0), (9, 0.5)]}), "axes", "Two `curves` [of one run], <b>x</b>\nlower.")
+    lab = Lab(
+        "03_cpt",
+        packs.load_pack("materials"),
+        "llama-s-instruct",
+        "smoke",
+        0,
+        "me",
+        tmp_path / "out",
+    )
+    lab.show(
+        figures.loss_curves({"gentle": [(0, 3.0), (9, 1.0)], "<b>x</b>": [(0, 3.0), (9, 0.5)]}),
+        "axes",
+        "Two `curves` [of one run], <b>x</b>\nlower.",
+    )
     lab.notebook = "09_diagnose"
     lab.show(figures.loss_curves({"one": [(0, 3.0), (9, 1.0)]}), "probe", "A curve.")
     lab.notebook = "10_report"
-    rows = [{"checkpoint": f"checkpoint {i}", "axes": {axis: {"mean": i / 30} for axis in figures.AXIS_LABELS}} for i in range(30)]
+    rows = [
+        {
+            "checkpoint": f"checkpoint {i}",
+            "axes": {axis: {"mean": i / 30} for axis in figures.AXIS_LABELS},
+        }
+        for i in range(30)
+    ]
     lab.show(figures.score_grid(rows), "scorecards", "Scores of thirty.")
     lab.notebook = "09_diagnose"
     lab.record("gate", checkpoint="one", passed=False, fallen=["instructions"])
     for name in ("gentle", "<script>overcooked"):
-        lab.record("diagnosis", checkpoint=name, diagnosis="instruction loss", verdict="flagged", found="lost", remedy="replay", value=SPAN)
+        lab.record(
+            "diagnosis",
+            checkpoint=name,
+            diagnosis="instruction loss",
+            verdict="flagged",
+            found="lost",
+            remedy="replay",
+            value=SPAN,
+        )
     return lab.out_dir
 
 
@@ -52,7 +78,10 @@ def test_every_picture_named_is_there_small_enough_and_told_in_words(run, tmp_pa
     made = built(run, tmp_path / "gallery")
     found = named(made.page)
     assert [file for _, file in found] == [path.name for path in made.pictures] and len(found) >= 4
-    assert {path.name for path in made.page.parent.iterdir()} == {"README.md", *(file for _, file in found)}
+    assert {path.name for path in made.page.parent.iterdir()} == {
+        "README.md",
+        *(file for _, file in found),
+    }
     assert len(made.pictures) + len(made.left_out) == len(gallery.SHOWN)
     for alt, file in found:
         path = made.page.parent / file
@@ -60,8 +89,15 @@ def test_every_picture_named_is_there_small_enough_and_told_in_words(run, tmp_pa
             assert picture.width <= gallery.WIDEST and not picture.info
         assert path.stat().st_size <= gallery.MOST_BYTES and len(alt) > 5 and file not in alt
     text = made.page.read_text("utf-8")
-    assert r"Two \`curves\` \[of one run\], \<b\>x\</b\> lower." in text and "profile smoke, pack materials, seed 0" in text
-    assert all(f"{shown.sentence} Made by {shown.made_by}." in text for shown in gallery.SHOWN if f"{shown.name}.png" in text)
+    assert (
+        r"Two \`curves\` \[of one run\], \<b\>x\</b\> lower." in text
+        and "profile smoke, pack materials, seed 0" in text
+    )
+    assert all(
+        f"{shown.sentence} Made by {shown.made_by}." in text
+        for shown in gallery.SHOWN
+        if f"{shown.name}.png" in text
+    )
 
 
 def test_the_same_run_gives_the_same_pixels(run, tmp_path):
@@ -79,16 +115,27 @@ def test_what_cannot_be_made_is_told_and_its_old_picture_goes(run, tmp_path, mon
     (to / "of-my-own.txt").write_text("stays")
     made = built(run, to)
     told = "\n".join(made.left_out)
-    assert f"diagnosis-gate: {gallery.NO_CHROMIUM}" in told and "class-page: there is no" in told and "merge-panel: no figure 'panel-0' of 06_merge" in told
+    assert (
+        f"diagnosis-gate: {gallery.NO_CHROMIUM}" in told
+        and "class-page: there is no" in told
+        and "merge-panel: no figure 'panel-0' of 06_merge" in told
+    )
     assert not (to / "class-page.png").exists() and (to / "of-my-own.txt").exists()
-    assert {"early-warning.png", "axes-after-cpt.png", "scorecards.png", "synergy-by-size.png"} == {path.name for path in made.pictures}
+    assert {"early-warning.png", "axes-after-cpt.png", "scorecards.png", "synergy-by-size.png"} == {
+        path.name for path in made.pictures
+    }
 
 
 @needs_chromium
 def test_a_page_is_photographed_without_its_scripts(run, tmp_path):
     page = course_page([], run, title="<i>A page</i>")
     plain = gallery.photograph(page, height=400)
-    page.write_text(page.read_text("utf-8").replace("</body>", "<script>document.body.style.background='#000'</script></body>"), "utf-8")
+    page.write_text(
+        page.read_text("utf-8").replace(
+            "</body>", "<script>document.body.style.background='#000'</script></body>"
+        ),
+        "utf-8",
+    )
     assert gallery.photograph(page, height=400) == plain
     assert Image.open(gallery.io.BytesIO(plain)).size == (gallery.WIDEST, 400)
 
@@ -115,9 +162,22 @@ def test_bad_input_is_one_sentence(run, tmp_path):
     with pytest.raises(InputError, match="^axes-after-cpt: not a readable picture"):
         built(run, tmp_path / "to")
     figure.unlink()
-    assert any("axes-after-cpt" in told and "run the notebook again" in told for told in built(run, tmp_path / "to").left_out)
-    common = {"notebook": "03_cpt", "pack": "p", "profile": "smoke", "seed": 0, "learner": "me", "name": "axes", "alt": "x"}
-    records.append(run, "figure", name="of another version")  # lacks what is needed: as if it were not there
+    assert any(
+        "axes-after-cpt" in told and "run the notebook again" in told
+        for told in built(run, tmp_path / "to").left_out
+    )
+    common = {
+        "notebook": "03_cpt",
+        "pack": "p",
+        "profile": "smoke",
+        "seed": 0,
+        "learner": "me",
+        "name": "axes",
+        "alt": "x",
+    }
+    records.append(
+        run, "figure", name="of another version"
+    )  # lacks what is needed: as if it were not there
     records.append(run, "figure", **common, file="../../secret.png")
     with pytest.raises(InputError, match="lies outside"):
         built(run, tmp_path / "to")
@@ -127,7 +187,9 @@ def test_the_last_run_of_a_folder_is_shown(run, tmp_path):
     lab = Lab("03_cpt", packs.load_pack("legal"), "llama-s-instruct", "smoke", 1, "me", run)
     lab.show(figures.loss_curves({"one": [(0, 3.0), (9, 1.0)]}), "axes", "Another run.")
     made = built(run, tmp_path / "gallery")
-    assert "profile smoke, pack legal, seed 1" in made.page.read_text("utf-8") and {path.stem for path in made.pictures} == {"axes-after-cpt", "synergy-by-size"}
+    assert "profile smoke, pack legal, seed 1" in made.page.read_text("utf-8") and {
+        path.stem for path in made.pictures
+    } == {"axes-after-cpt", "synergy-by-size"}
 
 
 def test_the_command_says_what_it_wrote_and_what_not(run, tmp_path, capsys):

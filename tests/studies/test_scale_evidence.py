@@ -23,35 +23,63 @@ def measured(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(folder / "home"))
         for name in ("TS", "FEW_TS"):
-            patch.setattr(scale_lab, name, (0.5,))  # fewer merges to score: what is tested is that all is written
+            patch.setattr(
+                scale_lab, name, (0.5,)
+            )  # fewer merges to score: what is tested is that all is written
         whole = scale_evidence.PARTS["sizes"]
 
         def small(pack, seed, profile_name, told):
             unit = whole.run(pack, seed, profile_name, told, SMALL)
             for stood_for, family in zip(scale_lab.LADDER[2:], SMALL, strict=True):
-                unit.cards |= {label.replace(family, stood_for): card for label, card in list(unit.cards.items()) if label.startswith(f"{family}:")}
-                unit.chosen |= {label.replace(family, stood_for): t for label, t in list(unit.chosen.items()) if label.startswith(f"{family}:")}
+                unit.cards |= {
+                    label.replace(family, stood_for): card
+                    for label, card in list(unit.cards.items())
+                    if label.startswith(f"{family}:")
+                }
+                unit.chosen |= {
+                    label.replace(family, stood_for): t
+                    for label, t in list(unit.chosen.items())
+                    if label.startswith(f"{family}:")
+                }
             return unit
 
         patch.setitem(scale_evidence.PARTS, "sizes", replace(whole, run=small, families=SMALL))
         for part in scale_evidence.PARTS:
-            scale_evidence.run_scale_study(part, profile_name="smoke", page=folder / "scale.md", measured=folder, console=Console(quiet=True))
+            scale_evidence.run_scale_study(
+                part,
+                profile_name="smoke",
+                page=folder / "scale.md",
+                measured=folder,
+                console=Console(quiet=True),
+            )
     return folder
 
 
 def test_every_part_is_in_file_figure_and_page(measured):
     page = (measured / "scale.md").read_text("utf-8")
-    for part, name in (("sizes", "synergy_by_size.png"), ("families", "recipes_by_family.png"), ("rare", "rare_facts.png")):
+    for part, name in (
+        ("sizes", "synergy_by_size.png"),
+        ("families", "recipes_by_family.png"),
+        ("rare", "rare_facts.png"),
+    ):
         data = json.loads((measured / f"{part}.json").read_text("utf-8"))
         assert data["seeds"] == 2 and data["claims"] and name in page
         assert (measured / name).read_bytes().startswith(b"\x89PNG")
         assert all(row["claim"] in page and row["effect"]["seeds"] == 2 for row in data["claims"])
 
 
-def test_a_size_that_must_be_built_first_is_missed_before_anything_is_trained(tmp_path, monkeypatch):
+def test_a_size_that_must_be_built_first_is_missed_before_anything_is_trained(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path))
     with pytest.raises(InputError, match="labkit zoo build llama-l"):
-        scale_evidence.run_scale_study("sizes", profile_name="smoke", page=tmp_path / "x.md", measured=tmp_path, console=Console(quiet=True))
+        scale_evidence.run_scale_study(
+            "sizes",
+            profile_name="smoke",
+            page=tmp_path / "x.md",
+            measured=tmp_path,
+            console=Console(quiet=True),
+        )
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -76,6 +104,10 @@ def test_one_best_recipe_for_all_claims_nothing_of_own_and_others(monkeypatch):
 
 def test_reported_words_stand_at_their_sizes_without_a_height(measured):
     point = Interval(0.1, 0.0, 0.2, 10, 10, 2)
-    figure = views.by_size({"x": {"ours": {1_000_000: point}}}, [("Paper-7B", 7_000_000_000, 1, "higher")])
+    figure = views.by_size(
+        {"x": {"ours": {1_000_000: point}}}, [("Paper-7B", 7_000_000_000, 1, "higher")]
+    )
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert any("Paper-7B\nhigher" in text for text in texts) and any("no heights" in text for text in texts)
+    assert any("Paper-7B\nhigher" in text for text in texts) and any(
+        "no heights" in text for text in texts
+    )

@@ -17,7 +17,11 @@ def load(tmp_path, text):
 
 def test_round_trip(tmp_path):
     spec = specs.PipelineSpec(
-        pack="legal", model="llama-s-instruct", stages=(*specs.GENTLE, specs.DPO), merge=Merge(t=0.3), seed=4
+        pack="legal",
+        model="llama-s-instruct",
+        stages=(*specs.GENTLE, specs.DPO),
+        merge=Merge(t=0.3),
+        seed=4,
     )
     specs.save_spec(spec, tmp_path / "s.yaml")
     assert specs.load_spec(tmp_path / "s.yaml") == spec
@@ -27,7 +31,10 @@ def test_round_trip(tmp_path):
 @pytest.mark.parametrize(
     "change,words",
     [
-        (("0.001", "-0.001"), r"stages.0.learning_rate: Input should be greater than 0 \(got -0.001\)"),
+        (
+            ("0.001", "-0.001"),
+            r"stages.0.learning_rate: Input should be greater than 0 \(got -0.001\)",
+        ),
         (("steps: 10", "steps: 0"), "stages.0.steps"),
         (("kind: cpt", "kind: ctp"), "stages.0.kind"),
         (("steps: 10", "steps: 10, replays: 0.1"), "did you mean 'replay'"),
@@ -35,7 +42,10 @@ def test_round_trip(tmp_path):
         (("kind: cpt", "replay: 0.5, kind: dpo"), "replay is for cpt and sft"),
         (("model: llama-s-instruct\n", ""), "model: Field required"),
         (("pack: materials", "pack: materials\nprofile: labb"), "profile"),
-        (("stages:\n- {kind: cpt, learning_rate: 0.001, steps: 10}", "stages: []"), "nothing to run"),
+        (
+            ("stages:\n- {kind: cpt, learning_rate: 0.001, steps: 10}", "stages: []"),
+            "nothing to run",
+        ),
         (("pack: materials", "pack: [a"), "is not valid YAML"),
     ],
 )

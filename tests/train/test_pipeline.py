@@ -21,20 +21,33 @@ DPO = Stage(kind="dpo", learning_rate=1e-4, steps=3, batch_size=8)
 
 
 def spec(*stages, **changes):
-    return PipelineSpec(**{"pack": "materials", "model": "llama-s-instruct", "stages": stages, **changes})
+    return PipelineSpec(
+        **{"pack": "materials", "model": "llama-s-instruct", "stages": stages, **changes}
+    )
 
 
 def state(checkpoint):
-    return {name: value.clone() for name, value in pipeline.load_checkpoint(checkpoint).model.state_dict().items()}
+    return {
+        name: value.clone()
+        for name, value in pipeline.load_checkpoint(checkpoint).model.state_dict().items()
+    }
 
 
 def test_runs_every_stage_and_merges(tmp_path):
     made = pipeline.run_spec(spec(CPT, SFT, DPO, merge=Merge(t=0.5)), store=Store(tmp_path))
-    assert [c.name.split("/")[-1] for c in made] == ["cpt", "cpt-sft", "cpt-sft-dpo", "cpt-sft-dpo-slerp"]
+    assert [c.name.split("/")[-1] for c in made] == [
+        "cpt",
+        "cpt-sft",
+        "cpt-sft-dpo",
+        "cpt-sft-dpo-slerp",
+    ]
     assert made[1].lineage["parent"] == made[0].key
     for key in ("spec", "data", "seed", "versions", "wall_seconds", "loss_curve"):
         assert key in made[0].lineage
-    middle, ends = state(made[-1]), [pipeline.load_checkpoint("llama-s-instruct").model.state_dict(), state(made[-2])]
+    middle, ends = (
+        state(made[-1]),
+        [pipeline.load_checkpoint("llama-s-instruct").model.state_dict(), state(made[-2])],
+    )
     name = "model.layers.0.mlp.up_proj.weight"
     assert not any(torch.equal(middle[name], end[name]) for end in ends)
 
@@ -42,13 +55,17 @@ def test_runs_every_stage_and_merges(tmp_path):
 def test_finished_stages_are_reused_and_seeds_matter(tmp_path):
     store, told = Store(tmp_path), []
     first = pipeline.run_spec(spec(CPT), store=store)[0]
-    again = pipeline.run_spec(spec(CPT, SFT), store=store, progress=lambda at: told.append(at.stage))
+    again = pipeline.run_spec(
+        spec(CPT, SFT), store=store, progress=lambda at: told.append(at.stage)
+    )
     assert again[0].key == first.key and set(told) == {"sft"}
     assert pipeline.run_spec(spec(CPT, seed=1), store=store)[0].key != first.key
 
 
 def test_same_spec_and_seed_give_the_same_weights(tmp_path):
-    one, two = (state(pipeline.run_spec(spec(CPT), store=Store(tmp_path / name))[0]) for name in "ab")
+    one, two = (
+        state(pipeline.run_spec(spec(CPT), store=Store(tmp_path / name))[0]) for name in "ab"
+    )
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
@@ -57,7 +74,10 @@ def test_how_a_step_is_shared_is_no_part_of_a_key(tmp_path):
     key = pipeline.run_spec(spec(CPT), store=store)[0].key
     shared = CPT.model_copy(update={"micro_batch_size": 2, "activation_checkpointing": True})
     assert pipeline.run_spec(spec(shared), store=store)[0].key == key
-    assert pipeline.run_spec(spec(CPT.model_copy(update={"schedule": "constant"})), store=store)[0].key != key
+    assert (
+        pipeline.run_spec(spec(CPT.model_copy(update={"schedule": "constant"})), store=store)[0].key
+        != key
+    )
 
 
 def test_the_start_model_is_loaded_only_to_be_trained(tmp_path, monkeypatch):
@@ -95,7 +115,9 @@ def test_what_cannot_run_is_said_before_training(tmp_path):
     folder = tmp_path / "mine"
     shutil.copytree(packs.packs_folder() / "materials", folder)
     (folder / "preferences.jsonl").unlink()
-    with pytest.raises(SpecError, match="stages.1: dpo needs preferences.jsonl, which pack 'materials' lacks"):
+    with pytest.raises(
+        SpecError, match="stages.1: dpo needs preferences.jsonl, which pack 'materials' lacks"
+    ):
         pipeline.run_spec(spec(CPT, DPO, pack=str(folder)), store=Store(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
     with pytest.raises(InputError, match="unknown model"):
@@ -106,13 +128,19 @@ def test_what_cannot_run_is_said_before_training(tmp_path):
 
 def test_merging_other_families_is_refused(tmp_path):
     with pytest.raises(MergeError, match="num_hidden_layers is 4"):
-        pipeline.merge_to_folder(Recipe("llama-s-instruct", "llama-m-instruct", Merge()), tmp_path / "out")
+        pipeline.merge_to_folder(
+            Recipe("llama-s-instruct", "llama-m-instruct", Merge()), tmp_path / "out"
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_merge_to_folder_round_trips(tmp_path):
-    out = pipeline.merge_to_folder(Recipe("llama-s-base", "llama-s-instruct", Merge(t=1.0, method="lerp")), tmp_path / "out")
-    merged, parent = (pipeline.load_checkpoint(n).model.state_dict() for n in (str(out), "llama-s-instruct"))
+    out = pipeline.merge_to_folder(
+        Recipe("llama-s-base", "llama-s-instruct", Merge(t=1.0, method="lerp")), tmp_path / "out"
+    )
+    merged, parent = (
+        pipeline.load_checkpoint(n).model.state_dict() for n in (str(out), "llama-s-instruct")
+    )
     assert all(torch.allclose(value, merged[name]) for name, value in parent.items())
     with pytest.raises(InputError, match="no model was named"):
         pipeline.load_checkpoint("")
@@ -139,7 +167,11 @@ def test_layers_left_out_by_a_recipe_are_refused(tmp_path):
 def test_another_ancestor_is_another_merge(tmp_path):
     keys = set()
     for ancestor in ("llama-s-base", "llama-s-twin-base"):
-        recipe = Recipe("llama-s-instruct", "llama-s-twin-instruct", Merge(method="task_vector", ancestor=ancestor))
+        recipe = Recipe(
+            "llama-s-instruct",
+            "llama-s-twin-instruct",
+            Merge(method="task_vector", ancestor=ancestor),
+        )
         keys.add(pipeline.merge_checkpoints(recipe, name="x", store=Store(tmp_path / ancestor)).key)
     assert len(keys) == 2
 
@@ -157,9 +189,14 @@ run_spec(PipelineSpec(pack="materials", model="llama-s-instruct", stages=stages)
 
 
 def test_kill_9_loses_only_the_stage_in_flight(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
-    while not any(path.suffix == ".draft" for path in tmp_path.glob(".*")) or not Store(tmp_path).all():
+    while (
+        not any(path.suffix == ".draft" for path in tmp_path.glob(".*"))
+        or not Store(tmp_path).all()
+    ):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.kill()
@@ -171,7 +208,9 @@ def test_kill_9_loses_only_the_stage_in_flight(tmp_path):
 
 
 def test_merges_where_the_spec_says_and_trains_on_from_there(tmp_path):
-    made = pipeline.run_spec(spec(CPT, SFT, merge=Merge(t=0.5), merge_after=1), store=Store(tmp_path))
+    made = pipeline.run_spec(
+        spec(CPT, SFT, merge=Merge(t=0.5), merge_after=1), store=Store(tmp_path)
+    )
     assert [c.name.split("/")[-1] for c in made] == ["cpt", "cpt-slerp", "cpt-slerp-sft"]
     assert made[2].lineage["parent"] == made[1].key
     at_the_end = pipeline.run_spec(spec(CPT, SFT, merge=Merge(t=0.5)), store=Store(tmp_path))
@@ -179,5 +218,10 @@ def test_merges_where_the_spec_says_and_trains_on_from_there(tmp_path):
 
 
 def test_cpt_reads_questions_as_text(tmp_path):
-    plain, asked = (pipeline.run_spec(spec(CPT.model_copy(update={"sources": sources})), store=Store(tmp_path))[0] for sources in (("raw",), ("raw", "qa")))
+    plain, asked = (
+        pipeline.run_spec(spec(CPT.model_copy(update={"sources": sources})), store=Store(tmp_path))[
+            0
+        ]
+        for sources in (("raw",), ("raw", "qa"))
+    )
     assert plain.lineage["data"] != asked.lineage["data"] and plain.key != asked.key

@@ -17,7 +17,16 @@ ADAPTERS = Lora(rank=4, alpha=8)
 
 
 def stage(**changes):
-    return Stage(**{"kind": "cpt", "learning_rate": 1e-2, "steps": 3, "batch_size": 8, "lora": ADAPTERS, **changes})
+    return Stage(
+        **{
+            "kind": "cpt",
+            "learning_rate": 1e-2,
+            "steps": 3,
+            "batch_size": 8,
+            "lora": ADAPTERS,
+            **changes,
+        }
+    )
 
 
 def spec(*stages):
@@ -58,7 +67,11 @@ def test_settings_of_four_bits_are_what_transformers_takes():
     from transformers import BitsAndBytesConfig
 
     made = BitsAndBytesConfig(**memory.NF4)
-    assert (made.bnb_4bit_quant_type, made.bnb_4bit_use_double_quant, made.bnb_4bit_compute_dtype) == ("nf4", True, torch.bfloat16)
+    assert (
+        made.bnb_4bit_quant_type,
+        made.bnb_4bit_use_double_quant,
+        made.bnb_4bit_compute_dtype,
+    ) == ("nf4", True, torch.bfloat16)
 
 
 def test_adapters_are_merged_into_the_base_as_it_is_stored(tmp_path, monkeypatch):
@@ -74,15 +87,26 @@ def test_adapters_are_merged_into_the_base_as_it_is_stored(tmp_path, monkeypatch
     original = trainers._trained_model
 
     def look(trainer, config, base):
-        held.append({(name.split(".")[-2], value.dtype) for name, value in trainer.model.named_parameters() if "proj" in name})
+        held.append(
+            {
+                (name.split(".")[-2], value.dtype)
+                for name, value in trainer.model.named_parameters()
+                if "proj" in name
+            }
+        )
         return original(trainer, config, base)
 
     monkeypatch.setattr(trainers, "_trained_model", look)
     wanted = PipelineSpec(pack="materials", model=str(stored), stages=(stage(),))
     made = pipeline.run_spec(wanted, store=Store(tmp_path / "store"))[0]
-    before, after = load_file(stored / "model.safetensors"), load_file(made.folder / "model.safetensors")
+    before, after = (
+        load_file(stored / "model.safetensors"),
+        load_file(made.folder / "model.safetensors"),
+    )
     assert {dtype for _, dtype in held[0]} == {torch.bfloat16, torch.float32}
-    assert {value.dtype for value in after.values()} == {torch.float32} and after.keys() == before.keys()
+    assert {value.dtype for value in after.values()} == {
+        torch.float32
+    } and after.keys() == before.keys()
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert changed and all("proj" in name for name in changed)
     for name in changed:
@@ -100,9 +124,24 @@ def test_adapters_on_four_bits_through_every_stage(tmp_path, monkeypatch):
 
     torch.manual_seed(0)
     loaded, base = zoo.load("llama-s-instruct"), tmp_path / "base"
-    ids = {name: getattr(loaded.tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-    shape = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    pipeline.save_model(AutoModelForCausalLM.from_config(LlamaConfig(vocab_size=len(loaded.tokenizer), **shape, **ids)), loaded.tokenizer, base)
+    ids = {
+        name: getattr(loaded.tokenizer, name)
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id")
+    }
+    shape = {
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    pipeline.save_model(
+        AutoModelForCausalLM.from_config(
+            LlamaConfig(vocab_size=len(loaded.tokenizer), **shape, **ids)
+        ),
+        loaded.tokenizer,
+        base,
+    )
     monkeypatch.setattr(memory, "check_four_bit", lambda stages: None)
     monkeypatch.setattr(memory, "lowered", lambda wanted: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: "cpu")
@@ -110,14 +149,33 @@ def test_adapters_on_four_bits_through_every_stage(tmp_path, monkeypatch):
     original = trainers._trained_model
 
     def look(trainer, *rest):
-        held.append({(type(value).__name__, value.dtype) for name, value in trainer.model.named_parameters() if "proj" in name})
+        held.append(
+            {
+                (type(value).__name__, value.dtype)
+                for name, value in trainer.model.named_parameters()
+                if "proj" in name
+            }
+        )
         return original(trainer, *rest)
 
     monkeypatch.setattr(trainers, "_trained_model", look)
-    stages = [stage(kind=kind, learning_rate=1e-3, lora=Lora(rank=4, alpha=8, four_bit=True), micro_batch_size=4) for kind in ("cpt", "sft", "dpo", "orpo")]
-    made = pipeline.run_spec(PipelineSpec(pack="materials", model=str(base), stages=stages), store=Store(tmp_path / "store"))
+    stages = [
+        stage(
+            kind=kind,
+            learning_rate=1e-3,
+            lora=Lora(rank=4, alpha=8, four_bit=True),
+            micro_batch_size=4,
+        )
+        for kind in ("cpt", "sft", "dpo", "orpo")
+    ]
+    made = pipeline.run_spec(
+        PipelineSpec(pack="materials", model=str(base), stages=stages),
+        store=Store(tmp_path / "store"),
+    )
     assert held == [{("Params4bit", torch.uint8), ("Parameter", torch.float32)}] * 4
     assert made[2].lineage["loss_curve"][0][1] == pytest.approx(0.6931, abs=2e-3)
     for checkpoint in made:
-        assert {value.dtype for value in load_file(checkpoint.folder / "model.safetensors").values()} == {torch.float32}
+        assert {
+            value.dtype for value in load_file(checkpoint.folder / "model.safetensors").values()
+        } == {torch.float32}
         assert not hasattr(zoo.config_of(checkpoint.folder), "quantization_config")

@@ -32,7 +32,9 @@ def save_at_every_logged_step(monkeypatch):
 
 def stage(kind, **changes):
     rate = {"cpt": 1e-3, "sft": 1e-3, "dpo": 1e-4, "orpo": 1e-4}[kind]
-    return Stage(**{"kind": kind, "learning_rate": rate, "steps": STEPS, "batch_size": 8, **changes})
+    return Stage(
+        **{"kind": kind, "learning_rate": rate, "steps": STEPS, "batch_size": 8, **changes}
+    )
 
 
 def fit(wanted, pack, **how):
@@ -55,8 +57,12 @@ def same(a, b):
 @pytest.mark.parametrize(
     "wanted",
     [
-        stage("cpt"), stage("sft", replay=0.5, micro_batch_size=4), stage("dpo", batch_size=20), stage("orpo", micro_batch_size=4),
-        stage("cpt", lora=Lora(rank=4, alpha=8)), stage("dpo", lora=Lora(rank=4, alpha=8)),
+        stage("cpt"),
+        stage("sft", replay=0.5, micro_batch_size=4),
+        stage("dpo", batch_size=20),
+        stage("orpo", micro_batch_size=4),
+        stage("cpt", lora=Lora(rank=4, alpha=8)),
+        stage("dpo", lora=Lora(rank=4, alpha=8)),
     ],
     ids=["cpt", "sft", "dpo into its second pass", "orpo", "cpt lora", "dpo lora"],
 )
@@ -69,7 +75,9 @@ def test_goes_on_as_if_it_had_not_stopped(tmp_path, materials, wanted):
     again = fit(wanted, materials, partial=partial, progress=told.append)
     whole = fit(wanted, materials)
     assert same(whole.model, again.model)
-    assert again.loss_curve == whole.loss_curve and [row.keys() for row in again.metrics] == [row.keys() for row in whole.metrics]
+    assert again.loss_curve == whole.loss_curve and [row.keys() for row in again.metrics] == [
+        row.keys() for row in whole.metrics
+    ]
     assert told[0].step == 10 and told[-1].step == STEPS
     assert [path.name for path in partial.folder.glob("checkpoint-*")] == ["checkpoint-10"]
 
@@ -94,7 +102,9 @@ def test_damaged_state_is_dropped_with_a_sentence(tmp_path, materials):
     content = bytearray(optimiser.read_bytes())
     content[len(content) // 2] ^= 1
     optimiser.write_bytes(content)
-    with pytest.warns(UserWarning, match="damaged or of another kind of run; the stage starts over"):
+    with pytest.warns(
+        UserWarning, match="damaged or of another kind of run; the stage starts over"
+    ):
         assert partial.find() is None
     assert not partial.folder.exists()
 
@@ -115,7 +125,14 @@ def test_a_state_that_was_being_written_gives_way_to_the_one_before(tmp_path):
     assert (found.folder, found.seconds) == (before, 7.0)
 
 
-@pytest.mark.parametrize("mark", [{"seconds": 1, "layout": "sharded over 8"}, {"seconds": "x"}, {"seconds": 1, "files": {"gone": "0"}}])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"seconds": 1, "layout": "sharded over 8"},
+        {"seconds": "x"},
+        {"seconds": 1, "files": {"gone": "0"}},
+    ],
+)
 def test_a_state_of_another_kind_is_not_used(tmp_path, mark):
     state(tmp_path / "k", 5, **mark)
     with pytest.warns(UserWarning, match="starts over"):
@@ -123,7 +140,11 @@ def test_a_state_of_another_kind_is_not_used(tmp_path, mark):
 
 
 def test_only_the_last_is_kept(tmp_path):
-    partial, older, newer = Partial(tmp_path / "k"), state(tmp_path / "k", 5), state(tmp_path / "k", 10)
+    partial, older, newer = (
+        Partial(tmp_path / "k"),
+        state(tmp_path / "k", 5),
+        state(tmp_path / "k", 10),
+    )
     partial.keep(older, 1.0)
     assert not newer.exists()
     newer = state(tmp_path / "k", 10)
@@ -144,14 +165,27 @@ pipeline.run_spec(design.load_spec(Path(sys.argv[1])), store=Store(Path(sys.argv
 
 
 def test_kill_9_and_the_same_command_again(tmp_path):
-    spec = PipelineSpec(pack="materials", model="llama-s-instruct", stages=(stage("cpt", steps=20),))
+    spec = PipelineSpec(
+        pack="materials", model="llama-s-instruct", stages=(stage("cpt", steps=20),)
+    )
     save_spec(spec, tmp_path / "spec.yaml")
     store, when = Store(tmp_path / "store"), random.choice([10, 15, 20])
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "spec.yaml"), str(store.root), str(when)], stderr=subprocess.DEVNULL, env={**os.environ})
-    assert killed.returncode == -signal.SIGKILL and len(list(store.root.glob("*.partial/checkpoint-*"))) == 1
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "spec.yaml"), str(store.root), str(when)],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ},
+    )
+    assert (
+        killed.returncode == -signal.SIGKILL
+        and len(list(store.root.glob("*.partial/checkpoint-*"))) == 1
+    )
     told = []
-    again = pipeline.run_spec(spec, store=store, progress=lambda moment: told.append(moment.step))[0]
+    again = pipeline.run_spec(spec, store=store, progress=lambda moment: told.append(moment.step))[
+        0
+    ]
     whole = pipeline.run_spec(spec, store=Store(tmp_path / "other"))[0]
     assert told[0] == when and again.lineage["loss_curve"] == whole.lineage["loss_curve"]
-    assert again.lineage["files"]["model.safetensors"] == whole.lineage["files"]["model.safetensors"]
+    assert (
+        again.lineage["files"]["model.safetensors"] == whole.lineage["files"]["model.safetensors"]
+    )
     assert not list(store.root.glob("*.partial"))

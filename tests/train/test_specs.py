@@ -15,7 +15,11 @@ from labkit.train.pipeline import check_data, stage_splits
 from labkit.train.specs import load_spec
 
 FOLDER = samples_folder("specs")
-SIZES = {"llama-3.1-8b": "cpt-sft-orpo-slerp", "mistral-7b": "cpt-sft-slerp", "smollm-1.7b": "cpt-sft-dpo"}
+SIZES = {
+    "llama-3.1-8b": "cpt-sft-orpo-slerp",
+    "mistral-7b": "cpt-sft-slerp",
+    "smollm-1.7b": "cpt-sft-dpo",
+}
 NAMES = [f"{size}-{method}" for size in SIZES for method in ("full", "lora", "qlora")]
 
 
@@ -32,11 +36,20 @@ def test_a_spec_is_the_papers_best_recipe(name):
     found, (size, method) = spec(name), name.rsplit("-", 1)
     assert found.trail == SIZES[size]
     start = "instruct" if size.startswith("llama") else "base"
-    (names,) = (names for label, names in designer.HUB_MODELS.items() if label.lower().startswith(size))
+    (names,) = (
+        names for label, names in designer.HUB_MODELS.items() if label.lower().startswith(size)
+    )
     assert found.model == names[start]
     if found.merge:
-        assert found.merge.t == PRESETS["paper"] and (found.merge.general or found.model) == names["instruct"]
-    assert all((stage.lora is not None, bool(stage.lora and stage.lora.four_bit)) == (method != "full", method == "qlora") for stage in found.stages)
+        assert (
+            found.merge.t == PRESETS["paper"]
+            and (found.merge.general or found.model) == names["instruct"]
+        )
+    assert all(
+        (stage.lora is not None, bool(stage.lora and stage.lora.four_bit))
+        == (method != "full", method == "qlora")
+        for stage in found.stages
+    )
     assert all(stage.activation_checkpointing and stage.micro_batch_size for stage in found.stages)
     check_data(found)
 
@@ -46,20 +59,36 @@ def test_steps_follow_from_passes_rows_and_batch(name):
     found, pack = spec(name), load_pack("materials")
     text = (FOLDER / f"{name}.yaml").read_text("utf-8")
     passes = [int(said) for said in re.findall(r"num_train_epochs (\d)", text)]
-    batches = [tuple(map(int, said)) for said in re.findall(r"size (\d+) x gradient_accumulation_steps (\d+) x (\d+) process", text)]
-    for stage, epochs, (at_once, accumulated, processes) in zip(found.stages, passes, batches, strict=True):
+    batches = [
+        tuple(map(int, said))
+        for said in re.findall(
+            r"size (\d+) x gradient_accumulation_steps (\d+) x (\d+) process", text
+        )
+    ]
+    for stage, epochs, (at_once, accumulated, processes) in zip(
+        found.stages, passes, batches, strict=True
+    ):
         rows = sum(len(pack.rows(split)) for split in stage_splits(stage))
         assert stage.batch_size == at_once * accumulated * processes
-        assert stage.steps == max(2, round(epochs * rows / stage.batch_size)) and f"{epochs} x {rows} rows / {stage.batch_size}" in text
+        assert (
+            stage.steps == max(2, round(epochs * rows / stage.batch_size))
+            and f"{epochs} x {rows} rows / {stage.batch_size}" in text
+        )
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_adapters_take_ten_times_the_rate_and_all_else_is_the_same(size):
     full, lora, qlora = (spec(f"{size}-{method}") for method in ("full", "lora", "qlora"))
     for mine, theirs, fourth in zip(full.stages, lora.stages, qlora.stages, strict=True):
-        assert theirs.learning_rate == fourth.learning_rate == pytest.approx(10 * mine.learning_rate)
+        assert (
+            theirs.learning_rate == fourth.learning_rate == pytest.approx(10 * mine.learning_rate)
+        )
         change = {"learning_rate": 1.0, "micro_batch_size": None, "lora": None}
-        assert mine.model_copy(update=change) == theirs.model_copy(update=change) == fourth.model_copy(update=change)
+        assert (
+            mine.model_copy(update=change)
+            == theirs.model_copy(update=change)
+            == fourth.model_copy(update=change)
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,7 +106,9 @@ def test_the_page_has_what_the_planner_says_today(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     planner_memory._tokenizer.cache_clear()
     planner_memory._lengths_of.cache_clear()
-    place = importlib.util.spec_from_file_location("gpu_plans", Path(__file__).parents[2] / "benchmarks" / "gpu_plans.py")
+    place = importlib.util.spec_from_file_location(
+        "gpu_plans", Path(__file__).parents[2] / "benchmarks" / "gpu_plans.py"
+    )
     script = importlib.util.module_from_spec(place)
     place.loader.exec_module(script)
     page = script.PAGE.read_text("utf-8")

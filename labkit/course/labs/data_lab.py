@@ -66,60 +66,185 @@ EXPERIMENTS = {
     experiment.id: experiment
     for experiment in (
         Experiment(
-            "doubling", "Does doubling the text help when the added half is junk?",
-            {"half, clean": CLEAN, "half and junk": Condition("half and junk"), "half and junk, twice the steps": Condition("half and junk", 2), "twice as much, clean": Condition("double")},
-            (
-                Lesson("doubling", "half the text, clean, teaches more than that half and as much junk, at equal steps", _knows("half and junk", "half, clean"), "junk takes steps away from the facts; the paper changed amount, quality and a chat set together", PAPER_QUALITY),
-                Lesson("doubling", "the same, the doubled text having twice the steps", _knows("half and junk, twice the steps", "half, clean"), "each fact is read as often: what is left is interference. " + AT_7B, PAPER_QUALITY),
-                Lesson("doubling", "twice the clean text teaches more than half of it, at equal steps", _knows("half, clean", "twice as much, clean"), "more text means more wordings of the same facts, not more facts"),
-            ),
-        ),
-        Experiment(
-            "junk", "How much junk does a model bear, and does it help to say where a text comes from?",
+            "doubling",
+            "Does doubling the text help when the added half is junk?",
             {
-                "no junk": CLEAN, "1/2 junk": Condition("half and junk", 2), "3/4 junk": Condition("junk 3 of 4", 4), "7/8 junk": Condition("junk 7 of 8", 8),
-                "no junk, tagged": Condition("half, tagged"), "1/2 junk, tagged": Condition("half and junk, tagged", 2),
-                "3/4 junk, tagged": Condition("junk 3 of 4, tagged", 4), "7/8 junk, tagged": Condition("junk 7 of 8, tagged", 8),
+                "half, clean": CLEAN,
+                "half and junk": Condition("half and junk"),
+                "half and junk, twice the steps": Condition("half and junk", 2),
+                "twice as much, clean": Condition("double"),
             },
             (
-                *(Lesson("junk", f"text with {share} junk teaches less than its clean part alone, each fact read equally often", _knows(f"{share} junk", "no junk"), "Allen-Zhu & Li (arXiv 2404.05405) see it for 7/8 junk and models trained from nothing") for share in ("1/2", "3/4", "7/8")),
-                *(Lesson("junk", f"a source tag on every document restores part of what {share} junk costs", _knows(f"{share} junk", f"{share} junk, tagged"), "Allen-Zhu & Li (arXiv 2404.05405) see it with far more exposures per fact, in pre-training") for share in ("1/2", "3/4", "7/8")),
-                Lesson("junk", "where there is no junk to tell apart, a source tag costs something", _knows("no junk, tagged", "no junk"), "the tag is a word the model never saw, and spells in pieces"),
+                Lesson(
+                    "doubling",
+                    "half the text, clean, teaches more than that half and as much junk, at equal steps",
+                    _knows("half and junk", "half, clean"),
+                    "junk takes steps away from the facts; the paper changed amount, quality and a chat set together",
+                    PAPER_QUALITY,
+                ),
+                Lesson(
+                    "doubling",
+                    "the same, the doubled text having twice the steps",
+                    _knows("half and junk, twice the steps", "half, clean"),
+                    "each fact is read as often: what is left is interference. " + AT_7B,
+                    PAPER_QUALITY,
+                ),
+                Lesson(
+                    "doubling",
+                    "twice the clean text teaches more than half of it, at equal steps",
+                    _knows("half, clean", "twice as much, clean"),
+                    "more text means more wordings of the same facts, not more facts",
+                ),
             ),
         ),
         Experiment(
-            "junk at equal cost", "The same junk when the training budget stays what it was?",
-            {"no junk": CLEAN, "1/2 junk": Condition("half and junk"), "3/4 junk": Condition("junk 3 of 4"), "7/8 junk": Condition("junk 7 of 8")},
-            tuple(Lesson("junk at equal cost", f"text with {share} junk teaches less than its clean part alone, at equal steps", _knows(f"{share} junk", "no junk"), "junk takes steps away from the facts", PAPER_QUALITY) for share in ("3/4", "7/8")),
-        ),
-        Experiment(
-            "duplicates", "Does it matter that a text is there four or seven times?",
-            {"280 documents": CLEAN, "70, four copies each": Condition("four copies"), "40, seven copies each": Condition("seven copies")},
+            "junk",
+            "How much junk does a model bear, and does it help to say where a text comes from?",
+            {
+                "no junk": CLEAN,
+                "1/2 junk": Condition("half and junk", 2),
+                "3/4 junk": Condition("junk 3 of 4", 4),
+                "7/8 junk": Condition("junk 7 of 8", 8),
+                "no junk, tagged": Condition("half, tagged"),
+                "1/2 junk, tagged": Condition("half and junk, tagged", 2),
+                "3/4 junk, tagged": Condition("junk 3 of 4, tagged", 4),
+                "7/8 junk, tagged": Condition("junk 7 of 8, tagged", 8),
+            },
             (
-                Lesson("duplicates", "280 different documents teach more than 70 of them four times", _knows("70, four copies each", "280 documents"), "Lee et al. (arXiv 2107.06499) remove duplicates from pre-training; here 70 texts tell each fact in at most two wordings"),
-                Lesson("duplicates", "280 different documents teach more than 40 of them seven times", _knows("40, seven copies each", "280 documents"), "one document per entity is left: one wording of each fact"),
+                *(
+                    Lesson(
+                        "junk",
+                        f"text with {share} junk teaches less than its clean part alone, each fact read equally often",
+                        _knows(f"{share} junk", "no junk"),
+                        "Allen-Zhu & Li (arXiv 2404.05405) see it for 7/8 junk and models trained from nothing",
+                    )
+                    for share in ("1/2", "3/4", "7/8")
+                ),
+                *(
+                    Lesson(
+                        "junk",
+                        f"a source tag on every document restores part of what {share} junk costs",
+                        _knows(f"{share} junk", f"{share} junk, tagged"),
+                        "Allen-Zhu & Li (arXiv 2404.05405) see it with far more exposures per fact, in pre-training",
+                    )
+                    for share in ("1/2", "3/4", "7/8")
+                ),
+                Lesson(
+                    "junk",
+                    "where there is no junk to tell apart, a source tag costs something",
+                    _knows("no junk, tagged", "no junk"),
+                    "the tag is a word the model never saw, and spells in pieces",
+                ),
             ),
         ),
         Experiment(
-            "wrong facts", "What do wrong statements cost?",
-            {"all right": CLEAN, "a quarter wrong": Condition("a quarter wrong"), "half wrong": Condition("half wrong")},
-            tuple(Lesson("wrong facts", f"text with {share} of its statements wrong teaches less than right text", _knows(f"{share} wrong", "all right"), "false values differ from one another: the right one mostly stays the most frequent") for share in ("a quarter", "half")),
+            "junk at equal cost",
+            "The same junk when the training budget stays what it was?",
+            {
+                "no junk": CLEAN,
+                "1/2 junk": Condition("half and junk"),
+                "3/4 junk": Condition("junk 3 of 4"),
+                "7/8 junk": Condition("junk 7 of 8"),
+            },
+            tuple(
+                Lesson(
+                    "junk at equal cost",
+                    f"text with {share} junk teaches less than its clean part alone, at equal steps",
+                    _knows(f"{share} junk", "no junk"),
+                    "junk takes steps away from the facts",
+                    PAPER_QUALITY,
+                )
+                for share in ("3/4", "7/8")
+            ),
         ),
         Experiment(
-            "form", "Papers, summaries or questions with answers, at equal tokens?",
-            {"papers": Condition("papers"), "summaries": Condition("summaries", tokens_of="papers"), "questions": Condition("questions", tokens_of="papers")},
+            "duplicates",
+            "Does it matter that a text is there four or seven times?",
+            {
+                "280 documents": CLEAN,
+                "70, four copies each": Condition("four copies"),
+                "40, seven copies each": Condition("seven copies"),
+            },
             (
-                Lesson("form", "distilled summaries teach more than the papers, at equal tokens", _knows("papers", "summaries", "paraphrased"), "240 summaries are read more often than 560 papers, and have no stray sentences: both differ", "distilled"),
-                Lesson("form", "questions with answers teach more than the papers, at equal tokens", _knows("papers", "questions", "paraphrased"), "asked in wordings that no training text used; the pairs tell of one entity at a time, without its relation", "distilled"),
+                Lesson(
+                    "duplicates",
+                    "280 different documents teach more than 70 of them four times",
+                    _knows("70, four copies each", "280 documents"),
+                    "Lee et al. (arXiv 2107.06499) remove duplicates from pre-training; here 70 texts tell each fact in at most two wordings",
+                ),
+                Lesson(
+                    "duplicates",
+                    "280 different documents teach more than 40 of them seven times",
+                    _knows("40, seven copies each", "280 documents"),
+                    "one document per entity is left: one wording of each fact",
+                ),
+            ),
+        ),
+        Experiment(
+            "wrong facts",
+            "What do wrong statements cost?",
+            {
+                "all right": CLEAN,
+                "a quarter wrong": Condition("a quarter wrong"),
+                "half wrong": Condition("half wrong"),
+            },
+            tuple(
+                Lesson(
+                    "wrong facts",
+                    f"text with {share} of its statements wrong teaches less than right text",
+                    _knows(f"{share} wrong", "all right"),
+                    "false values differ from one another: the right one mostly stays the most frequent",
+                )
+                for share in ("a quarter", "half")
+            ),
+        ),
+        Experiment(
+            "form",
+            "Papers, summaries or questions with answers, at equal tokens?",
+            {
+                "papers": Condition("papers"),
+                "summaries": Condition("summaries", tokens_of="papers"),
+                "questions": Condition("questions", tokens_of="papers"),
+            },
+            (
+                Lesson(
+                    "form",
+                    "distilled summaries teach more than the papers, at equal tokens",
+                    _knows("papers", "summaries", "paraphrased"),
+                    "240 summaries are read more often than 560 papers, and have no stray sentences: both differ",
+                    "distilled",
+                ),
+                Lesson(
+                    "form",
+                    "questions with answers teach more than the papers, at equal tokens",
+                    _knows("papers", "questions", "paraphrased"),
+                    "asked in wordings that no training text used; the pairs tell of one entity at a time, without its relation",
+                    "distilled",
+                ),
             ),
             "paraphrased",
         ),
         Experiment(
-            "wordings", "One wording of each fact or many?",
-            {"one wording": Condition("one wording"), "two wordings": Condition("two wordings"), "eight wordings": Condition("double")},
+            "wordings",
+            "One wording of each fact or many?",
+            {
+                "one wording": Condition("one wording"),
+                "two wordings": Condition("two wordings"),
+                "eight wordings": Condition("double"),
+            },
             (
-                Lesson("wordings", "eight wordings per fact give more answers than one, same documents and steps", _knows("one wording", "eight wordings"), "Allen-Zhu & Li (arXiv 2309.14316) start from nothing; an instruct start already knows how facts are turned into answers"),
-                Lesson("wordings", "two wordings give more answers than one", _knows("one wording", "two wordings"), "as above"),
+                Lesson(
+                    "wordings",
+                    "eight wordings per fact give more answers than one, same documents and steps",
+                    _knows("one wording", "eight wordings"),
+                    "Allen-Zhu & Li (arXiv 2309.14316) start from nothing; an instruct start already knows how facts are turned into answers",
+                ),
+                Lesson(
+                    "wordings",
+                    "two wordings give more answers than one",
+                    _knows("one wording", "two wordings"),
+                    "as above",
+                ),
             ),
         ),
     )
@@ -144,7 +269,9 @@ def _mean_tokens(pack: Pack, corpus: str) -> float:
 
     tokenizer = tokenizer_of(model_folder(MODEL))
     texts = [row["text"] for row in corpus_of(pack, corpus).rows("raw")]
-    return sum(len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]) / len(texts)
+    return sum(
+        len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]
+    ) / len(texts)
 
 
 def steps_of(pack: Pack, condition: Condition) -> int:
@@ -152,24 +279,41 @@ def steps_of(pack: Pack, condition: Condition) -> int:
     steps = STEPS * condition.times
     if condition.tokens_of is None:
         return steps
-    return round(steps * _mean_tokens(pack, condition.tokens_of) / _mean_tokens(pack, condition.corpus))
+    return round(
+        steps * _mean_tokens(pack, condition.tokens_of) / _mean_tokens(pack, condition.corpus)
+    )
 
 
 def arm_of(pack: Pack, condition: Condition) -> Arm:
     """CPT on the condition's text with a quarter of replay, then the gentle SFT."""
-    cpt = Stage(kind="cpt", learning_rate=8e-4, steps=steps_of(pack, condition), batch_size=BATCH, replay=0.25, sources=("raw",))
+    cpt = Stage(
+        kind="cpt",
+        learning_rate=8e-4,
+        steps=steps_of(pack, condition),
+        batch_size=BATCH,
+        replay=0.25,
+        sources=("raw",),
+    )
     corpus = None if condition.corpus == "papers" else condition.corpus
     return Arm((cpt, GENTLE[1]), corpus=corpus, axes=LEARNING_AXES)
 
 
-def run_experiment(found: Experiment, pack: Pack, seed: int, profile_name: str, told: Callable[[str], None] = lambda text: None) -> Unit:
+def run_experiment(
+    found: Experiment,
+    pack: Pack,
+    seed: int,
+    profile_name: str,
+    told: Callable[[str], None] = lambda text: None,
+) -> Unit:
     """Train and score every arm of an experiment that is not there yet. pack: a shipped one, whose world is known."""
     unit = Unit(pack.name, seed)
     for label, condition in found.conditions.items():
         told(f"{pack.name} seed {seed}: {found.id}: {label}")
         arm = arm_of(pack, condition)
         checkpoint = train_arm(arm, pack, seed, profile_name)[-1]
-        unit.cards[label] = score_checkpoint(checkpoint, pack, axes=arm.axes, profile_name=profile_name, name=label)
+        unit.cards[label] = score_checkpoint(
+            checkpoint, pack, axes=arm.axes, profile_name=profile_name, name=label
+        )
     return unit
 
 
@@ -188,12 +332,22 @@ def messy_folder(pack: Pack, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for page in range(PAGES):
-        text = "\n\n".join([*texts[page * ROWS_PER_PAGE : (page + 1) * ROWS_PER_PAGE], "Accept all cookies"])
+        text = "\n\n".join(
+            [*texts[page * ROWS_PER_PAGE : (page + 1) * ROWS_PER_PAGE], "Accept all cookies"]
+        )
         (folder / f"note-{page:02d}.txt").write_text(text, "utf-16" if page % 3 == 0 else "utf-8")
     (folder / "copy of note.md").write_text((folder / "note-01.txt").read_text("utf-8"), "utf-8")
     with (folder / "questions.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerows([("question", "answer"), *((row["messages"][-2]["content"], row["messages"][-1]["content"]) for row in questions)])
+        table.writerows(
+            [
+                ("question", "answer"),
+                *(
+                    (row["messages"][-2]["content"], row["messages"][-1]["content"])
+                    for row in questions
+                ),
+            ]
+        )
     (folder / "empty.txt").write_bytes(b"")
     (folder / "picture.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
     (folder / "scan.pdf").write_bytes(b"%PDF-1.4\nthis file ends too soon")
@@ -204,19 +358,34 @@ def messy_folder(pack: Pack, folder: Path) -> Path:
 def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-domain") -> Ingested:
     """Make a pack of a folder (by default a messy one made for it) and show what came of every file; recorded."""
     check_name(name)
-    folder = Path(source) if source else messy_folder(lab.known_pack(), lab.out_dir / "a messy folder")
+    folder = (
+        Path(source) if source else messy_folder(lab.known_pack(), lab.out_dir / "a messy folder")
+    )
     output, fresh = lab.out_dir / "packs" / name, lab.out_dir / "packs" / f"{name}.new"
     if output.resolve() in (folder.resolve(), *folder.resolve().parents):
-        raise InputError(f"{folder} lies in {output}, where the pack goes; give the folder of your own files")
+        raise InputError(
+            f"{folder} lies in {output}, where the pack goes; give the folder of your own files"
+        )
     shutil.rmtree(fresh, ignore_errors=True)
-    made = replace(new_pack(name, folder, fresh, chunk_words=CHUNK_WORDS, seed=lab.seed), folder=output)
-    shutil.rmtree(output, ignore_errors=True)  # the pack before, once there is one to take its place
+    made = replace(
+        new_pack(name, folder, fresh, chunk_words=CHUNK_WORDS, seed=lab.seed), folder=output
+    )
+    shutil.rmtree(
+        output, ignore_errors=True
+    )  # the pack before, once there is one to take its place
     fresh.rename(output)
     for sentence in made.unread:
         print(f"left out: {sentence}")
-    show_html(plain_table(("left out", "why", "how many"), [(row["what"], row["reason"], row["count"]) for row in made.dropped]))
+    show_html(
+        plain_table(
+            ("left out", "why", "how many"),
+            [(row["what"], row["reason"], row["count"]) for row in made.dropped],
+        )
+    )
     show_html(plain_table(("split", "rows"), made.rows.items()))
-    print(f"made in {made.seconds:.1f} s: {made.folder}; `labkit run` trains on it, dropped.jsonl lists every piece left out")
+    print(
+        f"made in {made.seconds:.1f} s: {made.folder}; `labkit run` trains on it, dropped.jsonl lists every piece left out"
+    )
     lab.record("ingest", read=made.read, rows=made.rows, dropped=made.dropped, seconds=made.seconds)
     return made
 
@@ -225,13 +394,31 @@ def run_live(lab: Lab, name: str) -> Unit:
     """Train and score the arms of an experiment, one seed; finished ones are read back. Raises InputError for an unknown name."""
     found, pack = experiment(name), lab.known_pack()
     with training(_specs(lab, found, pack)):
-        return run_experiment(found, pack, lab.seed, lab.profile, told=lambda text: None if headless() else print(text))
+        return run_experiment(
+            found,
+            pack,
+            lab.seed,
+            lab.profile,
+            told=lambda text: None if headless() else print(text),
+        )
 
 
 def _specs(lab: Lab, found: Experiment, pack: Pack) -> list[PipelineSpec]:
     """What study.train_arm trains for each arm."""
-    arms = ((corpus_of(pack, condition.corpus), arm_of(pack, condition)) for condition in found.conditions.values())
-    return [PipelineSpec(pack=str(source.folder), model=arm.model, stages=arm.stages, seed=lab.seed, profile=lab.profile) for source, arm in arms]
+    arms = (
+        (corpus_of(pack, condition.corpus), arm_of(pack, condition))
+        for condition in found.conditions.values()
+    )
+    return [
+        PipelineSpec(
+            pack=str(source.folder),
+            model=arm.model,
+            stages=arm.stages,
+            seed=lab.seed,
+            profile=lab.profile,
+        )
+        for source, arm in arms
+    ]
 
 
 def show_experiment(lab: Lab, name: str, unit: Unit, guess: Guess | None = None) -> None:
@@ -239,7 +426,11 @@ def show_experiment(lab: Lab, name: str, unit: Unit, guess: Guess | None = None)
     found = experiment(name)
     scores = knowledge([unit], found)
     told = "; ".join(f"{arm}: {score}" for arm, score in scores.items())
-    lab.show(figures.arms({found.question: scores}, guess=guess.value if guess else None), f"arms-{name.replace(' ', '-')}", f"Share of questions answered in each arm. {told}.")
+    lab.show(
+        figures.arms({found.question: scores}, guess=guess.value if guess else None),
+        f"arms-{name.replace(' ', '-')}",
+        f"Share of questions answered in each arm. {told}.",
+    )
     if guess:
         lab.outcome(guess, list(scores.values())[-1])
     for claim in found.claims:
@@ -250,8 +441,17 @@ def show_experiment(lab: Lab, name: str, unit: Unit, guess: Guess | None = None)
 def show_study(lab: Lab, names: tuple[str, ...] = tuple(EXPERIMENTS)) -> None:
     """What the study measured over seeds: every experiment's arms, and the findings with verdicts."""
     data = measured_data()
-    panels = {experiment(name).question: {arm: Interval(**score) for arm, score in data["scores"][name].items()} for name in names}
-    lab.show(figures.arms(panels), "study", "Share of questions answered in every arm of every experiment over the study's seeds, with intervals; the table below has the figures.")
+    panels = {
+        experiment(name).question: {
+            arm: Interval(**score) for arm, score in data["scores"][name].items()
+        }
+        for name in names
+    }
+    lab.show(
+        figures.arms(panels),
+        "study",
+        "Share of questions answered in every arm of every experiment over the study's seeds, with intervals; the table below has the figures.",
+    )
     show_html(claims_table([row for row in data["claims"] if row["topic"] in names]))
 
 
@@ -262,13 +462,27 @@ def offer(lab: Lab) -> None:
         return
     from IPython.display import display
 
-    display(run_panel({found.question: name for name, found in EXPERIMENTS.items()}, lambda name: show_experiment(lab, name, run_live(lab, name)), "run this experiment"))
+    display(
+        run_panel(
+            {found.question: name for name, found in EXPERIMENTS.items()},
+            lambda name: show_experiment(lab, name, run_live(lab, name)),
+            "run this experiment",
+        )
+    )
 
 
 def run_panel(choices: dict[str, str], run: Callable[[str], None], words: str) -> widgets.Widget:
     """One choice and a button that runs it; what it shows and prints appears below. choices: in words -> what `run` takes."""
-    choice = widgets.Dropdown(options=choices, description="which", layout=widgets.Layout(width="640px"))
-    button, told, shown = widgets.Button(description=words, button_style="primary", layout=widgets.Layout(width="auto")), widgets.Label(), widgets.Output()
+    choice = widgets.Dropdown(
+        options=choices, description="which", layout=widgets.Layout(width="640px")
+    )
+    button, told, shown = (
+        widgets.Button(
+            description=words, button_style="primary", layout=widgets.Layout(width="auto")
+        ),
+        widgets.Label(),
+        widgets.Output(),
+    )
 
     def act() -> None:
         shown.clear_output(wait=True)

@@ -21,12 +21,29 @@ from labkit.course.live import training
 from labkit.course.panels import FAULT, guarded
 from labkit.data.packs import packs_folder, shipped_packs
 from labkit.data.published import reported
-from labkit.design.comparison import Comparison, as_html, candidates_of, describe, export, resources, train_and_score
+from labkit.design.comparison import (
+    Comparison,
+    as_html,
+    candidates_of,
+    describe,
+    export,
+    resources,
+    train_and_score,
+)
 from labkit.design.designer import SEQUENCES, STARTS, design, families, in_words, problems
 from labkit.design.fit import HELP as FIT_HELP
 from labkit.design.fit import Situation, advice_html
 from labkit.design.fit import advise as advise_tool
-from labkit.design.rules import Advice, Alternative, advice_table, advise, changed, possible, propose, size_note
+from labkit.design.rules import (
+    Advice,
+    Alternative,
+    advice_table,
+    advise,
+    changed,
+    possible,
+    propose,
+    size_note,
+)
 from labkit.design.vendor import Audit, audit, audit_html, audit_pdf
 from labkit.design.vendor_claim import HELP as CLAIM_HELP
 from labkit.design.vendor_claim import VendorClaim, load_claim
@@ -34,12 +51,37 @@ from labkit.merge.schedule import PRESETS as SCHEDULES
 from labkit.train.specs import PipelineSpec, Why, save_spec, spec_text
 
 WIDE = {"layout": widgets.Layout(width="410px"), "style": {"description_width": "120px"}}
-STAGE_FIELDS = {"learning_rate": widgets.FloatText, "steps": widgets.IntText, "batch_size": widgets.IntText, "max_length": widgets.IntText, "replay": widgets.FloatText, "beta": widgets.FloatText}
-FIELDS_OF = {"cpt": ("learning_rate", "steps", "batch_size", "max_length", "replay"), "sft": ("learning_rate", "steps", "batch_size", "max_length", "replay"), "dpo": ("learning_rate", "steps", "batch_size", "max_length", "beta"), "orpo": ("learning_rate", "steps", "batch_size", "max_length", "beta")}
-WHY = {"approach": "your approach", "benefits": "what you expect", "risks": "what may go wrong", "suits": "where you would use it"}
-SOURCES = {"raw": "raw papers", "summaries": "distilled summaries", "qa": "question-answer pairs as text"}
+STAGE_FIELDS = {
+    "learning_rate": widgets.FloatText,
+    "steps": widgets.IntText,
+    "batch_size": widgets.IntText,
+    "max_length": widgets.IntText,
+    "replay": widgets.FloatText,
+    "beta": widgets.FloatText,
+}
+FIELDS_OF = {
+    "cpt": ("learning_rate", "steps", "batch_size", "max_length", "replay"),
+    "sft": ("learning_rate", "steps", "batch_size", "max_length", "replay"),
+    "dpo": ("learning_rate", "steps", "batch_size", "max_length", "beta"),
+    "orpo": ("learning_rate", "steps", "batch_size", "max_length", "beta"),
+}
+WHY = {
+    "approach": "your approach",
+    "benefits": "what you expect",
+    "risks": "what may go wrong",
+    "suits": "where you would use it",
+}
+SOURCES = {
+    "raw": "raw papers",
+    "summaries": "distilled summaries",
+    "qa": "question-answer pairs as text",
+}
 WEIGHTS = {"as is usual for the size": None, "all weights": False, "LoRA adapters": True}
-SHORT = {"learning_rate": "rate", "batch_size": "batch", "max_length": "length"}  # where a full name would be cut off
+SHORT = {
+    "learning_rate": "rate",
+    "batch_size": "batch",
+    "max_length": "length",
+}  # where a full name would be cut off
 AT_THE_END, BY_HAND, DEFAULT = "after the last stage", "t by hand", "the size's default"
 
 
@@ -61,42 +103,193 @@ class DesignPanel:
 
     def _build(self) -> None:
         chosen, offered = self.studio.choices, self.options
-        self.pack = widgets.Combobox(value=str(chosen["pack"]), options=list(offered["packs"]), description="domain", placeholder="a pack or a folder", tooltip="a shipped pack or the folder of your own", **WIDE)
-        self.model = widgets.Combobox(value=str(chosen.get("model", "llama-s")), options=list(offered["families"]), description="model", tooltip="a family by name, or any model by folder or hub id", **WIDE)
-        self.start = widgets.Dropdown(options={f"{name}: {words}": name for name, words in offered["starts"].items()}, value=chosen.get("start", "instruct"), description="start", layout=widgets.Layout(width="820px"), style=WIDE["style"])
-        self.sequence = widgets.Combobox(value=str(chosen.get("sequence", "cpt-sft")), options=[key for key in offered["sequences"] if key], description="stages", tooltip="stages joined by dashes, in any order; empty for a direct merge", **WIDE)
+        self.pack = widgets.Combobox(
+            value=str(chosen["pack"]),
+            options=list(offered["packs"]),
+            description="domain",
+            placeholder="a pack or a folder",
+            tooltip="a shipped pack or the folder of your own",
+            **WIDE,
+        )
+        self.model = widgets.Combobox(
+            value=str(chosen.get("model", "llama-s")),
+            options=list(offered["families"]),
+            description="model",
+            tooltip="a family by name, or any model by folder or hub id",
+            **WIDE,
+        )
+        self.start = widgets.Dropdown(
+            options={f"{name}: {words}": name for name, words in offered["starts"].items()},
+            value=chosen.get("start", "instruct"),
+            description="start",
+            layout=widgets.Layout(width="820px"),
+            style=WIDE["style"],
+        )
+        self.sequence = widgets.Combobox(
+            value=str(chosen.get("sequence", "cpt-sft")),
+            options=[key for key in offered["sequences"] if key],
+            description="stages",
+            tooltip="stages joined by dashes, in any order; empty for a direct merge",
+            **WIDE,
+        )
         self.sequence_words = widgets.HTML()
-        self.sources = {name: widgets.Checkbox(value=name in (chosen.get("sources") or ("raw", "summaries")), description=words, indent=False, layout=widgets.Layout(width="220px")) for name, words in SOURCES.items()}
-        self.replay_default = widgets.Checkbox(value=chosen.get("replay") is None, description=DEFAULT, indent=False, layout=widgets.Layout(width="170px"))
-        self.replay = widgets.FloatSlider(value=chosen.get("replay") or 0.25, min=0, max=0.9, step=0.05, description="replay share", readout_format=".2f", **WIDE)
-        self.weights = widgets.Dropdown(options=list(WEIGHTS), value=next(words for words, lora in WEIGHTS.items() if lora == chosen.get("lora")), description="what is trained", **WIDE)
-        self.merge = widgets.Dropdown(options=["none", "slerp", "lerp"], value=chosen.get("merge", "none"), description="merge", **WIDE)
-        self.t = widgets.FloatSlider(value=0.5 if isinstance(chosen.get("t", 0.5), str) else chosen.get("t", 0.5), min=0, max=1, step=0.05, description="t (0 general, 1 domain)", readout_format=".2f", layout=widgets.Layout(width="410px"), style={"description_width": "150px"})
-        self.schedule = widgets.Dropdown(options=[BY_HAND, *offered["schedules"]], value=chosen["t"] if isinstance(chosen.get("t"), str) else BY_HAND, description="over depth", **WIDE)
-        self.merge_after = widgets.Dropdown(options=[AT_THE_END, 1, 2, 3], value=chosen.get("merge_after") or AT_THE_END, description="merge after stage", **WIDE)
-        self.merge_with = widgets.Combobox(value=str(chosen.get("merge_with") or ""), options=list(offered["families"]), description="merge with", placeholder="the start model", tooltip="the model at t=0; by default the start model", **WIDE)
+        self.sources = {
+            name: widgets.Checkbox(
+                value=name in (chosen.get("sources") or ("raw", "summaries")),
+                description=words,
+                indent=False,
+                layout=widgets.Layout(width="220px"),
+            )
+            for name, words in SOURCES.items()
+        }
+        self.replay_default = widgets.Checkbox(
+            value=chosen.get("replay") is None,
+            description=DEFAULT,
+            indent=False,
+            layout=widgets.Layout(width="170px"),
+        )
+        self.replay = widgets.FloatSlider(
+            value=chosen.get("replay") or 0.25,
+            min=0,
+            max=0.9,
+            step=0.05,
+            description="replay share",
+            readout_format=".2f",
+            **WIDE,
+        )
+        self.weights = widgets.Dropdown(
+            options=list(WEIGHTS),
+            value=next(words for words, lora in WEIGHTS.items() if lora == chosen.get("lora")),
+            description="what is trained",
+            **WIDE,
+        )
+        self.merge = widgets.Dropdown(
+            options=["none", "slerp", "lerp"],
+            value=chosen.get("merge", "none"),
+            description="merge",
+            **WIDE,
+        )
+        self.t = widgets.FloatSlider(
+            value=0.5 if isinstance(chosen.get("t", 0.5), str) else chosen.get("t", 0.5),
+            min=0,
+            max=1,
+            step=0.05,
+            description="t (0 general, 1 domain)",
+            readout_format=".2f",
+            layout=widgets.Layout(width="410px"),
+            style={"description_width": "150px"},
+        )
+        self.schedule = widgets.Dropdown(
+            options=[BY_HAND, *offered["schedules"]],
+            value=chosen["t"] if isinstance(chosen.get("t"), str) else BY_HAND,
+            description="over depth",
+            **WIDE,
+        )
+        self.merge_after = widgets.Dropdown(
+            options=[AT_THE_END, 1, 2, 3],
+            value=chosen.get("merge_after") or AT_THE_END,
+            description="merge after stage",
+            **WIDE,
+        )
+        self.merge_with = widgets.Combobox(
+            value=str(chosen.get("merge_with") or ""),
+            options=list(offered["families"]),
+            description="merge with",
+            placeholder="the start model",
+            tooltip="the model at t=0; by default the start model",
+            **WIDE,
+        )
         self.stages = widgets.VBox()
-        self.why = {key: widgets.Textarea(description=words, rows=2, layout=WIDE["layout"], style={"description_width": "170px"}) for key, words in WHY.items()}
-        self.told, self.sheet, self.spec, self.result = widgets.HTML(), widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.changes = [widgets.Dropdown(options=["as proposed"], description=f"alternative {i}", **WIDE) for i in (1, 2)]
-        self.buttons = {name: widgets.Button(description=words, layout=widgets.Layout(width="auto")) for name, words in {"save": "save the design", "words": "compare in words", "train": "train and compare"}.items()}
-        self.merging = widgets.VBox([widgets.HBox([self.t, self.schedule]), widgets.HBox([self.merge_after, self.merge_with])])
-        self.whole = widgets.VBox([
-            widgets.HBox([self.pack, self.model]), self.start, widgets.HBox([self.sequence, self.sequence_words]),
-            widgets.HBox([widgets.Label("CPT reads", layout=widgets.Layout(width="116px", display="flex", justify_content="flex-end")), *self.sources.values()]),
-            widgets.HBox([self.replay, self.replay_default]), self.weights, self.stages, self.merge, self.merging,
-            self.told, widgets.HBox(list(self.why.values()), layout=widgets.Layout(flex_flow="row wrap")),
-            widgets.HBox(self.changes), widgets.HBox(list(self.buttons.values())), self.result, self.sheet, self.spec,
-        ])
+        self.why = {
+            key: widgets.Textarea(
+                description=words,
+                rows=2,
+                layout=WIDE["layout"],
+                style={"description_width": "170px"},
+            )
+            for key, words in WHY.items()
+        }
+        self.told, self.sheet, self.spec, self.result = (
+            widgets.HTML(),
+            widgets.HTML(),
+            widgets.HTML(),
+            widgets.HTML(),
+        )
+        self.changes = [
+            widgets.Dropdown(options=["as proposed"], description=f"alternative {i}", **WIDE)
+            for i in (1, 2)
+        ]
+        self.buttons = {
+            name: widgets.Button(description=words, layout=widgets.Layout(width="auto"))
+            for name, words in {
+                "save": "save the design",
+                "words": "compare in words",
+                "train": "train and compare",
+            }.items()
+        }
+        self.merging = widgets.VBox(
+            [
+                widgets.HBox([self.t, self.schedule]),
+                widgets.HBox([self.merge_after, self.merge_with]),
+            ]
+        )
+        self.whole = widgets.VBox(
+            [
+                widgets.HBox([self.pack, self.model]),
+                self.start,
+                widgets.HBox([self.sequence, self.sequence_words]),
+                widgets.HBox(
+                    [
+                        widgets.Label(
+                            "CPT reads",
+                            layout=widgets.Layout(
+                                width="116px", display="flex", justify_content="flex-end"
+                            ),
+                        ),
+                        *self.sources.values(),
+                    ]
+                ),
+                widgets.HBox([self.replay, self.replay_default]),
+                self.weights,
+                self.stages,
+                self.merge,
+                self.merging,
+                self.told,
+                widgets.HBox(list(self.why.values()), layout=widgets.Layout(flex_flow="row wrap")),
+                widgets.HBox(self.changes),
+                widgets.HBox(list(self.buttons.values())),
+                self.result,
+                self.sheet,
+                self.spec,
+            ]
+        )
 
     def _stage_rows(self) -> None:
         """A row of numbers per stage, at what the design has; editing one fixes it."""
         rows = []
         for number, stage in enumerate(self.studio.spec.stages, 1):
-            cells = [widgets.Label(f"{number}. {stage.kind.upper()}", layout=widgets.Layout(width="70px"))]
+            cells = [
+                widgets.Label(
+                    f"{number}. {stage.kind.upper()}", layout=widgets.Layout(width="70px")
+                )
+            ]
             for name in FIELDS_OF[stage.kind]:
-                cell = STAGE_FIELDS[name](value=getattr(stage, name), description=SHORT.get(name, name), tooltip=name.replace("_", " "), layout=widgets.Layout(width="148px"), style={"description_width": "48px"}, continuous_update=False)
-                cell.observe(self._guarded(lambda number=number, name=name, cell=cell: self._by_hand(number, name, cell.value)), "value")
+                cell = STAGE_FIELDS[name](
+                    value=getattr(stage, name),
+                    description=SHORT.get(name, name),
+                    tooltip=name.replace("_", " "),
+                    layout=widgets.Layout(width="148px"),
+                    style={"description_width": "48px"},
+                    continuous_update=False,
+                )
+                cell.observe(
+                    self._guarded(
+                        lambda number=number, name=name, cell=cell: self._by_hand(
+                            number, name, cell.value
+                        )
+                    ),
+                    "value",
+                )
                 cells.append(cell)
             rows.append(widgets.HBox(cells))
         self.stages.children = tuple(rows)
@@ -104,16 +297,36 @@ class DesignPanel:
     # --- what leads where
 
     def _wire(self) -> None:
-        anew = (self.pack, self.model, self.start, self.sequence, self.weights, self.replay, self.replay_default, *self.sources.values())
+        anew = (
+            self.pack,
+            self.model,
+            self.start,
+            self.sequence,
+            self.weights,
+            self.replay,
+            self.replay_default,
+            *self.sources.values(),
+        )
         for control in anew:
             control.observe(self._guarded(self._afresh), "value")
-        for control in (self.merge, self.t, self.schedule, self.merge_after, self.merge_with, *self.why.values()):
+        for control in (
+            self.merge,
+            self.t,
+            self.schedule,
+            self.merge_after,
+            self.merge_with,
+            *self.why.values(),
+        ):
             control.observe(self._guarded(lambda: self._follow(keep_rows=True)), "value")
         for name, act in {"save": self._save, "words": self._words, "train": self._train}.items():
-            self.buttons[name].on_click(self._guarded(lambda name=name, act=act: self._press(name, act)))
+            self.buttons[name].on_click(
+                self._guarded(lambda name=name, act=act: self._press(name, act))
+            )
 
     def _guarded(self, act: Callable[[], None]) -> Callable:
-        return guarded(act, self._tell, lambda lines: self._tell(f"{FAULT} {lines}"), lambda: self.following)
+        return guarded(
+            act, self._tell, lambda lines: self._tell(f"{FAULT} {lines}"), lambda: self.following
+        )
 
     def _tell(self, sentence: str) -> None:
         self.told.value = f"<b>{escape(sentence)}</b>"
@@ -139,10 +352,18 @@ class DesignPanel:
         """The controls as choices."""
         sources = tuple(name for name, box in self.sources.items() if box.value)
         chosen = {
-            "pack": self.pack.value, "model": self.model.value, "start": self.start.value, "sequence": self.sequence.value,
-            "sources": sources if sources != ("raw", "summaries") else None, "replay": None if self.replay_default.value else self.replay.value,
-            "lora": WEIGHTS[self.weights.value], "merge": self.merge.value, "t": self.t.value if self.schedule.value == BY_HAND else self.schedule.value,
-            "merge_after": None if self.merge.value == "none" or self.merge_after.value == AT_THE_END else self.merge_after.value,
+            "pack": self.pack.value,
+            "model": self.model.value,
+            "start": self.start.value,
+            "sequence": self.sequence.value,
+            "sources": sources if sources != ("raw", "summaries") else None,
+            "replay": None if self.replay_default.value else self.replay.value,
+            "lora": WEIGHTS[self.weights.value],
+            "merge": self.merge.value,
+            "t": self.t.value if self.schedule.value == BY_HAND else self.schedule.value,
+            "merge_after": None
+            if self.merge.value == "none" or self.merge_after.value == AT_THE_END
+            else self.merge_after.value,
             "merge_with": self.merge_with.value or None,
         }
         self.studio.choices.update(chosen)
@@ -153,7 +374,9 @@ class DesignPanel:
         self._read()
         self.replay.disabled = self.replay_default.value
         self.merging.layout.display = "none" if self.merge.value == "none" else None
-        self.sequence_words.value = escape(self.options["sequences"].get(self.sequence.value, "an order of your own"))
+        self.sequence_words.value = escape(
+            self.options["sequences"].get(self.sequence.value, "an order of your own")
+        )
         try:
             sheet = self.studio.sheet()
             if not keep_rows:
@@ -206,7 +429,10 @@ class DesignPanel:
     def _train(self) -> str:
         found = self.studio.compared(self._chosen_changes())
         done = self.studio.train(found, self._progress, self._say)
-        return f"<p>as Markdown, HTML and PDF in <code>{escape(str(self.studio.path.parent))}</code></p>" + as_html(done)
+        return (
+            f"<p>as Markdown, HTML and PDF in <code>{escape(str(self.studio.path.parent))}</code></p>"
+            + as_html(done)
+        )
 
     def _say(self, sentence: str) -> None:
         self.result.value = f"<i>{escape(sentence)} …</i>"
@@ -233,7 +459,12 @@ class Sheet:
 
     def html(self) -> str:
         """Spec, verdict, resources and advice, escaped."""
-        rows = [("design", in_words(self.spec)), ("verdict", self.verdict), ("takes", "; ".join(self.takes)), ("evidence", size_note(self.spec))]
+        rows = [
+            ("design", in_words(self.spec)),
+            ("verdict", self.verdict),
+            ("takes", "; ".join(self.takes)),
+            ("evidence", size_note(self.spec)),
+        ]
         return plain_table(("", ""), rows) + advice_table(list(self.advice))
 
 
@@ -270,7 +501,11 @@ class Studio:
         if sheet.problems:
             raise InputError(sheet.problems[0])
         save_spec(sheet.spec, self.path)
-        self.lab.record("design", spec=sheet.spec.model_dump(mode="json", exclude_defaults=True), advice=[advice.rule.id for advice in sheet.advice])
+        self.lab.record(
+            "design",
+            spec=sheet.spec.model_dump(mode="json", exclude_defaults=True),
+            advice=[advice.rule.id for advice in sheet.advice],
+        )
         return self.path
 
     def possible(self) -> list[str]:
@@ -280,21 +515,42 @@ class Studio:
     def compared(self, changes: Sequence[str] | None = None) -> Comparison:
         """The design beside its alternatives, in words. changes: names of alternatives.py; None takes the proposals."""
         spec = self.spec
-        others: list[Alternative] = propose(spec) if changes is None else [changed(spec, name) for name in changes]
+        others: list[Alternative] = (
+            propose(spec) if changes is None else [changed(spec, name) for name in changes]
+        )
         return describe(candidates_of(spec, others))
 
-    def train(self, found: Comparison, progress: Callable | None = None, told: Callable[[str], None] = print) -> Comparison:
+    def train(
+        self,
+        found: Comparison,
+        progress: Callable | None = None,
+        told: Callable[[str], None] = print,
+    ) -> Comparison:
         """Train and score every design of a comparison; recorded and exported beside the records."""
         done = train_and_score(found, progress=progress, told=told)
         for difference in done.measured.differences:
-            self.lab.record("comparison", axis=difference.axis, before=found.candidates[0].name, after=difference.candidate, runs=difference.runs.as_dict(), p=difference.p, verdict=difference.verdict)
+            self.lab.record(
+                "comparison",
+                axis=difference.axis,
+                before=found.candidates[0].name,
+                after=difference.candidate,
+                runs=difference.runs.as_dict(),
+                p=difference.p,
+                verdict=difference.verdict,
+            )
         export(done, self.path.parent)
         return done
 
 
 def options() -> dict[str, object]:
     """What the designer's controls offer."""
-    return {"packs": shipped_packs(), "families": families(), "sequences": SEQUENCES, "starts": STARTS, "schedules": list(SCHEDULES)}
+    return {
+        "packs": shipped_packs(),
+        "families": families(),
+        "sequences": SEQUENCES,
+        "starts": STARTS,
+        "schedules": list(SCHEDULES),
+    }
 
 
 def studio(lab: Lab, **choices: object) -> Studio:
@@ -324,7 +580,9 @@ def compare(made: Studio, changes: Sequence[str] | None = None) -> Comparison:
     with training([candidate.spec for candidate in found.candidates]) as live:
         done = made.train(found, live)
     show_html(as_html(done))
-    print(f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and PDF in {made.path.parent}")
+    print(
+        f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and PDF in {made.path.parent}"
+    )
     return done
 
 
@@ -332,18 +590,34 @@ def show_outcome(lab: Lab, done: Comparison, axis: str, guess: Guess) -> None:
     """The first alternative against the design on one axis: the guess beside it, and a finding. A pack without that axis is said to lack it."""
     found = next((d for d in done.measured.differences if d.axis == axis), None)
     if found is None:
-        print(f"nothing to compare: the pack's test split has no items on {axis}, or there is no alternative")
+        print(
+            f"nothing to compare: the pack's test split has no items on {axis}, or there is no alternative"
+        )
         return
     lab.outcome(guess, found.runs)
     other = next(candidate for candidate in done.candidates if candidate.name == found.candidate)
-    elsewhere = reported("simple_recipe") if other.spec.merge and not done.candidates[0].spec.merge else "not reported there"
-    lab.finding(f"{other.name} ({other.choice}) scores higher on {axis} than your design", found.runs, claimed=1, reported=elsewhere)
+    elsewhere = (
+        reported("simple_recipe")
+        if other.spec.merge and not done.candidates[0].spec.merge
+        else "not reported there"
+    )
+    lab.finding(
+        f"{other.name} ({other.choice}) scores higher on {axis} than your design",
+        found.runs,
+        claimed=1,
+        reported=elsewhere,
+    )
 
 
 CONTROL = {"layout": widgets.Layout(width="410px"), "style": {"description_width": "180px"}}
 
 
-def form_panel(model: type[Form], start: dict[str, object], show: Callable[[dict[str, object]], str], words: str) -> widgets.Widget:
+def form_panel(
+    model: type[Form],
+    start: dict[str, object],
+    show: Callable[[dict[str, object]], str],
+    words: str,
+) -> widgets.Widget:
     """A form to fill in. start: what its fields hold at first. show: filled values -> escaped HTML; words: on the button.
 
     An empty field counts as not known; values are checked by `show`, whose errors appear as a sentence.
@@ -352,17 +626,40 @@ def form_panel(model: type[Form], start: dict[str, object], show: Callable[[dict
 
 
 class FormPanel:
-    def __init__(self, model: type[Form], start: dict[str, object], show: Callable[[dict[str, object]], str], words: str):
+    def __init__(
+        self,
+        model: type[Form],
+        start: dict[str, object],
+        show: Callable[[dict[str, object]], str],
+        words: str,
+    ):
         self.show = show
         fields, words_on_all = model.model_json_schema()["properties"], model.__doc__ or ""
-        self.controls = {name: _control(name, fields[name], start.get(name, field.get_default())) for name, field in model.model_fields.items()}
+        self.controls = {
+            name: _control(name, fields[name], start.get(name, field.get_default()))
+            for name, field in model.model_fields.items()
+        }
         for name, control in self.controls.items():
             control.tooltip = _about(name, words_on_all)
-        self.numeric = {name for name, about in fields.items() if _types(about) & {"number", "integer"}}
+        self.numeric = {
+            name for name, about in fields.items() if _types(about) & {"number", "integer"}
+        }
         self.optional = {name for name, about in fields.items() if "null" in _types(about)}
-        self.button, self.told, self.result = widgets.Button(description=words, button_style="primary", layout=widgets.Layout(width="auto", align_self="flex-start")), widgets.HTML(), widgets.HTML()
-        self.button.on_click(guarded(self._press, self._tell, lambda lines: self._tell(f"{FAULT} {lines}")))
-        rows = widgets.HBox(list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
+        self.button, self.told, self.result = (
+            widgets.Button(
+                description=words,
+                button_style="primary",
+                layout=widgets.Layout(width="auto", align_self="flex-start"),
+            ),
+            widgets.HTML(),
+            widgets.HTML(),
+        )
+        self.button.on_click(
+            guarded(self._press, self._tell, lambda lines: self._tell(f"{FAULT} {lines}"))
+        )
+        rows = widgets.HBox(
+            list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap")
+        )
         self.whole = widgets.VBox([rows, self.button, self.told, self.result])
 
     def _tell(self, sentence: str) -> None:
@@ -379,7 +676,13 @@ class FormPanel:
             return value
         text = str(value).strip()
         try:
-            return None if not text else int(text.replace(",", "")) if text.replace(",", "").lstrip("-").isdigit() else float(text)
+            return (
+                None
+                if not text
+                else int(text.replace(",", ""))
+                if text.replace(",", "").lstrip("-").isdigit()
+                else float(text)
+            )
         except ValueError:
             return text  # the form says what is wrong with it
 
@@ -402,10 +705,18 @@ def _types(about: dict) -> set[str]:
 def _control(name: str, about: dict, value: object) -> widgets.Widget:
     shown = name.replace("_", " ")
     if "enum" in about:
-        return widgets.Dropdown(options=about["enum"], value=_word(value, about["enum"]), description=shown, **CONTROL)
+        return widgets.Dropdown(
+            options=about["enum"], value=_word(value, about["enum"]), description=shown, **CONTROL
+        )
     if about.get("type") == "boolean":
         return widgets.Checkbox(value=bool(value), description=shown, **CONTROL)
-    return widgets.Text(value="" if value is None or not isinstance(value, (str, int, float)) else str(value), description=shown, placeholder="not known", continuous_update=False, **CONTROL)
+    return widgets.Text(
+        value="" if value is None or not isinstance(value, (str, int, float)) else str(value),
+        description=shown,
+        placeholder="not known",
+        continuous_update=False,
+        **CONTROL,
+    )
 
 
 def _word(value: object, options: list[str]) -> str:
@@ -422,7 +733,13 @@ def which_tool(lab: Lab, **situation: object) -> None:
 
     def show(values: dict[str, object]) -> str:
         found = advise_tool(fill_form(Situation, values, place=PLACE, help=FIT_HELP))
-        lab.record("fit", situation=found.situation.model_dump(), recommended=list(found.recommended), open=list(found.open), conflicts=list(found.conflicts))
+        lab.record(
+            "fit",
+            situation=found.situation.model_dump(),
+            recommended=list(found.recommended),
+            open=list(found.open),
+            conflicts=list(found.conflicts),
+        )
         return advice_html(found)
 
     _form_or_text(Situation, situation, show, "which tool fits?")
@@ -450,7 +767,14 @@ def show_audit(lab: Lab, name: str) -> Audit:
 def keep(lab: Lab, found: Audit, name: str) -> None:
     """One page as PDF beside the records, and the verdict among them."""
     path = audit_pdf(found, lab.out_dir / "audits" / f"{name}.pdf")
-    lab.record("audit", claim=found.claim.product, verdict=found.verdict, reason=found.reason, missing=[control.name for control in found.missing], file=str(path.relative_to(lab.out_dir)))
+    lab.record(
+        "audit",
+        claim=found.claim.product,
+        verdict=found.verdict,
+        reason=found.reason,
+        missing=[control.name for control in found.missing],
+        file=str(path.relative_to(lab.out_dir)),
+    )
 
 
 def _form_or_text(form: type, start: dict[str, object], show, words: str) -> None:

@@ -30,16 +30,32 @@ def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
     """What the probe saw while a stage trained, beside its loss; the alarms, in words and recorded."""
     looks, loss = read_looks(checkpoint.lineage), checkpoint.lineage["loss_curve"]
     if not looks or not looks[0].scores:
-        print("nothing was watched: the pack's dev split has none of the items the probe looks at, or the stage had no probe")
+        print(
+            "nothing was watched: the pack's dev split has none of the items the probe looks at, or the stage had no probe"
+        )
         return []
     found = alarms(looks, loss)
     told = "; ".join(map(str, found)) or "no axis fell for certain by more than 0.10"
     seen = curves(looks)
-    lab.show(figures.probe_curves(seen, loss, found), "probe", f"Training loss, and {', '.join(seen)} as the probe saw them, against steps. {told}.")
+    lab.show(
+        figures.probe_curves(seen, loss, found),
+        "probe",
+        f"Training loss, and {', '.join(seen)} as the probe saw them, against steps. {told}.",
+    )
     cost = sum(look.seconds for look in looks)
-    print(f"{len(looks)} looks took {cost:.1f} s, {cost / checkpoint.lineage['wall_seconds']:.1%} of the stage. {told}.")
+    print(
+        f"{len(looks)} looks took {cost:.1f} s, {cost / checkpoint.lineage['wall_seconds']:.1%} of the stage. {told}."
+    )
     for alarm in found:
-        lab.record("alarm", checkpoint=checkpoint.name, axis=alarm.axis, step=alarm.step, change=alarm.change, loss_before=alarm.loss_before, loss_then=alarm.loss_then)
+        lab.record(
+            "alarm",
+            checkpoint=checkpoint.name,
+            axis=alarm.axis,
+            step=alarm.step,
+            change=alarm.change,
+            loss_before=alarm.loss_before,
+            loss_then=alarm.loss_then,
+        )
     return found
 
 
@@ -52,7 +68,13 @@ def merge_case(lab: Lab, domain: Checkpoint, t: float) -> Case:
     """The SLERP merge of the lab's start model (t=0) and a checkpoint (t=1) as a case."""
     general = load_checkpoint(lab.model)
     made = replace(lab.at(lab.model, domain, t, "slerp"), name=f"SLERP t={plain(t)}")
-    return Case(made, general, lab.pack, profile=lab.profile, merge=Merge(general, load_checkpoint(domain), t))
+    return Case(
+        made,
+        general,
+        lab.pack,
+        profile=lab.profile,
+        merge=Merge(general, load_checkpoint(domain), t),
+    )
 
 
 def show_diagnoses(lab: Lab, cases: dict[str, Case]) -> dict[str, list[Result]]:
@@ -71,7 +93,9 @@ def show_diagnoses(lab: Lab, cases: dict[str, Case]) -> dict[str, list[Result]]:
     for label, results in found.items():
         for result in results:
             if result.verdict == "flagged":
-                print(f"{label}: {result.diagnosis.id}. {result.found.words}. Remedy: {result.diagnosis.remedy}.")
+                print(
+                    f"{label}: {result.diagnosis.id}. {result.found.words}. Remedy: {result.diagnosis.remedy}."
+                )
     return found
 
 
@@ -85,9 +109,26 @@ def _told(result: Result) -> str:
 
 def show_gate(lab: Lab, checkpoint: Checkpoint, label: str) -> GateReport:
     """The release gate on a checkpoint against the lab's start model; recorded under `label`."""
-    report = run_gate(str(checkpoint.folder), lab.model, pack=str(lab.pack.folder), profile=lab.profile)
-    rows = [(held.axis, str(held.before), str(held.after), signed(held.change), held.allowed, held.verdict) for held in report.axes]
-    show_html(plain_table(("must hold", "baseline", "checkpoint", "difference", "fall let through", "verdict"), rows))
+    report = run_gate(
+        str(checkpoint.folder), lab.model, pack=str(lab.pack.folder), profile=lab.profile
+    )
+    rows = [
+        (
+            held.axis,
+            str(held.before),
+            str(held.after),
+            signed(held.change),
+            held.allowed,
+            held.verdict,
+        )
+        for held in report.axes
+    ]
+    show_html(
+        plain_table(
+            ("must hold", "baseline", "checkpoint", "difference", "fall let through", "verdict"),
+            rows,
+        )
+    )
     print(report)
     lab.record("gate", checkpoint=label, passed=report.passed, fallen=report.fallen)
     return report
@@ -99,9 +140,21 @@ def show_gate(lab: Lab, checkpoint: Checkpoint, label: str) -> GateReport:
 class ToldWard(Ward):
     """A ward that says what training a patient takes before it does."""
 
-    def train(self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None) -> Checkpoint:
+    def train(
+        self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
+    ) -> Checkpoint:
         source = variant_pack(self.pack.name, variant) if variant else self.pack
-        with training([PipelineSpec(pack=str(source.folder), model=model, stages=tuple(stages), seed=self.seed, profile=self.profile)]):
+        with training(
+            [
+                PipelineSpec(
+                    pack=str(source.folder),
+                    model=model,
+                    stages=tuple(stages),
+                    seed=self.seed,
+                    profile=self.profile,
+                )
+            ]
+        ):
             return super().train(stages, model=model, variant=variant)
 
 
@@ -119,12 +172,18 @@ class ClinicRoom:
     def curve(self) -> bytes:
         """The loss curves as PNG; empty for a patient that was not trained but merged."""
         found = self.visit.curves()
-        return figures.png(figures.loss_curves(found, f"patient {self.visit.number}")) if found else b""
+        return (
+            figures.png(figures.loss_curves(found, f"patient {self.visit.number}"))
+            if found
+            else b""
+        )
 
     def symptoms(self) -> str:
         """Scores beside the baseline's, and samples, as HTML."""
         before, after = self.visit.case.base_card, self.visit.case.card
-        scores = [(axis, str(before.interval(axis)), str(after.interval(axis))) for axis in after.axes()]
+        scores = [
+            (axis, str(before.interval(axis)), str(after.interval(axis))) for axis in after.axes()
+        ]
         heads = ("axis", "start model", f"patient {self.visit.number}")
         return plain_table(heads, scores) + plain_table(("asked", "said"), self.visit.samples())
 
@@ -136,7 +195,9 @@ class ClinicRoom:
     def answer(self, cause: str) -> Answer:
         said = self.visit.answer(cause)
         ordered = [result.diagnosis.id for result in self.visit.ordered]
-        self.lab.record("clinic", patient=self.visit.number, answer=cause, right=said.right, ordered=ordered)
+        self.lab.record(
+            "clinic", patient=self.visit.number, answer=cause, right=said.right, ordered=ordered
+        )
         return said
 
 
@@ -160,22 +221,39 @@ def clinic(lab: Lab, *, patient: int, orders: Iterable[str], diagnosis: str) -> 
         return
     visit = room.admit(patient)
     if visit.curves():
-        lab.show(figures.loss_curves(visit.curves(), f"patient {patient}"), f"patient-{patient}", f"Training loss of patient {patient} against steps.")
+        lab.show(
+            figures.loss_curves(visit.curves(), f"patient {patient}"),
+            f"patient-{patient}",
+            f"Training loss of patient {patient} against steps.",
+        )
     show_html(room.symptoms())
     for test in orders:
         print(room.order(test))
     print(room.answer(diagnosis))
 
 
-def clinic_panel(room, *, patients: list[int], tests: list[str], causes: dict[str, str]) -> widgets.Widget:
+def clinic_panel(
+    room, *, patients: list[int], tests: list[str], causes: dict[str, str]
+) -> widgets.Widget:
     """The failure clinic. room: diagnose_lab.ClinicRoom. Training a patient that is not there yet takes a minute."""
-    patient = widgets.Dropdown(options=patients, description="patient", layout=widgets.Layout(width="200px"))
+    patient = widgets.Dropdown(
+        options=patients, description="patient", layout=widgets.Layout(width="200px")
+    )
     call = widgets.Button(description="see the patient", button_style="primary")
     test = widgets.Dropdown(options=tests, description="test", layout=widgets.Layout(width="340px"))
     order = widgets.Button(description="order", disabled=True)
-    cause = widgets.Dropdown(options={words: key for key, words in causes.items()}, description="cause", layout=widgets.Layout(width="640px"))
+    cause = widgets.Dropdown(
+        options={words: key for key, words in causes.items()},
+        description="cause",
+        layout=widgets.Layout(width="640px"),
+    )
     name = widgets.Button(description="this is the cause", disabled=True)
-    picture, symptoms = widgets.Image(format="png", layout=widgets.Layout(width="560px", max_width="100%", display="none")), widgets.HTML()
+    picture, symptoms = (
+        widgets.Image(
+            format="png", layout=widgets.Layout(width="560px", max_width="100%", display="none")
+        ),
+        widgets.HTML(),
+    )
     found, told, answer = widgets.HTML(), widgets.Label(), widgets.HTML()
 
     def see() -> None:
@@ -199,6 +277,15 @@ def clinic_panel(room, *, patients: list[int], tests: list[str], causes: dict[st
     for button, act in ((call, see), (order, run), (name, check)):
         button.on_click(guard_label(act, told))
     order.disabled = name.disabled = True
-    return widgets.VBox([
-        widgets.HBox([patient, call]), told, picture, symptoms, widgets.HBox([test, order]), found, widgets.HBox([cause, name]), answer,
-    ])
+    return widgets.VBox(
+        [
+            widgets.HBox([patient, call]),
+            told,
+            picture,
+            symptoms,
+            widgets.HBox([test, order]),
+            found,
+            widgets.HBox([cause, name]),
+            answer,
+        ]
+    )

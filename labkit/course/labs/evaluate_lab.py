@@ -20,7 +20,17 @@ import ipywidgets as widgets
 from labkit.base.errors import InputError
 from labkit.base.pages import plain_table, signed
 from labkit.base.records import AXES
-from labkit.base.stats import Interval, Power, holm, mcnemar, p_value, paired_scores, power_of, verdict, with_run_noise
+from labkit.base.stats import (
+    Interval,
+    Power,
+    holm,
+    mcnemar,
+    p_value,
+    paired_scores,
+    power_of,
+    verdict,
+    with_run_noise,
+)
 from labkit.base.store import Checkpoint
 from labkit.course import figures
 from labkit.course.lesson import Lab, headless, show_html
@@ -54,19 +64,51 @@ class ChatPanel:
 
     def __init__(self, session):
         self.session, now = session, session.settings
-        self.prepared = widgets.Dropdown(options=["", *session.questions], description="prepared", tooltip="fills the question", **WIDE)
-        self.question = widgets.Textarea(description="question", placeholder="ask all models", tooltip="what all models are asked", **WIDE)
+        self.prepared = widgets.Dropdown(
+            options=["", *session.questions],
+            description="prepared",
+            tooltip="fills the question",
+            **WIDE,
+        )
+        self.question = widgets.Textarea(
+            description="question",
+            placeholder="ask all models",
+            tooltip="what all models are asked",
+            **WIDE,
+        )
         self.controls = {
-            "temperature": widgets.FloatSlider(value=now.temperature, min=0, max=2, step=0.1, description="temperature", tooltip="0: the likeliest answer", **SIZE),
-            "max_tokens": widgets.IntText(value=now.max_tokens, description="max tokens", tooltip="how long an answer may be", **SIZE),
-            "seed": widgets.IntText(value=now.seed, description="seed", tooltip="of drawn answers", **SIZE),
+            "temperature": widgets.FloatSlider(
+                value=now.temperature,
+                min=0,
+                max=2,
+                step=0.1,
+                description="temperature",
+                tooltip="0: the likeliest answer",
+                **SIZE,
+            ),
+            "max_tokens": widgets.IntText(
+                value=now.max_tokens,
+                description="max tokens",
+                tooltip="how long an answer may be",
+                **SIZE,
+            ),
+            "seed": widgets.IntText(
+                value=now.seed, description="seed", tooltip="of drawn answers", **SIZE
+            ),
         }
         self.ask = widgets.Button(description="ask", tooltip="ask every model this question")
         self.reset = widgets.Button(description="forget", tooltip="start the conversation again")
         self.told, self.said = widgets.HTML(), widgets.HTML()
-        self.whole = widgets.VBox([
-            self.prepared, self.question, widgets.HBox(list(self.controls.values())), widgets.HBox([self.ask, self.reset]), self.told, self.said,
-        ])
+        self.whole = widgets.VBox(
+            [
+                self.prepared,
+                self.question,
+                widgets.HBox(list(self.controls.values())),
+                widgets.HBox([self.ask, self.reset]),
+                self.told,
+                self.said,
+            ]
+        )
         self.prepared.observe(guarded_into(self.told, self._fill), "value")
         self.ask.on_click(guarded_into(self.told, self._ask))
         self.reset.on_click(guarded_into(self.told, self._reset))
@@ -79,7 +121,10 @@ class ChatPanel:
         self.told.value = "<p>answering</p>"
         self.ask.disabled = True
         try:
-            self.session.ask(self.question.value, **{name: control.value for name, control in self.controls.items()})
+            self.session.ask(
+                self.question.value,
+                **{name: control.value for name, control in self.controls.items()},
+            )
         finally:
             self.ask.disabled = False
         self.told.value, self.said.value, self.question.value = "", self.session.html(), ""
@@ -117,19 +162,26 @@ class ChatSession:
 
     def html(self) -> str:
         """What was said, a row per question and a column per model, everything escaped."""
-        return plain_table(("question", *self.conversation.names), ((question, *map(_told, replies.values())) for question, replies in self.said))
+        return plain_table(
+            ("question", *self.conversation.names),
+            ((question, *map(_told, replies.values())) for question, replies in self.said),
+        )
 
 
 def _told(reply: Reply) -> str:
     return f"{reply.shown} ({'; '.join(reply.remarks)})" if reply.remarks else reply.shown
 
 
-def chat(lab: Lab, checkpoints: dict[str, str | Checkpoint], questions: Iterable[str], **settings: object) -> None:
+def chat(
+    lab: Lab, checkpoints: dict[str, str | Checkpoint], questions: Iterable[str], **settings: object
+) -> None:
     """A panel to talk to several checkpoints at once; headless, a table of their answers to the questions, each asked afresh.
 
     checkpoints: label -> checkpoint or name. settings: of chat.Settings. Raises InputError for a model that cannot be asked.
     """
-    session = ChatSession(Conversation(open_models(checkpoints.items()), Settings(**settings)), questions)
+    session = ChatSession(
+        Conversation(open_models(checkpoints.items()), Settings(**settings)), questions
+    )
     if not headless():
         from IPython.display import display
 
@@ -137,13 +189,20 @@ def chat(lab: Lab, checkpoints: dict[str, str | Checkpoint], questions: Iterable
         return
     for question in session.questions:
         session.conversation.reset()
-        lab.record("chat", question=question, answers={name: reply.text for name, reply in session.ask(question).items()})
+        lab.record(
+            "chat",
+            question=question,
+            answers={name: reply.text for name, reply in session.ask(question).items()},
+        )
     for note in session.notes():
         print(note)
     show_html(session.html())
 
 
-TEXTS, TEXTS_SEED = 100, 999  # texts that bits per byte is measured on; the general ones are in no training order
+TEXTS, TEXTS_SEED = (
+    100,
+    999,
+)  # texts that bits per byte is measured on; the general ones are in no training order
 
 
 @dataclass(frozen=True)
@@ -168,7 +227,11 @@ class Comparison:
         """In words: about the recipes, from the wider interval, after the correction."""
         if self.p <= 0.05:
             return "higher" if self.runs.mean > 0 else "lower"
-        return "not distinguishable" if verdict(self.items) == "not distinguishable" else "these two runs differ, the recipes may not"
+        return (
+            "not distinguishable"
+            if verdict(self.items) == "not distinguishable"
+            else "these two runs differ, the recipes may not"
+        )
 
 
 def compare_all(cards: Sequence[Scorecard], axis: str, kind: str | None = None) -> list[Comparison]:
@@ -179,15 +242,28 @@ def compare_all(cards: Sequence[Scorecard], axis: str, kind: str | None = None) 
     runs = [with_run_noise(found, run_noise_of(axis, kind)) for found in items]
     corrected = holm([p_value(found) for found in runs])
     return [
-        Comparison(a.checkpoint, b.checkpoint, axis, by_items, by_runs, p, _mcnemar([score.score for score in scores]), power_of(scores))
-        for (a, b), scores, by_items, by_runs, p in zip(pairs, differences, items, runs, corrected, strict=True)
+        Comparison(
+            a.checkpoint,
+            b.checkpoint,
+            axis,
+            by_items,
+            by_runs,
+            p,
+            _mcnemar([score.score for score in scores]),
+            power_of(scores),
+        )
+        for (a, b), scores, by_items, by_runs, p in zip(
+            pairs, differences, items, runs, corrected, strict=True
+        )
     ]
 
 
 def _mcnemar(differences: Sequence[float]) -> float | None:
     if any(value not in (-1, 0, 1) for value in differences):
         return None
-    return mcnemar(sum(value == -1 for value in differences), sum(value == 1 for value in differences))
+    return mcnemar(
+        sum(value == -1 for value in differences), sum(value == 1 for value in differences)
+    )
 
 
 def ranks(cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int]]:
@@ -206,17 +282,32 @@ def show_rules(cards: Sequence[Scorecard]) -> None:
         for kind in sorted({item.kind for item in cards[0].items if item.axis == axis}):
             others = cards[0].variants(axis, kind)
             for rule in (None, *others) if others else ():
-                rows.append((axis, kind, rule or "raw / strict", *(card.interval(axis, kind, variant=rule) for card in cards)))
-    show_html(plain_table(("axis", "kind of item", "rule", *(card.checkpoint for card in cards)), rows))
+                rows.append(
+                    (
+                        axis,
+                        kind,
+                        rule or "raw / strict",
+                        *(card.interval(axis, kind, variant=rule) for card in cards),
+                    )
+                )
+    show_html(
+        plain_table(("axis", "kind of item", "rule", *(card.checkpoint for card in cards)), rows)
+    )
 
 
 def show_bits_per_byte(lab: Lab, models: dict[str, object]) -> None:
     """How surprising the pack's text and general text are to each model, whatever its tokenizer."""
-    texts = {"the pack's raw text": [row["text"] for row in lab.pack.rows("raw")[:TEXTS]], "general text": list(itertools.islice(pretraining_texts(TEXTS_SEED), TEXTS))}
+    texts = {
+        "the pack's raw text": [row["text"] for row in lab.pack.rows("raw")[:TEXTS]],
+        "general text": list(itertools.islice(pretraining_texts(TEXTS_SEED), TEXTS)),
+    }
     rows = []
     for label, model in models.items():
         loaded = load_checkpoint(model)
-        found = {name: bits_per_byte(loaded.model, loaded.tokenizer, chosen) for name, chosen in texts.items()}
+        found = {
+            name: bits_per_byte(loaded.model, loaded.tokenizer, chosen)
+            for name, chosen in texts.items()
+        }
         lab.record("bits_per_byte", checkpoint=label, **found)
         rows.append((label, *(f"{value:.3f}" for value in found.values())))
     show_html(plain_table(("bits per byte of", *texts), rows))
@@ -226,15 +317,44 @@ def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
     """Differences as a figure and a table, recorded."""
     rows = [(f"{c.after} − {c.before}", c.items, c.runs) for c in found]
     told = "; ".join(f"{c.after} minus {c.before}: {signed(c.runs)}, {c.verdict}" for c in found)
-    lab.show(figures.differences(rows), name, f"Differences in {found[0].axis} with two 95% intervals each. {told}.")
-    heads = ("difference", "with noise between runs", "p (Holm)", "p (McNemar)", "verdict", "smallest visible (items)", "items to see half of that")
+    lab.show(
+        figures.differences(rows),
+        name,
+        f"Differences in {found[0].axis} with two 95% intervals each. {told}.",
+    )
+    heads = (
+        "difference",
+        "with noise between runs",
+        "p (Holm)",
+        "p (McNemar)",
+        "verdict",
+        "smallest visible (items)",
+        "items to see half of that",
+    )
     cells = [
-        (f"{c.after} − {c.before}", signed(c.runs), _p(c.p), "" if c.mcnemar is None else _p(c.mcnemar), c.verdict, c.power.detectable, c.power.needed or "?")
+        (
+            f"{c.after} − {c.before}",
+            signed(c.runs),
+            _p(c.p),
+            "" if c.mcnemar is None else _p(c.mcnemar),
+            c.verdict,
+            c.power.detectable,
+            c.power.needed or "?",
+        )
         for c in found
     ]
     show_html(plain_table(heads, cells))
     for c in found:
-        lab.record("comparison", axis=c.axis, before=c.before, after=c.after, items=c.items.as_dict(), runs=c.runs.as_dict(), p=c.p, verdict=c.verdict)
+        lab.record(
+            "comparison",
+            axis=c.axis,
+            before=c.before,
+            after=c.after,
+            items=c.items.as_dict(),
+            runs=c.runs.as_dict(),
+            p=c.p,
+            verdict=c.verdict,
+        )
 
 
 def _p(value: float) -> str:
@@ -245,14 +365,24 @@ def show_ranks(lab: Lab, cards: Sequence[Scorecard], axes: Sequence[str]) -> dic
     """Ranks per axis as a figure; returns them."""
     found = ranks(cards, axes)
     told = "; ".join(f"{label}: {', '.join(map(str, places))}" for label, places in found.items())
-    lab.show(figures.ranks(found, axes), "ranks", f"Rank of each checkpoint on {', '.join(axes)}. {told}.")
+    lab.show(
+        figures.ranks(found, axes),
+        "ranks",
+        f"Rank of each checkpoint on {', '.join(axes)}. {told}.",
+    )
     return found
 
 
-def run_on(lab: Lab, models: dict[str, object], scenarios: Sequence[Scenario] | None = None) -> list[ScenarioResult]:
+def run_on(
+    lab: Lab, models: dict[str, object], scenarios: Sequence[Scenario] | None = None
+) -> list[ScenarioResult]:
     """The pack's scenarios, or given ones, on several models; shown and recorded. models: label -> checkpoint or name."""
     wanted = scenarios or pack_scenarios(lab.pack)
-    results = [result for label, model in models.items() for result in run_scenarios(load_checkpoint(model), wanted, name=label)]
+    results = [
+        result
+        for label, model in models.items()
+        for result in run_scenarios(load_checkpoint(model), wanted, name=label)
+    ]
     for result in results:
         lab.record("scenario", **result.as_dict())
     show_html(scenario_table(results))
@@ -268,14 +398,32 @@ def scenario_table(results: Sequence[ScenarioResult]) -> str:
     rows, failures = [], []
     for name, row in by_name.items():
         scenario = row[labels[0]].scenario
-        rows.append((f"{name}: {scenario.about}", scenario.at_least, *(f"{row[label].passed} of {row[label].n}: {row[label].verdict}" for label in labels)))
+        rows.append(
+            (
+                f"{name}: {scenario.about}",
+                scenario.at_least,
+                *(
+                    f"{row[label].passed} of {row[label].n}: {row[label].verdict}"
+                    for label in labels
+                ),
+            )
+        )
         for label in labels:
             failed = next((case for case in row[label].cases if case.broken), None)
             if failed:
-                said = (f"{ask} → {reply}" for ask, reply in zip(failed.ask[-2:], failed.replies[-2:], strict=True))
+                said = (
+                    f"{ask} → {reply}"
+                    for ask, reply in zip(failed.ask[-2:], failed.replies[-2:], strict=True)
+                )
                 failures.append((name, label, ", ".join(failed.broken), "; ".join(said)))
     table = plain_table(("scenario", "at least", *labels), rows)
-    return table + (plain_table(("scenario", "model", "breaks", "first failure (its last two wordings)"), failures) if failures else "")
+    return table + (
+        plain_table(
+            ("scenario", "model", "breaks", "first failure (its last two wordings)"), failures
+        )
+        if failures
+        else ""
+    )
 
 
 # --- a scenario of one's own --------------------------------------------------------------------
@@ -288,18 +436,46 @@ class ScenarioForm:
     models: dict[str, Loaded]
     folder: Path
 
-    def scenario(self, *, name: str, about: str, questions: str, says: str, says_none_of: str, form: str, at_least: float) -> Scenario:
+    def scenario(
+        self,
+        *,
+        name: str,
+        about: str,
+        questions: str,
+        says: str,
+        says_none_of: str,
+        form: str,
+        at_least: float,
+    ) -> Scenario:
         """A scenario from the form's fields: one case per line of questions. Raises InputError naming the field."""
-        expect = {"says": says.strip() or None, "says_none_of": [word.strip() for word in says_none_of.split(",") if word.strip()], "format": [form] if form else []}
+        expect = {
+            "says": says.strip() or None,
+            "says_none_of": [word.strip() for word in says_none_of.split(",") if word.strip()],
+            "format": [form] if form else [],
+        }
         asked = [line.strip() for line in questions.splitlines() if line.strip()]
         if not asked:
             raise InputError("questions: write at least one, a line each")
-        return make_scenario({"name": name, "about": about, "at_least": at_least, "cases": [{"ask": question, "expect": expect} for question in asked]}, "your scenario")
+        return make_scenario(
+            {
+                "name": name,
+                "about": about,
+                "at_least": at_least,
+                "cases": [{"ask": question, "expect": expect} for question in asked],
+            },
+            "your scenario",
+        )
 
     def run(self, **fields: object) -> str:
         """The table of results as HTML."""
         scenario = self.scenario(**fields)
-        return scenario_table([result for label, loaded in self.models.items() for result in run_scenarios(loaded, [scenario], name=label)])
+        return scenario_table(
+            [
+                result
+                for label, loaded in self.models.items()
+                for result in run_scenarios(loaded, [scenario], name=label)
+            ]
+        )
 
     def save(self, **fields: object) -> Path:
         """Write the scenario as YAML, named after it; `labkit scenarios MODEL --file` runs it again."""
@@ -311,7 +487,9 @@ class ScenarioForm:
 
 def scenario_form(lab: Lab, models: dict[str, object], **fields: object) -> None:
     """A small form for a scenario of one's own; headless, the given fields are run and saved without a widget."""
-    form = ScenarioForm({label: load_checkpoint(model) for label, model in models.items()}, lab.out_dir)
+    form = ScenarioForm(
+        {label: load_checkpoint(model) for label, model in models.items()}, lab.out_dir
+    )
     if headless():
         show_html(form.run(**fields))
         print(f"saved as {form.save(**fields)}")
@@ -329,13 +507,27 @@ def scenario_panel(form, start: dict) -> widgets.Widget:
     fields = {
         "name": widgets.Text(start["name"], description="name", **wide),
         "about": widgets.Text(start["about"], description="what it demands", **wide),
-        "questions": widgets.Textarea(start["questions"], description="questions", placeholder="one per line", rows=5, **wide),
+        "questions": widgets.Textarea(
+            start["questions"], description="questions", placeholder="one per line", rows=5, **wide
+        ),
         "says": widgets.Text(start["says"], description="must say", **wide),
-        "says_none_of": widgets.Text(start["says_none_of"], description="must not say (a, b)", **wide),
-        "form": widgets.Dropdown(options=["", *INSTRUCTIONS], value=start["form"], description="must have the form", **wide),
-        "at_least": widgets.FloatSlider(start["at_least"], min=0, max=1, step=0.05, description="share that passes", **wide),
+        "says_none_of": widgets.Text(
+            start["says_none_of"], description="must not say (a, b)", **wide
+        ),
+        "form": widgets.Dropdown(
+            options=["", *INSTRUCTIONS],
+            value=start["form"],
+            description="must have the form",
+            **wide,
+        ),
+        "at_least": widgets.FloatSlider(
+            start["at_least"], min=0, max=1, step=0.05, description="share that passes", **wide
+        ),
     }
-    run, save = widgets.Button(description="run", button_style="primary"), widgets.Button(description="save as YAML")
+    run, save = (
+        widgets.Button(description="run", button_style="primary"),
+        widgets.Button(description="save as YAML"),
+    )
     told, result = widgets.Label(), widgets.HTML()
 
     def values() -> dict:

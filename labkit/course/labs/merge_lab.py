@@ -24,7 +24,16 @@ from labkit.evaluate.scoring import merge_fingerprint, score_checkpoint, sweep_m
 from labkit.merge.guards import check_tokenizers
 from labkit.merge.methods import METHODS, empty_like, merge_into, pair_models
 from labkit.merge.recipes import Merge, Recipe, recipe_text
-from labkit.merge.schedule import GROUPS, PRESETS, Schedule, between, by_group, count_layers, group_of, layer_of
+from labkit.merge.schedule import (
+    GROUPS,
+    PRESETS,
+    Schedule,
+    between,
+    by_group,
+    count_layers,
+    group_of,
+    layer_of,
+)
 from labkit.models import zoo
 from labkit.train.pipeline import load_checkpoint, merge_checkpoints
 
@@ -39,7 +48,9 @@ class MergeView:
     which is what makes a slider follow the hand.
     """
 
-    def __init__(self, sweep: dict | None, *, axes: Sequence[str], ends: tuple[str, str], layers: int):
+    def __init__(
+        self, sweep: dict | None, *, axes: Sequence[str], ends: tuple[str, str], layers: int
+    ):
         """sweep: method -> [(t, scorecard)], or None when no grid was scored. axes: five of them."""
         self.axes, self.sweep = tuple(axes), sweep
         self.figure, panels = new_figure(9.6, 4.7, 3, rows=2, size=11)
@@ -52,14 +63,27 @@ class MergeView:
         if sweep:
             named = [*labels, "this merge (white: not scored itself)"]
             handles.append(next(iter(self.dots.values())))
-            self.figure.legend(handles, named, loc="outside lower center", ncols=5, frameon=False, fontsize=11)
+            self.figure.legend(
+                handles, named, loc="outside lower center", ncols=5, frameon=False, fontsize=11
+            )
         self._background = None
 
     def _curves(self, ax, axis: str, ends: tuple[str, str]) -> None:
         for i, (method, points) in enumerate((self.sweep or {}).items()):
             t, found = [at for at, _ in points], [card.interval(axis) for _, card in points]
-            ax.plot(t, [f.mean for f in found], color=COLOURS[i], linestyle=LINES[i], marker=MARKERS[i], markersize=6 - 2 * i, linewidth=2.2 - 0.8 * i, label=method.upper())
-            ax.fill_between(t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15)
+            ax.plot(
+                t,
+                [f.mean for f in found],
+                color=COLOURS[i],
+                linestyle=LINES[i],
+                marker=MARKERS[i],
+                markersize=6 - 2 * i,
+                linewidth=2.2 - 0.8 * i,
+                label=method.upper(),
+            )
+            ax.fill_between(
+                t, [f.low for f in found], [f.high for f in found], color=COLOURS[i], alpha=0.15
+            )
         for points in list((self.sweep or {}).values())[:1]:
             parent_lines(ax, points, axis, ends)
         ax.set_title(AXIS_LABELS[axis].replace("\n", " "), fontsize=12)
@@ -73,14 +97,22 @@ class MergeView:
         self.heat = _Heat(self.map, len(groups), layers + 1)
         self.map.set_title(f"t: 0 {ends[0]}, 1 {ends[1]}", fontsize=12)
         self.map.set_yticks(range(len(groups)), groups)
-        self.map.set_xticks(range(layers + 1), ["out-\nside", *(str(layer) for layer in range(layers))])
+        self.map.set_xticks(
+            range(layers + 1), ["out-\nside", *(str(layer) for layer in range(layers))]
+        )
         self.map.set_xlabel("layer", fontsize=10)
         self.map.spines[:].set_visible(False)
         self.map.tick_params(length=0)
 
     def _markers(self) -> list:
-        self.lines = {axis: ax.axvline(0, color="#333333", linestyle="--", linewidth=1.3) for axis, ax in self.panels.items()}
-        self.dots = {axis: ax.plot([], [], "*", color="#000000", markersize=14)[0] for axis, ax in self.panels.items()}
+        self.lines = {
+            axis: ax.axvline(0, color="#333333", linestyle="--", linewidth=1.3)
+            for axis, ax in self.panels.items()
+        }
+        self.dots = {
+            axis: ax.plot([], [], "*", color="#000000", markersize=14)[0]
+            for axis, ax in self.panels.items()
+        }
         return [*self.lines.values(), *self.dots.values()]
 
     def _place(self, move) -> None:
@@ -118,7 +150,9 @@ class MergeView:
         for artist in self.moving:
             artist.axes.draw_artist(artist)
         buffer = io.BytesIO()
-        Image.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB").save(buffer, format="png", compress_level=1)
+        Image.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB").save(
+            buffer, format="png", compress_level=1
+        )
         return buffer.getvalue()
 
 
@@ -128,8 +162,13 @@ class _Heat:
     def __init__(self, ax, rows: int, columns: int):
         import numpy as np
 
-        self.image = ax.imshow(np.zeros((rows, columns)), cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        self.texts = [[ax.text(k, i, "", ha="center", va="center", fontsize=10) for k in range(columns)] for i in range(rows)]
+        self.image = ax.imshow(
+            np.zeros((rows, columns)), cmap="cividis", vmin=0, vmax=1, aspect="auto"
+        )
+        self.texts = [
+            [ax.text(k, i, "", ha="center", va="center", fontsize=10) for k in range(columns)]
+            for i in range(rows)
+        ]
 
     def artists(self) -> list:
         return [self.image, *(text for row in self.texts for text in row)]
@@ -137,10 +176,21 @@ class _Heat:
     def fill(self, values: Sequence[Sequence[float | None]]) -> None:
         import numpy as np
 
-        self.image.set_data(np.array([[np.nan if value is None else value for value in row] for row in values], dtype=float))
+        self.image.set_data(
+            np.array(
+                [[np.nan if value is None else value for value in row] for row in values],
+                dtype=float,
+            )
+        )
         for row, texts in zip(values, self.texts, strict=True):
             for value, text in zip(row, texts, strict=True):
-                text.set_text("" if value is None else f"{value:.2f}".removeprefix("0") if 0 < value < 1 else f"{value:.0f}")
+                text.set_text(
+                    ""
+                    if value is None
+                    else f"{value:.2f}".removeprefix("0")
+                    if 0 < value < 1
+                    else f"{value:.0f}"
+                )
                 text.set_color("white" if value is not None and value < 0.47 else "black")
 
 
@@ -157,10 +207,16 @@ class Setting:
     t: Schedule = 0.5
 
     def __str__(self) -> str:
-        return f"{self.method} t={self.t:g}" if isinstance(self.t, (int, float)) else f"{self.method}, t by group and depth"
+        return (
+            f"{self.method} t={self.t:g}"
+            if isinstance(self.t, (int, float))
+            else f"{self.method}, t by group and depth"
+        )
 
 
-def setting_of(method: str, attention: Sequence[float], mlp: Sequence[float], other: Sequence[float]) -> Setting:
+def setting_of(
+    method: str, attention: Sequence[float], mlp: Sequence[float], other: Sequence[float]
+) -> Setting:
     """A setting from five anchors per group; equal anchors are one number, and equal groups one t."""
     rounded = [tuple(round(float(t), 4) for t in anchors) for anchors in (attention, mlp, other)]
     values = [anchors[0] if len(set(anchors)) == 1 else anchors for anchors in rounded]
@@ -173,7 +229,10 @@ def named_anchors(count: int = 5) -> dict[str, dict[str, list[float]]]:
     depths = [place / (count - 1) for place in range(count)]
     return {
         name: {
-            group: [part.value if isinstance(part.value, float) else between(part.value, depth) for depth in depths]
+            group: [
+                part.value if isinstance(part.value, float) else between(part.value, depth)
+                for depth in depths
+            ]
             for group, part in zip(GROUPS, parts, strict=True)
         }
         for name, parts in PRESETS.items()
@@ -206,13 +265,27 @@ class Bench:
     Raises MergeError when the parents do not match.
     """
 
-    def __init__(self, general: str | Checkpoint, domain: str | Checkpoint, ends: tuple[str, str], pack: Pack, *, ancestor: str | None = None, profile_name: str = "lab"):
-        self.sources = [str(source.folder) if isinstance(source, Checkpoint) else source for source in (general, domain)]
+    def __init__(
+        self,
+        general: str | Checkpoint,
+        domain: str | Checkpoint,
+        ends: tuple[str, str],
+        pack: Pack,
+        *,
+        ancestor: str | None = None,
+        profile_name: str = "lab",
+    ):
+        self.sources = [
+            str(source.folder) if isinstance(source, Checkpoint) else source
+            for source in (general, domain)
+        ]
         self.general, self.domain = load_checkpoint(general), load_checkpoint(domain)
         self.ends, self.pack, self.profile_name = ends, pack, profile_name
         check_tokenizers(self.general.tokenizer, self.domain.tokenizer)
         self.ancestor = load_checkpoint(ancestor) if ancestor else None
-        self.pairing = pair_models(self.general.model, self.domain.model, self.ancestor.model if self.ancestor else None)
+        self.pairing = pair_models(
+            self.general.model, self.domain.model, self.ancestor.model if self.ancestor else None
+        )
         self.pairing.pairs()
         self.shell = empty_like(self.general.model)
         self.sweep: dict[str, list[tuple[float, Scorecard]]] | None = None
@@ -221,12 +294,22 @@ class Bench:
     def score_grid(self) -> dict[str, list[tuple[float, Scorecard]]]:
         """Score eleven uniform merges per method on dev; read back from disk the second time."""
         if self.sweep is None:
-            self.sweep = sweep_merge(self.general, self.domain, self.pack, split="dev", axes=LAB_AXES, profile_name=self.profile_name)
+            self.sweep = sweep_merge(
+                self.general,
+                self.domain,
+                self.pack,
+                split="dev",
+                axes=LAB_AXES,
+                profile_name=self.profile_name,
+            )
         return self.sweep
 
     def parents_answers(self, prompts: Sequence[str]) -> list[tuple[str, ...]]:
         """The general and the domain model's answers, one per prompt."""
-        return [ask(parent.model, self.general.tokenizer, prompts) for parent in (self.general, self.domain)]
+        return [
+            ask(parent.model, self.general.tokenizer, prompts)
+            for parent in (self.general, self.domain)
+        ]
 
     def move(self, setting: Setting, prompts: Sequence[str] = ()) -> Move:
         """Merge at a setting, ask the merge, and read its expected scores from the grid.
@@ -235,32 +318,57 @@ class Bench:
         """
         resolved = self.pairing.resolved(setting.t)
         merge_into(self.shell, self.pairing, setting.t, setting.method)
-        mean_t = sum(resolved[name] * count for name, count in self._elements.items()) / sum(self._elements.values())
+        mean_t = sum(resolved[name] * count for name, count in self._elements.items()) / sum(
+            self._elements.values()
+        )
         expected, source = self._expected(setting, mean_t)
-        return Move(setting, mean_t, heat_of(resolved), expected, source, ask(self.shell, self.general.tokenizer, prompts))
+        return Move(
+            setting,
+            mean_t,
+            heat_of(resolved),
+            expected,
+            source,
+            ask(self.shell, self.general.tokenizer, prompts),
+        )
 
     def _expected(self, setting: Setting, mean_t: float) -> tuple[dict[str, float], str]:
         uniform = isinstance(setting.t, (int, float))
         points = (self.sweep or {}).get(setting.method, [])
         scored = uniform and any(abs(t - mean_t) < 1e-9 for t, _ in points)
-        expected = {axis: read_between([(t, card.interval(axis).mean) for t, card in points], mean_t) for axis in LAB_AXES} if points else {}
+        expected = (
+            {
+                axis: read_between([(t, card.interval(axis).mean) for t, card in points], mean_t)
+                for axis in LAB_AXES
+            }
+            if points
+            else {}
+        )
         return expected, ON_GRID if scored else BETWEEN if uniform else SCHEDULED
 
     def measure(self, setting: Setting, *, split: str) -> Scorecard:
         """The real scores of this very merge on a split."""
         merge_into(self.shell, self.pairing, setting.t, setting.method)
-        fingerprint = merge_fingerprint(self.general, self.domain, setting.t, setting.method, ancestor=self.ancestor)
+        fingerprint = merge_fingerprint(
+            self.general, self.domain, setting.t, setting.method, ancestor=self.ancestor
+        )
         made = zoo.Loaded(self.shell, self.general.tokenizer, str(setting), fingerprint)
-        return score_checkpoint(made, self.pack, split=split, axes=LAB_AXES, profile_name=self.profile_name)
+        return score_checkpoint(
+            made, self.pack, split=split, axes=LAB_AXES, profile_name=self.profile_name
+        )
 
     def recipe(self, setting: Setting) -> Recipe:
         ancestor = self.ancestor.name if self.ancestor else None
-        return Recipe(*self.sources, Merge(method=setting.method, t=setting.t, ancestor=ancestor, dtype="float32"))
+        return Recipe(
+            *self.sources,
+            Merge(method=setting.method, t=setting.t, ancestor=ancestor, dtype="float32"),
+        )
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods this pair can be merged by."""
-        return tuple(name for name, method in METHODS.items() if self.ancestor or not method.on_task_vectors)
+        return tuple(
+            name for name, method in METHODS.items() if self.ancestor or not method.on_task_vectors
+        )
 
     def recipe_text(self, setting: Setting) -> str:
         """The setting as mergekit YAML. Raises MergeError for a method mergekit does not have."""
@@ -282,10 +390,14 @@ def ask(model, tokenizer, prompts: Sequence[str]) -> tuple[str, ...]:
     if not prompts:
         return ()
     ids = [
-        tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=True)["input_ids"]
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=True
+        )["input_ids"]
         for prompt in prompts
     ]
-    return tuple(answers[0] for answers in generate(model, tokenizer, ids, max_new_tokens=ANSWER_TOKENS))
+    return tuple(
+        answers[0] for answers in generate(model, tokenizer, ids, max_new_tokens=ANSWER_TOKENS)
+    )
 
 
 def heat_of(resolved: dict[str, float]) -> list[list[float | None]]:
@@ -330,7 +442,9 @@ class MergeSession:
         key = (self.pair, self.bench.sweep is None)
         if key not in self._views:
             layers = count_layers(self.bench.pairing.general)
-            self._views[key] = MergeView(self.bench.sweep, axes=LAB_AXES, ends=self.bench.ends, layers=layers)
+            self._views[key] = MergeView(
+                self.bench.sweep, axes=LAB_AXES, ends=self.bench.ends, layers=layers
+            )
         return self._views[key]
 
     def draw(self, move: Move) -> bytes:
@@ -343,7 +457,8 @@ class MergeSession:
             remedy = "evaluate" if self.bench.sweep else "score the grid"
             return f"{move.setting}. No grid of merges was scored for {missing}: press '{remedy}' for scores."
         source = {
-            ON_GRID: "this very merge was scored on dev", BETWEEN: "read between two merges scored on dev",
+            ON_GRID: "this very merge was scored on dev",
+            BETWEEN: "read between two merges scored on dev",
             SCHEDULED: f"those of the uniform merge at the mean t={move.mean_t:.2f}; this one was not scored, press evaluate",
         }[move.source]
         return f"{move.setting}. Scores: {source}."
@@ -363,9 +478,18 @@ class MergeSession:
         self.test_looks += 1
         off = gaps(move, dev)
         rows = [
-            (axis, move.expected.get(axis), dev.interval(axis).mean, off.get(axis), str(test.interval(axis))) for axis in LAB_AXES
+            (
+                axis,
+                move.expected.get(axis),
+                dev.interval(axis).mean,
+                off.get(axis),
+                str(test.interval(axis)),
+            )
+            for axis in LAB_AXES
         ]
-        return template("evaluated.html.j2").render(rows=rows, setting=str(move.setting), looks=self.test_looks)
+        return template("evaluated.html.j2").render(
+            rows=rows, setting=str(move.setting), looks=self.test_looks
+        )
 
     def save(self, move: Move) -> str:
         saved = self.bench.save(move.setting)

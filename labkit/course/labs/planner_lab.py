@@ -71,7 +71,9 @@ class CostPanel:
         self.told = widgets.HTML()
         rows = list(self.controls.values())
         third = -(-len(rows) // 3)
-        columns = [widgets.VBox(rows[start : start + third]) for start in range(0, len(rows), third)]
+        columns = [
+            widgets.VBox(rows[start : start + third]) for start in range(0, len(rows), third)
+        ]
         self.whole = widgets.VBox([widgets.HBox(columns), self.told, self.picture])
         follow = guarded_into(self.told, self._follow)
         for control in rows:
@@ -80,7 +82,9 @@ class CostPanel:
 
     def _follow(self) -> None:
         self.picture.value, self.told.value = b"", ""
-        settings = type(self.session.settings)(**{name: control.value for name, control in self.controls.items()})
+        settings = type(self.session.settings)(
+            **{name: control.value for name, control in self.controls.items()}
+        )
         found = self.session.look(settings)
         self.told.value = self.session.sentences(found)
         self.picture.value = self.session.draw(found)
@@ -89,22 +93,42 @@ class CostPanel:
 def _controls(session) -> dict[str, widgets.Widget]:
     start, typed = asdict(session.settings), {**SIZE, "continuous_update": False}
     made = {
-        "model": widgets.Combobox(options=session.models(), value=start["model"], ensure_option=False, description="model", **typed),
-        "card": widgets.Dropdown(options=session.cards(), value=start["card"], description="GPU", **SIZE),
-        "gpus": widgets.BoundedIntText(start["gpus"], min=1, max=1024, description="how many", **SIZE),
-        "method": widgets.Dropdown(options=["full", "lora", "qlora"], value=start["method"], description="method", **SIZE),
-        "tokens_millions": widgets.FloatText(start["tokens_millions"], description="tokens (millions)", **typed),
+        "model": widgets.Combobox(
+            options=session.models(),
+            value=start["model"],
+            ensure_option=False,
+            description="model",
+            **typed,
+        ),
+        "card": widgets.Dropdown(
+            options=session.cards(), value=start["card"], description="GPU", **SIZE
+        ),
+        "gpus": widgets.BoundedIntText(
+            start["gpus"], min=1, max=1024, description="how many", **SIZE
+        ),
+        "method": widgets.Dropdown(
+            options=["full", "lora", "qlora"], value=start["method"], description="method", **SIZE
+        ),
+        "tokens_millions": widgets.FloatText(
+            start["tokens_millions"], description="tokens (millions)", **typed
+        ),
         "batch_size": widgets.IntText(start["batch_size"], description="rows per step", **typed),
-        "rows_at_once": widgets.IntText(start["rows_at_once"], description="of them at once", **typed),
+        "rows_at_once": widgets.IntText(
+            start["rows_at_once"], description="of them at once", **typed
+        ),
         "length": widgets.IntText(start["length"], description="tokens per row", **typed),
-        "checkpointing": widgets.Checkbox(start["checkpointing"], description="activation checkpointing", indent=False),
+        "checkpointing": widgets.Checkbox(
+            start["checkpointing"], description="activation checkpointing", indent=False
+        ),
         "price": widgets.FloatText(start["price"], description="price of a GPU-hour", **typed),
     }
     return {field.name: made[field.name] for field in fields(session.settings)}
 
 
 LENGTHS = (512, 8192)  # between which LoRA's share of the FLOPs is told
-CHECK = Stage(kind="cpt", learning_rate=1e-6, steps=8, batch_size=24, max_length=96)  # neither of the probe's settings
+CHECK = Stage(
+    kind="cpt", learning_rate=1e-6, steps=8, batch_size=24, max_length=96
+)  # neither of the probe's settings
 
 
 @dataclass(frozen=True)
@@ -126,10 +150,16 @@ class Settings:
     def training(self, method: str | None = None) -> Training:
         """Raises InputError for numbers that cannot be planned."""
         if self.rows_at_once < 1:
-            raise InputError(f"rows at once is {self.rows_at_once!r}; it must be a whole number above 0")
+            raise InputError(
+                f"rows at once is {self.rows_at_once!r}; it must be a whole number above 0"
+            )
         return Training(
-            method=method or self.method, batch_size=self.batch_size, length=self.length, gpus=self.gpus,
-            accumulation=max(1, -(-self.batch_size // max(1, self.gpus * self.rows_at_once))), checkpointing=self.checkpointing,
+            method=method or self.method,
+            batch_size=self.batch_size,
+            length=self.length,
+            gpus=self.gpus,
+            accumulation=max(1, -(-self.batch_size // max(1, self.gpus * self.rows_at_once))),
+            checkpointing=self.checkpointing,
         )
 
     @property
@@ -167,7 +197,10 @@ class CostSession:
         """Plan the settings with every method. Raises InputError for what cannot be planned."""
         architecture, card = architecture_of(settings.model), gpu(settings.card)
         chosen = plan(architecture, settings.training(), settings.tokens)
-        methods = {method: plan(architecture, settings.training(method), settings.tokens) for method in METHODS}
+        methods = {
+            method: plan(architecture, settings.training(method), settings.tokens)
+            for method in METHODS
+        }
         chosen.money(card, settings.price)
         return Costs(settings, card, chosen, methods, give_up(chosen, card))
 
@@ -188,13 +221,24 @@ def told(found: Costs) -> list[tuple[str, str]]:
     rows = [
         ("parameters", f"{asked.parameters:,}, of which {asked.trained:,} learn"),
         ("work", f"{asked.flops:.3g} FLOPs for {asked.tokens:,} tokens"),
-        ("memory", f"{asked.peak_gib:.1f} GiB per GPU, when the {asked.memory.moment.replace('backward', 'backward pass')}"),
+        (
+            "memory",
+            f"{asked.peak_gib:.1f} GiB per GPU, when the {asked.memory.moment.replace('backward', 'backward pass')}",
+        ),
         ("fits", fit_in_words(asked, card)),
-        ("time", f"{between(asked.hours(card))} hours, at {UTILISATION[0]:.0%} to {UTILISATION[1]:.0%} of {card.tflops:g} TFLOP/s"),
+        (
+            "time",
+            f"{between(asked.hours(card))} hours, at {UTILISATION[0]:.0%} to {UTILISATION[1]:.0%} of {card.tflops:g} TFLOP/s",
+        ),
         ("energy", f"{between(asked.energy_kwh(card))} kWh of the cards alone"),
     ]
     if found.settings.price:
-        rows.append(("money", f"{between(asked.money(card, found.settings.price))}, at {found.settings.price:g} per GPU-hour"))
+        rows.append(
+            (
+                "money",
+                f"{between(asked.money(card, found.settings.price))}, at {found.settings.price:g} per GPU-hour",
+            )
+        )
     return rows
 
 
@@ -212,10 +256,18 @@ def remedies_table(found: Costs) -> str:
     if not found.remedies:
         return ""
     rows = [
-        (number, remedy.name, remedy.costs, f"{remedy.plan.peak_gib:.1f}", "yes" if remedy.plan.fits(found.card) else "no")
+        (
+            number,
+            remedy.name,
+            remedy.costs,
+            f"{remedy.plan.peak_gib:.1f}",
+            "yes" if remedy.plan.fits(found.card) else "no",
+        )
         for number, remedy in enumerate(found.remedies, 1)
     ]
-    return plain_table(("", "give up, in this order", "it costs", "GiB then", f"fits {found.card.name}"), rows)
+    return plain_table(
+        ("", "give up, in this order", "it costs", "GiB then", f"fits {found.card.name}"), rows
+    )
 
 
 def show_costs(lab: Lab, settings: Settings, guess: Guess | None = None) -> Costs:
@@ -224,15 +276,35 @@ def show_costs(lab: Lab, settings: Settings, guess: Guess | None = None) -> Cost
     found = session.look(settings)
     low, high = found.plan.hours(found.card)
     if guess:
-        place = "inside" if low <= guess.value <= high else "below" if guess.value < low else "above"
-        print(f"You guessed {digits(guess.value)} hours; planned {between((low, high))}. Your guess is {place} the range.")
-    alt = f"Memory by component and hours of {settings.model} with three methods. " + "; ".join(f"{name}: {value}" for name, value in told(found))
-    lab.show(session.figure(found), re.sub(r"[^\w.-]+", "-", f"cost-{Path(settings.model).name}-{settings.gpus}x{settings.card}").lower(), alt)
+        place = (
+            "inside" if low <= guess.value <= high else "below" if guess.value < low else "above"
+        )
+        print(
+            f"You guessed {digits(guess.value)} hours; planned {between((low, high))}. Your guess is {place} the range."
+        )
+    alt = f"Memory by component and hours of {settings.model} with three methods. " + "; ".join(
+        f"{name}: {value}" for name, value in told(found)
+    )
+    lab.show(
+        session.figure(found),
+        re.sub(
+            r"[^\w.-]+", "-", f"cost-{Path(settings.model).name}-{settings.gpus}x{settings.card}"
+        ).lower(),
+        alt,
+    )
     show_html(session.sentences(found))
     lab.record(
-        "plan", **asdict(settings), parameters=found.plan.parameters, trained=found.plan.trained, flops=float(found.plan.flops),
-        peak_gib=found.plan.peak_gib, moment=found.plan.memory.moment, hours=[low, high], fits=found.plan.fits(found.card),
-        give_up=[remedy.name for remedy in found.remedies], **({"guess_hours": guess.value} if guess else {}),
+        "plan",
+        **asdict(settings),
+        parameters=found.plan.parameters,
+        trained=found.plan.trained,
+        flops=float(found.plan.flops),
+        peak_gib=found.plan.peak_gib,
+        moment=found.plan.memory.moment,
+        hours=[low, high],
+        fits=found.plan.fits(found.card),
+        give_up=[remedy.name for remedy in found.remedies],
+        **({"guess_hours": guess.value} if guess else {}),
     )
     return found
 
@@ -261,15 +333,24 @@ def paper_settings(*, tokens_per_paper: int, price: float = 0.0) -> Settings:
     setup = paper_setup()
     tokens = setup["papers"] * setup["epochs"] * tokens_per_paper
     return Settings(
-        model=setup["model"], card=setup["gpu"], gpus=setup["gpus"], tokens_millions=tokens / 1e6, batch_size=setup["batch_size"],
-        rows_at_once=setup["rows_per_gpu"], length=setup["length"], checkpointing=setup["checkpointing"], price=price,
+        model=setup["model"],
+        card=setup["gpu"],
+        gpus=setup["gpus"],
+        tokens_millions=tokens / 1e6,
+        batch_size=setup["batch_size"],
+        rows_at_once=setup["rows_per_gpu"],
+        length=setup["length"],
+        checkpointing=setup["checkpointing"],
+        price=price,
     )
 
 
 def paper_costs(lab: Lab, *, tokens_per_paper: int, guess: Guess) -> Costs:
     """The paper's CPT planned, its forward passes as many as its configuration says, beside a guess of its hours."""
     setup = paper_setup()
-    print(f"{setup['in_words']} ({setup['where']}). Not stated: {setup['not_stated']}; {tokens_per_paper:,} tokens per paper are assumed here.")
+    print(
+        f"{setup['in_words']} ({setup['where']}). Not stated: {setup['not_stated']}; {tokens_per_paper:,} tokens per paper are assumed here."
+    )
     return show_costs(lab, paper_settings(tokens_per_paper=tokens_per_paper), guess)
 
 
@@ -289,9 +370,23 @@ def lora_share(model: str, length: int, rank: int = 16) -> Interval:
 def show_design(lab: Lab, spec: PipelineSpec) -> SpecPlan:
     """What a design takes on this machine, stage by stage; recorded."""
     found = plan_spec(spec)
-    show_html(plain_table(("stage", "parameters that learn", "tokens", "FLOPs", "peak (GiB)", "seconds"), design_rows(found)))
+    show_html(
+        plain_table(
+            ("stage", "parameters that learn", "tokens", "FLOPs", "peak (GiB)", "seconds"),
+            design_rows(found),
+        )
+    )
     name = spec.model_copy(update={"pack": Path(spec.pack).name}).name
-    lab.record("plan", model=spec.model, design=name, parameters=found.parameters, tokens=found.tokens, flops=float(found.flops), peak_gib=found.peak_gib, seconds=found.seconds)
+    lab.record(
+        "plan",
+        model=spec.model,
+        design=name,
+        parameters=found.parameters,
+        tokens=found.tokens,
+        flops=float(found.flops),
+        peak_gib=found.peak_gib,
+        seconds=found.seconds,
+    )
     return found
 
 
@@ -302,12 +397,38 @@ def check_here(lab: Lab, spec: PipelineSpec) -> None:
         known_speed(model, kind) or probe_speed(model, kind)
     speed, architecture = known_speed(model) or probe_speed(model), architecture_of(model)
     training = own_training(CHECK, architecture, CHECK.max_length)
-    predicted = step_seconds(architecture, training, speed), resident_memory(architecture, training, speed).peak_gib
+    predicted = (
+        step_seconds(architecture, training, speed),
+        resident_memory(architecture, training, speed).peak_gib,
+    )
     found = measure(model, CHECK)
-    rows = [("seconds per step", predicted[0], found.seconds), ("peak memory (GiB)", predicted[1], found.peak_gib)]
-    cells = [(name, f"{ours:.3f}", f"{theirs:.3f}", f"{ours / theirs - 1:+.0%}") for name, ours, theirs in rows if theirs is not None]
-    show_html(plain_table((f"{model}, {CHECK.batch_size} rows of {CHECK.max_length} tokens", "predicted", "measured", "off by"), cells))
-    lab.record("plan_check", model=model, predicted_seconds=predicted[0], predicted_gib=predicted[1], **asdict(found))
+    rows = [
+        ("seconds per step", predicted[0], found.seconds),
+        ("peak memory (GiB)", predicted[1], found.peak_gib),
+    ]
+    cells = [
+        (name, f"{ours:.3f}", f"{theirs:.3f}", f"{ours / theirs - 1:+.0%}")
+        for name, ours, theirs in rows
+        if theirs is not None
+    ]
+    show_html(
+        plain_table(
+            (
+                f"{model}, {CHECK.batch_size} rows of {CHECK.max_length} tokens",
+                "predicted",
+                "measured",
+                "off by",
+            ),
+            cells,
+        )
+    )
+    lab.record(
+        "plan_check",
+        model=model,
+        predicted_seconds=predicted[0],
+        predicted_gib=predicted[1],
+        **asdict(found),
+    )
 
 
 def measured_rows() -> dict:
@@ -317,11 +438,28 @@ def measured_rows() -> dict:
 
 def accuracy_table() -> str:
     """Its table as HTML."""
-    heads = ("setting", "GiB predicted", "measured", "off by", "seconds per step predicted", "measured", "off by")
+    heads = (
+        "setting",
+        "GiB predicted",
+        "measured",
+        "off by",
+        "seconds per step predicted",
+        "measured",
+        "off by",
+    )
     cells = []
     for row in measured_rows()["rows"]:
         numbers = [(row[f"predicted_{key}"], row[f"measured_{key}"]) for key in ("gib", "seconds")]
-        cells.append((views.setting(row), *(cell for ours, theirs in numbers for cell in (f"{ours:.3f}", f"{theirs:.3f}", f"{ours / theirs - 1:+.0%}"))))
+        cells.append(
+            (
+                views.setting(row),
+                *(
+                    cell
+                    for ours, theirs in numbers
+                    for cell in (f"{ours:.3f}", f"{theirs:.3f}", f"{ours / theirs - 1:+.0%}")
+                ),
+            )
+        )
     return plain_table(heads, cells)
 
 
@@ -329,8 +467,18 @@ def show_accuracy(lab: Lab) -> None:
     """What was predicted and measured when labkit was made, as figure and table."""
     found = measured_rows()
     rows = found["rows"]
-    within = sum(abs(row[f"predicted_{key}"] / row[f"measured_{key}"] - 1) <= 0.15 for row in rows for key in ("gib", "seconds"))
+    within = sum(
+        abs(row[f"predicted_{key}"] / row[f"measured_{key}"] - 1) <= 0.15
+        for row in rows
+        for key in ("gib", "seconds")
+    )
     machine = f"{found['machine']['cores']} cores, {found['machine']['system']}"
-    print(f"{within} of {2 * len(rows)} predictions are within 15% of what was measured ({machine}).")
-    lab.show(views.accuracy(rows), "accuracy", f"Predicted over measured memory and time for {len(rows)} settings; {within} of {2 * len(rows)} within 15%.")
+    print(
+        f"{within} of {2 * len(rows)} predictions are within 15% of what was measured ({machine})."
+    )
+    lab.show(
+        views.accuracy(rows),
+        "accuracy",
+        f"Predicted over measured memory and time for {len(rows)} settings; {within} of {2 * len(rows)} within 15%.",
+    )
     show_html(accuracy_table())

@@ -63,16 +63,29 @@ class QualityPanel:
         self.controls = _controls(session)
         self.told, self.examples = widgets.HTML(), widgets.HTML()
         self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self.name = widgets.Text("filtered", description="name of the pack", tooltip="letters, digits, dashes and underscores", **SIZE)
+        self.name = widgets.Text(
+            "filtered",
+            description="name of the pack",
+            tooltip="letters, digits, dashes and underscores",
+            **SIZE,
+        )
         self.button = widgets.Button(
-            description="write the kept documents as a pack", tooltip="a new folder; every other split is copied", layout=widgets.Layout(width="auto")
+            description="write the kept documents as a pack",
+            tooltip="a new folder; every other split is copied",
+            layout=widgets.Layout(width="auto"),
         )
         self.result = widgets.HTML()
         sliders, choices = list(self.controls.values())[:4], list(self.controls.values())[4:]
-        self.whole = widgets.VBox([
-            widgets.HBox([widgets.VBox(sliders), widgets.VBox(choices)]), self.told, self.picture,
-            widgets.HBox([self.name, self.button]), self.result, self.examples,
-        ])
+        self.whole = widgets.VBox(
+            [
+                widgets.HBox([widgets.VBox(sliders), widgets.VBox(choices)]),
+                self.told,
+                self.picture,
+                widgets.HBox([self.name, self.button]),
+                self.result,
+                self.examples,
+            ]
+        )
         for control in self.controls.values():
             control.observe(guarded_into(self.told, self._follow), "value")
         self.button.on_click(guarded_into(self.result, self._write))
@@ -83,7 +96,11 @@ class QualityPanel:
         found = {name: control.value for name, control in self.controls.items()}
         low, high = found.pop("words")
         bits = self.controls["max_bits_per_byte"]
-        return Thresholds(min_words=low, max_words=high, **found | {"max_bits_per_byte": None if bits.value >= bits.max else bits.value})
+        return Thresholds(
+            min_words=low,
+            max_words=high,
+            **found | {"max_bits_per_byte": None if bits.value >= bits.max else bits.value},
+        )
 
     def _follow(self) -> None:
         """Compute, draw, tell. Until that succeeds nothing is shown and nothing can be written."""
@@ -91,37 +108,71 @@ class QualityPanel:
         self.told.value = self.result.value = self.examples.value = ""
         self.picture.value = b""
         kept = self.session.look(self.thresholds())
-        self.picture.value, self.examples.value = self.session.picture(kept), self.session.examples(kept)
+        self.picture.value, self.examples.value = (
+            self.session.picture(kept),
+            self.session.examples(kept),
+        )
         self.told.value = f"<p>{escape(self.session.tell(kept))}</p>"
         self.kept, self.button.disabled = kept, False
 
     def _write(self) -> None:
         self.result.value = ""
         made = self.session.write(self.kept, self.name.value)
-        self.result.value = f"<p>written: {escape(str(made.folder))}, {len(self.kept.indices):,} documents</p>"
+        self.result.value = (
+            f"<p>written: {escape(str(made.folder))}, {len(self.kept.indices):,} documents</p>"
+        )
 
 
 def _controls(session) -> dict[str, widgets.Widget]:
     """A widget per threshold, at what the session looked at last; four sliders, then two choices."""
     now, words, bits = session.kept.thresholds, *session.highest()
-    words, end = max(words, now.min_words, 1), math.ceil(10 * max(bits, now.max_bits_per_byte or 0) + 1) / 10
+    words, end = (
+        max(words, now.min_words, 1),
+        math.ceil(10 * max(bits, now.max_bits_per_byte or 0) + 1) / 10,
+    )
     known = "" if session.knows_truth else " (not measured)"
     share = {"min": 0, "max": 1, "step": 0.01, **SLIDER}
     return {
         "words": widgets.IntRangeSlider(
-            value=(now.min_words, min(words, now.max_words)), min=0, max=words, description="words, from and to", tooltip="how long a document may be", **SLIDER,
+            value=(now.min_words, min(words, now.max_words)),
+            min=0,
+            max=words,
+            description="words, from and to",
+            tooltip="how long a document may be",
+            **SLIDER,
         ),
-        "max_repetition": widgets.FloatSlider(value=now.max_repetition, description="repetition, at most", tooltip="share of words that the document said before", **share),
+        "max_repetition": widgets.FloatSlider(
+            value=now.max_repetition,
+            description="repetition, at most",
+            tooltip="share of words that the document said before",
+            **share,
+        ),
         "max_symbols": widgets.FloatSlider(
-            value=now.max_symbols, description="symbols, at most", tooltip="share of characters that are no letters, digits or punctuation", **share,
+            value=now.max_symbols,
+            description="symbols, at most",
+            tooltip="share of characters that are no letters, digits or punctuation",
+            **share,
         ),
         "max_bits_per_byte": widgets.FloatSlider(
-            value=end if now.max_bits_per_byte is None else now.max_bits_per_byte, min=0, max=end, step=0.05, description="bits per byte, at most",
-            tooltip=f"surprise under {session.model}; the right end is no bound", **SLIDER,
+            value=end if now.max_bits_per_byte is None else now.max_bits_per_byte,
+            min=0,
+            max=end,
+            step=0.05,
+            description="bits per byte, at most",
+            tooltip=f"surprise under {session.model}; the right end is no bound",
+            **SLIDER,
         ),
-        "drop_duplicates": widgets.Checkbox(value=now.drop_duplicates, description="drop near duplicates", indent=False, tooltip="the first of those alike is kept"),
+        "drop_duplicates": widgets.Checkbox(
+            value=now.drop_duplicates,
+            description="drop near duplicates",
+            indent=False,
+            tooltip="the first of those alike is kept",
+        ),
         "drop_contradictions": widgets.Checkbox(
-            value=now.drop_contradictions, description=f"drop contradictions{known}", disabled=not session.knows_truth, indent=False,
+            value=now.drop_contradictions,
+            description=f"drop contradictions{known}",
+            disabled=not session.knows_truth,
+            indent=False,
             tooltip="documents that say something else than the world's truth",
         ),
     }
@@ -159,7 +210,12 @@ class QualitySession:
         """What is kept and dropped, and what was not measured, in sentences."""
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in kept.counts.items() if count)
         words = f"{len(kept.indices):,} of {len(self.texts):,} documents kept ({kept.share:.1%}), with {kept.share_of_words:.1%} of the words"
-        return ". ".join([f"{words}; {f'dropped: {dropped}' if dropped else 'none dropped'}", *self.gaps()]) + "."
+        return (
+            ". ".join(
+                [f"{words}; {f'dropped: {dropped}' if dropped else 'none dropped'}", *self.gaps()]
+            )
+            + "."
+        )
 
     def gaps(self) -> list[str]:
         """What is not measured of this corpus."""
@@ -167,7 +223,9 @@ class QualitySession:
         if self.read < len(self.texts):
             told.append(f"Surprise: measured on {self.read:,} documents drawn at random")
         if not self.knows_truth:
-            told.append("Contradictions: not measured, nothing is known to be true about a pack of your own")
+            told.append(
+                "Contradictions: not measured, nothing is known to be true about a pack of your own"
+            )
         return told
 
     @cached_property
@@ -181,7 +239,9 @@ class QualitySession:
 
     def highest(self) -> tuple[int, float]:
         """The most words and the most bits per byte of any document: how far sliders go."""
-        return max(found.words for found in self.measures), max(found.bits_per_byte or 0.0 for found in self.measures)
+        return max(found.words for found in self.measures), max(
+            found.bits_per_byte or 0.0 for found in self.measures
+        )
 
     @cached_property
     def _extremes(self) -> list[tuple[str, int]]:
@@ -190,18 +250,37 @@ class QualitySession:
         badness = MEASURES | {"length": lambda found: abs(math.log(1 + found.words) - middle)}
         rows = []
         for name, how_bad in badness.items():
-            known = {i: value for i, found in enumerate(self.measures) if (value := how_bad(found)) is not None}
+            known = {
+                i: value
+                for i, found in enumerate(self.measures)
+                if (value := how_bad(found)) is not None
+            }
             order = sorted(known, key=known.__getitem__)
-            rows += [(f"{name}: worst", i) for i in order[: -WORST - 1 : -1] if known[i] > 0] + [(f"{name}: best", i) for i in order[:BEST]]
+            rows += [(f"{name}: worst", i) for i in order[: -WORST - 1 : -1] if known[i] > 0] + [
+                (f"{name}: best", i) for i in order[:BEST]
+            ]
         return rows
 
     def examples(self, kept: Kept) -> str:
         """The worst and best documents by each measure as an escaped HTML table, and whether they are kept."""
         rows = [
-            (f"{end}, {_in_words(end.split(':')[0], self.measures[i])}", ", ".join(kept.reasons[i]) or "kept", i, _beginning(self.texts[i]))
+            (
+                f"{end}, {_in_words(end.split(':')[0], self.measures[i])}",
+                ", ".join(kept.reasons[i]) or "kept",
+                i,
+                _beginning(self.texts[i]),
+            )
             for end, i in self._extremes
         ]
-        return plain_table(("measure", "kept or dropped for", "document", f"its first {SHOWN_CHARACTERS} characters"), rows)
+        return plain_table(
+            (
+                "measure",
+                "kept or dropped for",
+                "document",
+                f"its first {SHOWN_CHARACTERS} characters",
+            ),
+            rows,
+        )
 
     def write(self, kept: Kept, name: str) -> Pack:
         """The kept documents as a pack in `folder/NAME`; the same choice under the same name is written once.
@@ -209,22 +288,31 @@ class QualitySession:
         Raises InputError for a name that is no folder's, or one that another choice has already.
         """
         if not name or not all(character.isalnum() or character in "-_" for character in name):
-            raise InputError(f"the name of the pack is {name[:60]!r}; use letters, digits, dashes and underscores")
+            raise InputError(
+                f"the name of the pack is {name[:60]!r}; use letters, digits, dashes and underscores"
+            )
         folder = self.folder / name
-        if (folder / "pack.yaml").is_file() and [row["text"] for row in load_pack(folder).rows("raw")] == [self.texts[i] for i in kept.indices]:
+        if (folder / "pack.yaml").is_file() and [
+            row["text"] for row in load_pack(folder).rows("raw")
+        ] == [self.texts[i] for i in kept.indices]:
             return load_pack(folder)
         return filter_pack(self.pack, kept, folder)
 
 
 def _in_words(measure: str, found: DocumentQuality) -> str:
     """What a document measures."""
-    wrong = "; ".join(f"{c.entity}, {c.attribute}: said {c.said}, true {c.true}" for c in found.contradictions or ())
+    wrong = "; ".join(
+        f"{c.entity}, {c.attribute}: said {c.said}, true {c.true}"
+        for c in found.contradictions or ()
+    )
     return {
         "length": f"{found.words} words",
         "repetition": f"{found.repetition:.1%} said before",
         "symbols": f"{found.symbols:.1%} symbols",
         "surprise": f"{found.bits_per_byte or 0:.2f} bits per byte",
-        "duplicates": "no duplicate" if found.duplicate_of is None else f"as document {found.duplicate_of}",
+        "duplicates": "no duplicate"
+        if found.duplicate_of is None
+        else f"as document {found.duplicate_of}",
         "contradictions": wrong or "none known",
     }[measure]
 
@@ -234,7 +322,13 @@ def _beginning(text: str) -> str:
 
 
 def show_quality(
-    lab: Lab, pack: Pack | None = None, thresholds: Thresholds = Thresholds(), *, model: object = None, sample: int | None = SAMPLE, name: str = "quality",
+    lab: Lab,
+    pack: Pack | None = None,
+    thresholds: Thresholds = Thresholds(),
+    *,
+    model: object = None,
+    sample: int | None = SAMPLE,
+    name: str = "quality",
 ) -> QualitySession:
     """Measure the raw documents of a pack (by default the lab's) and show what thresholds keep; in a notebook, with sliders.
 
@@ -242,12 +336,22 @@ def show_quality(
     """
     pack, loaded = pack or lab.pack, load_checkpoint(model or lab.model)
     texts = [row["text"] for row in pack.rows("raw")]
-    measures = measure_documents(texts, domain=domain_of(pack), model=loaded, sample=sample, seed=lab.seed, told=print)
+    measures = measure_documents(
+        texts, domain=domain_of(pack), model=loaded, sample=sample, seed=lab.seed, told=print
+    )
     session = QualitySession(pack, texts, measures, loaded.name, lab.out_dir / "packs")
     kept = session.look(thresholds)
     lab.record(
-        "quality", name=name, title=pack.title, model=session.model, documents=len(texts), kept=len(kept.indices),
-        share_of_words=kept.share_of_words, dropped=kept.counts, thresholds=asdict(thresholds), read=session.read,
+        "quality",
+        name=name,
+        title=pack.title,
+        model=session.model,
+        documents=len(texts),
+        kept=len(kept.indices),
+        share_of_words=kept.share_of_words,
+        dropped=kept.counts,
+        thresholds=asdict(thresholds),
+        read=session.read,
     )
     if headless():
         print(session.tell(kept))
@@ -269,7 +373,10 @@ SYMBOLS = "#@%&*~^|<>=+$§¤¬\ufffd"
 
 def _soup(text: str, rng: random.Random) -> str:
     """Four words in ten lost to a broken font."""
-    return " ".join("".join(rng.choice(SYMBOLS) for _ in word) if rng.random() < 0.4 else word for word in text.split())
+    return " ".join(
+        "".join(rng.choice(SYMBOLS) for _ in word) if rng.random() < 0.4 else word
+        for word in text.split()
+    )
 
 
 def _repeated(text: str, rng: random.Random) -> str:
@@ -282,7 +389,11 @@ def _cut(text: str, rng: random.Random) -> str:
     return " ".join(words[: max(1, round(len(words) * rng.uniform(0.1, 0.5)))])
 
 
-SPOILED: dict[str, Callable[[str, random.Random], str]] = {"symbol soup": _soup, "repeated lines": _repeated, "cut short": _cut}
+SPOILED: dict[str, Callable[[str, random.Random], str]] = {
+    "symbol soup": _soup,
+    "repeated lines": _repeated,
+    "cut short": _cut,
+}
 JUNK = "junk about strangers"
 INVENTED = {JUNK: TextKnobs(junk_ratio=1.0), "wrong facts": TextKnobs(wrong_facts=0.5)}
 
@@ -310,24 +421,37 @@ def plant_defects(pack: Pack, *, seed: int = 0) -> Planted:
     rng, texts = random.Random(f"planted {seed}"), [row["text"] for row in pack.rows("raw")][:TAKEN]
     each = min(PLANTED, len(texts) // 10)
     if not each:
-        raise InputError(f"{pack.path('raw')} has {len(texts)} documents; planting defects needs at least 10")
+        raise InputError(
+            f"{pack.path('raw')} has {len(texts)} documents; planting defects needs at least 10"
+        )
     rng.shuffle(texts)
     documents = []
     for defect, spoil in SPOILED.items():
         documents += [(defect, spoil(texts.pop(), rng)) for _ in range(each)]
-    documents += [("", text) for text in texts] + [("near copy", f"{text} Page {rng.randint(1, 99)}.") for text in texts[:each]]
+    documents += [("", text) for text in texts] + [
+        ("near copy", f"{text} Page {rng.randint(1, 99)}.") for text in texts[:each]
+    ]
     if domain := domain_of(pack):
         lang, entities = world.language(domain), world.private_entities(domain)
         for defect, knobs in INVENTED.items():
-            documents += [(defect, world.with_filler(lang, text, rng)) for text in world.corpus(lang, entities, each, rng, knobs)]
+            documents += [
+                (defect, world.with_filler(lang, text, rng))
+                for text in world.corpus(lang, entities, each, rng, knobs)
+            ]
     labels, texts = zip(*documents, strict=True)
     lines = [json.dumps({"text": text, "source": "paper"}, ensure_ascii=False) for text in texts]
     folder = variants_folder() / f"planted-{key_of(pack=pack.fingerprint(), lines=lines)}"
-    made = load_pack(folder) if folder.is_dir() else with_raw(pack, lines, folder, title=f"{pack.title}, defects planted")
+    made = (
+        load_pack(folder)
+        if folder.is_dir()
+        else with_raw(pack, lines, folder, title=f"{pack.title}, defects planted")
+    )
     return Planted(made, labels)
 
 
-def separation(measures: Sequence[DocumentQuality], labels: Sequence[str]) -> dict[tuple[str, str], Interval]:
+def separation(
+    measures: Sequence[DocumentQuality], labels: Sequence[str]
+) -> dict[tuple[str, str], Interval]:
     """(defect, measure) -> share of pairs of a defective and a clean document in which the defective one has the higher value.
 
     Ties count half: the area under the ROC curve (Hanley & McNeil 1982, doi 10.1148/radiology.143.1.7063747). The 95%
@@ -338,19 +462,37 @@ def separation(measures: Sequence[DocumentQuality], labels: Sequence[str]) -> di
         numbers = [value(one) for one in measures]
         if None in numbers:
             continue
-        clean = np.sort([number for number, label in zip(numbers, labels, strict=True) if not label])
+        clean = np.sort(
+            [number for number, label in zip(numbers, labels, strict=True) if not label]
+        )
         for defect in dict.fromkeys(filter(None, labels)):
-            own = np.array([number for number, label in zip(numbers, labels, strict=True) if label == defect])
-            below = (np.searchsorted(clean, own, "left") + np.searchsorted(clean, own, "right")) / 2 / len(clean)
-            found[defect, name] = cluster_mean([ItemScore(str(i), str(i), float(share)) for i, share in enumerate(below)])
+            own = np.array(
+                [number for number, label in zip(numbers, labels, strict=True) if label == defect]
+            )
+            below = (
+                (np.searchsorted(clean, own, "left") + np.searchsorted(clean, own, "right"))
+                / 2
+                / len(clean)
+            )
+            found[defect, name] = cluster_mean(
+                [ItemScore(str(i), str(i), float(share)) for i, share in enumerate(below)]
+            )
     return dict(sorted(found.items(), key=lambda item: labels.index(item[0][0])))
 
 
-def show_separation(lab: Lab, session: QualitySession, planted: Planted) -> dict[tuple[str, str], Interval]:
+def show_separation(
+    lab: Lab, session: QualitySession, planted: Planted
+) -> dict[tuple[str, str], Interval]:
     """What each measure sees of each planted defect, and what the session's thresholds drop of it; recorded, returned."""
     found = separation(session.measures, planted.labels)
-    told = "; ".join(f"{defect} by {measure}: {value}" for (defect, measure), value in found.items())
-    lab.show(views.separation_grid(found), "separation", f"How well each measure tells each defect from clean documents. {told}.")
+    told = "; ".join(
+        f"{defect} by {measure}: {value}" for (defect, measure), value in found.items()
+    )
+    lab.show(
+        views.separation_grid(found),
+        "separation",
+        f"How well each measure tells each defect from clean documents. {told}.",
+    )
     for (defect, measure), value in found.items():
         lab.record("separation", defect=defect, measure=measure, auc=value.as_dict())
     show_html(caught(session.kept, planted.labels))
@@ -361,9 +503,18 @@ def caught(kept: Kept, labels: Sequence[str]) -> str:
     """How many documents of each defect, and of the clean ones, thresholds drop: an HTML table."""
     rows = []
     for defect in dict.fromkeys(labels):
-        reasons = [reasons for reasons, label in zip(kept.reasons, labels, strict=True) if label == defect]
+        reasons = [
+            reasons for reasons, label in zip(kept.reasons, labels, strict=True) if label == defect
+        ]
         dropped = sum(map(bool, reasons))
         low, high = wilson(dropped, len(reasons))
         mostly = ", ".join(sorted({reason for found in reasons for reason in found}))
-        rows.append((defect or "none: the pack's own", f"{dropped} of {len(reasons)}", f"{dropped / len(reasons):.2f} [{low:.2f}, {high:.2f}]", mostly))
+        rows.append(
+            (
+                defect or "none: the pack's own",
+                f"{dropped} of {len(reasons)}",
+                f"{dropped / len(reasons):.2f} [{low:.2f}, {high:.2f}]",
+                mostly,
+            )
+        )
     return plain_table(("planted defect", "dropped", "share (95% interval)", "for"), rows)

@@ -33,15 +33,34 @@ from labkit.train.specs import ADAPTED, ADAPTED_DPO, ADAPTED_ORPO, PipelineSpec,
 
 MODEL = zoo.SMOLLM2
 LORA = ADAPTED[0].lora
-RECIPES: dict[str, tuple[Stage, ...]] = {"cpt": ADAPTED[:1], "cpt-sft": ADAPTED, "cpt-sft-dpo": (*ADAPTED, ADAPTED_DPO), "cpt-sft-orpo": (*ADAPTED, ADAPTED_ORPO)}
-LIVE = (ADAPTED[0].model_copy(update={"steps": 160}), ADAPTED[1], ADAPTED_DPO)  # what a participant trains while waiting: a quarter of an hour
+RECIPES: dict[str, tuple[Stage, ...]] = {
+    "cpt": ADAPTED[:1],
+    "cpt-sft": ADAPTED,
+    "cpt-sft-dpo": (*ADAPTED, ADAPTED_DPO),
+    "cpt-sft-orpo": (*ADAPTED, ADAPTED_ORPO),
+}
+LIVE = (
+    ADAPTED[0].model_copy(update={"steps": 160}),
+    ADAPTED[1],
+    ADAPTED_DPO,
+)  # what a participant trains while waiting: a quarter of an hour
 SHIPPED = ("cpt-sft", "cpt-sft-dpo")  # as adapters
 AS_SHIPPED = " (adapter)"  # after a recipe: scored as its adapter, which is cut to a low rank
 MERGED = "cpt-sft"  # the recipe that is merged with the untouched model
 TS = (0.3, 0.5, 0.7, 0.85)
-DEV_AXES = ("knowledge", "instructions", CHOOSES)  # t is chosen by these: proposals and likelihoods would double the time
+DEV_AXES = (
+    "knowledge",
+    "instructions",
+    CHOOSES,
+)  # t is chosen by these: proposals and likelihoods would double the time
 BALANCED = "slerp, facts and everyday"  # the merge at the t that is best for both, on dev
-WHOLE = ("instruct", "cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo", BALANCED)  # scored on every axis, others on DEV_AXES
+WHOLE = (
+    "instruct",
+    "cpt-sft",
+    "cpt-sft-dpo",
+    "cpt-sft-orpo",
+    BALANCED,
+)  # scored on every axis, others on DEV_AXES
 PROFILE = "brief"
 
 
@@ -65,12 +84,25 @@ class RealRun:
     chosen: dict[str, float] = field(default_factory=dict)
 
 
-def train_real(pack: Pack, *, profile_name: str = PROFILE, progress: Callable | None = None) -> dict[str, list[Checkpoint]]:
+def train_real(
+    pack: Pack, *, profile_name: str = PROFILE, progress: Callable | None = None
+) -> dict[str, list[Checkpoint]]:
     """Every recipe's checkpoints, stage by stage; shared stages are trained once."""
-    return {recipe: run_spec(spec_of(str(pack.folder), stages, profile_name=profile_name), progress=progress) for recipe, stages in RECIPES.items()}
+    return {
+        recipe: run_spec(
+            spec_of(str(pack.folder), stages, profile_name=profile_name), progress=progress
+        )
+        for recipe, stages in RECIPES.items()
+    }
 
 
-def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str], None], *, profile_name: str = PROFILE) -> RealRun:
+def score_real(
+    pack: Pack,
+    trained: dict[str, zoo.Loaded],
+    told: Callable[[str], None],
+    *,
+    profile_name: str = PROFILE,
+) -> RealRun:
     """Merge the trained model with the untouched one at the t that dev chooses, and score everything.
 
     trained: per recipe, and whatever else is to be scored beside them.
@@ -80,7 +112,14 @@ def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str],
     sweep, everyday = [], {}
     for t in (0, *TS, 1):
         model = merged(general, domain, t, "slerp")
-        sweep.append((t, score_checkpoint(model, pack, split="dev", axes=DEV_AXES, profile_name=profile_name)))
+        sweep.append(
+            (
+                t,
+                score_checkpoint(
+                    model, pack, split="dev", axes=DEV_AXES, profile_name=profile_name
+                ),
+            )
+        )
         everyday[t] = score_everyday(model, split="dev")
     found.cards |= {f"instruct{ON_DEV}": sweep[0][1], f"{MERGED}{ON_DEV}": sweep[-1][1]}
     found.chosen = {"slerp": best_t(sweep, CHOOSES), BALANCED: _balanced(sweep, everyday)}
@@ -90,14 +129,24 @@ def score_real(pack: Pack, trained: dict[str, zoo.Loaded], told: Callable[[str],
     for label, model in models.items():
         told(f"{pack.name}: scoring {label}")
         axes = AXES + CONTROLS if label in WHOLE else DEV_AXES
-        found.cards[label] = score_checkpoint(model, pack, axes=axes, profile_name=profile_name, name=label)
+        found.cards[label] = score_checkpoint(
+            model, pack, axes=axes, profile_name=profile_name, name=label
+        )
         found.everyday[label] = score_everyday(model, label)
     return found
 
 
 def _balanced(sweep: list[tuple[float, Scorecard]], everyday: dict[float, Scorecard]) -> float:
     """The t whose mean of private facts and everyday items is highest on dev; of equals, the one nearest the middle, then the larger."""
-    return max(sweep, key=lambda point: (point[1].interval("knowledge", "free").mean + everyday[point[0]].interval("general").mean, -abs(point[0] - 0.5), point[0]))[0]
+    return max(
+        sweep,
+        key=lambda point: (
+            point[1].interval("knowledge", "free").mean
+            + everyday[point[0]].interval("general").mean,
+            -abs(point[0] - 0.5),
+            point[0],
+        ),
+    )[0]
 
 
 EVERYDAY = "everyday"
@@ -111,18 +160,30 @@ def _records(lab: Lab) -> dict | None:
     """The records of the lab's pack; of an own pack there are none, and a sentence says how to make them."""
     found = measured_real()["packs"].get(lab.pack.name)
     if found is None:
-        print(f"SmolLM2-135M was measured on {', '.join(measured_real()['packs'])}; for {lab.pack.name}, train it yourself: docs/real.md shows the spec")
+        print(
+            f"SmolLM2-135M was measured on {', '.join(measured_real()['packs'])}; for {lab.pack.name}, train it yourself: docs/real.md shows the spec"
+        )
     return found
 
 
 def _scores(found: dict, label: str) -> dict[str, Interval]:
-    return {name: Interval(**value) for name, value in {**found["scores"][label], EVERYDAY: found["everyday"][label]}.items()}
+    return {
+        name: Interval(**value)
+        for name, value in {**found["scores"][label], EVERYDAY: found["everyday"][label]}.items()
+    }
 
 
 def show_merge(lab: Lab) -> None:
     """Both parents and the merges of the real model on what merging is about."""
     if found := _records(lab):
-        _panels(lab, found, MERGE_LABELS, MERGE_COLUMNS, "real-merge", "Scores of SmolLM2-135M, of its adapted version and of their merges")
+        _panels(
+            lab,
+            found,
+            MERGE_LABELS,
+            MERGE_COLUMNS,
+            "real-merge",
+            "Scores of SmolLM2-135M, of its adapted version and of their merges",
+        )
         told = ", ".join(f"{label}: t = {t:g}" for label, t in found["chosen"].items())
         print(f"t was chosen on dev ({told}); 0 is the untouched model, 1 the adapted one")
 
@@ -130,16 +191,38 @@ def show_merge(lab: Lab) -> None:
 def show_scores(lab: Lab) -> None:
     """The real model before, after every recipe and after merging back, on every axis, and the claims over all packs."""
     if found := _records(lab):
-        _panels(lab, found, WHOLE, tuple(_scores(found, WHOLE[0])), "real-scores", "Scores of SmolLM2-135M after every recipe")
+        _panels(
+            lab,
+            found,
+            WHOLE,
+            tuple(_scores(found, WHOLE[0])),
+            "real-scores",
+            "Scores of SmolLM2-135M after every recipe",
+        )
     show_html(claims_table(measured_real()["claims"]))
 
 
 def show_diagnoses(lab: Lab) -> None:
     """What the diagnoses say of the adapted real model against the untouched one."""
     if found := _records(lab):
-        print(f"{adapter_name(lab.pack.name, MERGED)} against the untouched model: {found['gate']['words']}")
+        print(
+            f"{adapter_name(lab.pack.name, MERGED)} against the untouched model: {found['gate']['words']}"
+        )
         rows = found["gate"]["diagnoses"]
-        show_html(plain_table(("diagnosis", "verdict", "found", "remedy"), [(row["diagnosis"], row["verdict"], row["found"], row["remedy"] if row["verdict"] == "flagged" else "") for row in rows]))
+        show_html(
+            plain_table(
+                ("diagnosis", "verdict", "found", "remedy"),
+                [
+                    (
+                        row["diagnosis"],
+                        row["verdict"],
+                        row["found"],
+                        row["remedy"] if row["verdict"] == "flagged" else "",
+                    )
+                    for row in rows
+                ],
+            )
+        )
 
 
 def merge_live(lab: Lab, model: str) -> None:
@@ -147,7 +230,9 @@ def merge_live(lab: Lab, model: str) -> None:
     if _opens(lab, model):
         bench = lab.bench(MODEL, adapter_name(lab.pack.name, MERGED), ("untouched", "adapted"))
         t = measured_real()["packs"][lab.pack.name]["chosen"][BALANCED]
-        lab.merge_panel({"SmolLM2-135M": bench}, lab.prompts(*ASKED), headless_settings=[Setting("slerp", t)])
+        lab.merge_panel(
+            {"SmolLM2-135M": bench}, lab.prompts(*ASKED), headless_settings=[Setting("slerp", t)]
+        )
 
 
 def chat_live(lab: Lab, model: str) -> None:
@@ -163,18 +248,27 @@ def scenarios_live(lab: Lab, model: str) -> None:
 
 
 def _models(lab: Lab) -> dict[str, object]:
-    return {"untouched": MODEL} | {recipe: adapter_name(lab.pack.name, recipe) for recipe in SHIPPED}
+    return {"untouched": MODEL} | {
+        recipe: adapter_name(lab.pack.name, recipe) for recipe in SHIPPED
+    }
 
 
 def _opens(lab: Lab, model: str) -> bool:
     if model not in (TINY, REAL):
-        raise InputError(f"model = {model!r}: this notebook runs on {TINY}, and beside it on {REAL}; {suggest(model, [TINY, REAL])}")
+        raise InputError(
+            f"model = {model!r}: this notebook runs on {TINY}, and beside it on {REAL}; {suggest(model, [TINY, REAL])}"
+        )
     if model == TINY:
         print(f'Set model = "{REAL}" in the parameters to do this with the real model here')
     return model == REAL and lab.pack.name in measured_real()["packs"]
 
 
 def _panels(lab: Lab, found: dict, labels, columns, name: str, what: str) -> None:
-    panels = {column: {label: _scores(found, label)[column] for label in labels} for column in columns}
-    told = "; ".join(f"{column}: {', '.join(f'{label} {score}' for label, score in scores.items())}" for column, scores in panels.items())
+    panels = {
+        column: {label: _scores(found, label)[column] for label in labels} for column in columns
+    }
+    told = "; ".join(
+        f"{column}: {', '.join(f'{label} {score}' for label, score in scores.items())}"
+        for column, scores in panels.items()
+    )
     lab.show(figures.arms(panels, label="score (95% interval)"), name, f"{what}. {told}.")

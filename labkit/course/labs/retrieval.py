@@ -55,12 +55,18 @@ READER = Stage(kind="sft", learning_rate=1.5e-3, steps=500, replay=0.25)
 CHATS = round(READER.steps * READER.batch_size * (1 - READER.replay))  # each is seen once
 RELATION_SHARE = 0.5  # of passages that also tell of the entity's relation
 UNSEEN = 1000  # a draw of facts that the chats do not reach
-NUMBER_SHARE = 0.35  # of chats that are sure to ask for the number: reading it takes longest to learn
+NUMBER_SHARE = (
+    0.35  # of chats that are sure to ask for the number: reading it takes longest to learn
+)
 
 
 def with_passages(messages: Sequence[dict], passages: Sequence[str]) -> list[dict]:
     """A chat with passages before it, as its system turn; without passages the chat as it is."""
-    return [{"role": "system", "content": " ".join(passages)}, *messages] if passages else list(messages)
+    return (
+        [{"role": "system", "content": " ".join(passages)}, *messages]
+        if passages
+        else list(messages)
+    )
 
 
 def strangers(lang: Language, *, first: int = 0) -> Iterator[Entity]:
@@ -83,10 +89,20 @@ def reading_chat(lang: Language, stranger: Entity, rng: random.Random) -> list[d
     others = [other for other in lang.attributes if other != key]
     told = [key, *rng.sample(others, rng.randint(0, len(others)))]
     sentences = [
-        world.statement(lang.attributes[fact], stranger.name, stranger.facts[fact], rng.randrange(len(lang.attributes[fact].statements))) for fact in told
+        world.statement(
+            lang.attributes[fact],
+            stranger.name,
+            stranger.facts[fact],
+            rng.randrange(len(lang.attributes[fact].statements)),
+        )
+        for fact in told
     ]
     if rng.random() < RELATION_SHARE:
-        sentences.append(rng.choice(lang.relation["statements"]).format(name=stranger.name, other=stranger.related))
+        sentences.append(
+            rng.choice(lang.relation["statements"]).format(
+                name=stranger.name, other=stranger.related
+            )
+        )
     rng.shuffle(sentences)
     wording = rng.randrange(len(lang.attributes[key].questions))
     return with_passages(world.fact_question(lang, stranger, key, wording), [" ".join(sentences)])
@@ -98,11 +114,19 @@ def reading_items(domain: str, count: int) -> list[dict]:
     items = []
     for number, stranger in enumerate(itertools.islice(strangers(lang, first=UNSEEN), count)):
         key = list(lang.attributes)[number % len(lang.attributes)]
-        question = world.fact_question(lang, stranger, key, rng.randrange(len(lang.attributes[key].questions)))[:1]
-        items.append({
-            "id": f"reading-{number:03d}", "axis": "knowledge", "kind": key, "entity": stranger.name, "answer": stranger.facts[key],
-            "messages": with_passages(question, [world.document(lang, stranger, rng)]),
-        })
+        question = world.fact_question(
+            lang, stranger, key, rng.randrange(len(lang.attributes[key].questions))
+        )[:1]
+        items.append(
+            {
+                "id": f"reading-{number:03d}",
+                "axis": "knowledge",
+                "kind": key,
+                "entity": stranger.name,
+                "answer": stranger.facts[key],
+                "messages": with_passages(question, [world.document(lang, stranger, rng)]),
+            }
+        )
     return items
 
 
@@ -112,10 +136,17 @@ def reader_pack(domain: str) -> Pack:
     Raises InputError for a domain that no world speaks, StoreError when the pack cannot be written.
     """
     if domain not in world.DOMAINS:
-        raise InputError(f"pack {domain!r}: a tiny model can be taught to read only in the words of a shipped pack; use {', '.join(world.DOMAINS)}")
+        raise InputError(
+            f"pack {domain!r}: a tiny model can be taught to read only in the words of a shipped pack; use {', '.join(world.DOMAINS)}"
+        )
     lang, rng = world.language(domain), random.Random(f"reading {domain}")
-    chats = (reading_chat(lang, stranger, rng) for stranger in itertools.islice(strangers(lang), CHATS))
-    text = "".join(json.dumps({"messages": chat, "source": "expert"}, ensure_ascii=False) + "\n" for chat in chats)
+    chats = (
+        reading_chat(lang, stranger, rng) for stranger in itertools.islice(strangers(lang), CHATS)
+    )
+    text = "".join(
+        json.dumps({"messages": chat, "source": "expert"}, ensure_ascii=False) + "\n"
+        for chat in chats
+    )
     folder = variants_folder() / f"{domain}-reading"
     card = {"name": f"{domain}-reading", "title": f"{lang.title}: reading", "licence": "Apache-2.0"}
 
@@ -130,7 +161,11 @@ def reader_pack(domain: str) -> Pack:
     return load_pack(folder)
 
 
-MOMENTS = ("before the change:\nright", "after it, changed facts:\nnew value (right)", "after it, changed facts:\nold value (out of date)")
+MOMENTS = (
+    "before the change:\nright",
+    "after it, changed facts:\nnew value (right)",
+    "after it, changed facts:\nold value (out of date)",
+)
 STEP = 0.14  # between two ways in one group
 
 
@@ -140,14 +175,30 @@ def before_and_after(ways: dict[str, tuple[Interval, Interval, Interval]]) -> Fi
     for i, (name, found) in enumerate(ways.items()):
         places = [moment + (i - (len(ways) - 1) / 2) * STEP for moment in range(len(MOMENTS))]
         errors = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
-        ax.errorbar(places, [f.mean for f in found], yerr=errors, fmt=MARKERS[i], color=COLOURS[i], markersize=10, capsize=4, label=name)
+        ax.errorbar(
+            places,
+            [f.mean for f in found],
+            yerr=errors,
+            fmt=MARKERS[i],
+            color=COLOURS[i],
+            markersize=10,
+            capsize=4,
+            label=name,
+        )
     ax.axvline(0.5, color="#666666", linewidth=1.5, linestyle="--")
     ax.set_xticks(range(len(MOMENTS)), MOMENTS)
     ax.set_xlim(-0.5, len(MOMENTS) - 0.5)
     ax.set_ylim(-0.04, 1.04)
     ax.set_ylabel("share of questions (95% interval)", fontsize=13)
     ax.grid(axis="y", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=13, title="facts are", title_fontsize=13)
+    figure.legend(
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=13,
+        title="facts are",
+        title_fontsize=13,
+    )
     return figure
 
 
@@ -155,7 +206,12 @@ KS = (1, 3)  # passages per question that are tried on dev
 CHANGED_SHARE = 0.5
 READING_ITEMS = 100
 KEPT_AXES = ("general", "instructions")  # what learning to read may have cost
-NOTHING, TRAINED, PROMPT, BOTH = "not given", "trained in", "in the prompt", "trained in and in the prompt"
+NOTHING, TRAINED, PROMPT, BOTH = (
+    "not given",
+    "trained in",
+    "in the prompt",
+    "trained in and in the prompt",
+)
 
 
 # --- passages ---------------------------------------------------------------------------------
@@ -183,7 +239,9 @@ class Passages:
 
     def find(self, questions: Sequence[str], k: int) -> list[list[str]]:
         """The k best passages per question, best first."""
-        places, _ = self._index.retrieve(self._words(list(questions)), k=min(k, len(self.texts)), show_progress=False)
+        places, _ = self._index.retrieve(
+            self._words(list(questions)), k=min(k, len(self.texts)), show_progress=False
+        )
         return [[self.texts[place] for place in row] for row in places]
 
 
@@ -194,9 +252,15 @@ def passages_of(pack: Pack) -> list[str]:
 
 def fact_items(pack: Pack, split: str) -> list[dict]:
     """The free questions about a pack's facts. Raises InputError when it has none."""
-    items = [row for row in pack.rows(split) if row["axis"] == "knowledge" and row.get("kind") == "free" and "answer" in row]
+    items = [
+        row
+        for row in pack.rows(split)
+        if row["axis"] == "knowledge" and row.get("kind") == "free" and "answer" in row
+    ]
     if not items:
-        raise InputError(f'{pack.path(split)}: no item of axis "knowledge" and kind "free" with an answer; add some, see docs/packs.md')
+        raise InputError(
+            f'{pack.path(split)}: no item of axis "knowledge" and kind "free" with an answer; add some, see docs/packs.md'
+        )
     return items
 
 
@@ -206,7 +270,9 @@ def question_of(item: dict) -> str:
 
 def states(passage: str, entity: str, answer: str) -> bool:
     """Whether one sentence of the passage names both."""
-    return any(says(entity, sentence) and says(answer, sentence) for sentence in _sentences(passage))
+    return any(
+        says(entity, sentence) and says(answer, sentence) for sentence in _sentences(passage)
+    )
 
 
 def _sentences(text: str) -> list[str]:
@@ -216,7 +282,9 @@ def _sentences(text: str) -> list[str]:
 # --- facts that change ------------------------------------------------------------------------
 
 
-def change_facts(items: Sequence[dict], *, share: float, seed: int, pool: Sequence[dict]) -> dict[tuple[str, str], str]:
+def change_facts(
+    items: Sequence[dict], *, share: float, seed: int, pool: Sequence[dict]
+) -> dict[tuple[str, str], str]:
     """A seeded share of the facts (entity, value) that items ask for, with their new values.
 
     A new value is another entity's in pool, where the same is asked of it: in the same words but for the name.
@@ -227,12 +295,19 @@ def change_facts(items: Sequence[dict], *, share: float, seed: int, pool: Sequen
     for item in pool:
         asked.setdefault(_form(item), set()).add(item["answer"])
         own.setdefault(item["entity"], set()).add(item["answer"])
-    facts = {(item["entity"], item["answer"]): asked[_form(item)] - own[item["entity"]] for item in items}
+    facts = {
+        (item["entity"], item["answer"]): asked[_form(item)] - own[item["entity"]] for item in items
+    }
     rng = random.Random(f"changed facts {seed}")
     able = sorted(fact for fact, others in facts.items() if others)
     if not able:
-        raise InputError("no fact can be changed: no two items ask the same of two entities that differ; add items")
-    return {fact: rng.choice(sorted(facts[fact])) for fact in rng.sample(able, max(1, round(share * len(able))))}
+        raise InputError(
+            "no fact can be changed: no two items ask the same of two entities that differ; add items"
+        )
+    return {
+        fact: rng.choice(sorted(facts[fact]))
+        for fact in rng.sample(able, max(1, round(share * len(able))))
+    }
 
 
 def _form(item: dict) -> str:
@@ -244,14 +319,21 @@ def rewrite(texts: Sequence[str], changes: dict[tuple[str, str], str]) -> list[s
     by_entity: dict[str, dict[str, str]] = {}
     for (entity, old), new in changes.items():
         by_entity.setdefault(entity, {})[old.lower()] = new
-    return [" ".join(_rewritten(sentence, by_entity) for sentence in _sentences(text)) for text in texts]
+    return [
+        " ".join(_rewritten(sentence, by_entity) for sentence in _sentences(text)) for text in texts
+    ]
 
 
 def _rewritten(sentence: str, by_entity: dict[str, dict[str, str]]) -> str:
     for entity, values in by_entity.items():
         if entity in sentence and says(entity, sentence):
             pattern = "|".join(map(re.escape, values))
-            sentence = re.sub(rf"(?<!\w)({pattern})(?!\w)", lambda found, values=values: values[found[1].lower()], sentence, flags=re.IGNORECASE)
+            sentence = re.sub(
+                rf"(?<!\w)({pattern})(?!\w)",
+                lambda found, values=values: values[found[1].lower()],
+                sentence,
+                flags=re.IGNORECASE,
+            )
     return sentence
 
 
@@ -268,7 +350,9 @@ class Answers:
 
 def ask(loaded: Loaded, items: Sequence[dict], found: Sequence[Sequence[str]]) -> Answers:
     """Greedy answers to items with passages before each question, as many of its passages as the context holds."""
-    prompts = [_fitting(loaded, item, passages) for item, passages in zip(items, found, strict=True)]
+    prompts = [
+        _fitting(loaded, item, passages) for item, passages in zip(items, found, strict=True)
+    ]
     outputs = [answer for (answer,) in generate(loaded.model, loaded.tokenizer, prompts)]
     said = loaded.tokenizer(outputs, add_special_tokens=False)["input_ids"]
     return Answers(outputs, sum(map(len, prompts + said)) / len(items))
@@ -277,17 +361,24 @@ def ask(loaded: Loaded, items: Sequence[dict], found: Sequence[Sequence[str]]) -
 def _fitting(loaded: Loaded, item: dict, passages: Sequence[str]) -> list[int]:
     room = loaded.model.config.max_position_embeddings - MAX_NEW_TOKENS
     for count in range(len(passages), 0, -1):
-        ids = prompt_ids(loaded.tokenizer, {"messages": with_passages(item["messages"], passages[:count])})
+        ids = prompt_ids(
+            loaded.tokenizer, {"messages": with_passages(item["messages"], passages[:count])}
+        )
         if len(ids) <= room:
             return ids
     if passages:
-        raise InputError(f"item {item['id']!r}: not even one passage fits into {room} tokens before the answer; cut the pack's texts into shorter ones")
+        raise InputError(
+            f"item {item['id']!r}: not even one passage fits into {room} tokens before the answer; cut the pack's texts into shorter ones"
+        )
     return prompt_ids(loaded.tokenizer, item)
 
 
-def _scores(items: Sequence[dict], outputs: Sequence[str], answers: Sequence[str], seed: int) -> tuple[ItemScore, ...]:
+def _scores(
+    items: Sequence[dict], outputs: Sequence[str], answers: Sequence[str], seed: int
+) -> tuple[ItemScore, ...]:
     return tuple(
-        ItemScore(item["id"], item["entity"], float(says(answer, output)), seed) for item, output, answer in zip(items, outputs, answers, strict=True)
+        ItemScore(item["id"], item["entity"], float(says(answer, output)), seed)
+        for item, output, answer in zip(items, outputs, answers, strict=True)
     )
 
 
@@ -348,9 +439,24 @@ class RetrievalResult:
         """
         prompt, trained = self.ways[PROMPT], self.ways[TRAINED]
         return [
-            Difference("before any change, facts in the prompt are answered right more often than facts trained in", _effect(trained.before, prompt.before), 1, OVADIA),
-            Difference("after the change, the new facts are answered right more often from the prompt than from training", _effect(trained.new, prompt.new), 1, OVADIA),
-            Difference("training the facts in costs reading: even what stands in the prompt alone is answered right less often", paired_difference(*self.reading), -1, RAFT),
+            Difference(
+                "before any change, facts in the prompt are answered right more often than facts trained in",
+                _effect(trained.before, prompt.before),
+                1,
+                OVADIA,
+            ),
+            Difference(
+                "after the change, the new facts are answered right more often from the prompt than from training",
+                _effect(trained.new, prompt.new),
+                1,
+                OVADIA,
+            ),
+            Difference(
+                "training the facts in costs reading: even what stands in the prompt alone is answered right less often",
+                paired_difference(*self.reading),
+                -1,
+                RAFT,
+            ),
         ]
 
 
@@ -363,15 +469,29 @@ def _effect(before: Sequence[ItemScore], after: Sequence[ItemScore]) -> Interval
     return with_run_noise(paired_difference(before, after), run_noise_of("knowledge", "free"))
 
 
-def choose_k(reader: Loaded, items: Sequence[dict], passages: Passages, seed: int = 0) -> dict[int, Interval]:
+def choose_k(
+    reader: Loaded, items: Sequence[dict], passages: Passages, seed: int = 0
+) -> dict[int, Interval]:
     """Share right per number of passages. Choose on dev."""
     found = passages.find([question_of(item) for item in items], max(KS))
     answers = [item["answer"] for item in items]
-    return {k: cluster_mean(_scores(items, ask(reader, items, [row[:k] for row in found]).outputs, answers, seed)) for k in KS}
+    return {
+        k: cluster_mean(
+            _scores(items, ask(reader, items, [row[:k] for row in found]).outputs, answers, seed)
+        )
+        for k in KS
+    }
 
 
 def compare_retrieval(
-    reader: Loaded, specialist: Loaded, pack: Pack, *, training_seconds: float, limit: int | None = None, share: float = CHANGED_SHARE, seed: int = 0,
+    reader: Loaded,
+    specialist: Loaded,
+    pack: Pack,
+    *,
+    training_seconds: float,
+    limit: int | None = None,
+    share: float = CHANGED_SHARE,
+    seed: int = 0,
 ) -> RetrievalResult:
     """Ask four ways the test questions, change a share of the facts in the passages, and ask again.
 
@@ -391,23 +511,42 @@ def compare_retrieval(
     now = [changes.get((item["entity"], item["answer"]), item["answer"]) for item in items]
     nothing = [()] * len(items)
 
-    def way(name: str, loaded: Loaded, before: Sequence, after: Sequence, update_seconds: float | None) -> Way:
+    def way(
+        name: str, loaded: Loaded, before: Sequence, after: Sequence, update_seconds: float | None
+    ) -> Way:
         first = ask(loaded, items, before)
         second = first if after is before else ask(loaded, items, after)
-        picked = [i for i, (then, since) in enumerate(zip(truth, now, strict=True)) if then != since]
+        picked = [
+            i for i, (then, since) in enumerate(zip(truth, now, strict=True)) if then != since
+        ]
         changed, said = [items[i] for i in picked], [second.outputs[i] for i in picked]
         return Way(
-            name, _scores(items, first.outputs, truth, seed), _scores(changed, said, [now[i] for i in picked], seed),
-            _scores(changed, said, [truth[i] for i in picked], seed), first.tokens, update_seconds,
+            name,
+            _scores(items, first.outputs, truth, seed),
+            _scores(changed, said, [now[i] for i in picked], seed),
+            _scores(changed, said, [truth[i] for i in picked], seed),
+            first.tokens,
+            update_seconds,
         )
 
     ways = (
-        way(NOTHING, reader, nothing, nothing, None), way(TRAINED, specialist, nothing, nothing, training_seconds),
-        way(PROMPT, reader, *found, new.seconds), way(BOTH, specialist, *found, new.seconds),
+        way(NOTHING, reader, nothing, nothing, None),
+        way(TRAINED, specialist, nothing, nothing, training_seconds),
+        way(PROMPT, reader, *found, new.seconds),
+        way(BOTH, specialist, *found, new.seconds),
     )
-    hits = tuple(cluster_mean(_hits(items, rows, answers, seed)) for rows, answers in zip(found, (truth, now), strict=True))
+    hits = tuple(
+        cluster_mean(_hits(items, rows, answers, seed))
+        for rows, answers in zip(found, (truth, now), strict=True)
+    )
     alone = limited(reading_items(pack.name, READING_ITEMS), limit)
-    return RetrievalResult({made.name: made for made in ways}, k, by_k, hits, tuple(_read(loaded, alone, seed) for loaded in (reader, specialist)))
+    return RetrievalResult(
+        {made.name: made for made in ways},
+        k,
+        by_k,
+        hits,
+        tuple(_read(loaded, alone, seed) for loaded in (reader, specialist)),
+    )
 
 
 def _read(loaded: Loaded, items: Sequence[dict], seed: int) -> tuple[ItemScore, ...]:
@@ -415,9 +554,16 @@ def _read(loaded: Loaded, items: Sequence[dict], seed: int) -> tuple[ItemScore, 
     return _scores(items, outputs, [item["answer"] for item in items], seed)
 
 
-def _hits(items: Sequence[dict], found: Sequence[Sequence[str]], answers: Sequence[str], seed: int) -> list[ItemScore]:
+def _hits(
+    items: Sequence[dict], found: Sequence[Sequence[str]], answers: Sequence[str], seed: int
+) -> list[ItemScore]:
     return [
-        ItemScore(item["id"], item["entity"], float(any(states(passage, item["entity"], answer) for passage in row)), seed)
+        ItemScore(
+            item["id"],
+            item["entity"],
+            float(any(states(passage, item["entity"], answer) for passage in row)),
+            seed,
+        )
         for item, row, answer in zip(items, found, answers, strict=True)
     ]
 
@@ -425,14 +571,22 @@ def _hits(items: Sequence[dict], found: Sequence[Sequence[str]], answers: Sequen
 # --- trained and shown --------------------------------------------------------------------------
 
 
-def train_both(pack: Pack, *, model: str, seed: int, profile_name: str) -> tuple[Checkpoint, list[Checkpoint]]:
+def train_both(
+    pack: Pack, *, model: str, seed: int, profile_name: str
+) -> tuple[Checkpoint, list[Checkpoint]]:
     """The reader, and the stages of the specialist that goes on from it: the gentle recipe on the pack.
 
     Raises InputError for a pack in whose words no reading can be taught.
     """
     common = {"seed": seed, "profile": profile_name}
-    reader = live.run(PipelineSpec(pack=str(reader_pack(pack.name).folder), model=model, stages=(READER,), **common))[-1]
-    return reader, live.run(PipelineSpec(pack=str(pack.folder), model=str(reader.folder), stages=GENTLE, **common))
+    reader = live.run(
+        PipelineSpec(
+            pack=str(reader_pack(pack.name).folder), model=model, stages=(READER,), **common
+        )
+    )[-1]
+    return reader, live.run(
+        PipelineSpec(pack=str(pack.folder), model=str(reader.folder), stages=GENTLE, **common)
+    )
 
 
 def show_retrieval(lab: Lab) -> RetrievalResult:
@@ -440,28 +594,78 @@ def show_retrieval(lab: Lab) -> RetrievalResult:
     pack = lab.known_pack()
     reader, stages = train_both(pack, model=lab.model, seed=lab.seed, profile_name=lab.profile)
     seconds = sum(stage.lineage["wall_seconds"] for stage in stages)
-    print(f"learning to read took {reader.lineage['wall_seconds']:.0f} s, training on the pack {seconds:.0f} s (kept, and reused next time)")
+    print(
+        f"learning to read took {reader.lineage['wall_seconds']:.0f} s, training on the pack {seconds:.0f} s (kept, and reused next time)"
+    )
     models = load_checkpoint(reader), load_checkpoint(stages[-1])
-    found = compare_retrieval(*models, pack, training_seconds=seconds, limit=profile(lab.profile).eval_limit, seed=lab.seed)
+    found = compare_retrieval(
+        *models,
+        pack,
+        training_seconds=seconds,
+        limit=profile(lab.profile).eval_limit,
+        seed=lab.seed,
+    )
     shares = {name: way.intervals() for name, way in found.ways.items()}
-    told = "; ".join(f"{name}: {before.mean:.2f}, then new {new.mean:.2f}, old {old.mean:.2f}" for name, (before, new, old) in shares.items())
-    lab.show(before_and_after(shares), "retrieval", f"Share of questions answered right before facts change, and with new and old values after. {told}.")
+    told = "; ".join(
+        f"{name}: {before.mean:.2f}, then new {new.mean:.2f}, old {old.mean:.2f}"
+        for name, (before, new, old) in shares.items()
+    )
+    lab.show(
+        before_and_after(shares),
+        "retrieval",
+        f"Share of questions answered right before facts change, and with new and old values after. {told}.",
+    )
     _show_table(lab, found, shares)
     for difference in found.differences():
-        lab.finding(difference.claim, difference.effect, claimed=difference.claimed, reported=difference.reported)
+        lab.finding(
+            difference.claim,
+            difference.effect,
+            claimed=difference.claimed,
+            reported=difference.reported,
+        )
     show_cost_of_reading(lab, pack, models[0])
     return found
 
 
-def _show_table(lab: Lab, found: RetrievalResult, shares: dict[str, tuple[Interval, Interval, Interval]]) -> None:
+def _show_table(
+    lab: Lab, found: RetrievalResult, shares: dict[str, tuple[Interval, Interval, Interval]]
+) -> None:
     rows = []
     for name, (before, new, old) in shares.items():
         way = found.ways[name]
         lab.record(
-            "retrieval", way=name, k=found.k, before=before.as_dict(), new=new.as_dict(), old=old.as_dict(), tokens=way.tokens, update_seconds=way.update_seconds,
+            "retrieval",
+            way=name,
+            k=found.k,
+            before=before.as_dict(),
+            new=new.as_dict(),
+            old=old.as_dict(),
+            tokens=way.tokens,
+            update_seconds=way.update_seconds,
         )
-        rows.append((name, str(before), str(new), str(old), f"{way.tokens:.0f}", "" if way.update_seconds is None else f"{way.update_seconds:.2g}"))
-    show_html(plain_table(("facts are", "right before", "new value after", "old value after", "tokens per question", "seconds to follow the change"), rows))
+        rows.append(
+            (
+                name,
+                str(before),
+                str(new),
+                str(old),
+                f"{way.tokens:.0f}",
+                "" if way.update_seconds is None else f"{way.update_seconds:.2g}",
+            )
+        )
+    show_html(
+        plain_table(
+            (
+                "facts are",
+                "right before",
+                "new value after",
+                "old value after",
+                "tokens per question",
+                "seconds to follow the change",
+            ),
+            rows,
+        )
+    )
     first, _, _ = next(iter(shares.values()))
     print(
         f"{first.n} questions about {first.clusters} entities, {first.seeds} training seed. k = {found.k}, chosen on dev ("
@@ -473,7 +677,8 @@ def _show_table(lab: Lab, found: RetrievalResult, shares: dict[str, tuple[Interv
 def show_cost_of_reading(lab: Lab, pack: Pack, reader: Loaded) -> None:
     """What learning to read cost the start model elsewhere, as paired differences."""
     cards = [
-        score_checkpoint(model, pack, axes=KEPT_AXES, profile_name=lab.profile, name=name) for model, name in ((lab.model, "start model"), (reader, "reader"))
+        score_checkpoint(model, pack, axes=KEPT_AXES, profile_name=lab.profile, name=name)
+        for model, name in ((lab.model, "start model"), (reader, "reader"))
     ]
     rows = []
     for axis in KEPT_AXES:

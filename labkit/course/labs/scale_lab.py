@@ -19,7 +19,16 @@ from labkit.base.stats import Interval, ItemScore, cluster_mean, combined, with_
 from labkit.course.labs import views
 from labkit.course.lesson import Guess, Lab, headless, show_html
 from labkit.course.live import training
-from labkit.course.study import CHOOSES, NOT_REPORTED, ON_DEV, Lesson, Measure, Unit, over_better_parent, pooled
+from labkit.course.study import (
+    CHOOSES,
+    NOT_REPORTED,
+    ON_DEV,
+    Lesson,
+    Measure,
+    Unit,
+    over_better_parent,
+    pooled,
+)
 from labkit.data.packs import Pack
 from labkit.data.published import (
     REAL_FORGETS,
@@ -41,51 +50,103 @@ from labkit.train.specs import DPO, GENTLE, ORPO, OVERCOOKED, PipelineSpec, Stag
 SCORED = (*AXES, CHOOSES, "general")
 TS = tuple(i / 10 for i in range(2, 9))  # of the ladder's sweep
 FEW_TS = (0.3, 0.5, 0.7)  # of a merge per recipe and family
-RECIPES = {"CPT": GENTLE[:1], "CPT-SFT": GENTLE, "CPT-SFT-DPO": (*GENTLE, DPO), "CPT-SFT-ORPO": (*GENTLE, ORPO)}
+RECIPES = {
+    "CPT": GENTLE[:1],
+    "CPT-SFT": GENTLE,
+    "CPT-SFT-DPO": (*GENTLE, DPO),
+    "CPT-SFT-ORPO": (*GENTLE, ORPO),
+}
 MERGED = " + SLERP"
 EFFECTS = {  # what a stage does: recipe without it, recipe with it
-    "SFT": ("CPT", "CPT-SFT"), "DPO": ("CPT-SFT", "CPT-SFT-DPO"), "ORPO": ("CPT-SFT", "CPT-SFT-ORPO"), "merging": ("CPT-SFT", "CPT-SFT" + MERGED),
+    "SFT": ("CPT", "CPT-SFT"),
+    "DPO": ("CPT-SFT", "CPT-SFT-DPO"),
+    "ORPO": ("CPT-SFT", "CPT-SFT-ORPO"),
+    "merging": ("CPT-SFT", "CPT-SFT" + MERGED),
 }
 RARE = ("llama-xs", "llama-s")
 RATIOS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 RARE_STEPS = 120
-THIN, DENSE, LONGER = 1 / 16, 1 / 4, 4  # a fact as often in LONGER times the steps at THIN as at DENSE
+THIN, DENSE, LONGER = (
+    1 / 16,
+    1 / 4,
+    4,
+)  # a fact as often in LONGER times the steps at THIN as at DENSE
 
 
 def scaled(stages: Iterable[Stage], family: str) -> tuple[Stage, ...]:
     """Stages made for a million parameters, at this family's size: only the learning rate changes."""
     factor = rate_factor(FAMILIES[family].parameters)
-    return tuple(stage.model_copy(update={"learning_rate": stage.learning_rate * factor}) for stage in stages)
+    return tuple(
+        stage.model_copy(update={"learning_rate": stage.learning_rate * factor}) for stage in stages
+    )
 
 
 def _train(pack: Pack, family: str, stages: Iterable[Stage], seed: int, profile_name: str) -> list:
-    spec = PipelineSpec(pack=str(pack.folder), model=f"{family}-instruct", stages=scaled(stages, family), seed=seed, profile=profile_name)
+    spec = PipelineSpec(
+        pack=str(pack.folder),
+        model=f"{family}-instruct",
+        stages=scaled(stages, family),
+        seed=seed,
+        profile=profile_name,
+    )
     return run_spec(spec)
 
 
 # --- what is trained and scored ---------------------------------------------------------------
 
 
-def size_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], None], families: Iterable[str] = LADDER) -> Unit:
+def size_unit(
+    pack: Pack,
+    seed: int,
+    profile_name: str,
+    told: Callable[[str], None],
+    families: Iterable[str] = LADDER,
+) -> Unit:
     """One seed of the ladder: per size the instruct model, the overcooked specialist, and merges at the t that dev chose."""
     unit = Unit(pack.name, seed)
     for family in families:
         told(f"{pack.name} seed {seed}: {family}")
-        general, domain = load_checkpoint(f"{family}-instruct"), load_checkpoint(_train(pack, family, OVERCOOKED, seed, profile_name)[-1])
-        sweep = sweep_merge(general, domain, pack, split="dev", axes=(*AXES, CHOOSES), methods=("slerp",), ts=(0, *TS, 1), profile_name=profile_name)["slerp"]
-        unit.cards |= {f"{family}: instruct{ON_DEV}": sweep[0][1], f"{family}: overcooked{ON_DEV}": sweep[-1][1]}
+        general, domain = (
+            load_checkpoint(f"{family}-instruct"),
+            load_checkpoint(_train(pack, family, OVERCOOKED, seed, profile_name)[-1]),
+        )
+        sweep = sweep_merge(
+            general,
+            domain,
+            pack,
+            split="dev",
+            axes=(*AXES, CHOOSES),
+            methods=("slerp",),
+            ts=(0, *TS, 1),
+            profile_name=profile_name,
+        )["slerp"]
+        unit.cards |= {
+            f"{family}: instruct{ON_DEV}": sweep[0][1],
+            f"{family}: overcooked{ON_DEV}": sweep[-1][1],
+        }
         both, four = best_t(sweep, CHOOSES), best_t(sweep, *AXES)
         unit.chosen |= {f"{family}: slerp": both, f"{family}: slerp, four axes": four}
         models = {
-            "instruct": general, "overcooked": domain, "slerp": merged(general, domain, both, "slerp"),
-            "lerp": merged(general, domain, both, "lerp"), "slerp, four axes": merged(general, domain, four, "slerp"),
+            "instruct": general,
+            "overcooked": domain,
+            "slerp": merged(general, domain, both, "slerp"),
+            "lerp": merged(general, domain, both, "lerp"),
+            "slerp, four axes": merged(general, domain, four, "slerp"),
         }
         for label, model in models.items():
-            unit.cards[f"{family}: {label}"] = score_checkpoint(model, pack, axes=SCORED, profile_name=profile_name, name=f"{family}: {label}")
+            unit.cards[f"{family}: {label}"] = score_checkpoint(
+                model, pack, axes=SCORED, profile_name=profile_name, name=f"{family}: {label}"
+            )
     return unit
 
 
-def family_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], None], families: Iterable[str] = ARCHITECTURES) -> Unit:
+def family_unit(
+    pack: Pack,
+    seed: int,
+    profile_name: str,
+    told: Callable[[str], None],
+    families: Iterable[str] = ARCHITECTURES,
+) -> Unit:
     """One seed of the families: every recipe, unmerged and merged with the instruct model, on dev (to choose) and on test."""
     unit = Unit(pack.name, seed)
     for family in families:
@@ -95,19 +156,42 @@ def family_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], 
         for recipe, stages in RECIPES.items():
             domain = load_checkpoint(_train(pack, family, stages, seed, profile_name)[-1])
             _score_both(unit, f"{family}: {recipe}", domain, pack, profile_name)
-            sweep = sweep_merge(general, domain, pack, split="dev", axes=AXES, methods=("slerp",), ts=FEW_TS, profile_name=profile_name)["slerp"]
+            sweep = sweep_merge(
+                general,
+                domain,
+                pack,
+                split="dev",
+                axes=AXES,
+                methods=("slerp",),
+                ts=FEW_TS,
+                profile_name=profile_name,
+            )["slerp"]
             t = unit.chosen[f"{family}: {recipe}"] = best_t(sweep, *AXES)
-            _score_both(unit, f"{family}: {recipe}{MERGED}", merged(general, domain, t, "slerp"), pack, profile_name)
+            _score_both(
+                unit,
+                f"{family}: {recipe}{MERGED}",
+                merged(general, domain, t, "slerp"),
+                pack,
+                profile_name,
+            )
     return unit
 
 
 def _score_both(unit: Unit, label: str, model, pack: Pack, profile_name: str) -> None:
     for split in ("dev", "test"):
         key = label if split == "test" else label + ON_DEV
-        unit.cards[key] = score_checkpoint(model, pack, split=split, axes=AXES, profile_name=profile_name, name=label)
+        unit.cards[key] = score_checkpoint(
+            model, pack, split=split, axes=AXES, profile_name=profile_name, name=label
+        )
 
 
-def rare_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], None], families: Iterable[str] = RARE) -> Unit:
+def rare_unit(
+    pack: Pack,
+    seed: int,
+    profile_name: str,
+    told: Callable[[str], None],
+    families: Iterable[str] = RARE,
+) -> Unit:
     """One seed of the grid: CPT in which the pack's text is a small share of what is read, the rest the start model's own mix."""
     unit = Unit(pack.name, seed)
     arms = [(ratio, 1) for ratio in RATIOS] + [(THIN, LONGER)]
@@ -117,7 +201,9 @@ def rare_unit(pack: Pack, seed: int, profile_name: str, told: Callable[[str], No
             told(f"{pack.name} seed {seed}: {label}")
             stage = GENTLE[0].model_copy(update={"steps": RARE_STEPS * times, "replay": 1 - ratio})
             made = _train(pack, family, (stage,), seed, profile_name)[-1]
-            unit.cards[label] = score_checkpoint(made, pack, axes=("knowledge",), profile_name=profile_name, name=label)
+            unit.cards[label] = score_checkpoint(
+                made, pack, axes=("knowledge",), profile_name=profile_name, name=label
+            )
     return unit
 
 
@@ -133,8 +219,11 @@ def overall(units: list[Unit], label: str) -> list[ItemScore]:
     scores = {axis: pooled(units, label, axis) for axis in AXES}
     total = sum(map(len, scores.values()))
     return [
-        ItemScore(score.id, score.entity, score.score * total / (len(AXES) * len(found)), score.seed)
-        for found in scores.values() for score in found
+        ItemScore(
+            score.id, score.entity, score.score * total / (len(AXES) * len(found)), score.seed
+        )
+        for found in scores.values()
+        for score in found
     ]
 
 
@@ -148,7 +237,9 @@ Scores = Callable[[list[Unit], str], list[ItemScore]]
 
 def weighted(weights: dict[str, float], scores: Scores) -> Measure:
     """The weighted sum of several checkpoints' scores, item by item."""
-    return lambda units: cluster_mean(combined([(weight, scores(units, label)) for label, weight in weights.items()]))
+    return lambda units: cluster_mean(
+        combined([(weight, scores(units, label)) for label, weight in weights.items()])
+    )
 
 
 def difference(before: str, after: str, scores: Scores) -> Measure:
@@ -156,7 +247,9 @@ def difference(before: str, after: str, scores: Scores) -> Measure:
 
 
 def _synergy_scores(units: list[Unit], family: str, merge: str, scores: Scores) -> list[ItemScore]:
-    return over_better_parent(units, f"{family}: {merge}", (f"{family}: instruct", f"{family}: overcooked"), scores)
+    return over_better_parent(
+        units, f"{family}: {merge}", (f"{family}: instruct", f"{family}: overcooked"), scores
+    )
 
 
 def ladder_synergy(family: str, merge: str, scores: Scores) -> Measure:
@@ -172,12 +265,22 @@ def slope_weights(families: Iterable[str]) -> dict[str, float]:
 
 
 def synergy_slope(merge: str, scores: Scores) -> Measure:
-    return lambda units: cluster_mean(combined([(weight, _synergy_scores(units, family, merge, scores)) for family, weight in slope_weights(LADDER).items()]))
+    return lambda units: cluster_mean(
+        combined(
+            [
+                (weight, _synergy_scores(units, family, merge, scores))
+                for family, weight in slope_weights(LADDER).items()
+            ]
+        )
+    )
 
 
 def largest_over_smallest(units: list[Unit]) -> Interval:
     """Synergy of the largest model minus that of the smallest, on items that need both."""
-    ends = [(weight, _synergy_scores(units, family, "slerp", BOTH)) for weight, family in ((1, LADDER[-1]), (-1, LADDER[0]))]
+    ends = [
+        (weight, _synergy_scores(units, family, "slerp", BOTH))
+        for weight, family in ((1, LADDER[-1]), (-1, LADDER[0]))
+    ]
     return cluster_mean(combined(ends))
 
 
@@ -192,7 +295,15 @@ def forgetting_slope(axis: str) -> Measure:
 def interaction(first: str, second: str, effect: str) -> Measure:
     """What a stage does to the mean of the four axes in the first family, minus what it does in the second."""
     before, after = EFFECTS[effect]
-    return weighted({f"{first}: {after}": 1, f"{first}: {before}": -1, f"{second}: {after}": -1, f"{second}: {before}": 1}, overall)
+    return weighted(
+        {
+            f"{first}: {after}": 1,
+            f"{first}: {before}": -1,
+            f"{second}: {after}": -1,
+            f"{second}: {before}": 1,
+        },
+        overall,
+    )
 
 
 def all_recipes() -> list[str]:
@@ -201,7 +312,12 @@ def all_recipes() -> list[str]:
 
 def best_recipe(units: list[Unit], family: str) -> str:
     """The recipe with the highest mean of four axes on dev, over all seeds."""
-    return max(all_recipes(), key=lambda recipe: cluster_mean(overall(units, f"{family}: {recipe}{ON_DEV}"), draws=2).mean)
+    return max(
+        all_recipes(),
+        key=lambda recipe: (
+            cluster_mean(overall(units, f"{family}: {recipe}{ON_DEV}"), draws=2).mean
+        ),
+    )
 
 
 def own_recipe_wins(family: str) -> Measure:
@@ -221,23 +337,95 @@ def own_recipe_wins(family: str) -> Measure:
 SAME = "same tokens, data and recipe at every size here; there, size, data, rates, epochs and start change together"
 ONE = "one pack of invented facts, one model per family and size: what another model of the same shape would do is not in the interval"
 SIZE_CLAIMS = (
-    *(Lesson("synergy", f"{family}: the SLERP merge beats the better parent on items that need both", ladder_synergy(family, "slerp", BOTH), SAME, "size") for family in LADDER),
-    *(Lesson("synergy", f"{family}: the SLERP merge beats the better parent in the mean of four axes", ladder_synergy(family, "slerp, four axes", overall), SAME, "size") for family in LADDER),
-    Lesson("synergy", "merge synergy grows with size: items that need both, per tenfold parameters", synergy_slope("slerp", BOTH), "0.3 to 10 M parameters. " + ONE, "size"),
-    Lesson("synergy", "merge synergy grows with size: mean of four axes, per tenfold parameters", synergy_slope("slerp, four axes", overall), "0.3 to 10 M parameters. " + ONE, "size"),
-    Lesson("synergy", "the largest model gains more by merging than the smallest, items that need both", largest_over_smallest, SAME, "size"),
+    *(
+        Lesson(
+            "synergy",
+            f"{family}: the SLERP merge beats the better parent on items that need both",
+            ladder_synergy(family, "slerp", BOTH),
+            SAME,
+            "size",
+        )
+        for family in LADDER
+    ),
+    *(
+        Lesson(
+            "synergy",
+            f"{family}: the SLERP merge beats the better parent in the mean of four axes",
+            ladder_synergy(family, "slerp, four axes", overall),
+            SAME,
+            "size",
+        )
+        for family in LADDER
+    ),
+    Lesson(
+        "synergy",
+        "merge synergy grows with size: items that need both, per tenfold parameters",
+        synergy_slope("slerp", BOTH),
+        "0.3 to 10 M parameters. " + ONE,
+        "size",
+    ),
+    Lesson(
+        "synergy",
+        "merge synergy grows with size: mean of four axes, per tenfold parameters",
+        synergy_slope("slerp, four axes", overall),
+        "0.3 to 10 M parameters. " + ONE,
+        "size",
+    ),
+    Lesson(
+        "synergy",
+        "the largest model gains more by merging than the smallest, items that need both",
+        largest_over_smallest,
+        SAME,
+        "size",
+    ),
 )
 FORGETTING_CLAIMS = (
-    *(Lesson("forgetting", f"{family}: CPT and SFT (overcooked) lower instruction following", difference(f"{family}: overcooked", f"{family}: instruct", on_axis("instructions")), ONE, "cpt_degrades") for family in LADDER),
-    Lesson("forgetting", "larger models forget more instruction following (overcooked), per tenfold parameters", forgetting_slope("instructions"), "learning rates fall with size by one rule, so larger models also move less"),
-    Lesson("forgetting", "larger models forget more general knowledge (overcooked), per tenfold parameters", forgetting_slope("general"), "learning rates fall with size by one rule, so larger models also move less"),
+    *(
+        Lesson(
+            "forgetting",
+            f"{family}: CPT and SFT (overcooked) lower instruction following",
+            difference(f"{family}: overcooked", f"{family}: instruct", on_axis("instructions")),
+            ONE,
+            "cpt_degrades",
+        )
+        for family in LADDER
+    ),
+    Lesson(
+        "forgetting",
+        "larger models forget more instruction following (overcooked), per tenfold parameters",
+        forgetting_slope("instructions"),
+        "learning rates fall with size by one rule, so larger models also move less",
+    ),
+    Lesson(
+        "forgetting",
+        "larger models forget more general knowledge (overcooked), per tenfold parameters",
+        forgetting_slope("general"),
+        "learning rates fall with size by one rule, so larger models also move less",
+    ),
 )
 INTERACTION_CLAIMS = tuple(
-    Lesson("interaction", f"{effect} does more for {first} than for {second}, mean of four axes", interaction(first, second, effect), ONE, "preference" if effect in ("DPO", "ORPO") else "merge" if effect == "merging" else NOT_REPORTED)
-    for effect in EFFECTS for first, second in combinations(ARCHITECTURES, 2)
+    Lesson(
+        "interaction",
+        f"{effect} does more for {first} than for {second}, mean of four axes",
+        interaction(first, second, effect),
+        ONE,
+        "preference"
+        if effect in ("DPO", "ORPO")
+        else "merge"
+        if effect == "merging"
+        else NOT_REPORTED,
+    )
+    for effect in EFFECTS
+    for first, second in combinations(ARCHITECTURES, 2)
 )
 RECIPE_CLAIMS = tuple(
-    Lesson("recipe", f"{family} does better with its own best recipe than with the others' best ones", own_recipe_wins(family), "recipes are chosen on dev over these seeds, measured on test", "sft_order")
+    Lesson(
+        "recipe",
+        f"{family} does better with its own best recipe than with the others' best ones",
+        own_recipe_wins(family),
+        "recipes are chosen on dev over these seeds, measured on test",
+        "sft_order",
+    )
     for family in ARCHITECTURES
 )
 
@@ -250,13 +438,36 @@ def family_claims(units: list[Unit]) -> tuple[Lesson, ...]:
 
 GU = "Gu et al. (arXiv 2505.18091) train from nothing, on far more facts; they see a jump, at a critical share or size"
 RARE_CLAIMS = (
-    *(Lesson("rare facts", f"{family}: at equal exposures, facts read at a share of 1/16 are learned less than at 1/4", difference(rare_label(family, THIN, LONGER), rare_label(family, DENSE), KNOWN), GU) for family in RARE),
-    *(Lesson("rare facts", f"{family}: twice the share, and so twice the exposures, teaches more: 1/{round(1 / low)} to 1/{round(1 / high)}", difference(rare_label(family, low), rare_label(family, high), KNOWN), GU) for family in RARE for low, high in zip(RATIOS, RATIOS[1:], strict=False)),
-    Lesson("rare facts", f"{RARE[-1]} learns more than {RARE[0]} at a share of 1/16", difference(rare_label(RARE[0], THIN), rare_label(RARE[-1], THIN), KNOWN), GU),
+    *(
+        Lesson(
+            "rare facts",
+            f"{family}: at equal exposures, facts read at a share of 1/16 are learned less than at 1/4",
+            difference(rare_label(family, THIN, LONGER), rare_label(family, DENSE), KNOWN),
+            GU,
+        )
+        for family in RARE
+    ),
+    *(
+        Lesson(
+            "rare facts",
+            f"{family}: twice the share, and so twice the exposures, teaches more: 1/{round(1 / low)} to 1/{round(1 / high)}",
+            difference(rare_label(family, low), rare_label(family, high), KNOWN),
+            GU,
+        )
+        for family in RARE
+        for low, high in zip(RATIOS, RATIOS[1:], strict=False)
+    ),
+    Lesson(
+        "rare facts",
+        f"{RARE[-1]} learns more than {RARE[0]} at a share of 1/16",
+        difference(rare_label(RARE[0], THIN), rare_label(RARE[-1], THIN), KNOWN),
+        GU,
+    ),
 )
 
 
 # --- what the study measured, as it is shown ---------------------------------------------------
+
 
 def _verdict_of(data: dict, claim: str) -> str:
     row = next(row for row in data["claims"] if claim in row["claim"])
@@ -278,18 +489,34 @@ def real_point(claim: str) -> dict[int, Interval]:
 
 def sizes_figure(data: dict):
     def panel(found: dict) -> dict:
-        return {label: {data["parameters"][family]: Interval(**value) for family, value in row.items()} for label, row in found.items()}
+        return {
+            label: {data["parameters"][family]: Interval(**value) for family, value in row.items()}
+            for label, row in found.items()
+        }
 
-    theirs = [(row["model"], architecture_of(row["model"]).parameters, row["gain"], row["words"]) for row in merge_by_size()]
-    synergy = panel(data["synergy"]) | {"SmolLM2-135M with LoRA: SLERP, items that need both": real_point(REAL_SYNERGY)}
-    forgetting = panel(data["forgetting"]) | {"SmolLM2-135M: instruction following": real_point(REAL_FORGETS), "SmolLM2-135M: everyday items": real_point(REAL_FORGETS_GENERAL)}
-    return "synergy_by_size.png", views.by_size({SYNERGY_TITLE: synergy, FORGETTING_TITLE: forgetting}, theirs)
+    theirs = [
+        (row["model"], architecture_of(row["model"]).parameters, row["gain"], row["words"])
+        for row in merge_by_size()
+    ]
+    synergy = panel(data["synergy"]) | {
+        "SmolLM2-135M with LoRA: SLERP, items that need both": real_point(REAL_SYNERGY)
+    }
+    forgetting = panel(data["forgetting"]) | {
+        "SmolLM2-135M: instruction following": real_point(REAL_FORGETS),
+        "SmolLM2-135M: everyday items": real_point(REAL_FORGETS_GENERAL),
+    }
+    return "synergy_by_size.png", views.by_size(
+        {SYNERGY_TITLE: synergy, FORGETTING_TITLE: forgetting}, theirs
+    )
 
 
 def sizes_words(data: dict) -> str:
     """The verdict on synergy and size in one sentence."""
     real = measured_of_real(REAL_SYNERGY)
-    low, high = (f"{parameters / 1e6:.1f}" for parameters in (min(data["parameters"].values()), max(data["parameters"].values())))
+    low, high = (
+        f"{parameters / 1e6:.1f}"
+        for parameters in (min(data["parameters"].values()), max(data["parameters"].values()))
+    )
     return (
         f"From {low} to {high} million parameters, that merge synergy grows with size is {_verdict_of(data, 'items that need both, per tenfold')} per tenfold parameters "
         f"for items that need both parents, and {_verdict_of(data, 'mean of four axes, per tenfold')} for the mean of the four axes; off the ladder, "
@@ -298,7 +525,10 @@ def sizes_words(data: dict) -> str:
 
 
 def families_figure(data: dict):
-    scores = {family: {label: Interval(**value) for label, value in row.items()} for family, row in data["scores"].items()}
+    scores = {
+        family: {label: Interval(**value) for label, value in row.items()}
+        for family, row in data["scores"].items()
+    }
     return "recipes_by_family.png", views.recipes(scores, data["best"])
 
 
@@ -310,22 +540,33 @@ def families_words(data: dict) -> str:
     if len(set(best.values())) == 1:
         recipes = f"The recipe that is best on dev is the same for all three families: {best[ARCHITECTURES[0]]}"
     else:
-        recipes = "The recipe that is best on dev is not the same for all families (" + _told(row for row in rows if row["topic"] == "recipe") + ")"
+        recipes = (
+            "The recipe that is best on dev is not the same for all families ("
+            + _told(row for row in rows if row["topic"] == "recipe")
+            + ")"
+        )
     return f"{recipes}. Of {len(stages)} comparisons of what a stage does in two families, {len(held)} can be told from noise{': ' if held else ''}{_told(held)}."
 
 
 def _told(rows: Iterable[dict]) -> str:
-    return "; ".join(f"{row['claim']}: {row['verdict']} ({signed(Interval(**row['effect']))})" for row in rows)
+    return "; ".join(
+        f"{row['claim']}: {row['verdict']} ({signed(Interval(**row['effect']))})" for row in rows
+    )
 
 
 def rare_figure(data: dict):
-    curves = {family: {float(ratio): Interval(**value) for ratio, value in row.items()} for family, row in data["curves"].items()}
+    curves = {
+        family: {float(ratio): Interval(**value) for ratio, value in row.items()}
+        for family, row in data["curves"].items()
+    }
     return "rare_facts.png", views.rare_facts(curves)
 
 
 def rare_words(data: dict) -> str:
     """The verdict on dilution in one sentence."""
-    told = "; ".join(f"{family} {_verdict_of(data, f'{family}: at equal exposures')}" for family in RARE)
+    told = "; ".join(
+        f"{family} {_verdict_of(data, f'{family}: at equal exposures')}" for family in RARE
+    )
     return f"That facts read thinly are learned less than as many exposures read densely: {told}."
 
 
@@ -353,36 +594,76 @@ def climb(lab: Lab, families: Iterable[str] = LIVE) -> Unit:
     """Train, merge and score the ladder's smaller sizes, one seed; what was trained before is read back. Recorded."""
     sizes = tuple(families)
     common = {"pack": str(lab.pack.folder), "seed": lab.seed, "profile": lab.profile}
-    with training([PipelineSpec(model=f"{family}-instruct", stages=scaled(OVERCOOKED, family), **common) for family in sizes]):
-        unit = size_unit(lab.pack, lab.seed, lab.profile, lambda text: None if headless() else print(text), sizes)
+    with training(
+        [
+            PipelineSpec(model=f"{family}-instruct", stages=scaled(OVERCOOKED, family), **common)
+            for family in sizes
+        ]
+    ):
+        unit = size_unit(
+            lab.pack, lab.seed, lab.profile, lambda text: None if headless() else print(text), sizes
+        )
     for label, card in unit.cards.items():
-        lab.record("scorecard", checkpoint=label, split=card.split, axes={axis: found.as_dict() for axis, found in card.summary().items()})
+        lab.record(
+            "scorecard",
+            checkpoint=label,
+            split=card.split,
+            axes={axis: found.as_dict() for axis, found in card.summary().items()},
+        )
     return unit
 
 
 def show_climb(lab: Lab, unit: Unit, guess: Guess, families: Iterable[str] = LIVE) -> None:
     """Synergy of this run per size, as a figure and as findings, the noise between training seeds included."""
-    found = {family: with_run_noise(ladder_synergy(family, "slerp", BOTH)([unit]), run_noise_of(CHOOSES)) for family in families}
+    found = {
+        family: with_run_noise(ladder_synergy(family, "slerp", BOTH)([unit]), run_noise_of(CHOOSES))
+        for family in families
+    }
     points = {parameters_of(family): effect for family, effect in found.items()}
     told = "; ".join(f"{family}: {effect}" for family, effect in found.items())
-    lab.show(views.by_size({SYNERGY_TITLE: {"this run, SLERP, items that need both": points}}, ()), "climb", f"Merge minus better parent at each size of this run. {told}.")
-    rows = [(family, f"{parameters_of(family):,}", f"{unit.chosen[f'{family}: slerp']:g}", str(effect)) for family, effect in found.items()]
-    show_html(plain_table(("family", "parameters", "t chosen on dev", "merged minus better parent"), rows))
+    lab.show(
+        views.by_size({SYNERGY_TITLE: {"this run, SLERP, items that need both": points}}, ()),
+        "climb",
+        f"Merge minus better parent at each size of this run. {told}.",
+    )
+    rows = [
+        (family, f"{parameters_of(family):,}", f"{unit.chosen[f'{family}: slerp']:g}", str(effect))
+        for family, effect in found.items()
+    ]
+    show_html(
+        plain_table(("family", "parameters", "t chosen on dev", "merged minus better parent"), rows)
+    )
     for family, effect in found.items():
-        lab.finding(f"{family}: the SLERP merge beats the better parent on items that need both", effect, claimed=1, reported=reported("size"))
+        lab.finding(
+            f"{family}: the SLERP merge beats the better parent on items that need both",
+            effect,
+            claimed=1,
+            reported=reported("size"),
+        )
     lab.outcome(guess, found[tuple(families)[0]])
 
 
 def show_sizes(lab: Lab) -> None:
     """The synergy-size figure of the study, its verdict in a sentence, and its claims."""
-    _show(lab, "sizes", lambda data: "Merge synergy and forgetting against parameters, with what is reported at 1.7B to 8B in words. " + PARTS["sizes"].words(data))
+    _show(
+        lab,
+        "sizes",
+        lambda data: (
+            "Merge synergy and forgetting against parameters, with what is reported at 1.7B to 8B in words. "
+            + PARTS["sizes"].words(data)
+        ),
+    )
 
 
 def show_families(lab: Lab) -> None:
     """Every recipe on every architecture, and whether a stage does the same for all."""
 
     def alt(data: dict) -> str:
-        scores = "; ".join(f"{family} {recipe}: {Interval(**row)}" for family, found in data["scores"].items() for recipe, row in found.items())
+        scores = "; ".join(
+            f"{family} {recipe}: {Interval(**row)}"
+            for family, found in data["scores"].items()
+            for recipe, row in found.items()
+        )
         return f"Mean of four axes for every recipe, one panel per family. {scores}."
 
     _show(lab, "families", alt)
@@ -390,12 +671,21 @@ def show_families(lab: Lab) -> None:
 
 def show_rare(lab: Lab) -> None:
     """What is learned of facts that are a small share of what is read."""
-    _show(lab, "rare", lambda data: "Share of questions answered against the share of the pack's text, one line per size. " + PARTS["rare"].words(data))
+    _show(
+        lab,
+        "rare",
+        lambda data: (
+            "Share of questions answered against the share of the pack's text, one line per size. "
+            + PARTS["rare"].words(data)
+        ),
+    )
 
 
 def _show(lab: Lab, part: str, alt: Callable[[dict], str]) -> None:
     data = measured_scale(part)
     _, figure = PARTS[part].figure(data)
     lab.show(figure, part, alt(data))
-    print(f"{PARTS[part].words(data)} Measured on pack {data['pack']} over {data['seeds']} seeds; docs/scale.md says how.")
+    print(
+        f"{PARTS[part].words(data)} Measured on pack {data['pack']} over {data['seeds']} seeds; docs/scale.md says how."
+    )
     show_html(claims_table(data["claims"]))

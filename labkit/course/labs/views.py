@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 BINS = 40
 KEPT_COLOUR, DROPPED_COLOUR = COLOURS[0], COLOURS[1]
-UNITS = {"length": "words", "repetition": "share of words said before", "symbols": "share of characters", "surprise": "bits per byte"}
+UNITS = {
+    "length": "words",
+    "repetition": "share of words said before",
+    "symbols": "share of characters",
+    "surprise": "bits per byte",
+}
 
 
 def dashboard(measures: Sequence[DocumentQuality], kept: Kept) -> Figure:
@@ -47,12 +52,16 @@ def dashboard(measures: Sequence[DocumentQuality], kept: Kept) -> Figure:
 def _bounds(kept: Kept) -> dict[str, tuple[float | None, float | None]]:
     limits = kept.thresholds
     return {
-        "length": (limits.min_words, limits.max_words), "repetition": (None, limits.max_repetition), "symbols": (None, limits.max_symbols),
+        "length": (limits.min_words, limits.max_words),
+        "repetition": (None, limits.max_repetition),
+        "symbols": (None, limits.max_symbols),
         "surprise": (None, limits.max_bits_per_byte),
     }
 
 
-def _histogram(ax, title: str, unit: str, values: list[float], low: float | None, high: float | None) -> None:
+def _histogram(
+    ax, title: str, unit: str, values: list[float], low: float | None, high: float | None
+) -> None:
     ax.set_xlabel(unit, fontsize=12)
     if not values:
         ax.set_title(title, fontsize=13)
@@ -60,10 +69,15 @@ def _histogram(ax, title: str, unit: str, values: list[float], low: float | None
         ax.set(xticks=[], yticks=[])
         return
     numbers = np.asarray(values, float)
-    outside = (numbers < (-np.inf if low is None else low)) | (numbers > (np.inf if high is None else high))
+    outside = (numbers < (-np.inf if low is None else low)) | (
+        numbers > (np.inf if high is None else high)
+    )
     top = float(numbers.max())
     edges = np.linspace(0, top if top > 0 else 1, BINS + 1)
-    for part, colour, hatch in ((numbers[~outside], KEPT_COLOUR, None), (numbers[outside], DROPPED_COLOUR, "///")):
+    for part, colour, hatch in (
+        (numbers[~outside], KEPT_COLOUR, None),
+        (numbers[outside], DROPPED_COLOUR, "///"),
+    ):
         ax.hist(part, edges, color=colour, hatch=hatch, edgecolor="white", linewidth=0.3)
     for bound in (low, high):
         if bound is not None and bound <= 1.5 * edges[-1]:
@@ -83,10 +97,26 @@ def _percent(share: float) -> str:
 
 def _reasons(ax, kept: Kept, *, measured: bool) -> None:
     counts = kept.counts
-    labels = [reason if measured or reason != "contradiction" else "contradiction\n(not measured)" for reason in counts]
-    ax.barh(range(len(counts)), list(counts.values()), color=DROPPED_COLOUR, hatch="///", edgecolor="white")
+    labels = [
+        reason if measured or reason != "contradiction" else "contradiction\n(not measured)"
+        for reason in counts
+    ]
+    ax.barh(
+        range(len(counts)),
+        list(counts.values()),
+        color=DROPPED_COLOUR,
+        hatch="///",
+        edgecolor="white",
+    )
     for place, number in enumerate(counts.values()):
-        ax.annotate(f"{number:,}", (number, place), textcoords="offset points", xytext=(4, 0), va="center", fontsize=12)
+        ax.annotate(
+            f"{number:,}",
+            (number, place),
+            textcoords="offset points",
+            xytext=(4, 0),
+            va="center",
+            fontsize=12,
+        )
     ax.set_yticks(range(len(counts)), labels)
     ax.invert_yaxis()
     ax.set_xlim(0, 1.2 * max(1, *counts.values()))
@@ -97,9 +127,24 @@ def _reasons(ax, kept: Kept, *, measured: bool) -> None:
 def _left(ax, kept: Kept) -> None:
     shares = {"documents": kept.share, "words": kept.share_of_words}
     ax.barh(range(2), list(shares.values()), color=KEPT_COLOUR, edgecolor="white", label="kept")
-    ax.barh(range(2), [1 - share for share in shares.values()], left=list(shares.values()), color=DROPPED_COLOUR, hatch="///", edgecolor="white", label="dropped")
+    ax.barh(
+        range(2),
+        [1 - share for share in shares.values()],
+        left=list(shares.values()),
+        color=DROPPED_COLOUR,
+        hatch="///",
+        edgecolor="white",
+        label="dropped",
+    )
     for place, share in enumerate(shares.values()):
-        ax.annotate(f"{share:.1%} kept", (0.03, place), va="center", fontsize=13, color="white" if share > 0.3 else "black", fontweight="bold")
+        ax.annotate(
+            f"{share:.1%} kept",
+            (0.03, place),
+            va="center",
+            fontsize=13,
+            color="white" if share > 0.3 else "black",
+            fontweight="bold",
+        )
     ax.set_yticks(range(2), list(shares))
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
@@ -113,20 +158,35 @@ def separation_grid(found: dict[tuple[str, str], Interval]) -> Figure:
     document in which the defective one has the higher value: 0.5 sees nothing, 0 and 1 see everything."""
     defects, measures = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
     figure, (ax,) = new_figure(3.2 + 1.6 * len(measures), 1.8 + 0.75 * len(defects))
-    strength = [[abs(found[defect, measure].mean - 0.5) * 2 if (defect, measure) in found else np.nan for measure in measures] for defect in defects]
+    strength = [
+        [
+            abs(found[defect, measure].mean - 0.5) * 2 if (defect, measure) in found else np.nan
+            for measure in measures
+        ]
+        for defect in defects
+    ]
     ax.imshow(strength, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for row, defect in enumerate(defects):
         for column, measure in enumerate(measures):
             if (defect, measure) in found:
                 cell = found[defect, measure]
                 ink = "black" if strength[row][column] > 0.47 else "white"
-                ax.text(column, row, f"{cell.mean:.2f}\n[{cell.low:.2f}, {cell.high:.2f}]", ha="center", va="center", fontsize=11, color=ink)
+                ax.text(
+                    column,
+                    row,
+                    f"{cell.mean:.2f}\n[{cell.low:.2f}, {cell.high:.2f}]",
+                    ha="center",
+                    va="center",
+                    fontsize=11,
+                    color=ink,
+                )
     ax.set_xticks(range(len(measures)), measures)
     ax.set_yticks(range(len(defects)), defects)
     ax.xaxis.tick_top()
     ax.set_xlabel(
         "share of pairs in which the defective document has the higher value, 95% interval\n"
-        f"(0.5: the measure sees nothing; 0 or 1: it sees all; {next(iter(found.values())).n} documents with each defect)", fontsize=12,
+        f"(0.5: the measure sees nothing; 0 or 1: it sees all; {next(iter(found.values())).n} documents with each defect)",
+        fontsize=12,
     )
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -139,7 +199,9 @@ NAMES = {"full": "all weights", "lora": "LoRA", "qlora": "QLoRA"}
 NEAREST = 3.5  # a card is drawn only when its size is within this factor of some bar
 
 
-def cost(plans: dict[str, Plan], cards: Sequence[Gpu], card: Gpu, guess: float | None = None) -> Figure:
+def cost(
+    plans: dict[str, Plan], cards: Sequence[Gpu], card: Gpu, guess: float | None = None
+) -> Figure:
     """Memory of one GPU at its peak, one bar per plan, beside the sizes of cards; and the hours on `card` as ranges.
 
     plans: method -> plan. guess: hours a learner committed to before, drawn as a star at the first plan.
@@ -154,16 +216,47 @@ def _memory(ax, plans: dict[str, Plan], cards: Sequence[Gpu]) -> None:
     bottoms = [0.0] * len(plans)
     for i, component in enumerate(COMPONENTS):
         sizes = [getattr(found.memory, component) for found in plans.values()]
-        ax.bar(range(len(plans)), sizes, 0.6, bottom=bottoms, color=COLOURS[i], hatch=HATCHES[i], edgecolor="white", linewidth=0.8, label=component)
+        ax.bar(
+            range(len(plans)),
+            sizes,
+            0.6,
+            bottom=bottoms,
+            color=COLOURS[i],
+            hatch=HATCHES[i],
+            edgecolor="white",
+            linewidth=0.8,
+            label=component,
+        )
         bottoms = [bottom + size for bottom, size in zip(bottoms, sizes, strict=True)]
     for x, (found, top) in enumerate(zip(plans.values(), bottoms, strict=True)):
-        ax.annotate(f"{top:.1f} GiB\n{found.memory.moment}", (x, top), textcoords="offset points", xytext=(0, 4), ha="center", va="bottom", fontsize=11, bbox=PLAIN, zorder=4)
+        ax.annotate(
+            f"{top:.1f} GiB\n{found.memory.moment}",
+            (x, top),
+            textcoords="offset points",
+            xytext=(0, 4),
+            ha="center",
+            va="bottom",
+            fontsize=11,
+            bbox=PLAIN,
+            zorder=4,
+        )
     top = max(bottoms)
     ax.set_ylim(0, 1.28 * top)
     ax.set_xlim(-0.5, len(plans) + 0.6)
     for size, names in _sizes(cards, min(bottoms), 1.28 * top).items():
         ax.axhline(size, color="#555555", linestyle=":", linewidth=1.5)
-        ax.annotate(names, (len(plans) + 0.58, size), textcoords="offset points", xytext=(0, 0), ha="right", va="center", fontsize=10, color="#333333", bbox=PLAIN, zorder=3)
+        ax.annotate(
+            names,
+            (len(plans) + 0.58, size),
+            textcoords="offset points",
+            xytext=(0, 0),
+            ha="right",
+            va="center",
+            fontsize=10,
+            color="#333333",
+            bbox=PLAIN,
+            zorder=3,
+        )
     ax.set_xticks(range(len(plans)), [NAMES[method] for method in plans])
     ax.set_ylabel("memory of one GPU at its peak (GiB)", fontsize=13)
     ax.legend(frameon=False, fontsize=11, ncols=3, loc="lower center", bbox_to_anchor=(0.45, 1.0))
@@ -182,32 +275,69 @@ def _hours(ax, plans: dict[str, Plan], card: Gpu, guess: float | None) -> None:
     for y, found in enumerate(plans.values()):
         low, high = found.hours(card)
         ax.plot([low, high], [y, y], color=COLOURS[y % 7], linewidth=9, solid_capstyle="butt")
-        ax.plot([low, high], [y, y], color=COLOURS[y % 7], marker=MARKERS[y % 7], markersize=9, linestyle="none")
-        ax.annotate(f"{digits(low)} to {digits(high)} h", (high, y), textcoords="offset points", xytext=(12, -4), fontsize=12)
+        ax.plot(
+            [low, high],
+            [y, y],
+            color=COLOURS[y % 7],
+            marker=MARKERS[y % 7],
+            markersize=9,
+            linestyle="none",
+        )
+        ax.annotate(
+            f"{digits(low)} to {digits(high)} h",
+            (high, y),
+            textcoords="offset points",
+            xytext=(12, -4),
+            fontsize=12,
+        )
     if guess is not None:
-        ax.plot([guess], [0], marker="*", markersize=20, color="#000000", linestyle="none", zorder=5)
-        ax.annotate("your guess", (guess, 0), textcoords="offset points", xytext=(0, 15), ha="center", fontsize=12)
+        ax.plot(
+            [guess], [0], marker="*", markersize=20, color="#000000", linestyle="none", zorder=5
+        )
+        ax.annotate(
+            "your guess",
+            (guess, 0),
+            textcoords="offset points",
+            xytext=(0, 15),
+            ha="center",
+            fontsize=12,
+        )
     ax.set_xlim(0, 1.45 * max(guess or 0.0, *(found.hours(card)[1] for found in plans.values())))
     ax.set_yticks(range(len(plans)), [NAMES[method] for method in plans])
     ax.set_ylim(len(plans) - 0.5, -0.5)
     count = next(iter(plans.values())).training.gpus
     ax.set_xlabel(f"hours on {count} × {card.name}", fontsize=13)
-    ax.set_title(f"time, at {UTILISATION[0]:.0%} to {UTILISATION[1]:.0%} of the card's peak rate", fontsize=13)
+    ax.set_title(
+        f"time, at {UTILISATION[0]:.0%} to {UTILISATION[1]:.0%} of the card's peak rate",
+        fontsize=13,
+    )
     ax.grid(axis="x", alpha=0.3)
 
 
 def accuracy(rows: Sequence[dict]) -> Figure:
     """Predicted over measured, memory and time, one line per setting; the band is 15% either way. rows: of planner.json."""
     figure, panels = new_figure(12.4, 1.8 + 0.42 * len(rows), 2)
-    for ax, key, unit in zip(panels, ("gib", "seconds"), ("peak memory", "seconds per step"), strict=True):
+    for ax, key, unit in zip(
+        panels, ("gib", "seconds"), ("peak memory", "seconds per step"), strict=True
+    ):
         ratios = [row[f"predicted_{key}"] / row[f"measured_{key}"] for row in rows]
         ax.axvspan(1 / 1.15, 1.15, color=COLOURS[2], alpha=0.15)
         ax.axvline(1, color="#666666", linewidth=1.5)
-        ax.plot(ratios, range(len(rows)), marker=MARKERS[0], markersize=10, linestyle="none", color=COLOURS[0])
+        ax.plot(
+            ratios,
+            range(len(rows)),
+            marker=MARKERS[0],
+            markersize=10,
+            linestyle="none",
+            color=COLOURS[0],
+        )
         ax.set_xlabel(f"{unit}: predicted / measured", fontsize=13)
         ax.set_xlim(min(0.7, *ratios) - 0.05, max(1.3, *ratios) + 0.05)
         ax.set_ylim(len(rows) - 0.5, -0.5)
-        ax.set_yticks(range(len(rows)), [setting(row) for row in rows] if ax is panels[0] else [""] * len(rows))
+        ax.set_yticks(
+            range(len(rows)),
+            [setting(row) for row in rows] if ax is panels[0] else [""] * len(rows),
+        )
         ax.grid(axis="x", alpha=0.3)
     return figure
 
@@ -215,15 +345,21 @@ def accuracy(rows: Sequence[dict]) -> Figure:
 def setting(row: dict) -> str:
     """A row of planner.json in words."""
     name = row["model"].removesuffix("-instruct")
-    return f"{name}, {row['stage']} {row['rows']} × {row['length']}" + (f", LoRA {row['rank']}" if row["rank"] else "")
+    return f"{name}, {row['stage']} {row['rows']} × {row['length']}" + (
+        f", LoRA {row['rank']}" if row["rank"] else ""
+    )
 
 
 THEIRS_FROM = 5e8  # parameters: where the strip of reported words begins
 TICKS = {1e6: "1 M", 1e7: "10 M", 1e8: "100 M", 1e9: "1 B", 1e10: "10 B"}
-SIDE_STEP = 1.12  # series at one size stand this factor apart, so that intervals do not hide each other
+SIDE_STEP = (
+    1.12  # series at one size stand this factor apart, so that intervals do not hide each other
+)
 
 
-def by_size(panels: dict[str, dict[str, dict[int, Interval]]], reported: Sequence[tuple[str, int, int, str]]) -> Figure:
+def by_size(
+    panels: dict[str, dict[str, dict[int, Interval]]], reported: Sequence[tuple[str, int, int, str]]
+) -> Figure:
     """Panels of series over parameter counts: title -> series -> parameters -> interval.
 
     reported: name, parameters, sign of the gain, words; written into the first panel, at its size but at no height:
@@ -236,7 +372,18 @@ def by_size(panels: dict[str, dict[str, dict[int, Interval]]], reported: Sequenc
             places = [size * SIDE_STEP ** (i - (len(series) - 1) / 2) for size in sizes]
             found = [points[size] for size in sizes]
             errors = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
-            ax.errorbar(places, [f.mean for f in found], yerr=errors, fmt=MARKERS[i], linestyle=LINES[i], linewidth=1.2, color=COLOURS[i], markersize=9, capsize=4, label=label)
+            ax.errorbar(
+                places,
+                [f.mean for f in found],
+                yerr=errors,
+                fmt=MARKERS[i],
+                linestyle=LINES[i],
+                linewidth=1.2,
+                color=COLOURS[i],
+                markersize=9,
+                capsize=4,
+                label=label,
+            )
         ax.axhline(0, color="#000000", linewidth=1)
         ax.set_xscale("log")
         ax.set_xlim(1.5e5, 1e11)
@@ -253,7 +400,12 @@ def by_size(panels: dict[str, dict[str, dict[int, Interval]]], reported: Sequenc
 
 
 def _room_for_legend(series: dict[str, dict[int, Interval]]) -> tuple[float, float]:
-    ends = [end for points in series.values() for found in points.values() for end in (found.low, found.high)]
+    ends = [
+        end
+        for points in series.values()
+        for found in points.values()
+        for end in (found.low, found.high)
+    ]
     low, high = min(0.0, *ends), max(0.0, *ends)
     span = max(high - low, 0.1)
     return low - 0.08 * span, high + (0.12 + 0.09 * len(series)) * span
@@ -261,11 +413,33 @@ def _room_for_legend(series: dict[str, dict[int, Interval]]) -> tuple[float, flo
 
 def _in_words(ax, reported: Sequence[tuple[str, int, int, str]]) -> None:
     ax.axvspan(THEIRS_FROM, ax.get_xlim()[1], color="#000000", alpha=0.06, linewidth=0)
-    ax.text(6e8, 0.97, "reported elsewhere, in words:\nno heights, no intervals", transform=ax.get_xaxis_transform(), fontsize=12, va="top")
+    ax.text(
+        6e8,
+        0.97,
+        "reported elsewhere, in words:\nno heights, no intervals",
+        transform=ax.get_xaxis_transform(),
+        fontsize=12,
+        va="top",
+    )
     for i, (name, parameters, gain, words) in enumerate(sorted(reported, key=lambda row: row[1])):
         height = (0.40, 0.62, 0.24)[i % 3]
-        ax.plot(parameters, height, marker="^" if gain > 0 else "v", color="#000000", markersize=11, transform=ax.get_xaxis_transform())
-        ax.annotate(f"{name}\n{words}", (parameters, height), xycoords=ax.get_xaxis_transform(), xytext=(10, 0), textcoords="offset points", fontsize=11, va="center")
+        ax.plot(
+            parameters,
+            height,
+            marker="^" if gain > 0 else "v",
+            color="#000000",
+            markersize=11,
+            transform=ax.get_xaxis_transform(),
+        )
+        ax.annotate(
+            f"{name}\n{words}",
+            (parameters, height),
+            xycoords=ax.get_xaxis_transform(),
+            xytext=(10, 0),
+            textcoords="offset points",
+            fontsize=11,
+            va="center",
+        )
 
 
 def recipes(scores: dict[str, dict[str, Interval]], best: dict[str, str]) -> Figure:
@@ -277,9 +451,28 @@ def recipes(scores: dict[str, dict[str, Interval]], best: dict[str, str]) -> Fig
         for i, (recipe, found) in enumerate(row.items()):
             merged = "+" in recipe
             error = [[found.mean - found.low], [found.high - found.mean]]
-            ax.errorbar(found.mean, i, xerr=error, fmt=MARKERS[merged], color=COLOURS[merged], markersize=8, capsize=4, label="merged with the instruct model" if merged else "not merged")
+            ax.errorbar(
+                found.mean,
+                i,
+                xerr=error,
+                fmt=MARKERS[merged],
+                color=COLOURS[merged],
+                markersize=8,
+                capsize=4,
+                label="merged with the instruct model" if merged else "not merged",
+            )
             if recipe == best[family]:
-                ax.plot(found.mean, i, marker="o", markersize=18, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=1.6, linestyle="none", label="best on dev")
+                ax.plot(
+                    found.mean,
+                    i,
+                    marker="o",
+                    markersize=18,
+                    markerfacecolor="none",
+                    markeredgecolor="#000000",
+                    markeredgewidth=1.6,
+                    linestyle="none",
+                    label="best on dev",
+                )
         ax.set_yticks(range(len(row)), list(row) if ax is axes[0] else [""] * len(row), fontsize=12)
         ax.set_ylim(len(row) - 0.5, -0.5)
         ax.set_xlim(low - 0.03, high + 0.03)
@@ -287,7 +480,14 @@ def recipes(scores: dict[str, dict[str, Interval]], best: dict[str, str]) -> Fig
         ax.set_xlabel("mean of four axes (95% interval)", fontsize=12)
         ax.grid(axis="x", alpha=0.3)
     named = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), frameon=False, fontsize=12)
+    figure.legend(
+        named.values(),
+        named.keys(),
+        loc="outside lower center",
+        ncols=len(named),
+        frameon=False,
+        fontsize=12,
+    )
     return figure
 
 
@@ -298,7 +498,17 @@ def rare_facts(curves: dict[str, dict[float, Interval]]) -> Figure:
         shares = sorted(points)
         found = [points[share] for share in shares]
         errors = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
-        ax.errorbar([share * SIDE_STEP ** (i - (len(curves) - 1) / 2) for share in shares], [f.mean for f in found], yerr=errors, fmt=MARKERS[i], linestyle=LINES[i], color=COLOURS[i], markersize=8, capsize=4, label=family)
+        ax.errorbar(
+            [share * SIDE_STEP ** (i - (len(curves) - 1) / 2) for share in shares],
+            [f.mean for f in found],
+            yerr=errors,
+            fmt=MARKERS[i],
+            linestyle=LINES[i],
+            color=COLOURS[i],
+            markersize=8,
+            capsize=4,
+            label=family,
+        )
     ax.set_xscale("log", base=2)
     ax.set_xticks(shares, [f"1/{round(1 / share)}" for share in shares])
     ax.set_ylim(-0.03, 1.03)

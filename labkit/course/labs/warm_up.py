@@ -20,11 +20,26 @@ from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
 
 FAMILY = "llama-s"
 MODELS = {"base": f"{FAMILY}-base", "instruct": f"{FAMILY}-instruct"}
-ASKED = ("general", "instructions", "knowledge")  # a person both read of; the same in a form; a fact neither read of
-AXES = {"instructions": "instructions", "knowledge": "knowledge", "compositional": "both"}  # as figures call it -> as the study's file does
-SHARES = {"instructions": "requests about form obeyed", "knowledge": "private facts answered", "compositional": "private facts in a requested form"}
+ASKED = (
+    "general",
+    "instructions",
+    "knowledge",
+)  # a person both read of; the same in a form; a fact neither read of
+AXES = {
+    "instructions": "instructions",
+    "knowledge": "knowledge",
+    "compositional": "both",
+}  # as figures call it -> as the study's file does
+SHARES = {
+    "instructions": "requests about form obeyed",
+    "knowledge": "private facts answered",
+    "compositional": "private facts in a requested form",
+}
 LABELS = {"instruct": "general model", "overcooked": "specialist", "slerp": "merge of the two"}
-BEATS_BOTH, BEATS_THE_LINE = "SLERP beats the better parent on items that need both", "SLERP beats LERP at the same t on items that need both parents"
+BEATS_BOTH, BEATS_THE_LINE = (
+    "SLERP beats the better parent on items that need both",
+    "SLERP beats LERP at the same t on items that need both parents",
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,10 @@ class Effect:
     def words(self) -> str:
         """Every score, for those who do not see the figure."""
         models = (self.general, self.specialist, self.merge)
-        told = (f"{words}: " + ", ".join(f"{one.checkpoint} {one.interval(axis)}" for one in models) for axis, words in SHARES.items())
+        told = (
+            f"{words}: " + ", ".join(f"{one.checkpoint} {one.interval(axis)}" for one in models)
+            for axis, words in SHARES.items()
+        )
         return ". ".join(told) + "."
 
 
@@ -64,16 +82,25 @@ def measured_effect() -> Effect:
     """From the study of scale, at the size of the course's models."""
     data = measured_scale("sizes")
     levels = data["levels"][FAMILY]
-    models = (Levels(label, {axis: Interval(**levels[name][key]) for axis, key in AXES.items()}) for name, label in LABELS.items())
+    models = (
+        Levels(label, {axis: Interval(**levels[name][key]) for axis, key in AXES.items()})
+        for name, label in LABELS.items()
+    )
     return Effect(*models, data["pack"], data["seeds"])
 
 
 def items(pack: Pack) -> list[dict]:
     """The first dev question of each kind in ASKED. Raises InputError naming the kind a pack lacks."""
-    found = {row["axis"]: row for row in reversed(pack.rows("dev")) if "messages" in row and ("answer" in row or "checks" in row)}
+    found = {
+        row["axis"]: row
+        for row in reversed(pack.rows("dev"))
+        if "messages" in row and ("answer" in row or "checks" in row)
+    }
     for axis in ASKED:
         if axis not in found:
-            raise InputError(f'{pack.path("dev")}: no question of axis "{axis}", which the warm-up asks; add one, or take the pack materials')
+            raise InputError(
+                f'{pack.path("dev")}: no question of axis "{axis}", which the warm-up asks; add one, or take the pack materials'
+            )
     return [found[axis] for axis in ASKED]
 
 
@@ -94,14 +121,27 @@ def show_answers(lab: Lab, *yours: str) -> None:
     """Both models' answers side by side, recorded. yours: questions of your own instead of the prepared ones."""
     said = ask_both(yours or map(question_of, items(lab.known_pack())))
     for question, replies in said:
-        lab.record("chat", question=question, answers={name: reply.text for name, reply in replies.items()})
-    show_html(plain_table(("question", *MODELS), ((question, *(reply.shown for reply in replies.values())) for question, replies in said)))
+        lab.record(
+            "chat", question=question, answers={name: reply.text for name, reply in replies.items()}
+        )
+    show_html(
+        plain_table(
+            ("question", *MODELS),
+            (
+                (question, *(reply.shown for reply in replies.values()))
+                for question, replies in said
+            ),
+        )
+    )
 
 
 def show_parents(effect: Effect) -> None:
     """What each parent can do."""
     alone = ("instructions", "knowledge")
-    rows = ((one.checkpoint, *(str(one.interval(axis)) for axis in alone)) for one in (effect.general, effect.specialist))
+    rows = (
+        (one.checkpoint, *(str(one.interval(axis)) for axis in alone))
+        for one in (effect.general, effect.specialist)
+    )
     show_html(plain_table(("share of", *(SHARES[axis] for axis in alone)), rows))
 
 
@@ -109,10 +149,16 @@ def show_effect(lab: Lab, effect: Effect, guess: Guess) -> None:
     """The guess compared, and both parents and the merge as a figure with it, if one was made."""
     lab.outcome(guess, effect.guessed)
     figure = figures.scorecards(
-        (effect.general, effect.specialist, effect.merge), axes=tuple(AXES), guess=None if guess.made == UNTOUCHED else ("compositional", guess.value),
+        (effect.general, effect.specialist, effect.merge),
+        axes=tuple(AXES),
+        guess=None if guess.made == UNTOUCHED else ("compositional", guess.value),
         title=f"Means over {effect.seeds} training seeds, pack {effect.pack}",
     )
-    lab.show(figure, "merge", f"Three scores of a general model, a specialist and their merge, with intervals. {effect.words()}")
+    lab.show(
+        figure,
+        "merge",
+        f"Three scores of a general model, a specialist and their merge, with intervals. {effect.words()}",
+    )
 
 
 def show_claims() -> None:
