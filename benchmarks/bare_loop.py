@@ -12,7 +12,9 @@ from labkit.train import trainers
 def bare(
     model, tokenizer, rows: list[dict], batch_size: int, learning_rate: float = 1e-3
 ) -> tuple[float, float]:
-    """Forward, backward, clip, step over the rows in order: (tokens per second, share of computed tokens that are padding)."""
+    """Forward, backward, clip, step over the rows in order: (tokens per second, share of computed
+    tokens that are padding).
+    """
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=learning_rate, fused=True)
     tokens, computed, began = 0, 0, time.perf_counter()

@@ -1,4 +1,6 @@
-"""labkit's batched evaluation against generating one by one. Run as: python benchmarks/evaluate_speed.py
+"""labkit's batched evaluation against generating one by one.
+
+Run as: python benchmarks/evaluate_speed.py
 
 Same model, same items, greedy; prints items/s, the ratio, and whether the answers agree.
 """
@@ -54,7 +56,8 @@ def main() -> None:
     agree = sum(a == b for a, b in zip(batched, single, strict=True))
     print(f"one by one {len(prompts) / slow:8,.1f} items/s")
     print(
-        f"batched    {len(prompts) / fast:8,.1f} items/s   {slow / fast:.1f} times faster, {agree} of {len(prompts)} answers equal"
+        f"batched    {len(prompts) / fast:8,.1f} items/s   {slow / fast:.1f} times "
+        f"faster, {agree} of {len(prompts)} answers equal"
     )
     card, whole = timed(lambda: evaluate(loaded.model, loaded.tokenizer, pack))
     print(f"all axes, test split: {len(card.items)} items in {whole:.1f} s")

@@ -1,7 +1,9 @@
-"""The ready specs of data_samples/specs planned on GPUs: the tables of docs/gpu.md. No GPU is needed, nothing is trained.
+"""The ready specs of data_samples/specs planned on GPUs: the tables of docs/gpu.md.
 
-python benchmarks/gpu_plans.py            # print the tables
-python benchmarks/gpu_plans.py --write    # measure what tokens are estimated by, then write the tables into docs/gpu.md
+No GPU is needed, nothing is trained.
+
+python benchmarks/gpu_plans.py            # print the tables python benchmarks/gpu_plans.py --write
+# measure what tokens are estimated by, then write the tables into docs/gpu.md
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Seconds, peak memory and megabytes per second of `labkit pack new`, against only reading the bytes.
+"""Seconds, peak memory and megabytes per second of `labkit pack new`, against only reading the
+bytes.
 
-Run as: python benchmarks/ingest_speed.py [MEGABYTES]. Makes that many megabytes (by default 50) of mixed text in a
-temporary folder, the same every time: .txt in three encodings, .md, .jsonl and .csv of text, questions, .docx, .pdf; with
-boilerplate, copies and near copies. The pack is made in a process of its own.
+Run as: python benchmarks/ingest_speed.py [MEGABYTES]. Makes that many megabytes (by default 50) of
+mixed text in a temporary folder, the same every time: .txt in three encodings, .md, .jsonl and .csv
+of text, questions, .docx, .pdf; with boilerplate, copies and near copies. The pack is made in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class Prose:
 
 
 def write_text(folder: Path, prose: Prose, kind: str, size: int) -> None:
-    """Files with a shared head line and a page number; every twentieth is a near copy of the one before."""
+    """Files with a shared head line and a page number; every twentieth is a near copy of the one
+    before.
+    """
     kept: list[str] = []
     for number in range(max(1, size // FILE_BYTES[kind])):
         kept = kept[:-1] if number % 20 == 19 else list(prose.paragraphs(FILE_BYTES[kind]))
@@ -144,10 +148,13 @@ def main() -> None:
         )
         seconds, busy, peak, read, rows, dropped = json.loads(done.stdout)
     print(
-        f"{megabytes:g} MB of text in files of {size / 1e6:.1f} MB: {seconds:.1f} s ({busy:.1f} s of one core), {megabytes / seconds:.2f} MB/s, peak RSS {peak / 1e3:.0f} MB"
+        f"{megabytes:g} MB of text in files of {size / 1e6:.1f} MB: {seconds:.1f} s "
+        f"({busy:.1f} s of one core), {megabytes / seconds:.2f} MB/s, peak RSS "
+        f"{peak / 1e3:.0f} MB"
     )
     print(
-        f"only reading the bytes: {reading:.3f} s, so making a pack takes {seconds / reading:,.0f} times as long"
+        f"only reading the bytes: {reading:.3f} s, so making a pack takes "
+        f"{seconds / reading:,.0f} times as long"
     )
     print(f"in: {read}\nout: {rows}")
     for row in dropped:

@@ -1,8 +1,11 @@
-"""labkit's scoring of choices against lm-eval's own harness. Run as: python benchmarks/lm_eval_speed.py (after `make peers`)
+"""labkit's scoring of choices against lm-eval's own harness.
 
-Same model and items in one run; prints items/s for several batch sizes of lm-eval, the ratio to its best, and whether the
-two agree. Twice: for the raw and per-character score, which is what an export asks for; and with the score by mutual
-information too, which labkit always gives (lm-eval asks for each choice once more without its question).
+Run as: python benchmarks/lm_eval_speed.py (after `make peers`)
+
+Same model and items in one run; prints items/s for several batch sizes of lm-eval, the ratio to its
+best, and whether the two agree. Twice: for the raw and per-character score, which is what an export
+asks for; and with the score by mutual information too, which labkit always gives (lm-eval asks for
+each choice once more without its question).
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ MUTUAL_INFORMATION = {"metric": "acc_mutual_info", "aggregation": "mean", "highe
 def lm_eval_scores(
     loaded, folder: Path, names: list[str], batch_size: int
 ) -> tuple[dict[str, float], float]:
-    """Per item whether lm-eval finds the right choice, and seconds; loading of tasks and model is not counted."""
+    """Per item whether lm-eval finds the right choice, and seconds; loading of tasks and model is
+    not counted.
+    """
     from lm_eval import evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager, get_task_dict
@@ -88,10 +93,12 @@ def main() -> None:
                 times[size] = seconds
                 agree = sum(ours[id] == score for id, score in found.items())
                 print(
-                    f"lm-eval, {what}, batch {size:4d} {len(found) / seconds:6,.1f} items/s  {agree} of {len(found)} items scored alike"
+                    f"lm-eval, {what}, batch {size:4d} {len(found) / seconds:6,.1f} "
+                    f"items/s  {agree} of {len(found)} items scored alike"
                 )
             print(
-                f"labkit is {times[1] / fast:.1f} times as fast as lm-eval's default, {min(times.values()) / fast:.1f} times as fast as its best batch size"
+                f"labkit is {times[1] / fast:.1f} times as fast as lm-eval's default, "
+                f"{min(times.values()) / fast:.1f} times as fast as its best batch size"
             )
 
 

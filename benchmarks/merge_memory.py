@@ -1,7 +1,7 @@
 """Peak memory of a streamed merge of two large sharded checkpoints, each in a process of its own.
 
-Run as: python benchmarks/merge_memory.py [GIGABYTES]. Generates two checkpoints of that size (by default 2.2 GB each)
-in a temporary folder; needs three times as much disk.
+Run as: python benchmarks/merge_memory.py [GIGABYTES]. Generates two checkpoints of that size (by
+default 2.2 GB each) in a temporary folder; needs three times as much disk.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ HIDDEN, VOCABULARY, MLP, PER_SHARD = 2048, 64_000, 5632, 5
 
 
 def write_checkpoint(folder: Path, gigabytes: float, seed: int) -> tuple[int, int]:
-    """A sharded bfloat16 checkpoint in the shape of a llama; returns its bytes and those of its largest tensor."""
+    """A sharded bfloat16 checkpoint in the shape of a llama; returns its bytes and those of its
+    largest tensor.
+    """
     generator = torch.Generator().manual_seed(seed)
     folder.mkdir()
     shapes = {
@@ -85,10 +87,12 @@ def main() -> None:
         before, peak, seconds = json.loads(done.stdout)
     grown = (peak - before) * 1024
     print(
-        f"2 x {size / 1e9:.2f} GB in shards, largest tensor {largest / 1e6:.0f} MB, merged in {seconds:.1f} s"
+        f"2 x {size / 1e9:.2f} GB in shards, largest tensor {largest / 1e6:.0f} MB, "
+        f"merged in {seconds:.1f} s"
     )
     print(
-        f"peak RSS {peak / 1e3:.0f} MB, of which {before / 1e3:.0f} MB were there before: {grown / 1e6:.0f} MB = {grown / largest:.1f} times the largest tensor"
+        f"peak RSS {peak / 1e3:.0f} MB, of which {before / 1e3:.0f} MB were there "
+        f"before: {grown / 1e6:.0f} MB = {grown / largest:.1f} times the largest tensor"
     )
 
 

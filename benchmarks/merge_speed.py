@@ -1,7 +1,8 @@
 """Merging: labkit against mergekit and against plain copying, and how fast a slider follows.
 
-Run as: python benchmarks/merge_speed.py. mergekit is optional (pip install -e '.[peers]'); without it only labkit
-and copying are timed. Two models of 135 million parameters: SmolLM2-135M-Instruct and a noisy copy of it.
+Run as: python benchmarks/merge_speed.py. mergekit is optional (pip install -e '.[peers]'); without
+it only labkit and copying are timed. Two models of 135 million parameters: SmolLM2-135M-Instruct
+and a noisy copy of it.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def in_memory() -> None:
         copying = best_of(copy_both)
         ours = best_of(lambda: Pairing(first, second).merge(T, into=targets[0]))
         print(
-            f"  {str(dtype):14} copying both {copying * 1e3:7.0f} ms   labkit {ours * 1e3:7.0f} ms = {ours / copying:.2f} copies",
+            f"  {str(dtype):14} copying both {copying * 1e3:7.0f} ms   labkit "
+            f"{ours * 1e3:7.0f} ms = {ours / copying:.2f} copies",
             end="",
         )
         if HAS_MERGEKIT:
@@ -168,10 +170,12 @@ def slider() -> None:
         moves.append(time.perf_counter() - began)
     p50, p95 = np.percentile(moves, (50, 95)) * 1e3
     print(
-        f"slider, llama-s, {MOVES} moves: p50 {p50:.0f} ms, p95 {p95:.0f} ms from move to figure and answers"
+        f"slider, llama-s, {MOVES} moves: p50 {p50:.0f} ms, p95 {p95:.0f} ms from move "
+        "to figure and answers"
     )
     print(
-        f"  of which the merge: p50 {np.median(merges) * 1e3:.1f} ms, p95 {np.percentile(merges, 95) * 1e3:.1f} ms"
+        f"  of which the merge: p50 {np.median(merges) * 1e3:.1f} ms, p95 "
+        f"{np.percentile(merges, 95) * 1e3:.1f} ms"
     )
 
 

@@ -1,9 +1,10 @@
-"""Predicted against measured: peak memory and seconds per step, on this machine's tiny models and on SmolLM2-135M.
+"""Predicted against measured: peak memory and seconds per step, on this machine's tiny models and
+on SmolLM2-135M.
 
     python benchmarks/planner_accuracy.py    # about six minutes on two idle cores
 
-Each model is probed at two settings, and again for each preference stage; every row of the table is another setting,
-predicted from these two, one of them beyond both. Writes
+Each model is probed at two settings, and again for each preference stage; every row of the table is
+another setting, predicted from these two, one of them beyond both. Writes
 data_samples/measured/planner.json, which notebook 08 shows, and the table in docs/cost.md.
 """
 
@@ -111,7 +112,9 @@ def row_of(model: str, architecture, speed, setting: tuple, *, alive: bool) -> R
 
 
 def probed(model: str, architecture, kind: str):
-    """What two short trainings of a kind say of this machine, as `probe_speed` does without keeping it."""
+    """What two short trainings of a kind say of this machine, as `probe_speed` does without keeping
+    it.
+    """
     speed = speed_from(
         architecture,
         [
@@ -119,7 +122,10 @@ def probed(model: str, architecture, kind: str):
             for stage in probe_stages(architecture, kind)
         ],
     )
-    told = f"{speed.fixed_seconds:.3f} s per step and {speed.flops_per_second / 1e9:.0f} GFLOP/s; heap {speed.heap:.2f} and {speed.heap_gib:.2f} GiB"
+    told = (
+        f"{speed.fixed_seconds:.3f} s per step and {speed.flops_per_second / 1e9:.0f} "
+        f"GFLOP/s; heap {speed.heap:.2f} and {speed.heap_gib:.2f} GiB"
+    )
     print(f"{model}, {kind}: {told}", flush=True)
     return speed
 
@@ -154,9 +160,13 @@ def page(found: dict) -> str:
         )
         for key in ("gib", "seconds")
     }
-    told = f"Within {BAR:.0%}: {within['gib']} of {len(found['rows'])} peaks and {within['seconds']} of {len(found['rows'])} times."
+    told = (
+        f"Within {BAR:.0%}: {within['gib']} of {len(found['rows'])} peaks and "
+        f"{within['seconds']} of {len(found['rows'])} times."
+    )
     lines = [
-        f"{found['machine']['cores']} cores, {found['machine']['system']}; load before: {found['machine']['load']}. {told}",
+        f"{found['machine']['cores']} cores, {found['machine']['system']}; load before: "
+        f"{found['machine']['load']}. {told}",
         "",
     ]
     lines += [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
@@ -180,18 +190,21 @@ def main() -> None:
     load = os.getloadavg()[0]
     if load > 0.5:
         print(
-            f"note: other work is running (load {load:.1f}), so the times below are not this machine's"
+            f"note: other work is running (load {load:.1f}), so the times below are not "
+            "this machine's"
         )
     rows = []
     for row in table():
         rows.append(asdict(row))
         print(
-            f"{setting(rows[-1]):<34} {_pair(rows[-1], 'gib')} GiB   {_pair(rows[-1], 'seconds')} s",
+            f"{setting(rows[-1]):<34} {_pair(rows[-1], 'gib')} GiB   "
+            f"{_pair(rows[-1], 'seconds')} s",
             flush=True,
         )
     machine = {
         "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()} {'-'.join(platform.libc_ver())}".strip(),
+        "system": f"{platform.system()} {platform.machine()} "
+        f"{'-'.join(platform.libc_ver())}".strip(),
         "load": round(load, 2),
     }
     found = {"machine": machine, "rows": rows}

@@ -1,6 +1,8 @@
-"""SmolLM2-135M with LoRA: labkit's stage against a bare torch loop with peft, same rows and batches. Run as: python benchmarks/real_speed.py
+"""SmolLM2-135M with LoRA: labkit's stage against a bare torch loop with peft, same rows and
+batches. Run as: python benchmarks/real_speed.py
 
-Prints tokens/s, the share of tokens that are padding, and the ratio at several batches; asserts nothing. Run it on an idle machine.
+Prints tokens/s, the share of tokens that are padding, and the ratio at several batches; asserts
+nothing. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ def main() -> None:
         loop, padding = bare(with_adapters(zoo.load(MODEL).model), tokenizer, rows, batch_size)
         stage = ours(zoo.load(MODEL).model, tokenizer, rows, batch_size)
         print(
-            f"batch {batch_size:>2}: bare loop {loop:>5.0f} tokens/s, labkit {stage:>5.0f}, ratio {stage / loop:.2f}, padding {padding:.0%}"
+            f"batch {batch_size:>2}: bare loop {loop:>5.0f} tokens/s, labkit "
+            f"{stage:>5.0f}, ratio {stage / loop:.2f}, padding {padding:.0%}"
         )
 
 

@@ -1,4 +1,6 @@
-"""TRL against a bare torch loop, on the same batches, in one run. Run as: python benchmarks/train_speed.py
+"""TRL against a bare torch loop, on the same batches, in one run.
+
+Run as: python benchmarks/train_speed.py
 
 Prints tokens/s of each and the ratios; asserts nothing. Run it on an idle machine.
 """
@@ -70,7 +72,8 @@ def main() -> None:
     best = {name: max(values) for name, values in found.items()}
     for name, rate in best.items():
         print(
-            f"{name:<24} {rate:>8,.0f} tokens/s   {rate / best['bare torch loop']:.2f} of the bare loop"
+            f"{name:<24} {rate:>8,.0f} tokens/s   {rate / best['bare torch loop']:.2f} "
+            "of the bare loop"
         )
 
 

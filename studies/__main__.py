@@ -1,4 +1,7 @@
-"""The studies' own commands: `python -m studies evidence|gallery`. They write docs/*.md, their pictures and measured data."""
+"""The studies' own commands: `python -m studies evidence|gallery`.
+
+They write docs/*.md, their pictures and measured data.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ def evidence(
     part: Annotated[
         str,
         typer.Option(
-            help="recipes (training, merging, diagnoses), data (notebook 02), sizes, families or rare (facts; notebook 08), real (SmolLM2-135M), or live (the same in a quarter of an hour)."
+            help="recipes (training, merging, diagnoses), data (notebook 02), sizes, "
+            "families or rare (facts; notebook 08), real (SmolLM2-135M), or live (the "
+            "same in a quarter of an hour)."
         ),
     ] = "recipes",
     page: Annotated[
@@ -37,7 +42,8 @@ def evidence(
     measured: Annotated[
         Path | None,
         typer.Option(
-            help="Where what notebooks show of it is written (adapters beside it); by default the shipped folder."
+            help="Where what notebooks show of it is written (adapters beside it); by "
+            "default the shipped folder."
         ),
     ] = None,
     seeds: Annotated[
@@ -103,7 +109,9 @@ def gallery(
         Path, typer.Option(help="The out_dir of labkit class, for a picture of its page.")
     ] = Path("out/class"),
 ) -> None:
-    """Make the pictures of docs/gallery, and their page, from a course run and the study's published numbers."""
+    """Make the pictures of docs/gallery, and their page, from a course run and the study's
+    published numbers.
+    """
     from studies.gallery import build_gallery
 
     with err.status("starting") as status:

@@ -1,7 +1,10 @@
-"""Do the verdicts hold under a true null? Comparisons of a thing with itself, counted by how often they find an effect.
+"""Do the verdicts hold under a true null?
 
-Two nulls: one checkpoint sampled with different seeds; one recipe trained with different seeds. And two rules: one that
-knows only the noise of items, and the one labkit uses, which knows the noise between runs as well.
+Comparisons of a thing with itself, counted by how often they find an effect.
+
+Two nulls: one checkpoint sampled with different seeds; one recipe trained with different seeds. And
+two rules: one that knows only the noise of items, and the one labkit uses, which knows the noise
+between runs as well.
 """
 
 from __future__ import annotations
@@ -63,7 +66,9 @@ def _rate(what: str, found: Sequence[Interval]) -> NullRate:
 
 
 def noise_between_runs(units: list[Unit]) -> dict[str, RunNoise]:
-    """Per axis and per kind of it the pooled deviation between training seeds, of the noisiest recipe."""
+    """Per axis and per kind of it the pooled deviation between training seeds, of the noisiest
+    recipe.
+    """
     kinds = {(item.axis, item.kind) for item in units[0].cards["gentle"].items}
     places = {axis: (axis, None) for axis, _ in kinds} | {
         f"{axis}/{kind}": (axis, kind) for axis, kind in kinds
@@ -143,7 +148,9 @@ def sampling_null(loaded: Loaded, pack: Pack, *, samples: int, limit: int | None
 
 
 def single_run_nulls(cards: Sequence[Scorecard], noise: dict[str, RunNoise]) -> list[NullRate]:
-    """Two runs of one recipe, every pair on every axis: by the items alone, and with the noise between runs."""
+    """Two runs of one recipe, every pair on every axis: by the items alone, and with the noise
+    between runs.
+    """
     by_items, by_runs = [], []
     for axis, (a, b) in itertools.product(AXES + CONTROLS, itertools.combinations(cards, 2)):
         found = paired_difference(a.scores(axis), b.scores(axis))

@@ -1,4 +1,5 @@
-"""The experiments on data over seeds: what notebook 02 and the design rules say was measured, and docs/data.md.
+"""The experiments on data over seeds: what notebook 02 and the design rules say was measured, and
+docs/data.md.
 
 Checkpoints and scorecards are content-addressed, so a stopped study continues where it was.
 """
@@ -51,7 +52,9 @@ def measure_all(pack: Pack, seeds: int, profile_name: str, told) -> dict[str, li
 
 
 def as_rows(found: dict[str, list[Unit]]) -> dict:
-    """Claims with their verdicts, corrected over all of them, and the score of every arm: what the shipped file holds."""
+    """Claims with their verdicts, corrected over all of them, and the score of every arm: what the
+    shipped file holds.
+    """
     rows = register_rows(
         [
             (claim, claim.measure(found[name]))
@@ -120,7 +123,8 @@ def run_data_study(
     seeds: int | None = None,
     pack: str = "materials",
 ) -> dict:
-    """Run every experiment over seeds, then write the page and the file that notebook 02 and the rules read.
+    """Run every experiment over seeds, then write the page and the file that notebook 02 and the
+    rules read.
 
     seeds: at least 2; by default the profile's. Raises InputError for an unknown profile.
     """

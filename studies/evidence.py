@@ -43,7 +43,10 @@ from labkit.train.pipeline import load_checkpoint, run_spec
 from labkit.train.specs import OVERCOOKED, PipelineSpec, profile
 from studies import calibration
 
-NOT_ON_DEV = "t is chosen on dev (by the compositional items, or by the four axes where that is said), everything here is the test split"
+NOT_ON_DEV = (
+    "t is chosen on dev (by the compositional items, or by the four axes where that is "
+    "said), everything here is the test split"
+)
 
 
 # --- the page ---------------------------------------------------------------------------------
@@ -159,7 +162,8 @@ def claims_table(units: list[Unit]) -> str:
             else f"{claim.at_least:.2f}"
         )
         lines.append(
-            f"| {claim.words} | {bar} | {signed(found) if claim.difference else found} | {found.n} | {said(claim, found)} |"
+            f"| {claim.words} | {bar} | {signed(found) if claim.difference else found} "
+            f"| {found.n} | {said(claim, found)} |"
         )
     return "\n".join(lines)
 
@@ -180,7 +184,9 @@ SYNERGY_AXES = (*((axis, ", four axes") for axis in AXES), (CHOOSES, ""))
 
 
 def synergy_table(units: list[Unit]) -> str:
-    """Merged minus max and minus mean of the parents: per pack and pooled, each axis, SLERP and LERP."""
+    """Merged minus max and minus mean of the parents: per pack and pooled, each axis, SLERP and
+    LERP.
+    """
     lines = [
         "| pack | axis | SLERP − max | LERP − max | SLERP − mean | LERP − mean |",
         "|---|---|---|---|---|---|",
@@ -204,7 +210,8 @@ def spread(values: list[float], unit: str = "") -> str:
 
 def geometry_table(units: list[Unit]) -> str:
     lines = [
-        "| group | angle between weights (degrees) | angle between task vectors (degrees) | norm ratio | sign conflicts | tensors on a line |",
+        "| group | angle between weights (degrees) | angle between task vectors "
+        "(degrees) | norm ratio | sign conflicts | tensors on a line |",
         "|---|---|---|---|---|---|",
     ]
     for group in GROUPS:
@@ -212,7 +219,9 @@ def geometry_table(units: list[Unit]) -> str:
         fields = ("angle", "task_angle", "norm_ratio", "sign_conflicts")
         cells = [spread([weighted_mean(found, name) for found in rows]) for name in fields]
         lines.append(
-            f"| {group} | {' | '.join(cells)} | {spread([sum(row.lines for row in found) / len(found) for found in rows])} |"
+            f"| {group} | {' | '.join(cells)} | "
+            f"{spread([sum(row.lines for row in found) / len(found) for found in rows])} "
+            "|"
         )
     return "\n".join(lines)
 
@@ -222,10 +231,15 @@ def barrier_table(units: list[Unit]) -> str:
     lines = [
         "| way | barrier | rise from end to end | n |",
         "|---|---|---|---|",
-        f"| instruct to overcooked (one grew from the other) | {spread([s.barrier for s in shapes])} | {spread([s.rise for s in shapes])} | {len(shapes)} |",
-        f"| instruct, as far in a random direction | {spread([s.random_barrier for s in shapes])} | {spread([s.random_rise for s in shapes])} | {len(shapes)} |",
+        "| instruct to overcooked (one grew from the other) | "
+        f"{spread([s.barrier for s in shapes])} | {spread([s.rise for s in shapes])} | "
+        f"{len(shapes)} |",
+        "| instruct, as far in a random direction | "
+        f"{spread([s.random_barrier for s in shapes])} | "
+        f"{spread([s.random_rise for s in shapes])} | {len(shapes)} |",
         *(
-            f"| instruct to an instruct model from other random weights, {method.upper()} | {value:.2f} | | 1 |"
+            "| instruct to an instruct model from other random weights, "
+            f"{method.upper()} | {value:.2f} | | 1 |"
             for method, value in twins.items()
         ),
     ]
@@ -272,7 +286,8 @@ def chosen_table(units: list[Unit]) -> str:
 
 def register_table(rows: list[dict]) -> str:
     lines = [
-        "| claim | measured | scores, seeds | verdict | reported at 1.7B to 8B | why they may differ |",
+        "| claim | measured | scores, seeds | verdict | reported at 1.7B to 8B | why "
+        "they may differ |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -297,7 +312,8 @@ def null_table(rates: list[calibration.NullRate]) -> str:
     for found in rates:
         low, high = found.interval
         lines.append(
-            f"| {found.what} | {found.comparisons} | {found.rejected} | {found.rate:.3f} [{low:.3f}, {high:.3f}] |"
+            f"| {found.what} | {found.comparisons} | {found.rejected} | "
+            f"{found.rate:.3f} [{low:.3f}, {high:.3f}] |"
         )
     return "\n".join(lines)
 
@@ -350,8 +366,10 @@ def diagnoses_table(clinic: dict[str, list[str]], alarms: list[list[str]]) -> st
     wrong = [found for found in alarms if found]
     low, high = wilson(len(wrong), len(alarms))
     lines.append(
-        f"\nOf {len(ill)} broken runs {sum(map(bool, ill.values()))} are flagged by at least one diagnosis. Of {len(alarms)} healthy runs "
-        f"{len(wrong)} are flagged by any: {len(wrong) / len(alarms):.2f} [{low:.2f}, {high:.2f}]{'' if not wrong else ' (' + '; '.join(map(', '.join, wrong)) + ')'}."
+        f"\nOf {len(ill)} broken runs {sum(map(bool, ill.values()))} are flagged by at "
+        f"least one diagnosis. Of {len(alarms)} healthy runs "
+        f"{len(wrong)} are flagged by any: {len(wrong) / len(alarms):.2f} [{low:.2f}, "
+        f"{high:.2f}]{'' if not wrong else ' (' + '; '.join(map(', '.join, wrong)) + ')'}."
     )
     return "\n".join(lines)
 
@@ -399,9 +417,11 @@ def run_study(
     packs: Iterable[str] = world.DOMAINS,
     seeds: int | None = None,
 ) -> list[Unit]:
-    """Run every unit, then write the page, one record per claim, and the files notebooks read (into `measured`).
+    """Run every unit, then write the page, one record per claim, and the files notebooks read (into
+    `measured`).
 
-    seeds: training seeds per pack, at least 2; by default the profile's. Raises InputError for an unknown profile.
+    seeds: training seeds per pack, at least 2; by default the profile's. Raises InputError for an
+    unknown profile.
     """
     seeds, loaded = (
         max(2, seeds or profile(profile_name).seeds),

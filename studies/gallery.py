@@ -1,7 +1,9 @@
-"""docs/gallery: pictures for a visitor, from the records and figures of a course run and from the study's published numbers.
+"""docs/gallery: pictures for a visitor, from the records and figures of a course run and from the
+study's published numbers.
 
-Figures are those that notebooks kept; pages are photographed by Chromium where there is one. Nothing carries a date, so that the
-same run leads to the same pixels (on one machine: fonts and Chromium's version decide about letters).
+Figures are those that notebooks kept; pages are photographed by Chromium where there is one.
+Nothing carries a date, so that the same run leads to the same pixels (on one machine: fonts and
+Chromium's version decide about letters).
 """
 
 from __future__ import annotations
@@ -91,7 +93,8 @@ def _kept(notebook: str, name: str) -> Callable[[Source], tuple[bytes, str]]:
         ]
         if not rows:
             raise LeftOut(
-                f"no figure {name!r} of {notebook} in the records; run that notebook into {source.out_dir}"
+                f"no figure {name!r} of {notebook} in the records; run that notebook "
+                f"into {source.out_dir}"
             )
         (figure,) = embedded(source.out_dir, rows[-1:])
         if not figure["data"]:
@@ -110,7 +113,8 @@ def _synergy_by_size(_: Source) -> tuple[bytes, str]:
     words = sizes_words(measured)
     return (
         png(sizes_figure(measured)[1]),
-        f"Merge synergy and forgetting against parameters, with what is reported for larger models in words. {words[0].upper()}{words[1:]}",
+        "Merge synergy and forgetting against parameters, with what is reported for "
+        f"larger models in words. {words[0].upper()}{words[1:]}",
     )
 
 
@@ -125,7 +129,8 @@ def _diagnoses(source: Source) -> tuple[bytes, str]:
     flagged = [row for row in latest.values() if row["verdict"] == "flagged"]
     if not gates or not flagged:
         raise LeftOut(
-            f"no gate, or no flagged diagnosis, in the records; run 09_diagnose into {source.out_dir}"
+            "no gate, or no flagged diagnosis, in the records; run 09_diagnose into "
+            f"{source.out_dir}"
         )
     fallen = dict.fromkeys(axis for row in gates for axis in row["fallen"])
     told = (
@@ -165,7 +170,8 @@ def _class_page(source: Source) -> tuple[bytes, str]:
         )
     return (
         photograph(page, height=1000),
-        "The page on a class: who failed where and why comes first, then a line per learner, and what the room designed and found.",
+        "The page on a class: who failed where and why comes first, then a line per "
+        "learner, and what the room designed and found.",
     )
 
 
@@ -175,7 +181,8 @@ def _designs(source: Source) -> tuple[bytes, str]:
         raise LeftOut(f"there is no {page}; run 01_design into {source.out_dir}")
     return (
         photograph(page, height=1000),
-        "The page a design leads to: the design beside two alternatives, each with what it does, what speaks for it and against it.",
+        "The page a design leads to: the design beside two alternatives, each with "
+        "what it does, what speaks for it and against it.",
     )
 
 
@@ -183,21 +190,24 @@ SHOWN = (
     Shown(
         "early-warning",
         "Early warning",
-        "The loss alone, and beside it what a probe of a few questions saw while the same model trained.",
+        "The loss alone, and beside it what a probe of a few questions saw while the "
+        "same model trained.",
         "notebook `09_diagnose`",
         _kept("09_diagnose", "probe"),
     ),
     Shown(
         "axes-after-cpt",
         "What reading gives and takes",
-        "Six scores before and after continued pre-training by two recipes, with a guess made before the run.",
+        "Six scores before and after continued pre-training by two recipes, with a "
+        "guess made before the run.",
         "notebook `03_cpt`",
         _kept("03_cpt", "axes"),
     ),
     Shown(
         "merge-panel",
         "The merge lab",
-        "What the panel draws at every move of a slider: five scores against t, and the t of every layer.",
+        "What the panel draws at every move of a slider: five scores against t, and "
+        "the t of every layer.",
         "notebook `06_merge`",
         _kept("06_merge", "panel-0"),
     ),
@@ -211,7 +221,8 @@ SHOWN = (
     Shown(
         "synergy-by-size",
         "Synergy against size",
-        "What a merge has over its better parent, and what the specialist forgot, from tiny models upwards.",
+        "What a merge has over its better parent, and what the specialist forgot, from "
+        "tiny models upwards.",
         "`labkit evidence --part sizes`",
         _synergy_by_size,
     ),
@@ -225,7 +236,8 @@ SHOWN = (
     Shown(
         "diagnosis-gate",
         "Diagnosis before release",
-        "What the release gate decided, and each diagnosis that flagged a checkpoint, with a remedy.",
+        "What the release gate decided, and each diagnosis that flagged a checkpoint, "
+        "with a remedy.",
         "notebook `09_diagnose`",
         _diagnoses,
     ),
@@ -239,7 +251,8 @@ SHOWN = (
     Shown(
         "class-page",
         "A class on one page",
-        "What an instructor opens the morning after; learners are numbered unless names are asked for.",
+        "What an instructor opens the morning after; learners are numbered unless "
+        "names are asked for.",
         "`labkit class` (docs/class.md)",
         _class_page,
     ),
@@ -287,7 +300,8 @@ def photograph(page: Path, *, height: int = 1600) -> bytes:
 
 
 def fitted(content: bytes) -> bytes:
-    """A PNG at most WIDEST pixels wide, on white, without an empty foot, in as few colours as MOST_BYTES takes.
+    """A PNG at most WIDEST pixels wide, on white, without an empty foot, in as few colours as
+    MOST_BYTES takes.
 
     Raises InputError for what is no readable picture.
     """
@@ -318,7 +332,8 @@ def fitted(content: bytes) -> bytes:
         if buffer.tell() <= MOST_BYTES:
             return buffer.getvalue()
     raise InputError(
-        f"a picture of {flat.width} × {flat.height} pixels stays above {MOST_BYTES // 1024} KB; draw it smaller"
+        f"a picture of {flat.width} × {flat.height} pixels stays above "
+        f"{MOST_BYTES // 1024} KB; draw it smaller"
     )
 
 
@@ -332,9 +347,11 @@ def build_gallery(
     class_dir: Path = Path("out/class"),
     say: Callable[[str], None] = lambda _: None,
 ) -> Gallery:
-    """Write every picture that can be made, and README.md with their alt texts; pictures of an earlier call that cannot are removed.
+    """Write every picture that can be made, and README.md with their alt texts; pictures of an
+    earlier call that cannot are removed.
 
-    Raises InputError for a folder without a course's figures, or with a record or picture that cannot be used, StoreError when nothing can be written.
+    Raises InputError for a folder without a course's figures, or with a record or picture that
+    cannot be used, StoreError when nothing can be written.
     """
     found = [
         row
@@ -344,7 +361,8 @@ def build_gallery(
     figures = [row for row in found if row["kind"] == "figure"]
     if not figures:
         raise InputError(
-            f"{out_dir}: there is no course run here, or it kept no figure; run make course, or name its folder with --out-dir"
+            f"{out_dir}: there is no course run here, or it kept no figure; run make "
+            "course, or name its folder with --out-dir"
         )
     run = {key: figures[-1][key] for key in RUN}  # a folder may hold several; the last one is shown
     source = Source(
@@ -373,9 +391,13 @@ def build_gallery(
 
 def _page(made: Sequence[tuple[Shown, Path, str]], run: dict) -> str:
     told = ", ".join(f"{key} {_text(run[key])}" for key in ("profile", "pack", "seed"))
-    head = f"# Gallery\n\nWritten by `make gallery` (`labkit gallery`) from a course run: {told}. Intervals are 95%; do not edit by hand.\n"
+    head = (
+        "# Gallery\n\nWritten by `make gallery` (`labkit gallery`) from a course run: "
+        f"{told}. Intervals are 95%; do not edit by hand.\n"
+    )
     parts = [
-        f"## {shown.title}\n\n![{_text(alt)}]({path.name})\n\n{shown.sentence} Made by {shown.made_by}.\n"
+        f"## {shown.title}\n\n![{_text(alt)}]({path.name})\n\n{shown.sentence} Made by "
+        f"{shown.made_by}.\n"
         for shown, path, alt in made
     ]
     return "\n".join((head, *parts))

@@ -1,6 +1,8 @@
-"""SmolLM2-135M over the packs: docs/real.md, the adapters that ship, and the records notebooks show.
+"""SmolLM2-135M over the packs: docs/real.md, the adapters that ship, and the records notebooks
+show.
 
-Run by `labkit evidence --part real`. Checkpoints and scorecards are content-addressed: a stopped run continues.
+Run by `labkit evidence --part real`. Checkpoints and scorecards are content-addressed: a stopped
+run continues.
 """
 
 from __future__ import annotations
@@ -147,7 +149,10 @@ def synergy(merge: str) -> Measure:
     )
 
 
-ONE = "one training run per pack: the interval is over entities of all packs; what another run or another pack would give is not in it"
+ONE = (
+    "one training run per pack: the interval is over entities of all packs; what another "
+    "run or another pack would give is not in it"
+)
 LESSONS = (
     Lesson(
         "domain",
@@ -212,7 +217,10 @@ LESSONS = (
 
 
 def as_units(found: RealRun, number: int) -> list[Unit]:
-    """A run as units of claims. Everyday items are the same for every pack, so there each pack's run counts as a seed."""
+    """A run as units of claims.
+
+    Everyday items are the same for every pack, so there each pack's run counts as a seed.
+    """
     return [
         Unit(found.pack, 0, cards=found.cards, chosen=found.chosen),
         Unit(
@@ -322,7 +330,10 @@ def run_real_study(
     console,
     packs: Iterable[str] = DOMAINS,
 ) -> dict:
-    """Measure every pack, then write the records, the adapters and the page. Raises InputError when SmolLM2 is not installed."""
+    """Measure every pack, then write the records, the adapters and the page.
+
+    Raises InputError when SmolLM2 is not installed.
+    """
 
     def told(text: str) -> None:
         console.print(text, highlight=False)
@@ -355,7 +366,8 @@ def run_real_study(
 def run_live_study(
     *, profile_name: str, page: Path, measured: Path, console, pack_name: str = DOMAINS[0]
 ) -> dict:
-    """Train what a participant can train while waiting, score private facts before and after, and write the records and the page.
+    """Train what a participant can train while waiting, score private facts before and after, and
+    write the records and the page.
 
     Raises InputError when SmolLM2 is not installed.
     """
@@ -403,7 +415,9 @@ def seconds_table(stages: dict[str, dict]) -> str:
     lines = ["| stage | tokens | seconds | tokens per second |", "|---|---|---|---|"]
     for trail, stage in stages.items():
         lines.append(
-            f"| {trail.split('-')[-1]} ({trail}) | {stage['tokens']:,} | {stage['wall_seconds']:.0f} | {stage['tokens'] / stage['wall_seconds']:.0f} |"
+            f"| {trail.split('-')[-1]} ({trail}) | {stage['tokens']:,} | "
+            f"{stage['wall_seconds']:.0f} | "
+            f"{stage['tokens'] / stage['wall_seconds']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -449,7 +463,10 @@ def verdict_words(data: dict) -> str:
 
 
 def machine_words(found: dict) -> str:
-    return f"{found['cores']} cores, {'bfloat16' if found['bf16'] else 'float32: no bfloat16 in hardware'}"
+    return (
+        f"{found['cores']} cores, "
+        f"{'bfloat16' if found['bf16'] else 'float32: no bfloat16 in hardware'}"
+    )
 
 
 def live_text(live: dict) -> str:

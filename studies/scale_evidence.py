@@ -1,7 +1,9 @@
-"""The study of size and architecture over seeds: docs/scale.md, its figures, and what notebook 08 shows.
+"""The study of size and architecture over seeds: docs/scale.md, its figures, and what notebook 08
+shows.
 
-Each part is measured by itself (`labkit evidence --part sizes`, `families` or `rare`); the page holds what was measured.
-Checkpoints and scorecards are content-addressed, so a stopped study continues where it was.
+Each part is measured by itself (`labkit evidence --part sizes`, `families` or `rare`); the page
+holds what was measured. Checkpoints and scorecards are content-addressed, so a stopped study
+continues where it was.
 """
 
 from __future__ import annotations
@@ -133,7 +135,8 @@ def run_scale_study(
     seeds: int | None = None,
     pack: str = "materials",
 ) -> dict:
-    """Measure one part over seeds, then write its file, its figure, and the page of all parts measured so far.
+    """Measure one part over seeds, then write its file, its figure, and the page of all parts
+    measured so far.
 
     seeds: at least 2; by default the profile's. Raises InputError for an unknown part or profile.
     """
@@ -226,7 +229,9 @@ def sizes_data(units: list[Unit]) -> dict:
 
 def sizes_section(data: dict) -> str:
     lines = [
-        "| family | parameters | t chosen on dev | instruct: items that need both | specialist | merge | specialist: private facts | instruct: instructions | specialist: instructions |",
+        "| family | parameters | t chosen on dev | instruct: items that need both | "
+        "specialist | merge | specialist: private facts | instruct: instructions | "
+        "specialist: instructions |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for family, parameters in data["parameters"].items():
@@ -243,7 +248,9 @@ def sizes_section(data: dict) -> str:
             )
         ]
         lines.append(
-            f"| {family} | {parameters:,} | {', '.join(f'{t:g}' for t in data['chosen'][f'{family}: slerp'])} | {' | '.join(cells)} |"
+            f"| {family} | {parameters:,} | "
+            f"{', '.join(f'{t:g}' for t in data['chosen'][f'{family}: slerp'])} | "
+            f"{' | '.join(cells)} |"
         )
     ts = ", ".join(f"{t:g}" for t in (0, *TS, 1))
     return SIZES_PART.format(
@@ -326,7 +333,8 @@ def rare_data(units: list[Unit]) -> dict:
 
 def rare_section(data: dict) -> str:
     equal = ", ".join(
-        f"{family} {Interval(**data['longer'][family])} against {Interval(**data['curves'][family][str(DENSE)])}"
+        f"{family} {Interval(**data['longer'][family])} against "
+        f"{Interval(**data['curves'][family][str(DENSE)])}"
         for family in RARE
     )
     return RARE_PART.format(
@@ -343,8 +351,9 @@ def rare_section(data: dict) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the study. families: whose models it needs. run: one seed of it. data: what is kept of all seeds. section: of
-    the page; its figure and its verdict are those that notebook 08 shows."""
+    """A part of the study. families: whose models it needs. run: one seed of it. data: what is kept
+    of all seeds. section: of the page; its figure and its verdict are those that notebook 08 shows.
+    """
 
     families: tuple[str, ...]
     run: Callable[[Pack, int, str, Callable[[str], None]], Unit]

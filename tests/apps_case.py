@@ -13,12 +13,18 @@ import psutil
 import pytest
 from browser import CHROMIUM, FLAGS, PATIENCE_MS, free_port
 
-SERVE = "import sys; from pathlib import Path; from labkit import app_server; app_server.serve(int(sys.argv[1]), Path(sys.argv[2]), folder=Path(sys.argv[3]), told=lambda address: print(address, flush=True))"
+SERVE = (
+    "import sys; from pathlib import Path; from labkit import app_server; "
+    "app_server.serve(int(sys.argv[1]), Path(sys.argv[2]), folder=Path(sys.argv[3]), "
+    "told=lambda address: print(address, flush=True))"
+)
 
 
 @dataclass
 class Served:
-    """address: with its token; process: the server; out: where the apps write; log: what it told on its terminal."""
+    """address: with its token; process: the server; out: where the apps write; log: what it told on
+    its terminal.
+    """
 
     address: str
     process: subprocess.Popen
@@ -76,7 +82,9 @@ def served(folder, home):
 
 @dataclass
 class Watched:
-    """A page, and every address it asked for or opened a socket to, and every message of its console that is an error."""
+    """A page, and every address it asked for or opened a socket to, and every message of its
+    console that is an error.
+    """
 
     page: object
     asked: list[str] = field(default_factory=list)

@@ -37,7 +37,9 @@ IDLE = "text=/\\| Idle/"  # in the status bar
 
 @contextmanager
 def jupyter(folder, home, notebook):
-    """JupyterLab in an otherwise empty folder with one notebook at profile smoke; yields the notebook's address."""
+    """JupyterLab in an otherwise empty folder with one notebook at profile smoke; yields the
+    notebook's address.
+    """
     text = (notebooks_folder() / f"{notebook}.ipynb").read_text("utf-8")
     (folder / f"{notebook}.ipynb").write_text(
         text.replace('profile = \\"lab\\"', 'profile = \\"smoke\\"'), "utf-8"
@@ -72,7 +74,9 @@ def jupyter(folder, home, notebook):
 
 @contextmanager
 def ran(folder, home, notebook, last):
-    """The page of a notebook that was run whole. last: from the page, what its last cell with a control shows."""
+    """The page of a notebook that was run whole. last: from the page, what its last cell with a
+    control shows.
+    """
     with jupyter(folder, home, notebook) as address, opened(address) as page:
         last(page).wait_for(state="attached")
         page.wait_for_selector(IDLE)

@@ -35,7 +35,9 @@ MINUTES = (  # longest first
 
 
 def pytest_collection_modifyitems(items):
-    """Files that take minutes come first: at the end no worker is left alone with one (the Makefile keeps xdist from sorting again)."""
+    """Files that take minutes come first: at the end no worker is left alone with one (the Makefile
+    keeps xdist from sorting again).
+    """
     items.sort(
         key=lambda item: (
             MINUTES.index(item.path.stem) if item.path.stem in MINUTES else len(MINUTES)

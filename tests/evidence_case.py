@@ -23,7 +23,10 @@ MERGE_AXES = ("knowledge", "creativity")
 
 
 def run(home: Path, out: Path, *, pack: str = "materials", learner: str = "Ann") -> lesson.Lab:
-    """Two stages of two steps, a merge, scorecards of all, a prediction. Takes a few seconds. Sets LABKIT_HOME and LABKIT_HEADLESS."""
+    """Two stages of two steps, a merge, scorecards of all, a prediction. Takes a few seconds.
+
+    Sets LABKIT_HOME and LABKIT_HEADLESS.
+    """
     os.environ.update(LABKIT_HOME=str(home), LABKIT_HEADLESS="1")
     lab = lesson.start("03_cpt", profile="smoke", out_dir=str(out), learner=learner, pack=pack)
     cpt, sft = lab.train(STAGES[:1]), lab.train(STAGES)
@@ -54,7 +57,9 @@ def members_of(path: Path) -> dict[str, bytes]:
 def forged(
     path: Path, target: Path, change: Callable[[dict[str, bytes]], object], *, hashes: bool = True
 ) -> Path:
-    """A copy of a pack with `change(members)` done to it. hashes: with a manifest that says so, as a forger would write it."""
+    """A copy of a pack with `change(members)` done to it. hashes: with a manifest that says so, as
+    a forger would write it.
+    """
     members = members_of(path)
     change(members)
     if hashes:

@@ -1,7 +1,8 @@
 """What the processes of a distributed test run: ranks.py SPEC STORE [sharded].
 
-Trains in float32, so that only the order of additions differs from one process. `sharded`: by FSDP2 on CPUs; torch can,
-but accelerate asks for it on GPUs only, so it is told that these processes have some.
+Trains in float32, so that only the order of additions differs from one process. `sharded`: by FSDP2
+on CPUs; torch can, but accelerate asks for it on GPUs only, so it is told that these processes have
+some.
 """
 
 from __future__ import annotations

@@ -177,9 +177,12 @@ OWNERS = {
     "pypdf": "readers pdf_form",
     "docx": "readers",
     "charset_normalizer": "encoding",
-    "ipywidgets": "panels journal_panel form_panel design_panel quality_panel planner_panel chat_panel app_panel",
-    "typer": "cli cli_app cli_class cli_gallery cli_handout cli_studio cli_models cli_room terminal",
-    "matplotlib": "figures class_view journal_view merge_view scale_view quality_view retrieval_view planner_view",
+    "ipywidgets": "panels journal_panel form_panel design_panel quality_panel planner_panel "
+    "chat_panel app_panel",
+    "typer": "cli cli_app cli_class cli_gallery cli_handout cli_studio cli_models cli_room "
+    "terminal",
+    "matplotlib": "figures class_view journal_view merge_view scale_view quality_view retrieval_view "
+    "planner_view",
 }
 
 
@@ -235,7 +238,10 @@ def test_each_library_has_one_owner(library, owner):
 
 @pytest.mark.parametrize("module", ["labkit", "labkit.cli"])
 def test_importing_brings_no_heavy_library(module):
-    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'trl', 'matplotlib') if m in sys.modules])"
+    code = (
+        f"import sys, {module}; print([m for m in ('torch', 'transformers', 'trl', "
+        "'matplotlib') if m in sys.modules])"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 

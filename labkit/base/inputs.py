@@ -2,11 +2,14 @@
 
 Reading YAML that people write: every way it can fail is one sentence with file and line.
 
-Forms that people fill in as YAML: flat, strict, every mistake one sentence with file, field and remedy.
+Forms that people fill in as YAML: flat, strict, every mistake one sentence with file, field and
+remedy.
 
-Unpacking a zip file that somebody else made: whatever is not expected is refused in one sentence, before it is unpacked.
+Unpacking a zip file that somebody else made: whatever is not expected is refused in one sentence,
+before it is unpacked.
 
-The end of the file is read first: Python's zipfile would list millions of members before anyone could count them.
+The end of the file is read first: Python's zipfile would list millions of members before anyone
+could count them.
 """
 
 from __future__ import annotations
@@ -48,7 +51,9 @@ _CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
 
 
 def tidy(text: str) -> str:
-    """Text with one kind of line end and of composed letters (NFC), without control characters, soft hyphens and halves of characters."""
+    """Text with one kind of line end and of composed letters (NFC), without control characters,
+    soft hyphens and halves of characters.
+    """
     return unicodedata.normalize(
         "NFC", _CONTROLS.sub("", _NEWLINES.sub("\n", text)).replace(SOFT_HYPHEN, "")
     )
@@ -57,8 +62,9 @@ def tidy(text: str) -> str:
 def find_encoding(path: Path) -> str | None:
     """The encoding of a text file, or None for a binary one.
 
-    UTF-8, UTF-16 and UTF-32 by their marks; UTF-8 where all bytes are, or all but a few; else the best guess of
-    charset-normalizer, and of the encodings that read the sample alike the Western Windows one.
+    UTF-8, UTF-16 and UTF-32 by their marks; UTF-8 where all bytes are, or all but a few; else the
+    best guess of charset-normalizer, and of the encodings that read the sample alike the Western
+    Windows one.
     """
     with path.open("rb") as file:
         start = file.read(SAMPLE)
@@ -113,7 +119,11 @@ MOST_VALUES = (
 
 
 def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError) -> object:
-    """What a YAML file holds. Raises `error`, also for aliases that stand for more than MOST_VALUES; missing: what to do when there is no such file."""
+    """What a YAML file holds.
+
+    Raises `error`, also for aliases that stand for more than MOST_VALUES; missing: what to do when
+    there is no such file.
+    """
     text = ""
     try:
         text = path.read_text("utf-8")
@@ -121,7 +131,8 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
         node = loader.get_single_node()
         if _written_out(node, {}) > MOST_VALUES:
             raise error(
-                f"{path}: its aliases (*name) stand for more than {MOST_VALUES:,} values; write out what is meant"
+                f"{path}: its aliases (*name) stand for more than {MOST_VALUES:,} "
+                "values; write out what is meant"
             )
         return None if node is None else loader.construct_document(node)
     except FileNotFoundError:
@@ -141,7 +152,9 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
 
 
 def _written_out(node: yaml.Node | None, known: dict[int, float]) -> float:
-    """How many values a node stands for with every alias written out; infinite for one that holds itself. known: sizes by id."""
+    """How many values a node stands for with every alias written out; infinite for one that holds
+    itself. known: sizes by id.
+    """
     if node is None or isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:
@@ -164,7 +177,8 @@ class Strict(BaseModel):
 def explain(error: ValidationError, model: type[BaseModel], **parts: type[BaseModel]) -> str:
     """The first problem pydantic found, as one sentence with the field's path.
 
-    parts: models of the fields that hold other fields, for suggestions when a name there is not known.
+    parts: models of the fields that hold other fields, for suggestions when a name there is not
+    known.
     """
     first = error.errors()[0]
     loc = first["loc"]
@@ -199,7 +213,8 @@ class Form(BaseModel):
     @field_validator("*")
     @classmethod
     def _one_line_of_letters(cls, value: object) -> object:
-        # Forms are printed: a control character could steer a terminal, and no font has a glyph for one.
+        # Forms are printed: a control character could steer a terminal, and no font has a glyph for
+        # one.
         if isinstance(value, str) and any(
             unicodedata.category(letter) in ("Cc", "Cs") for letter in value
         ):
@@ -225,12 +240,18 @@ YesNo = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_in_words)]
 
 
 def load_form(model: type[Filled], path: Path, *, help: str) -> Filled:
-    """A filled form from YAML. Raises InputError naming file and field. help: where the form is described."""
+    """A filled form from YAML.
+
+    Raises InputError naming file and field. help: where the form is described.
+    """
     return fill_form(model, read_yaml(path, missing=help), place=str(path), help=help)
 
 
 def fill_form(model: type[Filled], values: object, *, place: str, help: str) -> Filled:
-    """A filled form from plain values. Raises InputError starting with `place`, with the first field that is wrong."""
+    """A filled form from plain values.
+
+    Raises InputError starting with `place`, with the first field that is wrong.
+    """
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise InputError(f"{place}: expected fields and values, one `field: value` a line; {help}")
     try:
@@ -240,7 +261,10 @@ def fill_form(model: type[Filled], values: object, *, place: str, help: str) -> 
 
 
 def save_form(form: Form, path: Path) -> None:
-    """Write a form as YAML, without what was left at its default. Raises StoreError when it cannot be written."""
+    """Write a form as YAML, without what was left at its default.
+
+    Raises StoreError when it cannot be written.
+    """
     values = form.model_dump(mode="json", exclude_defaults=True)
     write_file(path, yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True))
 
@@ -268,7 +292,9 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may hold. file, member, total: bytes; ratio: of unpacked to packed, for members above 1 MiB."""
+    """What a file may hold. file, member, total: bytes; ratio: of unpacked to packed, for members
+    above 1 MiB.
+    """
 
     file: int
     members: int
@@ -280,9 +306,11 @@ class Limits:
 def unpack(
     path: Path, folder: Path, *, allowed: re.Pattern[str], limits: Limits, remedy: str
 ) -> None:
-    """Unpack a zip file into an empty folder. allowed: what the whole name of a member must match; remedy: of every error.
+    """Unpack a zip file into an empty folder. allowed: what the whole name of a member must match;
+    remedy: of every error.
 
-    Raises InputError naming file, member and remedy for anything else than ordinary files of allowed names within limits.
+    Raises InputError naming file, member and remedy for anything else than ordinary files of
+    allowed names within limits.
     """
     _check_end(path, limits, remedy)
     try:
@@ -321,7 +349,8 @@ def _check_end(path: Path, limits: Limits, remedy: str) -> None:
     size = path.stat().st_size
     if size > limits.file:
         raise InputError(
-            f"{path}: the file has {size / MIB:,.0f} MiB, more than the {limits.file / MIB:,.0f} MiB that are allowed; {remedy}"
+            f"{path}: the file has {size / MIB:,.0f} MiB, more than the "
+            f"{limits.file / MIB:,.0f} MiB that are allowed; {remedy}"
         )
     with path.open("rb") as file:
         file.seek(max(0, size - END.size - ZIP64_LOCATOR_BYTES))
@@ -331,7 +360,8 @@ def _check_end(path: Path, limits: Limits, remedy: str) -> None:
     *_, count, list_bytes, _, comment = END.unpack(tail[-END.size :])
     if comment or count > limits.members or list_bytes > limits.members * ENTRY_BYTES:
         raise InputError(
-            f"{path}: the file has {count:,} members, or their list takes {list_bytes:,} bytes; {limits.members} are allowed; {remedy}"
+            f"{path}: the file has {count:,} members, or their list takes "
+            f"{list_bytes:,} bytes; {limits.members} are allowed; {remedy}"
         )
 
 
@@ -353,7 +383,10 @@ def _problems(members: list[zipfile.ZipInfo], allowed: re.Pattern[str], limits: 
         if times > 1:
             yield f"member {ascii(name[:80])} is there {times} times"
     if (total := sum(member.file_size for member in members)) > limits.total:
-        yield f"its members unpack to {total / MIB:,.0f} MiB, {limits.total / MIB:,.0f} MiB are allowed"
+        yield (
+            f"its members unpack to {total / MIB:,.0f} MiB, {limits.total / MIB:,.0f} MiB "
+            "are allowed"
+        )
 
 
 def _name_problem(name: str) -> str | None:
@@ -382,7 +415,13 @@ def _kind_problem(member: zipfile.ZipInfo) -> str | None:
 
 def _size_problem(member: zipfile.ZipInfo, limits: Limits) -> str | None:
     if member.file_size > limits.member:
-        return f"unpacks to {member.file_size / MIB:,.0f} MiB, {limits.member / MIB:,.0f} MiB are allowed"
+        return (
+            f"unpacks to {member.file_size / MIB:,.0f} MiB, {limits.member / MIB:,.0f} MiB "
+            "are allowed"
+        )
     if member.file_size > MIB and member.file_size > limits.ratio * max(1, member.compress_size):
-        return f"unpacks to {member.file_size / max(1, member.compress_size):,.0f} times its size, as a zip bomb does"
+        return (
+            f"unpacks to {member.file_size / max(1, member.compress_size):,.0f} times its "
+            "size, as a zip bomb does"
+        )
     return None

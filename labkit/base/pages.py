@@ -1,16 +1,19 @@
 """Records as HTML tables, shared by notebooks and pages; every value is escaped.
 
-PDF pages from packaged typst templates: data goes in as JSON, so no word of it is ever read as markup.
+PDF pages from packaged typst templates: data goes in as JSON, so no word of it is ever read as
+markup.
 
-Every page is PDF/UA-1 (ISO 14289-1): tagged for screen readers, and refused by the compiler when a letter has no glyph.
-The only module that imports typst.
+Every page is PDF/UA-1 (ISO 14289-1): tagged for screen readers, and refused by the compiler when a
+letter has no glyph. The only module that imports typst.
 
 One page of findings as plain values, and its three renderings: text, escaped HTML, PDF.
 
-From a page that typst drew to a form: every link to "field:NAME" becomes an AcroForm field of that name, in place.
+From a page that typst drew to a form: every link to "field:NAME" becomes an AcroForm field of that
+name, in place.
 
-A link already stands in the page's tag tree, so the field is announced where it is read (ISO 32000-1, 12.7 and 14.8). The font in
-which answers are typed is not embedded, so the finished form no longer claims PDF/UA.
+A link already stands in the page's tag tree, so the field is announced where it is read (ISO
+32000-1, 12.7 and 14.8). The font in which answers are typed is not embedded, so the finished form
+no longer claims PDF/UA.
 """
 
 from __future__ import annotations
@@ -72,7 +75,9 @@ def plain_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def claims_table(rows: list[dict]) -> str:
-    """The claims register: claim, effect, verdict, what is reported elsewhere, and why the two may differ."""
+    """The claims register: claim, effect, verdict, what is reported elsewhere, and why the two may
+    differ.
+    """
     heads = (
         "topic",
         "claim",
@@ -90,7 +95,9 @@ def claims_table(rows: list[dict]) -> str:
 
 
 def noted(rows: Sequence[Sequence[str]]) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Cells of which a long text that occurs more than once is a number, and those texts in the order of their numbers."""
+    """Cells of which a long text that occurs more than once is a number, and those texts in the
+    order of their numbers.
+    """
     often = Counter(text for row in rows for text in row if len(text) > NOTE_CHARACTERS)
     notes = [text for text, times in often.items() if times > 1]
     return [
@@ -100,13 +107,17 @@ def noted(rows: Sequence[Sequence[str]]) -> tuple[list[tuple[str, ...]], list[st
 
 
 def signed(found: Interval) -> str:
-    """A difference with its sign; a very small one with a digit more, so that it does not read as zero."""
+    """A difference with its sign; a very small one with a digit more, so that it does not read as
+    zero.
+    """
     digits = 3 if abs(found.mean) < 0.01 else 2
     return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
 
 
 def synergy_table(rows: list[dict]) -> str:
-    """Synergy records (axis, merge, merged, over_max, over_mean) as a table; intervals are Interval.as_dict()."""
+    """Synergy records (axis, merge, merged, over_max, over_mean) as a table; intervals are
+    Interval.as_dict().
+    """
     cells = [
         (
             row["axis"],
@@ -120,7 +131,9 @@ def synergy_table(rows: list[dict]) -> str:
 
 
 def claims_rows(rows: list[dict]) -> str:
-    """Claims as Markdown: effect, how many scores and seeds, verdict, what is reported elsewhere, why the two may differ."""
+    """Claims as Markdown: effect, how many scores and seeds, verdict, what is reported elsewhere,
+    why the two may differ.
+    """
     lines = [
         "| claim | measured | scores, seeds | verdict | reported elsewhere | why they may differ |",
         "|---|---|---|---|---|---|",
@@ -129,7 +142,8 @@ def claims_rows(rows: list[dict]) -> str:
     for row, words in zip(rows, said, strict=True):
         effect = Interval(**row["effect"])
         lines.append(
-            f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | {row['verdict']} | {' | '.join(words)} |"
+            f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | "
+            f"{row['verdict']} | {' | '.join(words)} |"
         )
     told = (
         ["", "Notes:", "", *(f"{number}. {text}" for number, text in enumerate(notes, 1))]
@@ -151,9 +165,10 @@ def page_templates() -> list[str]:
 def pdf_bytes(template: str, data: dict) -> bytes:
     """A page of that template. The same template and data give the same bytes.
 
-    data: plain values as JSON has them, in the shape the template's first lines tell. Fonts are typst's own; a script
-    that they lack (Chinese, Japanese, Korean, emoji) is set in a font of this machine, if it has one.
-    Raises InputError for an unknown template, and for a letter that no font can draw.
+    data: plain values as JSON has them, in the shape the template's first lines tell. Fonts are
+    typst's own; a script that they lack (Chinese, Japanese, Korean, emoji) is set in a font of this
+    machine, if it has one. Raises InputError for an unknown template, and for a letter that no font
+    can draw.
     """
     import typst
 
@@ -173,14 +188,16 @@ def pdf_bytes(template: str, data: dict) -> bytes:
         raise InputError(_sentence(template, error.message)) from None
     except UnicodeEncodeError as error:
         raise InputError(
-            f"PDF {template!r}: the text holds half a character ({error.object[error.start]!r}); remove it"
+            f"PDF {template!r}: the text holds half a character "
+            f"({error.object[error.start]!r}); remove it"
         ) from None
 
 
 def write_pdf(template: str, data: dict, path: Path) -> Path:
     """Write `pdf_bytes(template, data)` completely or not at all; returns the path.
 
-    Raises InputError as `pdf_bytes` does, and when the path does not end in .pdf; StoreError when it cannot be written.
+    Raises InputError as `pdf_bytes` does, and when the path does not end in .pdf; StoreError when
+    it cannot be written.
     """
     if path.suffix.lower() != ".pdf":
         raise InputError(
@@ -193,7 +210,10 @@ def write_pdf(template: str, data: dict, path: Path) -> Path:
 def _sentence(template: str, message: str) -> str:
     unseen = re.search(r"text (.+) could not be displayed", message)
     if unseen:
-        return f"PDF {template!r}: no font here can draw {unseen[1]}; write it in other letters, or install a font that has them"
+        return (
+            f"PDF {template!r}: no font here can draw {unseen[1]}; write it in other "
+            "letters, or install a font that has them"
+        )
     return f"PDF {template!r} cannot be made: {' '.join(message.split())[:300]}"
 
 
@@ -245,7 +265,10 @@ def sheet_html(sheet: Sheet) -> str:
 
 
 def sheet_pdf(sheet: Sheet, path: Path) -> Path:
-    """The page as one side of A4; returns the path. Raises InputError when it does not fit, StoreError when it cannot be written."""
+    """The page as one side of A4; returns the path.
+
+    Raises InputError when it does not fit, StoreError when it cannot be written.
+    """
     return write_pdf("sheet", asdict(sheet), path)
 
 
@@ -260,7 +283,8 @@ CHECKED, OFF = "/Yes", "/Off"
 
 @dataclass(frozen=True)
 class FormField:
-    """A field to fill in. kind: one line, several lines, one of some options or a text of one's own, a box to tick.
+    """A field to fill in. kind: one line, several lines, one of some options or a text of one's
+    own, a box to tick.
 
     tip: what a screen reader says of it. value: what stands there at first.
     """
@@ -273,7 +297,10 @@ class FormField:
 
 
 def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
-    """The same PDF as a form. Raises InputError when its links and the fields are not the same names."""
+    """The same PDF as a form.
+
+    Raises InputError when its links and the fields are not the same names.
+    """
     from pypdf import PdfReader, PdfWriter
     from pypdf.generic import (
         ArrayObject,
@@ -288,7 +315,8 @@ def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
     places = {name: link for name, link in _links(writer)}
     for name in sorted(wanted.keys() ^ places.keys()):
         raise InputError(
-            f"form field {name!r} is {'not on the page' if name in wanted else 'on the page, but nobody says what it is'}"
+            f"form field {name!r} is "
+            f"{'not on the page' if name in wanted else 'on the page, but nobody says what it is'}"
         )
     root = writer.root_object
     made = ArrayObject()
@@ -355,7 +383,9 @@ def _links(writer):
 
 
 def _tag_of(root, number: int):
-    """The element of the tag tree that holds annotation `number`: its parent tree is a list of number, element, number, element …"""
+    """The element of the tag tree that holds annotation `number`: its parent tree is a list of
+    number, element, number, element …
+    """
     numbers = root["/StructTreeRoot"]["/ParentTree"]["/Nums"]
     return next(
         tag.get_object()
@@ -416,7 +446,8 @@ def _ticks(writer, rect):
 
     width, height = float(rect[2]) - float(rect[0]), float(rect[3]) - float(rect[1])
     looks = {
-        CHECKED: f"1.2 w 2 2 m {width - 2:.2f} {height - 2:.2f} l S 2 {height - 2:.2f} m {width - 2:.2f} 2 l S",
+        CHECKED: f"1.2 w 2 2 m {width - 2:.2f} {height - 2:.2f} l S 2 {height - 2:.2f} m "
+        f"{width - 2:.2f} 2 l S",
         OFF: "",
     }
     drawn = DictionaryObject()

@@ -1,7 +1,8 @@
 """Several processes that train one model together: who writes, who waits, who speaks.
 
-A launcher (torchrun, accelerate launch) starts them and says in RANK and WORLD_SIZE which one is which; docs/distributed.md
-shows how. Without a launcher there is one process, and nothing here waits for anything.
+A launcher (torchrun, accelerate launch) starts them and says in RANK and WORLD_SIZE which one is
+which; docs/distributed.md shows how. Without a launcher there is one process, and nothing here
+waits for anything.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from datetime import timedelta
 
 from labkit.base.errors import LabkitError
 
-WAIT_HOURS = 12  # for the others while one loads, merges or saves; a process that dies ends all of them at once
+# for the others while one loads, merges or saves; a process that dies ends all of them at once
+WAIT_HOURS = 12
 FAILED = 2  # exit status, as of the one that speaks
 QUIET_SECONDS = 20  # the speaker is given this long before a silent exit makes the launcher end it
 _speaks = False  # whether this process has the word already
@@ -37,7 +39,9 @@ def is_main() -> bool:
 
 
 def sharded() -> bool:
-    """Whether the weights are cut up among the processes (FSDP), as the launcher's configuration says."""
+    """Whether the weights are cut up among the processes (FSDP), as the launcher's configuration
+    says.
+    """
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
 
 
@@ -72,8 +76,9 @@ def wait() -> None:
 def one_voice() -> Iterator[None]:
     """Of several processes that fail, the first raises and the others end in silence with status 2.
 
-    An error is often the same in all of them, and where only one fails the others then lose their connection to it:
-    either way the user reads one sentence. Nothing changes when there is one process. May be nested.
+    An error is often the same in all of them, and where only one fails the others then lose their
+    connection to it: either way the user reads one sentence. Nothing changes when there is one
+    process. May be nested.
     """
     global _speaks
     try:
@@ -87,7 +92,10 @@ def one_voice() -> Iterator[None]:
 
 
 def _first_to_fail(error: Exception) -> bool:
-    """Claim the word at the launcher's meeting point. A lost connection is never the cause: it gives way."""
+    """Claim the word at the launcher's meeting point.
+
+    A lost connection is never the cause: it gives way.
+    """
     from torch.distributed import TCPStore
 
     if not isinstance(error, LabkitError):
@@ -108,5 +116,7 @@ def _first_to_fail(error: Exception) -> bool:
 
 
 def headless() -> bool:
-    """Whether nobody watches, as when papermill runs a notebook: no widget is built, nothing is redrawn."""
+    """Whether nobody watches, as when papermill runs a notebook: no widget is built, nothing is
+    redrawn.
+    """
     return os.environ.get("LABKIT_HEADLESS") == "1"

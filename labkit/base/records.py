@@ -11,7 +11,8 @@ from pathlib import Path
 from labkit.base.errors import InputError
 
 FILE = "records.jsonl"
-# What every score is filed under. Four axes say what a model can do; the controls say what it lost, joined or prefers.
+# What every score is filed under. Four axes say what a model can do; the controls say what it lost,
+# joined or prefers.
 AXES = ("knowledge", "reasoning", "instructions", "creativity")
 CONTROLS = ("general", "compositional", "preference")
 
@@ -49,5 +50,7 @@ def read(folder: Path, kind: str | None = None) -> list[dict]:
 
 
 def latest(rows: list[dict], key: str) -> list[dict]:
-    """The last record of each value of `key`, in order of first appearance: a cell may be run twice."""
+    """The last record of each value of `key`, in order of first appearance: a cell may be run
+    twice.
+    """
     return list({row[key]: row for row in rows}.values())

@@ -1,7 +1,8 @@
 """Intervals and paired tests: a claim counts only when measured with its noise.
 
-Questions about one entity stand and fall together, and so do the scores of one training run, so both are
-resampled as clusters (Miller 2024, arXiv 2411.00640). A naive bootstrap over items is far too sure.
+Questions about one entity stand and fall together, and so do the scores of one training run, so
+both are resampled as clusters (Miller 2024, arXiv 2411.00640). A naive bootstrap over items is far
+too sure.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Power:
-    """detectable: smallest difference the comparison could tell from zero (power 0.8). needed: items for `wanted`.
+    """detectable: smallest difference the comparison could tell from zero (power 0.8). needed:
+    items for `wanted`.
 
     needed is None when all items are about one entity: nothing then says how entities differ.
     """
@@ -55,7 +57,9 @@ class Power:
 
 @dataclass(frozen=True)
 class RunNoise:
-    """deviation: of a score's mean between training seeds of one recipe; degrees: of freedom behind it."""
+    """deviation: of a score's mean between training seeds of one recipe; degrees: of freedom behind
+    it.
+    """
 
     deviation: float
     degrees: int
@@ -72,12 +76,14 @@ class ItemScore:
 
 
 def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """Mean score with a 95% bootstrap interval over entities and, where there are several, over seeds.
+    """Mean score with a 95% bootstrap interval over entities and, where there are several, over
+    seeds.
 
-    Entities and seeds are crossed: each draw resamples entities and, independently, seeds. A bootstrap over few
-    clusters is too narrow, so its ends are moved out by `_few_clusters`. Where entities are too few for even an exact
-    sign test (fewer than 6) and do not differ, nothing is known of others, and the interval is all that is possible.
-    Raises PairingError when there are no scores.
+    Entities and seeds are crossed: each draw resamples entities and, independently, seeds. A
+    bootstrap over few clusters is too narrow, so its ends are moved out by `_few_clusters`. Where
+    entities are too few for even an exact sign test (fewer than 6) and do not differ, nothing is
+    known of others, and the interval is all that is possible. Raises PairingError when there are no
+    scores.
     """
     if not scores:
         raise PairingError("no items to average: the scorecard is empty for this axis")
@@ -108,16 +114,20 @@ def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int =
 
 
 def _possible(values: Sequence[float]) -> tuple[float, float]:
-    """What a mean could be: scores lie in [0, 1], their differences in [-1, 1], anything else anywhere."""
+    """What a mean could be: scores lie in [0, 1], their differences in [-1, 1], anything else
+    anywhere.
+    """
     if max(map(abs, values)) > 1:
         return -math.inf, math.inf
     return (-1.0 if min(values) < 0 else 0.0), 1.0
 
 
 def _few_clusters(totals: np.ndarray, counts: np.ndarray) -> float:
-    """By how much a bootstrap interval over (seeds, entities) is too narrow: a t quantile and n / (n - 1), at least 1.
+    """By how much a bootstrap interval over (seeds, entities) is too narrow: a t quantile and n /
+    (n - 1), at least 1.
 
-    Degrees of freedom are Satterthwaite's for the sum of the two variances (Satterthwaite 1946, doi 10.2307/3002019).
+    Degrees of freedom are Satterthwaite's for the sum of the two variances (Satterthwaite 1946, doi
+    10.2307/3002019).
     """
     from scipy.special import stdtrit
 
@@ -159,7 +169,8 @@ def paired_scores(before: Sequence[ItemScore], after: Sequence[ItemScore]) -> li
     alone = sorted(left.keys() ^ right.keys())
     if alone:
         raise PairingError(
-            f"item {alone[0][0]!r} (seed {alone[0][1]}) is on one side only; evaluate both on the same pack and split"
+            f"item {alone[0][0]!r} (seed {alone[0][1]}) is on one side only; evaluate "
+            "both on the same pack and split"
         )
     return [
         ItemScore(score.id, score.entity, right[key].score - score.score, score.seed)
@@ -168,7 +179,10 @@ def paired_scores(before: Sequence[ItemScore], after: Sequence[ItemScore]) -> li
 
 
 def average(first: Sequence[ItemScore], second: Sequence[ItemScore]) -> list[ItemScore]:
-    """Per item the mean of two checkpoints' scores, in the first one's order. Raises PairingError as above."""
+    """Per item the mean of two checkpoints' scores, in the first one's order.
+
+    Raises PairingError as above.
+    """
     other = {(score.id, score.seed): score.score for score in second}
     if other.keys() != {(score.id, score.seed) for score in first}:
         raise PairingError(
@@ -178,7 +192,8 @@ def average(first: Sequence[ItemScore], second: Sequence[ItemScore]) -> list[Ite
 
 
 def combined(parts: Sequence[tuple[float, Sequence[ItemScore]]]) -> list[ItemScore]:
-    """The weighted sum of several score lists, item by item and seed by seed: a contrast to be averaged by cluster_mean.
+    """The weighted sum of several score lists, item by item and seed by seed: a contrast to be
+    averaged by cluster_mean.
 
     Raises PairingError when the lists are not about the same items and seeds.
     """
@@ -219,8 +234,8 @@ def items_needed(
 ) -> int:
     """How many items tell a difference of `effect` from zero, rounded up to whole clusters.
 
-    per_cluster_deviation: standard deviation, over clusters (entities), of the mean difference in a cluster.
-    Raises InputError when effect is not positive.
+    per_cluster_deviation: standard deviation, over clusters (entities), of the mean difference in a
+    cluster. Raises InputError when effect is not positive.
     """
     if effect <= 0:
         raise InputError(
@@ -231,7 +246,8 @@ def items_needed(
 
 
 def power_of(differences: Sequence[ItemScore], *, effect: float | None = None) -> Power:
-    """What a comparison could have seen, and what it would take to see `effect` (by default half of that).
+    """What a comparison could have seen, and what it would take to see `effect` (by default half of
+    that).
 
     differences: per item, after - before, as `paired_scores` gives them.
     """
@@ -258,7 +274,10 @@ def _normal_quantile(share: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for having looked several times. Source: Holm 1979, jstor.org/stable/4615733."""
+    """p values corrected for having looked several times.
+
+    Source: Holm 1979, jstor.org/stable/4615733.
+    """
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     corrected, highest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(order):
@@ -279,7 +298,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p of McNemar's test from the two discordant counts. Source: doi 10.1007/BF02295996."""
+    """Exact two-sided p of McNemar's test from the two discordant counts.
+
+    Source: doi 10.1007/BF02295996.
+    """
     from scipy.stats import binomtest
 
     discordant = only_first + only_second
@@ -287,7 +309,9 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def verdict(difference: Interval, *, claimed: int = 1) -> str:
-    """`supported`, `contradicted` or `not distinguishable`, for a claim that the difference has sign `claimed`."""
+    """`supported`, `contradicted` or `not distinguishable`, for a claim that the difference has
+    sign `claimed`.
+    """
     if difference.low > 0:
         return "supported" if claimed > 0 else "contradicted"
     if difference.high < 0:
@@ -296,9 +320,11 @@ def verdict(difference: Interval, *, claimed: int = 1) -> str:
 
 
 def with_run_noise(difference: Interval, noise: RunNoise) -> Interval:
-    """A difference between one run of each recipe, widened by what two runs of one recipe differ by anyway.
+    """A difference between one run of each recipe, widened by what two runs of one recipe differ by
+    anyway.
 
-    The interval of two single runs speaks of these two checkpoints; a claim about recipes needs this one.
+    The interval of two single runs speaks of these two checkpoints; a claim about recipes needs
+    this one.
     """
     from scipy.special import stdtrit
 
@@ -314,7 +340,8 @@ def with_run_noise(difference: Interval, noise: RunNoise) -> Interval:
 
 
 def run_noise(groups: Sequence[Sequence[float]]) -> RunNoise:
-    """Pooled deviation of means over training seeds; each group holds the means of one recipe's runs on one pack.
+    """Pooled deviation of means over training seeds; each group holds the means of one recipe's
+    runs on one pack.
 
     Raises PairingError when no group has two runs.
     """
@@ -327,7 +354,9 @@ def run_noise(groups: Sequence[Sequence[float]]) -> RunNoise:
 
 
 def p_value(difference: Interval) -> float:
-    """Two-sided p of a difference being zero, from the width of its interval; 1 when it is exactly zero."""
+    """Two-sided p of a difference being zero, from the width of its interval; 1 when it is exactly
+    zero.
+    """
     from scipy.special import ndtr
 
     se = (difference.high - difference.low) / (2 * Z_LEVEL)
@@ -337,7 +366,8 @@ def p_value(difference: Interval) -> float:
 def calibration_error(
     confidences: Sequence[float], right: Sequence[float], *, bins: int = 10
 ) -> float:
-    """Expected calibration error: mean gap between confidence and accuracy over equal bins, weighted by their size.
+    """Expected calibration error: mean gap between confidence and accuracy over equal bins,
+    weighted by their size.
 
     Source: Guo et al. 2017, arXiv 1706.04599.
     """

@@ -1,7 +1,8 @@
-"""Content-addressed checkpoints: a finished stage is never trained twice, and nothing half-written is ever read.
+"""Content-addressed checkpoints: a finished stage is never trained twice, and nothing half-written
+is ever read.
 
-A checkpoint's key is a hash of what determines it. It is written to a folder of its own and renamed into
-place under a lock, so that kill -9 at any moment loses at most the stage in flight.
+A checkpoint's key is a hash of what determines it. It is written to a folder of its own and renamed
+into place under a lock, so that kill -9 at any moment loses at most the stage in flight.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ LINEAGE = "lineage.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in Hugging Face format plus `lineage.json`. lineage: spec, parent, data, seed, versions, curve."""
+    """A folder in Hugging Face format plus `lineage.json`. lineage: spec, parent, data, seed,
+    versions, curve.
+    """
 
     folder: Path
     lineage: dict
@@ -51,7 +54,9 @@ def default_root() -> Path:
 
 
 def shipped_or_checkout(name: str) -> Path:
-    """A folder that lies inside an installed package, and beside it in a checkout: data_samples, notebooks."""
+    """A folder that lies inside an installed package, and beside it in a checkout: data_samples,
+    notebooks.
+    """
     inside = PACKAGE / name
     return inside if inside.is_dir() else PROJECT / name
 
@@ -96,11 +101,14 @@ class Store:
         return found[::-1]
 
     def partial(self, key: str) -> Path:
-        """Where a stage that is not finished may keep what it needs to go on; deleted when the checkpoint is there."""
+        """Where a stage that is not finished may keep what it needs to go on; deleted when the
+        checkpoint is there.
+        """
         return self.root / f"{key}.partial"
 
     def get_or_make(self, key: str, make: Callable[[Path], dict]) -> Checkpoint:
-        """The checkpoint of this key, made by `make(folder) -> lineage` unless an intact one is there.
+        """The checkpoint of this key, made by `make(folder) -> lineage` unless an intact one is
+        there.
 
         A second process that asks for the same key waits, then reads what the first one wrote.
         Raises StoreError when the folder cannot be written or the disk is full.
@@ -174,7 +182,13 @@ def write_file(path: Path, content: str | bytes) -> None:
 def remedy(folder: Path, error: OSError) -> str:
     """What went wrong with writing under `folder`, and what to do, in one sentence."""
     if error.errno == errno.ENOSPC:
-        return f"{folder}: the disk is full; free some space or choose another folder (LABKIT_HOME), finished stages are kept"
+        return (
+            f"{folder}: the disk is full; free some space or choose another folder "
+            "(LABKIT_HOME), finished stages are kept"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return f"{folder}: no write access; choose a folder you may write to (LABKIT_HOME sets where checkpoints go)"
+        return (
+            f"{folder}: no write access; choose a folder you may write to (LABKIT_HOME sets "
+            "where checkpoints go)"
+        )
     return f"{folder}: {error.strerror or error}; check the folder or choose another (LABKIT_HOME)"

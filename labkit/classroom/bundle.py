@@ -1,6 +1,8 @@
-"""One file to install labkit from in a room without network: wheels, notebooks, checkpoints that are trained already.
+"""One file to install labkit from in a room without network: wheels, notebooks, checkpoints that
+are trained already.
 
-The shipped weights and data packs lie inside labkit's own wheel. A bundle is for machines like the one it was made on.
+The shipped weights and data packs lie inside labkit's own wheel. A bundle is for machines like the
+one it was made on.
 """
 
 from __future__ import annotations
@@ -68,18 +70,20 @@ def make_bundle(
     store: Store | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> Bundle:
-    """Make the file. course: out_dir of a run of the course, whose checkpoints go in. small: without SmolLM2.
+    """Make the file. course: out_dir of a run of the course, whose checkpoints go in. small:
+    without SmolLM2.
 
-    project: a checkout of labkit; requirements: what is installed beside it, by default torch as it is here, and gguf.
-    Raises InputError when this is no checkout, pip cannot get a package or a checkpoint is not there, StoreError when the
-    file cannot be written.
+    project: a checkout of labkit; requirements: what is installed beside it, by default torch as it
+    is here, and gguf. Raises InputError when this is no checkout, pip cannot get a package or a
+    checkpoint is not there, StoreError when the file cannot be written.
     """
     project = project or PROJECT
     if output.suffix not in (".zip", ".tar"):
         raise InputError(f"{output}: name a .zip or a .tar file")
     if not (project / "pyproject.toml").is_file():
         raise InputError(
-            "labkit bundle is made from a checkout of labkit, and this one was installed without; run it in the checkout"
+            "labkit bundle is made from a checkout of labkit, and this one was "
+            "installed without; run it in the checkout"
         )
     needed = [f"torch=={version('torch')}", "gguf"] if requirements is None else list(requirements)
     alone = () if small or requirements is not None else WITHOUT_DEPENDENCIES
@@ -129,7 +133,9 @@ def _collect_wheels(
     alone: Iterable[str],
     say: Callable[[str], None],
 ) -> str:
-    """Build the project's wheel and get the wheels of everything it needs; returns the project's name."""
+    """Build the project's wheel and get the wheels of everything it needs; returns the project's
+    name.
+    """
     say("building labkit's wheel")
     _pip("wheel", "--no-deps", "--wheel-dir", folder, project)
     own = next(folder.glob("*.whl"))
@@ -142,7 +148,10 @@ def _collect_wheels(
 
 
 def pins_of(wheels: Path, project: Path, requirements: list[str]) -> dict[str, str]:
-    """What pip installs from these wheels alone, name -> version. Raises InputError when something is missing."""
+    """What pip installs from these wheels alone, name -> version.
+
+    Raises InputError when something is missing.
+    """
     with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
         report = Path(folder) / "report.json"
         how = (
@@ -162,7 +171,10 @@ def pins_of(wheels: Path, project: Path, requirements: list[str]) -> dict[str, s
 
 
 def _pip(*arguments: object, alone: bool = False) -> None:
-    """Run this Python's pip. alone: without its settings, which may name other places to look. Raises InputError."""
+    """Run this Python's pip. alone: without its settings, which may name other places to look.
+
+    Raises InputError.
+    """
     environment = dict(os.environ)
     if alone:
         environment = {
@@ -177,7 +189,8 @@ def _pip(*arguments: object, alone: bool = False) -> None:
         first = next((number for number, line in enumerate(lines) if line.startswith("ERROR:")), 0)
         told = " ".join(lines[first:])[:400] or "no message"
         raise InputError(
-            f"pip {arguments[0]} failed ({told.removeprefix('ERROR: ')}); this needs network and the settings that labkit was installed with"
+            f"pip {arguments[0]} failed ({told.removeprefix('ERROR: ')}); this needs "
+            "network and the settings that labkit was installed with"
         )
 
 
@@ -198,11 +211,15 @@ def bare_name(requirement: str) -> str:
 
 
 def course_checkpoints(course: Path, store: Store) -> list[Checkpoint]:
-    """What a run of the course trained, and the stages before. Raises InputError when a checkpoint is not in the store."""
+    """What a run of the course trained, and the stages before.
+
+    Raises InputError when a checkpoint is not in the store.
+    """
     keys = [row["key"] for row in records.read(course, "checkpoint")]
     if not keys:
         raise InputError(
-            f"{course}: no run of the course trained anything here; run make course, and give its out_dir"
+            f"{course}: no run of the course trained anything here; run make course, "
+            "and give its out_dir"
         )
     found: dict[str, Checkpoint] = {}
     for key in keys:
@@ -216,7 +233,9 @@ def course_checkpoints(course: Path, store: Store) -> list[Checkpoint]:
 
 
 def _copy_checkpoints(kept: list[Checkpoint], folder: Path) -> None:
-    """Each with a lineage that names no folder of this machine: its files are what their hashes say, the lineage is not one of them."""
+    """Each with a lineage that names no folder of this machine: its files are what their hashes
+    say, the lineage is not one of them.
+    """
     folder.mkdir(parents=True)
     for checkpoint in kept:
         lineage = checkpoint.lineage
@@ -245,7 +264,8 @@ def readme(names: list[str], alone: Iterable[str], checkpoints: bool) -> str:
         *(f"{command} --no-deps {name}" for name in alone),
     ]
     told = (
-        "LABKIT_HOME points to checkpoints that are trained already, so training cells take no time."
+        "LABKIT_HOME points to checkpoints that are trained already, so training cells "
+        "take no time."
         if checkpoints
         else "Nothing is trained yet: training cells take their time."
     )
@@ -259,7 +279,9 @@ def readme(names: list[str], alone: Iterable[str], checkpoints: bool) -> str:
 
 
 def listing_of(folder: Path, name: str, pins: dict[str, str]) -> dict:
-    """bundle.json: every file with its hash, what gets installed, and the kind of machine it is for."""
+    """bundle.json: every file with its hash, what gets installed, and the kind of machine it is
+    for.
+    """
     files, installed = {}, 0
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as content:
@@ -283,7 +305,9 @@ def listing_of(folder: Path, name: str, pins: dict[str, str]) -> dict:
 
 
 def _write(folder: Path, target: Path) -> None:
-    """All files under one top folder, packed no further (wheels are) and without times, owners and users of this machine."""
+    """All files under one top folder, packed no further (wheels are) and without times, owners and
+    users of this machine.
+    """
     paths = sorted(
         (path for path in folder.rglob("*") if path.is_file()),
         key=lambda path: (path.name != LISTING, path),

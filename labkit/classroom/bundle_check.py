@@ -1,6 +1,7 @@
 """Checks a file that `labkit bundle` made, or the folder it was unpacked to.
 
-Nothing but Python's own library: a copy of this module lies in every bundle as check.py, to be run before anything is installed.
+Nothing but Python's own library: a copy of this module lies in every bundle as check.py, to be run
+before anything is installed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class Finding(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A file in a bundle. name: without the top folder; content: to be read before the next part is asked for."""
+    """A file in a bundle. name: without the top folder; content: to be read before the next part is
+    asked for.
+    """
 
     name: str
     plain: bool
@@ -47,13 +50,16 @@ class Broken(Exception):
 
 
 def look(path: Path) -> Iterator[Finding]:
-    """Every check of a bundle (.zip, .tar, or its folder), each as soon as it is done; the first that fails may end them."""
+    """Every check of a bundle (.zip, .tar, or its folder), each as soon as it is done; the first
+    that fails may end them.
+    """
     try:
         listing = read_listing(path)
         yield Finding(
             "bundle",
             True,
-            f"labkit {listing['labkit']}, {len(listing['files'])} files, made for Python {listing['python']} on {listing['system']} {listing['machine']}",
+            f"labkit {listing['labkit']}, {len(listing['files'])} files, made for "
+            f"Python {listing['python']} on {listing['system']} {listing['machine']}",
         )
         yield _files(path, listing)
     except (
@@ -74,7 +80,10 @@ def look(path: Path) -> Iterator[Finding]:
 
 
 def parts(path: Path) -> Iterator[Part]:
-    """The files of a bundle. Raises Broken for a file of another kind; links and odd names come as not plain."""
+    """The files of a bundle.
+
+    Raises Broken for a file of another kind; links and odd names come as not plain.
+    """
     if path.is_dir():
         for file in sorted(file for file in path.rglob("*") if file.is_file()):
             with file.open("rb") as content:
@@ -132,7 +141,8 @@ def read_listing(path: Path) -> dict:
 def _checked(raw: dict) -> dict:
     if raw["schema"] != SCHEMA:
         raise Broken(
-            f"{LISTING} has another schema than {SCHEMA}; use the labkit doctor of the version it was made with"
+            f"{LISTING} has another schema than {SCHEMA}; use the labkit doctor of the "
+            "version it was made with"
         )
     files = {
         str(name): (str(file["sha256"]), int(file["bytes"])) for name, file in raw["files"].items()
@@ -155,7 +165,9 @@ def digest(content: IO[bytes]) -> str:
 
 
 def _files(path: Path, listing: dict) -> Finding:
-    """Every file as it was packed, none missing; in an archive also none added, and none that would land elsewhere."""
+    """Every file as it was packed, none missing; in an archive also none added, and none that would
+    land elsewhere.
+    """
     expected, seen, changed = listing["files"], set(), []
     for part in parts(path):
         if not part.plain:
@@ -176,7 +188,8 @@ def _files(path: Path, listing: dict) -> Finding:
         return Finding(
             "files",
             False,
-            f"{len(wrong)} of {len(expected)} are missing, added or changed, first {wrong[0][:80]!a}",
+            f"{len(wrong)} of {len(expected)} are missing, added or changed, first "
+            f"{wrong[0][:80]!a}",
             ASK,
         )
     return Finding("files", True, f"all {len(expected)} are as they were packed")
@@ -188,7 +201,8 @@ def _python(listing: dict) -> Finding:
         "Python",
         here == listing["python"],
         here,
-        f"the bundle is for Python {listing['python']}: install that, or ask for a bundle made with {here}",
+        f"the bundle is for Python {listing['python']}: install that, or ask for a "
+        f"bundle made with {here}",
     )
 
 
@@ -209,7 +223,8 @@ def _wheels(listing: dict) -> Finding:
         return Finding(
             "wheels",
             False,
-            f"{len(other)} of {len(names)} are not for this Python on {machine}, first {other[0][:80]!a}",
+            f"{len(other)} of {len(names)} are not for this Python on {machine}, first "
+            f"{other[0][:80]!a}",
             f"ask for a bundle made on {machine}, with this Python version",
         )
     return Finding("wheels", True, f"all {len(names)} fit this Python on {machine}")
@@ -224,7 +239,9 @@ def _tags_here() -> set[str]:
 
 
 def _tags_of(wheel: str) -> set[str]:
-    """The tags in a wheel's name, NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM.whl, each of the last three one or several."""
+    """The tags in a wheel's name, NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM.whl, each of the last
+    three one or several.
+    """
     pythons, abis, platforms = (
         part.split(".") for part in wheel[: -len(".whl")].lower().rsplit("-", 3)[-3:]
     )

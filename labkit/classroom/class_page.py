@@ -1,6 +1,8 @@
-"""One page on a whole class, from everybody's records: who failed first, then what the room did, found and believed wrongly.
+"""One page on a whole class, from everybody's records: who failed first, then what the room did,
+found and believed wrongly.
 
-The same parts make a self-contained HTML page and a PDF; every word of them is plain text until a template escapes it.
+The same parts make a self-contained HTML page and a PDF; every word of them is plain text until a
+template escapes it.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ class ClassPage:
 
 
 def class_page(seats: Sequence[Seat], *, title: str, subtitle: str) -> ClassPage:
-    """Everything that is to be said of a class; failures come first. Raises InputError for a class of nobody."""
+    """Everything that is to be said of a class; failures come first.
+
+    Raises InputError for a class of nobody.
+    """
     if not seats:
         raise InputError(
             "there is nobody in this class; give a roster, or a folder of evidence packs"
@@ -68,7 +73,9 @@ def class_page(seats: Sequence[Seat], *, title: str, subtitle: str) -> ClassPage
 
 
 def write_class_page(page: ClassPage, out_dir: Path) -> tuple[Path, str]:
-    """Write class.pdf and class.html; returns the HTML's path and the sentence on the PDF that it shows, too."""
+    """Write class.pdf and class.html; returns the HTML's path and the sentence on the PDF that it
+    shows, too.
+    """
     status = _export(page, out_dir / "class.pdf")
     parts = [
         asdict(part)
@@ -137,7 +144,9 @@ def verdict(seats: Sequence[Seat]) -> str:
         where = Counter(run.notebook for seat in failed for run in seat.failures)
         worst, times = where.most_common(1)[0]
         told.append(
-            f"{len(failed)} of {len(seats)} learners {'has' if len(failed) == 1 else 'have'} a notebook that failed{f', most often {worst} ({times})' if times > 1 else ''}"
+            f"{len(failed)} of {len(seats)} learners "
+            f"{'has' if len(failed) == 1 else 'have'} a notebook that "
+            f"failed{f', most often {worst} ({times})' if times > 1 else ''}"
         )
     elif runs:
         told.append(f"nothing failed: {runs} notebooks of {len(seats)} learners ran to the end")
@@ -148,7 +157,9 @@ def verdict(seats: Sequence[Seat]) -> str:
 
 
 def printable(text: str) -> str:
-    """Without letters that only steer: no font draws them, some turn a line around, and some move a terminal's cursor."""
+    """Without letters that only steer: no font draws them, some turn a line around, and some move a
+    terminal's cursor.
+    """
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
@@ -203,7 +214,8 @@ def failures(seats: Sequence[Seat]) -> Part:
         told = (
             "Nothing failed."
             if any(seat.runs for seat in seats)
-            else "Evidence packs hold results; whether a notebook failed on the way is not in them. All of them could be read."
+            else "Evidence packs hold results; whether a notebook failed on the way is not "
+            "in them. All of them could be read."
         )
         return Part("Who failed, where and why", told)
     return Part(
@@ -294,8 +306,14 @@ def scores(seats: Sequence[Seat]) -> Part | None:
         for name, found in shown.items()
     ]
     heads = ("checkpoint", "n", *(AXIS_LABELS[axis].replace("\n", " ") for axis in by_axis))
-    told = f"Scores on the test split: the middle one, and the range over the class.{_cut(groups, MOST_CHECKPOINTS)}"
-    alt = f"Scores of {len(shown)} checkpoints on {len(by_axis)} axes, a dot per learner and a bar at the middle one; the table below has the numbers."
+    told = (
+        "Scores on the test split: the middle one, and the range over the "
+        f"class.{_cut(groups, MOST_CHECKPOINTS)}"
+    )
+    alt = (
+        f"Scores of {len(shown)} checkpoints on {len(by_axis)} axes, a dot per learner and "
+        "a bar at the middle one; the table below has the numbers."
+    )
     pictures = (picture(journal_figures.room_scores(by_axis), alt),) if by_axis else ()
     return Part("What came out: scores", told, heads, _rows(rows), pictures)
 
@@ -334,7 +352,10 @@ def outcomes(seats: Sequence[Seat]) -> Part | None:
         "lower",
         "not distinguishable",
     )
-    told = "Higher and lower count learners whose whole interval, the noise between training seeds included, lies on one side of zero."
+    told = (
+        "Higher and lower count learners whose whole interval, the noise between training "
+        "seeds included, lies on one side of zero."
+    )
     return Part("What came out: comparisons", told + _cut(groups, MOST_ROWS), heads, _rows(rows))
 
 
@@ -374,7 +395,9 @@ def findings(seats: Sequence[Seat]) -> Part | None:
 
 @dataclass(frozen=True)
 class Belief:
-    """What the room guessed on one question. headless: nobody was asked, the guesses are the notebook's."""
+    """What the room guessed on one question. headless: nobody was asked, the guesses are the
+    notebook's.
+    """
 
     question: str
     notebook: str
@@ -387,7 +410,9 @@ class Belief:
 
     @property
     def wrong(self) -> str:
-        """`too high` or `too low` when most of the room was off to that side; empty otherwise, and when nobody was asked."""
+        """`too high` or `too low` when most of the room was off to that side; empty otherwise, and
+        when nobody was asked.
+        """
         side, count = max(
             ((side, self.sides[side]) for side in ("too high", "too low")), key=lambda one: one[1]
         )
@@ -416,7 +441,9 @@ def _place(one: Prediction, value: float) -> float:
 
 
 def _beliefs(seats: Sequence[Seat]) -> list[Belief]:
-    """Every question with its guesses; what the room believed wrongly first, then by how far it was off."""
+    """Every question with its guesses; what the room believed wrongly first, then by how far it was
+    off.
+    """
     found = []
     for rows in _grouped(seats, "prediction", lambda row: row.id).values():
         committed = tuple(row for row in rows if row.made == COMMITTED)
@@ -435,9 +462,11 @@ def beliefs(seats: Sequence[Seat]) -> Part | None:
         all(belief.headless for belief in found),
     )
     told = (
-        "These notebooks ran without anybody in front of them: the guesses are the notebooks' own, and say nothing of a belief."
+        "These notebooks ran without anybody in front of them: the guesses are the "
+        "notebooks' own, and say nothing of a belief."
         if headless
-        else f"On {len(wrong)} of {len(found)} questions more than half of the room guessed outside the measured interval, to the same side."
+        else f"On {len(wrong)} of {len(found)} questions more than half of the room guessed "
+        "outside the measured interval, to the same side."
     )
     rows = [
         (
@@ -460,7 +489,10 @@ def beliefs(seats: Sequence[Seat]) -> Part | None:
         )
         for one in found[:MOST_QUESTIONS]
     ]
-    alt = f"Guesses of the class as circles above what was measured, for {len(asked)} questions, each on its own scale; the table below has the numbers."
+    alt = (
+        f"Guesses of the class as circles above what was measured, for {len(asked)} "
+        "questions, each on its own scale; the table below has the numbers."
+    )
     return Part(
         "What the room believed",
         told,
@@ -496,7 +528,8 @@ def answers(seats: Sequence[Seat]) -> Part | None:
         )
     headless = all(seat.runs for seat in seats if seat.of("answer"))
     told = (
-        "These notebooks ran without anybody in front of them: the choices are the notebooks' own, and say nothing of what is hard."
+        "These notebooks ran without anybody in front of them: the choices are the "
+        "notebooks' own, and say nothing of what is hard."
         if headless
         else ""
     )
@@ -518,7 +551,10 @@ def curves(seats: Sequence[Seat]) -> Part | None:
         for (ends, split), found in list(groups.items())[:MOST_PAIRS]
         if (made := _ensemble(ends, split, found))
     ]
-    told = "Every thin line is one learner's merge, scored at every t; the thick one is the middle of the class and the band its middle half."
+    told = (
+        "Every thin line is one learner's merge, scored at every t; the thick one is the "
+        "middle of the class and the band its middle half."
+    )
     return Part("Everybody's merge curves", told, pictures=tuple(pictures))
 
 
@@ -567,8 +603,14 @@ def timing(seats: Sequence[Seat]) -> Part | None:
         for name, values in seconds.items()
     ]
     total = sum(map(sum, seconds.values()))
-    alt = f"Seconds that each of {len(seconds)} notebooks took, a dot per learner; the table below has the numbers."
-    told = f"{total / 60:.1f} minutes of notebooks in all, several at a time. A stage that somebody else had trained already took no time."
+    alt = (
+        f"Seconds that each of {len(seconds)} notebooks took, a dot per learner; the table "
+        "below has the numbers."
+    )
+    told = (
+        f"{total / 60:.1f} minutes of notebooks in all, several at a time. A stage that "
+        "somebody else had trained already took no time."
+    )
     return Part(
         "How long it took",
         told,

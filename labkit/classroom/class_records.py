@@ -1,6 +1,8 @@
-"""What a class page is made of: every learner's records, checked, because some come from participants' own evidence packs.
+"""What a class page is made of: every learner's records, checked, because some come from
+participants' own evidence packs.
 
-A record that is not as labkit writes it is left out and counted; nothing in it is trusted to have a type or a length.
+A record that is not as labkit writes it is left out and counted; nothing in it is trusted to have a
+type or a length.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ class Prediction(Row):
 
     @property
     def side(self) -> str:
-        """Where the guess lies: `right` inside the measured interval, `too high` or `too low` outside."""
+        """Where the guess lies: `right` inside the measured interval, `too high` or `too low`
+        outside.
+        """
         return (
             "too high"
             if self.guess > self.measured.high
@@ -121,7 +125,9 @@ class Point(BaseModel):
 
 
 class Sweep(Row):
-    """Scores of merges over t. ends: how the model at t=0 and the one at t=1 are called. points: method -> by t."""
+    """Scores of merges over t. ends: how the model at t=0 and the one at t=1 are called. points:
+    method -> by t.
+    """
 
     ends: tuple[Words, Words]
     split: Words
@@ -163,9 +169,11 @@ class NotebookRun:
 
 @dataclass(frozen=True)
 class Seat:
-    """One learner of the class page. shown: pseudonym or name. runs: empty of a source that tells nothing of them.
+    """One learner of the class page. shown: pseudonym or name. runs: empty of a source that tells
+    nothing of them.
 
-    problem: why the source could not be read. page: a link to the learner's own page, or empty. unread: records left out.
+    problem: why the source could not be read. page: a link to the learner's own page, or empty.
+    unread: records left out.
     """
 
     shown: str
@@ -184,7 +192,9 @@ class Seat:
 
 
 def checked(rows: Iterable[object]) -> tuple[dict[str, list], int]:
-    """Records by kind, in the shapes above, the latest of each; and how many are not as labkit writes them."""
+    """Records by kind, in the shapes above, the latest of each; and how many are not as labkit
+    writes them.
+    """
     found: dict[str, dict] = {}
     unread = 0
     for row in rows:
@@ -206,13 +216,15 @@ def checked(rows: Iterable[object]) -> tuple[dict[str, list], int]:
 
 
 def sources(folder: Path) -> list[Path]:
-    """The evidence packs (.zip) and out_dirs in a folder, by name; the folder itself when it is an out_dir.
+    """The evidence packs (.zip) and out_dirs in a folder, by name; the folder itself when it is an
+    out_dir.
 
     Raises InputError when there is none.
     """
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: no such folder; give one that holds evidence packs (.zip) or out_dirs of participants"
+            f"{folder}: no such folder; give one that holds evidence packs (.zip) or "
+            "out_dirs of participants"
         )
     if (folder / FILE).is_file():
         return [folder]
@@ -223,17 +235,22 @@ def sources(folder: Path) -> list[Path]:
     ]
     if not found:
         raise InputError(
-            f"{folder}: no evidence pack (.zip) and no folder with {FILE} in it; ask participants for theirs: labkit evidence-pack"
+            f"{folder}: no evidence pack (.zip) and no folder with {FILE} in it; ask "
+            "participants for theirs: labkit evidence-pack"
         )
     if len(found) > MOST_SOURCES:
         raise InputError(
-            f"{folder}: {len(found):,} packs; {MOST_SOURCES:,} are allowed, give the folder of one class"
+            f"{folder}: {len(found):,} packs; {MOST_SOURCES:,} are allowed, give the "
+            "folder of one class"
         )
     return found
 
 
 def records_of(source: Path) -> list[object]:
-    """The records of an evidence pack or an out_dir, as they are. Raises InputError for what cannot be read."""
+    """The records of an evidence pack or an out_dir, as they are.
+
+    Raises InputError for what cannot be read.
+    """
     if source.is_dir():
         return list(_lines(source / FILE))
     from labkit.classroom.evidence_pack import open_pack
@@ -251,7 +268,8 @@ def _lines(path: Path) -> Iterator[object]:
         raise InputError(f"{path}: not an ordinary file; ask for the pack again")
     if path.stat().st_size > MOST_BYTES:
         raise InputError(
-            f"{path}: {path.stat().st_size / 2**20:,.0f} MiB; records have at most {MOST_BYTES / 2**20:.0f}, ask for the pack again"
+            f"{path}: {path.stat().st_size / 2**20:,.0f} MiB; records have at most "
+            f"{MOST_BYTES / 2**20:.0f}, ask for the pack again"
         )
     for line in filter(None, path.read_text("utf-8", errors="replace").split("\n")):
         try:
@@ -261,7 +279,9 @@ def _lines(path: Path) -> Iterator[object]:
 
 
 def by_learner(rows: Iterable[object]) -> dict[str, list]:
-    """The learner's name as recorded -> records; those that name none belong to nobody and are counted with the first."""
+    """The learner's name as recorded -> records; those that name none belong to nobody and are
+    counted with the first.
+    """
     found: dict[str, list] = {}
     for row in rows:
         name = row.get("learner") if isinstance(row, dict) else None
@@ -274,7 +294,8 @@ def by_learner(rows: Iterable[object]) -> dict[str, list]:
 
 
 def read_seats(folder: Path, shown: Callable[[int, str, str], str]) -> list[Seat]:
-    """A seat per learner in a folder of sources. shown: (number, name in the records, name of the source) -> what to call them.
+    """A seat per learner in a folder of sources. shown: (number, name in the records, name of the
+    source) -> what to call them.
 
     A source that cannot be read is a seat with a problem, and stops no other.
     """
@@ -284,7 +305,8 @@ def read_seats(folder: Path, shown: Callable[[int, str, str], str]) -> list[Seat
             found = by_learner(records_of(source))
             if len(found) > MOST_LEARNERS:
                 raise InputError(
-                    f"{source}: records of {len(found):,} learners; {MOST_LEARNERS:,} are allowed, ask for the pack again"
+                    f"{source}: records of {len(found):,} learners; {MOST_LEARNERS:,} "
+                    "are allowed, ask for the pack again"
                 )
         except (LabkitError, OSError) as error:
             seats.append(Seat(shown(len(seats) + 1, "", source.name), problem=str(error)))

@@ -1,9 +1,12 @@
-"""What an evidence pack holds, member by member, as it is checked when a pack of somebody else's is read.
+"""What an evidence pack holds, member by member, as it is checked when a pack of somebody else's is
+read.
 
-The evidence pack: one zip with what a learner's results rest on, so that somebody else can check them (verify.py).
+The evidence pack: one zip with what a learner's results rest on, so that somebody else can check
+them (verify.py).
 
-Specs, versions, hashes of data and weights, the learner's records, and every item's outcome behind each recorded score;
-no weights and no text of a data pack. Hashes show that nothing changed since it was packed, not who packed it.
+Specs, versions, hashes of data and weights, the learner's records, and every item's outcome behind
+each recorded score; no weights and no text of a data pack. Hashes show that nothing changed since
+it was packed, not who packed it.
 """
 
 from __future__ import annotations
@@ -65,8 +68,10 @@ class Shipped(Strict):
 
 
 class Trained(Strict):
-    """A checkpoint of the store; specs/KEY.yaml trains it again. files: SHA-256 of each. start: the weights that training began
-    with. data: fingerprint of what its last stage read. wall_seconds: of its last stage."""
+    """A checkpoint of the store; specs/KEY.yaml trains it again. files: SHA-256 of each. start: the
+    weights that training began with. data: fingerprint of what its last stage read. wall_seconds:
+    of its last stage.
+    """
 
     kind: Literal["trained"] = "trained"
     weights: Hash
@@ -80,7 +85,9 @@ class Trained(Strict):
 
 
 class Merged(Strict):
-    """A merge that was made in memory: the weights of its parents, and how they were joined. merge.ancestor: by weights, too."""
+    """A merge that was made in memory: the weights of its parents, and how they were joined.
+    merge.ancestor: by weights, too.
+    """
 
     kind: Literal["merged"] = "merged"
     weights: Hash
@@ -111,7 +118,9 @@ class Item(Strict):
 
 
 class Card(Strict):
-    """Every item's outcome of one model, as one `lab.score` saw it. axes: those that were asked for."""
+    """Every item's outcome of one model, as one `lab.score` saw it. axes: those that were asked
+    for.
+    """
 
     weights: Hash
     name: Words
@@ -139,7 +148,9 @@ class Mean(BaseModel):
 
 
 class Scored(BaseModel):
-    """A scorecard record that says whose scores it holds. checkpoint: how the learner called the model."""
+    """A scorecard record that says whose scores it holds. checkpoint: how the learner called the
+    model.
+    """
 
     checkpoint: Words
     weights: Hash
@@ -155,7 +166,9 @@ class Scored(BaseModel):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an opened pack holds. models and specs are by weights and by key; data: pack -> split -> fingerprint."""
+    """What an opened pack holds. models and specs are by weights and by key; data: pack -> split ->
+    fingerprint.
+    """
 
     manifest: Manifest
     versions: dict[str, str]
@@ -203,8 +216,9 @@ MADE = (1980, 1, 1, 0, 0, 0)  # the same evidence gives the same bytes
 def make_pack(out_dir: Path, learner: str, path: Path) -> Manifest:
     """Write the evidence of one learner's records in `out_dir` as one zip file.
 
-    What was scored and is not kept any more is scored again. Raises InputError when the learner has no records there or
-    the evidence is larger than a pack may be, StoreError when `path` cannot be written.
+    What was scored and is not kept any more is scored again. Raises InputError when the learner has
+    no records there or the evidence is larger than a pack may be, StoreError when `path` cannot be
+    written.
     """
     rows, left_out = learner_rows(out_dir, learner), []
     store = Store()
@@ -244,13 +258,18 @@ def make_pack(out_dir: Path, learner: str, path: Path) -> Manifest:
         or max(map(len, data.values())) > LIMITS.member
     ):
         raise InputError(
-            f"{out_dir}: the evidence has {len(data)} parts and {sum(map(len, data.values())) / MIB:,.0f} MiB, more than a pack may hold; use an out_dir per run of the course"
+            f"{out_dir}: the evidence has {len(data)} parts and "
+            f"{sum(map(len, data.values())) / MIB:,.0f} MiB, more than a pack may hold; "
+            "use an out_dir per run of the course"
         )
     return _write(path, data, learner, left_out)
 
 
 def learner_rows(out_dir: Path, learner: str) -> list[dict]:
-    """The records of one learner. Raises InputError naming the learners there are when there are none of this one."""
+    """The records of one learner.
+
+    Raises InputError naming the learners there are when there are none of this one.
+    """
     rows = records.read(out_dir)
     mine = [row for row in rows if row.get("learner") == learner]
     if not mine:
@@ -259,13 +278,16 @@ def learner_rows(out_dir: Path, learner: str) -> list[dict]:
             or "nobody; run a notebook first"
         )
         raise InputError(
-            f"{out_dir / records.FILE}: no records of learner {learner!r}; there are records of: {known}"
+            f"{out_dir / records.FILE}: no records of learner {learner!r}; there are "
+            f"records of: {known}"
         )
     return mine
 
 
 def versions() -> dict[str, str]:
-    """Of labkit and every package that can change a number, of its own arithmetic, and of the machine's kind."""
+    """Of labkit and every package that can change a number, of its own arithmetic, and of the
+    machine's kind.
+    """
     import platform
     from importlib.metadata import version
 
@@ -337,7 +359,9 @@ def _packs(rows: list[dict], kept, left_out: list[str]) -> dict[str, Pack]:
 def _models(
     rows: list[dict], kept: dict[str, Checkpoint], left_out: list[str]
 ) -> dict[str, Shipped | Trained | Merged]:
-    """By weights: every checkpoint that was trained, every shipped model, and every merge whose parents are among them."""
+    """By weights: every checkpoint that was trained, every shipped model, and every merge whose
+    parents are among them.
+    """
     found: dict[str, Shipped | Trained | Merged] = shipped_by_weights()
     for row in latest_of(rows, "checkpoint", "key"):
         if row["key"] not in kept:
@@ -397,7 +421,9 @@ def trained_of(checkpoint: Checkpoint) -> Trained:
 def load_model(
     model: Shipped | Trained | Merged, models: dict, checkpoint_of: Callable[[Trained], Checkpoint]
 ) -> zoo.Loaded:
-    """A model of a pack, ready to use: from labkit's folder, from a checkpoint, or merged again from its parents."""
+    """A model of a pack, ready to use: from labkit's folder, from a checkpoint, or merged again
+    from its parents.
+    """
     if isinstance(model, Shipped):
         return zoo.load(model.name)
     if isinstance(model, Trained):
@@ -422,7 +448,8 @@ def _cards(
         scored = scored_of(row)
         if scored is None or scored.weights not in models or scored.pack not in packs:
             left_out.append(
-                f"the scores of {row['checkpoint'][:100]}: their record names no weights, or a model or pack that is not here"
+                f"the scores of {row['checkpoint'][:100]}: their record names no "
+                "weights, or a model or pack that is not here"
             )
         elif scored.run not in done:
             done.add(scored.run)
@@ -489,10 +516,11 @@ def _write(path: Path, content: dict[str, bytes], learner: str, left_out: list[s
 
 
 def open_pack(path: Path, folder: Path | None = None, *, hashes: bool = True) -> Path:
-    """Unpack an evidence pack into a new folder (by default a temporary one, which the caller removes) and check it.
+    """Unpack an evidence pack into a new folder (by default a temporary one, which the caller
+    removes) and check it.
 
-    hashes: refuse a pack in which a member is not as it was packed. Raises InputError naming file, member and remedy for
-    anything that is not as labkit writes it; nothing is left behind then.
+    hashes: refuse a pack in which a member is not as it was packed. Raises InputError naming file,
+    member and remedy for anything that is not as labkit writes it; nothing is left behind then.
     """
     target = folder or Path(tempfile.mkdtemp(prefix="labkit-")) / "pack"
     if target.exists():
@@ -523,7 +551,10 @@ def wrong_hashes(folder: Path) -> list[str]:
 
 
 def read_pack(folder: Path, path: Path | None = None) -> Evidence:
-    """What an unpacked pack holds. path: how it is called in errors. Raises InputError naming file, member and remedy."""
+    """What an unpacked pack holds. path: how it is called in errors.
+
+    Raises InputError naming file, member and remedy.
+    """
     called = path or folder
     present = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     for name in ("manifest.json", "versions.json", "data.json", "models.json", "records.jsonl"):
@@ -541,7 +572,8 @@ def read_pack(folder: Path, path: Path | None = None) -> Evidence:
         ):
             found = _plain(str(raw.get("schema_version"))[:20])
             raise InputError(
-                f"{called}: member {name!r} has schema {found}, and this labkit reads {SCHEMA}; use the labkit it was made with, or make the pack again"
+                f"{called}: member {name!r} has schema {found}, and this labkit reads "
+                f"{SCHEMA}; use the labkit it was made with, or make the pack again"
             )
         try:
             return TypeAdapter(shape).validate_python(raw)
@@ -551,7 +583,8 @@ def read_pack(folder: Path, path: Path | None = None) -> Evidence:
     manifest = read("manifest.json", Manifest)
     for name in sorted(present - {"manifest.json"} ^ manifest.members.keys()):
         raise InputError(
-            f"{called}: member {ascii(name[:80])} is in the file or in the manifest, but not in both; {REMEDY}"
+            f"{called}: member {ascii(name[:80])} is in the file or in the manifest, "
+            f"but not in both; {REMEDY}"
         )
     models = {model.weights: model for model in read("models.json", list[Model])}
     specs = {
@@ -592,7 +625,8 @@ def _check_parents(models: dict, specs: dict, called: Path) -> None:
         for parent in model.parents if isinstance(model, Merged) else ():
             if parent and not isinstance(models.get(parent), (Shipped, Trained)):
                 raise InputError(
-                    f"{called}: member 'models.json': the merge {model.weights} has a parent that is not there; {REMEDY}"
+                    f"{called}: member 'models.json': the merge {model.weights} has a "
+                    f"parent that is not there; {REMEDY}"
                 )
 
 

@@ -1,4 +1,6 @@
-"""Two pages for a room: the five-minute warm-up for people without a computer, and the design worksheet to fill in on screen or by hand."""
+"""Two pages for a room: the five-minute warm-up for people without a computer, and the design
+worksheet to fill in on screen or by hand.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,10 @@ CHOICES = {  # of a design on the worksheet: field -> label, options
 
 
 def make_handout(folder: Path, pack: str) -> list[Path]:
-    """Write both pages; returns their paths. Raises InputError for an unknown pack, StoreError when they cannot be written."""
+    """Write both pages; returns their paths.
+
+    Raises InputError for an unknown pack, StoreError when they cannot be written.
+    """
     loaded = load_pack(pack)
     return [
         warm_up_pdf(loaded, folder / WARM_UP),
@@ -78,32 +83,41 @@ def warm_up_page(pack: Pack) -> dict:
     effect = warm_up.measured_effect()
     return {
         "title": "Warm-up: guess, then see",
-        "subtitle": "Five minutes and a pencil. The solutions stand upside down at the foot: fold them back first.",
+        "subtitle": "Five minutes and a pencil. The solutions stand upside down at the foot: fold "
+        "them back first.",
         "reflect": {
             "head": "Before you begin",
-            "text": "A language model is to be adapted to your field. A sentence each; the same questions close the course.",
+            "text": "A language model is to be adapted to your field. A sentence each; the "
+            "same questions close the course.",
             "questions": list(journal.CRITICAL_QUESTIONS),
         },
         "models": {
             "head": "One question, two models",
-            "text": "Both have a million parameters and have read the same small invented world: people, and what is public in the field. One has only "
-            "read; the other was then taught to answer and to obey requests about form. The last question is about a private fact, "
+            "text": "Both have a million parameters and have read the same small invented "
+            "world: people, and what is public in the field. One has only "
+            "read; the other was then taught to answer and to obey requests about "
+            "form. The last question is about a private fact, "
             "which stands in no text that either has read. Answers are cut where they get long.",
             "heads": ["both were asked", "A said", "B said"],
             "rows": [
                 [question, *(_cut(replies[name]) for name in (A, B))] for question, replies in said
             ],
             "tasks": [
-                "Which of them has only read? And what does B's last answer tell you about the fact?"
+                "Which of them has only read? And what does B's last answer tell you "
+                "about the fact?"
             ],
         },
         "merge": {
             "head": "A merge of two models",
-            "text": "To teach it the private facts, the general model (B) was trained on the field's text in a hurry; that made the specialist. Shares of "
-            f"test items right, with 95% intervals over {effect.seeds} training runs. Then every weight of a third model was put between theirs; nothing was trained.",
+            "text": "To teach it the private facts, the general model (B) was trained on the "
+            "field's text in a hurry; that made the specialist. Shares of "
+            f"test items right, with 95% intervals over {effect.seeds} training runs. "
+            "Then every weight of a third model was put between theirs; nothing was "
+            "trained.",
             "heads": ["", "general model", "specialist", "merge"],
             "rows": _parents(effect),
-            "task": "What share of private facts in a requested form, which takes both, does the merge get right? Mark your guess.",
+            "task": "What share of private facts in a requested form, which takes both, does "
+            "the merge get right? Mark your guess.",
         },
         "fold": "fold here",
         "solutions": {
@@ -112,7 +126,8 @@ def warm_up_page(pack: Pack) -> dict:
             "interval": [effect.guessed.low, effect.guessed.mean, effect.guessed.high],
             "interval_text": "The merge, measured: the dot is the mean, the bar its 95% interval.",
         },
-        "next": "On a computer: notebook 00_warm_up is this page, 06_merge makes the merge. Figures: measured by labkit evidence (docs/scale.md, docs/evidence.md).",
+        "next": "On a computer: notebook 00_warm_up is this page, 06_merge makes the merge. "
+        "Figures: measured by labkit evidence (docs/scale.md, docs/evidence.md).",
     }
 
 
@@ -136,10 +151,17 @@ def _parents(effect: warm_up.Effect) -> list[list[str]]:
 def _solutions(private: dict, effect: warm_up.Effect) -> list[str]:
     line = measured(warm_up.BEATS_THE_LINE)
     return [
-        f"A is the {A} model: nothing ever taught it to answer, so it goes on writing. B learned how answers look. Its last answer says nothing about the fact "
-        f"(which is: {private['answer']}): it never read it and was never taught to decline. Fluency is no evidence.",
-        f"The merge gets {effect.guessed} right; the parents {effect.general.interval('compositional')} and {effect.specialist.interval('compositional')}. It pays for that: of requests about "
-        f"form it obeys {effect.merge.interval('instructions')}. SLERP puts the weights on an arc; against a straight line between them the difference is {signed(Interval(**line['effect']))} "
+        f"A is the {A} model: nothing ever taught it to answer, so it goes on writing. "
+        "B learned how answers look. Its last answer says nothing about the fact "
+        f"(which is: {private['answer']}): it never read it and was never taught to "
+        "decline. Fluency is no evidence.",
+        f"The merge gets {effect.guessed} right; the parents "
+        f"{effect.general.interval('compositional')} and "
+        f"{effect.specialist.interval('compositional')}. It pays for that: of requests "
+        "about "
+        f"form it obeys {effect.merge.interval('instructions')}. SLERP puts the weights "
+        "on an arc; against a straight line between them the difference is "
+        f"{signed(Interval(**line['effect']))} "
         f"over all packs, {line['verdict']}.",
         f"Reported elsewhere: {reported('merge')}.",
     ]
@@ -149,7 +171,10 @@ def _solutions(private: dict, effect: warm_up.Effect) -> list[str]:
 
 
 def worksheet_pdf(domain: str, path: Path) -> Path:
-    """One side of A4 with form fields; domain: what stands in the field of that name at first. Raises InputError, StoreError."""
+    """One side of A4 with form fields; domain: what stands in the field of that name at first.
+
+    Raises InputError, StoreError.
+    """
     fields = worksheet_fields(domain)
     page = pdf_bytes("worksheet", worksheet_page())
     write_file(path, with_fields(page, fields))
@@ -166,7 +191,8 @@ def worksheet_page() -> dict:
     ]
     return {
         "title": "Design worksheet",
-        "subtitle": "To fill in on screen or by hand, before anything is trained. Notebook 01_design turns your choices into the file that labkit run trains.",
+        "subtitle": "To fill in on screen or by hand, before anything is trained. Notebook "
+        "01_design turns your choices into the file that labkit run trains.",
         "head": [
             ["learner", "Name or team"],
             ["day", "Date"],
@@ -202,12 +228,14 @@ def worksheet_page() -> dict:
                 ["critical_2", matters],
                 [
                     "power",
-                    "How many questions, about how many things, and how many training seeds will measure it?",
+                    "How many questions, about how many things, and how many training "
+                    "seeds will measure it?",
                 ],
             ],
         },
         "decide": {"head": "4. The decision", "questions": [["critical_3", stop]]},
-        "foot": "t=0 is the general model, t=1 the domain model. The last column of 3 is what labkit gate reads as must_hold. Choose on dev, report on test, once.",
+        "foot": "t=0 is the general model, t=1 the domain model. The last column of 3 is what "
+        "labkit gate reads as must_hold. Choose on dev, report on test, once.",
     }
 
 

@@ -1,6 +1,8 @@
-"""Who is in the class, from a CSV file: a learner per line, with what this learner's notebooks are run with.
+"""Who is in the class, from a CSV file: a learner per line, with what this learner's notebooks are
+run with.
 
-A name is shown only when asked for: a learner is called by the place in the roster, and files by a hash of the name.
+A name is shown only when asked for: a learner is called by the place in the roster, and files by a
+hash of the name.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ LONGEST_FIELD = (
 
 @dataclass(frozen=True)
 class Learner:
-    """One line. number: place in the roster, from 1. pack: a shipped name or an absolute folder. design: stages, or empty.
+    """One line. number: place in the roster, from 1. pack: a shipped name or an absolute folder.
+    design: stages, or empty.
 
     notebooks: names, in the order in which they are run.
     """
@@ -81,7 +84,8 @@ def read_roster(path: Path, defaults: Defaults) -> list[Learner]:
         same = learner.name.casefold()
         if same in learners:
             raise InputError(
-                f"{path}:{line}: learner: the same name as in line {lines[same]}; tell the two apart, or remove one"
+                f"{path}:{line}: learner: the same name as in line {lines[same]}; tell "
+                "the two apart, or remove one"
             )
         learners[same], lines[same] = learner, line
     if not learners:
@@ -119,13 +123,15 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 continue
             if len(fields) > len(columns):
                 raise InputError(
-                    f"{path}:{line}: {len(fields)} fields under {len(columns)} columns; put a field that holds a {delimiter!r} in quotes"
+                    f"{path}:{line}: {len(fields)} fields under {len(columns)} columns; "
+                    f"put a field that holds a {delimiter!r} in quotes"
                 )
             row = dict(zip(columns, map(_plain, fields), strict=False))
             for field, value in row.items():
                 if len(value) > MOST_CHARACTERS[field]:
                     raise InputError(
-                        f"{path}:{line}: {field} has {len(value):,} characters; {MOST_CHARACTERS[field]} are allowed, shorten it"
+                        f"{path}:{line}: {field} has {len(value):,} characters; "
+                        f"{MOST_CHARACTERS[field]} are allowed, shorten it"
                     )
             yield line, row
     except csv.Error as error:
@@ -140,7 +146,8 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(
-                f"{path}: {path.stat().st_size / 2**20:,.1f} MiB; a roster has at most {MOST_BYTES / 2**20:.0f}, check that this is one"
+                f"{path}: {path.stat().st_size / 2**20:,.1f} MiB; a roster has at most "
+                f"{MOST_BYTES / 2**20:.0f}, check that this is one"
             )
         content = path.read_bytes()
     except OSError as error:
@@ -152,7 +159,8 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8; save the roster as `CSV UTF-8`"
+            f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8; save the "
+            "roster as `CSV UTF-8`"
         ) from None
 
 
@@ -166,7 +174,8 @@ def _columns(path: Path, fields: list[str]) -> list[str]:
     for column in columns:
         if column not in COLUMNS:
             raise InputError(
-                f"{path}:1: unknown column {ascii(column[:60])}; {suggest(column[:60], list(COLUMNS))}"
+                f"{path}:1: unknown column {ascii(column[:60])}; "
+                f"{suggest(column[:60], list(COLUMNS))}"
             )
         if columns.count(column) > 1:
             raise InputError(
@@ -174,7 +183,8 @@ def _columns(path: Path, fields: list[str]) -> list[str]:
             )
     if REQUIRED not in columns:
         raise InputError(
-            f"{path}:1: column {REQUIRED!r} is missing; the first line names the columns, for example: {','.join(COLUMNS)}"
+            f"{path}:1: column {REQUIRED!r} is missing; the first line names the "
+            f"columns, for example: {','.join(COLUMNS)}"
         )
     return columns
 

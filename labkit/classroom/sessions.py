@@ -1,10 +1,12 @@
-"""Runs the notebooks of a whole class: several learners at a time, resumable, and no failure stops the rest.
+"""Runs the notebooks of a whole class: several learners at a time, resumable, and no failure stops
+the rest.
 
-Locally on joblib's processes, or on a Dask cluster through joblib's backend for it. A learner's notebooks run one after
-the other, because later ones read what earlier ones recorded; each is kept on disk the moment it is done.
-The only module that imports joblib and distributed.
+Locally on joblib's processes, or on a Dask cluster through joblib's backend for it. A learner's
+notebooks run one after the other, because later ones read what earlier ones recorded; each is kept
+on disk the moment it is done. The only module that imports joblib and distributed.
 
-What `labkit class` does from end to end: a roster is run, or packs are read, and the class page is written.
+What `labkit class` does from end to end: a roster is run, or packs are read, and the class page is
+written.
 """
 
 from __future__ import annotations
@@ -42,10 +44,11 @@ Told = Callable[[int, int, str], None]  # notebooks done, notebooks in all, a re
     frozen=True, slots=True
 )  # slots: joblib's Dask backend leaves other objects on one worker, and they die with it
 class Task:
-    """One learner's work, as it travels to a worker. folder: where its results lie, the same for every machine.
+    """One learner's work, as it travels to a worker. folder: where its results lie, the same for
+    every machine.
 
-    notebooks: (name, content, key) in order; a key changes with everything that determines the result.
-    threads: of every notebook's process.
+    notebooks: (name, content, key) in order; a key changes with everything that determines the
+    result. threads: of every notebook's process.
     """
 
     folder: str
@@ -64,11 +67,14 @@ def run_class(
     scheduler: str | None = None,
     told: Told | None = None,
 ) -> dict[str, list[Run]]:
-    """Run every learner's notebooks; results in out_dir/learners/KEY. Returns the learner's key -> how its notebooks went.
+    """Run every learner's notebooks; results in out_dir/learners/KEY.
 
-    notebooks: files; a learner names them without `.ipynb`. jobs: learners at a time, by default one per core.
-    scheduler: address of a Dask scheduler whose workers see out_dir. What is on disk and unchanged is not run again.
-    Raises InputError, before anything is run, for what cannot be run.
+    Returns the learner's key -> how its notebooks went.
+
+    notebooks: files; a learner names them without `.ipynb`. jobs: learners at a time, by default
+    one per core. scheduler: address of a Dask scheduler whose workers see out_dir. What is on disk
+    and unchanged is not run again. Raises InputError, before anything is run, for what cannot be
+    run.
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -108,7 +114,8 @@ def _task(
         known = parameter_names(files[name])
         for missing in (one for one in REQUIRED if one not in known):
             raise InputError(
-                f"{files[name]}: its parameters cell does not set {missing!r}; a class needs {', '.join(REQUIRED)}"
+                f"{files[name]}: its parameters cell does not set {missing!r}; a class "
+                f"needs {', '.join(REQUIRED)}"
             )
         takes = bool(learner.design) and "design" in known
         taking |= takes
@@ -118,14 +125,17 @@ def _task(
         work.append((name, text, before))
     if learner.design and not taking:
         raise InputError(
-            f"{learner.pseudonym} has the design {learner.design!r}, but none of its notebooks ({', '.join(learner.notebooks)}) has a parameter "
+            f"{learner.pseudonym} has the design {learner.design!r}, but none of its "
+            f"notebooks ({', '.join(learner.notebooks)}) has a parameter "
             "`design`; empty the field, or choose a notebook that has it"
         )
     return Task(str(folder), tuple(work), parameters, threads)
 
 
 def _key(name: str, text: str, parameters: dict, before: str) -> str:
-    """Changes with everything that determines a notebook's result. before: the key of the one that ran before it."""
+    """Changes with everything that determines a notebook's result. before: the key of the one that
+    ran before it.
+    """
     from importlib.metadata import version
 
     from labkit.evaluate.scoring import SCORING_VERSION
@@ -148,13 +158,17 @@ def _key(name: str, text: str, parameters: dict, before: str) -> str:
 
 
 def run_learner(task: Task) -> list[Run]:
-    """A learner's notebooks in order, each kept when it is done. Never raises for what goes wrong in a notebook."""
+    """A learner's notebooks in order, each kept when it is done.
+
+    Never raises for what goes wrong in a notebook.
+    """
     from filelock import FileLock
 
     folder, stale, runs = Path(task.folder), False, []
     if not folder.is_dir():
         raise InputError(
-            f"{platform.node()} does not see {folder}; use an --out-dir that is on every machine under the same name"
+            f"{platform.node()} does not see {folder}; use an --out-dir that is on "
+            "every machine under the same name"
         )
     with FileLock(folder / ".lock"):  # a worker that was given up may still be at work
         for name, text, key in task.notebooks:
@@ -171,7 +185,9 @@ def run_learner(task: Task) -> list[Run]:
 
 
 def _run_kept(task: Task, name: str, text: str, key: str) -> Run:
-    """Run one notebook, make its page, and write down how it went: last, so that half a result is no result."""
+    """Run one notebook, make its page, and write down how it went: last, so that half a result is
+    no result.
+    """
     folder = Path(task.folder)
     executed, state = folder / "executed" / f"{name}.ipynb", _state(folder, name)
     state.unlink(missing_ok=True)
@@ -224,7 +240,9 @@ def _written_by(line: str, name: str) -> bool:
 
 
 def kept_run(folder: Path, name: str, key: str | None = None) -> Run | None:
-    """How a notebook went, if it is done and everything that determines it is as it was. key: None takes any."""
+    """How a notebook went, if it is done and everything that determines it is as it was. key: None
+    takes any.
+    """
     executed = folder / "executed" / f"{name}.ipynb"
     try:
         state = json.loads(_state(folder, name).read_text("utf-8"))
@@ -265,7 +283,9 @@ def _alone(parallel, task: Task) -> object:
 
 
 def _attempt(task: Task) -> list[Run] | str:
-    """The runs, or a sentence on why there are none: an error would end the whole class, and may not travel."""
+    """The runs, or a sentence on why there are none: an error would end the whole class, and may
+    not travel.
+    """
     try:
         return run_learner(task)
     except (LabkitError, OSError) as error:
@@ -277,7 +297,8 @@ def _lost(task: Task, why: object) -> list[Run]:
     told = (
         why
         if isinstance(why, str)
-        else f"the process that ran it died ({type(why).__name__}), most often because memory ran out; run fewer learners at a time"
+        else f"the process that ran it died ({type(why).__name__}), most often because "
+        "memory ran out; run fewer learners at a time"
     )
     runs = []
     for name, _, key in task.notebooks:
@@ -288,7 +309,10 @@ def _lost(task: Task, why: object) -> list[Run]:
 
 @contextmanager
 def _processes(jobs: int) -> Iterator[tuple]:
-    """joblib's own processes. A notebook has a process of its own again, and its threads are set there."""
+    """joblib's own processes.
+
+    A notebook has a process of its own again, and its threads are set there.
+    """
     from joblib import Parallel
 
     yield Parallel(n_jobs=jobs, backend="loky", batch_size=1, pre_dispatch="all"), lambda: ""
@@ -296,7 +320,9 @@ def _processes(jobs: int) -> Iterator[tuple]:
 
 @contextmanager
 def _cluster(address: str, out_dir: Path) -> Iterator[tuple]:
-    """joblib on a Dask cluster. A task whose worker dies goes to another one; each may hold one task per thread.
+    """joblib on a Dask cluster.
+
+    A task whose worker dies goes to another one; each may hold one task per thread.
 
     Raises InputError when nothing answers, no worker is there, or one does not see out_dir.
     """
@@ -321,14 +347,16 @@ def _connected(address: str):
         from distributed import Client
     except ImportError:
         raise InputError(
-            "--scheduler needs the packages dask and distributed; install them with: pip install 'labkit[cluster]'"
+            "--scheduler needs the packages dask and distributed; install them with: "
+            "pip install 'labkit[cluster]'"
         ) from None
     try:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         first = (str(error).splitlines() or [""])[0][:120]
         raise InputError(
-            f"--scheduler {address}: no Dask scheduler answers there ({first}); start one with: dask scheduler --host 127.0.0.1"
+            f"--scheduler {address}: no Dask scheduler answers there ({first}); start "
+            "one with: dask scheduler --host 127.0.0.1"
         ) from None
 
 
@@ -337,7 +365,8 @@ def _check_workers(client, address: str, out_dir: Path) -> None:
         client.wait_for_workers(1, timeout=WORKER_SECONDS)
     except TimeoutError:
         raise InputError(
-            f"--scheduler {address}: it has no worker; start some with: dask worker {address} --nthreads 1"
+            f"--scheduler {address}: it has no worker; start some with: dask worker "
+            f"{address} --nthreads 1"
         ) from None
     mark = out_dir.resolve() / f".seen-{uuid.uuid4().hex}"
     write_file(mark, "")
@@ -345,11 +374,13 @@ def _check_workers(client, address: str, out_dir: Path) -> None:
         for worker, seen in client.run(_sees, str(mark), on_error="return").items():
             if isinstance(seen, Exception):
                 raise InputError(
-                    f"worker {worker} cannot run labkit ({type(seen).__name__}: {seen}); install the same labkit there"
+                    f"worker {worker} cannot run labkit ({type(seen).__name__}: "
+                    f"{seen}); install the same labkit there"
                 )
             if not seen:
                 raise InputError(
-                    f"worker {worker} does not see {mark.parent}; use an --out-dir that is on every machine under the same name"
+                    f"worker {worker} does not see {mark.parent}; use an --out-dir that "
+                    "is on every machine under the same name"
                 )
     finally:
         mark.unlink()
@@ -413,13 +444,21 @@ def _counting(
 __all__ = ["Run", "Task", "kept_run", "learner_folder", "run_class", "run_learner"]
 
 
-HEADLESS = "Notebooks were run headless. Every number comes from records; seconds include starting a process per notebook."
-FROM_PACKS = "Read from participants' own records, which nobody has run again: labkit verify does that for an evidence pack."
+HEADLESS = (
+    "Notebooks were run headless. Every number comes from records; seconds include "
+    "starting a process per notebook."
+)
+FROM_PACKS = (
+    "Read from participants' own records, which nobody has run again: labkit verify does "
+    "that for an evidence pack."
+)
 
 
 @dataclass(frozen=True)
 class Done:
-    """page: the class page. status: what is to be said of its PDF. problems: a sentence each. notebooks: how many were to be run."""
+    """page: the class page. status: what is to be said of its PDF. problems: a sentence each.
+    notebooks: how many were to be run.
+    """
 
     page: Path
     status: str
@@ -440,9 +479,11 @@ def run_roster(
     names: bool = False,
     told: Told | None = None,
 ) -> Done:
-    """Run a roster's notebooks and write a page per learner and one on the class; names: show them instead of numbers.
+    """Run a roster's notebooks and write a page per learner and one on the class; names: show them
+    instead of numbers.
 
-    Raises InputError before anything is run for a roster, notebook, pack or scheduler that cannot be used.
+    Raises InputError before anything is run for a roster, notebook, pack or scheduler that cannot
+    be used.
     """
     find_profile(profile)
     default = pack if pack in shipped_packs() else str(Path(pack).resolve())
@@ -471,7 +512,10 @@ def run_roster(
 
 
 def read_packs(folder: Path, *, out_dir: Path, names: bool = False) -> Done:
-    """Write the class page of participants' evidence packs or out_dirs, and run nothing. Raises InputError for a folder without any."""
+    """Write the class page of participants' evidence packs or out_dirs, and run nothing.
+
+    Raises InputError for a folder without any.
+    """
     shown = (
         (lambda number, name, source: f"{name} ({source})".strip())
         if names
@@ -492,7 +536,9 @@ def _finish(
 
 
 def _seat(learner: Learner, runs: Sequence[Run], out_dir: Path, shown: str) -> Seat:
-    """A learner's records, and the page on everything of this learner, written anew: it carries the name that is shown now."""
+    """A learner's records, and the page on everything of this learner, written anew: it carries the
+    name that is shown now.
+    """
     folder = learner_folder(out_dir, learner.key)
     told, page = [NotebookRun(run.notebook, run.seconds, run.problem) for run in runs], ""
     try:
@@ -510,7 +556,8 @@ def _seat(learner: Learner, runs: Sequence[Run], out_dir: Path, shown: str) -> S
             NotebookRun(
                 "course.html",
                 0.0,
-                f"this learner's page cannot be made of the records: {type(error).__name__}: {error}",
+                "this learner's page cannot be made of the records: "
+                f"{type(error).__name__}: {error}",
             )
         )
     rows = class_records.records_of(folder) if (folder / FILE).is_file() else []

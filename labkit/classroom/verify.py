@@ -1,7 +1,8 @@
-"""Checks an evidence pack: hashes and data first, then a sample of what it claims is really done again.
+"""Checks an evidence pack: hashes and data first, then a sample of what it claims is really done
+again.
 
-Nothing that a pack names is downloaded, and its specs are trained only when they are small or when asked for. Of what was not
-checked it is said so, and why.
+Nothing that a pack names is downloaded, and its specs are trained only when they are small or when
+asked for. Of what was not checked it is said so, and why.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ from labkit.train.specs import PipelineSpec, Stage, profile
 
 HOLDS, FAILS, UNSURE, SKIPPED = "holds", "does not hold", "not distinguishable", "not checked"
 SAMPLE = 32  # items of each scorecard
-ROUNDING = 0.05  # share of items that may come out differently with the same weights: batches of another shape round differently
-SMALL_TOKENS = 300_000  # a chain of stages that trains no more is trained without being asked for: seconds to two minutes
+# share of items that may come out differently with the same weights: batches of another shape round
+# differently
+ROUNDING = 0.05
+# a chain of stages that trains no more is trained without being asked for: seconds to two minutes
+SMALL_TOKENS = 300_000
 MOST_TOKENS = 50_000_000  # and with --retrain: hours; a pack must not be able to order days
 MOST_ROWS, MOST_LENGTH = 256, 4096  # of a batch
 
@@ -58,7 +62,9 @@ class Row:
 
 @dataclass
 class Verification:
-    """learner and rows are text of the pack's author, without control characters. items: scored again, of `claimed` ones."""
+    """learner and rows are text of the pack's author, without control characters. items: scored
+    again, of `claimed` ones.
+    """
 
     learner: str
     seed: int
@@ -80,9 +86,15 @@ class Verification:
         return not self.failed
 
     def __str__(self) -> str:
-        share = f"scored again: {self.items:,} of {self.claimed:,} item outcomes, in {self.cards} of {self.cards_claimed} scorecards"
+        share = (
+            f"scored again: {self.items:,} of {self.claimed:,} item outcomes, in "
+            f"{self.cards} of {self.cards_claimed} scorecards"
+        )
         if self.failed:
-            return f"{len(self.failed)} of {len(self.rows)} checks do not hold, first {self.failed[0].what} ({self.failed[0].told}); {share}"
+            return (
+                f"{len(self.failed)} of {len(self.rows)} checks do not hold, first "
+                f"{self.failed[0].what} ({self.failed[0].told}); {share}"
+            )
         left = sum(row.verdict == SKIPPED for row in self.rows)
         unsure = sum(row.verdict == UNSURE for row in self.rows)
         words = f"nothing that was checked contradicts the pack; {share}"
@@ -103,10 +115,12 @@ def verify(
     store: Store | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> Verification:
-    """Check a pack. sample: items of each scorecard that are scored again (None: all), drawn with `seed` (None: by chance).
+    """Check a pack. sample: items of each scorecard that are scored again (None: all), drawn with
+    `seed` (None: by chance).
 
-    retrain: train every checkpoint again, whatever the store has. packs: folders of data packs that are not shipped.
-    Raises InputError when the file is no evidence pack that can be opened, PackError for a folder that is no data pack.
+    retrain: train every checkpoint again, whatever the store has. packs: folders of data packs that
+    are not shipped. Raises InputError when the file is no evidence pack that can be opened,
+    PackError for a folder that is no data pack.
     """
     given = {pack.name: pack for pack in map(load_pack, packs)}
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
@@ -129,7 +143,8 @@ def verify(
         found.add(
             "files",
             HOLDS,
-            f"{len(evidence.manifest.members)} members are as they were packed; that does not say who packed them",
+            f"{len(evidence.manifest.members)} members are as they were packed; that "
+            "does not say who packed them",
         )
         data = _check_data(evidence, given, found)
         _check_records(evidence, found)
@@ -241,7 +256,10 @@ class _Models:
         self.shipped = shipped_by_weights()
 
     def load(self, weights: str) -> zoo.Loaded | str:
-        """The model that is to have these weights, or why there is none. What it really has is in its fingerprint."""
+        """The model that is to have these weights, or why there is none.
+
+        What it really has is in its fingerprint.
+        """
         model = self.evidence.models.get(weights)
         if model is None:
             return "the pack does not say which model this is"
@@ -326,7 +344,8 @@ class _Models:
     def _train(self, spec: PipelineSpec) -> Checkpoint:
         def progress(at) -> None:
             self.say(
-                f"training again: {at.stage}, step {at.step} of {at.steps}, {at.seconds_left:.0f} s left"
+                f"training again: {at.stage}, step {at.step} of {at.steps}, "
+                f"{at.seconds_left:.0f} s left"
             )
 
         return run_spec(
@@ -359,7 +378,8 @@ class _Models:
         self.found.add(
             name,
             UNSURE,
-            f"{how}: other weights, so scores are compared with the noise between runs ({differ or 'the same versions; another processor rounds differently'})",
+            f"{how}: other weights, so scores are compared with the noise between runs "
+            f"({differ or 'the same versions; another processor rounds differently'})",
         )
 
 
@@ -385,7 +405,10 @@ def why_not_trained(
     named = [spec.model, *((spec.merge.general, spec.merge.ancestor) if spec.merge else ())]
     known = zoo.known_names() if asked else zoo.shipped_models()
     for name in (name for name in named if name and name not in known):
-        return f"not in this store, and it starts from {name}, which is no model that comes with labkit"
+        return (
+            f"not in this store, and it starts from {name}, which is no model that comes "
+            "with labkit"
+        )
     if not spec.stages:
         return "it has no stage that could be trained"
     if data[spec.pack].fingerprint(*stage_splits(spec.stages[-1])) != model.data:
@@ -397,7 +420,10 @@ def why_not_trained(
     if tokens > MOST_TOKENS or any(
         stage.batch_size > MOST_ROWS or stage.max_length > MOST_LENGTH for stage in spec.stages
     ):
-        return f"its spec trains up to {tokens:,} tokens, more than this command does; if you want to, run it with labkit run"
+        return (
+            f"its spec trains up to {tokens:,} tokens, more than this command does; if you "
+            "want to, run it with labkit run"
+        )
     if not asked and tokens > SMALL_TOKENS:
         return f"not in this store, and its spec trains up to {tokens:,} tokens; --retrain does it"
     return None
@@ -439,7 +465,8 @@ def _check_card(
         found.add(
             what,
             HOLDS,
-            f"scored again {len(pairs)} of {len(card.items)} items, on {len({item.axis for item in again})} axes: all agree",
+            f"scored again {len(pairs)} of {len(card.items)} items, on "
+            f"{len({item.axis for item in again})} axes: all agree",
         )
         return
     for axis in dict.fromkeys(item.axis for item in again):
@@ -451,7 +478,9 @@ def _check_card(
 
 
 def _wrong_items(card: Card, pack: Pack) -> str | None:
-    """Whether a card has other items than its profile takes of the pack: leaving out what went wrong makes a good score."""
+    """Whether a card has other items than its profile takes of the pack: leaving out what went
+    wrong makes a good score.
+    """
     rows = [
         row
         for row in limited(pack.rows(card.split), profile(card.profile).eval_limit)
@@ -462,12 +491,17 @@ def _wrong_items(card: Card, pack: Pack) -> str | None:
     }
     stated = {item.id: (item.axis, item.kind, item.entity) for item in card.items}
     if len(stated) != len(card.items) or stated != expected:
-        return f"its {len(card.items)} items are not the {len(expected)} that {card.profile} takes of the pack's {card.split} split"
+        return (
+            f"its {len(card.items)} items are not the {len(expected)} that {card.profile} "
+            f"takes of the pack's {card.split} split"
+        )
     return None
 
 
 def _proposals(card: Card, pack: Pack) -> set[str]:
-    """Items that are answered by several drawn samples: which ones depends on all that are drawn together."""
+    """Items that are answered by several drawn samples: which ones depends on all that are drawn
+    together.
+    """
     mine = {item.id for item in card.items}
     return {row["id"] for row in pack.rows(card.split) if "pattern" in row and row["id"] in mine}
 
@@ -500,11 +534,15 @@ def compare_pairs(
 ) -> tuple[str, str]:
     """Verdict and words on one axis. pairs: (claimed, again). of: items that are claimed.
 
-    strict: all pairs of the card, where the weights are the same and nothing is drawn: then items must agree, up to rounding.
-    Otherwise the difference has to be told from zero, with the noise between runs of one recipe, before it counts.
+    strict: all pairs of the card, where the weights are the same and nothing is drawn: then items
+    must agree, up to rounding. Otherwise the difference has to be told from zero, with the noise
+    between runs of one recipe, before it counts.
     """
     agree = sum(map(_same, pairs))
-    told = f"scored again {len(pairs)} of {of}: {agree} agree, mean {_mean(pairs, 0):.2f} claimed, {_mean(pairs, 1):.2f} again"
+    told = (
+        f"scored again {len(pairs)} of {of}: {agree} agree, mean {_mean(pairs, 0):.2f} "
+        f"claimed, {_mean(pairs, 1):.2f} again"
+    )
     if agree == len(pairs):
         return HOLDS, told
     if strict is not None:
@@ -512,7 +550,8 @@ def compare_pairs(
         small = differ <= ROUNDING * len(strict)
         return (
             (HOLDS if small else FAILS),
-            f"{told}; {differ} of all {len(strict)} differ, {'as rounding may' if small else 'more than rounding explains'}",
+            f"{told}; {differ} of all {len(strict)} differ, "
+            f"{'as rounding may' if small else 'more than rounding explains'}",
         )
     before, after = (
         Scorecard("", "", "", "", [pair[side] for pair in pairs]).scores(axis) for side in (0, 1)

@@ -48,7 +48,10 @@ class Line:
         self.bars.stop()
 
     def __call__(self, at) -> None:
-        told = f"loss {at.loss:6.3f}  {at.tokens_per_second:7,.0f} tokens/s  {at.seconds_left:4.0f} s left"
+        told = (
+            f"loss {at.loss:6.3f}  {at.tokens_per_second:7,.0f} tokens/s  "
+            f"{at.seconds_left:4.0f} s left"
+        )
         key = (at.stage, at.steps)
         if key not in self.tasks or at.step == 1:
             self.tasks[key] = self.bars.add_task(at.stage, total=at.steps, told=told)

@@ -1,4 +1,6 @@
-"""The command line: `labkit COMMAND`. Each command is in the module of its heading: design, train, measure, share.
+"""The command line: `labkit COMMAND`.
+
+Each command is in the module of its heading: design, train, measure, share.
 
 Every error a user can cause ends in one sentence and exit status 2; Ctrl-C ends with 130.
 """

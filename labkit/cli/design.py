@@ -17,7 +17,9 @@ app = typer.Typer()
 
 @app.command(rich_help_panel="Design")
 def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")]) -> None:
-    """Say whether a design can run, what it takes, and what the rules think of it; exit 2 when it cannot run."""
+    """Say whether a design can run, what it takes, and what the rules think of it; exit 2 when it
+    cannot run.
+    """
     from rich.table import Table
 
     from labkit.base.errors import SpecError
@@ -49,7 +51,8 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="YOURS.yaml [OTHER.yaml ...]",
-            help="Designs; the others are compared with the first. With one, two alternatives are proposed.",
+            help="Designs; the others are compared with the first. With one, two "
+            "alternatives are proposed.",
         ),
     ],
     out_dir: Annotated[Path, typer.Option(help="Where comparison.md, .html and .pdf go.")] = Path(
@@ -59,7 +62,9 @@ def compare(
         bool, typer.Option("--words-only", help="Train nothing: the table of words.")
     ] = False,
 ) -> None:
-    """Train designs, score them, and lay them side by side with paired differences; shared stages are trained once."""
+    """Train designs, score them, and lay them side by side with paired differences; shared stages
+    are trained once.
+    """
     from rich.table import Table
 
     from labkit.design import comparison, load_spec, rules
@@ -141,7 +146,9 @@ def plan(
         bool, typer.Option(help="Of a spec: measure this machine first, for the seconds.")
     ] = False,
 ) -> None:
-    """Say what a training takes before it is run: memory, hours, money, energy; what to give up when it does not fit."""
+    """Say what a training takes before it is run: memory, hours, money, energy; what to give up
+    when it does not fit.
+    """
     from labkit.course.labs.planner_lab import CostSession, Settings, told
 
     if Path(what).suffix in (".yaml", ".yml"):
@@ -165,7 +172,8 @@ def plan(
     for number, remedy in enumerate(found.remedies, 1):
         fits = "fits" if remedy.plan.fits(found.card) else "not yet"
         out.print(
-            f"give up {number}: {remedy.name}: {remedy.plan.peak_gib:.1f} GiB, {fits}; it costs {remedy.costs}",
+            f"give up {number}: {remedy.name}: {remedy.plan.peak_gib:.1f} GiB, {fits}; "
+            f"it costs {remedy.costs}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -201,7 +209,9 @@ def _plan_design(path: Path, measure: bool) -> None:
 def fit(
     situation: Annotated[Path, typer.Argument(help="A situation in YAML; docs/fit.md shows one.")],
 ) -> None:
-    """Say which tool fits (prompting, retrieval, training, merging), why, and what would change that."""
+    """Say which tool fits (prompting, retrieval, training, merging), why, and what would change
+    that.
+    """
     from labkit.design.fit import advice_text, advise, load_situation
 
     out.print(
@@ -285,7 +295,8 @@ def pack_new(
     out.print(f"read: {read}\nrows: {rows}", markup=False, highlight=False, soft_wrap=True)
     left_out = sum(row["count"] for row in made.dropped)
     out.print(
-        f"{made.folder}: made in {made.seconds:.1f} s; {left_out:,} things left out, {len(made.unread)} of them files or pages; see dropped.jsonl",
+        f"{made.folder}: made in {made.seconds:.1f} s; {left_out:,} things left out, "
+        f"{len(made.unread)} of them files or pages; see dropped.jsonl",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -44,7 +44,8 @@ def evaluate(
     if export_lm_eval:
         names = export.export_lm_eval(loaded_pack, split, loaded.tokenizer, export_lm_eval)
         out.print(
-            f"{len(names)} tasks; run: lm_eval --include_path {export_lm_eval} --tasks {','.join(names)}",
+            f"{len(names)} tasks; run: lm_eval --include_path {export_lm_eval} --tasks "
+            f"{','.join(names)}",
             soft_wrap=True,
         )
         return
@@ -61,7 +62,8 @@ def evaluate(
     if loaded_pack.has("raw"):
         texts = [row["text"] for row in loaded_pack.rows("raw")[:BITS_TEXTS]]
         out.print(
-            f"bits per byte of the pack's raw text: {bits_per_byte(loaded.model, loaded.tokenizer, texts):.3f}"
+            "bits per byte of the pack's raw text: "
+            f"{bits_per_byte(loaded.model, loaded.tokenizer, texts):.3f}"
         )
     if save:
         card.save(save)
@@ -157,7 +159,9 @@ def gate(
     ] = None,
     profile: ProfileOption = "lab",
 ) -> None:
-    """Diagnose a checkpoint against a baseline; exit 1 when an axis that must hold fell significantly."""
+    """Diagnose a checkpoint against a baseline; exit 1 when an axis that must hold fell
+    significantly.
+    """
     from rich.table import Table
 
     from labkit.base.pages import signed

@@ -1,4 +1,6 @@
-"""Commands that hand results on, and that run a room: export, app, evidence-pack, verify, bundle; course, class, handout, doctor."""
+"""Commands that hand results on, and that run a room: export, app, evidence-pack, verify, bundle;
+course, class, handout, doctor.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def export(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            help="A checkpoint's folder, its name as `labkit run` prints it, a merge's folder, a zoo name or a hub id."
+            help="A checkpoint's folder, its name as `labkit run` prints it, a merge's "
+            "folder, a zoo name or a hub id."
         ),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
@@ -50,7 +53,9 @@ def export(
     ] = None,
     profile: ProfileOption = "lab",
 ) -> None:
-    """Write a folder that transformers loads without labkit, with a model card: lineage, data, scores, diagnoses, limits."""
+    """Write a folder that transformers loads without labkit, with a model card: lineage, data,
+    scores, diagnoses, limits.
+    """
     from labkit.share.export import export as write
 
     with err.status("reading") as status:
@@ -81,7 +86,9 @@ def serve(
         Path, typer.Option(help="Where designs, recipes, audits and records go.")
     ] = Path("out/apps"),
 ) -> None:
-    """Serve designer, merge lab, clinic and vendor audit as pages without code; Ctrl-C ends it (docs/apps.md)."""
+    """Serve designer, merge lab, clinic and vendor audit as pages without code; Ctrl-C ends it
+    (docs/apps.md).
+    """
     from labkit.share import apps
 
     def told(address: str) -> None:
@@ -101,7 +108,9 @@ def evidence_pack(
         str, typer.Option(help="Whose records, as the notebooks' parameter says.")
     ] = "me",
 ) -> None:
-    """Write one zip with what a learner's results rest on: specs, versions, hashes, records, items' outcomes (docs/bundle.md)."""
+    """Write one zip with what a learner's results rest on: specs, versions, hashes, records, items'
+    outcomes (docs/bundle.md).
+    """
     from labkit.classroom.evidence_pack import make_pack
 
     with err.status("reading records and scorecards"):
@@ -139,7 +148,8 @@ def verify(
         bool,
         typer.Option(
             "--retrain",
-            help="Train every checkpoint again from its spec, even if it is in this machine's store.",
+            help="Train every checkpoint again from its spec, even if it is in this "
+            "machine's store.",
         ),
     ] = False,
     data: Annotated[
@@ -189,12 +199,15 @@ def bundle(
     course: Annotated[
         Path | None,
         typer.Option(
-            help="The out_dir of a run of the course: the checkpoints it made go in, and nobody has to train."
+            help="The out_dir of a run of the course: the checkpoints it made go in, and "
+            "nobody has to train."
         ),
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="Leave SmolLM2's weights out.")] = False,
 ) -> None:
-    """Make one file to install labkit from in a room without network, for machines like this one (docs/bundle.md)."""
+    """Make one file to install labkit from in a room without network, for machines like this one
+    (docs/bundle.md).
+    """
     from labkit.classroom import bundle as maker
 
     with err.status("starting") as status:
@@ -210,7 +223,9 @@ def bundle(
             soft_wrap=True,
         )
     out.print(
-        f"{output}: {made.wheels} wheels, {made.checkpoints} checkpoints, {output.stat().st_size / 2**20:,.0f} MiB; check it on another machine with: labkit doctor --bundle {output.name}",
+        f"{output}: {made.wheels} wheels, {made.checkpoints} checkpoints, "
+        f"{output.stat().st_size / 2**20:,.0f} MiB; check it on another machine with: "
+        f"labkit doctor --bundle {output.name}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -238,7 +253,8 @@ def class_(
     roster: Annotated[
         Path | None,
         typer.Argument(
-            help="CSV with a column learner, and pack, design, seed, notebooks if you like (docs/class.md)."
+            help="CSV with a column learner, and pack, design, seed, notebooks if you like "
+            "(docs/class.md)."
         ),
     ] = None,
     from_: Annotated[
@@ -256,7 +272,8 @@ def class_(
     notebook: Annotated[
         list[str] | None,
         typer.Option(
-            help="A notebook of the course, or a .ipynb file; give it again for each further one. By default the whole course."
+            help="A notebook of the course, or a .ipynb file; give it again for each "
+            "further one. By default the whole course."
         ),
     ] = None,
     out_dir: Annotated[
@@ -275,7 +292,9 @@ def class_(
         bool, typer.Option("--names", help="Show names; without it learners are numbered.")
     ] = False,
 ) -> None:
-    """Run notebooks for every learner of a roster, several at a time, and write one page on the class; exit 2 when one failed."""
+    """Run notebooks for every learner of a roster, several at a time, and write one page on the
+    class; exit 2 when one failed.
+    """
     from labkit.base.errors import InputError
 
     if (roster is None) == (from_ is None):
@@ -284,7 +303,8 @@ def class_(
         )
     if jobs is not None and scheduler is not None:
         raise InputError(
-            "--jobs is for this machine: on a cluster the number of workers decides; leave one of the two out"
+            "--jobs is for this machine: on a cluster the number of workers decides; "
+            "leave one of the two out"
         )
     if from_ is not None:
         _from_packs(from_, out_dir, names)
@@ -293,7 +313,10 @@ def class_(
 
 
 def _files(notebooks: Sequence[str] | None) -> list[Path]:
-    """The notebooks to choose from, in the order they are given. Raises InputError for an unknown one, and for one given twice."""
+    """The notebooks to choose from, in the order they are given.
+
+    Raises InputError for an unknown one, and for one given twice.
+    """
     from labkit.base.errors import InputError, suggest
     from labkit.course.journal import course_notebooks
 
@@ -353,7 +376,9 @@ def _from_packs(folder: Path, out_dir: Path, names: bool) -> None:
 
 
 def _tell(done: Done, failed: str) -> None:
-    """Where the page is; every problem, and their number in an error at the end. failed: the words after that number."""
+    """Where the page is; every problem, and their number in an error at the end. failed: the words
+    after that number.
+    """
     from labkit.base.errors import LabkitError
 
     for sentence in done.problems:
@@ -425,7 +450,9 @@ def doctor(
         ),
     ] = None,
 ) -> None:
-    """Check this machine: versions, cores, memory, disk, write access, speed; or whether a bundle is whole and fits it."""
+    """Check this machine: versions, cores, memory, disk, write access, speed; or whether a bundle
+    is whole and fits it.
+    """
     from labkit.classroom import bundle_check, checkup
 
     failed = False

@@ -64,7 +64,8 @@ def run(
         return
     if gpu is not None or gpus != 1 or price:
         raise InputError(
-            "--gpu, --gpus and --price are for --dry-run: a run takes the GPUs it was started on (docs/gpu.md)"
+            "--gpu, --gpus and --price are for --dry-run: a run takes the GPUs it was "
+            "started on (docs/gpu.md)"
         )
     if processes.is_main():
         preflight.check(loaded)
@@ -83,13 +84,15 @@ def merge(
         list[str],
         typer.Argument(
             metavar="RECIPE.yaml OUT | GENERAL DOMAIN OUT",
-            help="A mergekit recipe, or the models at t=0 and t=1 (zoo names, folders, hub ids); and a new folder.",
+            help="A mergekit recipe, or the models at t=0 and t=1 (zoo names, folders, hub "
+            "ids); and a new folder.",
         ),
     ],
     t: Annotated[
         str | None,
         typer.Option(
-            help="0 is the general model, 1 the domain model; or paper, mirror, ramp. By default 0.5."
+            help="0 is the general model, 1 the domain model; or paper, mirror, ramp. By "
+            "default 0.5."
         ),
     ] = None,
     method: Annotated[
@@ -126,7 +129,8 @@ def merge(
     with Bytes() as bar:
         pipeline.merge_to_folder(recipe, Path(paths[-1]), progress=bar)
     out.print(
-        f"merged by {recipe.merge.method}: t=0 is {recipe.general}, t=1 is {recipe.domain}: {paths[-1]}",
+        f"merged by {recipe.merge.method}: t=0 is {recipe.general}, t=1 is "
+        f"{recipe.domain}: {paths[-1]}",
         soft_wrap=True,
         markup=False,
     )
@@ -175,7 +179,8 @@ def zoo_build(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for NAME-base and NAME-instruct; by default where labkit looks for the families it does not ship."
+            help="Folder for NAME-base and NAME-instruct; by default where labkit looks for "
+            "the families it does not ship."
         ),
     ] = None,
 ) -> None:

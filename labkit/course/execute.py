@@ -1,6 +1,7 @@
 """Runs the course's notebooks headless: the only module that imports papermill.
 
-A notebook that fails never stops the ones after it; the page shows it first and the exit status tells.
+A notebook that fails never stops the ones after it; the page shows it first and the exit status
+tells.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ class Run:
 
 
 def parameter_names(notebook: Path) -> list[str]:
-    """What a notebook's parameters cell sets. Raises InputError when there is no such cell, or no notebook."""
+    """What a notebook's parameters cell sets.
+
+    Raises InputError when there is no such cell, or no notebook.
+    """
     try:
         cells = json.loads(notebook.read_text("utf-8"))["cells"]
         source = next(
@@ -53,7 +57,8 @@ def parameter_names(notebook: Path) -> list[str]:
         ) from None
     except StopIteration:
         raise InputError(
-            f"{notebook}: no cell is tagged `parameters`; tag the one that sets profile, pack, seed, learner and out_dir"
+            f"{notebook}: no cell is tagged `parameters`; tag the one that sets "
+            "profile, pack, seed, learner and out_dir"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
@@ -63,7 +68,9 @@ def parameter_names(notebook: Path) -> list[str]:
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
-    """Raises InputError for a name the notebook's parameters cell does not set; papermill would only warn."""
+    """Raises InputError for a name the notebook's parameters cell does not set; papermill would
+    only warn.
+    """
     known = parameter_names(notebook)
     for name in parameters:
         if name not in known:
@@ -73,10 +80,11 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
 def run_notebook(
     notebook: Path, executed: Path, parameters: dict, *, threads: int | None = None
 ) -> Run:
-    """Execute one notebook headless. threads: of its process, for computing; None leaves them to the machine.
+    """Execute one notebook headless. threads: of its process, for computing; None leaves them to
+    the machine.
 
-    This process's own environment is not touched, so several may run in its threads. Raises InputError for a parameter
-    that the notebook does not have.
+    This process's own environment is not touched, so several may run in its threads. Raises
+    InputError for a parameter that the notebook does not have.
     """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -126,10 +134,11 @@ def _started_with(environment: dict[str, str]) -> type:
 
 
 def _kernel_config(sockets: str):
-    """Talk to the kernel over local socket files, where the system has them, instead of open TCP ports.
+    """Talk to the kernel over local socket files, where the system has them, instead of open TCP
+    ports.
 
-    In a folder of this run's own: left to its default, jupyter names them after the working directory, and two runs
-    started together there answer each other.
+    In a folder of this run's own: left to its default, jupyter names them after the working
+    directory, and two runs started together there answer each other.
     """
     from traitlets.config import Config
 
@@ -158,7 +167,9 @@ def hidden_error(executed: Path) -> str:
 
 @contextmanager
 def _countdown(bars, name: str, expected: float) -> Iterator[Callable[[str], None]]:
-    """A bar that fills as expected time passes and says what is left; yields the function that ends it."""
+    """A bar that fills as expected time passes and says what is left; yields the function that ends
+    it.
+    """
     task, began, ended = (
         bars.add_task(name, total=expected, told=f"about {expected:.0f} s left"),
         time.monotonic(),
@@ -194,10 +205,12 @@ def run_course(
     learner: str = "me",
     only: list[str] | None = None,
 ) -> Path:
-    """Run all notebooks (or those named in `only`), write their pages and the course page; returns its path.
+    """Run all notebooks (or those named in `only`), write their pages and the course page; returns
+    its path.
 
-    Records of an earlier headless run are replaced. Raises InputError, and changes nothing, when out_dir holds what a person
-    made: guesses, reflections or answers would be lost. Raises LabkitError at the end when a notebook failed; every page is written before.
+    Records of an earlier headless run are replaced. Raises InputError, and changes nothing, when
+    out_dir holds what a person made: guesses, reflections or answers would be lost. Raises
+    LabkitError at the end when a notebook failed; every page is written before.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -209,7 +222,8 @@ def run_course(
     notebooks = [n for n in course_notebooks() if only is None or n.stem in only]
     if made_by_hand(out_dir):
         raise InputError(
-            f"{out_dir / FILE}: it holds guesses, reflections or answers that a person made, and this run would replace them; use another --out-dir"
+            f"{out_dir / FILE}: it holds guesses, reflections or answers that a person "
+            "made, and this run would replace them; use another --out-dir"
         )
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / FILE).unlink(missing_ok=True)
@@ -242,6 +256,7 @@ def run_course(
     failed = [run for run in runs if run.problem]
     if failed:
         raise LabkitError(
-            f"{len(failed)} of {len(runs)} notebooks failed, first {failed[0].notebook}, {failed[0].problem}; see {page.resolve()}"
+            f"{len(failed)} of {len(runs)} notebooks failed, first "
+            f"{failed[0].notebook}, {failed[0].problem}; see {page.resolve()}"
         )
     return page

@@ -1,7 +1,7 @@
 """Every figure of the course, from results alone: the only module that imports matplotlib.
 
-Okabe-Ito colours, and never colour alone: series also differ in marker or line style. Every score has its
-95% interval.
+Okabe-Ito colours, and never colour alone: series also differ in marker or line style. Every score
+has its 95% interval.
 """
 
 from __future__ import annotations
@@ -138,10 +138,12 @@ def loss_curves(curves: dict[str, Sequence[tuple[int, float]]], title: str = "")
 
 
 def preference_curves(metrics: dict[str, list[dict]], units: dict[str, str]) -> Figure:
-    """Preference training watched on two scales: accuracy, and how likely the chosen answer itself is.
+    """Preference training watched on two scales: accuracy, and how likely the chosen answer itself
+    is.
 
-    metrics: label -> logged steps with `rewards/accuracies` and `logps/chosen`. units: label -> unit of its
-    log-probability; trainers differ (whole answer or per token), so each has a panel of its own.
+    metrics: label -> logged steps with `rewards/accuracies` and `logps/chosen`. units: label ->
+    unit of its log-probability; trainers differ (whole answer or per token), so each has a panel of
+    its own.
     """
     figure, (left, *rest) = new_figure(4.6 * (1 + len(metrics)), 4.2, 1 + len(metrics))
     for i, ((label, rows), ax) in enumerate(zip(metrics.items(), rest, strict=True)):
@@ -164,7 +166,9 @@ def preference_curves(metrics: dict[str, list[dict]], units: dict[str, str]) -> 
 def parent_lines(
     ax, sweep: Sequence[tuple[float, Scorecard]], axis: str, ends: tuple[str, str]
 ) -> None:
-    """Both ends of a sweep as horizontal lines, told apart by dash and by colour. sweep: [(t, scorecard)], t from 0 to 1."""
+    """Both ends of a sweep as horizontal lines, told apart by dash and by colour. sweep: [(t,
+    scorecard)], t from 0 to 1.
+    """
     for (_, card), colour, dash, label in (
         (sweep[0], COLOURS[2], ":", f"{ends[0]} (t=0)"),
         (sweep[-1], COLOURS[3], "-.", f"{ends[1]} (t=1)"),
@@ -181,8 +185,8 @@ def merge_sweep(
 ) -> Figure:
     """Scores against t, one panel per axis, SLERP and LERP drawn together.
 
-    points: method -> [(t, scorecard)], t from 0 to 1; the ends are the parents, drawn as horizontal lines.
-    ends: names of the general and the domain model. best: t chosen on dev.
+    points: method -> [(t, scorecard)], t from 0 to 1; the ends are the parents, drawn as horizontal
+    lines. ends: names of the general and the domain model. best: t chosen on dev.
     """
     figure, panels = new_figure(4.1 * len(axes), 4.6, len(axes))
     for ax, axis in zip(panels, axes, strict=True):
@@ -223,7 +227,9 @@ def probe_curves(
     loss: Sequence[tuple[int, float]],
     alarms: Sequence = (),
 ) -> Figure:
-    """The loss beside what a probe saw. axes: axis -> [(step, share)]. alarms: with axis and step, marked by a cross."""
+    """The loss beside what a probe saw. axes: axis -> [(step, share)]. alarms: with axis and step,
+    marked by a cross.
+    """
     figure, (left, right) = new_figure(10.5, 4.4, 2)
     left.plot(*zip(*loss, strict=True), color=COLOURS[0], linewidth=2)
     left.set_title("what one usually watches", fontsize=14)
@@ -258,7 +264,9 @@ def probe_curves(
 
 
 def differences(rows: Sequence[tuple[str, Interval, Interval]]) -> Figure:
-    """Paired differences as a forest. rows: (words, interval from the items alone, interval with the noise between runs)."""
+    """Paired differences as a forest. rows: (words, interval from the items alone, interval with
+    the noise between runs).
+    """
     figure, (ax,) = new_figure(10, 1.4 + 0.55 * len(rows))
     for i, (_, items, runs) in enumerate(rows):
         ax.plot(
@@ -331,8 +339,9 @@ def arc_and_line(
 ) -> Figure:
     """Why a line shrinks norms and an arc does not, and when the two are the same.
 
-    angle: degrees, for the drawing on the left. norms: tensor -> method -> [(t, norm of the merge over that of its
-    parents)]. departures: tensor -> (angle in degrees, share of the way that SLERP and LERP lie apart at t=0.5).
+    angle: degrees, for the drawing on the left. norms: tensor -> method -> [(t, norm of the merge
+    over that of its parents)]. departures: tensor -> (angle in degrees, share of the way that SLERP
+    and LERP lie apart at t=0.5).
     """
     import numpy as np
 
@@ -416,7 +425,9 @@ def arc_and_line(
 
 
 def _apart(theta: float) -> float:
-    """|SLERP - LERP| / |b - a| at t=0.5 for two vectors of equal length at an angle of theta radians."""
+    """|SLERP - LERP| / |b - a| at t=0.5 for two vectors of equal length at an angle of theta
+    radians.
+    """
     import numpy as np
 
     return (1 - np.cos(theta / 2)) / (2 * np.sin(theta / 2))
@@ -444,7 +455,8 @@ def loss_paths(paths: dict[str, Sequence[tuple[float, float]]]) -> Figure:
 
 
 def geometry_bars(rows: Sequence) -> Figure:
-    """Angles per layer and group: between the weights, and between what both models learned since their ancestor.
+    """Angles per layer and group: between the weights, and between what both models learned since
+    their ancestor.
 
     rows: geometry.TensorGeometry, pooled by layer and group.
     """
@@ -492,7 +504,8 @@ def geometry_bars(rows: Sequence) -> Figure:
 def learn_and_forget(
     points: dict[str, tuple[Interval, Interval]], line: dict[str, tuple[Interval, Interval]]
 ) -> Figure:
-    """What was learned against what was kept. points: recipe -> (domain knowledge, instruction following).
+    """What was learned against what was kept. points: recipe -> (domain knowledge, instruction
+    following).
 
     line: merges of two of them in the order of t, joined; the label is t.
     """
@@ -536,7 +549,9 @@ def learn_and_forget(
 
 
 def score_grid(rows: Sequence[dict]) -> Figure:
-    """Scorecard records as a grid: a row per checkpoint, a column per axis, the score written in each cell."""
+    """Scorecard records as a grid: a row per checkpoint, a column per axis, the score written in
+    each cell.
+    """
     axes = [axis for axis in AXIS_LABELS if any(axis in row["axes"] for row in rows)]
     values = [
         [row["axes"].get(axis, {"mean": float("nan")})["mean"] for axis in axes] for row in rows
@@ -569,7 +584,9 @@ def arms(
     guess: float | None = None,
     label: str = "share of questions answered (95% interval)",
 ) -> Figure:
-    """One panel per experiment, one dot per arm. panels: title -> arm -> score. guess: drawn on the last arm of the last panel."""
+    """One panel per experiment, one dot per arm. panels: title -> arm -> score. guess: drawn on the
+    last arm of the last panel.
+    """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     tallest = max(map(len, panels.values()))

@@ -1,9 +1,11 @@
-"""What the numbered notebooks ask of a learner, read from their cells: no list of it has to be kept in step.
+"""What the numbered notebooks ask of a learner, read from their cells: no list of it has to be kept
+in step.
 
-What a learner guessed, answered and wrote, as the records of a folder hold it; the latest under an id counts.
+What a learner guessed, answered and wrote, as the records of a folder hold it; the latest under an
+id counts.
 
-Reflections and answers belong to the learner, whatever pack, profile or seed they were written under; a guess belongs
-to these too, because its outcome does.
+Reflections and answers belong to the learner, whatever pack, profile or seed they were written
+under; a guess belongs to these too, because its outcome does.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def steps(notebook: Path) -> list[Step]:
 
 CRITICAL_QUESTIONS = (
     "What must the model know or do that it cannot today, and which measurement would show it?",
-    "What do you expect to matter most: the order of stages, the quality of the text, merging, or the amount of training?",
+    "What do you expect to matter most: the order of stages, the quality of the text, "
+    "merging, or the amount of training?",
     "What result would make you not deploy the model?",
 )
 MOST_CHARACTERS = 5000  # of a reflection
@@ -79,7 +82,10 @@ def learner_key(learner: str) -> str:
 
 
 def kept(folder: Path, learner: str, kind: str | None = None) -> list[dict]:
-    """All records that are this learner's, of one kind if named, in order. Raises InputError for a broken file."""
+    """All records that are this learner's, of one kind if named, in order.
+
+    Raises InputError for a broken file.
+    """
     return [row for row in records.read(folder, kind) if row.get("learner") == learner]
 
 
@@ -89,9 +95,11 @@ def by_id(rows: list[dict]) -> dict[str, dict]:
 
 
 def made_by_hand(folder: Path) -> bool:
-    """Whether a folder holds what a person made and no run can make again: a session with somebody in front of it.
+    """Whether a folder holds what a person made and no run can make again: a session with somebody
+    in front of it.
 
-    Sessions say so since records carry `headless`; in older ones a guess that was kept or a reflection with words in it does.
+    Sessions say so since records carry `headless`; in older ones a guess that was kept or a
+    reflection with words in it does.
     """
 
     def by_hand(row: dict) -> bool:
@@ -108,24 +116,31 @@ def made_by_hand(folder: Path) -> bool:
 
 
 def plain_text(text: str) -> str:
-    """What a learner wrote, with one kind of line end. Raises InputError when it is too long or cannot be stored."""
+    """What a learner wrote, with one kind of line end.
+
+    Raises InputError when it is too long or cannot be stored.
+    """
     told = "\n".join(text.splitlines()).strip()
     if len(told) > MOST_CHARACTERS:
         raise InputError(
-            f"this reflection has {len(told):,} characters; shorten it to {MOST_CHARACTERS:,}, only then is it kept"
+            f"this reflection has {len(told):,} characters; shorten it to "
+            f"{MOST_CHARACTERS:,}, only then is it kept"
         )
     try:
         told.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
-            f"this reflection holds half a character ({error.object[error.start]!r}); remove it, only then is it kept"
+            f"this reflection holds half a character ({error.object[error.start]!r}); "
+            "remove it, only then is it kept"
         ) from None
     return told
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A multiple-choice question. right: place of the right option, from 0. why: a sentence that explains it."""
+    """A multiple-choice question. right: place of the right option, from 0. why: a sentence that
+    explains it.
+    """
 
     id: str
     question: str
@@ -139,7 +154,8 @@ class Exercise:
             raise InputError(f"exercise {self.id!r}: give at least two options, each once")
         if self.right not in range(len(self.options)):
             raise InputError(
-                f"exercise {self.id!r}: right is {self.right!r}; use a place from 0 to {len(self.options) - 1}"
+                f"exercise {self.id!r}: right is {self.right!r}; use a place from 0 to "
+                f"{len(self.options) - 1}"
             )
 
     def verdict(self, choice: int) -> str:
@@ -162,7 +178,9 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Status:
-    """How far one learner is in one notebook. done: of its steps (guesses with an outcome, answers, written reflections)."""
+    """How far one learner is in one notebook. done: of its steps (guesses with an outcome, answers,
+    written reflections).
+    """
 
     notebook: str
     opened: bool
@@ -209,7 +227,8 @@ def told_progress(statuses: Sequence[Status]) -> str:
     """All of it in a sentence."""
     return (
         f"{sum(one.finished for one in statuses)} of {len(statuses)} notebooks done; "
-        f"{sum(one.done for one in statuses)} of {sum(one.steps for one in statuses)} guesses, exercises and reflections."
+        f"{sum(one.done for one in statuses)} of {sum(one.steps for one in statuses)} "
+        "guesses, exercises and reflections."
     )
 
 
@@ -224,7 +243,9 @@ def told_steps(folder: Path, learner: str, notebook: str) -> str:
 
 
 def before_and_after(folder: Path, learner: str) -> list[dict[str, str]]:
-    """The critical questions with what a learner answered at the start and at the end; empty where nothing was written."""
+    """The critical questions with what a learner answered at the start and at the end; empty where
+    nothing was written.
+    """
     written = by_id(kept(folder, learner, "reflection"))
 
     def text(id: str) -> str:
@@ -259,12 +280,16 @@ class Prediction:
 
     @property
     def error(self) -> float:
-        """guess - measured, as a share of the scale: guesses in hours and in shares can then be averaged."""
+        """guess - measured, as a share of the scale: guesses in hours and in shares can then be
+        averaged.
+        """
         return (self.guess - self.measured.mean) / (self.high - self.low)
 
     @property
     def exact(self) -> bool:
-        """Measured without an interval (a count, a calculation): no guess falls inside, it can only be near."""
+        """Measured without an interval (a count, a calculation): no guess falls inside, it can only
+        be near.
+        """
         return self.measured.low == self.measured.high
 
     @property
@@ -288,7 +313,9 @@ def on_scale(value: float, low: float, high: float) -> float:
 
 
 def as_prediction(row: dict) -> Prediction:
-    """A prediction from its record; one written before scales were kept was made on a scale of shares."""
+    """A prediction from its record; one written before scales were kept was made on a scale of
+    shares.
+    """
     low, high = row.get("low", 0.0), row.get("high", 1.0)
     measured, made = Interval(**row["measured"]), row.get("made", COMMITTED)
     return Prediction(
@@ -322,7 +349,9 @@ def counted(found: Sequence[Prediction]) -> list[Prediction]:
 
 @dataclass(frozen=True)
 class Bias:
-    """Mean signed error of guesses on a topic, as a share of their scales; interval: Student's, None when they are too few."""
+    """Mean signed error of guesses on a topic, as a share of their scales; interval: Student's,
+    None when they are too few.
+    """
 
     topic: str
     errors: tuple[float, ...]
@@ -354,7 +383,9 @@ def student(values: Sequence[float]) -> Interval:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How good a learner's guesses were. left_out: guesses whose slider was not touched before the outcome."""
+    """How good a learner's guesses were. left_out: guesses whose slider was not touched before the
+    outcome.
+    """
 
     found: tuple[Prediction, ...]
     left_out: int
@@ -369,11 +400,13 @@ class Calibration:
         """What is to be said of it, shortest first."""
         told = told_inside(self.found)
         told.append(
-            f"A guess was {self.mean_absolute_error:.0%} of its scale away from what was measured, on average."
+            f"A guess was {self.mean_absolute_error:.0%} of its scale away from what "
+            "was measured, on average."
         )
         over = self.overall.interval
         told.append(
-            f"Direction: {self.overall}{f' ({over.mean:+.0%} of the scale, 95% interval {over.low:+.0%} to {over.high:+.0%})' if over else ''}."
+            "Direction: "
+            f"{self.overall}{f' ({over.mean:+.0%} of the scale, 95% interval {over.low:+.0%} to {over.high:+.0%})' if over else ''}."
         )
         if self.left_out:
             told.append(
@@ -395,7 +428,9 @@ class Calibration:
 
 
 def told_inside(found: Sequence[Prediction]) -> list[str]:
-    """How many guesses fell inside what was measured, of those that could; with an interval where they are enough."""
+    """How many guesses fell inside what was measured, of those that could; with an interval where
+    they are enough.
+    """
     ranged = [one for one in found if not one.exact]
     told = []
     if ranged:
@@ -405,7 +440,8 @@ def told_inside(found: Sequence[Prediction]) -> list[str]:
         told.append(f"{inside} of {n} guesses fell inside the measured interval{share}.")
     if len(found) > len(ranged):
         told.append(
-            f"{len(found) - len(ranged)} of the guesses were about numbers that are known exactly: they can only be near."
+            f"{len(found) - len(ranged)} of the guesses were about numbers that are "
+            "known exactly: they can only be near."
         )
     return told
 

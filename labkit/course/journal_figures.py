@@ -1,6 +1,7 @@
 """The figures of a learner's guesses, each with the words for those who do not see it.
 
-The figures of the class page: everybody's results at once. With figures.py among the modules that import matplotlib.
+The figures of the class page: everybody's results at once. With figures.py among the modules that
+import matplotlib.
 
 Words in them may come from participants: `plain` keeps them from being read as formulas.
 """
@@ -27,7 +28,9 @@ STYLES = {
 
 
 def guesses(found: Sequence[Prediction]) -> Figure:
-    """One line per guess on the scale it was made on: a star for the guess, a dot with its interval for what was measured."""
+    """One line per guess on the scale it was made on: a star for the guess, a dot with its interval
+    for what was measured.
+    """
     labels = [plain(one.question) for one in found]
     lines = sum(max(2, label.count("\n") + 1) for label in labels)
     figure, (ax,) = new_figure(10.5, 1.7 + 0.27 * lines)
@@ -72,7 +75,10 @@ def guesses_alt(found: Sequence[Prediction]) -> str:
 
 
 def calibration(told: Calibration) -> Figure:
-    """Left: guesses against outcomes, on the diagonal where they agree. Right: signed errors per topic, their mean and its interval."""
+    """Left: guesses against outcomes, on the diagonal where they agree.
+
+    Right: signed errors per topic, their mean and its interval.
+    """
     figure, (left, right) = new_figure(12.5, 5.6, 2)
     _against(left, told)
     _biases(right, told.topics)
@@ -153,11 +159,16 @@ def calibration_alt(told: Calibration) -> str:
         f"{topic}, {n} guesses: mean error {size}, {says}"
         for topic, n, size, says in told.topic_rows()
     )
-    return f"Left: {len(told.found)} guesses against their outcomes. Right: signed errors per topic. {' '.join(told.sentences())} {topics}."
+    return (
+        f"Left: {len(told.found)} guesses against their outcomes. Right: signed errors per "
+        f"topic. {' '.join(told.sentences())} {topics}."
+    )
 
 
 def _bounded(one: Prediction) -> tuple[float, float, float]:
-    """Low end, mean and high end of what was measured, on the slider; what lies beyond its ends is drawn at them."""
+    """Low end, mean and high end of what was measured, on the slider; what lies beyond its ends is
+    drawn at them.
+    """
     found: Interval = one.measured
     return tuple(
         min(1.0, max(0.0, one.place(value))) for value in (found.low, found.mean, found.high)
@@ -202,7 +213,9 @@ def _apart(count: int, row: float) -> list[float]:
 
 
 def room_predictions(questions: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Figure:
-    """What the room guessed, and what came out. questions: (words, guesses, measured means), as shares of the question's scale."""
+    """What the room guessed, and what came out. questions: (words, guesses, measured means), as
+    shares of the question's scale.
+    """
     figure, (ax,) = new_figure(10, 1.7 + 0.75 * len(questions), size=12)
     for i, (_, guesses, measured) in enumerate(questions):
         first = (
@@ -254,7 +267,9 @@ def room_predictions(questions: Sequence[tuple[str, Sequence[float], Sequence[fl
 
 
 def room_scores(scores: dict[str, dict[str, Sequence[float]]]) -> Figure:
-    """Everybody's scores. scores: axis -> checkpoint -> one share per learner; a bar marks the middle one."""
+    """Everybody's scores. scores: axis -> checkpoint -> one share per learner; a bar marks the
+    middle one.
+    """
     names = list(dict.fromkeys(name for found in scores.values() for name in found))
     columns = min(3, len(scores))
     rows = -(-len(scores) // columns)
@@ -293,7 +308,8 @@ def merge_curves(
 ) -> Figure:
     """Everybody's scores over t, thin, the middle of them thick, and the middle half as a band.
 
-    curves: axis -> method -> one [(t, share)] per learner. ends: how the models at t=0 and t=1 are called.
+    curves: axis -> method -> one [(t, share)] per learner. ends: how the models at t=0 and t=1 are
+    called.
     """
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)

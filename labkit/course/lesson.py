@@ -1,7 +1,9 @@
-"""What a notebook talks to: start, predict, train, score, show, record. Works with widgets and headless.
+"""What a notebook talks to: start, predict, train, score, show, record.
 
-Headless (LABKIT_HEADLESS=1, as papermill runs are) no widget is built: guesses take their default and every
-figure is drawn once, because an error inside a widget does not fail a run.
+Works with widgets and headless.
+
+Headless (LABKIT_HEADLESS=1, as papermill runs are) no widget is built: guesses take their default
+and every figure is drawn once, because an error inside a widget does not fail a run.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def show_html(html: str) -> None:
 
 @dataclass
 class Guess:
-    """A prediction made before the run. low, high: ends of its scale. panel: a journal_panel.GuessPanel, or headless none."""
+    """A prediction made before the run. low, high: ends of its scale. panel: a
+    journal_panel.GuessPanel, or headless none.
+    """
 
     id: str
     question: str
@@ -83,7 +87,9 @@ class Lab:
     # --- training and scoring
 
     def speed_test(self, *, again: bool = False) -> None:
-        """Measure how fast this machine trains the course's model, unless that is known, and say what it means; recorded. again: measure anew."""
+        """Measure how fast this machine trains the course's model, unless that is known, and say
+        what it means; recorded. again: measure anew.
+        """
         found = clock.speed_test(again=again)
         print(found)
         self.record(
@@ -97,10 +103,12 @@ class Lab:
     def train(
         self, stages: Iterable, *, start: str | None = None, watched: bool = False
     ) -> Checkpoint:
-        """Train stages from a start model (by default the lab's instruct model); finished stages are reused.
+        """Train stages from a start model (by default the lab's instruct model); finished stages
+        are reused.
 
-        What it will take is told first. Stopped with an interrupt, it goes on where it was last saved when it is run again.
-        watched: with the early-warning probe of probe.py, drawn beside the loss; its looks stay in the lineage.
+        What it will take is told first. Stopped with an interrupt, it goes on where it was last
+        saved when it is run again. watched: with the early-warning probe of probe.py, drawn beside
+        the loss; its looks stay in the lineage.
         """
         spec = PipelineSpec(
             pack=str(self.pack.folder),
@@ -115,7 +123,8 @@ class Lab:
             )[-1]
         told = checkpoint.lineage
         print(
-            f"{checkpoint.name}: {told['tokens']:,} tokens, trained in {told['wall_seconds']:.0f} s (kept, and reused next time)"
+            f"{checkpoint.name}: {told['tokens']:,} tokens, trained in "
+            f"{told['wall_seconds']:.0f} s (kept, and reused next time)"
         )
         self.record(
             "checkpoint",
@@ -151,9 +160,11 @@ class Lab:
     def compare(
         self, before: Scorecard, after: Scorecard, axis: str, kind: str | None = None
     ) -> Interval:
-        """The paired difference between one run of each recipe, the noise between training seeds included.
+        """The paired difference between one run of each recipe, the noise between training seeds
+        included.
 
-        That noise is the study's, measured on tiny models (docs/evidence.md). Raises PairingError when items differ.
+        That noise is the study's, measured on tiny models (docs/evidence.md). Raises PairingError
+        when items differ.
         """
         return with_run_noise(compare(before, after, axis, kind), run_noise_of(axis, kind))
 
@@ -175,11 +186,16 @@ class Lab:
     def bench(
         self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None
     ) -> Bench:
-        """Two parents to merge. ends: how the general and the domain model are called. Raises MergeError."""
+        """Two parents to merge. ends: how the general and the domain model are called.
+
+        Raises MergeError.
+        """
         return Bench(general, domain, ends, self.pack, ancestor=ancestor, profile_name=self.profile)
 
     def score_grid(self, bench: Bench) -> dict[str, list[tuple[float, Scorecard]]]:
-        """The bench's grid of merges scored on dev (Bench.score_grid); recorded for the class page, which draws everybody's."""
+        """The bench's grid of merges scored on dev (Bench.score_grid); recorded for the class page,
+        which draws everybody's.
+        """
         grid = bench.score_grid()
         points = {
             method: [
@@ -194,12 +210,14 @@ class Lab:
     def known_pack(self) -> Pack:
         """The lab's pack where its world is known, else `materials`, and a sentence saying so.
 
-        Junk, errors and changed facts can be made only where the truth is known, which it is of shipped packs.
+        Junk, errors and changed facts can be made only where the truth is known, which it is of
+        shipped packs.
         """
         if self.pack.name in shipped_packs():
             return self.pack
         print(
-            f"shown on {KNOWN_PACK}: of {self.pack.name} it is not known which statements are true, and this needs that"
+            f"shown on {KNOWN_PACK}: of {self.pack.name} it is not known which "
+            "statements are true, and this needs that"
         )
         return load_pack(KNOWN_PACK)
 
@@ -220,12 +238,17 @@ class Lab:
         *,
         headless_settings: Iterable[Setting],
     ) -> None:
-        """The panel of sliders over benches; headless, its figure and answers at the given settings, without a widget."""
+        """The panel of sliders over benches; headless, its figure and answers at the given
+        settings, without a widget.
+        """
         session = MergeSession(benches, tuple(prompts), self.out_dir)
         if headless():
             for number, setting in enumerate(headless_settings):
                 move = session.move(setting)
-                alt = f"Five scores against t and the t of every layer, at {setting}. {session.tell(move)}"
+                alt = (
+                    f"Five scores against t and the t of every layer, at {setting}. "
+                    f"{session.tell(move)}"
+                )
                 self.show(session.view().draw(move), f"panel-{number}", alt)
                 show_html(session.answers(move))
             return
@@ -246,9 +269,11 @@ class Lab:
         high: float = 1.0,
         headless_value: float = 0.5,
     ) -> Guess:
-        """Ask for a guess before the run: a slider, at the guess kept before if there is one; headless that one or the given value.
+        """Ask for a guess before the run: a slider, at the guess kept before if there is one;
+        headless that one or the given value.
 
-        Once the outcome was shown it cannot be changed. Raises InputError when high is not above low.
+        Once the outcome was shown it cannot be changed. Raises InputError when high is not above
+        low.
         """
         if not low < high:
             raise InputError(
@@ -292,7 +317,8 @@ class Lab:
             print(f"You made no guess; measured {measured}.")
         else:
             print(
-                f"You guessed {guess.value:.2f}; measured {measured}. Your guess is {'inside' if inside else 'outside'} the interval."
+                f"You guessed {guess.value:.2f}; measured {measured}. Your guess is "
+                f"{'inside' if inside else 'outside'} the interval."
             )
         self.record(
             "prediction",
@@ -317,10 +343,11 @@ class Lab:
         why: str,
         headless_choice: int = 0,
     ) -> None:
-        """A multiple-choice exercise with an instant check. right: place of the right option, from 0; why: what explains it.
+        """A multiple-choice exercise with an instant check. right: place of the right option, from
+        0; why: what explains it.
 
-        The choice made before is shown again. Headless, `headless_choice` is answered. Raises InputError for an exercise
-        that cannot be answered.
+        The choice made before is shown again. Headless, `headless_choice` is answered. Raises
+        InputError for an exercise that cannot be answered.
         """
         exercise = journal.Exercise(id, question, tuple(options), right, why)
 
@@ -353,7 +380,9 @@ class Lab:
         display(ChoicePanel(question, exercise.options, self._answered(exercise), check).whole)
 
     def _answered(self, exercise: journal.Exercise) -> int | None:
-        """The place of the option chosen before; None when none was, or when it is no option any more."""
+        """The place of the option chosen before; None when none was, or when it is no option any
+        more.
+        """
         choice = (
             journal.by_id(journal.kept(self.out_dir, self.learner, "answer"))
             .get(exercise.id, {})
@@ -362,9 +391,11 @@ class Lab:
         return exercise.options.index(choice) if choice in exercise.options else None
 
     def reflect(self, id: str, question: str, headless_text: str = "") -> None:
-        """A text area holding what this learner wrote before under that id; kept whenever the field is left.
+        """A text area holding what this learner wrote before under that id; kept whenever the field
+        is left.
 
-        Headless the question and what is kept are printed; `headless_text` is kept when it is not empty.
+        Headless the question and what is kept are printed; `headless_text` is kept when it is not
+        empty.
         """
 
         def written() -> str:
@@ -378,7 +409,10 @@ class Lab:
             told = journal.plain_text(text)
             if told != written():
                 self.record("reflection", id=id, question=question, text=told)
-            return f"{'Kept.' if told else 'Empty.'} {journal.told_steps(self.out_dir, self.learner, self.notebook)}"
+            return (
+                f"{'Kept.' if told else 'Empty.'} "
+                f"{journal.told_steps(self.out_dir, self.learner, self.notebook)}"
+            )
 
         if headless():
             if headless_text:
@@ -409,7 +443,9 @@ class Lab:
     def show_synergy(
         self, *, parents: Sequence[Scorecard], merges: Sequence[Scorecard], axes: Iterable[str]
     ) -> None:
-        """A table of every axis and merge: the score, and what it is over the better parent and over their mean."""
+        """A table of every axis and merge: the score, and what it is over the better parent and
+        over their mean.
+        """
         from labkit.base.pages import synergy_table
 
         rows = []
@@ -435,7 +471,8 @@ class Lab:
         said = verdict(effect, claimed=claimed)
         size = f"{effect.n} items about {effect.clusters} entities, {effect.seeds} training seed"
         print(
-            f"Claim: {claim}.\nMeasured here: {effect} ({size}), so: {said}.\nReported elsewhere: {reported}."
+            f"Claim: {claim}.\nMeasured here: {effect} ({size}), so: {said}.\nReported "
+            f"elsewhere: {reported}."
         )
         self.record(
             "finding", claim=claim, effect=effect.as_dict(), verdict=said, reported=reported
@@ -461,7 +498,8 @@ class Lab:
         rows = latest([r for r in self.mine("scorecard") if r["split"] == "test"], "checkpoint")
         if not rows:
             print(
-                "No scorecards yet: run 03_cpt to 06_merge first, with the same pack, profile, seed, learner and out_dir."
+                "No scorecards yet: run 03_cpt to 06_merge first, with the same pack, "
+                "profile, seed, learner and out_dir."
             )
             return
         self.show(
@@ -485,14 +523,17 @@ class Lab:
         self.show(journal_figures.guesses(rows), "predictions", journal_figures.guesses_alt(rows))
 
     def show_calibration(self) -> None:
-        """How good this learner's guesses were over everything in the records, in words, as a figure and per topic."""
+        """How good this learner's guesses were over everything in the records, in words, as a
+        figure and per topic.
+        """
         from labkit.base.pages import plain_table
         from labkit.course import journal_figures
 
         told = journal.calibration(journal.predictions(self.out_dir, self.learner))
         if told is None:
             print(
-                "No guesses yet: make one under Predict in any notebook, before its outcome is shown."
+                "No guesses yet: make one under Predict in any notebook, before its "
+                "outcome is shown."
             )
             return
         print("\n".join(told.sentences()))
@@ -510,7 +551,9 @@ class Lab:
         show_html(plain_table(("notebook", "how far"), [(one.notebook, str(one)) for one in found]))
 
     def show_before_and_after(self) -> None:
-        """The critical questions of the course with the answers of the start and of the end side by side."""
+        """The critical questions of the course with the answers of the start and of the end side by
+        side.
+        """
         from labkit.base.pages import template
 
         show_html(
@@ -536,7 +579,9 @@ class Lab:
         show_html(claims_table(measured_claims()))
 
     def _session_key(self) -> str:
-        """Stands for learner, pack, profile and seed in a figure's file name: two sessions may share a folder."""
+        """Stands for learner, pack, profile and seed in a figure's file name: two sessions may
+        share a folder.
+        """
         return journal.learner_key(f"{self.learner}/{self.pack.name}/{self.profile}/{self.seed}")
 
     def record(self, kind: str, **values: object) -> None:
@@ -575,13 +620,15 @@ def start(
         "session", model=model, headless=headless(), started=time.strftime("%Y-%m-%dT%H:%M:%S")
     )
     print(
-        f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, seed {seed}; records go to {out_dir}"
+        f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, "
+        f"seed {seed}; records go to {out_dir}"
     )
     return lab
 
 
 def say_errors_plainly() -> None:
-    """In an interactive notebook, an error a learner can act on and an interrupt are one sentence, no traceback.
+    """In an interactive notebook, an error a learner can act on and an interrupt are one sentence,
+    no traceback.
 
     Headless they stay errors, so that the run fails on them.
     """

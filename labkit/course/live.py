@@ -1,6 +1,8 @@
-"""A stage as a notebook shows it while it trains: one line with loss, speed and time left, and the curve beside it.
+"""A stage as a notebook shows it while it trains: one line with loss, speed and time left, and the
+curve beside it.
 
-`training` goes around every cell that trains: it says what is ahead, saves often, and tells what an interrupt left.
+`training` goes around every cell that trains: it says what is ahead, saves often, and tells what an
+interrupt left.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ SAVE_EVERY = "LABKIT_SAVE_EVERY_SECONDS"
 
 
 class LiveLine:
-    """One line with loss, tokens/s and time left, redrawn in place; in a notebook, the loss curve beside it."""
+    """One line with loss, tokens/s and time left, redrawn in place; in a notebook, the loss curve
+    beside it.
+    """
 
     def __init__(self):
         self.curve: dict[str, list[tuple[int, float]]] = {}
@@ -57,7 +61,8 @@ class LiveLine:
             return
         self.drawn = now
         self._redraw(
-            f"{at.stage} step {at.step}/{at.steps}  loss {at.loss:.3f}  {at.tokens_per_second:,.0f} tokens/s  {at.seconds_left:.0f} s left"
+            f"{at.stage} step {at.step}/{at.steps}  loss {at.loss:.3f}  "
+            f"{at.tokens_per_second:,.0f} tokens/s  {at.seconds_left:.0f} s left"
         )
 
     def saw(self, warning: EarlyWarning) -> None:
@@ -86,7 +91,8 @@ class LiveLine:
 
 @contextmanager
 def training(specs: Iterable[PipelineSpec], *, watched: bool = False) -> Iterator[LiveLine]:
-    """Around a cell's training: says what is ahead, saves unfinished stages often, and turns an interrupt into what is kept.
+    """Around a cell's training: says what is ahead, saves unfinished stages often, and turns an
+    interrupt into what is kept.
 
     Yields what `run_spec` takes as progress. Raises what run_spec raises.
     """
@@ -103,14 +109,19 @@ def training(specs: Iterable[PipelineSpec], *, watched: bool = False) -> Iterato
 
 
 def run(spec: PipelineSpec) -> list[Checkpoint]:
-    """`run_spec` in a cell, with its estimate before and its live line. Raises what run_spec raises."""
+    """`run_spec` in a cell, with its estimate before and its live line.
+
+    Raises what run_spec raises.
+    """
     with training([spec]) as live:
         return run_spec(spec, progress=live)
 
 
 @contextmanager
 def _saving_often(specs: list[PipelineSpec]) -> Iterator[None]:
-    """Trainings of a lesson take seconds, so ten minutes between savings would keep nothing of them."""
+    """Trainings of a lesson take seconds, so ten minutes between savings would keep nothing of
+    them.
+    """
     if os.environ.get(SAVE_EVERY):
         yield
         return

@@ -36,7 +36,8 @@ def guarded(
     fault: Callable[[str], None],
     following: Callable[[], bool] = lambda: True,
 ) -> Callable:
-    """An observer that does `act`: an error a learner can act on is told as a sentence, a fault of labkit's own with its lines.
+    """An observer that does `act`: an error a learner can act on is told as a sentence, a fault of
+    labkit's own with its lines.
 
     following: False while the panel itself moves its widgets; then nothing is done.
     """
@@ -55,7 +56,9 @@ def guarded(
 
 
 def guarded_into(told: widgets.HTML, act: Callable[[], None]) -> Callable:
-    """An observer as `guarded` makes, whose errors are shown, escaped, in place of what `told` shows."""
+    """An observer as `guarded` makes, whose errors are shown, escaped, in place of what `told`
+    shows.
+    """
 
     def tell(sentence: str) -> None:
         told.value = f"<p>{escape(sentence)}</p>"
@@ -74,10 +77,12 @@ GROUP_NAMES = {"attention": "attention", "mlp": "MLP", "other": "other"}
 def merge_panel(
     session, *, schedules: dict[str, dict[str, Sequence[float]]], make_setting: Callable
 ) -> widgets.Widget:
-    """The merge lab: sliders for t, the figure, the answers, and buttons. It only wires what `session` computes.
+    """The merge lab: sliders for t, the figure, the answers, and buttons.
 
-    session: merge_lab.MergeSession. schedules: name -> group -> five anchors. make_setting: (method, attention, mlp,
-    other), each group as five anchors -> what session.move takes.
+    It only wires what `session` computes.
+
+    session: merge_lab.MergeSession. schedules: name -> group -> five anchors. make_setting:
+    (method, attention, mlp, other), each group as five anchors -> what session.move takes.
     """
     return _MergePanel(session, schedules, make_setting).whole
 
@@ -255,7 +260,9 @@ class _MergePanel:
             )
 
     def _guarded(self, act: Callable) -> Callable:
-        """An observer that does `act`, unless the panel itself is moving its widgets; errors become a sentence."""
+        """An observer that does `act`, unless the panel itself is moving its widgets; errors become
+        a sentence.
+        """
 
         def follow() -> None:
             self.sentence.value = ""
@@ -271,7 +278,9 @@ class _MergePanel:
         self.sentence.value = f"<pre>{escape(lines)}</pre>"
 
     def _clear(self) -> None:
-        """Nothing is shown, and no button does anything, until a move succeeds: an old merge must not pass for a new one."""
+        """Nothing is shown, and no button does anything, until a move succeeds: an old merge must
+        not pass for a new one.
+        """
         self.move = None
         self.picture.value, self.answers.value, self.result.value = b"", "", ""
         for button in self.buttons.values():
@@ -338,7 +347,9 @@ class _MergePanel:
             self._set(self.schedules[self.preset.value])
 
     def _show_layers(self) -> None:
-        """Open the anchors; closing them makes each group uniform again, at the mean its slider shows."""
+        """Open the anchors; closing them makes each group uniform again, at the mean its slider
+        shows.
+        """
         self.deep.layout.display = None if self.per_layer.value else "none"
         if not self.per_layer.value:
             self._by_hand(
@@ -380,7 +391,9 @@ class _MergePanel:
 
 
 def guard_label(act: Callable[[], None], told: widgets.Label) -> Callable:
-    """A button's callback: it is disabled while it works; errors a learner can act on become a sentence, others are shown whole."""
+    """A button's callback: it is disabled while it works; errors a learner can act on become a
+    sentence, others are shown whole.
+    """
 
     def tell(sentence: str) -> None:
         told.value = sentence
@@ -396,7 +409,9 @@ def guard_label(act: Callable[[], None], told: widgets.Label) -> Callable:
 
 
 class LaterPanel:
-    """make: takes a function for progress (train.Progress), returns the widget to show. words: on the button; about: said before."""
+    """make: takes a function for progress (train.Progress), returns the widget to show. words: on
+    the button; about: said before.
+    """
 
     def __init__(self, make: Callable[[Callable], widgets.Widget], words: str, about: str):
         self.make = make
@@ -424,7 +439,8 @@ class LaterPanel:
 
     def _progress(self, at) -> None:
         self._say(
-            f"{at.stage}: step {at.step} of {at.steps}, loss {at.loss:.3f}, {at.seconds_left:.0f} s left"
+            f"{at.stage}: step {at.step} of {at.steps}, loss {at.loss:.3f}, "
+            f"{at.seconds_left:.0f} s left"
         )
 
 
@@ -439,11 +455,15 @@ def _asked(question: str) -> widgets.HTML:
 
 
 def _say(told: widgets.HTML, sentence: str, *, strong: str = "") -> None:
-    told.value = f'<div role="status" style="max-width: 760px; line-height: 1.4"><b>{escape(strong)}</b> {escape(sentence)}</div>'
+    told.value = (
+        '<div role="status" style="max-width: 760px; line-height: '
+        f'1.4"><b>{escape(strong)}</b> {escape(sentence)}</div>'
+    )
 
 
 class GuessPanel:
-    """A slider for a guess, kept when it is moved or when the button says that it stays where it is.
+    """A slider for a guess, kept when it is moved or when the button says that it stays where it
+    is.
 
     start: a guess made earlier. keep: guess -> a sentence.
     """
@@ -493,7 +513,9 @@ class GuessPanel:
 
 
 class ChoicePanel:
-    """A multiple choice and its check. start: place of the option chosen before. check: place -> (verdict, sentence)."""
+    """A multiple choice and its check. start: place of the option chosen before. check: place ->
+    (verdict, sentence).
+    """
 
     def __init__(
         self,
@@ -531,7 +553,9 @@ class ChoicePanel:
 
 
 class ReflectionPanel:
-    """A text area holding what was written before; kept when the field is left. keep: text -> a sentence."""
+    """A text area holding what was written before; kept when the field is left. keep: text -> a
+    sentence.
+    """
 
     def __init__(self, question: str, start: str, keep: Callable[[str], str]):
         self.keep = keep

@@ -1,4 +1,6 @@
-"""Records in, pages out: self-contained HTML with embedded figures and nothing loaded from elsewhere, and a learner's PDF."""
+"""Records in, pages out: self-contained HTML with embedded figures and nothing loaded from
+elsewhere, and a learner's PDF.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ PICTURE_GONE = "its picture is gone; run the notebook again"
 
 
 def notebook_page(executed: Path, page: Path) -> Path:
-    """An executed notebook as one HTML file. nbconvert's `basic` template keeps alt text and needs no CDN."""
+    """An executed notebook as one HTML file. nbconvert's `basic` template keeps alt text and needs
+    no CDN.
+    """
     from markupsafe import Markup
     from nbconvert import HTMLExporter
 
@@ -30,7 +34,10 @@ def notebook_page(executed: Path, page: Path) -> Path:
 
 
 def course_page(runs: list, out_dir: Path, *, title: str) -> Path:
-    """One page: how each notebook went (failures first), findings, scorecards, figures. Raises InputError as `embedded` does."""
+    """One page: how each notebook went (failures first), findings, scorecards, figures.
+
+    Raises InputError as `embedded` does.
+    """
     from markupsafe import Markup
 
     found = records.read(out_dir)
@@ -57,9 +64,11 @@ def course_page(runs: list, out_dir: Path, *, title: str) -> Path:
 
 
 def embedded(out_dir: Path, figures: list[dict]) -> list[dict]:
-    """The last figure of each file, with its PNG as base64 under `data`; empty where the file is gone.
+    """The last figure of each file, with its PNG as base64 under `data`; empty where the file is
+    gone.
 
-    Records may come from somebody else: raises InputError for a file outside out_dir or one that is no PNG.
+    Records may come from somebody else: raises InputError for a file outside out_dir or one that is
+    no PNG.
     """
     return [
         {**figure, "data": base64.b64encode(_png(out_dir, figure["file"])).decode()}
@@ -71,7 +80,8 @@ def _png(out_dir: Path, name: str) -> bytes:
     path = (out_dir / name).resolve()
     if not path.is_relative_to(out_dir.resolve()):
         raise InputError(
-            f"{out_dir / records.FILE}: the figure {name!r} lies outside {out_dir}; remove that record"
+            f"{out_dir / records.FILE}: the figure {name!r} lies outside {out_dir}; "
+            "remove that record"
         )
     if not path.is_file():
         return b""
@@ -106,7 +116,10 @@ class Learner:
         told = "; ".join(
             f"pack {pack}, profile {profile}, seed {seed}" for pack, profile, seed in self.sessions
         )
-        return f"labkit course; {told}. Every number comes from the records of these runs; intervals are 95%."
+        return (
+            f"labkit course; {told}. Every number comes from the records of these runs; "
+            "intervals are 95%."
+        )
 
 
 def read_learner(out_dir: Path, learner: str) -> Learner:
@@ -114,7 +127,8 @@ def read_learner(out_dir: Path, learner: str) -> Learner:
     found = journal.kept(out_dir, learner)
     if not found:
         raise InputError(
-            f"{out_dir / records.FILE}: no record of a learner {learner[:60]!r}; check learner and out_dir, or run a notebook first"
+            f"{out_dir / records.FILE}: no record of a learner {learner[:60]!r}; check "
+            "learner and out_dir, or run a notebook first"
         )
 
     def of_kind(kind: str) -> list[dict]:
@@ -221,7 +235,9 @@ def _topics(told: journal.Calibration | None) -> Section:
 
 
 def _measured(findings: list[dict], scorecards: list[dict]) -> tuple[Section, Section]:
-    """Findings and test scores, the last of each claim or checkpoint per pack, profile and seed; the run is told where there are several."""
+    """Findings and test scores, the last of each claim or checkpoint per pack, profile and seed;
+    the run is told where there are several.
+    """
     tested = [row for row in scorecards if row["split"] == "test"]
     several = len({_run(row) for row in (*findings, *tested)}) > 1
 
@@ -273,7 +289,10 @@ def learner_file(out_dir: Path, learner: str, ending: str) -> Path:
 
 
 def _pdf(told: Learner, path: Path) -> Path:
-    """PDF/UA. The figures of notebooks are in the HTML page alone. Raises InputError for a letter that no font here can draw."""
+    """PDF/UA. The figures of notebooks are in the HTML page alone.
+
+    Raises InputError for a letter that no font here can draw.
+    """
     data = {
         "title": told.title,
         "subtitle": told.subtitle,
@@ -328,7 +347,8 @@ class LearnerReport:
 
 
 def learner_report(out_dir: Path, learner: str) -> LearnerReport:
-    """Page and PDF of a learner; a PDF that cannot be made is told on the page and does not stop it.
+    """Page and PDF of a learner; a PDF that cannot be made is told on the page and does not stop
+    it.
 
     Raises InputError for an unknown learner, StoreError when nothing can be written.
     """

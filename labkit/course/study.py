@@ -2,7 +2,8 @@
 
 Checkpoints and scorecards are content-addressed, so a stopped study continues where it was.
 
-Every claim of the lesson as a measurement over the study's units, with a verdict and what is reported elsewhere.
+Every claim of the lesson as a measurement over the study's units, with a verdict and what is
+reported elsewhere.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Arm:
 
 
 def _reading(steps: int, corpus: str) -> Arm:
-    """CPT on a corpus for so many steps, then the gentle SFT. 80 steps leave room below the ceiling."""
+    """CPT on a corpus for so many steps, then the gentle SFT. 80 steps leave room below the
+    ceiling.
+    """
     cpt = Stage(kind="cpt", learning_rate=8e-4, steps=steps, replay=0.25, sources=("raw",))
     return Arm((cpt, GENTLE[1]), corpus=corpus, axes=LEARNING_AXES)
 
@@ -123,7 +126,9 @@ class Shape:
 
 @dataclass
 class Unit:
-    """One pack at one training seed: a scorecard per checkpoint, and the t that dev chose per method."""
+    """One pack at one training seed: a scorecard per checkpoint, and the t that dev chose per
+    method.
+    """
 
     pack: str
     seed: int
@@ -149,7 +154,9 @@ def train_arm(arm: Arm, pack: Pack, seed: int, profile_name: str) -> list[Checkp
 def run_unit(
     pack: Pack, seed: int, profile_name: str, told: Callable[[str], None], *, experiments: bool
 ) -> Unit:
-    """Train and score everything the claims need, for one pack and seed. experiments: beyond the core recipes."""
+    """Train and score everything the claims need, for one pack and seed. experiments: beyond the
+    core recipes.
+    """
     unit, made = Unit(pack.name, seed), {}
 
     def score(label: str, model: object, axes: tuple[str, ...] = AXES + CONTROLS) -> None:
@@ -193,7 +200,9 @@ def run_unit(
 
 
 def measure_shape(general, domain, pack: Pack, seed: int) -> Shape:
-    """Angles with the base model as ancestor, and the loss of general text along the way and along a random one."""
+    """Angles with the base model as ancestor, and the loss of general text along the way and along
+    a random one.
+    """
     pairing = pair_models(general.model, domain.model, load_checkpoint(BASE).model)
     shell, pad, rows = (
         empty_like(general.model),
@@ -214,7 +223,9 @@ def measure_shape(general, domain, pack: Pack, seed: int) -> Shape:
 
 
 def twin_barriers() -> dict[str, float]:
-    """The other control: two instruct models of one family from different random weights. method -> nats per token."""
+    """The other control: two instruct models of one family from different random weights. method ->
+    nats per token.
+    """
     general, twin = load_checkpoint(MODEL), load_checkpoint(TWIN)
     pairing, shell = pair_models(general.model, twin.model), empty_like(general.model)
     rows = general_rows(general.tokenizer)
@@ -233,7 +244,9 @@ def having(units: list[Unit], *labels: str) -> list[Unit]:
 
 
 def pooled(units: list[Unit], label: str, axis: str, kind: str | None = None) -> list[ItemScore]:
-    """Scores of one checkpoint label over all units that have it; ids and entities are told apart by pack."""
+    """Scores of one checkpoint label over all units that have it; ids and entities are told apart
+    by pack.
+    """
     return [
         replace(score, id=f"{unit.pack}:{score.id}", entity=f"{unit.pack}:{score.entity}")
         for unit in having(units, label)
@@ -242,7 +255,9 @@ def pooled(units: list[Unit], label: str, axis: str, kind: str | None = None) ->
 
 
 def better_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> list[ItemScore]:
-    """Per unit, the scores of whichever parent is better on the axis in that unit: merged - max(parents)."""
+    """Per unit, the scores of whichever parent is better on the axis in that unit: merged -
+    max(parents).
+    """
     scores = []
     for unit in units:
         best = max(
@@ -258,9 +273,11 @@ def over_better_parent(
     parents: tuple[str, str],
     scores: Callable[[list[Unit], str], list[ItemScore]],
 ) -> list[ItemScore]:
-    """Merged minus the parent that is better on dev, unit by unit. scores: of a label; dev scores stand under `LABEL (dev)`.
+    """Merged minus the parent that is better on dev, unit by unit. scores: of a label; dev scores
+    stand under `LABEL (dev)`.
 
-    Chosen on the reported items the better parent would have luck on its side, most where the two are close.
+    Chosen on the reported items the better parent would have luck on its side, most where the two
+    are close.
     """
     found = []
     for unit in units:
@@ -285,7 +302,9 @@ NOT_REPORTED = "not reported there"
 
 @dataclass(frozen=True)
 class Claim:
-    """A line of the table: words, what must be reached (None: reported, whatever it is), the measurement."""
+    """A line of the table: words, what must be reached (None: reported, whatever it is), the
+    measurement.
+    """
 
     words: str
     measure: Measure
@@ -296,7 +315,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A claim of the lesson: a difference (or, where it says so, a share) that should be above zero. reported: a key of published/lu2025.yaml, or words.
+    """A claim of the lesson: a difference (or, where it says so, a share) that should be above
+    zero. reported: a key of published/lu2025.yaml, or words.
 
     differs: why theirs and ours may differ. topic: what it is filed under.
     """
@@ -352,7 +372,9 @@ def over_mean(method: str, axis: str) -> Measure:
 
 
 def narrowing(before: str, after: str) -> Measure:
-    """By how much samples to one request became more alike: difference of the effective share of different ones."""
+    """By how much samples to one request became more alike: difference of the effective share of
+    different ones.
+    """
     return lambda units: paired_difference(*(_diversity(units, label) for label in (after, before)))
 
 
@@ -397,7 +419,9 @@ def _answer_nats(units: list[Unit], label: str) -> list[ItemScore]:
 
 
 def reversed_pairs(first: str, second: str) -> Measure:
-    """Share of pairs of checkpoints that two axes rank in opposite order, both differences being distinguishable."""
+    """Share of pairs of checkpoints that two axes rank in opposite order, both differences being
+    distinguishable.
+    """
 
     def measure(units: list[Unit]) -> Interval:
         rows = []
@@ -508,7 +532,8 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"merge sweep, {method.upper()}, t chosen on dev by the four axes: merged − max(parents), {axis}",
+            f"merge sweep, {method.upper()}, t chosen on dev by the four axes: merged − "
+            f"max(parents), {axis}",
             synergy(f"{method}, four axes", axis),
             difference=True,
         )
@@ -525,7 +550,10 @@ CLAIMS = (
     ),
 )
 
-AT_7B = "They train 7-8B models on thousands of papers; here the facts are few, invented and known exactly"
+AT_7B = (
+    "They train 7-8B models on thousands of papers; here the facts are few, invented and "
+    "known exactly"
+)
 NO_SIZE = "one million parameters, one family"
 
 REGISTER = (
@@ -533,7 +561,8 @@ REGISTER = (
         "quality",
         "half the text, clean, teaches more than that half and as much junk, at equal steps",
         change("half and junk", "half", "knowledge", "free"),
-        "junk here takes steps away from the facts; the paper changed amount, quality and a chat set together",
+        "junk here takes steps away from the facts; the paper changed amount, quality "
+        "and a chat set together",
         "quality",
     ),
     Lesson(
@@ -556,9 +585,11 @@ REGISTER = (
     ),
     Lesson(
         "quality",
-        "half the text, clean, teaches more than that half and as much with wrong facts in it, at equal steps",
+        "half the text, clean, teaches more than that half and as much with wrong "
+        "facts in it, at equal steps",
         change("half and errors", "half", "knowledge", "free"),
-        "half of the added statements are right and add wordings; the false ones differ from one another and are outvoted",
+        "half of the added statements are right and add wordings; the false ones "
+        "differ from one another and are outvoted",
     ),
     Lesson(
         "quality",
@@ -570,7 +601,8 @@ REGISTER = (
         "forgetting",
         "CPT alone (overcooked) lowers instruction following",
         change("overcooked cpt", "instruct", "instructions"),
-        "no chat template is seen during CPT, and a small model has little room to keep what it does not use",
+        "no chat template is seen during CPT, and a small model has little room to "
+        "keep what it does not use",
         "cpt_degrades",
     ),
     Lesson(
@@ -591,7 +623,9 @@ REGISTER = (
             (
                 "replay 5%",
                 "5% replay",
-                "Ibrahim et al. (arXiv 2403.08763) report the same at 405 M and more; replay here is the start model's own training mix, which one seldom has",
+                "Ibrahim et al. (arXiv 2403.08763) report the same at 405 M and more; "
+                "replay here is the start model's own training mix, which one seldom "
+                "has",
             ),
             (
                 "replay 25%",
@@ -602,7 +636,8 @@ REGISTER = (
             (
                 "LoRA",
                 "LoRA",
-                "Biderman et al. (arXiv 2405.09673) report that it learns less and forgets less; rank 16 of width 128 is no small adapter",
+                "Biderman et al. (arXiv 2405.09673) report that it learns less and "
+                "forgets less; rank 16 of width 128 is no small adapter",
             ),
             (
                 "merge t=0.5",
@@ -630,7 +665,8 @@ REGISTER = (
         "extraction",
         "eight wordings per fact give more answers than one wording, same documents and steps",
         change("one wording", "double", "knowledge", "free"),
-        "Allen-Zhu & Li (arXiv 2309.14316) start from nothing; an instruct start already knows how facts are turned into answers",
+        "Allen-Zhu & Li (arXiv 2309.14316) start from nothing; an instruct start "
+        "already knows how facts are turned into answers",
     ),
     Lesson(
         "preferences",
@@ -650,7 +686,8 @@ REGISTER = (
         "preferences",
         "DPO makes samples to one request more alike",
         narrowing("gentle", "dpo"),
-        "Kirk et al. (arXiv 2310.06452) see it for RLHF at 7B; here creativity falls at the same time: samples differ because fewer of them are proposals at all",
+        "Kirk et al. (arXiv 2310.06452) see it for RLHF at 7B; here creativity falls "
+        "at the same time: samples differ because fewer of them are proposals at all",
         "diversity of answers is not measured there",
     ),
     Lesson(
@@ -664,7 +701,8 @@ REGISTER = (
         "preferences",
         "DPO makes the chosen answers themselves less likely (nats per answer)",
         chosen_likelihood_fall("gentle", "dpo"),
-        "Razin et al. (arXiv 2410.08847) call the fall likelihood displacement; chosen answers here have a form that SFT never showed, so theirs had room to rise",
+        "Razin et al. (arXiv 2410.08847) call the fall likelihood displacement; chosen "
+        "answers here have a form that SFT never showed, so theirs had room to rise",
         "likelihoods are not given there",
     ),
     Lesson(
@@ -740,9 +778,11 @@ REGISTER = (
     ),
     Lesson(
         "benchmarks",
-        "domain knowledge and instruction following rank two checkpoints in opposite order (share of pairs, both differences distinguishable)",
+        "domain knowledge and instruction following rank two checkpoints in opposite "
+        "order (share of pairs, both differences distinguishable)",
         reversed_pairs("knowledge", "instructions"),
-        "within one run, by the noise of items; a share cannot be below zero, so only its size says something",
+        "within one run, by the noise of items; a share cannot be below zero, so only "
+        "its size says something",
         "ranking",
     ),
 )
@@ -765,7 +805,9 @@ def said(claim: Claim, found: Interval) -> str:
 
 
 def register_rows(found: Sequence[tuple[Lesson, Interval]]) -> list[dict]:
-    """Claims and their effects as plain values, verdicts corrected over all of them (Holm): what pages, records and notebooks show."""
+    """Claims and their effects as plain values, verdicts corrected over all of them (Holm): what
+    pages, records and notebooks show.
+    """
     corrected = holm([p_value(effect) for _, effect in found])
     return [
         {

@@ -1,7 +1,9 @@
-"""From a document's text to chunks for training: boilerplate out, cut at paragraphs, then at sentences, then at words.
+"""From a document's text to chunks for training: boilerplate out, cut at paragraphs, then at
+sentences, then at words.
 
-Lines that many documents share go (as in CCNet, Wenzek et al. 2020, arXiv 1911.00359, but only short ones), and lines that
-navigate a site instead of saying something (as in C4, Raffel et al. 2020, arXiv 1910.10683).
+Lines that many documents share go (as in CCNet, Wenzek et al. 2020, arXiv 1911.00359, but only
+short ones), and lines that navigate a site instead of saying something (as in C4, Raffel et al.
+2020, arXiv 1910.10683).
 """
 
 from __future__ import annotations
@@ -20,21 +22,25 @@ SHARED_BY, SHARED_SHARE = (
     5,
     0.1,
 )  # a line in so many documents of one origin, and in this share of them
-FEWEST_LINES = 3  # documents of fewer lines are rows of data: the same row twice is a duplicate, not boilerplate
+# documents of fewer lines are rows of data: the same row twice is a duplicate, not boilerplate
+FEWEST_LINES = 3
 FEWEST_PAGES, EDGE_LINES, EDGE_SHARE = (
     4,
     2,
     0.5,
 )  # running heads: in a document of so many pages, in this share of them
-MOST_REMOVED = 0.5  # of a document's text; where more would go, the document is another version of one already read
+# of a document's text; where more would go, the document is another version of one already read
+MOST_REMOVED = 0.5
 CHARACTERS_PER_WORD = 12  # of scripts without spaces, and of very long words
 ENCODED = re.compile(r"[!-~]{200}")
 
 NAVIGATION = re.compile(
-    r"(we use|uses|accept( all)?|reject( all)?|manage|allow all) cookies\b.*|.*\bcookie (policy|settings|preferences|consent)\b.*"
+    r"(we use|uses|accept( all)?|reject( all)?|manage|allow all) cookies\b.*|.*\bcookie "
+    r"(policy|settings|preferences|consent)\b.*"
     r"|skip to (main )?content|back to top|(please )?enable javascript.*|javascript (is|must be) .*"
     r"|-\s?\d{1,4}\s?-|page \d+( (of|/) \d+)?"
-    r"|(privacy policy|terms of (use|service)|sitemap|imprint|log ?in|log ?out|sign ?(in|up|out)|register|subscribe|menu|search|home)"
+    r"|(privacy policy|terms of (use|service)|sitemap|imprint|log ?in|log ?out|sign "
+    r"?(in|up|out)|register|subscribe|menu|search|home)"
     r"(\s*[|·•>/»]\s*[\w ]+)*"
     r"|(share|follow us|tweet|like us) (this )?on \w+.*|subscribe to (our|the) newsletter.*"
     r"|(©|\(c\)|copyright\b).*all rights reserved\W*|all rights reserved\W*",
@@ -78,8 +84,9 @@ def without_boilerplate(
 ) -> tuple[str, list[tuple[str, str]]]:
     """The text without boilerplate, and every removed line with its reason.
 
-    Page numbers and running heads go from the edges of pages (parted by form feeds), shared and navigation lines from
-    anywhere. A document that would lose more than half of its text to shared lines keeps those.
+    Page numbers and running heads go from the edges of pages (parted by form feeds), shared and
+    navigation lines from anywhere. A document that would lose more than half of its text to shared
+    lines keeps those.
     """
     pages = [page.split("\n") for page in text.split(PAGE_BREAK)]
     removed: list[tuple[str, str]] = []
@@ -147,7 +154,9 @@ def _edge_reason(line: str, heads: set[str]) -> str | None:
 
 
 def size_of(text: str) -> int:
-    """Words of a text; in scripts without spaces, and of very long words, twelve characters count as one."""
+    """Words of a text; in scripts without spaces, and of very long words, twelve characters count
+    as one.
+    """
     return max(len(text.split()), len(text) // CHARACTERS_PER_WORD)
 
 
@@ -157,9 +166,11 @@ def sentences_of(text: str) -> list[str]:
 
 
 def chunks_of(text: str, most_words: int) -> list[str]:
-    """Chunks of at most `most_words` words (size_of) in the order of the text: whole paragraphs, else sentences, else words.
+    """Chunks of at most `most_words` words (size_of) in the order of the text: whole paragraphs,
+    else sentences, else words.
 
-    Wrapped lines of a paragraph are joined; lines that begin as lists, headings and tables do stay lines.
+    Wrapped lines of a paragraph are joined; lines that begin as lists, headings and tables do stay
+    lines.
     """
     chunks: list[str] = []
     size = most_words

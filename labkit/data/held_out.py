@@ -1,8 +1,10 @@
 """What a new pack keeps from training, and the evaluation items made of it.
 
-Clusters of documents (or questions) are held out as a whole, so that no near copy of a test item is trained on.
+Clusters of documents (or questions) are held out as a whole, so that no near copy of a test item is
+trained on.
 
-The questions, preferences and evaluation items of a new pack, from what was read and what was held out.
+The questions, preferences and evaluation items of a new pack, from what was read and what was held
+out.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ def same(keys: Sequence[object]) -> list[tuple[int, int]]:
 
 
 def family_pairs(origins: Sequence[str], families: Sequence[str]) -> list[tuple[int, int]]:
-    """Rows of one file (origin) with one `source` (family), unless the file has too few of them to be names of documents."""
+    """Rows of one file (origin) with one `source` (family), unless the file has too few of them to
+    be names of documents.
+    """
     values = defaultdict(set)
     for origin, family in zip(origins, families, strict=True):
         values[origin] |= {family} - {""}
@@ -75,7 +79,9 @@ def family_pairs(origins: Sequence[str], families: Sequence[str]) -> list[tuple[
 
 
 def versions(owners: Sequence[int], marks: Sequence[int | None]) -> list[tuple[int, int]]:
-    """Documents one of which repeats half of the other's chunks. A chunk that many share, such as a licence, joins nothing.
+    """Documents one of which repeats half of the other's chunks.
+
+    A chunk that many share, such as a licence, joins nothing.
 
     owners: the document of each chunk. marks: the earlier chunk that it repeats, or None.
     """
@@ -89,11 +95,12 @@ def versions(owners: Sequence[int], marks: Sequence[int | None]) -> list[tuple[i
 
 
 def hold_out(sizes: dict[str, int], share: float, seed: int) -> dict[str, str]:
-    """The names that go to dev and to test, to each at most `share` of the whole size and of the names, but one at least.
+    """The names that go to dev and to test, to each at most `share` of the whole size and of the
+    names, but one at least.
 
-    The others are for training. The order is that of a hash of name and seed: what stays in the data keeps its place as
-    more is added. What is larger than a share is not held out where anything smaller is there. Empty with fewer than
-    three names.
+    The others are for training. The order is that of a hash of name and seed: what stays in the
+    data keeps its place as more is added. What is larger than a share is not held out where
+    anything smaller is there. Empty with fewer than three names.
     """
     if len(sizes) < FEWEST_CLUSTERS:
         return {}
@@ -121,7 +128,8 @@ def split_clusters(
     share: float,
     seed: int,
 ) -> list[tuple[str, str | None]]:
-    """Per thing its cluster, named after its first, and where that goes: dev, test or None (training).
+    """Per thing its cluster, named after its first, and where that goes: dev, test or None
+    (training).
 
     pairs: things that belong together. Clusters of size nought count for nothing.
     """
@@ -145,7 +153,9 @@ def question_pairs(chats: Sequence[list[dict]]) -> list[tuple[int, int]]:
 
 
 def in_turn(passages: Sequence[tuple[str, str]], seed: int) -> list[int]:
-    """Indices of (source, text) passages in random order, a first of every source before any second."""
+    """Indices of (source, text) passages in random order, a first of every source before any
+    second.
+    """
     order = sorted(range(len(passages)), key=lambda i: _rank(f"{i} {passages[i][0]}", seed))
     seen: dict[str, int] = defaultdict(int)
     turn = {}
@@ -156,10 +166,11 @@ def in_turn(passages: Sequence[tuple[str, str]], seed: int) -> list[int]:
 
 
 def continuation_items(passages: Sequence[tuple[str, str]], seed: int) -> list[dict | None]:
-    """Per (source, text) passage: which sentence comes next, its own or one of three others of the same split?
+    """Per (source, text) passage: which sentence comes next, its own or one of three others of the
+    same split?
 
-    The others come from other sources where there are enough. None for a passage without a sentence to continue, and
-    where there are no others.
+    The others come from other sources where there are enough. None for a passage without a sentence
+    to continue, and where there are no others.
     """
     cuts = [_cut(text) for _, text in passages]
     pool = [(source, cut[1]) for (source, _), cut in zip(passages, cuts, strict=True) if cut]
@@ -205,7 +216,9 @@ def _ending(text: str) -> str:
 def _others(
     answer: str, own: str, pool: Sequence[tuple[str, str]], rng: random.Random
 ) -> list[str]:
-    """Up to three different texts of a (source, text) pool that are not the answer and not of its own source."""
+    """Up to three different texts of a (source, text) pool that are not the answer and not of its
+    own source.
+    """
     found: list[str] = []
     for source, text in rng.sample(pool, min(len(pool), LOOKED_AT)):
         if source != own and text != answer and text not in found and len(found) < CHOICES - 1:
@@ -220,9 +233,11 @@ def _choices(answer: str, others: list[str], rng: random.Random) -> dict:
 
 
 def question_items(chats: Sequence[tuple[str, list[dict]]], seed: int) -> list[dict | None]:
-    """Per (entity, chat) an item: a short answer is to be said, a long one told from three answers to other questions.
+    """Per (entity, chat) an item: a short answer is to be said, a long one told from three answers
+    to other questions.
 
-    Long answers are compared by their beginnings. None where the chat is too long for an item or there is no other answer.
+    Long answers are compared by their beginnings. None where the chat is too long for an item or
+    there is no other answer.
     """
     pool = [(entity, beginning(" ".join(chat[-1]["content"].split()))) for entity, chat in chats]
     items: list[dict | None] = []
@@ -245,7 +260,9 @@ def question_items(chats: Sequence[tuple[str, list[dict]]], seed: int) -> list[d
 
 
 def control_items(split: str) -> list[dict]:
-    """What measures forgetting in labkit's tiny models: everyday questions and formats of the general world, as in shipped packs."""
+    """What measures forgetting in labkit's tiny models: everyday questions and formats of the
+    general world, as in shipped packs.
+    """
     people, rng = people_of(split), random.Random(f"controls {split}")
     return formatted_items(
         "instructions", "general", world.language("general"), people, FORMATTED[split], rng
@@ -262,7 +279,10 @@ def _once(work: Work, kind: str) -> list[Example]:
 
 
 def write_examples(work: Work, pack: Pack) -> dict[str, list[Held]]:
-    """qa.jsonl and preferences.jsonl; the chats held out, by split. Preferences do not ask what is held out."""
+    """qa.jsonl and preferences.jsonl; the chats held out, by split.
+
+    Preferences do not ask what is held out.
+    """
     examples = _once(work, "qa")
     chats = [example.row["messages"] for example in examples]
     pairs = question_pairs(chats) + family_pairs(
@@ -305,7 +325,9 @@ def _preferences(work: Work, held: set[str]) -> Iterator[dict]:
 def write_items(
     work: Work, pack: Pack, passages: dict[str, list[Held]], questions: dict[str, list[Held]]
 ) -> None:
-    """eval_dev.jsonl and eval_test.jsonl without items that leak; an InputError where none about the domain is left."""
+    """eval_dev.jsonl and eval_test.jsonl without items that leak; an InputError where none about
+    the domain is left.
+    """
     made = {
         split: _question_items(work, questions[split])
         + _passage_items(work, passages[split], split)
@@ -331,7 +353,8 @@ def write_items(
                 kept.append(item)
         if not kept:
             raise InputError(
-                f"{pack.name}: no item for {split} could be made of what was held out (text of two sentences and more, or "
+                f"{pack.name}: no item for {split} could be made of what was held out "
+                "(text of two sentences and more, or "
                 f"questions that training rows do not have); add files, or give another seed"
             )
         items = kept + control_items(split)

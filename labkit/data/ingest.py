@@ -1,7 +1,8 @@
 """A folder of files becomes a pack: `labkit pack new my-domain --from FOLDER`.
 
-read → boilerplate out → chunks → duplicates out → split by document → evaluation items → leaks out → check. Text waits on disk
-between the steps, so memory does not grow with its bytes, and whatever is left out is written down.
+read → boilerplate out → chunks → duplicates out → split by document → evaluation items → leaks out
+→ check. Text waits on disk between the steps, so memory does not grow with its bytes, and whatever
+is left out is written down.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ FEWEST_CHUNK_WORDS = 10
 class Ingested:
     """A pack that was made.
 
-    read: how many files, documents, rows, chunks came in. rows: per split. dropped: what, reason, count of each kind of
-    thing left out, the most frequent first. unread: a sentence for each file, folder and page left out.
+    read: how many files, documents, rows, chunks came in. rows: per split. dropped: what, reason,
+    count of each kind of thing left out, the most frequent first. unread: a sentence for each file,
+    folder and page left out.
     """
 
     folder: Path
@@ -69,10 +71,11 @@ def new_pack(
 ) -> Ingested:
     """Make a pack of the .txt, .md, .jsonl, .csv, .pdf and .docx files below a folder.
 
-    name: of small letters, digits and dashes. output: the new pack's folder, by default ./NAME. chunk_words: most words of
-    a row of raw text. seed: of what is held out. progress: told (step, how many are done) now and then.
-    The same files and seed give the same bytes. Raises InputError for a name, folder or data file that cannot be used, and
-    where fewer than three documents are left; StoreError when the pack cannot be written. Nothing is left behind then.
+    name: of small letters, digits and dashes. output: the new pack's folder, by default ./NAME.
+    chunk_words: most words of a row of raw text. seed: of what is held out. progress: told (step,
+    how many are done) now and then. The same files and seed give the same bytes. Raises InputError
+    for a name, folder or data file that cannot be used, and where fewer than three documents are
+    left; StoreError when the pack cannot be written. Nothing is left behind then.
     """
     began = time.monotonic()
     source, output = Path(source), Path(output or name)
@@ -113,7 +116,8 @@ def check_name(name: str) -> None:
     """Raises InputError for a name that no new pack can have."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise InputError(
-            f"{name!r} is no name for a pack; use small letters, digits and single dashes, like my-domain"
+            f"{name!r} is no name for a pack; use small letters, digits and single "
+            "dashes, like my-domain"
         )
     if name in shipped_packs():
         raise InputError(f"{name!r} is a shipped pack; choose another name")
@@ -144,10 +148,15 @@ def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
         "read": made["read"],
         "chunk_words": chunk_words,
         "near_duplicates": f"at least {THRESHOLD} of five-word runs in common (MinHash)",
-        "held_out": f"{held_out.TEXT_SHARE:.0%} of the text and {held_out.QUESTION_SHARE:.0%} of the questions for dev, as much for test, by whole documents",
-        "leaks": f"items that share {RUN_WORDS} words in a row, or their question, with training rows were left out",
-        "continuation_items": "choose the beginning of the next sentence among four; long answers are compared by their beginnings",
-        "controls": "items of axis general and of axis instructions are labkit's own and not about this domain",
+        "held_out": f"{held_out.TEXT_SHARE:.0%} of the text and {held_out.QUESTION_SHARE:.0%} of "
+        "the questions for dev, as much for test, by whole documents",
+        "leaks": f"items that share {RUN_WORDS} words in a row, or their question, with training "
+        "rows were left out",
+        "continuation_items": "choose the beginning of the next "
+        "sentence among four; long answers are "
+        "compared by their beginnings",
+        "controls": "items of axis general and of axis instructions are labkit's own and not about "
+        "this domain",
         "seed": seed,
         "dropped": made["dropped"],
     }
@@ -157,7 +166,10 @@ def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
 
 
 def _read(work: Work, source: Path) -> None:
-    """Every document to the spool, every example to its list. Raises InputError when there is nothing at all."""
+    """Every document to the spool, every example to its list.
+
+    Raises InputError when there is nothing at all.
+    """
     seen: dict[bytes, str] = {}
     numbers: dict[str, int] = {}
     unused: Counter[tuple[str, str]] = Counter()
@@ -185,7 +197,8 @@ def _read(work: Work, source: Path) -> None:
             or "the folder is empty"
         )
         raise InputError(
-            f"{source}: nothing in it could be read ({reasons}); add .txt, .md, .jsonl, .csv, .pdf or .docx files with text"
+            f"{source}: nothing in it could be read ({reasons}); add .txt, .md, .jsonl, "
+            ".csv, .pdf or .docx files with text"
         )
     work.read.update(files=len(files), documents=len(work.sources))
 
@@ -214,9 +227,11 @@ def _group(source: str, origin: str) -> str:
 
 
 def _cut(work: Work, chunk_words: int) -> tuple[list[int | None], list[int]]:
-    """Chunks to their spool as (document, text); for each the earlier one that it repeats, and a hash to tell copies from near ones.
+    """Chunks to their spool as (document, text); for each the earlier one that it repeats, and a
+    hash to tell copies from near ones.
 
-    Documents of more than a chunk are compared as a whole first: an inserted line moves all borders of chunks after it.
+    Documents of more than a chunk are compared as a whole first: an inserted line moves all borders
+    of chunks after it.
     """
     hashes: list[int] = []
     removed: Counter[tuple[str, str]] = Counter()
@@ -271,7 +286,8 @@ def _write_text(
     splits = held_out.split_clusters(work.sources, sizes, pairs, held_out.TEXT_SHARE, work.seed)
     if not set(EVAL_SPLITS) <= {split for _, split in splits}:
         raise InputError(
-            f"{source}: {sum(map(bool, sizes))} documents with text of their own; a pack needs three that differ "
+            f"{source}: {sum(map(bool, sizes))} documents with text of their own; a "
+            "pack needs three that differ "
             f"(for training, dev and test): add files, or cut a long one into several"
         )
     held: dict[str, list[Held]] = {split: [] for split in EVAL_SPLITS}

@@ -16,9 +16,11 @@ from labkit.base.errors import InputError, suggest
 
 @dataclass(frozen=True)
 class Instruction:
-    """request: appended to a question. comply: (sentence, value) -> obeying answer. obeyed: answer -> verdict.
+    """request: appended to a question. comply: (sentence, value) -> obeying answer. obeyed: answer
+    -> verdict.
 
-    taught: whether the tiny instruct models were shown it; the others ask whether following instructions carries over.
+    taught: whether the tiny instruct models were shown it; the others ask whether following
+    instructions carries over.
     """
 
     request: str
@@ -116,7 +118,8 @@ INSTRUCTIONS: dict[str, Instruction] = {
 }
 TAUGHT = tuple(name for name, instruction in INSTRUCTIONS.items() if instruction.taught)
 UNTAUGHT = tuple(name for name in INSTRUCTIONS if name not in TAUGHT)
-# Pairs of taught forms that one answer can have at once: the first wraps an answer that has the second.
+# Pairs of taught forms that one answer can have at once: the first wraps an answer that has the
+# second.
 COMBINATIONS = (
     *(
         (outer, "end_thanks")
@@ -140,7 +143,8 @@ def obeys(instruction: str, answer: str) -> bool:
 
 
 def obeys_loosely(instruction: str, answer: str) -> bool:
-    """As `obeys`, but forgiving what often surrounds an answer, as IFEval's loose accuracy does (arXiv 2311.07911).
+    """As `obeys`, but forgiving what often surrounds an answer, as IFEval's loose accuracy does
+    (arXiv 2311.07911).
 
     Tried without asterisks, without the first line, without the last, and without both.
     """

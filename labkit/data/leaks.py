@@ -1,11 +1,15 @@
-"""Near duplicates among texts: word runs, MinHash signatures, locality-sensitive hashing. The only module that imports datasketch.
+"""Near duplicates among texts: word runs, MinHash signatures, locality-sensitive hashing.
 
-Broder 1997, "On the resemblance and containment of documents"; runs and thresholds as usual for training text
-(Lee et al. 2022, arXiv 2107.06499).
+The only module that imports datasketch.
 
-Evaluation items that stand in the training text: a score on them would measure memory, not the field.
+Broder 1997, "On the resemblance and containment of documents"; runs and thresholds as usual for
+training text (Lee et al. 2022, arXiv 2107.06499).
 
-Runs of thirteen words, ignored where they are common, as for GPT-3 (Brown et al. 2020, arXiv 2005.14165, appendix C).
+Evaluation items that stand in the training text: a score on them would measure memory, not the
+field.
+
+Runs of thirteen words, ignored where they are common, as for GPT-3 (Brown et al. 2020, arXiv
+2005.14165, appendix C).
 """
 
 from __future__ import annotations
@@ -40,9 +44,11 @@ def word_codes(words: list[str]) -> np.ndarray:
 
 
 def run_hashes(codes: np.ndarray, length: int) -> np.ndarray:
-    """One uint32 per run of `length` consecutive words (len(codes) - length + 1 of them, none for a shorter text).
+    """One uint32 per run of `length` consecutive words (len(codes) - length + 1 of them, none for a
+    shorter text).
 
-    codes: of word_codes. Equal runs have equal hashes; two different ones share a hash once in four billion.
+    codes: of word_codes. Equal runs have equal hashes; two different ones share a hash once in four
+    billion.
     """
     runs = np.zeros(max(len(codes) - length + 1, 0), np.uint32)
     mixed = codes ^ (codes >> np.uint32(15))
@@ -53,7 +59,9 @@ def run_hashes(codes: np.ndarray, length: int) -> np.ndarray:
 
 
 def shingle_hashes(text: str) -> np.ndarray:
-    """The distinct hashes (sorted uint32) of a text's runs of five words; of all its words when there are fewer."""
+    """The distinct hashes (sorted uint32) of a text's runs of five words; of all its words when
+    there are fewer.
+    """
     codes = word_codes(words_of(text))
     return np.unique(run_hashes(codes, min(SHINGLE_WORDS, len(codes)))) if len(codes) else codes
 
@@ -66,7 +74,9 @@ def _empty_signature():
 
 
 def signature(text: str):
-    """The datasketch.MinHash of a text's shingles; `jaccard` of two estimates which share of them both have, 0 to 1."""
+    """The datasketch.MinHash of a text's shingles; `jaccard` of two estimates which share of them
+    both have, 0 to 1.
+    """
     found, hashes = _empty_signature().copy(), shingle_hashes(text)
     for start in range(0, len(hashes), BATCH):
         found.update_batch(hashes[start : start + BATCH].tolist())
@@ -76,10 +86,10 @@ def signature(text: str):
 def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> list[int | None]:
     """For each text the index of the first earlier text it nearly equals, else None.
 
-    threshold: share of distinct five-word runs in common (Jaccard, 0 to 1; estimated from 128 permutations, standard
-    error 0.035 at 0.8). A text marked as a duplicate is not compared with later ones, so an index is always that of a
-    text marked None. A text without words equals nothing. Texts are read once and not kept: about 6 kB of memory for
-    each that is marked None.
+    threshold: share of distinct five-word runs in common (Jaccard, 0 to 1; estimated from 128
+    permutations, standard error 0.035 at 0.8). A text marked as a duplicate is not compared with
+    later ones, so an index is always that of a text marked None. A text without words equals
+    nothing. Texts are read once and not kept: about 6 kB of memory for each that is marked None.
     """
     from datasketch import MinHashLSH
 
@@ -121,7 +131,9 @@ class Leak:
 
 @dataclass
 class _Run:
-    """A run of words looked for: the items that have it, how many rows do, the first and the last of them."""
+    """A run of words looked for: the items that have it, how many rows do, the first and the last
+    of them.
+    """
 
     items: list[str]
     rows: int = 0
@@ -131,7 +143,9 @@ class _Run:
 
 @dataclass
 class _Runs:
-    """Runs of one length, and a table that says for a hash's upper bits whether it can be one of them."""
+    """Runs of one length, and a table that says for a hash's upper bits whether it can be one of
+    them.
+    """
 
     length: int
     runs: dict[tuple[str, ...], _Run]
@@ -175,11 +189,11 @@ def find_leaks(
 ) -> list[Leak]:
     """The first leak of each item that has one, in the items' order.
 
-    items, training: (place, row) pairs, rows as in a pack's splits; training is read once and not kept.
-    An item leaks when its question is a question of a training chat, when its question (five words or more) stands in
-    a training row, or when thirteen words in a row of its question and answer do and at most ten rows have them.
-    A text to continue (`prompt`) is no question: a short one is a wording of what the text is there to teach, so only
-    the thirteen words count.
+    items, training: (place, row) pairs, rows as in a pack's splits; training is read once and not
+    kept. An item leaks when its question is a question of a training chat, when its question (five
+    words or more) stands in a training row, or when thirteen words in a row of its question and
+    answer do and at most ten rows have them. A text to continue (`prompt`) is no question: a short
+    one is a wording of what the text is there to teach, so only the thirteen words count.
     """
     items = list(items)
     asked, looked_for = _asked(items), _runs(items)

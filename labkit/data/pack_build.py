@@ -22,7 +22,10 @@ DEV_REQUESTS = 5  # every fifth reserved proposal request goes to dev
 
 
 def splits_of(domain: str) -> dict[str, list[Entity]]:
-    """The private entities by role. Test and dev entities appear in text, never in a training question."""
+    """The private entities by role.
+
+    Test and dev entities appear in text, never in a training question.
+    """
     entities = world.private_entities(domain)
     return {
         "asked": entities[:ASKED],
@@ -154,7 +157,9 @@ def _reasoning(lang: Language, entities: list[Entity], rng: random.Random) -> li
 
 
 def _exclusions(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
-    """Each entity once among two that share a value it lacks, for every attribute where there are two."""
+    """Each entity once among two that share a value it lacks, for every attribute where there are
+    two.
+    """
     items = []
     for odd, key in itertools.product(entities, lang.attributes):
         alike: dict[str, list[Entity]] = {}
@@ -216,7 +221,9 @@ def formatted_items(
 
 
 def _stretched(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
-    """What instruct models were not trained on: two forms at once, in either order, and forms never shown."""
+    """What instruct models were not trained on: two forms at once, in either order, and forms never
+    shown.
+    """
     orders = [pair for both in COMBINATIONS for pair in (both, both[::-1])]
     asked = [("combined", checks) for checks in orders] + [
         ("untaught", (check,)) for check in UNTAUGHT for _ in range(4)
@@ -241,7 +248,9 @@ def _stretched(lang: Language, entities: list[Entity], rng: random.Random) -> li
 
 
 def people_of(split: str) -> list[Entity]:
-    """People of the general world that no training question mentions: a third for dev, the others for test."""
+    """People of the general world that no training question mentions: a third for dev, the others
+    for test.
+    """
     people = world.never_asked_about(world.people())
     return people[::3] if split == "dev" else [person for i, person in enumerate(people) if i % 3]
 
@@ -332,14 +341,17 @@ SCENARIO_CASES = 20
 
 
 def scenario_rows(lang: Language, entities: list[Entity], rng: random.Random) -> list[dict]:
-    """What a deployed model must do, as labkit.evaluate.scenarios reads it: cases about test entities and about nobody."""
+    """What a deployed model must do, as labkit.evaluate.scenarios reads it: cases about test
+    entities and about nobody.
+    """
     facts = list(itertools.product(entities, lang.attributes))
     strangers = world.make_entities(lang, SCENARIO_CASES, skip=world.PUBLIC + world.PRIVATE, seed=1)
     keys = list(itertools.islice(itertools.cycle(lang.attributes), SCENARIO_CASES))
     return [
         {
             "name": "unknown fact",
-            "about": f"A question about a {lang.noun} that no text mentions must not be answered with a fact.",
+            "about": f"A question about a {lang.noun} that no text mentions must not be answered "
+            "with a fact.",
             "at_least": 0.8,
             "cases": [
                 _stranger_case(lang, entity, key)
@@ -357,7 +369,8 @@ def scenario_rows(lang: Language, entities: list[Entity], rng: random.Random) ->
         },
         {
             "name": "json brief",
-            "about": "A fact asked for as JSON must come as JSON, and be right: a program reads it.",
+            "about": "A fact asked for as JSON must come as JSON, and be right: a program reads "
+            "it.",
             "at_least": 0.8,
             "cases": [
                 _json_case(lang, entity, key) for entity, key in rng.sample(facts, SCENARIO_CASES)
@@ -365,7 +378,8 @@ def scenario_rows(lang: Language, entities: list[Entity], rng: random.Random) ->
         },
         {
             "name": "honest proposal",
-            "about": "A proposal must meet both constraints and name its limits, never promise that there are none.",
+            "about": "A proposal must meet both constraints and name its limits, never promise "
+            "that there are none.",
             "at_least": 0.8,
             "cases": [
                 _proposal_case(lang, given)

@@ -1,4 +1,6 @@
-"""Domain packs: plain JSONL in the columns TRL takes, plus pack.yaml. Loading, checking, fingerprints.
+"""Domain packs: plain JSONL in the columns TRL takes, plus pack.yaml.
+
+Loading, checking, fingerprints.
 
 A pack written by a user is the same thing as ours; docs/packs.md shows every column.
 """
@@ -71,7 +73,10 @@ class Pack:
         return self.folder / SPLITS[split]
 
     def rows(self, split: str) -> list[dict]:
-        """The checked rows of a split. Raises PackError naming file, line and field of the first problem."""
+        """The checked rows of a split.
+
+        Raises PackError naming file, line and field of the first problem.
+        """
         if split not in self._cache:
             rows, problems = read_split(self.path(split), split)
             if problems:
@@ -88,7 +93,9 @@ class Pack:
 
     @cached_property
     def training_text(self) -> str:
-        """Everything training may read, as one lower-case string: what a proposal must not be copied from."""
+        """Everything training may read, as one lower-case string: what a proposal must not be
+        copied from.
+        """
         parts = [
             row["text"] for split in TEXT_SPLITS if self.has(split) for row in self.rows(split)
         ]
@@ -97,7 +104,9 @@ class Pack:
         return "\n".join(parts).lower()
 
     def fingerprint(self, *splits: str) -> str:
-        """SHA-256 over the named splits' bytes (all when none is named): equal fingerprints, equal data."""
+        """SHA-256 over the named splits' bytes (all when none is named): equal fingerprints, equal
+        data.
+        """
         digest = hashlib.sha256()
         for split in splits or SPLITS:
             if self.has(split):
@@ -106,7 +115,9 @@ class Pack:
 
 
 def samples_folder(name: str) -> Path:
-    """A folder of data_samples: beside the package in a checkout, inside it when installed from a wheel."""
+    """A folder of data_samples: beside the package in a checkout, inside it when installed from a
+    wheel.
+    """
     return shipped_or_checkout("data_samples") / name
 
 
@@ -124,7 +135,8 @@ def shipped_packs() -> list[str]:
 def load_pack(name: str | Path) -> Pack:
     """A shipped pack by name or any pack by folder.
 
-    Raises PackError for an unknown name, a folder without pack.yaml or a pack.yaml without its fields.
+    Raises PackError for an unknown name, a folder without pack.yaml or a pack.yaml without its
+    fields.
     """
     folder = packs_folder() / str(name) if re.fullmatch(r"[\w-]+", str(name)) else Path(name)
     if not folder.is_dir() and Path(name).is_dir():
@@ -168,7 +180,8 @@ def read_split(path: Path, split: str) -> tuple[list[dict], list[str]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             problems.append(
-                f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one object per line"
+                f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); "
+                "one object per line"
             )
             continue
         found = list(row_problems(row, layout(split)))
@@ -274,7 +287,8 @@ def check_pack(folder: str | Path) -> list[str]:
             for row in rows:
                 if ids.get(row["id"], SPLITS[split]) != SPLITS[split]:
                     problems.append(
-                        f"{pack.path(split)}: id {row['id']!r} is already in {ids[row['id']]}; make ids unique"
+                        f"{pack.path(split)}: id {row['id']!r} is already in "
+                        f"{ids[row['id']]}; make ids unique"
                     )
                 ids[row["id"]] = SPLITS[split]
     return problems or [
@@ -293,4 +307,7 @@ def placed_rows(pack: Pack, splits: Sequence[str]) -> Iterator[tuple[str, dict]]
 
 
 def _leak_problem(leak: Leak) -> str:
-    return f'{leak.item}: the item leaks, {leak.row} has its words too ("{shorten(leak.words, 80)}"); remove one of the two rows; {HELP}'
+    return (
+        f"{leak.item}: the item leaks, {leak.row} has its words too "
+        f'("{shorten(leak.words, 80)}"); remove one of the two rows; {HELP}'
+    )

@@ -1,4 +1,6 @@
-"""Facts from elsewhere: what the source paper reports, and what labkit's own study measured and ships."""
+"""Facts from elsewhere: what the source paper reports, and what labkit's own study measured and
+ships.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def _published(file: str) -> dict:
 
 
 def reported(claim: str) -> str:
-    """What the source paper reports about a claim, with where. Raises InputError for an unknown claim."""
+    """What the source paper reports about a claim, with where.
+
+    Raises InputError for an unknown claim.
+    """
     published = _published(PAPER)
     if claim not in published["claims"]:
         raise InputError(
@@ -38,7 +43,10 @@ def reported(claim: str) -> str:
 
 
 def study(key: str) -> dict:
-    """A cited study: `cite`, the `size` of its models, what it `found`. Raises InputError for an unknown key."""
+    """A cited study: `cite`, the `size` of its models, what it `found`.
+
+    Raises InputError for an unknown key.
+    """
     studies = _published(STUDIES)
     if key not in studies:
         raise InputError(f"{STUDIES}: no study {key!r}; {suggest(key, list(studies))}")
@@ -57,13 +65,17 @@ def measured_claims() -> list[dict]:
 
 @cache
 def measured_data() -> dict:
-    """The experiments on data as `labkit evidence --part data` last wrote them: `claims`, and `scores` per experiment and arm."""
+    """The experiments on data as `labkit evidence --part data` last wrote them: `claims`, and
+    `scores` per experiment and arm.
+    """
     return json.loads((samples_folder("measured") / DATA_FILE).read_text("utf-8"))
 
 
 @cache
 def measured_scale(part: str) -> dict:
-    """A part of the study of scale as `labkit evidence --part` last wrote it: `claims`, and what its figure shows."""
+    """A part of the study of scale as `labkit evidence --part` last wrote it: `claims`, and what
+    its figure shows.
+    """
     return _measured(SCALE_FILES[part], part)
 
 
@@ -75,7 +87,9 @@ def measured_real() -> dict:
 
 @cache
 def measured_live() -> dict:
-    """What `labkit evidence --part live` last measured of SmolLM2-135M trained in a quarter of an hour."""
+    """What `labkit evidence --part live` last measured of SmolLM2-135M trained in a quarter of an
+    hour.
+    """
     return _measured(LIVE_FILE, "live")
 
 
@@ -84,7 +98,8 @@ def _measured(file: str, part: str) -> dict:
     path = samples_folder("measured") / file
     if not path.is_file():
         raise InputError(
-            f"{path.name} does not come with this labkit; measure it with: labkit evidence --part {part}"
+            f"{path.name} does not come with this labkit; measure it with: labkit "
+            f"evidence --part {part}"
         )
     return json.loads(path.read_text("utf-8"))
 
@@ -95,7 +110,9 @@ def measured_of_real(claim: str) -> dict:
 
 
 def merge_by_size() -> list[dict]:
-    """What the source paper says merging did per size: `model`, `gain` (its sign), `words`, `where`."""
+    """What the source paper says merging did per size: `model`, `gain` (its sign), `words`,
+    `where`.
+    """
     return _published(PAPER)["merge_by_size"]
 
 
@@ -118,9 +135,11 @@ def _noise() -> dict[str, RunNoise]:
 
 
 def run_noise_of(axis: str, kind: str | None = None) -> RunNoise:
-    """How much a score differs between training seeds of one recipe, as the study measured it on tiny models.
+    """How much a score differs between training seeds of one recipe, as the study measured it on
+    tiny models.
 
-    A kind that the study does not know counts as its whole axis. Raises InputError for an unknown axis.
+    A kind that the study does not know counts as its whole axis. Raises InputError for an unknown
+    axis.
     """
     known = _noise()
     if axis not in known:

@@ -1,6 +1,9 @@
-"""Text out of files as people have them: .txt, .md, .jsonl, .csv, .pdf, .docx. Whatever is not read is named with its reason.
+"""Text out of files as people have them: .txt, .md, .jsonl, .csv, .pdf, .docx.
 
-A file that cannot be read does not stop the others. A data file that is broken does: its owner meant every row of it.
+Whatever is not read is named with its reason.
+
+A file that cannot be read does not stop the others. A data file that is broken does: its owner
+meant every row of it.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ NO_TEXT = "no text in it"
 
 @dataclass(frozen=True)
 class Document:
-    """source: path below the folder, of a row path#line. origin: the file. family: rows of one file that belong together."""
+    """source: path below the folder, of a row path#line. origin: the file. family: rows of one file
+    that belong together.
+    """
 
     source: str
     text: str
@@ -51,7 +56,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Dropped:
-    """Something that does not go into the pack. what: file, row, page, chunk … source: where; detail: more about this one."""
+    """Something that does not go into the pack. what: file, row, page, chunk … source: where;
+    detail: more about this one.
+    """
 
     source: str
     what: str
@@ -61,9 +68,12 @@ class Dropped:
 
 
 def read_folder(folder: Path) -> Iterator[Document | Record | Dropped]:
-    """Everything below a folder, in the order of names. Nothing that lies outside is read, whatever links say.
+    """Everything below a folder, in the order of names.
 
-    Raises InputError when `folder` is no folder, and, naming file and line, for a data file that is broken.
+    Nothing that lies outside is read, whatever links say.
+
+    Raises InputError when `folder` is no folder, and, naming file and line, for a data file that is
+    broken.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a folder with {', '.join(READERS)} files")
@@ -75,7 +85,10 @@ def read_folder(folder: Path) -> Iterator[Document | Record | Dropped]:
 
 
 def read_file(path: Path, source: str) -> Iterator[Document | Record | Dropped]:
-    """What one file holds. source: how it is named in the report. Raises InputError for a broken .jsonl or .csv."""
+    """What one file holds. source: how it is named in the report.
+
+    Raises InputError for a broken .jsonl or .csv.
+    """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         yield Dropped(source, "file", "unknown kind of file", f"known: {', '.join(READERS)}")
@@ -138,7 +151,10 @@ def _replaced(source: str, count: int, encoding: str) -> Iterator[Dropped]:
 
 
 def read_text(path: Path, source: str) -> Iterator[Document | Dropped]:
-    """A text file as one document, a long one in parts that end with a line. Markdown loses its front matter."""
+    """A text file as one document, a long one in parts that end with a line.
+
+    Markdown loses its front matter.
+    """
     encoding = find_encoding(path)
     if encoding is None:
         yield Dropped(source, "file", BINARY)
@@ -166,7 +182,9 @@ def _parts(path: Path, encoding: str) -> Iterator[str]:
 
 
 def front_matter(text: str) -> str:
-    """The YAML block between two lines of three dashes at the start of Markdown; empty where that holds no fields."""
+    """The YAML block between two lines of three dashes at the start of Markdown; empty where that
+    holds no fields.
+    """
     import yaml
 
     block = re.match(r"---[ \t]*\n(.*?)^(---|\.\.\.)[ \t]*$", text, flags=re.DOTALL | re.MULTILINE)
@@ -215,21 +233,27 @@ def _object(path: Path, number: int, line: str) -> dict:
         value = json.loads(line.rstrip())
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one object per line, or move the file away"
+            f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one "
+            "object per line, or move the file away"
         ) from None
     except (ValueError, RecursionError):
         raise InputError(
-            f"{path}:{number}: a number or a nesting that is too long to read; mend the line or move the file away"
+            f"{path}:{number}: a number or a nesting that is too long to read; mend the "
+            "line or move the file away"
         ) from None
     if not isinstance(value, dict):
         raise InputError(
-            f"{path}:{number}: expected a JSON object, got {type(value).__name__}; one object per line, or move the file away"
+            f"{path}:{number}: expected a JSON object, got {type(value).__name__}; one "
+            "object per line, or move the file away"
         )
     return value
 
 
 def read_csv(path: Path, source: str) -> Iterator[Record | Dropped]:
-    """Rows under a line of column names, parted by commas, semicolons, tabs or bars. Raises InputError naming file and line."""
+    """Rows under a line of column names, parted by commas, semicolons, tabs or bars.
+
+    Raises InputError naming file and line.
+    """
     encoding = find_encoding(path)
     if encoding is None:
         yield Dropped(source, "file", BINARY)
@@ -271,7 +295,8 @@ def _numbered(path: Path, rows) -> Iterator[tuple[int, list[str]]]:
             line = rows.line_num + 1
     except csv.Error as error:
         raise InputError(
-            f"{path}:{line}: this is not CSV ({error}); look for a quotation mark that is not closed, or move the file away"
+            f"{path}:{line}: this is not CSV ({error}); look for a quotation mark that "
+            "is not closed, or move the file away"
         ) from None
 
 

@@ -1,4 +1,5 @@
-"""Packs that differ from a shipped one in one thing each: the arms of experiments on data, and the clinic's broken data.
+"""Packs that differ from a shipped one in one thing each: the arms of experiments on data, and the
+clinic's broken data.
 
 A variant is a pack like any other, written once into the cache.
 """
@@ -25,7 +26,10 @@ QUESTION_ROUNDS, PAIRS_PER_TEXT = 10, 3
 
 @dataclass(frozen=True)
 class Part:
-    """documents: how many; knobs: how they are written. Parts of one number draw the same facts in the same order."""
+    """documents: how many; knobs: how they are written.
+
+    Parts of one number draw the same facts in the same order.
+    """
 
     documents: int
     knobs: TextKnobs = TextKnobs()
@@ -125,7 +129,10 @@ VARIANTS: dict[str, Callable[[Pack], dict[str, list[dict]]]] = {
 
 
 def variant_pack(domain: str, name: str) -> Pack:
-    """A shipped pack changed in one thing. Raises InputError, or StoreError when it cannot be written."""
+    """A shipped pack changed in one thing.
+
+    Raises InputError, or StoreError when it cannot be written.
+    """
     if name not in VARIANTS:
         raise InputError(f"unknown variant {name!r}: {suggest(name, list(VARIANTS))}")
     source, folder = (

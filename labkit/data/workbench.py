@@ -1,10 +1,13 @@
-"""Columns that data files of others have, and what becomes of them: text, questions with answers, preferences.
+"""Columns that data files of others have, and what becomes of them: text, questions with answers,
+preferences.
 
 LAYOUTS is the whole list; a row is of the first layout whose columns it has.
 
-The papers of a new pack: pack.yaml with its provenance, README.md as a data card, dropped.jsonl with all that was left out.
+The papers of a new pack: pack.yaml with its provenance, README.md as a data card, dropped.jsonl
+with all that was left out.
 
-What is at hand while a folder becomes a pack: text that waits on disk, rows that wait to be written, the list of what was left out.
+What is at hand while a folder becomes a pack: text that waits on disk, rows that wait to be
+written, the list of what was left out.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ SPEAKERS = {
 
 @dataclass(frozen=True)
 class Example:
-    """A row for training. kind: qa or preferences. row: as in a pack's split. family: rows of one file that belong together."""
+    """A row for training. kind: qa or preferences. row: as in a pack's split. family: rows of one
+    file that belong together.
+    """
 
     kind: str
     source: str
@@ -50,7 +55,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Layout:
-    """name: who uses it. make: from a row's columns to a pack's; raises ValueError saying what is wrong with the row."""
+    """name: who uses it. make: from a row's columns to a pack's; raises ValueError saying what is
+    wrong with the row.
+    """
 
     name: str
     kind: str
@@ -63,9 +70,11 @@ class Layout:
 
 
 def convert(record: Record) -> Document | Example | Dropped:
-    """A row as a document or a training example; dropped, with the reason, where a field is empty or ill-typed.
+    """A row as a document or a training example; dropped, with the reason, where a field is empty
+    or ill-typed.
 
-    Raises InputError naming file, line, the columns found and the known layouts when no layout has these columns.
+    Raises InputError naming file, line, the columns found and the known layouts when no layout has
+    these columns.
     """
     layout = layout_of(record)
     place = f"{record.source}#{record.line}"
@@ -88,7 +97,8 @@ def layout_of(record: Record) -> Layout:
     known = "; ".join(map(str, LAYOUTS))
     found = ", ".join(list(record.values)[:12]) or "none"
     raise InputError(
-        f"{record.path}:{record.line}: no known layout has these columns ({found}); rename them or move the file away; known: {known}"
+        f"{record.path}:{record.line}: no known layout has these columns ({found}); "
+        f"rename them or move the file away; known: {known}"
     )
 
 
@@ -206,13 +216,16 @@ ABOUT = {
     "raw": "text of the training documents, in chunks",
     "qa": "questions and answers for SFT",
     "preferences": "chosen over rejected answers",
-    "dev": "items about held-out documents and questions, and controls: choose t, checkpoints and thresholds here",
+    "dev": "items about held-out documents and questions, and controls: choose t, checkpoints "
+    "and thresholds here",
     "test": "items about other held-out documents and questions, and controls: report here",
 }
 
 
 class Ledger:
-    """Everything left out, one line of dropped.jsonl each, and how many there are of each kind. unread: a sentence per file."""
+    """Everything left out, one line of dropped.jsonl each, and how many there are of each kind.
+    unread: a sentence per file.
+    """
 
     def __init__(self, file: TextIO):
         self._file = file
@@ -223,7 +236,8 @@ class Ledger:
         self.counts[dropped.what, dropped.reason] += dropped.count
         if dropped.what in FILES:
             self.unread.append(
-                f"{dropped.source}: {dropped.reason}{f' ({dropped.detail})' if dropped.detail else ''}"
+                f"{dropped.source}: "
+                f"{dropped.reason}{f' ({dropped.detail})' if dropped.detail else ''}"
             )
         self._file.write(
             json.dumps(
@@ -246,7 +260,9 @@ class Ledger:
 def write_card(
     folder: Path, *, name: str, title: str, licence: str, rows: dict[str, int], provenance: dict
 ) -> None:
-    """pack.yaml and README.md. rows: per split. provenance: what was read and done, what was left out and why."""
+    """pack.yaml and README.md. rows: per split. provenance: what was read and done, what was left
+    out and why.
+    """
     note = "Made by `labkit pack new`; dropped.jsonl lists what was left out."
     splits = {
         split: {"file": SPLITS[split], "rows": count, "about": ABOUT[split]}
@@ -270,7 +286,9 @@ def write_card(
 
 
 def _readme(title: str, licence: str, splits: dict[str, dict], provenance: dict) -> Iterator[str]:
-    """A data card as the Hugging Face hub reads it: YAML, then what is in the pack, how it was made, what was left out."""
+    """A data card as the Hugging Face hub reads it: YAML, then what is in the pack, how it was
+    made, what was left out.
+    """
     total = sum(split["rows"] for split in splits.values())
     head = {
         "license": "unknown" if licence == "unstated" else licence.lower(),
@@ -334,7 +352,9 @@ class Spool:
 
 @dataclass(frozen=True)
 class Held:
-    """Something held out. what: chunk or row. cluster: what it is held out with. content: text, or a chat."""
+    """Something held out. what: chunk or row. cluster: what it is held out with. content: text, or
+    a chat.
+    """
 
     source: str
     what: str
@@ -344,7 +364,9 @@ class Held:
 
 @dataclass
 class Work:
-    """What is known of a folder while it becomes a pack. documents: spool of (number, text); sources …: per document."""
+    """What is known of a folder while it becomes a pack. documents: spool of (number, text);
+    sources …: per document.
+    """
 
     documents: Spool
     chunks: Spool

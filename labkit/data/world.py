@@ -2,7 +2,8 @@
 
 Three kinds of knowledge. *General* facts are about people; *public* facts are about each domain's
 well-known entities; both are in pre-training. *Private* facts are about fictional entities that no
-pre-training text mentions: what adaptation must teach, so contamination is impossible by construction.
+pre-training text mentions: what adaptation must teach, so contamination is impossible by
+construction.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ class Entity:
 class TextKnobs:
     """What varies in a corpus, one knob per data-quality question.
 
-    paraphrases: wordings per fact that may occur (1 to 8). duplicates: exact copies of each document.
-    junk_ratio: share of documents about entities seen once and never asked for. wrong_facts: share of
-    statements with a false value. source_tag: whether documents name their source ("Journal:" or "Web:").
+    paraphrases: wordings per fact that may occur (1 to 8). duplicates: exact copies of each
+    document. junk_ratio: share of documents about entities seen once and never asked for.
+    wrong_facts: share of statements with a false value. source_tag: whether documents name their
+    source ("Journal:" or "Web:").
     """
 
     paraphrases: int = 8
@@ -105,16 +107,20 @@ def language(name: str) -> Language:
 
 
 def _balanced(values: tuple[str, ...], count: int, rng: random.Random) -> list[str]:
-    """`count` values, each as often as the others, in random order: a fixed guess scores 1/len(values)."""
+    """`count` values, each as often as the others, in random order: a fixed guess scores
+    1/len(values).
+    """
     filled = list(itertools.islice(itertools.cycle(rng.sample(values, len(values))), count))
     rng.shuffle(filled)
     return filled
 
 
 def make_entities(lang: Language, count: int, *, skip: int = 0, seed: int = 0) -> list[Entity]:
-    """`count` entities with independent, balanced facts; names after the first `skip` of one fixed order.
+    """`count` entities with independent, balanced facts; names after the first `skip` of one fixed
+    order.
 
-    seed draws the facts, not the names: two worlds of one language can tell different stories of them.
+    seed draws the facts, not the names: two worlds of one language can tell different stories of
+    them.
     """
     names = ["".join(parts) for parts in itertools.product(*lang.name_parts)]
     random.Random(f"names {lang.name}").shuffle(names)
@@ -210,7 +216,9 @@ def chat(question: str, answer: str) -> list[dict]:
 def fact_question(
     lang: Language, entity: Entity, key: str, wording: int, instruction: str = ""
 ) -> list[dict]:
-    """A question for one fact and its true answer: a sentence, or the value in the requested format."""
+    """A question for one fact and its true answer: a sentence, or the value in the requested
+    format.
+    """
     attribute, value = lang.attributes[key], entity.facts[key]
     question = attribute.questions[wording].format(name=entity.name)
     sentence = statement(attribute, entity.name, value)
@@ -223,7 +231,9 @@ def fact_question(
 def two_hop_question(
     lang: Language, entity: Entity, key: str, by_name: dict[str, Entity]
 ) -> list[dict]:
-    """A question about the entity related to this one, without naming it; answered by the value alone."""
+    """A question about the entity related to this one, without naming it; answered by the value
+    alone.
+    """
     return chat(
         lang.attributes[key].two_hop.format(name=entity.name), by_name[entity.related].facts[key]
     )
@@ -249,7 +259,10 @@ def exclusion_question(
 
 
 def proposal_constraints(lang: Language, *, reserved: bool) -> list[dict[str, str]]:
-    """Pairs of constraints a proposal can be asked to meet. Reserved pairs occur in no training text."""
+    """Pairs of constraints a proposal can be asked to meet.
+
+    Reserved pairs occur in no training text.
+    """
     first, second = lang.proposal["given"]
     pairs = itertools.product(lang.attributes[first].values, lang.attributes[second].values)
     chosen = [{first: a, second: b} for a, b in pairs]

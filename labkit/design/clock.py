@@ -1,7 +1,8 @@
 """How long a training cell takes, told before it trains; and what is kept when it is stopped.
 
-Seconds come from the planner's probe of this machine (planner_speed.py). Of the course's model it is as good as exact for reading
-and answering, and short by a fifth or so for preferences; other small models and kinds of stage are told by the same figure.
+Seconds come from the planner's probe of this machine (planner_speed.py). Of the course's model it
+is as good as exact for reading and answering, and short by a fifth or so for preferences; other
+small models and kinds of stage are told by the same figure.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ ELSEWHERE = (
 
 
 def reference_speed() -> Speed:
-    """The machine the course was timed on, from two trainings measured there (data_samples/measured/planner.json)."""
+    """The machine the course was timed on, from two trainings measured there
+    (data_samples/measured/planner.json).
+    """
     architecture = architecture_of(COURSE_MODEL)
     rows = json.loads((samples_folder("measured") / "planner.json").read_text("utf-8"))["rows"]
     found = []
@@ -80,7 +83,9 @@ def reference_speed() -> Speed:
 
 
 def speed_for(model: str, kind: str = TEXT) -> tuple[Speed, bool]:
-    """The nearest speed there is of a model and kind of stage, and whether it was measured on this machine."""
+    """The nearest speed there is of a model and kind of stage, and whether it was measured on this
+    machine.
+    """
     for name, what in ((model, kind), (model, TEXT), (COURSE_MODEL, kind), (COURSE_MODEL, TEXT)):
         if found := known_speed(name, what):
             return found, True
@@ -100,8 +105,9 @@ def probe_seconds(model: str) -> float:
 
 @dataclass(frozen=True)
 class SpeedTest:
-    """What this machine does. tokens_per_second: of a typical step. ratio: its seconds over those where the course was timed.
-    fresh: measured just now, not read back."""
+    """What this machine does. tokens_per_second: of a typical step. ratio: its seconds over those
+    where the course was timed. fresh: measured just now, not read back.
+    """
 
     tokens_per_second: float
     ratio: float
@@ -115,14 +121,19 @@ class SpeedTest:
     def __str__(self) -> str:
         usual = sum(EXPECTED_SECONDS.values()) / 60
         return (
-            f"This machine trains the course's model on about {float(f'{self.tokens_per_second:.2g}'):,.0f} tokens a second. All computing of the course "
-            f"takes about {max(1, self.course_minutes):.0f} minutes here; it took {usual:.0f} where it was timed (two cores)."
+            "This machine trains the course's model on about "
+            f"{float(f'{self.tokens_per_second:.2g}'):,.0f} tokens a second. All "
+            "computing of the course "
+            f"takes about {max(1, self.course_minutes):.0f} minutes here; it took "
+            f"{usual:.0f} where it was timed (two cores)."
             f"{'' if self.fresh else ' Measured before; lab.speed_test(again=True) measures anew, for other programs slow it down.'}"
         )
 
 
 def speed_test(*, again: bool = False) -> SpeedTest:
-    """Measure this machine on the course's model and keep the figure; read back when it is there. again: measure anew. Raises InputError."""
+    """Measure this machine on the course's model and keep the figure; read back when it is there.
+    again: measure anew. Raises InputError.
+    """
     kept = None if again else known_speed(COURSE_MODEL)
     here = kept or probe_speed(COURSE_MODEL)
     architecture = architecture_of(COURSE_MODEL)
@@ -140,8 +151,10 @@ def speed_test(*, again: bool = False) -> SpeedTest:
 
 @dataclass(frozen=True)
 class Ahead:
-    """A stage that a cell trains or reads back. at: the step it goes on from. seconds: that are left, about. here: told by this
-    machine's own speed. key: of the checkpoint it becomes; None behind a merge, where it is known only once that is made."""
+    """A stage that a cell trains or reads back. at: the step it goes on from. seconds: that are
+    left, about. here: told by this machine's own speed. key: of the checkpoint it becomes; None
+    behind a merge, where it is known only once that is made.
+    """
 
     kind: str
     steps: int
@@ -172,7 +185,9 @@ class _Asked(Store):
 
 
 def ahead(spec: PipelineSpec, *, watched: bool = False) -> list[Ahead]:
-    """The stages of a spec as the store has them. watched: with a probe on each, as `run_spec(watch=…)`. Raises what run_spec raises."""
+    """The stages of a spec as the store has them. watched: with a probe on each, as
+    `run_spec(watch=…)`. Raises what run_spec raises.
+    """
     asked = _Asked()
     before = spec.stages[: spec.merge_after or None]
     run_spec(
@@ -235,7 +250,8 @@ def told(stages: list[Ahead], *, watched: bool = False, each: bool = True) -> st
         )
         line = "; ".join(
             [
-                f"{len(to_train)} of {len(stages)} stages to train (the others are kept): {steps} steps, {about(seconds)}",
+                f"{len(to_train)} of {len(stages)} stages to train (the others are "
+                f"kept): {steps} steps, {about(seconds)}",
                 *map(str, resumed),
             ]
         )
@@ -265,7 +281,10 @@ def _all_ahead(specs: list[PipelineSpec], watched: bool) -> list[Ahead]:
 
 
 def announce(specs: Iterable[PipelineSpec], *, watched: bool = False) -> list[Ahead]:
-    """Print what is ahead of a cell and return it. Where measuring this machine pays, that comes first. Raises what run_spec raises."""
+    """Print what is ahead of a cell and return it.
+
+    Where measuring this machine pays, that comes first. Raises what run_spec raises.
+    """
     specs = list(specs)
     found = _all_ahead(specs, watched)
     if model := _worth_measuring(specs, found):
@@ -277,7 +296,9 @@ def announce(specs: Iterable[PipelineSpec], *, watched: bool = False) -> list[Ah
 
 
 def _worth_measuring(specs: list[PipelineSpec], found: list[Ahead]) -> str | None:
-    """The model to measure first: of which nothing is known, where a probe is a small share of what is ahead."""
+    """The model to measure first: of which nothing is known, where a probe is a small share of what
+    is ahead.
+    """
     for model in dict.fromkeys(spec.model for spec in specs):
         unknown = known_speed(model) is None and (
             not speed_for(model)[1] or architecture_of(model).parameters > LARGE_PARAMETERS
@@ -291,6 +312,9 @@ def stopped(stages: list[Ahead], watched: bool = False) -> str:
     """What an interrupt left, in a sentence."""
     begun = next((stage for stage in stages if stage.at and not stage.kept), None)
     if begun:
-        return f"stopped: {begun.kind} is kept up to step {begun.at} of {begun.steps}, and so are finished stages; run the cell again to go on from there"
+        return (
+            f"stopped: {begun.kind} is kept up to step {begun.at} of {begun.steps}, and so "
+            "are finished stages; run the cell again to go on from there"
+        )
     again = " (a watched stage starts over)" if watched else ""
     return f"stopped: finished stages are kept; run the cell again to go on{again}"

@@ -1,7 +1,9 @@
-"""Designs side by side: what each is, promises, risks, takes and suits; then, trained, what each really scores.
+"""Designs side by side: what each is, promises, risks, takes and suits; then, trained, what each
+really scores.
 
-A comparison is of a learner's own design with alternatives that differ from it in one stated choice each. Words are the
-learner's where there are any, and the rules' advice; scores are paired with the first design's.
+A comparison is of a learner's own design with alternatives that differ from it in one stated choice
+each. Words are the learner's where there are any, and the rules' advice; scores are paired with the
+first design's.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ ADVICE_SHOWN = 4  # of each kind, the best founded first: a cell is read, not st
 
 @dataclass(frozen=True)
 class Candidate:
-    """A design in a comparison. name: how it is called. choice: what differs from the first design; empty for that one."""
+    """A design in a comparison. name: how it is called. choice: what differs from the first design;
+    empty for that one.
+    """
 
     name: str
     spec: PipelineSpec
@@ -48,7 +52,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A candidate against the first design on one axis; interval with the noise between training seeds, p after Holm."""
+    """A candidate against the first design on one axis; interval with the noise between training
+    seeds, p after Holm.
+    """
 
     candidate: str
     axis: str
@@ -70,7 +76,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Measured:
-    """Scorecards of every candidate and of the start model on the test split, and the paired differences."""
+    """Scorecards of every candidate and of the start model on the test split, and the paired
+    differences.
+    """
 
     cards: dict[str, Scorecard]
     differences: tuple[Difference, ...]
@@ -99,18 +107,23 @@ def candidates_of(spec: PipelineSpec, alternatives: Sequence[Alternative]) -> tu
 
 
 def read_candidates(paths: Sequence[Path]) -> tuple[Candidate, ...]:
-    """Designs from files, the first one being the learner's. Raises SpecError when they cannot be compared."""
+    """Designs from files, the first one being the learner's.
+
+    Raises SpecError when they cannot be compared.
+    """
     if len(paths) < 2:
         raise SpecError("a comparison needs at least two designs; name two or more spec files")
     specs = [load_spec(path) for path in paths]
     for path, spec in zip(paths, specs, strict=True):
         if spec.pack != specs[0].pack:
             raise SpecError(
-                f"{path}: pack is {spec.pack!r}, but {paths[0]} has {specs[0].pack!r}; designs are compared on one pack"
+                f"{path}: pack is {spec.pack!r}, but {paths[0]} has {specs[0].pack!r}; "
+                "designs are compared on one pack"
             )
         if spec.profile != specs[0].profile:
             raise SpecError(
-                f"{path}: profile is {spec.profile!r}, but {paths[0]} has {specs[0].profile!r}; compare at one profile"
+                f"{path}: profile is {spec.profile!r}, but {paths[0]} has "
+                f"{specs[0].profile!r}; compare at one profile"
             )
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
@@ -122,7 +135,10 @@ def read_candidates(paths: Sequence[Path]) -> tuple[Candidate, ...]:
 
 
 def difference_in_words(first: PipelineSpec, other: PipelineSpec) -> str:
-    """What two designs chose differently; empty when nothing. Of stages that only one has, that it has them."""
+    """What two designs chose differently; empty when nothing.
+
+    Of stages that only one has, that it has them.
+    """
     told = [
         ("model", first.model, other.model),
         ("stages", _kinds(first), _kinds(other)),
@@ -158,7 +174,10 @@ def _merge_words(spec: PipelineSpec) -> str:
 
 
 def describe(candidates: Sequence[Candidate]) -> Comparison:
-    """The comparison before anything is trained. Raises InputError for a pack or model that is not there."""
+    """The comparison before anything is trained.
+
+    Raises InputError for a pack or model that is not there.
+    """
     advice = [advise(candidate.spec) for candidate in candidates]
     columns = [
         _column(candidate, found, advice[0] if i else ())
@@ -193,7 +212,10 @@ def _own(why: dict[str, str], field: str) -> tuple[str, ...]:
 
 
 def _advice(found: Sequence[Advice], says: str, first: Sequence[Advice]) -> tuple[str, ...]:
-    """What the rules say, with strength. Beside a first design only what is new and what is gone; the rest is counted."""
+    """What the rules say, with strength.
+
+    Beside a first design only what is new and what is gone; the rest is counted.
+    """
     theirs, known = (
         {a.rule.id: a.rule.sentence for a in some if a.rule.says == says} for some in (found, first)
     )
@@ -213,7 +235,8 @@ def _advice(found: Sequence[Advice], says: str, first: Sequence[Advice]) -> tupl
 def resources(spec: PipelineSpec) -> tuple[str, ...]:
     """What training a design takes, from the planner; a merge costs no training.
 
-    Of a model on the hub only the size is told: counting tokens takes its tokenizer, and nothing is downloaded to design.
+    Of a model on the hub only the size is told: counting tokens takes its tokenizer, and nothing is
+    downloaded to design.
     """
     if not is_local(spec.model):
         return (
@@ -278,7 +301,8 @@ def train_and_score(
 ) -> Comparison:
     """Train every candidate and score it beside the start model; shared stages are trained once.
 
-    Differences are the other candidates minus the first, on every axis and control that the pack has. Raises what run_spec raises.
+    Differences are the other candidates minus the first, on every axis and control that the pack
+    has. Raises what run_spec raises.
     """
     import time
 
@@ -304,7 +328,9 @@ def train_and_score(
 def differences_to_first(
     candidates: Sequence[Candidate], cards: dict[str, Scorecard]
 ) -> tuple[Difference, ...]:
-    """Every other candidate minus the first on each axis and control, corrected for having looked at all of them (Holm)."""
+    """Every other candidate minus the first on each axis and control, corrected for having looked
+    at all of them (Holm).
+    """
     first, looked = cards[candidates[0].name], []
     for candidate in candidates[1:]:
         for axis in first.axes():
@@ -318,7 +344,9 @@ def differences_to_first(
 
 
 def score_rows(measured: Measured) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Heads and rows: the scores of each model, then each difference to the first design with its verdict in words."""
+    """Heads and rows: the scores of each model, then each difference to the first design with its
+    verdict in words.
+    """
     cards = measured.cards
     axes = next(iter(cards.values())).axes()
     first = next(name for name in cards if name != START)
@@ -343,8 +371,11 @@ def as_data(found: Comparison) -> dict:
         heads, rows = score_rows(found.measured)
         measured = {"heads": list(heads), "rows": [list(row) for row in rows]}
         notes.append(
-            f"Scores: share right with its 95% interval, test split, one training seed ({first.seed}). Differences are paired, their intervals hold the noise "
-            f"between training seeds that labkit measured at 1 million parameters, and verdicts are corrected for {len(found.measured.differences)} comparisons (Holm)."
+            "Scores: share right with its 95% interval, test split, one training seed "
+            f"({first.seed}). Differences are paired, their intervals hold the noise "
+            "between training seeds that labkit measured at 1 million parameters, and "
+            f"verdicts are corrected for {len(found.measured.differences)} comparisons "
+            "(Holm)."
         )
     return {
         "title": TITLE if len(found.candidates) == 3 else "Designs, compared",
@@ -413,7 +444,9 @@ def _cell(cell: str | list[str]) -> str:
 
 
 def export(found: Comparison, folder: Path) -> list[Path]:
-    """comparison.md, .html and .pdf in a folder, and every design as a file to edit and compare again. Raises StoreError."""
+    """comparison.md, .html and .pdf in a folder, and every design as a file to edit and compare
+    again. Raises StoreError.
+    """
     from markupsafe import Markup
 
     data, paths = (

@@ -1,4 +1,5 @@
-"""From a learner's choices to the `PipelineSpec` that trains: stage sequences, and sane defaults for the size of a model.
+"""From a learner's choices to the `PipelineSpec` that trains: stage sequences, and sane defaults
+for the size of a model.
 
 The panel of notebook 01 and plain code go through the same function:
 
@@ -33,7 +34,8 @@ SEQUENCES = {
 }
 STARTS = {
     "instruct": "obeys requests from the beginning; every stage may take some of that away",
-    "base": "has only read text: it obeys nothing until SFT teaches it, and forgets nothing it never knew",
+    "base": "has only read text: it obeys nothing until SFT teaches it, and forgets nothing it "
+    "never knew",
 }
 HUB_MODELS: dict[str, dict[str, str]] = {
     "Llama-3.1-8B": {
@@ -57,13 +59,16 @@ TINY, SMALL = (
 
 @dataclass(frozen=True)
 class Default:
-    """A stage as it is sane at some size. epochs: over the rows it reads; None keeps the stage's own steps."""
+    """A stage as it is sane at some size. epochs: over the rows it reads; None keeps the stage's
+    own steps.
+    """
 
     stage: Stage
     epochs: float | None = None
 
 
-# Tiny: the course's own recipes, chosen on dev (docs/evidence.md). Large: the source paper's configs for its 7-8B models.
+# Tiny: the course's own recipes, chosen on dev (docs/evidence.md). Large: the source paper's
+# configs for its 7-8B models.
 # In between: the recipe for SmolLM2-135M (docs/real.md), as passes over a pack of any size.
 DEFAULTS: dict[str, dict[str, Default]] = {
     "tiny": {
@@ -107,11 +112,12 @@ DEFAULTS: dict[str, dict[str, Default]] = {
 class Choices(Strict):
     """Everything a learner chooses. None takes what is sane for the model's size.
 
-    model: a family of the zoo, a name of HUB_MODELS, or any model by name, folder or hub id. start: which of a
-    family's two models. sequence: stages joined by dashes, in any order; empty for a direct merge. sources: what CPT
-    reads. replay: share of general rows in cpt and sft. lora: adapters or all weights. rates, lengths: times the
-    default learning rate and steps. changes: stage number (from 1) -> fields set by hand. merge_with: the model at t=0,
-    by default the start model.
+    model: a family of the zoo, a name of HUB_MODELS, or any model by name, folder or hub id. start:
+    which of a family's two models. sequence: stages joined by dashes, in any order; empty for a
+    direct merge. sources: what CPT reads. replay: share of general rows in cpt and sft. lora:
+    adapters or all weights. rates, lengths: times the default learning rate and steps. changes:
+    stage number (from 1) -> fields set by hand. merge_with: the model at t=0, by default the start
+    model.
     """
 
     pack: str = "materials"
@@ -145,7 +151,8 @@ def start_model(model: str, start: str) -> str:
         return model
     if start not in known[model]:
         raise SpecError(
-            f"start: {model} has no {start} model; choose start={next(iter(known[model]))!r} or another model"
+            f"start: {model} has no {start} model; choose "
+            f"start={next(iter(known[model]))!r} or another model"
         )
     return known[model][start]
 
@@ -166,7 +173,10 @@ def stage_kinds(sequence: str) -> list[str]:
 
 
 def default_stage(kind: str, model: str, pack: Pack) -> Stage:
-    """A stage that is sane for a model's size and a pack's rows. Raises InputError for an unknown model."""
+    """A stage that is sane for a model's size and a pack's rows.
+
+    Raises InputError for an unknown model.
+    """
     found = DEFAULTS[size_of(model)][kind]
     stage = found.stage
     if kind == "cpt":
@@ -180,7 +190,10 @@ def default_stage(kind: str, model: str, pack: Pack) -> Stage:
 
 
 def design(**choices: object) -> PipelineSpec:
-    """The spec of some choices (fields of `Choices`). Raises SpecError naming the field that cannot be used."""
+    """The spec of some choices (fields of `Choices`).
+
+    Raises SpecError naming the field that cannot be used.
+    """
     try:
         chosen = Choices(**choices)
         model, pack = start_model(chosen.model, chosen.start), load_pack(chosen.pack)
@@ -191,7 +204,8 @@ def design(**choices: object) -> PipelineSpec:
         for number in chosen.changes:
             if not 1 <= number <= len(stages):
                 raise SpecError(
-                    f"changes: there is no stage {number}; the sequence has {len(stages)}, counted from 1"
+                    f"changes: there is no stage {number}; the sequence has "
+                    f"{len(stages)}, counted from 1"
                 )
         return PipelineSpec(
             pack=chosen.pack,
@@ -222,7 +236,8 @@ def _stage(kind: str, number: int, chosen: Choices, model: str, pack: Pack) -> S
     for field in given:
         if field not in Stage.model_fields:
             raise SpecError(
-                f"changes.{number}.{field} is not a field of a stage; {suggest(str(field), list(Stage.model_fields))}"
+                f"changes.{number}.{field} is not a field of a stage; "
+                f"{suggest(str(field), list(Stage.model_fields))}"
             )
     return Stage(**given)
 
@@ -243,7 +258,10 @@ def is_local(model: str) -> bool:
 
 
 def problems(spec: PipelineSpec) -> list[str]:
-    """Why a design cannot run, a sentence each; empty when it can. Nothing is downloaded: of hub models only the data is checked."""
+    """Why a design cannot run, a sentence each; empty when it can.
+
+    Nothing is downloaded: of hub models only the data is checked.
+    """
     try:
         architecture_of(spec.model)
         named = [spec.model, *((spec.merge.general,) if spec.merge and spec.merge.general else ())]

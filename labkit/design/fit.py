@@ -1,11 +1,13 @@
-"""A situation as a form, and the rules of the decision aid: when each applies, what it speaks for, why, and who found it.
+"""A situation as a form, and the rules of the decision aid: when each applies, what it speaks for,
+why, and who found it.
 
 Bars on amounts of data are this kit's, rough on purpose; where a study names one, it is cited.
 
-Is adaptation the right tool at all? Rules that speak for and against prompting, retrieval, training and merging.
+Is adaptation the right tool at all? Rules that speak for and against prompting, retrieval, training
+and merging.
 
-There is no score: every rule that applies is printed with its reason and source, needs that contradict are said, and
-what would change the advice is found by changing one answer at a time.
+There is no score: every rule that applies is printed with its reason and source, needs that
+contradict are said, and what would change the advice is found by changing one answer at a time.
 """
 
 from __future__ import annotations
@@ -56,13 +58,14 @@ Many = Annotated[int, Field(ge=0, le=10**12)]
 class Situation(Form):
     """What decides between the tools.
 
-    facts_change: how often what must be known changes. model_knows: how much of it the general model answers right
-    already. words: of domain text at hand. questions_answers: checked pairs. preference_pairs: pairs of a better and a
-    worse answer. specialist_language: the field's text reads unlike what general models are trained on. whole_corpus:
-    questions about all documents at once, not about a passage. latency: until the answer starts. privacy: where text may go;
-    `no memory`: no model may hold it in its weights. readers: who may see which document. must_forget: single documents
-    must be deletable. format_needs: fixed is a form of one's own, strict a schema that a program reads.
-    gpus: for training.
+    facts_change: how often what must be known changes. model_knows: how much of it the general
+    model answers right already. words: of domain text at hand. questions_answers: checked pairs.
+    preference_pairs: pairs of a better and a worse answer. specialist_language: the field's text
+    reads unlike what general models are trained on. whole_corpus: questions about all documents at
+    once, not about a passage. latency: until the answer starts. privacy: where text may go; `no
+    memory`: no model may hold it in its weights. readers: who may see which document. must_forget:
+    single documents must be deletable. format_needs: fixed is a form of one's own, strict a schema
+    that a program reads. gpus: for training.
     """
 
     facts_change: Literal["never", "yearly", "monthly", "weekly", "daily"]
@@ -89,7 +92,9 @@ def load_situation(path: Path) -> Situation:
 
 @dataclass(frozen=True)
 class Rule:
-    """needs: tools that must be part of the answer. wants, against: that there is a reason for, against. rules_out: that cannot."""
+    """needs: tools that must be part of the answer. wants, against: that there is a reason for,
+    against. rules_out: that cannot.
+    """
 
     name: str
     applies: Callable[[Situation], bool]
@@ -140,7 +145,8 @@ RULES = (
     Rule(
         "facts move monthly",
         lambda s: s.facts_change == "monthly" and not in_the_prompt(s),
-        "an index is exchanged without training; CPT would be paid, and tested for what it broke, every month",
+        "an index is exchanged without training; CPT would be paid, and tested for "
+        "what it broke, every month",
         "Lewis et al. 2020, arXiv 2005.11401",
         wants=("retrieval",),
         against=("CPT",),
@@ -169,7 +175,8 @@ RULES = (
     Rule(
         "little text",
         in_the_prompt,
-        "so little text fits into the prompt, to be cited, exchanged and deleted there; facts read in few wordings are hardly learned",
+        "so little text fits into the prompt, to be cited, exchanged and deleted "
+        "there; facts read in few wordings are hardly learned",
         "Ovadia et al. 2023, arXiv 2312.05934",
         against=("CPT",),
     ),
@@ -183,7 +190,8 @@ RULES = (
     Rule(
         "specialist language",
         lambda s: s.specialist_language and s.words >= LITTLE_TEXT,
-        "further pre-training helps the more, the less the field's text is like what the model was trained on",
+        "further pre-training helps the more, the less the field's text is like what "
+        "the model was trained on",
         "Gururangan et al. 2020, arXiv 2004.10964",
         wants=("CPT",),
     ),
@@ -197,7 +205,8 @@ RULES = (
     Rule(
         "answers at once",
         lambda s: s.latency == "sub-second",
-        "a search and the passages it puts into the prompt cost time at every question, training costs it once",
+        "a search and the passages it puts into the prompt cost time at every "
+        "question, training costs it once",
         OWN,
         wants=("SFT",),
         against=("retrieval",),
@@ -254,7 +263,8 @@ RULES = (
     Rule(
         "retrieval with pairs",
         lambda s: (facts_move(s) or s.citations_needed) and s.questions_answers >= MANY_PAIRS,
-        "training on questions with retrieved passages, right ones and wrong ones, teaches to use them",
+        "training on questions with retrieved passages, right ones and wrong ones, "
+        "teaches to use them",
         "Zhang et al. 2024, arXiv 2403.10131",
         wants=("SFT",),
     ),
@@ -268,7 +278,8 @@ RULES = (
     Rule(
         "readers by rights",
         lambda s: s.readers == "by rights" and s.words >= LITTLE_TEXT,
-        "an index can show each reader what that reader may see; weights, trained on text or on pairs from it, show all to all",
+        "an index can show each reader what that reader may see; weights, trained on "
+        "text or on pairs from it, show all to all",
         OWN,
         needs=("retrieval",),
         against=("SFT",),
@@ -286,7 +297,8 @@ RULES = (
     Rule(
         "a model of one's own",
         lambda s: s.privacy == "on premises" and s.questions_answers >= MANY_PAIRS,
-        "on one's own machines the model is smaller, and small models gain much from pairs on a narrow task",
+        "on one's own machines the model is smaller, and small models gain much from "
+        "pairs on a narrow task",
         "Bucher & Martini 2024, arXiv 2406.08660",
         wants=("SFT",),
     ),
@@ -307,7 +319,8 @@ RULES = (
     Rule(
         "general ability must stay",
         lambda s: s.general_ability_needed,
-        "a merge with the general model lifted trained models of 7B and 8B, not one of 1.7B; the other guard is replay of general text",
+        "a merge with the general model lifted trained models of 7B and 8B, not one of "
+        "1.7B; the other guard is replay of general text",
         f"{PAPER}; Wortsman et al. 2021, arXiv 2109.01903; Ibrahim et al. 2024, arXiv 2403.08763",
         wants=("merging",),
     ),
@@ -316,7 +329,8 @@ RULES = (
 
 @dataclass(frozen=True)
 class Advice:
-    """recommended: tools in the order to try them. open: tools with reasons on both sides. conflicts: a sentence each.
+    """recommended: tools in the order to try them. open: tools with reasons on both sides.
+    conflicts: a sentence each.
 
     rules: those that apply. changes: what one other answer would change.
     """
@@ -354,8 +368,9 @@ def advise(situation: Situation) -> Advice:
 def weigh(rules: tuple[Rule, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Tools that are recommended, and tools that are open, from the rules that apply.
 
-    Ruled out is out. Needed is recommended, whatever else speaks against it. Wanted is recommended when nothing speaks
-    against it, and open otherwise. A merge needs a trained parent, and preferences an SFT model to start from.
+    Ruled out is out. Needed is recommended, whatever else speaks against it. Wanted is recommended
+    when nothing speaks against it, and open otherwise. A merge needs a trained parent, and
+    preferences an SFT model to start from.
     """
     stances = ("needs", "wants", "against", "rules_out")
     needed, wanted, against, out = (
@@ -375,20 +390,30 @@ def weigh(rules: tuple[Rule, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def conflicts(rules: tuple[Rule, ...]) -> Iterator[str]:
-    """A sentence for every tool that one need demands while another forbids it or speaks against it."""
+    """A sentence for every tool that one need demands while another forbids it or speaks against
+    it.
+    """
     for tool in TOOLS:
         demanding, opposing, forbidding = (
             [rule for rule in rules if tool in getattr(rule, stance)]
             for stance in ("needs", "against", "rules_out")
         )
         if demanding and forbidding:
-            yield f"{tool} is needed ({demanding[0].reason}) and ruled out ({forbidding[0].reason}); decide which of the two gives way."
+            yield (
+                f"{tool} is needed ({demanding[0].reason}) and ruled out "
+                f"({forbidding[0].reason}); decide which of the two gives way."
+            )
         elif demanding and opposing:
-            yield f"{tool} is needed ({demanding[0].reason}), and against it: {opposing[0].reason}; measure whether both can be met."
+            yield (
+                f"{tool} is needed ({demanding[0].reason}), and against it: "
+                f"{opposing[0].reason}; measure whether both can be met."
+            )
 
 
 def changes(situation: Situation) -> Iterator[tuple[str, str]]:
-    """(other answer, what it would move) for every single answer that would change what is recommended or open."""
+    """(other answer, what it would move) for every single answer that would change what is
+    recommended or open.
+    """
     now = _standing(situation)
     for field, value, shown in alternatives(situation):
         then = _standing(situation.model_copy(update={field: value}))
@@ -406,7 +431,9 @@ def _standing(situation: Situation) -> dict[str, str]:
 
 
 def alternatives(situation: Situation) -> Iterator[tuple[str, object, str]]:
-    """(field, other answer, the same in words): of a list all others, of a number one from each other range of the rules."""
+    """(field, other answer, the same in words): of a list all others, of a number one from each
+    other range of the rules.
+    """
     for name, field in type(situation).model_fields.items():
         given = getattr(situation, name)
         if name in COUNTS:

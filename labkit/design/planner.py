@@ -1,4 +1,5 @@
-"""What a training costs before it is run: parameters, FLOPs, memory, hours, money, energy; where it fits, what to give up.
+"""What a training costs before it is run: parameters, FLOPs, memory, hours, money, energy; where it
+fits, what to give up.
 
 Nothing is built or trained for a plan. docs/cost.md shows its predictions beside measurements.
 """
@@ -36,7 +37,9 @@ UTILISATION = (
     0.33,
 )  # of a GPU's peak rate that fine-tuning runs reach; a range, because it depends on the setup
 POWER = (0.6, 1.0)  # of a GPU's power limit, while it trains
-SPREAD = 0.3  # seconds on this machine are told as a range this much either way; docs/cost.md shows how far off they were
+# seconds on this machine are told as a range this much either way; docs/cost.md shows how far off
+# they were
+SPREAD = 0.3
 MOST_GPUS = 64
 
 
@@ -45,7 +48,9 @@ MOST_GPUS = 64
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card as its data sheet has it. memory_gb: 10^9 bytes. tflops: dense, bfloat16. watts: power limit."""
+    """A card as its data sheet has it. memory_gb: 10^9 bytes. tflops: dense, bfloat16. watts: power
+    limit.
+    """
 
     name: str
     memory_gb: float
@@ -55,17 +60,24 @@ class Gpu:
 
     @property
     def usable_gib(self) -> float:
-        """The printed size read as 10^9 bytes: what a card has beyond that is left to its driver and to fragments."""
+        """The printed size read as 10^9 bytes: what a card has beyond that is left to its driver
+        and to fragments.
+        """
         return self.memory_gb * 1e9 / 2**30
 
     def seconds(self, work: float, count: int = 1) -> tuple[float, float]:
-        """Shortest and longest that so many of these cards take for `work` FLOPs, over the range of utilisation."""
+        """Shortest and longest that so many of these cards take for `work` FLOPs, over the range of
+        utilisation.
+        """
         rate = self.tflops * 1e12 * count
         return work / (rate * UTILISATION[1]), work / (rate * UTILISATION[0])
 
 
 def money_of(hours: tuple[float, float], gpus: int, price: float) -> tuple[float, float]:
-    """Least and most of so many GPUs at a price per GPU and hour. Raises InputError for a price below 0."""
+    """Least and most of so many GPUs at a price per GPU and hour.
+
+    Raises InputError for a price below 0.
+    """
     if not 0 <= price < float("inf"):
         raise InputError(f"price is {price!r}; give what one GPU costs per hour, 0 or more")
     return hours[0] * gpus * price, hours[1] * gpus * price
@@ -94,7 +106,8 @@ def gpu(name: str) -> Gpu:
 class Plan:
     """What training a model on some tokens takes.
 
-    trained: parameters that learn. tokens: in all. flops: in all. memory: of one GPU at the peak of a step.
+    trained: parameters that learn. tokens: in all. flops: in all. memory: of one GPU at the peak of
+    a step.
     """
 
     architecture: Architecture
@@ -138,7 +151,10 @@ class Plan:
         )
 
     def money(self, card: Gpu, price: float) -> tuple[float, float]:
-        """Least and most, from a price per GPU and hour in the user's currency. Raises InputError for a price below 0."""
+        """Least and most, from a price per GPU and hour in the user's currency.
+
+        Raises InputError for a price below 0.
+        """
         return money_of(self.hours(card), self.training.gpus, price)
 
     def energy_kwh(self, card: Gpu) -> tuple[float, float]:
@@ -150,13 +166,17 @@ class Plan:
 
 
 def plan(model: Architecture | str | Path | dict, training: Training, tokens: int) -> Plan:
-    """Plan training a model on `tokens` tokens. Raises InputError for a model or number that cannot be planned."""
+    """Plan training a model on `tokens` tokens.
+
+    Raises InputError for a model or number that cannot be planned.
+    """
     architecture = model if isinstance(model, Architecture) else architecture_of(model)
     if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
         raise InputError(f"tokens is {tokens!r}; it must be a whole number above 0")
     if architecture.context and training.length > architecture.context:
         raise InputError(
-            f"length is {training.length}, but {architecture.name} reads at most {architecture.context} tokens"
+            f"length is {training.length}, but {architecture.name} reads at most "
+            f"{architecture.context} tokens"
         )
     return Plan(architecture, training, tokens, peak_memory(architecture, training))
 
@@ -166,8 +186,9 @@ def plan(model: Architecture | str | Path | dict, training: Training, tokens: in
 
 @dataclass(frozen=True)
 class Remedy:
-    """One more thing given up. costs: what it takes away. plan: with it and every remedy before it. field: how a stage of
-    a spec says it; empty where none can."""
+    """One more thing given up. costs: what it takes away. plan: with it and every remedy before it.
+    field: how a stage of a spec says it; empty where none can.
+    """
 
     name: str
     costs: str
@@ -176,7 +197,9 @@ class Remedy:
 
 
 def _steps_down(training: Training, in_spec: bool) -> list[tuple[str, str, str, Training]]:
-    """From what costs least to what costs most, each on top of those before. in_spec: pairs stay together."""
+    """From what costs least to what costs most, each on top of those before. in_spec: pairs stay
+    together.
+    """
     least = training.batch_size if in_spec else training.rows
     micro = replace(training, accumulation=-(-least // training.gpus))
     checkpointed = replace(micro, checkpointing=True)
@@ -222,9 +245,10 @@ def _steps_down(training: Training, in_spec: bool) -> list[tuple[str, str, str, 
 def give_up(asked: Plan, card: Gpu, *, in_spec: bool = False, on_gpu: bool = True) -> list[Remedy]:
     """What to give up, in order, until a plan fits a card; empty when it fits as it is.
 
-    Each remedy comes on top of those before and is left out where it saves nothing. When even the last does not fit,
-    the list ends with it: only a larger card or more of them help (`gpus_needed`). in_spec: only what a spec can say,
-    and the base of adapters as labkit holds it. on_gpu: elsewhere there are no 4 bits.
+    Each remedy comes on top of those before and is left out where it saves nothing. When even the
+    last does not fit, the list ends with it: only a larger card or more of them help
+    (`gpus_needed`). in_spec: only what a spec can say, and the base of adapters as labkit holds it.
+    on_gpu: elsewhere there are no 4 bits.
     """
     remedies: list[Remedy] = []
     best = asked
@@ -255,7 +279,8 @@ def _keep_method(asked: Training, step: Training) -> Training:
 
 
 def gpus_needed(asked: Plan, card: Gpu) -> int | None:
-    """The fewest cards of a kind, of 1, 2, 4 … 64, on which a plan fits sharded, each with as many rows at once as asked.
+    """The fewest cards of a kind, of 1, 2, 4 … 64, on which a plan fits sharded, each with as many
+    rows at once as asked.
 
     None when none of these do; never more cards than rows to share among them.
     """
@@ -280,10 +305,11 @@ def gpus_needed(asked: Plan, card: Gpu) -> int | None:
 class StagePlan:
     """One stage of a design. steps: of the optimiser, as run at the spec's profile.
 
-    plan: its tokens (read, without padding) and the memory of its longest rows; on this machine, over what the process
-    holds before. flops: padding included, because it is computed too; a reference pass as well. padding: share of what is
-    computed. passes: how often each row is read. filled_gib: peak with rows as long as max_length. seconds: shortest and
-    longest, None where this machine's speed was never measured. estimated: whether lengths were read off characters.
+    plan: its tokens (read, without padding) and the memory of its longest rows; on this machine,
+    over what the process holds before. flops: padding included, because it is computed too; a
+    reference pass as well. padding: share of what is computed. passes: how often each row is read.
+    filled_gib: peak with rows as long as max_length. seconds: shortest and longest, None where this
+    machine's speed was never measured. estimated: whether lengths were read off characters.
     """
 
     kind: str
@@ -311,8 +337,9 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class SpecPlan:
-    """A whole design; tokens, flops and seconds are sums over its stages, peak_gib the largest. gpus: it runs on at once,
-    of one kind; 0 for this machine."""
+    """A whole design; tokens, flops and seconds are sums over its stages, peak_gib the largest.
+    gpus: it runs on at once, of one kind; 0 for this machine.
+    """
 
     parameters: int
     stages: tuple[StagePlan, ...]
@@ -347,18 +374,22 @@ class SpecPlan:
         return self.peak_gib <= card.usable_gib
 
     def money(self, price: float) -> tuple[float, float]:
-        """Least and most on GPUs, from a price per GPU and hour. Raises InputError for a price below 0."""
+        """Least and most on GPUs, from a price per GPU and hour.
+
+        Raises InputError for a price below 0.
+        """
         return money_of(tuple(seconds / 3600 for seconds in self.seconds), self.gpus, price)
 
 
 def plan_spec(
     spec: PipelineSpec, *, speed: Speed | None = None, card: Gpu | None = None, gpus: int = 1
 ) -> SpecPlan:
-    """What a design takes at its profile, from the lengths of its pack's rows: on this machine, or on GPUs of a kind.
+    """What a design takes at its profile, from the lengths of its pack's rows: on this machine, or
+    on GPUs of a kind.
 
-    speed: of this machine on the design's model; by default as `planner_speed.probe_speed` last measured it. gpus: how
-    many cards share each step. Nothing is trained and nothing but a config downloaded. Raises PackError, SpecError or
-    InputError when the design cannot run.
+    speed: of this machine on the design's model; by default as `planner_speed.probe_speed` last
+    measured it. gpus: how many cards share each step. Nothing is trained and nothing but a config
+    downloaded. Raises PackError, SpecError or InputError when the design cannot run.
     """
     architecture = architecture_of(spec.model)
     stages = [
@@ -441,7 +472,9 @@ def duration(seconds: tuple[float, float]) -> str:
 
 
 def design_rows(found: SpecPlan) -> list[tuple[str, str, str, str, str, str]]:
-    """A row per stage and one for all: stage, parameters that learn, tokens, FLOPs, peak in GiB, seconds."""
+    """A row per stage and one for all: stage, parameters that learn, tokens, FLOPs, peak in GiB,
+    seconds.
+    """
     rows = [
         (
             stage.kind,

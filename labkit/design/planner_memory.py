@@ -1,13 +1,15 @@
 """How long the rows of a stage are: measured on the pack with the model's own tokenizer.
 
-The tokenizer of a hub model is used when it is in the local cache; until then lengths are estimated from characters, as
-SmolLM2's tokenizer has them on the shipped packs (data_samples/measured/tokens.json, written by benchmarks/gpu_plans.py).
+The tokenizer of a hub model is used when it is in the local cache; until then lengths are estimated
+from characters, as SmolLM2's tokenizer has them on the shipped packs
+(data_samples/measured/tokens.json, written by benchmarks/gpu_plans.py).
 
 What one training step holds in memory, by component and by moment.
 
-Two moments can be the peak. When the *backward pass begins*, weights, optimiser state, all activations and the logits
-are there, and gradients only where they are accumulated. When it *ends*, just before the update, activations are gone
-and all gradients are there. What is alive at one moment adds up; the peak is the larger sum, and a plan says which.
+Two moments can be the peak. When the *backward pass begins*, weights, optimiser state, all
+activations and the logits are there, and gradients only where they are accumulated. When it *ends*,
+just before the update, activations are gone and all gradients are there. What is alive at one
+moment adds up; the peak is the larger sum, and a plan says which.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ REPLAY_SAMPLE = 300  # rows of the general mix whose lengths stand for all
 class RowLengths:
     """Lengths in tokens, ascending, and the share of all rows up to each.
 
-    rows: of the pack, replay apart; of a preference stage, pairs. estimated: whether lengths were read off characters.
+    rows: of the pack, replay apart; of a preference stage, pairs. estimated: whether lengths were
+    read off characters.
     """
 
     lengths: np.ndarray
@@ -75,7 +78,9 @@ def row_lengths(groups: dict[float, list[int]]) -> RowLengths:
 
 
 def lengths_of(pack: str, model: str, stage: Stage) -> RowLengths:
-    """Row lengths of a stage, cut at its max_length; of a pair, both answers with their prompt count as rows."""
+    """Row lengths of a stage, cut at its max_length; of a pair, both answers with their prompt
+    count as rows.
+    """
     return _lengths_of(pack, model, stage.kind, stage.max_length, stage.replay, stage.sources)
 
 
@@ -103,7 +108,8 @@ def check_template(tokenizer: PreTrainedTokenizerBase, model: str, kind: str) ->
     """Raises InputError when a stage on conversations has no chat template to write them with."""
     if tokenizer.chat_template is None:
         raise InputError(
-            f"model {model!r} has no chat template, which {kind} needs; start from its instruct model, or put a chat_template.jinja into its folder"
+            f"model {model!r} has no chat template, which {kind} needs; start from its "
+            "instruct model, or put a chat_template.jinja into its folder"
         )
 
 
@@ -113,7 +119,10 @@ def _answers(pairs: Iterable[dict]) -> list[list[dict]]:
 
 @cache
 def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
-    """A model's tokenizer alone; None for a hub model whose tokenizer is not in the local cache. Nothing is downloaded."""
+    """A model's tokenizer alone; None for a hub model whose tokenizer is not in the local cache.
+
+    Nothing is downloaded.
+    """
     if zoo.HUB_ID.fullmatch(model) and not Path(model).is_dir():
         there = zoo.cached_file(model, "tokenizer_config.json")
         return zoo.tokenizer_of(there.parent) if there else None
@@ -164,7 +173,9 @@ class _Measured:
 
 @cache
 def ratio() -> dict:
-    """What tokens are estimated by: `characters_per_token`, `tokens_per_turn` (role and end of turn), `tokenizer`, `packs`."""
+    """What tokens are estimated by: `characters_per_token`, `tokens_per_turn` (role and end of
+    turn), `tokenizer`, `packs`.
+    """
     return json.loads((samples_folder("measured") / "tokens.json").read_text("utf-8"))
 
 
@@ -198,7 +209,9 @@ class _Estimated:
 
 
 def measure_ratio(packs: Iterable[Pack], tokenizer: PreTrainedTokenizerBase) -> dict:
-    """Characters per token of all training text of some packs, and what a turn costs beside its words."""
+    """Characters per token of all training text of some packs, and what a turn costs beside its
+    words.
+    """
     texts, chats = [], []
     for pack in packs:
         texts += [row["text"] for split in ("raw", "summaries") for row in pack.rows(split)]
@@ -230,12 +243,14 @@ NF4_BYTES = (
 class Training:
     """How a model is trained, as far as cost goes.
 
-    stage: of a pipeline; dpo and orpo read two answers per pair. method: all weights, adapters, or adapters on a 4-bit
-    base. rank: of the adapters. batch_size: rows, or pairs, per optimiser step, over all GPUs. length: tokens per row.
-    accumulation: forward passes per step. precision: `bfloat16` keeps weights and gradients in bfloat16 and a float32 master copy with the optimiser;
-    `autocast` keeps everything in float32 and multiplies in bfloat16; `float32` is float32 throughout. gpus: across which
-    everything but activations is sharded (ZeRO stage 3, arXiv 1910.02054). checkpointing: activations of a layer are
-    computed again in the backward pass. attention: `eager` keeps the matrix of attention weights, `fused` does not.
+    stage: of a pipeline; dpo and orpo read two answers per pair. method: all weights, adapters, or
+    adapters on a 4-bit base. rank: of the adapters. batch_size: rows, or pairs, per optimiser step,
+    over all GPUs. length: tokens per row. accumulation: forward passes per step. precision:
+    `bfloat16` keeps weights and gradients in bfloat16 and a float32 master copy with the optimiser;
+    `autocast` keeps everything in float32 and multiplies in bfloat16; `float32` is float32
+    throughout. gpus: across which everything but activations is sharded (ZeRO stage 3, arXiv
+    1910.02054). checkpointing: activations of a layer are computed again in the backward pass.
+    attention: `eager` keeps the matrix of attention weights, `fused` does not.
     """
 
     stage: Literal["cpt", "sft", "dpo", "orpo"] = "cpt"
@@ -264,11 +279,13 @@ class Training:
         ):
             if getattr(self, field) not in known:
                 raise InputError(
-                    f"{field} is {getattr(self, field)!r}; {suggest(str(getattr(self, field)), list(known))}"
+                    f"{field} is {getattr(self, field)!r}; "
+                    f"{suggest(str(getattr(self, field)), list(known))}"
                 )
         if self.gpus * self.accumulation > self.rows:
             raise InputError(
-                f"batch_size {self.batch_size} cannot be shared by {self.gpus} GPUs in {self.accumulation} passes each; raise it or ask for fewer"
+                f"batch_size {self.batch_size} cannot be shared by {self.gpus} GPUs in "
+                f"{self.accumulation} passes each; raise it or ask for fewer"
             )
 
     @property
@@ -303,7 +320,10 @@ class Memory:
 
 
 def memory_at(architecture: Architecture, training: Training) -> dict[str, Memory]:
-    """The sums at both moments, by moment. A base in 4 bits is not sharded: each GPU holds it, and its adapters, whole."""
+    """The sums at both moments, by moment.
+
+    A base in 4 bits is not sharded: each GPU holds it, and its adapters, whole.
+    """
     shared_by = 1 if training.method == "qlora" else training.gpus
     weights, gradients, optimiser = (
         size / shared_by for size in state_bytes(architecture, training)
@@ -343,8 +363,9 @@ def trained_parameters(architecture: Architecture, training: Training) -> int:
 def state_bytes(architecture: Architecture, training: Training) -> tuple[float, float, float]:
     """Bytes of weights, gradients and optimiser state before sharding.
 
-    Full training takes 16 bytes per parameter (2 + 2 + 12 in `bfloat16`, 4 + 4 + 8 otherwise; arXiv 1910.02054); with
-    8-bit moments (arXiv 2110.02861) 10. Adapters are float32 and take 16; the frozen base has its weights alone.
+    Full training takes 16 bytes per parameter (2 + 2 + 12 in `bfloat16`, 4 + 4 + 8 otherwise; arXiv
+    1910.02054); with 8-bit moments (arXiv 2110.02861) 10. Adapters are float32 and take 16; the
+    frozen base has its weights alone.
     """
     wide = training.precision != "bfloat16"
     moments = 8 if training.optimiser == "adamw" else 2
@@ -356,7 +377,9 @@ def state_bytes(architecture: Architecture, training: Training) -> tuple[float, 
 
 
 def base_bytes(architecture: Architecture, training: Training) -> float:
-    """Bytes of the frozen weights: with QLoRA the linear layers are NF4, embeddings, norms and head bfloat16."""
+    """Bytes of the frozen weights: with QLoRA the linear layers are NF4, embeddings, norms and head
+    bfloat16.
+    """
     if training.method == "qlora":
         rest = architecture.parameters - architecture.linear_parameters
         return architecture.linear_parameters * NF4_BYTES + 2 * rest
@@ -364,7 +387,9 @@ def base_bytes(architecture: Architecture, training: Training) -> float:
 
 
 def gathered_bytes(architecture: Architecture, training: Training) -> float:
-    """Bytes of weights gathered from other GPUs: the largest block whole, and the next one fetched ahead; under autocast in bfloat16."""
+    """Bytes of weights gathered from other GPUs: the largest block whole, and the next one fetched
+    ahead; under autocast in bfloat16.
+    """
     if training.gpus == 1 or training.method == "qlora":
         return 0.0
     block = max(
@@ -379,14 +404,18 @@ def gathered_bytes(architecture: Architecture, training: Training) -> float:
 
 
 def autocast_copies(architecture: Architecture, training: Training) -> float:
-    """Bytes of the bfloat16 copies that autocast makes of every matrix and keeps until the backward pass; sharded weights are gathered as such."""
+    """Bytes of the bfloat16 copies that autocast makes of every matrix and keeps until the backward
+    pass; sharded weights are gathered as such.
+    """
     if training.precision != "autocast" or training.gpus > 1:
         return 0.0
     return 2 * (architecture.linear_parameters + architecture.embedding_parameters)
 
 
 def tied_gradient(architecture: Architecture, training: Training) -> float:
-    """Bytes of the second part of a tied table's gradient: one comes from the head, one from the embedding."""
+    """Bytes of the second part of a tied table's gradient: one comes from the head, one from the
+    embedding.
+    """
     if training.method != "full" or not architecture.tied:
         return 0.0
     return (
@@ -402,7 +431,8 @@ def tied_gradient(architecture: Architecture, training: Training) -> float:
 def activation_bytes(architecture: Architecture, training: Training, tokens: int) -> float:
     """Bytes that the forward pass over `tokens` tokens keeps for the backward pass, logits apart.
 
-    With checkpointing a layer's input is kept and one layer at a time is computed again (arXiv 1604.06174).
+    With checkpointing a layer's input is kept and one layer at a time is computed again (arXiv
+    1604.06174).
     """
     per_layer = layer_bytes(architecture, training) * tokens
     if training.checkpointing:
@@ -412,11 +442,13 @@ def activation_bytes(architecture: Architecture, training: Training, tokens: int
 
 
 def layer_bytes(architecture: Architecture, training: Training) -> float:
-    """Bytes one layer keeps per token, tensor by tensor as the layers of transformers do (after arXiv 2205.05198).
+    """Bytes one layer keeps per token, tensor by tensor as the layers of transformers do (after
+    arXiv 2205.05198).
 
-    A norm keeps its input in float32 and, where its weight learns, the normalised input. Matrices keep their inputs:
-    one tensor for all that share it, or a copy for each where inputs are cast (autocast) or adapters are added.
-    Attention keeps q, k, v and its output, and when eager a float32 softmax and its cast. The MLP keeps four tensors.
+    A norm keeps its input in float32 and, where its weight learns, the normalised input. Matrices
+    keep their inputs: one tensor for all that share it, or a copy for each where inputs are cast
+    (autocast) or adapters are added. Attention keeps q, k, v and its output, and when eager a
+    float32 softmax and its cast. The MLP keeps four tensors.
     """
     a, adapted = architecture, training.method != "full"
     size = 4 if training.precision == "float32" else 2
@@ -439,8 +471,10 @@ def layer_bytes(architecture: Architecture, training: Training) -> float:
 
 
 def logit_bytes(architecture: Architecture, training: Training) -> int:
-    """Bytes of the logits per token at their most: as they come, their float32 log-probabilities, and the gradients of
-    both. TRL's DPO computes entropy and metrics beside: nine float32 tables, counted on TRL 1.16."""
+    """Bytes of the logits per token at their most: as they come, their float32 log-probabilities,
+    and the gradients of both. TRL's DPO computes entropy and metrics beside: nine float32 tables,
+    counted on TRL 1.16.
+    """
     if training.stage == "dpo":
         return 9 * 4 * architecture.vocabulary
     return architecture.vocabulary * ((4 if training.precision == "float32" else 2) + 3 * 4)

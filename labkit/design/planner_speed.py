@@ -1,10 +1,13 @@
 """One training measured: peak memory and seconds per step, in a process of its own.
 
-    python -m labkit.design.planner_speed MODEL STAGE    # STAGE: a stage's fields as JSON; prints a line of JSON
+python -m labkit.design.planner_speed MODEL STAGE    # STAGE: a stage's fields as JSON; prints a
+line of JSON
 
-Every row is as long as the stage's max_length, so that what is predicted and what is measured have the same tokens.
+Every row is as long as the stage's max_length, so that what is predicted and what is measured have
+the same tokens.
 
-How fast this machine trains a model: measured by a short probe, kept, and used by every plan after it.
+How fast this machine trains a model: measured by a short probe, kept, and used by every plan after
+it.
 """
 
 from __future__ import annotations
@@ -29,8 +32,10 @@ from labkit.train.specs import PREFERENCE_STAGES, Stage
 
 @dataclass(frozen=True)
 class Measured:
-    """peak_gib: resident memory at its highest, over what the process had before the model was there (None where the
-    system does not tell). seconds: per optimiser step, the median without the first. cpu_seconds: of all threads."""
+    """peak_gib: resident memory at its highest, over what the process had before the model was
+    there (None where the system does not tell). seconds: per optimiser step, the median without the
+    first. cpu_seconds: of all threads.
+    """
 
     peak_gib: float | None
     seconds: float
@@ -38,7 +43,8 @@ class Measured:
 
 
 def measure(model: str, stage: Stage, *, environment: dict[str, str] | None = None) -> Measured:
-    """Train a few steps of a stage in a fresh process. environment: variables it has beside this one's.
+    """Train a few steps of a stage in a fresh process. environment: variables it has beside this
+    one's.
 
     Raises InputError with its last line when that fails.
     """
@@ -117,7 +123,9 @@ def _pairs(stage: Stage) -> list[dict]:
 
 
 def _give_back() -> None:
-    """Return freed memory to the system and forget the highest so far; where there is no such thing, nothing."""
+    """Return freed memory to the system and forget the highest so far; where there is no such
+    thing, nothing.
+    """
     import ctypes
     import gc
 
@@ -139,7 +147,8 @@ if __name__ == "__main__":
     print(json.dumps(asdict(_train(sys.argv[1], Stage(**json.loads(sys.argv[2]))))))
 
 
-# Rows and their length: a small step and a large one, so that most real steps lie between them. Large models get fewer.
+# Rows and their length: a small step and a large one, so that most real steps lie between them.
+# Large models get fewer.
 PROBES, LARGE_PROBES = ((8, 64), (32, 128)), ((2, 64), (8, 128))
 PROBE_STEPS, LARGE_PROBE_STEPS, LARGE_PARAMETERS = 15, 4, 20e6
 TEXT = "text"  # what CPT and SFT are to a machine: the same work
@@ -147,10 +156,11 @@ TEXT = "text"  # what CPT and SFT are to a machine: the same work
 
 @dataclass(frozen=True)
 class Speed:
-    """This machine on one model and kind of stage. fixed_seconds: of every step, whatever its rows. flops_per_second: of the rows.
+    """This machine on one model and kind of stage. fixed_seconds: of every step, whatever its rows.
+    flops_per_second: of the rows.
 
-    heap: resident memory per byte that a step allocates and frees (the system's allocator keeps fragments), and
-    heap_gib: what it holds beside that; 1 and 0 where memory was not measured.
+    heap: resident memory per byte that a step allocates and frees (the system's allocator keeps
+    fragments), and heap_gib: what it holds beside that; 1 and 0 where memory was not measured.
     """
 
     fixed_seconds: float
@@ -180,8 +190,10 @@ def own_training(stage: Stage, architecture: Architecture, length: int) -> Train
 
 
 def card_training(stage: Stage, architecture: Architecture, length: int, gpus: int = 1) -> Training:
-    """How labkit trains a stage on GPUs that multiply in bfloat16 (precision.py): all weights are held in float32, the
-    frozen base of adapters in bfloat16, or in 4 bits. Raises SpecError when batch_size cannot be shared by the GPUs."""
+    """How labkit trains a stage on GPUs that multiply in bfloat16 (precision.py): all weights are
+    held in float32, the frozen base of adapters in bfloat16, or in 4 bits. Raises SpecError when
+    batch_size cannot be shared by the GPUs.
+    """
     return _training(stage, architecture, length, gpus, "bfloat16" if stage.lora else "autocast")
 
 
@@ -205,7 +217,9 @@ def _training(
 
 
 def step_work(architecture: Architecture, training: Training) -> int:
-    """What one optimiser step computes in FLOPs: a DPO reference's pass and passes done again for checkpointing included."""
+    """What one optimiser step computes in FLOPs: a DPO reference's pass and passes done again for
+    checkpointing included.
+    """
     forward = (
         training.rows * training.length * architecture.forward_flops_per_token(training.length)
     )
@@ -230,7 +244,9 @@ def step_seconds(architecture: Architecture, training: Training, speed: Speed) -
 def resident_memory(
     architecture: Architecture, training: Training, speed: Speed | None = None
 ) -> Memory:
-    """The peak of a step in a process whose allocator keeps what `speed` says it does beside what is alive."""
+    """The peak of a step in a process whose allocator keeps what `speed` says it does beside what
+    is alive.
+    """
     heap, held = (speed.heap, speed.heap_gib) if speed else (1.0, 0.0)
     moments = [
         Memory(
@@ -250,7 +266,9 @@ def resident_memory(
 
 
 def speed_from(architecture: Architecture, found: list[tuple[Training, Measured]]) -> Speed:
-    """The line through two measured steps, of seconds against FLOPs and of memory against the bytes that come and go."""
+    """The line through two measured steps, of seconds against FLOPs and of memory against the bytes
+    that come and go.
+    """
     (small, short), (large, long) = found
     work = step_flops(architecture, large) - step_flops(architecture, small)
     per_flop = max(long.seconds - short.seconds, 1e-9) / work
@@ -261,7 +279,9 @@ def speed_from(architecture: Architecture, found: list[tuple[Training, Measured]
 def _heap(
     architecture: Architecture, found: list[tuple[Training, Measured]]
 ) -> tuple[float, float]:
-    """Resident memory per byte that comes and goes, and what is held beside it, never less than what is alive."""
+    """Resident memory per byte that comes and goes, and what is held beside it, never less than
+    what is alive.
+    """
     if any(measured.peak_gib is None for _, measured in found):
         return 1.0, 0.0
     points = []
@@ -277,12 +297,16 @@ def _heap(
 
 
 def kind_of(stage: Stage) -> str:
-    """What a stage is to a machine: CPT and SFT do the same work, preference stages work of their own."""
+    """What a stage is to a machine: CPT and SFT do the same work, preference stages work of their
+    own.
+    """
     return TEXT if stage.kind in ("cpt", "sft") else stage.kind
 
 
 def probe_stages(architecture: Architecture, kind: str = TEXT) -> list[Stage]:
-    """The two short trainings that a machine's speed is read from; a row of a preference stage is a pair."""
+    """The two short trainings that a machine's speed is read from; a row of a preference stage is a
+    pair.
+    """
     small = architecture.parameters < LARGE_PARAMETERS
     steps, shapes = (PROBE_STEPS, PROBES) if small else (LARGE_PROBE_STEPS, LARGE_PROBES)
     share = 1 if kind == TEXT else 2
@@ -299,7 +323,9 @@ def probe_stages(architecture: Architecture, kind: str = TEXT) -> list[Stage]:
 
 
 def probe_speed(model: str, kind: str = TEXT) -> Speed:
-    """Measure this machine on a model (two short trainings in processes of their own) and keep what was found."""
+    """Measure this machine on a model (two short trainings in processes of their own) and keep what
+    was found.
+    """
     architecture = architecture_of(model)
     found = [
         (own_training(stage, architecture, stage.max_length), measure(model, stage))
@@ -319,7 +345,9 @@ def keep_speed(model: str, speed: Speed, kind: str = TEXT) -> None:
 
 
 def known_speed(model: str, kind: str = TEXT) -> Speed | None:
-    """What the last probe of a model and kind of stage on this machine found; None when there was none."""
+    """What the last probe of a model and kind of stage on this machine found; None when there was
+    none.
+    """
     row = _kept().get(model, {}).get(kind)
     return Speed(**row) if row else None
 

@@ -1,7 +1,10 @@
-"""Before a run: can it work at all? Refused in one sentence what would end hours later in a crash, or in gigabytes for nothing.
+"""Before a run: can it work at all?
 
-Only what is certain is refused: a plan that exceeds the whole memory, a disk without room for one checkpoint. What is only
-tight is a note. Nothing but config and tokenizer is downloaded, and that only of a hub id the user named.
+Refused in one sentence what would end hours later in a crash, or in gigabytes for nothing.
+
+Only what is certain is refused: a plan that exceeds the whole memory, a disk without room for one
+checkpoint. What is only tight is a note. Nothing but config and tokenizer is downloaded, and that
+only of a hub id the user named.
 
 What a run would take, told before anything is downloaded or loaded: `labkit run SPEC --dry-run`.
 """
@@ -50,7 +53,9 @@ CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-STATES = 2  # saved states of an unfinished stage on disk at once: the last whole one and the next, while it is written
+# saved states of an unfinished stage on disk at once: the last whole one and the next, while it is
+# written
+STATES = 2
 STATE_BYTES = (
     12  # per trained parameter in a saved state: itself and two moments, float32 (resume.py)
 )
@@ -61,7 +66,9 @@ class PreflightNote(UserWarning):
 
 
 def check(spec: PipelineSpec) -> None:
-    """Raises SpecError, PackError, InputError or StoreError when a run of this spec cannot work on this machine."""
+    """Raises SpecError, PackError, InputError or StoreError when a run of this spec cannot work on
+    this machine.
+    """
     from labkit.train.memory import check_four_bit
 
     check_data(spec)
@@ -94,7 +101,8 @@ def on_hub(name: str) -> bool:
 
 
 def check_conversations(spec: PipelineSpec) -> None:
-    """Raises InputError when a hub model's tokenizer cannot write what a stage trains on; its files are small.
+    """Raises InputError when a hub model's tokenizer cannot write what a stage trains on; its files
+    are small.
 
     Of other models the plan has tried it with every row.
     """
@@ -114,7 +122,9 @@ def check_conversations(spec: PipelineSpec) -> None:
 
 
 def check_architecture(config: dict, place: str) -> None:
-    """Raises InputError for a model that transformers does not know, or that does not write text from left to right."""
+    """Raises InputError for a model that transformers does not know, or that does not write text
+    from left to right.
+    """
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -125,13 +135,20 @@ def check_architecture(config: dict, place: str) -> None:
     if kind not in CONFIG_MAPPING_NAMES:
         if "auto_map" in config:
             raise InputError(
-                f"{place}: model_type {kind!r} needs code that comes with the model, which labkit never runs; choose a model that transformers knows by itself"
+                f"{place}: model_type {kind!r} needs code that comes with the model, "
+                "which labkit never runs; choose a model that transformers knows by "
+                "itself"
             )
         raise InputError(
-            f"{place}: transformers {transformers.__version__} knows no model_type {kind!r}; {suggest(kind, list(KINDS))}; if the model is newer, upgrade transformers"
+            f"{place}: transformers {transformers.__version__} knows no model_type "
+            f"{kind!r}; {suggest(kind, list(KINDS))}; if the model is newer, upgrade "
+            "transformers"
         )
     wanted = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
-    decoders = "labkit trains models that write from left to right, such as Llama or Mistral; choose one of these"
+    decoders = (
+        "labkit trains models that write from left to right, such as Llama or Mistral; "
+        "choose one of these"
+    )
     if config.get("is_encoder_decoder"):
         raise InputError(f"{place}: {kind!r} is an encoder-decoder; {decoders}")
     built = [name for name in config.get("architectures") or [] if hasattr(transformers, name)]
@@ -146,7 +163,9 @@ def check_architecture(config: dict, place: str) -> None:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run has. memory_gib: of one GPU, or of the main memory where there is none; free_gib: of it, now."""
+    """What a run has. memory_gib: of one GPU, or of the main memory where there is none; free_gib:
+    of it, now.
+    """
 
     name: str
     memory_gib: float
@@ -185,11 +204,14 @@ def memory_limits() -> list[int]:
 
 
 def check_memory(spec: PipelineSpec, machine: Machine) -> None:
-    """Raises SpecError when a stage is planned to hold more than the machine has at all; a note when it is tight."""
+    """Raises SpecError when a stage is planned to hold more than the machine has at all; a note
+    when it is tight.
+    """
     config, place = config_of(spec.model)
     if config.get("model_type") not in KINDS:
         warnings.warn(
-            f"{place}: model_type {config.get('model_type')!r} is one the planner cannot count, so nobody knows whether this run fits",
+            f"{place}: model_type {config.get('model_type')!r} is one the planner "
+            "cannot count, so nobody knows whether this run fits",
             PreflightNote,
             stacklevel=2,
         )
@@ -210,25 +232,30 @@ def check_memory(spec: PipelineSpec, machine: Machine) -> None:
     )
     if stage.peak_gib <= machine.memory_gib:
         warnings.warn(
-            f"{needs}; {machine.name} has {machine.memory_gib:.1f} GiB, of which {machine.free_gib:.1f} are free: close other programs",
+            f"{needs}; {machine.name} has {machine.memory_gib:.1f} GiB, of which "
+            f"{machine.free_gib:.1f} are free: close other programs",
             PreflightNote,
             stacklevel=2,
         )
         return
     raise SpecError(
-        f"{needs} ({components(stage)}); {machine.name} has {machine.memory_gib:.1f}; {remedy_words(stage, machine.as_card, on_gpu=machine.on_gpu)}"
+        f"{needs} ({components(stage)}); {machine.name} has {machine.memory_gib:.1f}; "
+        f"{remedy_words(stage, machine.as_card, on_gpu=machine.on_gpu)}"
     )
 
 
 def check_main_memory(
     parameters: int, spec: PipelineSpec, local_processes: int, main_gib: float
 ) -> None:
-    """A note when the processes of this machine read more into main memory than it has: each reads the whole model first."""
+    """A note when the processes of this machine read more into main memory than it has: each reads
+    the whole model first.
+    """
     width = 2 if all(stage.lora for stage in spec.stages) else 4
     needed = local_processes * width * parameters / GIB
     if needed > main_gib:
         warnings.warn(
-            f"{local_processes} process(es) read {needed:.0f} GiB of weights into main memory, and this machine has {main_gib:.0f}",
+            f"{local_processes} process(es) read {needed:.0f} GiB of weights into main "
+            f"memory, and this machine has {main_gib:.0f}",
             PreflightNote,
             stacklevel=2,
         )
@@ -258,7 +285,10 @@ def remedy_words(stage: StagePlan, card: Gpu, *, on_gpu: bool = True) -> str:
     least = remedies[-1].plan
     if least.fits(card):
         return f"set {fields}: that takes {least.peak_gib:.1f} GiB"
-    return f"even with {fields} it takes {least.peak_gib:.1f} GiB: take a smaller model or a larger GPU (labkit run SPEC --dry-run lists them)"
+    return (
+        f"even with {fields} it takes {least.peak_gib:.1f} GiB: take a smaller model or a "
+        "larger GPU (labkit run SPEC --dry-run lists them)"
+    )
 
 
 # --- disk -------------------------------------------------------------------------------------
@@ -266,8 +296,10 @@ def remedy_words(stage: StagePlan, card: Gpu, *, on_gpu: bool = True) -> str:
 
 @dataclass(frozen=True)
 class Disk:
-    """What a run writes, in GiB. kept: a checkpoint per stage and merge, one after the other. state: of an unfinished stage,
-    saved every ten minutes and deleted when the stage is done. download: weights of hub models not in the local cache."""
+    """What a run writes, in GiB. kept: a checkpoint per stage and merge, one after the other.
+    state: of an unfinished stage, saved every ten minutes and deleted when the stage is done.
+    download: weights of hub models not in the local cache.
+    """
 
     kept: tuple[float, ...]
     state_gib: float
@@ -279,7 +311,10 @@ class Disk:
 
 
 def disk(spec: PipelineSpec, *, on_gpu: bool = True) -> Disk:
-    """Counted from configs. Training all weights leaves float32; adapters trained on a GPU are merged into the base as it is stored.
+    """Counted from configs.
+
+    Training all weights leaves float32; adapters trained on a GPU are merged into the base as it is
+    stored.
 
     Raises InputError for a model that cannot be counted.
     """
@@ -333,21 +368,30 @@ def hub_cache() -> Path:
 
 
 def check_disk(spec: PipelineSpec) -> None:
-    """Raises StoreError when there is no room for one checkpoint, or for the download; a note when not for all of them."""
+    """Raises StoreError when there is no room for one checkpoint, or for the download; a note when
+    not for all of them.
+    """
     if config_of(spec.model)[0].get("model_type") not in KINDS:
         return  # check_memory said so
     needs, root = disk(spec, on_gpu=this_machine().on_gpu), default_root()
     free, room = free_gib(root), free_gib(hub_cache())
     if needs.download_gib > room:
         raise StoreError(
-            f"{hub_cache()}: the weights to download take {size_words(needs.download_gib)}, {size_words(room)} are free; free some space or point HF_HOME elsewhere"
+            f"{hub_cache()}: the weights to download take "
+            f"{size_words(needs.download_gib)}, {size_words(room)} are free; free some "
+            "space or point HF_HOME elsewhere"
         )
     if max(needs.kept) > free:
         raise StoreError(
-            f"{root}: the disk is full before the first checkpoint is written, which takes {size_words(max(needs.kept))} ({size_words(free)} are free); free some space or point LABKIT_HOME elsewhere"
+            f"{root}: the disk is full before the first checkpoint is written, which "
+            f"takes {size_words(max(needs.kept))} ({size_words(free)} are free); free "
+            "some space or point LABKIT_HOME elsewhere"
         )
     if needs.kept_gib + needs.state_gib > free:
-        told = f"all {len(needs.kept)} checkpoints take {size_words(needs.kept_gib)} and an unfinished stage up to {size_words(needs.state_gib)}"
+        told = (
+            f"all {len(needs.kept)} checkpoints take {size_words(needs.kept_gib)} and an "
+            f"unfinished stage up to {size_words(needs.state_gib)}"
+        )
         warnings.warn(
             f"{root}: {told}, {size_words(free)} are free; stages finished earlier need no more",
             PreflightNote,
@@ -369,9 +413,12 @@ def size_words(gib: float) -> str:
 def tell(
     spec: PipelineSpec, *, card: str | None = None, count: int = 1, price: float = 0.0
 ) -> Iterator[str | tuple]:
-    """Sentences, and tables as (title, heads, rows). Raises InputError, SpecError or PackError for what cannot be planned.
+    """Sentences, and tables as (title, heads, rows).
 
-    card: a GPU by name; without one, this machine where its speed was measured, or else every card labkit knows.
+    Raises InputError, SpecError or PackError for what cannot be planned.
+
+    card: a GPU by name; without one, this machine where its speed was measured, or else every card
+    labkit knows.
     """
     check_data(spec)
     money_of((0.0, 0.0), count, price)
@@ -384,13 +431,19 @@ def tell(
     where = None if here else gpu(card) if card else _first_fit(spec, count)
     found = plan_spec(spec, card=where, gpus=count)
     place = f"{count} × {where.name}" if where else "this machine"
-    yield f"{spec.name}: {found.parameters:,} parameters. No weights were downloaded or loaded, nothing was trained."
+    yield (
+        f"{spec.name}: {found.parameters:,} parameters. No weights were downloaded or "
+        "loaded, nothing was trained."
+    )
     yield from _estimates(found)
     if found.stages:
         yield _rows(found)
         yield _work(found, place)
         yield _memory(found, place)
-        yield f"time on {place}: {duration(found.seconds)}; loading, saving and merging come on top{', and short rows use a GPU badly' if where else ''}"
+        yield (
+            f"time on {place}: {duration(found.seconds)}; loading, saving and merging come "
+            f"on top{', and short rows use a GPU badly' if where else ''}"
+        )
     if where is None:
         yield from _here(found)
     elif card:
@@ -412,7 +465,8 @@ def _estimates(found: SpecPlan) -> Iterator[str]:
     if any(stage.estimated for stage in found.stages):
         known = ratio()
         yield (
-            f"Row lengths are an estimate: the model's tokenizer is not in the local cache, so {known['characters_per_token']} characters count as a token, "
+            "Row lengths are an estimate: the model's tokenizer is not in the local "
+            f"cache, so {known['characters_per_token']} characters count as a token, "
             f"as they do for {known['tokenizer']} on the packs {', '.join(known['packs'])}."
         )
 
@@ -467,20 +521,29 @@ def _memory(found: SpecPlan, place: str) -> tuple:
 def _here(found: SpecPlan) -> Iterator[str]:
     machine = this_machine()
     fits = "fits" if found.peak_gib <= machine.memory_gib else "does not fit"
-    yield f"it {fits}: {machine.name} has {machine.memory_gib:.1f} GiB, {machine.free_gib:.1f} of them free"
+    yield (
+        f"it {fits}: {machine.name} has {machine.memory_gib:.1f} GiB, "
+        f"{machine.free_gib:.1f} of them free"
+    )
 
 
 def _there(found: SpecPlan, card: Gpu, price: float) -> Iterator[str]:
     """One card: whether it fits, what it costs, what to give up."""
     fits = [name for name, other in gpus().items() if found.fits(other)]
-    yield f"it {'fits' if found.fits(card) else 'does not fit'}: {card.name} has {card.usable_gib:.1f} GiB; it fits {', '.join(fits) or 'no card labkit knows'}"
+    yield (
+        f"it {'fits' if found.fits(card) else 'does not fit'}: {card.name} has "
+        f"{card.usable_gib:.1f} GiB; it fits {', '.join(fits) or 'no card labkit knows'}"
+    )
     if price and found.fits(card):
         yield f"money: {between(found.money(price))}, at {price:g} per GPU and hour"
     if found.fits(card):
         return
     for number, remedy in enumerate(remedies_for(found.widest, card), 1):
         verdict = "fits" if remedy.plan.fits(card) else "not yet"
-        yield f"give up {number}: {remedy.name} ({remedy.field}): {remedy.plan.peak_gib:.1f} GiB, {verdict}; it costs {remedy.costs}"
+        yield (
+            f"give up {number}: {remedy.name} ({remedy.field}): {remedy.plan.peak_gib:.1f} "
+            f"GiB, {verdict}; it costs {remedy.costs}"
+        )
     needed = [gpus_needed(stage.plan, card) for stage in found.stages]
     if None not in needed:
         yield f"or share it as it is among {max(needed)} × {card.name}"
@@ -507,11 +570,20 @@ def _cards(spec: PipelineSpec, count: int, price: float) -> tuple:
 
 def _disk_lines(needs: Disk) -> Iterator[str]:
     root = default_root()
-    yield f"checkpoints: {len(needs.kept)}, together {size_words(needs.kept_gib)}, in {root} ({size_words(free_gib(root))} free); LABKIT_HOME moves them"
+    yield (
+        f"checkpoints: {len(needs.kept)}, together {size_words(needs.kept_gib)}, in {root} "
+        f"({size_words(free_gib(root))} free); LABKIT_HOME moves them"
+    )
     if needs.state_gib:
-        yield f"while a stage trains: up to {size_words(needs.state_gib)} more there, so that a killed run goes on; deleted when the stage is done"
+        yield (
+            f"while a stage trains: up to {size_words(needs.state_gib)} more there, so that "
+            "a killed run goes on; deleted when the stage is done"
+        )
     if needs.download_gib:
-        yield f"download: {size_words(needs.download_gib)} to {hub_cache()} ({size_words(free_gib(hub_cache()))} free); HF_HOME moves it"
+        yield (
+            f"download: {size_words(needs.download_gib)} to {hub_cache()} "
+            f"({size_words(free_gib(hub_cache()))} free); HF_HOME moves it"
+        )
 
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

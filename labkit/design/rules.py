@@ -1,9 +1,12 @@
-"""Design rules with evidence: what to think of before a design is trained, and how sure anyone can be of it.
+"""Design rules with evidence: what to think of before a design is trained, and how sure anyone can
+be of it.
 
-A rule is advice, never a block. What stands behind it is looked up, not typed: a claim measured by labkit with its
-verdict, the source paper with section, a cited study with the size of its models. Its strength follows from these.
+A rule is advice, never a block. What stands behind it is looked up, not typed: a claim measured by
+labkit with its verdict, the source paper with section, a cited study with the size of its models.
+Its strength follows from these.
 
-Other designs that differ from a given one in one stated choice each, so that a difference in scores has one cause.
+Other designs that differ from a given one in one stated choice each, so that a difference in scores
+has one cause.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from labkit.train.specs import PREFERENCE_STAGES, Lora, PipelineSpec, Stage
 
 MEASURED_AT = "1 million parameters"
 PAPER_SIZES = "1.7 to 8 billion parameters, one benchmark"
-LARGE_RATE = 5e-5  # of full training at a billion parameters and more: the highest the source paper's configs use
+# of full training at a billion parameters and more: the highest the source paper's configs use
+LARGE_RATE = 5e-5
 MANY_EPOCHS = 4  # beyond these repeated text is worth less and less (muennighoff2023)
 FEW_WORDS = 20_000
 FEW_ITEMS = 200
@@ -53,7 +57,9 @@ class Facts:
         return [stage for stage in self.spec.stages if stage.kind in kinds]
 
     def before(self, first: str, *later: str) -> bool:
-        """Whether some stage of kind `first` comes before every stage of kinds `later`, of which there is one."""
+        """Whether some stage of kind `first` comes before every stage of kinds `later`, of which
+        there is one.
+        """
         kinds = [stage.kind for stage in self.spec.stages]
         places = [i for i, kind in enumerate(kinds) if kind in later]
         return bool(places) and first in kinds[: places[0]]
@@ -100,11 +106,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Rule:
-    """says: whether it speaks of a benefit or a risk of the design. remedy: a change of alternatives.py.
+    """says: whether it speaks of a benefit or a risk of the design. remedy: a change of
+    alternatives.py.
 
-    measured: claims of labkit's registers in the rule's own direction, denies: those it says the opposite of. reported:
-    claims of the source paper that speak for it, context: those that only belong beside it. studies: cited ones that speak
-    for it. counted: a figure about this very design, in words.
+    measured: claims of labkit's registers in the rule's own direction, denies: those it says the
+    opposite of. reported: claims of the source paper that speak for it, context: those that only
+    belong beside it. studies: cited ones that speak for it. counted: a figure about this very
+    design, in words.
     """
 
     id: str
@@ -120,7 +128,9 @@ class Rule:
     context: tuple[str, ...] = ()
 
     def verdicts(self) -> list[str]:
-        """Of what labkit measured, as it bears on this rule: what denies a denied claim supports the rule."""
+        """Of what labkit measured, as it bears on this rule: what denies a denied claim supports
+        the rule.
+        """
         turned = {"supported": "contradicted", "contradicted": "supported"}
         denied = [measured(claim)["verdict"] for claim in self.denies]
         return [
@@ -131,7 +141,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Advice:
-    """A rule that applies to a design. strength: strong, moderate, weak or disputed, by what stands behind it."""
+    """A rule that applies to a design. strength: strong, moderate, weak or disputed, by what stands
+    behind it.
+    """
 
     rule: Rule
     strength: str
@@ -193,7 +205,8 @@ RULES = (
         ),
         "a high learning rate forgets more; a third of it keeps more",
         (
-            "a third of the learning rate keeps more instruction following than the overcooked recipe",
+            "a third of the learning rate keeps more instruction following than the "
+            "overcooked recipe",
         ),
         remedy="lower rate",
     ),
@@ -201,7 +214,8 @@ RULES = (
         "junk costs",
         "risk",
         lambda f: _any(f.of("cpt"), lambda s: "raw" in s.sources),
-        "unfiltered raw text may cost more than it gives: look at notebook 02 before adding more of it",
+        "unfiltered raw text may cost more than it gives: look at notebook 02 before "
+        "adding more of it",
         (
             "half the text, clean, teaches more than that half and as much junk, at equal steps",
             "the same, the doubled text having twice the steps",
@@ -240,7 +254,8 @@ RULES = (
         "one wording",
         "risk",
         lambda f: bool(f.of("cpt")),
-        "a fact that the text tells in one wording only may be recalled and still not answered: rewrite it in several",
+        "a fact that the text tells in one wording only may be recalled and still not "
+        "answered: rewrite it in several",
         ("eight wordings per fact give more answers than one, same documents and steps",),
         (),
         ("allenzhu2023", "ovadia2023"),
@@ -258,7 +273,8 @@ RULES = (
         "little text",
         "risk",
         lambda f: bool(f.of("cpt")) and f.words < FEW_WORDS,
-        "there is little text to read: facts in the prompt (retrieval) may serve better than training",
+        "there is little text to read: facts in the prompt (retrieval) may serve "
+        "better than training",
         (),
         (),
         ("ovadia2023",),
@@ -268,7 +284,8 @@ RULES = (
         "many epochs",
         "risk",
         lambda f: _any(f.of("cpt"), lambda s: f.epochs(s) > MANY_EPOCHS),
-        "the same rows are read many times: what further rounds add falls off, what they forget does not",
+        "the same rows are read many times: what further rounds add falls off, what "
+        "they forget does not",
         (),
         ("epochs",),
         ("muennighoff2023",),
@@ -299,7 +316,8 @@ RULES = (
         "sft before cpt",
         "risk",
         lambda f: f.before("sft", "cpt"),
-        "SFT before CPT teaches answering before there is anything to answer, and CPT then wears it down",
+        "SFT before CPT teaches answering before there is anything to answer, and CPT "
+        "then wears it down",
         (
             "CPT then SFT answers more domain questions than SFT then CPT",
             "CPT then SFT follows instructions better than SFT then CPT",
@@ -343,7 +361,8 @@ RULES = (
         "dpo costs instructions",
         "risk",
         lambda f: bool(f.of("dpo")),
-        "DPO can win the preferences and lose instruction following on the way; ORPO holds more of it",
+        "DPO can win the preferences and lose instruction following on the way; ORPO "
+        "holds more of it",
         ("ORPO keeps more instruction following than DPO",),
         ("format",),
         (),
@@ -374,7 +393,8 @@ RULES = (
         "chosen less likely",
         "risk",
         lambda f: bool(f.of("dpo")),
-        "DPO can lower the likelihood of the chosen answers themselves: watch it, not only the margin",
+        "DPO can lower the likelihood of the chosen answers themselves: watch it, not "
+        "only the margin",
         ("DPO makes the chosen answers themselves less likely (nats per answer)",),
         (),
         ("razin2024",),
@@ -395,7 +415,8 @@ RULES = (
         "base or instruct",
         "risk",
         lambda f: bool(f.of("cpt")),
-        "whether a base or an instruct start knows more in the end is open: it differed between families",
+        "whether a base or an instruct start knows more in the end is open: it "
+        "differed between families",
         ("an instruct start answers more domain questions than a base start",),
         ("base_or_instruct",),
     ),
@@ -434,7 +455,8 @@ RULES = (
         "merge back",
         "risk",
         lambda f: _forgetful(f) and f.spec.merge is None,
-        "nothing brings back what this recipe forgets; a merge with the start model costs no training",
+        "nothing brings back what this recipe forgets; a merge with the start model "
+        "costs no training",
         ("merging back at t=0.5 keeps more instruction following than the overcooked recipe",),
         ("merge", "simple_recipe"),
         ("wortsman2021",),
@@ -454,14 +476,16 @@ RULES = (
         lambda f: f.spec.merge is not None and bool(f.spec.stages),
         "what a merge brings back it pays for in domain knowledge",
         (
-            "merging back at t=0.5 gives up domain knowledge (free answers) against the overcooked recipe",
+            "merging back at t=0.5 gives up domain knowledge (free answers) against "
+            "the overcooked recipe",
         ),
     ),
     Rule(
         "no synergy on plain axes",
         "risk",
         lambda f: f.spec.merge is not None,
-        "do not expect a merge to beat its better parent on an ordinary axis; beating their mean is no feat",
+        "do not expect a merge to beat its better parent on an ordinary axis; beating "
+        "their mean is no feat",
         (),
         (),
         (),
@@ -494,7 +518,8 @@ RULES = (
         "far parents",
         "risk",
         lambda f: f.spec.merge is not None and (f.base or not f.spec.stages),
-        "models that share little of their training lie far apart: a merge of them may be worse than both",
+        "models that share little of their training lie far apart: a merge of them may "
+        "be worse than both",
         (),
         (),
         ("frankle2019",),
@@ -514,7 +539,8 @@ RULES = (
         "one seed",
         "risk",
         lambda f: bool(f.spec.stages),
-        "one run says what this checkpoint does, not what the recipe does: another seed moves the scores",
+        "one run says what this checkpoint does, not what the recipe does: another "
+        "seed moves the scores",
         (),
         ("uncertainty",),
         (),
@@ -531,7 +557,10 @@ BY_ID = {rule.id: rule for rule in RULES}
 
 
 def advise(spec: PipelineSpec) -> list[Advice]:
-    """Every rule that applies to a design, the best founded first. Raises InputError for an unknown pack or model."""
+    """Every rule that applies to a design, the best founded first.
+
+    Raises InputError for an unknown pack or model.
+    """
     facts = Facts(spec)
     found = [
         Advice(rule, strength(rule), applicability(rule, facts))
@@ -545,7 +574,9 @@ STRENGTHS = ("strong", "moderate", "disputed", "weak")
 
 
 def strength(rule: Rule) -> str:
-    """By what stands behind a rule: mostly supported here and seen elsewhere is strong; the other way round here, disputed."""
+    """By what stands behind a rule: mostly supported here and seen elsewhere is strong; the other
+    way round here, disputed.
+    """
     verdicts, elsewhere = rule.verdicts(), bool(rule.studies or rule.reported)
     if "contradicted" in verdicts:
         return "disputed"
@@ -557,12 +588,16 @@ def strength(rule: Rule) -> str:
 
 
 def applicability(rule: Rule, facts: Facts) -> str:
-    """Where each piece of evidence comes from, at what size, and what labkit's own says. One sentence a piece."""
+    """Where each piece of evidence comes from, at what size, and what labkit's own says.
+
+    One sentence a piece.
+    """
     told = [rule.counted(facts)] if rule.counted else []
     for claim in (*rule.measured, *rule.denies):
         row = measured(claim)
         told.append(
-            f"measured at {MEASURED_AT}: {signed(Interval(**row['effect']))}, {row['verdict']} ({claim})"
+            f"measured at {MEASURED_AT}: {signed(Interval(**row['effect']))}, "
+            f"{row['verdict']} ({claim})"
         )
     told += [
         f"reported at {PAPER_SIZES}: {reported(claim)}" for claim in (*rule.reported, *rule.context)
@@ -580,7 +615,8 @@ def size_note(spec: PipelineSpec) -> str:
     words = (
         f"nearest evidence: {near}"
         if near != "neither"
-        else f"between {MEASURED_AT}, where labkit measures, and the source paper's sizes: neither may carry over"
+        else f"between {MEASURED_AT}, where labkit measures, and the source paper's sizes: "
+        "neither may carry over"
     )
     return f"{spec.model} has {parameters / 1e6:,.1f} million parameters; {words}."
 
@@ -599,7 +635,9 @@ READERS = ("cpt", "sft")
 
 @dataclass(frozen=True)
 class Change:
-    """One choice made otherwise. words: what is chosen. applies: whether the design has not chosen so already."""
+    """One choice made otherwise. words: what is chosen. applies: whether the design has not chosen
+    so already.
+    """
 
     id: str
     words: str
@@ -616,7 +654,10 @@ class Alternative:
 
 
 def _with(spec: PipelineSpec, **changes: object) -> PipelineSpec:
-    """The spec with some fields changed, checked again: what does not fit together raises. The learner's words speak of theirs only."""
+    """The spec with some fields changed, checked again: what does not fit together raises.
+
+    The learner's words speak of theirs only.
+    """
     return PipelineSpec(**{**dict(spec), "why": None, **changes})
 
 
@@ -824,7 +865,10 @@ ORDER = (
 
 
 def changed(spec: PipelineSpec, name: str) -> Alternative:
-    """The design with one choice made otherwise. Raises InputError for an unknown change or one that changes nothing."""
+    """The design with one choice made otherwise.
+
+    Raises InputError for an unknown change or one that changes nothing.
+    """
     if name not in CHANGES:
         raise InputError(f"unknown change {name!r}: {suggest(name, list(CHANGES))}")
     change = CHANGES[name]
@@ -844,7 +888,9 @@ def possible(spec: PipelineSpec) -> list[str]:
 def propose(
     spec: PipelineSpec, count: int = 2, *, advice: Sequence[Advice] | None = None
 ) -> list[Alternative]:
-    """Alternatives that can run: first what the rules advise, the best founded first, then the usual ones."""
+    """Alternatives that can run: first what the rules advise, the best founded first, then the
+    usual ones.
+    """
     wanted = [
         found.rule.remedy
         for found in (advise(spec) if advice is None else advice)

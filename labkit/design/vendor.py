@@ -1,11 +1,12 @@
-"""Two shares of right answers: their difference by how the items were used, and what choosing the best of several adds.
+"""Two shares of right answers: their difference by how the items were used, and what choosing the
+best of several adds.
 
 Everything is computed from totals, as a reader has them who does not hold the answers themselves.
 
 The audit of a vendor's claim: what its numbers can show, what is missing, and what to ask back.
 
-One score beside another says little before its noise, the way its items were used, and what it was chosen from are
-known. Everything here follows from the numbers in the claim; nothing is looked up.
+One score beside another says little before its noise, the way its items were used, and what it was
+chosen from are known. Everything here follows from the numbers in the claim; nothing is looked up.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def newcombe(
 ) -> tuple[float, float]:
     """95% interval of right / n - other_right / other_n, built from Wilson's limits of each.
 
-    phi: correlation of the two answers over the same items, from `paired_phi`; 0 where the items are others.
-    Sources: Newcombe 1998, Statistics in Medicine 17, method 10 of pp. 873-890 (independent) and of pp. 2635-2650 (paired).
+    phi: correlation of the two answers over the same items, from `paired_phi`; 0 where the items
+    are others. Sources: Newcombe 1998, Statistics in Medicine 17, method 10 of pp. 873-890
+    (independent) and of pp. 2635-2650 (paired).
     """
     first, second = right / n, other_right / other_n
     (low1, high1), (low2, high2) = wilson(right, n), wilson(other_right, other_n)
@@ -46,7 +48,9 @@ def newcombe(
 
 
 def paired_phi(both: int, only_first: int, only_second: int, neither: int) -> float:
-    """Correlation over the same items, from the four counts, with the correction for continuity that Newcombe's method has."""
+    """Correlation over the same items, from the four counts, with the correction for continuity
+    that Newcombe's method has.
+    """
     product = (
         (both + only_first)
         * (only_second + neither)
@@ -59,12 +63,15 @@ def paired_phi(both: int, only_first: int, only_second: int, neither: int) -> fl
 
 
 def overlap_bounds(n: int, right: int, other_right: int) -> tuple[int, int]:
-    """Fewest and most of the same n items that only the first can have got right, given both totals."""
+    """Fewest and most of the same n items that only the first can have got right, given both
+    totals.
+    """
     return max(0, right - other_right), min(right, n - other_right)
 
 
 def most_differing(n: int, right: int, other_right: int) -> int:
-    """The most of the same n items on which two answers may differ for the difference to stand out (exact p at most 0.05).
+    """The most of the same n items on which two answers may differ for the difference to stand out
+    (exact p at most 0.05).
 
     The totals must differ by enough to stand out at all (by 6 items or more).
     """
@@ -78,7 +85,8 @@ def most_differing(n: int, right: int, other_right: int) -> int:
 
 # --- the best of several that are equal ---------------------------------------------------------
 #
-# alike: part of the items on which all variants give one and the same answer; on the others each answers by itself.
+# alike: part of the items on which all variants give one and the same answer; on the others each
+# answers by itself.
 # At 0 choosing gains the most, at 1 nothing.
 
 
@@ -94,7 +102,9 @@ def _steps(at_most: np.ndarray) -> np.ndarray:
 
 
 def best_of_lead(variants: int, n: int, share: float, *, alike: float = 0.0) -> float:
-    """By how much the best of equal variants is expected to score above `share`, what each is worth. Exact, in score units."""
+    """By how much the best of equal variants is expected to score above `share`, what each is
+    worth. Exact, in score units.
+    """
     own = round(n * (1 - alike))
     return float((1 - _at_most(own, share) ** variants).sum() - own * share) / n
 
@@ -109,10 +119,11 @@ def best_of_chance(
     same_items: bool,
     alike: float = 0.0,
 ) -> float:
-    """The chance that the best of so many variants leads a baseline by the observed gap though all are worth the same.
+    """The chance that the best of so many variants leads a baseline by the observed gap though all
+    are worth the same.
 
-    What all are worth is taken to be the pooled share. Exact for binomial counts. same_items: the baseline then answers
-    the shared part like the variants do.
+    What all are worth is taken to be the pooled share. Exact for binomial counts. same_items: the
+    baseline then answers the shared part like the variants do.
     """
     from scipy.signal import fftconvolve
 
@@ -141,10 +152,11 @@ MANY = (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 @dataclass(frozen=True)
 class Reading:
-    """One way in which product and baseline may have met the items; differences are product minus baseline.
+    """One way in which product and baseline may have met the items; differences are product minus
+    baseline.
 
-    p: exact, two-sided, where the items are the same. visible: smallest true difference seen with power 0.8.
-    needed: items (each side) to see the claimed difference, None when it is zero.
+    p: exact, two-sided, where the items are the same. visible: smallest true difference seen with
+    power 0.8. needed: items (each side) to see the claimed difference, None when it is zero.
     """
 
     name: str
@@ -156,7 +168,9 @@ class Reading:
 
     @property
     def distinguishable(self) -> bool:
-        """By the exact test where there is one, which is the stricter, and otherwise by the interval."""
+        """By the exact test where there is one, which is the stricter, and otherwise by the
+        interval.
+        """
         return self.low > 0 or self.high < 0 if self.p is None else self.p <= ALPHA
 
 
@@ -194,7 +208,10 @@ def paired_reading(name: str, n: int, right: int, only_product: int, only_baseli
 
 
 def readings(claim: VendorClaim) -> tuple[Reading, ...]:
-    """The difference under every way of using the items that the claim leaves open. Empty when nothing can be compared."""
+    """The difference under every way of using the items that the claim leaves open.
+
+    Empty when nothing can be compared.
+    """
     if not claim.compared:
         return ()
     n, right = claim.n, claim.right()
@@ -238,7 +255,8 @@ def readings(claim: VendorClaim) -> tuple[Reading, ...]:
 
 
 def alike(claim: VendorClaim) -> float:
-    """The part of the items that product and baseline answer alike for one reason, so that just as many differ as were counted.
+    """The part of the items that product and baseline answer alike for one reason, so that just as
+    many differ as were counted.
 
     0, the least, where nothing was counted: choosing then gains the most.
     """
@@ -254,7 +272,8 @@ def alike(claim: VendorClaim) -> float:
 
 
 def chance_of_gap(claim: VendorClaim, variants: int, part_alike: float) -> float:
-    """The chance of the claimed gap, or a larger one, where the best of so many variants is no better than the baseline.
+    """The chance of the claimed gap, or a larger one, where the best of so many variants is no
+    better than the baseline.
 
     Where several benchmarks were tried, of finding it on at least one of them.
     """
@@ -271,7 +290,9 @@ def chance_of_gap(claim: VendorClaim, variants: int, part_alike: float) -> float
 
 
 def enough_variants(claim: VendorClaim) -> int | None:
-    """How many variants (2, 3, 5, ... 1000) make the claimed gap too likely by choice alone; None: not even 1000."""
+    """How many variants (2, 3, 5, ... 1000) make the claimed gap too likely by choice alone; None:
+    not even 1000.
+    """
     return next((k for k in MANY if chance_of_gap(claim, k, alike(claim)) > ALPHA / 2), None)
 
 
@@ -280,7 +301,9 @@ def enough_variants(claim: VendorClaim) -> int | None:
 
 @dataclass(frozen=True)
 class Audit:
-    """verdict: `distinguishable`, `not distinguishable` or `cannot be told`; reason: the sentence that says why."""
+    """verdict: `distinguishable`, `not distinguishable` or `cannot be told`; reason: the sentence
+    that says why.
+    """
 
     claim: VendorClaim
     readings: tuple[Reading, ...]
@@ -301,7 +324,10 @@ def audit(claim: VendorClaim) -> Audit:
 
 
 def judge(claim: VendorClaim, found: tuple[Reading, ...]) -> tuple[str, str]:
-    """Verdict and reason. A difference that selection alone may have made is not called distinguishable."""
+    """Verdict and reason.
+
+    A difference that selection alone may have made is not called distinguishable.
+    """
     if not claim.compared:
         return "cannot be told", _why_not_compared(claim)
     apart, sharpest = [reading.distinguishable for reading in found], found[0]
@@ -315,7 +341,10 @@ def judge(claim: VendorClaim, found: tuple[Reading, ...]) -> tuple[str, str]:
         )
     if not all(apart):
         limit = most_differing(claim.n, claim.right(), claim.baseline_right())
-        bound = f"{claim.gap} stands out only if the two answers differ on at most {limit} of the {claim.n} items"
+        bound = (
+            f"{claim.gap} stands out only if the two answers differ on at most {limit} of "
+            f"the {claim.n} items"
+        )
         return "cannot be told", f"{bound}, and the claim does not say on how many."
     if sharpest.high < 0:
         return "distinguishable", f"but against the claim, {claim.gap}: the baseline scores higher."
@@ -324,22 +353,33 @@ def judge(claim: VendorClaim, found: tuple[Reading, ...]) -> tuple[str, str]:
 
 def _why_not_compared(claim: VendorClaim) -> str:
     if claim.n is None:
-        return "the number of test items is not given, so no interval can be drawn; this is the first question to send back."
+        return (
+            "the number of test items is not given, so no interval can be drawn; this is "
+            "the first question to send back."
+        )
     if not claim.per_item:
-        return "the score is no mean over items, so its noise cannot be computed from n; ask for results item by item."
+        return (
+            "the score is no mean over items, so its noise cannot be computed from n; ask "
+            "for results item by item."
+        )
     if claim.baseline_score is None:
         return "there is no baseline score to compare with."
     return "the baseline was scored on other items, and their number is not given."
 
 
 def _after_selection(claim: VendorClaim) -> tuple[str, str]:
-    """The verdict on a difference that stands out by itself, once it is asked what it was chosen from."""
+    """The verdict on a difference that stands out by itself, once it is asked what it was chosen
+    from.
+    """
     tried = 1 if claim.selected_on_test == "no" else claim.variants_tried
     boards = f" on {claim.benchmarks_tried} benchmarks" if (claim.benchmarks_tried or 1) > 1 else ""
     if tried is None:
         enough = enough_variants(claim)
         if enough:
-            easy = f"the best of {enough} equal variants{boards} would show {claim.gap} in over {ALPHA / 2:.1%} of cases by choice alone"
+            easy = (
+                f"the best of {enough} equal variants{boards} would show {claim.gap} in "
+                f"over {ALPHA / 2:.1%} of cases by choice alone"
+            )
             return "cannot be told", f"{easy}, and it is not said how many were tried."
         return (
             "distinguishable",
@@ -361,7 +401,8 @@ def _after_selection(claim: VendorClaim) -> tuple[str, str]:
     )
     return (
         "distinguishable",
-        f"{claim.gap} is more than chance{' and choice' if tried > 1 or boards else ''} would show.{once}",
+        f"{claim.gap} is more than chance{' and choice' if tried > 1 or boards else ''} "
+        f"would show.{once}",
     )
 
 
@@ -472,7 +513,10 @@ def _scores_text(claim: VendorClaim) -> str:
 
 def _difference_text(claim: VendorClaim) -> str:
     right, baseline = claim.right(), claim.baseline_right()
-    text = f"{claim.gap}, product minus baseline: about {right} of {claim.n} right against {baseline} of {claim.baseline_items}."
+    text = (
+        f"{claim.gap}, product minus baseline: about {right} of {claim.n} right against "
+        f"{baseline} of {claim.baseline_items}."
+    )
     if claim.pairing == "no" or claim.only_product is not None:
         return text
     (low, high), (other_low, other_high) = (
@@ -480,16 +524,23 @@ def _difference_text(claim: VendorClaim) -> str:
         rounding_range(claim.baseline_score, claim.n),
     )
     if low > high or other_low > other_high:
-        return f"{text} No whole number of right answers gives these scores (Brown & Heathers 2017): are replies graded, or is n another?"
+        return (
+            f"{text} No whole number of right answers gives these scores (Brown & Heathers "
+            "2017): are replies graded, or is n another?"
+        )
     most = high - other_low
     text += f" As rounded, the scores allow {low - other_high} to {most} items of difference."
     if mcnemar(abs(right - baseline), 0) > ALPHA >= (p := mcnemar(max(0, most), 0)):
-        text += f" If rounding favours the claim, and all {most} items went its way, p would be {_p(p)}."
+        text += (
+            f" If rounding favours the claim, and all {most} items went its way, p would be "
+            f"{_p(p)}."
+        )
     return text
 
 
 def rounding_range(score: float, n: int) -> tuple[int, int]:
-    """Fewest and most right answers of n that are printed as this score; the fewest above the most where there are none.
+    """Fewest and most right answers of n that are printed as this score; the fewest above the most
+    where there are none.
 
     Source: Brown & Heathers 2017, doi 10.1177/1948550616673876.
     """
@@ -499,7 +550,10 @@ def rounding_range(score: float, n: int) -> tuple[int, int]:
 
 def _selection_text(claim: VendorClaim) -> str:
     if claim.selected_on_test == "no":
-        return "The variant was chosen on other items, as the vendor says: this is what choosing on the test would have added."
+        return (
+            "The variant was chosen on other items, as the vendor says: this is what "
+            "choosing on the test would have added."
+        )
     lead = "How far the best of equal variants is expected above what each is worth"
     boards = (
         f", on at least one of {claim.benchmarks_tried} benchmarks"
@@ -547,5 +601,8 @@ def audit_html(found: Audit) -> str:
 
 
 def audit_pdf(found: Audit, path: Path) -> Path:
-    """The audit as one side of A4; returns the path. Raises InputError and StoreError as `pdf.write_pdf` does."""
+    """The audit as one side of A4; returns the path.
+
+    Raises InputError and StoreError as `pdf.write_pdf` does.
+    """
     return sheet_pdf(audit_sheet(found), path)

@@ -1,6 +1,7 @@
 """A vendor's claim as a form: what is said about a product's score, and what is left out.
 
-What a claim about a model must be able to answer: each control with why it matters, a source, and the question to send.
+What a claim about a model must be able to answer: each control with why it matters, a source, and
+the question to send.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ Tries = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class VendorClaim(Form):
-    """What a vendor says. Scores are means over items, in [0, 1]; None and `unknown`: the vendor does not say.
+    """What a vendor says.
 
-    per_item: the score is a mean of per-item scores (no for a corpus measure such as F1 or BLEU). n: test items.
-    same_items: product and baseline answered the same items. baseline_n: items of the baseline, where they are others.
-    only_product, only_baseline: of the same items, those that only one of the two got right. variants_tried,
-    benchmarks_tried: among which the claimed result is the best. selected_on_test: the variant was chosen on the items
-    that are reported. same_conditions: same prompt, decoding and tools for both. format_controlled: a reply in the
+    Scores are means over items, in [0, 1]; None and `unknown`: the vendor does not say.
+
+    per_item: the score is a mean of per-item scores (no for a corpus measure such as F1 or BLEU).
+    n: test items. same_items: product and baseline answered the same items. baseline_n: items of
+    the baseline, where they are others. only_product, only_baseline: of the same items, those that
+    only one of the two got right. variants_tried, benchmarks_tried: among which the claimed result
+    is the best. selected_on_test: the variant was chosen on the items that are reported.
+    same_conditions: same prompt, decoding and tools for both. format_controlled: a reply in the
     wrong form is told from a wrong one. seeds: training runs behind the score.
     """
 
@@ -67,7 +71,8 @@ class VendorClaim(Form):
     def _items_agree(self) -> VendorClaim:
         if self.same_items == "yes" and self.baseline_n not in (None, self.n):
             raise ValueError(
-                f"baseline_n: {self.baseline_n} items cannot be the same {self.n} as n; leave it out, or write same_items: no"
+                f"baseline_n: {self.baseline_n} items cannot be the same {self.n} as n; "
+                "leave it out, or write same_items: no"
             )
         counts = (self.only_product, self.only_baseline)
         if counts == (None, None):
@@ -79,13 +84,17 @@ class VendorClaim(Form):
             or self.same_items != "yes"
         ):
             raise ValueError(
-                "only_product and only_baseline: give both, with n, baseline_score and same_items: yes"
+                "only_product and only_baseline: give both, with n, baseline_score and "
+                "same_items: yes"
             )
         product, baseline = self.right(), self.baseline_right()
         off = abs(counts[0] - counts[1] - (product - baseline))
         rounding = self.n * (half_unit(self.score) + half_unit(self.baseline_score))
         if sum(counts) > self.n or counts[0] > product or off > 1 + rounding:
-            together = f"{counts[0]} and {counts[1]} do not go with {product} and {baseline} right of {self.n}"
+            together = (
+                f"{counts[0]} and {counts[1]} do not go with {product} and {baseline} right "
+                f"of {self.n}"
+            )
             raise ValueError(f"only_product and only_baseline: {together}; check the counts")
         return self
 
@@ -136,7 +145,10 @@ def half_unit(score: float) -> float:
 
 
 def load_claim(claim: str | Path) -> VendorClaim:
-    """A worked example by its name (`invented`, `lu2025`), or a claim from a YAML file. Raises InputError naming file and field."""
+    """A worked example by its name (`invented`, `lu2025`), or a claim from a YAML file.
+
+    Raises InputError naming file and field.
+    """
     shipped = samples_folder("claims") / f"{claim}.yaml"
     named = re.fullmatch(r"[\w-]+", str(claim)) and shipped.is_file()
     return load_form(VendorClaim, shipped if named else Path(claim), help=HELP)
@@ -180,14 +192,16 @@ CONTROLS = (
         lambda c: c.baseline_score is not None and c.pairing != "no" and c.only_product is None,
         "on the same items, only those that one of the two got right carry the difference",
         "Miller 2024, arXiv 2411.00640",
-        "Were the items the same, and how many did only your product, and only the baseline, get right?",
+        "Were the items the same, and how many did only your product, and only the "
+        "baseline, get right?",
     ),
     Control(
         "same conditions",
         lambda c: c.baseline_score is not None and c.same_conditions != "yes",
         "prompt format alone can move accuracy by tens of points",
         "Sclar et al. 2023, arXiv 2310.11324",
-        "Did the baseline get the same prompt, decoding and tools, and as much tuning of its prompt?",
+        "Did the baseline get the same prompt, decoding and tools, and as much tuning "
+        "of its prompt?",
     ),
     Control(
         "who chose the benchmark",
@@ -215,7 +229,8 @@ CONTROLS = (
         lambda c: c.selected_on_test != "no",
         "choosing on the test items makes the reported score too high",
         "Cawley & Talbot 2010, JMLR 11:2079",
-        "Was the variant chosen on items other than those reported? If not, what is its score on fresh items?",
+        "Was the variant chosen on items other than those reported? If not, what is "
+        "its score on fresh items?",
     ),
     Control(
         "several training runs",
@@ -229,7 +244,8 @@ CONTROLS = (
         lambda c: c.contamination_checked != "yes",
         "items seen in training measure memory",
         "Sainz et al. 2023, arXiv 2310.18018",
-        "How was it checked that test items are not in the training data of product and base model?",
+        "How was it checked that test items are not in the training data of product "
+        "and base model?",
     ),
     Control(
         "form told from knowledge",

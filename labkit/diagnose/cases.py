@@ -1,4 +1,6 @@
-"""A checkpoint laid out for diagnosis: what it came from, how it was made, and its scores, each computed once."""
+"""A checkpoint laid out for diagnosis: what it came from, how it was made, and its scores, each
+computed once.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ class Merge:
 class Case:
     """A checkpoint, what it came from, and whatever is known of how it was made.
 
-    stages: lineages of its training stages, first to last. trained_on: the pack those read. before_preferences: the
-    checkpoint that a DPO or ORPO stage started from. Fields that are None leave the diagnoses that need them unmeasured.
+    stages: lineages of its training stages, first to last. trained_on: the pack those read.
+    before_preferences: the checkpoint that a DPO or ORPO stage started from. Fields that are None
+    leave the diagnoses that need them unmeasured.
     """
 
     model: zoo.Loaded
@@ -83,7 +86,9 @@ def open_case(
     profile: str = "lab",
     store: Store | None = None,
 ) -> Case:
-    """A case from a checkpoint of the store: its stages, the pack they read, and what preference training started from."""
+    """A case from a checkpoint of the store: its stages, the pack they read, and what preference
+    training started from.
+    """
     history = (store or Store()).chain(checkpoint)
     kinds = [stage.lineage["stage"]["kind"] for stage in history]
     first = next((i for i, kind in enumerate(kinds) if kind in ("dpo", "orpo")), None)

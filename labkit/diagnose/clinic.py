@@ -1,7 +1,7 @@
 """The failure clinic: broken runs, really trained, to be told apart by symptoms and a few tests.
 
-A patient is a checkpoint with something wrong about how it was made (one has nothing). The learner sees curves, scores
-and samples, orders tests from a budget, and names the cause.
+A patient is a checkpoint with something wrong about how it was made (one has nothing). The learner
+sees curves, scores and samples, orders tests from a budget, and names the cause.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from labkit.train.specs import DPO, GENTLE, PipelineSpec, Stage
 from labkit.train.zoo_build import general_rows
 
 BUDGET = 4
-PLAIN_TEMPLATE = "{%- for message in messages -%}{{ message['role'] }}: {{ message['content'] }}\n{%- endfor -%}{%- if add_generation_prompt -%}assistant:{%- endif -%}"
+PLAIN_TEMPLATE = (
+    "{%- for message in messages -%}{{ message['role'] }}: {{ message['content'] }}\n{%- "
+    "endfor -%}{%- if add_generation_prompt -%}assistant:{%- endif -%}"
+)
 RAW = {"sources": ("raw",)}
 
 
@@ -107,7 +110,9 @@ def _other_tokenizer(ward: Ward) -> Case:
 
 
 def shuffled_vocabulary(tokenizer):
-    """A tokenizer of equal size and form whose ordinary tokens have other numbers, as one trained elsewhere has."""
+    """A tokenizer of equal size and form whose ordinary tokens have other numbers, as one trained
+    elsewhere has.
+    """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -217,49 +222,56 @@ CAUSES: tuple[Cause, ...] = (
         "nothing is wrong: the gentle recipe as it should be",
         lambda ward: ward.trained(GENTLE),
         (),
-        "No diagnosis is flagged. Calling a healthy run ill costs too: a release is held up, a good recipe thrown away.",
+        "No diagnosis is flagged. Calling a healthy run ill costs too: a release is "
+        "held up, a good recipe thrown away.",
     ),
     Cause(
         "wrong chat template",
         "at inference the chat template is not the one it was trained with",
         _wrong_template,
         ("other tokenizer",),
-        "Weights are fine: text is completed well, chats fall apart. Comparing template and vocabulary with the parent's settles it for nothing.",
+        "Weights are fine: text is completed well, chats fall apart. Comparing "
+        "template and vocabulary with the parent's settles it for nothing.",
     ),
     Cause(
         "loss on prompts",
         "SFT took its loss on the users' turns too",
         _loss_on_prompts,
         ("questions learned",),
-        "Scores hardly show it. Users' questions have become far likelier: the model was trained to write them.",
+        "Scores hardly show it. Users' questions have become far likelier: the model "
+        "was trained to write them.",
     ),
     Cause(
         "rate too high",
         "the learning rate was ten times too high",
         lambda ward: ward.trained(_rate_times(GENTLE, 10)),
         ("general loss",),
-        "Everything fell at once, what it knew before as well, and the loss curve is not that of the healthy run.",
+        "Everything fell at once, what it knew before as well, and the loss curve is "
+        "not that of the healthy run.",
     ),
     Cause(
         "beta too small",
         "DPO ran with a beta far too small for its learning rate",
         lambda ward: ward.trained((*GENTLE, _changed(DPO, beta=1e-3, learning_rate=6e-4))),
         ("collateral damage",),
-        "Preference accuracy is all it could be, and what the pairs are not about fell since that stage began: nothing held the model near its reference.",
+        "Preference accuracy is all it could be, and what the pairs are not about fell "
+        "since that stage began: nothing held the model near its reference.",
     ),
     Cause(
         "beta too large",
         "DPO ran with a beta far too large",
         lambda ward: ward.trained((*GENTLE, _changed(DPO, beta=30.0))),
         ("preferences not learned",),
-        "The margin is satisfied after a tiny move; the model hardly changed, and neither did held-out preference.",
+        "The margin is satisfied after a tiny move; the model hardly changed, and "
+        "neither did held-out preference.",
     ),
     Cause(
         "pairs swapped",
         "chosen and rejected answers were swapped",
         lambda ward: ward.trained((*GENTLE, DPO), variant="swapped preferences"),
         ("preferences reversed",),
-        "Training looked perfect: accuracy on its own pairs rose. On held-out pairs it fell below where it began.",
+        "Training looked perfect: accuracy on its own pairs rose. On held-out pairs it "
+        "fell below where it began.",
     ),
     Cause(
         "test leaked",
@@ -273,14 +285,16 @@ CAUSES: tuple[Cause, ...] = (
         "seven of eight training documents were junk",
         lambda ward: ward.trained(_READ_ONLY_RAW, variant="mostly junk"),
         ("no knowledge gained",),
-        "The loss fell as it should, general abilities held, and yet it learned little of the domain: it read something else.",
+        "The loss fell as it should, general abilities held, and yet it learned little "
+        "of the domain: it read something else.",
     ),
     Cause(
         "one wording",
         "every fact was read in one wording only, many times",
         lambda ward: ward.trained(_READ_ONLY_RAW, variant="one wording"),
         ("verbatim memory",),
-        "The training text is far more familiar than the same facts in other words: it knows sentences, not facts.",
+        "The training text is far more familiar than the same facts in other words: it "
+        "knows sentences, not facts.",
     ),
     Cause(
         "ends swapped",
@@ -294,14 +308,16 @@ CAUSES: tuple[Cause, ...] = (
         "the merge joins models from different pre-trainings",
         _strangers,
         ("barrier",),
-        "On general text the merge is worse than both parents: between them there is no path, so their mean means nothing.",
+        "On general text the merge is worse than both parents: between them there is "
+        "no path, so their mean means nothing.",
     ),
     Cause(
         "tokenizer mismatch",
         "the tokenizer belongs to another model of the same vocabulary size",
         _other_tokenizer,
         ("other tokenizer",),
-        "Every score is at chance and every sample is word salad although each loss curve was fine: ids mean other words.",
+        "Every score is at chance and every sample is word salad although each loss "
+        "curve was fine: ids mean other words.",
     ),
 )
 BY_CAUSE = {cause.id: cause for cause in CAUSES}
@@ -315,7 +331,9 @@ def patients() -> range:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the clinic says to a named cause. decisive: the tests that prove the true one; missed: those not ordered."""
+    """What the clinic says to a named cause. decisive: the tests that prove the true one; missed:
+    those not ordered.
+    """
 
     right: bool
     cause: Cause
@@ -339,7 +357,10 @@ class Visit:
     _cause: Cause | None = None
 
     def order(self, test: str) -> Result:
-        """Run a diagnosis. A test ordered again is free. Raises InputError for an unknown one or an empty purse."""
+        """Run a diagnosis. A test ordered again is free.
+
+        Raises InputError for an unknown one or an empty purse.
+        """
         if test not in BY_ID:
             raise InputError(f"unknown test {test!r}: {suggest(test, list(BY_ID))}")
         for result in self.ordered:
@@ -383,12 +404,17 @@ class Visit:
 
 
 def admit(number: int, ward: Ward) -> Visit:
-    """A patient by number; its run is trained when it is not there yet. Raises InputError for an unknown number."""
+    """A patient by number; its run is trained when it is not there yet.
+
+    Raises InputError for an unknown number.
+    """
     if number not in patients():
         raise InputError(f"there is no patient {number}; use 1 to {len(CAUSES)}")
     if ward.pack.folder != packs_folder() / ward.pack.name:
         raise InputError(
-            f"the clinic's broken data is made from the shipped packs ({', '.join(shipped_packs())}), not from {ward.pack.folder}; name one of them"
+            "the clinic's broken data is made from the shipped packs "
+            f"({', '.join(shipped_packs())}), not from {ward.pack.folder}; name one of "
+            "them"
         )
     cause = CAUSES[_ORDER[number - 1]]
     return Visit(number, cause.make(ward), _cause=cause)

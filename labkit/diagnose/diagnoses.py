@@ -1,13 +1,16 @@
 """How different texts are from one another. Always shown beside how many of them are valid.
 
-What is wrong with a checkpoint, asked before anyone deploys it: tests with a verdict, a figure and a remedy.
+What is wrong with a checkpoint, asked before anyone deploys it: tests with a verdict, a figure and
+a remedy.
 
-The lesson's four questions: did CPT degrade instruction following; did preference training buy accuracy with diversity
-or with the chosen answers' own likelihood; did merging make answers depend on the wording; would it have been seen
-before deployment. Beside them the usual suspects: memorisation, contamination, miscalibration, a wrong chat template.
+The lesson's four questions: did CPT degrade instruction following; did preference training buy
+accuracy with diversity or with the chosen answers' own likelihood; did merging make answers depend
+on the wording; would it have been seen before deployment. Beside them the usual suspects:
+memorisation, contamination, miscalibration, a wrong chat template.
 
-A diagnosis is flagged only when its whole 95% interval lies beyond its threshold. Thresholds were chosen by looking at
-runs of seeds 0 and 100 to 119 on `materials`; docs/evidence.md counts false alarms on twenty other seeds.
+A diagnosis is flagged only when its whole 95% interval lies beyond its threshold. Thresholds were
+chosen by looking at runs of seeds 0 and 100 to 119 on `materials`; docs/evidence.md counts false
+alarms on twenty other seeds.
 """
 
 from __future__ import annotations
@@ -48,9 +51,11 @@ def _pairs(text: str) -> Counter:
 
 
 def vendi_score(texts: Sequence[str]) -> float:
-    """The effective number of different texts: 1 when all are equal, len(texts) when none share a pair of words.
+    """The effective number of different texts: 1 when all are equal, len(texts) when none share a
+    pair of words.
 
-    exp of the entropy of the eigenvalues of the cosine similarities. Source: Friedman & Dieng 2023, arXiv 2210.02410.
+    exp of the entropy of the eigenvalues of the cosine similarities. Source: Friedman & Dieng 2023,
+    arXiv 2210.02410.
     """
     counts = [_pairs(text) for text in texts]
     columns = {pair: i for i, pair in enumerate(sorted(set().union(*counts)))}
@@ -65,7 +70,9 @@ def vendi_score(texts: Sequence[str]) -> float:
 
 
 def within_prompt(outputs: str) -> float:
-    """Of the samples to one request (a line each), the effective share that are different: 1/n to 1."""
+    """Of the samples to one request (a line each), the effective share that are different: 1/n to
+    1.
+    """
     samples = outputs.split("\n")
     return vendi_score(samples) / len(samples)
 
@@ -84,7 +91,9 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Found:
-    """What a test measured. value: with its interval; words: the figure in a sentence, units included."""
+    """What a test measured. value: with its interval; words: the figure in a sentence, units
+    included.
+    """
 
     value: Interval
     words: str
@@ -92,7 +101,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A test with a threshold. asks: a key of QUESTIONS. beyond: +1 when too much is bad, -1 when too little is.
+    """A test with a threshold. asks: a key of QUESTIONS. beyond: +1 when too much is bad, -1 when
+    too little is.
 
     measure: None when the case lacks what it needs. cost: in the clinic, of a budget.
     """
@@ -162,7 +172,8 @@ def _change(axis: str, *kinds: str) -> Callable[[Case], Found | None]:
         found = paired_difference(scores(case.base_card), scores(case.card))
         return Found(
             found,
-            f"{axis}{' (' + ', '.join(kinds) + ')' if kinds else ''}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] against the baseline",
+            f"{axis}{' (' + ', '.join(kinds) + ')' if kinds else ''}: {found.mean:+.2f} "
+            f"[{found.low:+.2f}, {found.high:+.2f}] against the baseline",
         )
 
     return measure
@@ -189,7 +200,8 @@ def _since_preferences(
         found = paired_difference(before, after)
         return Found(
             found,
-            f"{what}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] since the preference stage began",
+            f"{what}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] since the "
+            "preference stage began",
         )
 
     return measure
@@ -215,7 +227,8 @@ def _inconsistency(case: Case) -> Found | None:
     found = cluster_mean(mixed)
     return Found(
         found,
-        f"{found} of the facts are answered right in some wordings and query types and wrong in others",
+        f"{found} of the facts are answered right in some wordings and query types and "
+        "wrong in others",
     )
 
 
@@ -227,7 +240,8 @@ def _inconsistency_of_merge(case: Case) -> Found | None:
     found = paired_difference(_mixed(case, case.score(case.merge.domain)), mixed)
     return Found(
         found,
-        f"facts that depend on the wording: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] against the domain model",
+        f"facts that depend on the wording: {found.mean:+.2f} [{found.low:+.2f}, "
+        f"{found.high:+.2f}] against the domain model",
     )
 
 
@@ -256,7 +270,9 @@ def _kinds_apart(
 
 
 def _calibration(case: Case) -> Found | None:
-    """Expected calibration error of cloze answers, by a basic bootstrap over entities: the plain one doubles its bias."""
+    """Expected calibration error of cloze answers, by a basic bootstrap over entities: the plain
+    one doubles its bias.
+    """
     import numpy as np
 
     items = [
@@ -329,10 +345,11 @@ def _mean_nats(
 
 
 def _verbatim(case: Case) -> Found | None:
-    """How much more was learned of documents that were read than of others that tell the same (nats per token).
+    """How much more was learned of documents that were read than of others that tell the same (nats
+    per token).
 
-    The others are the pack's summaries, where they were not read; what the baseline makes of both is taken off, so that
-    one kind of document may be harder than the other.
+    The others are the pack's summaries, where they were not read; what the baseline makes of both
+    is taken off, so that one kind of document may be harder than the other.
     """
     if case.trained_on is None or not case.trained_on.has("raw") or not case.pack.has("summaries"):
         return None
@@ -358,7 +375,8 @@ def _verbatim(case: Case) -> Found | None:
     )
     return Found(
         found,
-        f"documents it read became {apart:.2f} [{low:.2f}, {high:.2f}] nats per token more familiar than others that tell the same",
+        f"documents it read became {apart:.2f} [{low:.2f}, {high:.2f}] nats per token "
+        "more familiar than others that tell the same",
     )
 
 
@@ -391,12 +409,15 @@ def _prompts_learned(case: Case) -> Found | None:
     found = paired_difference(nats(case.model), nats(case.baseline))
     return Found(
         found,
-        f"users' questions became {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] nats per token likelier",
+        f"users' questions became {found.mean:+.2f} [{found.low:+.2f}, "
+        f"{found.high:+.2f}] nats per token likelier",
     )
 
 
 def _loss_rose(case: Case) -> Found | None:
-    """How far above its lowest value a stage's loss ended (nats per token), smoothed over five points."""
+    """How far above its lowest value a stage's loss ended (nats per token), smoothed over five
+    points.
+    """
     curves = [
         stage["loss_curve"]
         for stage in case.stages
@@ -437,12 +458,15 @@ def _place(case: Case) -> Found | None:
     place = place_on_line(case.merge.general.model, case.merge.domain.model, case.model.model)
     return Found(
         _exact(abs(place - case.merge.t)),
-        f"the weights lie {place:.2f} of the way from the general to the domain model; t says {case.merge.t:.2f}",
+        f"the weights lie {place:.2f} of the way from the general to the domain model; "
+        f"t says {case.merge.t:.2f}",
     )
 
 
 def _barrier(case: Case) -> Found | None:
-    """By how much general text surprises a merge more than the worse of its parents (nats per token), text by text."""
+    """By how much general text surprises a merge more than the worse of its parents (nats per
+    token), text by text.
+    """
     if case.merge is None:
         return None
     texts = list(itertools.islice(world.pretraining_texts(GENERAL_TEXTS_SEED), 64))
@@ -453,7 +477,8 @@ def _barrier(case: Case) -> Found | None:
     found = paired_difference(worse, _surprise(case.model, texts))
     return Found(
         found,
-        f"general text: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] nats per token against the worse parent",
+        f"general text: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] nats "
+        "per token against the worse parent",
     )
 
 
@@ -475,7 +500,8 @@ def _scenarios_lost(case: Case) -> Found | None:
 def _hidden(case: Case) -> Found | None:
     """Axes that fell for certain while the domain benchmark rose: what one score would have hidden.
 
-    Creativity is left out: a plain recipe lowers it so often that its fall tells nothing of what went wrong.
+    Creativity is left out: a plain recipe lowers it so often that its fall tells nothing of what
+    went wrong.
     """
     changes = {
         axis: found
@@ -486,12 +512,18 @@ def _hidden(case: Case) -> Found | None:
         return None
     rose = changes.pop("knowledge").value.low > 0
     fell = [axis for axis, found in changes.items() if found.value.high < -0.25]
-    told = f"the domain score {'rose' if rose else 'did not rise'}; fell by more than 0.25: {', '.join(fell) or 'nothing'}"
+    told = (
+        f"the domain score {'rose' if rose else 'did not rise'}; fell by more than 0.25: "
+        f"{', '.join(fell) or 'nothing'}"
+    )
     return Found(_exact(float(len(fell) if rose else 0)), told)
 
 
 def _diversity_loss(case: Case) -> Found | None:
-    """Fewer valid, new and different proposals. How different samples are counts for nothing when they are not valid."""
+    """Fewer valid, new and different proposals.
+
+    How different samples are counts for nothing when they are not valid.
+    """
     found = _since_preferences("valid, new and different proposals", _score, "creativity")(case)
     if found is None:
         return None
@@ -501,7 +533,8 @@ def _diversity_loss(case: Case) -> Found | None:
     ]
     return replace(
         found,
-        words=f"{found.words}; effective share of different samples, valid or not: {shares[0]:.2f} before, {shares[1]:.2f} now",
+        words=f"{found.words}; effective share of different samples, valid or not: "
+        f"{shares[0]:.2f} before, {shares[1]:.2f} now",
     )
 
 

@@ -1,4 +1,6 @@
-"""A release gate: what must hold, checked against a baseline, in words and an exit status that somebody's CI can use."""
+"""A release gate: what must hold, checked against a baseline, in words and an exit status that
+somebody's CI can use.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from labkit.evaluate.scorecards import compare
 from labkit.train.pipeline import load_checkpoint
 from labkit.train.specs import profile as find_profile
 
-# axis -> the fall that is still let through. Knowledge is what adaptation is for: it must not fall at all.
+# axis -> the fall that is still let through. Knowledge is what adaptation is for: it must not fall
+# at all.
 DEFAULT_MUST_HOLD = {"knowledge": 0.0, "instructions": 0.05, "general": 0.05}
 
 
@@ -64,9 +67,13 @@ class GateReport:
         if self.passed:
             unsure = [held.axis for held in self.axes if held.verdict == "not distinguishable"]
             told = f"; too few items to be sure of {', '.join(unsure)}" if unsure else ""
-            return f"passed: no must-hold axis of {self.checkpoint} fell for certain against {self.baseline}{told}"
+            return (
+                f"passed: no must-hold axis of {self.checkpoint} fell for certain against "
+                f"{self.baseline}{told}"
+            )
         told = "; ".join(
-            f"{held.axis} fell by {-held.change.mean:.2f} [{-held.change.high:.2f}, {-held.change.low:.2f}], {held.allowed:.2f} is let through"
+            f"{held.axis} fell by {-held.change.mean:.2f} [{-held.change.high:.2f}, "
+            f"{-held.change.low:.2f}], {held.allowed:.2f} is let through"
             for held in self.axes
             if held.fell
         )
@@ -82,12 +89,14 @@ def read_must_hold(path: Path) -> dict[str, float]:
     wanted = raw.get("must_hold") if isinstance(raw, dict) else None
     if not isinstance(wanted, dict) or not wanted or set(raw) != {"must_hold"}:
         raise InputError(
-            f"{path}: expected one key, `must_hold`, with an axis and the allowed fall per line, as in `instructions: 0.05`"
+            f"{path}: expected one key, `must_hold`, with an axis and the allowed fall "
+            "per line, as in `instructions: 0.05`"
         )
     for axis, allowed in wanted.items():
         if axis not in AXES + CONTROLS:
             raise InputError(
-                f"{path}: must_hold.{axis}: no axis has this name; {suggest(str(axis), list(AXES + CONTROLS))}"
+                f"{path}: must_hold.{axis}: no axis has this name; "
+                f"{suggest(str(axis), list(AXES + CONTROLS))}"
             )
         if (
             isinstance(allowed, bool)
@@ -95,7 +104,8 @@ def read_must_hold(path: Path) -> dict[str, float]:
             or not 0 <= allowed <= 1
         ):
             raise InputError(
-                f"{path}: must_hold.{axis} is {allowed!r}; give the fall that is let through, from 0 to 1"
+                f"{path}: must_hold.{axis} is {allowed!r}; give the fall that is let "
+                "through, from 0 to 1"
             )
     return wanted
 
@@ -110,8 +120,9 @@ def run_gate(
 ) -> GateReport:
     """Diagnose a checkpoint against a baseline on the test split and check what must hold.
 
-    pack: by default the one the checkpoint was trained on. Raises InputError for a model or pack that cannot be used,
-    for a baseline of another pack, and for an axis that the pack has no items for.
+    pack: by default the one the checkpoint was trained on. Raises InputError for a model or pack
+    that cannot be used, for a baseline of another pack, and for an axis that the pack has no items
+    for.
     """
     find_profile(profile)
     case = case_of(checkpoint, baseline, pack, profile)
@@ -121,7 +132,8 @@ def run_gate(
     for axis in must_hold:
         if axis not in case.card.axes():
             raise InputError(
-                f"must_hold.{axis}: pack {case.pack.name!r} has no items of this axis; {suggest(axis, case.card.axes())}"
+                f"must_hold.{axis}: pack {case.pack.name!r} has no items of this axis; "
+                f"{suggest(axis, case.card.axes())}"
             )
     axes = [
         Held(
@@ -137,12 +149,16 @@ def run_gate(
 
 
 def case_of(checkpoint: str, baseline: str, pack: str | None, profile: str) -> Case:
-    """A case from two model names, with whatever their lineage tells. Raises InputError as `run_gate` does."""
+    """A case from two model names, with whatever their lineage tells.
+
+    Raises InputError as `run_gate` does.
+    """
     ours, theirs = lineage_of(checkpoint), lineage_of(baseline)
     mine, other = pack_name(ours), pack_name(theirs)
     if mine and other and mine != other:
         raise InputError(
-            f"{baseline}: this baseline was trained on pack {other!r}, the checkpoint on {mine!r}; give a baseline of the same pack, or the start model"
+            f"{baseline}: this baseline was trained on pack {other!r}, the checkpoint "
+            f"on {mine!r}; give a baseline of the same pack, or the start model"
         )
     named = pack or (ours or {}).get("spec", {}).get("pack") or mine
     if not named:
@@ -159,7 +175,10 @@ def case_of(checkpoint: str, baseline: str, pack: str | None, profile: str) -> C
 
 
 def lineage_of(name: str) -> dict | None:
-    """The lineage in a checkpoint's folder; None for models that have none. Raises InputError when it is broken."""
+    """The lineage in a checkpoint's folder; None for models that have none.
+
+    Raises InputError when it is broken.
+    """
     path = Path(name) / LINEAGE
     if not path.is_file():
         return None

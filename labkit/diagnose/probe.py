@@ -1,4 +1,6 @@
-"""Early warning: a small probe looks at a few axes while a stage trains, and says when one fell though the loss looked fine."""
+"""Early warning: a small probe looks at a few axes while a stage trains, and says when one fell
+though the loss looked fine.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class Look:
 class Alarm:
     """An axis fell by more than its threshold: the whole interval of `change` lies beyond it.
 
-    Looks are many and not corrected for: an alarm is a reason to look closer, not a finding. Losses are the trainer's.
+    Looks are many and not corrected for: an alarm is a reason to look closer, not a finding. Losses
+    are the trainer's.
     """
 
     axis: str
@@ -45,7 +48,10 @@ class Alarm:
             if self.loss_then <= self.loss_before
             else "and the loss had risen too"
         )
-        return f"{self.axis} fell by {-self.change:.2f} by step {self.step}, {fine}: {self.loss_before:.2f} at first, {self.loss_then:.2f} then"
+        return (
+            f"{self.axis} fell by {-self.change:.2f} by step {self.step}, {fine}: "
+            f"{self.loss_before:.2f} at first, {self.loss_then:.2f} then"
+        )
 
 
 @dataclass
@@ -121,7 +127,9 @@ def curves(looks: Sequence[Look]) -> dict[str, list[tuple[int, float]]]:
 def alarms(
     looks: Sequence[Look], loss_curve: Sequence[tuple[int, float]], *, threshold: float = 0.10
 ) -> list[Alarm]:
-    """The first step at which each axis had certainly fallen by more than `threshold` since the first look."""
+    """The first step at which each axis had certainly fallen by more than `threshold` since the
+    first look.
+    """
     found = []
     for axis in looks[0].scores if looks else ():
         start = _as_scores(looks[0], axis)

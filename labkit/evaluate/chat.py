@@ -1,6 +1,7 @@
 """Asking models in turns: each keeps its own conversation, all get the same question.
 
-A model that reads 256 tokens forgets: the oldest questions are dropped until the new one fits, and that is told.
+A model that reads 256 tokens forgets: the oldest questions are dropped until the new one fits, and
+that is told.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ UNBOUNDED = 10**9  # what tokenizers state when no longest text is known
 
 @dataclass(frozen=True)
 class Settings:
-    """How answers are made. temperature: 0 takes the likeliest token. max_tokens: of one answer. seed: of drawn answers.
+    """How answers are made. temperature: 0 takes the likeliest token. max_tokens: of one answer.
+    seed: of drawn answers.
 
     Raises InputError for values that cannot be used.
     """
@@ -33,7 +35,8 @@ class Settings:
     def __post_init__(self):
         if not 0 <= self.temperature <= 5:
             raise InputError(
-                f"temperature is {self.temperature}; give a number from 0 (the likeliest answer) to 5"
+                f"temperature is {self.temperature}; give a number from 0 (the "
+                "likeliest answer) to 5"
             )
         if self.max_tokens < 1:
             raise InputError(f"max tokens is {self.max_tokens}; give at least 1")
@@ -43,7 +46,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. dropped: earlier questions that no longer fitted. cut: it ended because max_tokens was reached."""
+    """An answer. dropped: earlier questions that no longer fitted. cut: it ended because max_tokens
+    was reached.
+    """
 
     text: str
     dropped: int = 0
@@ -58,7 +63,9 @@ class Reply:
         """What a reader has to know beside the answer."""
         told = (
             [
-                f"its {self.dropped} oldest question{'s were' if self.dropped > 1 else ' was'} forgotten: they no longer fit into what it can read"
+                f"its {self.dropped} oldest "
+                f"question{'s were' if self.dropped > 1 else ' was'} forgotten: they no "
+                "longer fit into what it can read"
             ]
             if self.dropped
             else []
@@ -77,7 +84,9 @@ class Talker:
     def __post_init__(self):
         if self.loaded.tokenizer.chat_template is None:
             raise InputError(
-                f"{self.name} has no chat template: it is a base model, which continues text and was never taught turns; take an instruct model, or train it with sft"
+                f"{self.name} has no chat template: it is a base model, which continues "
+                "text and was never taught turns; take an instruct model, or train it "
+                "with sft"
             )
 
     @property
@@ -94,13 +103,15 @@ class Talker:
         """What to expect of a model that has a template but never saw a chat."""
         family, _, start = self.loaded.name.rpartition("-")
         return (
-            f"{self.name} is a base model: it has a chat template but has never read a chat, so expect text and no answers"
+            f"{self.name} is a base model: it has a chat template but has never read a "
+            "chat, so expect text and no answers"
             if family in FAMILIES and start == "base"
             else None
         )
 
     def fit(self, question: str, max_tokens: int) -> tuple[list[dict], list[int], int]:
-        """The conversation that ends in a question, its token ids, and how many of the oldest questions were dropped for it.
+        """The conversation that ends in a question, its token ids, and how many of the oldest
+        questions were dropped for it.
 
         Raises InputError when not even the question alone fits.
         """
@@ -112,7 +123,9 @@ class Talker:
                 return kept, ids, dropped
             if len(kept) == 1:
                 raise InputError(
-                    f"{self.name} reads {self.context} tokens; this question takes {len(ids)} and its answer up to {max_tokens}: shorten it, or lower max tokens"
+                    f"{self.name} reads {self.context} tokens; this question takes "
+                    f"{len(ids)} and its answer up to {max_tokens}: shorten it, or "
+                    "lower max tokens"
                 )
             kept, dropped = kept[2:], dropped + 1
 
@@ -175,7 +188,10 @@ class Conversation:
         return [talker.note for talker in self.talkers if talker.note]
 
     def ask(self, question: str) -> dict[str, Reply]:
-        """Every model's answer. Raises InputError, before any has answered, when the question does not fit into one."""
+        """Every model's answer.
+
+        Raises InputError, before any has answered, when the question does not fit into one.
+        """
         if not question.strip():
             raise InputError("the question is empty; write one")
         fitted = [talker.fit(question, self.settings.max_tokens) for talker in self.talkers]
@@ -191,7 +207,10 @@ class Conversation:
 
 
 def open_models(models: Iterable[tuple[str, str | Checkpoint]]) -> dict[str, zoo.Loaded]:
-    """Models by label; a label that comes again gets a number. Raises InputError when one cannot be loaded."""
+    """Models by label; a label that comes again gets a number.
+
+    Raises InputError when one cannot be loaded.
+    """
     loaded: dict[str, zoo.Loaded] = {}
     for label, model in models:
         again = sum(known == label or known.startswith(f"{label} (") for known in loaded)

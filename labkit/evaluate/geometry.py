@@ -1,7 +1,9 @@
-"""How two checkpoints lie to each other: angles, lengths, conflicts, and the loss along the way between them.
+"""How two checkpoints lie to each other: angles, lengths, conflicts, and the loss along the way
+between them.
 
-Angles tell whether an arc can differ from a line; the loss along the path tells whether the models may be joined
-at all. Both mean something only beside a control: parents from other random weights, and a random direction.
+Angles tell whether an arc can differ from a line; the loss along the path tells whether the models
+may be joined at all. Both mean something only beside a control: parents from other random weights,
+and a random direction.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
 class TensorGeometry:
     """One tensor, or many pooled.
 
-    angle: between the two weights, in degrees. task_angle: between what both learned since their ancestor, in
-    degrees (None without an ancestor). norm_ratio: |domain| / |general|. sign_conflicts: share of the elements both
-    changed that they changed in opposite directions (None without an ancestor). lines: share of tensors so near
-    parallel that SLERP falls back to LERP. elements: numbers in the tensor.
+    angle: between the two weights, in degrees. task_angle: between what both learned since their
+    ancestor, in degrees (None without an ancestor). norm_ratio: |domain| / |general|.
+    sign_conflicts: share of the elements both changed that they changed in opposite directions
+    (None without an ancestor). lines: share of tensors so near parallel that SLERP falls back to
+    LERP. elements: numbers in the tensor.
     """
 
     name: str
@@ -69,7 +72,8 @@ def geometry(pairing: Pairing) -> list[TensorGeometry]:
 
 
 def sign_conflicts(general: Tensor, domain: Tensor, ancestor: Tensor) -> float:
-    """Share of elements moved by both models that were moved in opposite directions; 0 where none was.
+    """Share of elements moved by both models that were moved in opposite directions; 0 where none
+    was.
 
     Source: Yadav et al. 2023 (TIES), arXiv 2306.01708, sections 3 and 4.
     """
@@ -110,7 +114,9 @@ def weighted_mean(rows: Sequence[TensorGeometry], field: str) -> float | None:
 def norms_along(
     a: Tensor, b: Tensor, ts: Iterable[float], method: str
 ) -> list[tuple[float, float]]:
-    """How long the merge of two tensors is, over what its parents' lengths interpolate to: [(t, ratio)]."""
+    """How long the merge of two tensors is, over what its parents' lengths interpolate to: [(t,
+    ratio)].
+    """
     length_a, length_b = float(a.float().norm()), float(b.float().norm())
     return [
         (t, float(join(a, b, t, method).float().norm()) / ((1 - t) * length_a + t * length_b))
@@ -144,14 +150,18 @@ def mean_loss(model: PreTrainedModel, pad: int, rows: Sequence[dict]) -> float:
 
 
 def general_rows(tokenizer, count: int = 64) -> list[dict]:
-    """General text and chats, in no training order: what a loss along a path, or of a merge, is measured on."""
+    """General text and chats, in no training order: what a loss along a path, or of a merge, is
+    measured on.
+    """
     return zoo_build.general_rows(tokenizer, count, seed=999)
 
 
 def place_on_line(
     general: PreTrainedModel, domain: PreTrainedModel, model: PreTrainedModel
 ) -> float:
-    """How far along the line from `general` (0) to `domain` (1) a model's weights lie, by their projection on it."""
+    """How far along the line from `general` (0) to `domain` (1) a model's weights lie, by their
+    projection on it.
+    """
     start, end, at = own_tensors(general), own_tensors(domain), own_tensors(model)
     along = length = 0.0
     for name, tensor in start.items():
@@ -169,7 +179,9 @@ def path_loss(
     ts: Iterable[float],
     method: str = "lerp",
 ) -> list[tuple[float, float]]:
-    """Loss at each t between the parents of a pairing: [(t, nats per token)]. shell: a model that is overwritten."""
+    """Loss at each t between the parents of a pairing: [(t, nats per token)]. shell: a model that
+    is overwritten.
+    """
     points = []
     for t in ts:
         merge_into(shell, pairing, t, method)
@@ -178,10 +190,11 @@ def path_loss(
 
 
 def barrier(path: Sequence[tuple[float, float]]) -> float:
-    """How far the path rises above the straight line between the losses of its ends, in nats per token; at least 0.
+    """How far the path rises above the straight line between the losses of its ends, in nats per
+    token; at least 0.
 
-    Source: Frankle et al. 2020, arXiv 1912.05671 (they compare with the mean of the ends; ends here differ in what
-    they know, so the line between them is taken).
+    Source: Frankle et al. 2020, arXiv 1912.05671 (they compare with the mean of the ends; ends here
+    differ in what they know, so the line between them is taken).
     """
     (first_t, first), (last_t, last) = path[0], path[-1]
     return max(
@@ -192,7 +205,9 @@ def barrier(path: Sequence[tuple[float, float]]) -> float:
 def random_step(
     general: Mapping[str, Tensor], domain: Mapping[str, Tensor], *, seed: int
 ) -> dict[str, Tensor]:
-    """A control: from `general`, per tensor a random direction of the same length as the way to `domain`."""
+    """A control: from `general`, per tensor a random direction of the same length as the way to
+    `domain`.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)

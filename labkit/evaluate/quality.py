@@ -1,7 +1,8 @@
 """How good each document of a corpus is, in numbers, and what thresholds on those numbers keep.
 
-Six measures: length, repetition, symbols, surprise (bits per byte under a model), duplicates, and, where the truth of
-the world is held, contradictions. What each of them sees and does not see: docs/quality.md.
+Six measures: length, repetition, symbols, surprise (bits per byte under a model), duplicates, and,
+where the truth of the world is held, contradictions. What each of them sees and does not see:
+docs/quality.md.
 """
 
 from __future__ import annotations
@@ -48,10 +49,11 @@ class Contradiction:
 class DocumentQuality:
     """The measures of one document.
 
-    words: runs of letters and digits. repetition: share of words [0, 1] that stand in a run of five words which the
-    document said before. symbols: share of characters [0, 1] other than white space that are neither letters, digits nor
-    punctuation. bits_per_byte: surprise under a model, None where no model read it. duplicate_of: index of the
-    first earlier document it nearly equals. contradictions: None where nothing is known to be true.
+    words: runs of letters and digits. repetition: share of words [0, 1] that stand in a run of five
+    words which the document said before. symbols: share of characters [0, 1] other than white space
+    that are neither letters, digits nor punctuation. bits_per_byte: surprise under a model, None
+    where no model read it. duplicate_of: index of the first earlier document it nearly equals.
+    contradictions: None where nothing is known to be true.
     """
 
     words: int
@@ -78,11 +80,12 @@ MEASURES: dict[str, Callable[[DocumentQuality], float | None]] = {
 
 
 def repetition(text: str) -> float:
-    """Share of a text's words in [0, 1] that stand in a run of five words which the text said before.
+    """Share of a text's words in [0, 1] that stand in a run of five words which the text said
+    before.
 
-    Gopher's share of duplicate 5-grams, in words instead of characters and without what is said for the first time
-    (Rae et al. 2021, arXiv 2112.11446, table A1).
-    A repeated line of five words or more is such a run; shorter runs recur in good text too.
+    Gopher's share of duplicate 5-grams, in words instead of characters and without what is said for
+    the first time (Rae et al. 2021, arXiv 2112.11446, table A1). A repeated line of five words or
+    more is such a run; shorter runs recur in good text too.
     """
     runs = run_hashes(word_codes(words_of(text)), SHINGLE_WORDS)
     first = np.unique(runs, return_index=True)[1]
@@ -95,13 +98,17 @@ def repetition(text: str) -> float:
 
 @lru_cache(maxsize=4096)
 def _is_symbol(character: str) -> bool:
-    """Whether Unicode has it as a symbol, a control character or no character at all, or it is markup."""
+    """Whether Unicode has it as a symbol, a control character or no character at all, or it is
+    markup.
+    """
     category = unicodedata.category(character)
     return category[0] == "S" or category in ("Cc", "Cn", "Co", "Cs") or character in MARKUP
 
 
 def symbol_share(text: str) -> float:
-    """Share of a text's characters in [0, 1], white space left out, that are neither letters, digits nor punctuation."""
+    """Share of a text's characters in [0, 1], white space left out, that are neither letters,
+    digits nor punctuation.
+    """
     solid = {
         character: count for character, count in Counter(text).items() if not character.isspace()
     }
@@ -111,7 +118,9 @@ def symbol_share(text: str) -> float:
 
 
 def surprise(texts: Sequence[str], loaded: Loaded) -> list[float | None]:
-    """Bits per byte of UTF-8 of each text under a model, each read afresh and up to 256 tokens; None for an empty text."""
+    """Bits per byte of UTF-8 of each text under a model, each read afresh and up to 256 tokens;
+    None for an empty text.
+    """
     tokenizer, start = loaded.tokenizer, start_ids(loaded.tokenizer)
     readable = [
         text.encode("utf-8", "replace").decode() for text in texts
@@ -142,7 +151,9 @@ def surprise(texts: Sequence[str], loaded: Loaded) -> list[float | None]:
 
 @dataclass(frozen=True)
 class _Truth:
-    """What can be checked. known: name -> language and entity; claims: (language, sentence with "#" for names) -> claim."""
+    """What can be checked. known: name -> language and entity; claims: (language, sentence with "#"
+    for names) -> claim.
+    """
 
     names: re.Pattern
     known: dict[str, tuple[str, world.Entity]]
@@ -151,7 +162,9 @@ class _Truth:
 
 @dataclass(frozen=True)
 class _Claim:
-    """value: what the sentence says; None where it names another entity. name_first: whether it starts with whom it is about."""
+    """value: what the sentence says; None where it names another entity. name_first: whether it
+    starts with whom it is about.
+    """
 
     attribute: str
     value: str | None
@@ -187,10 +200,11 @@ def _truth(domain: str) -> _Truth:
 
 
 def contradictions(text: str, domain: str) -> tuple[Contradiction, ...]:
-    """Sentences in the world's wordings about a known person or entity of a domain that are not true.
+    """Sentences in the world's wordings about a known person or entity of a domain that are not
+    true.
 
-    Sentences about strangers and sentences in other words are neither true nor false here. Raises InputError for an
-    unknown domain.
+    Sentences about strangers and sentences in other words are neither true nor false here. Raises
+    InputError for an unknown domain.
     """
     truth, found = _truth(domain), []
     for sentence in re.split(r"(?<=[.!?])\s+", text):
@@ -234,9 +248,10 @@ def measure_documents(
 ) -> list[DocumentQuality]:
     """The measures of every document, in their order.
 
-    domain: of the world, to check facts against; None leaves contradictions unmeasured. model: reads at most `sample`
-    documents drawn with `seed` (all where sample is None); the others' surprise is unmeasured. told: called with what
-    is being done. Raises InputError for an unknown domain.
+    domain: of the world, to check facts against; None leaves contradictions unmeasured. model:
+    reads at most `sample` documents drawn with `seed` (all where sample is None); the others'
+    surprise is unmeasured. told: called with what is being done. Raises InputError for an unknown
+    domain.
     """
     told(f"measuring {len(texts):,} documents")
     bits: list[float | None] = [None] * len(texts)
@@ -269,9 +284,9 @@ def measure_documents(
 class Thresholds:
     """What a document must meet to be kept; bounds are kept themselves. None: no bound.
 
-    max_repetition is Gopher's for duplicate 5-grams, and so is max_words; Gopher's min_words of 50 is meant for web pages
-    and would drop most of a pack of short documents (Rae et al. 2021, arXiv 2112.11446, appendix A).
-    Raises InputError for a bound that cannot be met.
+    max_repetition is Gopher's for duplicate 5-grams, and so is max_words; Gopher's min_words of 50
+    is meant for web pages and would drop most of a pack of short documents (Rae et al. 2021, arXiv
+    2112.11446, appendix A). Raises InputError for a bound that cannot be met.
     """
 
     min_words: int = 20
@@ -291,7 +306,8 @@ class Thresholds:
                 raise InputError(f"thresholds: {field} is {value!r}; give a number from 0")
         if self.min_words > self.max_words:
             raise InputError(
-                f"thresholds: min_words is {self.min_words} and max_words {self.max_words}; nothing is both, swap them"
+                f"thresholds: min_words is {self.min_words} and max_words "
+                f"{self.max_words}; nothing is both, swap them"
             )
 
 
@@ -315,8 +331,9 @@ DUPLICATE = "duplicate"
 class Kept:
     """What thresholds keep of a corpus.
 
-    reasons: per document why it is dropped, empty where it is kept. share_of_words: of all words, in [0, 1]. unread:
-    documents that a threshold on surprise passes only because no model read them.
+    reasons: per document why it is dropped, empty where it is kept. share_of_words: of all words,
+    in [0, 1]. unread: documents that a threshold on surprise passes only because no model read
+    them.
     """
 
     thresholds: Thresholds
@@ -370,15 +387,18 @@ def keep(measures: Sequence[DocumentQuality], thresholds: Thresholds = Threshold
 
 
 def filter_pack(pack: Pack, kept: Kept, folder: Path) -> Pack:
-    """A new pack whose raw split has only the kept documents; every other split is copied, pack.yaml says what was done.
+    """A new pack whose raw split has only the kept documents; every other split is copied,
+    pack.yaml says what was done.
 
-    Raises InputError when the folder exists, nothing is kept, documents were not read that a threshold is about, or
-    the pack has other documents than were measured; StoreError when the folder cannot be written.
+    Raises InputError when the folder exists, nothing is kept, documents were not read that a
+    threshold is about, or the pack has other documents than were measured; StoreError when the
+    folder cannot be written.
     """
     lines = [line for line in pack.path("raw").read_text("utf-8").split("\n") if line.strip()]
     if len(lines) != len(kept.reasons):
         raise InputError(
-            f"{pack.path('raw')} has {len(lines)} documents, but {len(kept.reasons)} were measured: measure the pack again"
+            f"{pack.path('raw')} has {len(lines)} documents, but {len(kept.reasons)} "
+            "were measured: measure the pack again"
         )
     if not kept.indices:
         raise InputError(
@@ -386,7 +406,8 @@ def filter_pack(pack: Pack, kept: Kept, folder: Path) -> Pack:
         )
     if kept.unread:
         raise InputError(
-            f"{pack.path('raw')}: max_bits_per_byte is set, but {kept.unread:,} documents were not read by a model; "
+            f"{pack.path('raw')}: max_bits_per_byte is set, but {kept.unread:,} "
+            "documents were not read by a model; "
             f"measure them all (sample=None) or leave the threshold out"
         )
     told = {
@@ -399,7 +420,10 @@ def filter_pack(pack: Pack, kept: Kept, folder: Path) -> Pack:
 
 
 def with_raw(pack: Pack, lines: Sequence[str], folder: Path, **notes: object) -> Pack:
-    """A copy of a pack with other lines in its raw split and notes in pack.yaml. Raises InputError when the folder exists."""
+    """A copy of a pack with other lines in its raw split and notes in pack.yaml.
+
+    Raises InputError when the folder exists.
+    """
     if folder.exists():
         raise InputError(f"{folder} exists already; name a new folder")
     meta = read_yaml(pack.folder / "pack.yaml", missing="see docs/packs.md") | notes

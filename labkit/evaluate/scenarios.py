@@ -1,7 +1,8 @@
-"""Scenarios: what must not happen after deployment, as named sets of cases with a pass rule, in YAML.
+"""Scenarios: what must not happen after deployment, as named sets of cases with a pass rule, in
+YAML.
 
-A benchmark gives an average; a scenario says what one kind of situation demands, case by case. A pack ships some in
-`scenarios.yaml`; a learner's own file has the same form (docs/scenarios.md).
+A benchmark gives an average; a scenario says what one kind of situation demands, case by case. A
+pack ships some in `scenarios.yaml`; a learner's own file has the same form (docs/scenarios.md).
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ def _as_tuple(value: object) -> object:
 class Expect(Strict):
     """What replies must do; every check that is given must hold.
 
-    says: each reply contains this. says_none_of: no reply contains any of these. format: each reply has these forms
-    (names of verifiable instructions). matches: each whole reply matches this regular expression. same_answer: of
-    these, every reply names exactly one, and all name the same.
+    says: each reply contains this. says_none_of: no reply contains any of these. format: each reply
+    has these forms (names of verifiable instructions). matches: each whole reply matches this
+    regular expression. same_answer: of these, every reply names exactly one, and all name the same.
     """
 
     says: Words | None = None
@@ -95,7 +96,9 @@ class Case(Strict):
 
 
 class Scenario(Strict):
-    """A named set of cases. at_least: the share of cases that must pass. about: the demand in one sentence."""
+    """A named set of cases. at_least: the share of cases that must pass. about: the demand in one
+    sentence.
+    """
 
     name: Annotated[str, Field(pattern=r"^[\w -]{1,60}$")]
     about: str
@@ -222,7 +225,10 @@ def pack_scenarios(pack: Pack) -> list[Scenario]:
 
 
 def read_scenarios(path: Path) -> list[Scenario]:
-    """Scenarios from a YAML list. Raises InputError naming file, scenario and field of the first problem."""
+    """Scenarios from a YAML list.
+
+    Raises InputError naming file, scenario and field of the first problem.
+    """
     raw = read_yaml(path, missing=f"write scenarios there; {HELP}")
     if not isinstance(raw, list) or not raw:
         raise InputError(
@@ -257,7 +263,10 @@ def make_scenario(entry: object, place: str = "scenario") -> Scenario:
                 if "cases" in first["loc"]
                 else Scenario
             )
-            problem = f"not a known {'check' if model is Expect else 'field'}; {suggest(str(first['loc'][-1]), list(model.model_fields))}"
+            problem = (
+                f"not a known {'check' if model is Expect else 'field'}; "
+                f"{suggest(str(first['loc'][-1]), list(model.model_fields))}"
+            )
         else:
             problem = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{place}: {field}: {problem}; {HELP}") from None

@@ -1,7 +1,9 @@
-"""Four axes and three controls on a pack; every item's outcome is kept, so checkpoints are compared in pairs.
+"""Four axes and three controls on a pack; every item's outcome is kept, so checkpoints are compared
+in pairs.
 
-Choices are scored by log-likelihood in cloze form (weak models are at chance on letters); free answers by
-programmatic checks on greedy generations; proposals by validity, novelty and distinctness over samples.
+Choices are scored by log-likelihood in cloze form (weak models are at chance on letters); free
+answers by programmatic checks on greedy generations; proposals by validity, novelty and
+distinctness over samples.
 """
 
 from __future__ import annotations
@@ -35,9 +37,10 @@ TEMPERATURE = 1.0
 class ItemResult:
     """One item's outcome. score in [0, 1]; output: what the model said, or the choice it preferred.
 
-    variants: the score by other rules; `per_char` and `pmi` for a choice, `loose` and, where several forms are asked
-    for, `per_instruction` for instructions. measures of a choice: `confidence`, the share of probability the preferred
-    one has among the choices, and `answer_nats`, the log-probability of the right one.
+    variants: the score by other rules; `per_char` and `pmi` for a choice, `loose` and, where
+    several forms are asked for, `per_instruction` for instructions. measures of a choice:
+    `confidence`, the share of probability the preferred one has among the choices, and
+    `answer_nats`, the log-probability of the right one.
     """
 
     id: str
@@ -119,7 +122,8 @@ def compare(before: Scorecard, after: Scorecard, axis: str, kind: str | None = N
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
-    """Token ids a model is given for an item: a chat up to the assistant's turn, or text to continue.
+    """Token ids a model is given for an item: a chat up to the assistant's turn, or text to
+    continue.
 
     Raises InputError when the item is a chat and the tokenizer has no chat template.
     """
@@ -127,7 +131,8 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
         return tokenizer(item["prompt"], add_special_tokens=False)["input_ids"]
     if tokenizer.chat_template is None:
         raise InputError(
-            "this model's tokenizer has no chat template, so it cannot be asked in a chat; use an instruct model, or add one"
+            "this model's tokenizer has no chat template, so it cannot be asked in a "
+            "chat; use an instruct model, or add one"
         )
     return tokenizer.apply_chat_template(
         item["messages"], add_generation_prompt=True, return_dict=True
@@ -137,7 +142,9 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
 def choice_ids(
     tokenizer: PreTrainedTokenizerBase, item: dict, choices: Sequence[str]
 ) -> list[list[int]]:
-    """Prompt and each choice together, tokenized as one text so that no token straddles a false boundary."""
+    """Prompt and each choice together, tokenized as one text so that no token straddles a false
+    boundary.
+    """
     if "prompt" in item:
         return tokenizer(
             [f"{item['prompt']} {choice}" for choice in choices], add_special_tokens=False
@@ -149,7 +156,9 @@ def choice_ids(
 def batches(
     lengths: Sequence[int], budget: int = TOKENS_PER_BATCH, *, order: Sequence[int] | None = None
 ) -> Iterator[list[int]]:
-    """Indices in batches of at most `budget` padded tokens, taken in `order` (by default the longest first)."""
+    """Indices in batches of at most `budget` padded tokens, taken in `order` (by default the
+    longest first).
+    """
     batch: list[int] = []
     longest = 0
     for i in order or sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True):
@@ -179,7 +188,8 @@ def _padded(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, t
 def log_likelihoods(
     model: PreTrainedModel, pad: int, contexts: list[list[int]], rows: list[list[int]]
 ) -> list[float]:
-    """Sum of log-probabilities (nats) of each row's tokens after its context, which must be a prefix of it.
+    """Sum of log-probabilities (nats) of each row's tokens after its context, which must be a
+    prefix of it.
 
     Rows that share a context, as the choices of one question do, have it read once.
     """
@@ -214,7 +224,9 @@ def _tail_likelihoods(
     owners: torch.Tensor,
     tails: list[list[int]],
 ) -> list[float]:
-    """Log-probability of each tail after the context that owns it: contexts first, then tails on what they left in the cache."""
+    """Log-probability of each tail after the context that owns it: contexts first, then tails on
+    what they left in the cache.
+    """
     import torch
 
     ids, mask = (
@@ -253,7 +265,9 @@ def generate(
     seed: int = 0,
     max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> list[list[str]]:
-    """Answers per prompt: one greedy one, or `samples` drawn at temperature 1 from a seeded generator."""
+    """Answers per prompt: one greedy one, or `samples` drawn at temperature 1 from a seeded
+    generator.
+    """
     import torch
 
     torch.manual_seed(seed)
@@ -290,13 +304,17 @@ def says(answer: str, output: str) -> bool:
 
 
 def score_answer(item: dict, output: str, *, rule: Callable[[str, str], bool] = obeys) -> float:
-    """1 when the output obeys every check (by `rule`) and, where the item has an answer, says it; else 0."""
+    """1 when the output obeys every check (by `rule`) and, where the item has an answer, says it;
+    else 0.
+    """
     obeyed = all(rule(check, output) for check in item.get("checks", []))
     return float(obeyed and ("answer" not in item or says(item["answer"], output)))
 
 
 def score_proposals(item: dict, outputs: list[str], training_text: str) -> float:
-    """Share of samples that are valid (match the pattern), novel (not in training text) and not yet given."""
+    """Share of samples that are valid (match the pattern), novel (not in training text) and not yet
+    given.
+    """
     valid = {text for text in outputs if re.fullmatch(item["pattern"], text)}
     return sum(text.lower() not in training_text for text in valid) / len(outputs)
 
@@ -317,9 +335,11 @@ def without_question(item: dict) -> dict:
 
 
 def _choose(model, tokenizer, items: list[dict]) -> list[_Outcome]:
-    """Each item's likeliest choice: raw; per character (lm-eval's acc_norm); and by how much the question raised it.
+    """Each item's likeliest choice: raw; per character (lm-eval's acc_norm); and by how much the
+    question raised it.
 
-    The last is PMI, for choices that are likely whatever is asked. Source: Holtzman et al. 2021, arXiv 2104.08315.
+    The last is PMI, for choices that are likely whatever is asked. Source: Holtzman et al. 2021,
+    arXiv 2104.08315.
     """
     owners = [(i, choice) for i, item in enumerate(items) for choice in item["choices"]]
     asked = [pair for item in items for pair in _contexts_and_rows(tokenizer, item)]
@@ -351,7 +371,9 @@ def _choose(model, tokenizer, items: list[dict]) -> list[_Outcome]:
 
 
 def _belief(found: list[tuple[float, str]], answer: str) -> dict[str, float]:
-    """How sure a model is of the choice it prefers, and the log-probability (nats) it gives the right one."""
+    """How sure a model is of the choice it prefers, and the log-probability (nats) it gives the
+    right one.
+    """
     highest = max(value for value, _ in found)
     total = sum(math.exp(value - highest) for value, _ in found)
     return {
@@ -410,7 +432,9 @@ def _answer(model, tokenizer, items: list[dict], max_new_tokens: int) -> list[_O
 
 
 def _by_other_rules(item: dict, output: str) -> dict[str, float]:
-    """Loose beside strict; and, of several forms asked for at once, the share obeyed (IFEval's two accuracies)."""
+    """Loose beside strict; and, of several forms asked for at once, the share obeyed (IFEval's two
+    accuracies).
+    """
     checks = item.get("checks", [])
     scores = {"loose": score_answer(item, output, rule=obeys_loosely)} if checks else {}
     if len(checks) > 1:
@@ -432,7 +456,10 @@ def _propose(
 def bits_per_byte(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
 ) -> float:
-    """How surprising texts are, per byte of UTF-8, so that tokenizers do not matter. Each text starts afresh."""
+    """How surprising texts are, per byte of UTF-8, so that tokenizers do not matter.
+
+    Each text starts afresh.
+    """
     start = start_ids(tokenizer)
     rows = [start + tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     nats = -sum(log_likelihoods(model, tokenizer.pad_token_id, [start] * len(rows), rows))
@@ -440,7 +467,8 @@ def bits_per_byte(
 
 
 def limited(items: list[dict], limit: int | None) -> list[dict]:
-    """At most `limit` items of each axis and kind, drawn over all entities, in the order given; all when limit is None.
+    """At most `limit` items of each axis and kind, drawn over all entities, in the order given; all
+    when limit is None.
 
     What a smaller limit keeps, a larger one keeps too.
     """
@@ -472,8 +500,8 @@ def evaluate(
 ) -> Scorecard:
     """Score a model on the axes of a pack.
 
-    limit: items per kind (None: all). samples: generations per proposal request. seed: of the sampling.
-    Raises InputError for an unknown split or axis, PackError for a broken pack.
+    limit: items per kind (None: all). samples: generations per proposal request. seed: of the
+    sampling. Raises InputError for an unknown split or axis, PackError for a broken pack.
     """
     if split not in EVAL_SPLITS:
         raise InputError(f"unknown evaluation split {split!r}: {suggest(split, list(EVAL_SPLITS))}")
@@ -500,7 +528,9 @@ def score_items(
     seed: int = 0,
     max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> list[ItemResult]:
-    """One result per item, in their order. training_text: lower case; proposals found in it are not novel."""
+    """One result per item, in their order. training_text: lower case; proposals found in it are not
+    novel.
+    """
 
     def propose(model, tokenizer, group: list[dict]) -> list[_Outcome]:
         return _propose(model, tokenizer, group, training_text, samples, seed)

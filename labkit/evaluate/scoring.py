@@ -1,11 +1,14 @@
 """Scores any model on a pack once: the second time the scorecard is read from disk.
 
-A scorecard is determined by weights, tokenizer and template, items and sampling, so those are its key.
+A scorecard is determined by weights, tokenizer and template, items and sampling, so those are its
+key.
 
-General ability of a real model, before and after: everyday items that come with labkit, nothing is downloaded.
+General ability of a real model, before and after: everyday items that come with labkit, nothing is
+downloaded.
 
-The packs' own control asks about labkit's invented people, whom no real model knows. These items ask what a real one
-should know: capitals, opposites, small sums, causes. Multiple choice by likelihood, as lm-eval scores such tasks.
+The packs' own control asks about labkit's invented people, whom no real model knows. These items
+ask what a real one should know: capitals, opposites, small sums, causes. Multiple choice by
+likelihood, as lm-eval scores such tasks.
 """
 
 from __future__ import annotations
@@ -86,7 +89,9 @@ def cached_card(key: str, make: Callable[[], Scorecard], name: str) -> Scorecard
 
 
 def tokenizer_fingerprint(tokenizer) -> str:
-    """Equal for tokenizers with the same vocabulary and chat template: weights alone do not say how they are read."""
+    """Equal for tokenizers with the same vocabulary and chat template: weights alone do not say how
+    they are read.
+    """
     return key_of(vocabulary=tokenizer.get_vocab(), template=tokenizer.chat_template)
 
 
@@ -156,7 +161,10 @@ def sweep_merge(
     ts: Iterable[float] = SWEEP,
     profile_name: str = "lab",
 ) -> dict[str, list[tuple[float, Scorecard]]]:
-    """Scorecards over t per method: method -> [(t, scorecard)]. Raises MergeError when the two do not match."""
+    """Scorecards over t per method: method -> [(t, scorecard)].
+
+    Raises MergeError when the two do not match.
+    """
     check_tokenizers(general.tokenizer, domain.tokenizer)
     axes = tuple(axes)
     return {
@@ -178,7 +186,10 @@ def sweep_merge(
 
 
 def best_t(sweep: list[tuple[float, Scorecard]], *axes: str) -> float:
-    """The t whose mean score over `axes` is highest; of equals, the one nearest the middle. Choose on dev only."""
+    """The t whose mean score over `axes` is highest; of equals, the one nearest the middle.
+
+    Choose on dev only.
+    """
 
     def score(card: Scorecard) -> float:
         return sum(card.interval(axis).mean for axis in axes) / len(axes)
@@ -193,7 +204,8 @@ EVERYDAY_AXIS = "general"
 
 
 def everyday_items(split: str | None = None) -> list[dict]:
-    """Items {"id", "axis", "kind", "entity", "prompt", "choices", "answer"} of a split, `dev` or `test`, or all.
+    """Items {"id", "axis", "kind", "entity", "prompt", "choices", "answer"} of a split, `dev` or
+    `test`, or all.
 
     The same every time; chance is a quarter.
     """
@@ -229,7 +241,9 @@ def everyday_items(split: str | None = None) -> list[dict]:
 def score_everyday(
     loaded: zoo.Loaded, name: str | None = None, *, split: str = "test"
 ) -> Scorecard:
-    """The scorecard of a model on the everyday items of a split, computed or read back. name: how it is called on figures."""
+    """The scorecard of a model on the everyday items of a split, computed or read back. name: how
+    it is called on figures.
+    """
     items = everyday_items(split)
     data = key_of(items=items)
     key = key_of(

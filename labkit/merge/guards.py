@@ -1,6 +1,8 @@
-"""Whether two models may be merged at all: tokenizers, shapes of the architecture, tensors one by one.
+"""Whether two models may be merged at all: tokenizers, shapes of the architecture, tensors one by
+one.
 
-What would make a merge gibberish is refused with a sentence; what only looks different is a MergeWarning.
+What would make a merge gibberish is refused with a sentence; what only looks different is a
+MergeWarning.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def note(sentence: str) -> None:
 def check_tokenizers(
     general: PreTrainedTokenizerBase, domain: PreTrainedTokenizerBase, *, other: str = "domain"
 ) -> None:
-    """Raises MergeError when one id means different tokens to the two models: the merge would be gibberish.
+    """Raises MergeError when one id means different tokens to the two models: the merge would be
+    gibberish.
 
     other: what the second model is called in sentences.
     """
@@ -66,14 +69,17 @@ def check_tokenizers(
     if differing:
         raise MergeError(
             f"the tokenizers differ in {len(differing)} entries, first {differing[0]!r} "
-            f"(id {ours.get(differing[0])} in the general model, {theirs.get(differing[0])} in the {other} model); {FAMILY}"
+            f"(id {ours.get(differing[0])} in the general model, "
+            f"{theirs.get(differing[0])} in the {other} model); {FAMILY}"
         )
     for name in SPECIAL:
         first, second = getattr(general, name, None), getattr(domain, name, None)
         if first != second:
             raise MergeError(
-                f"the tokenizers differ in {name}: {first} in the general model, {second} in the {other} model; copy the "
-                f"general model's tokenizer files into the {other} model's folder if it was trained with them"
+                f"the tokenizers differ in {name}: {first} in the general model, "
+                f"{second} in the {other} model; copy the "
+                f"general model's tokenizer files into the {other} model's folder if it "
+                "was trained with them"
             )
     if (
         general.chat_template
@@ -81,36 +87,44 @@ def check_tokenizers(
         and general.chat_template != domain.chat_template
     ):
         raise MergeError(
-            "the chat templates differ: the merge would hear two ways of speaking to it; copy the general model's "
+            "the chat templates differ: the merge would hear two ways of speaking to "
+            "it; copy the general model's "
             f"chat_template.jinja into the {other} model's folder if it was trained with it"
         )
     if bool(general.chat_template) != bool(domain.chat_template):
         lacks = other if general.chat_template else "general"
         note(
-            f"the {lacks} model has no chat template; the merge takes the general model's tokenizer as it is"
+            f"the {lacks} model has no chat template; the merge takes the general "
+            "model's tokenizer as it is"
         )
 
 
 def check_configs(
     general: PreTrainedConfig, domain: PreTrainedConfig, *, other: str = "domain"
 ) -> None:
-    """Raises MergeError naming the first part of the architecture that differs. other: as in check_tokenizers."""
+    """Raises MergeError naming the first part of the architecture that differs. other: as in
+    check_tokenizers.
+    """
     for name in ARCHITECTURE:
         first, second = getattr(general, name, None), getattr(domain, name, None)
         if first != second:
             raise MergeError(
-                f"{name} is {first} in the general model and {second} in the {other} model; {FAMILY}"
+                f"{name} is {first} in the general model and {second} in the {other} "
+                f"model; {FAMILY}"
             )
     classes = [", ".join(config.architectures or ()) for config in (general, domain)]
     if all(classes) and classes[0] != classes[1]:
         note(
-            f"the models call themselves {classes[0]} and {classes[1]}, but their architecture agrees"
+            f"the models call themselves {classes[0]} and {classes[1]}, but their "
+            "architecture agrees"
         )
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What is known of a tensor before it is read. dtype: as safetensors and torch spell it, e.g. `bfloat16`."""
+    """What is known of a tensor before it is read. dtype: as safetensors and torch spell it, e.g.
+    `bfloat16`.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -123,7 +137,8 @@ def match_tensors(
     tied: bool,
     other: str = "domain",
 ) -> dict[str, tuple[str, str]]:
-    """Which tensors belong together: name in the merge -> (name in the general, name in the other model).
+    """Which tensors belong together: name in the merge -> (name in the general, name in the other
+    model).
 
     None is dropped but the copied head of a tied model; the caller makes sure that it is a copy.
     tied: the head is the embedding matrix. other: as in check_tokenizers.
@@ -140,7 +155,8 @@ def match_tensors(
         first, second = general[ours[name]], domain[theirs[name]]
         if first.shape != second.shape:
             raise MergeError(
-                f"{name} has shape {first.shape} in the general model and {second.shape} in the {other} model; {FAMILY}"
+                f"{name} has shape {first.shape} in the general model and "
+                f"{second.shape} in the {other} model; {FAMILY}"
             )
     kinds = [
         ", ".join(sorted({tensor.dtype for tensor in tensors.values()}))
@@ -148,23 +164,28 @@ def match_tensors(
     ]
     if kinds[0] != kinds[1]:
         note(
-            f"the general model is stored in {kinds[0]}, the {other} model in {kinds[1]}; they are merged in the wider"
+            f"the general model is stored in {kinds[0]}, the {other} model in "
+            f"{kinds[1]}; they are merged in the wider"
         )
     return {name: (ours[name], theirs[name]) for name in ours}
 
 
 def _bare_names(tensors: Mapping[str, Signature], side: str, tied: bool) -> dict[str, str]:
-    """Name without a training tool's wrapper -> name as it is; without the copied head of a tied model."""
+    """Name without a training tool's wrapper -> name as it is; without the copied head of a tied
+    model.
+    """
     names = {name: name for name in tensors}
     for prefix in WRAPPERS:
         if names and all(name.startswith(prefix) for name in names):
             note(
-                f"all names of the {side} model begin with {prefix!r}; they are read and written without it"
+                f"all names of the {side} model begin with {prefix!r}; they are read "
+                "and written without it"
             )
             names = {name.removeprefix(prefix): original for name, original in names.items()}
     if tied and HEAD in names and EMBEDDINGS in names:
         note(
-            f"{HEAD} is stored beside tied embeddings in the {side} model; it is their copy and is left out"
+            f"{HEAD} is stored beside tied embeddings in the {side} model; it is their "
+            "copy and is left out"
         )
         del names[HEAD]
     return names

@@ -1,8 +1,8 @@
 """Joining two checkpoints: SLERP, SLERP as the paper writes it, LERP, and both on task vectors.
 
-t=0 is the general model, t=1 the domain model. Every method gives each tensor two weights and adds: they differ
-only in how the weights follow from t, from the angle between the tensors and from their lengths. LERP is always
-shown beside SLERP: a synergy that LERP has too is not the sphere's.
+t=0 is the general model, t=1 the domain model. Every method gives each tensor two weights and adds:
+they differ only in how the weights follow from t, from the angle between the tensors and from their
+lengths. LERP is always shown beside SLERP: a synergy that LERP has too is not the sphere's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ BLOCK = 1 << 18  # elements worked on at a time: small enough to stay in the cac
 
 @dataclass(frozen=True)
 class Pair:
-    """Two flattened tensors (or task vectors) of one shape: their lengths (2-norms) and the cosine between them."""
+    """Two flattened tensors (or task vectors) of one shape: their lengths (2-norms) and the cosine
+    between them.
+    """
 
     length_a: float
     length_b: float
@@ -49,7 +51,9 @@ class Pair:
 
     @property
     def is_line(self) -> bool:
-        """Whether the arc between them is so short (or so exactly opposed) that SLERP falls back to LERP."""
+        """Whether the arc between them is so short (or so exactly opposed) that SLERP falls back to
+        LERP.
+        """
         return abs(self.cosine) > PARALLEL
 
 
@@ -76,7 +80,8 @@ def slerp_weights(pair: Pair, t: float) -> tuple[float, float]:
 
 
 def task_vector_weights(pair: Pair, t: float) -> tuple[float, float]:
-    """The arc between two task vectors: a line only where they are exactly parallel, as mergekit's nuslerp has it.
+    """The arc between two task vectors: a line only where they are exactly parallel, as mergekit's
+    nuslerp has it.
 
     Source: mergekit 0.1.5, nuslerp with a base model.
     """
@@ -88,7 +93,8 @@ def task_vector_weights(pair: Pair, t: float) -> tuple[float, float]:
 def slerp_paper_weights(pair: Pair, t: float) -> tuple[float, float]:
     """The arc between the directions, the length interpolated geometrically: |a|^(1-t) |b|^t.
 
-    The same as SLERP where both lengths agree. Source: Lu, Luu & Buehler 2025, Methods, doi 10.1038/s41524-025-01564-y.
+    The same as SLERP where both lengths agree. Source: Lu, Luu & Buehler 2025, Methods, doi
+    10.1038/s41524-025-01564-y.
     """
     if pair.is_line or pair.length_a == 0 or pair.length_b == 0:
         return lerp_weights(pair, t)
@@ -99,7 +105,9 @@ def slerp_paper_weights(pair: Pair, t: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Method:
-    """How t becomes two weights, and whether they weigh the tensors or their differences from a common ancestor."""
+    """How t becomes two weights, and whether they weigh the tensors or their differences from a
+    common ancestor.
+    """
 
     weights: Callable[[Pair, float], tuple[float, float]]
     on_task_vectors: bool = False
@@ -151,7 +159,9 @@ def _dot(a: Tensor, b: Tensor) -> float:
 def _common(
     a: Tensor, b: Tensor, ancestor: Tensor | None, *dtypes: object
 ) -> tuple[Tensor, Tensor]:
-    """Two blocks in the widest of their dtypes and `dtypes`; with an ancestor, their differences from it."""
+    """Two blocks in the widest of their dtypes and `dtypes`; with an ancestor, their differences
+    from it.
+    """
     import torch
 
     wide = functools.reduce(torch.promote_types, dtypes, torch.promote_types(a.dtype, b.dtype))
@@ -162,7 +172,8 @@ def _common(
 
 
 def measure(a: Tensor, b: Tensor, ancestor: Tensor | None = None) -> Pair:
-    """Lengths of two tensors of one shape and the cosine between them; with `ancestor`, of their task vectors.
+    """Lengths of two tensors of one shape and the cosine between them; with `ancestor`, of their
+    task vectors.
 
     Raises MergeError when a value is NaN or infinite.
     """
@@ -174,7 +185,8 @@ def measure(a: Tensor, b: Tensor, ancestor: Tensor | None = None) -> Pair:
     if bad:
         side = "ancestor" if ancestor is not None and len(bad) == 2 else bad[0]
         raise MergeError(
-            f"the {side} model holds NaN or infinity: its training diverged; lower the learning rate"
+            f"the {side} model holds NaN or infinity: its training diverged; lower the "
+            "learning rate"
         )
     lengths = math.sqrt(aa), math.sqrt(bb)
     cosine = ab / (lengths[0] * lengths[1]) if all(lengths) else 0.0
@@ -184,9 +196,11 @@ def measure(a: Tensor, b: Tensor, ancestor: Tensor | None = None) -> Pair:
 def weighted_sum(
     a: Tensor, b: Tensor, weights: tuple[float, float], out: Tensor, ancestor: Tensor | None = None
 ) -> Tensor:
-    """out = weights[0] a + weights[1] b; with an ancestor c, out = c + weights[0] (a - c) + weights[1] (b - c).
+    """out = weights[0] a + weights[1] b; with an ancestor c, out = c + weights[0] (a - c) +
+    weights[1] (b - c).
 
-    out: contiguous. Computed in the widest dtype of all. Raises MergeError where float16 cannot hold the result.
+    out: contiguous. Computed in the widest dtype of all. Raises MergeError where float16 cannot
+    hold the result.
     """
     import numkong
     import torch
@@ -224,19 +238,23 @@ def join(
     origin = _origin(method, ancestor)
     if a.shape != b.shape:
         raise MergeError(
-            f"the tensors have shapes {tuple(a.shape)} and {tuple(b.shape)}; only tensors of one shape can be joined"
+            f"the tensors have shapes {tuple(a.shape)} and {tuple(b.shape)}; only "
+            "tensors of one shape can be joined"
         )
     out = torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
     return weighted_sum(a, b, chosen.weights(measure(a, b, origin), t), out, origin)
 
 
 def _origin(method: str, ancestor: object) -> object:
-    """What a method measures differences from: the ancestor where it works on task vectors, else nothing."""
+    """What a method measures differences from: the ancestor where it works on task vectors, else
+    nothing.
+    """
     if not find_method(method).on_task_vectors:
         return None
     if ancestor is None:
         raise MergeError(
-            f"{method} needs the ancestor both models come from; name it, as in --ancestor llama-s-base"
+            f"{method} needs the ancestor both models come from; name it, as in "
+            "--ancestor llama-s-base"
         )
     return ancestor
 
@@ -245,7 +263,9 @@ def _origin(method: str, ancestor: object) -> object:
 
 
 class Pairing:
-    """Two state dicts, matched and measured once. Angles do not depend on t: each further merge is one weighted sum.
+    """Two state dicts, matched and measured once.
+
+    Angles do not depend on t: each further merge is one weighted sum.
 
     general, domain, ancestor: name -> tensor, on the CPU. Neither parent is changed.
     Raises MergeError when they do not match or hold NaN.
@@ -271,7 +291,9 @@ class Pairing:
         self._pairs: dict[bool, dict[str, Pair]] = {}
 
     def pairs(self, *, task_vectors: bool = False) -> dict[str, Pair]:
-        """name -> lengths and cosine of the tensors, or of their task vectors; measured on first use."""
+        """name -> lengths and cosine of the tensors, or of their task vectors; measured on first
+        use.
+        """
         if task_vectors not in self._pairs:
             origin = _origin("task_vector", self.ancestor) if task_vectors else {}
             self._pairs[task_vectors] = {
@@ -294,7 +316,8 @@ class Pairing:
         extrapolate: bool = False,
         into: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Every tensor merged. into: tensors to write to, by name; by default new ones in `dtype` or the wider dtype.
+        """Every tensor merged. into: tensors to write to, by name; by default new ones in `dtype`
+        or the wider dtype.
 
         Raises MergeError for an unknown method, a missing ancestor, a schedule that does not fit.
         """
@@ -327,7 +350,10 @@ def _measured(name: str, a: Tensor, b: Tensor, ancestor: Tensor | None) -> Pair:
 
 
 def same(name: str, a: Tensor, b: Tensor) -> Tensor:
-    """A tensor of whole numbers, which cannot be averaged. Raises MergeError when the models differ in it."""
+    """A tensor of whole numbers, which cannot be averaged.
+
+    Raises MergeError when the models differ in it.
+    """
     if not a.equal(b):
         raise MergeError(
             f"{name} holds whole numbers and differs between the models: it cannot be interpolated"

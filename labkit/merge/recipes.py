@@ -1,7 +1,8 @@
-"""Merge recipes in mergekit's YAML, read and written: what labkit merges, mergekit 0.1.5 merges too, and back.
+"""Merge recipes in mergekit's YAML, read and written: what labkit merges, mergekit 0.1.5 merges
+too, and back.
 
-slerp is mergekit's slerp, lerp its linear, task_vector its nuslerp with a base model. slerp_paper has no
-counterpart there.
+slerp is mergekit's slerp, lerp its linear, task_vector its nuslerp with a base model. slerp_paper
+has no counterpart there.
 """
 
 from __future__ import annotations
@@ -45,9 +46,10 @@ THEIR_METHOD = {
 class Merge(Strict):
     """Join the trained model with the start model, or with the model named `general`.
 
-    t=0 is the general model, t=1 the domain model: a number, anchors over depth, a list of filters, or the name of
-    a preset (see schedule.py). ancestor: the model both come from, for task-vector methods. dtype: of the result; by
-    default the wider of the parents'. extrapolate: allow t outside [0, 1].
+    t=0 is the general model, t=1 the domain model: a number, anchors over depth, a list of filters,
+    or the name of a preset (see schedule.py). ancestor: the model both come from, for task-vector
+    methods. dtype: of the result; by default the wider of the parents'. extrapolate: allow t
+    outside [0, 1].
     """
 
     method: Literal["slerp", "slerp_paper", "lerp", "task_vector", "task_vector_lerp"] = "slerp"
@@ -79,8 +81,8 @@ class Merge(Strict):
 class Recipe:
     """Two parents and how they are joined. general, domain: zoo names, folders or hub ids.
 
-    layers: how many layers the recipe says it merges, None for all. places: `general`, `domain`, `ancestor` or `t` ->
-    where in which file it stands, for sentences.
+    layers: how many layers the recipe says it merges, None for all. places: `general`, `domain`,
+    `ancestor` or `t` -> where in which file it stands, for sentences.
     """
 
     general: str
@@ -96,7 +98,8 @@ class Recipe:
 
 
 def recipe_of(general: str, domain: str, **fields: object) -> Recipe:
-    """A recipe from words, as a command line has them: t a number or a schedule's name; None is not given.
+    """A recipe from words, as a command line has them: t a number or a schedule's name; None is not
+    given.
 
     Raises MergeError.
     """
@@ -119,11 +122,15 @@ def _checked(**fields: object) -> Merge:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """A recipe as mergekit YAML; t=0 is base_model. Raises MergeError for a method mergekit does not have."""
+    """A recipe as mergekit YAML; t=0 is base_model.
+
+    Raises MergeError for a method mergekit does not have.
+    """
     merge = recipe.merge
     if merge.method not in THEIR_METHOD:
         raise MergeError(
-            f"mergekit has no {merge.method}, so there is no recipe to write; save the merged checkpoint instead"
+            f"mergekit has no {merge.method}, so there is no recipe to write; save the "
+            "merged checkpoint instead"
         )
     theirs = THEIR_METHOD[merge.method]
     weights = (
@@ -149,7 +156,10 @@ def recipe_text(recipe: Recipe) -> str:
         content["base_model"] = merge.ancestor
     if merge.dtype:
         content["dtype"] = merge.dtype
-    head = f"# t=0 is {recipe.general}, t=1 is {recipe.domain}. Runs with: labkit merge THIS.yaml OUT, or mergekit-yaml THIS.yaml OUT\n"
+    head = (
+        f"# t=0 is {recipe.general}, t=1 is {recipe.domain}. Runs with: labkit merge "
+        "THIS.yaml OUT, or mergekit-yaml THIS.yaml OUT\n"
+    )
     return head + yaml.safe_dump(content, sort_keys=False)
 
 
@@ -217,7 +227,8 @@ def _recipe(content: object, extrapolate: bool) -> Recipe:
         )
     if content.get("tokenizer_source") not in (None, "base", "union"):
         raise MergeError(
-            "tokenizer_source can only be base or union: labkit merges models of one tokenizer, so both are the same"
+            "tokenizer_source can only be base or union: labkit merges models of one "
+            "tokenizer, so both are the same"
         )
     parents, settings, layers, where = _parents(content, PARAMETERS[method])
     read = {"slerp": _slerp, "linear": _linear, "nuslerp": _nuslerp}[method]
@@ -245,7 +256,9 @@ def _known_keys(mapping: Mapping, known: tuple[str, ...], where: str) -> None:
 def _parents(
     content: Mapping, known: tuple[str, ...]
 ) -> tuple[list[tuple[str, dict]], dict, int | None, str]:
-    """The two models with their own parameters, the recipe's common ones, its layers, and where the models stand."""
+    """The two models with their own parameters, the recipe's common ones, its layers, and where the
+    models stand.
+    """
     if ("models" in content) == ("slices" in content):
         raise MergeError("give either models or slices, with the two models to merge")
     common = dict(_parameters(content, known, "parameters"))
@@ -269,7 +282,8 @@ def _parents(
 def _only_slice(slices: object, known: tuple[str, ...], common: dict) -> tuple[object, str, int]:
     if not isinstance(slices, list) or len(slices) != 1 or not isinstance(slices[0], Mapping):
         raise MergeError(
-            "slices must hold one slice over all layers: stacking layers of several slices is not merging"
+            "slices must hold one slice over all layers: stacking layers of several "
+            "slices is not merging"
         )
     _known_keys(slices[0], ("sources", "parameters"), "slices.0.")
     sources = slices[0].get("sources")
@@ -284,7 +298,8 @@ def _only_slice(slices: object, known: tuple[str, ...], common: dict) -> tuple[o
     ]
     if not ranges or well != ranges or any(found != ranges[0] or found[0] != 0 for found in ranges):
         raise MergeError(
-            "slices.0.sources: both layer_range must be the same and begin at 0; leave it to `models` to take all layers"
+            "slices.0.sources: both layer_range must be the same and begin at 0; leave "
+            "it to `models` to take all layers"
         )
     common.update(_parameters(slices[0], known, "slices.0.parameters"))
     return sources, "slices.0.sources", ranges[0][1]
@@ -313,7 +328,8 @@ def _slerp(base: object, parents: list, settings: dict) -> tuple[str, str, dict]
 def _linear(base: object, parents: list, settings: dict) -> tuple[str, str, dict]:
     if settings.get("normalize", True) is not True:
         raise MergeError(
-            "parameters.normalize must be true: weights that do not add up to 1 leave the line between the models"
+            "parameters.normalize must be true: weights that do not add up to 1 leave "
+            "the line between the models"
         )
     weights = _weights(parents, settings)
     return parents[0][0], parents[1][0], {"method": "lerp", "t": weights}
@@ -322,7 +338,8 @@ def _linear(base: object, parents: list, settings: dict) -> tuple[str, str, dict
 def _nuslerp(base: object, parents: list, settings: dict) -> tuple[str, str, dict]:
     if not isinstance(base, str):
         raise MergeError(
-            "base_model is missing: nuslerp is read as task_vector, which needs the ancestor of both models"
+            "base_model is missing: nuslerp is read as task_vector, which needs the "
+            "ancestor of both models"
         )
     if (
         settings.get("nuslerp_flatten", True) is not True
@@ -361,10 +378,10 @@ def _schedule(value: object, where: str) -> Schedule:
         for problem in error.errors():
             if problem["type"] == "extra_forbidden":
                 raise MergeError(
-                    f"{where}: {problem['loc'][-1]} is not a key of a schedule; {suggest(str(problem['loc'][-1]), list(known))}"
+                    f"{where}: {problem['loc'][-1]} is not a key of a schedule; "
+                    f"{suggest(str(problem['loc'][-1]), list(known))}"
                 ) from None
         raise MergeError(
-            f"{where} must be a number, a list of numbers, or a list of filter and value; got {value!r}"[
-                :300
-            ]
+            f"{where} must be a number, a list of numbers, or a list of filter and "
+            f"value; got {value!r}"[:300]
         ) from None

@@ -1,7 +1,8 @@
 """t per tensor: one number, anchors over depth, or a list of name filters; in mergekit's own shape.
 
-t=0 is the general model, t=1 the domain model. Anchors are spread evenly over the layers and joined by straight
-lines; what lies in no layer (embeddings, final norm, head) takes the first anchor, as in mergekit 0.1.5.
+t=0 is the general model, t=1 the domain model. Anchors are spread evenly over the layers and joined
+by straight lines; what lies in no layer (embeddings, final norm, head) takes the first anchor, as
+in mergekit 0.1.5.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ Anchors = Annotated[tuple[Number, ...], Field(min_length=1)]
 
 
 class Part(BaseModel):
-    """A value for every tensor whose name contains `filter`; without a filter (or "*"), for all that are left."""
+    """A value for every tensor whose name contains `filter`; without a filter (or "*"), for all
+    that are left.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,8 +57,10 @@ def by_group(
 
 _UP, _DOWN = (0.0, 0.5, 0.3, 0.7, 1.0), (1.0, 0.5, 0.7, 0.3, 0.0)
 
-# `paper` is the schedule of the companion code of Lu, Luu & Buehler 2025, doi 10.1038/s41524-025-01564-y.
-# `mirror` favours the other model in every tensor; `ramp` follows the article's linear progression over depth.
+# `paper` is the schedule of the companion code of Lu, Luu & Buehler 2025, doi
+# 10.1038/s41524-025-01564-y.
+# `mirror` favours the other model in every tensor; `ramp` follows the article's linear progression
+# over depth.
 PRESETS: dict[str, tuple[Part, ...]] = {
     "paper": by_group(_UP, _DOWN, 0.5),
     "mirror": by_group(_DOWN, _UP, 0.5),
@@ -95,7 +100,10 @@ def between(anchors: tuple[float, ...], depth: float) -> float:
 
 
 def t_of(schedule: Schedule | Weights, name: str, layers: int) -> float:
-    """The t of one tensor. Raises MergeError when no part of the schedule takes it, or its weights cancel."""
+    """The t of one tensor.
+
+    Raises MergeError when no part of the schedule takes it, or its weights cancel.
+    """
     if isinstance(schedule, Weights):
         general, domain = t_of(schedule.general, name, layers), t_of(schedule.domain, name, layers)
         if general + domain == 0:
@@ -127,14 +135,15 @@ def resolve(
 ) -> dict[str, float]:
     """The t of every tensor: name -> t.
 
-    Raises MergeError for a filter that takes no tensor, a tensor no part takes, and t outside [0, 1] unless
-    extrapolation is asked for.
+    Raises MergeError for a filter that takes no tensor, a tensor no part takes, and t outside [0,
+    1] unless extrapolation is asked for.
     """
     names = list(names)
     for part in parts(schedule):
         if not any(part.takes(name) for name in names):
             raise MergeError(
-                f"filter {part.filter!r} is part of no tensor's name; names look like {names[len(names) // 2]!r}"
+                f"filter {part.filter!r} is part of no tensor's name; names look like "
+                f"{names[len(names) // 2]!r}"
             )
     layers = count_layers(names)
     resolved = {name: t_of(schedule, name, layers) for name in names}
@@ -147,7 +156,10 @@ def resolve(
 def outside(t: float, where: str = "") -> str:
     """The sentence for a t that leaves the path between the models."""
     place = f" at {where}" if where else ""
-    return f"t is {t:g}{place}, outside [0, 1]: 0 is the general model, 1 the domain model; ask for extrapolation to go beyond them"
+    return (
+        f"t is {t:g}{place}, outside [0, 1]: 0 is the general model, 1 the domain model; "
+        "ask for extrapolation to go beyond them"
+    )
 
 
 def plain(schedule: Schedule | Weights) -> object:

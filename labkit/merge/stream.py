@@ -1,7 +1,8 @@
-"""Merging from folder to folder, tensor by tensor: memory for a few of the largest tensors, whatever the size.
+"""Merging from folder to folder, tensor by tensor: memory for a few of the largest tensors,
+whatever the size.
 
-Reads and writes safetensors, sharded or not. Tensors are mapped from disk one at a time; the merged file's header
-is known beforehand, so results are appended as they are made.
+Reads and writes safetensors, sharded or not. Tensors are mapped from disk one at a time; the merged
+file's header is known beforehand, so results are appended as they are made.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Stored:
 def stored(folder: Path) -> Stored:
     """The tensors of a Hugging Face folder.
 
-    Raises InputError when there is no safetensors file, when one is broken, or a shard of the index is missing.
+    Raises InputError when there is no safetensors file, when one is broken, or a shard of the index
+    is missing.
     """
     paths = weight_files(folder)
     files: dict[str, Path] = {}
@@ -82,7 +84,8 @@ def stored(folder: Path) -> Stored:
     missing = [name for name in indexed_names(folder, paths) if name not in files]
     if missing:
         raise InputError(
-            f"{folder / INDEX} names the tensor {missing[0]}, which no shard holds; copy or download the model again"
+            f"{folder / INDEX} names the tensor {missing[0]}, which no shard holds; "
+            "copy or download the model again"
         )
     if not files:
         raise InputError(
@@ -92,7 +95,8 @@ def stored(folder: Path) -> Stored:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a folder, as transformers chooses them: `model.safetensors`, else the shards of the index.
+    """The weight files of a folder, as transformers chooses them: `model.safetensors`, else the
+    shards of the index.
 
     Raises InputError when there are none, or a shard of the index is missing.
     """
@@ -103,7 +107,8 @@ def weight_files(folder: Path) -> list[Path]:
         for shard in shards:
             if Path(shard).name != shard or not (folder / shard).is_file():
                 raise InputError(
-                    f"{folder / INDEX} names {shard}, which is not in the folder; copy or download it again"
+                    f"{folder / INDEX} names {shard}, which is not in the folder; copy "
+                    "or download it again"
                 )
         return [folder / shard for shard in shards]
     found = sorted(folder.glob("*.safetensors"))
@@ -113,7 +118,8 @@ def weight_files(folder: Path) -> list[Path]:
         )
     if len(found) > 1:
         raise InputError(
-            f"{folder}: {len(found)} .safetensors files and no {INDEX} that says which belong together; add it"
+            f"{folder}: {len(found)} .safetensors files and no {INDEX} that says which "
+            "belong together; add it"
         )
     return found
 
@@ -138,7 +144,9 @@ def indexed_names(folder: Path, paths: list[Path]) -> list[str]:
 
 
 def check_copied_head(folder: Path, tensors: Stored) -> None:
-    """Raises MergeError when a model that calls its embeddings tied stores another head beside them."""
+    """Raises MergeError when a model that calls its embeddings tied stores another head beside
+    them.
+    """
     if (
         HEAD in tensors.files
         and EMBEDDINGS in tensors.files
@@ -153,7 +161,8 @@ def check_copied_head(folder: Path, tensors: Stored) -> None:
 def _readable(code: str, name: str, path: Path) -> str:
     if code not in CODES and code not in TORCH_NAMES:
         raise InputError(
-            f"{path}: {name} is stored as {code}, which cannot be merged; convert the model to bfloat16 first"
+            f"{path}: {name} is stored as {code}, which cannot be merged; convert the "
+            "model to bfloat16 first"
         )
     return CODES.get(code, code)
 
@@ -175,7 +184,9 @@ def shards(names: list[str], sizes: Mapping[str, int], limit: int = SHARD_BYTES)
 
 
 def header(names: list[str], planned: Mapping[str, Signature], sizes: Mapping[str, int]) -> bytes:
-    """The head of a safetensors file (github.com/huggingface/safetensors, Format): its length, then JSON."""
+    """The head of a safetensors file (github.com/huggingface/safetensors, Format): its length, then
+    JSON.
+    """
     codes = {dtype: code for code, dtype in CODES.items()}
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     at = 0
@@ -202,10 +213,12 @@ def merge_folders(
     progress: Callable[[int, int], None] | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Merge two model folders into the existing folder `output`: weights, and the general model's other files.
+    """Merge two model folders into the existing folder `output`: weights, and the general model's
+    other files.
 
-    ancestor: a third folder, for task-vector methods. progress: called with (bytes written, bytes in all).
-    Raises MergeError or InputError when they do not match, StoreError when the disk cannot hold the result.
+    ancestor: a third folder, for task-vector methods. progress: called with (bytes written, bytes
+    in all). Raises MergeError or InputError when they do not match, StoreError when the disk cannot
+    hold the result.
     """
     first, second = stored(general), stored(domain)
     origin = stored(ancestor) if ancestor and find_method(merge.method).on_task_vectors else None
@@ -278,7 +291,9 @@ def _merge_tensor(
 
 
 def _rooms(largest: int) -> Iterator[Tensor]:
-    """Two rooms for merged tensors, in turn, taken once: memory given back and asked for anew would not all come back."""
+    """Two rooms for merged tensors, in turn, taken once: memory given back and asked for anew would
+    not all come back.
+    """
     import torch
 
     return itertools.cycle([torch.empty(largest, dtype=torch.uint8) for _ in range(2)])
@@ -302,7 +317,8 @@ def _result(name: str, first: Signature, second: Signature, dtype: str | None) -
     if any(whole):
         if first.dtype != second.dtype:
             raise MergeError(
-                f"{name} is stored as {first.dtype} in the general model and {second.dtype} in the domain model"
+                f"{name} is stored as {first.dtype} in the general model and "
+                f"{second.dtype} in the domain model"
             )
         return first
     wider = torch.promote_types(getattr(torch, first.dtype), getattr(torch, second.dtype))
@@ -319,7 +335,8 @@ def _enough_room(output: Path, needed: int) -> None:
     free = shutil.disk_usage(output).free
     if free < needed:
         raise StoreError(
-            f"{output.parent}: the disk is full: the merge needs {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free; "
+            f"{output.parent}: the disk is full: the merge needs {needed / 1e6:,.1f} MB "
+            f"and {free / 1e6:,.1f} MB are free; "
             "free some space or choose another folder"
         )
 

@@ -1,8 +1,9 @@
-"""What fine-tuning added to a model as a low-rank adapter: small enough to ship, in the format peft reads.
+"""What fine-tuning added to a model as a low-rank adapter: small enough to ship, in the format peft
+reads.
 
-Training with LoRA merges each stage's adapter into the weights, so a pipeline of several stages leaves one task vector
-of low rank. Its truncated singular value decomposition is the adapter of that rank that loses least
-(Eckart & Young 1936, doi 10.1007/BF02288367).
+Training with LoRA merges each stage's adapter into the weights, so a pipeline of several stages
+leaves one task vector of low rank. Its truncated singular value decomposition is the adapter of
+that rank that loses least (Eckart & Young 1936, doi 10.1007/BF02288367).
 """
 
 from __future__ import annotations
@@ -36,15 +37,18 @@ PLAIN = {
 
 @dataclass(frozen=True)
 class Kept:
-    """rank: of the adapter. share: of the task vector's squared length that this rank keeps, before rounding to
-    bfloat16, in [0, 1]."""
+    """rank: of the adapter. share: of the task vector's squared length that this rank keeps, before
+    rounding to bfloat16, in [0, 1].
+    """
 
     rank: int
     share: float
 
 
 def _linears(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names of the linear layers inside the transformer's layers, and their weights [outputs, inputs]."""
+    """Names of the linear layers inside the transformer's layers, and their weights [outputs,
+    inputs].
+    """
     import torch
 
     for name, module in model.named_modules():
@@ -57,7 +61,8 @@ def save_adapter(
 ) -> Kept:
     """Write tuned - base as a LoRA adapter of this rank, in bfloat16.
 
-    Raises InputError when the two are not one shape, or when something other than linear layers was trained.
+    Raises InputError when the two are not one shape, or when something other than linear layers was
+    trained.
     """
     import torch
     from safetensors.torch import save_file
@@ -107,7 +112,8 @@ def _check_rest(base: PreTrainedModel, tuned: PreTrainedModel, linears: set[str]
     for name, weight in base.named_parameters():
         if name.removesuffix(".weight") not in linears and not torch.equal(weight, others[name]):
             raise InputError(
-                f"{name} was trained too, and a LoRA adapter holds linear layers only; save the whole checkpoint instead"
+                f"{name} was trained too, and a LoRA adapter holds linear layers only; "
+                "save the whole checkpoint instead"
             )
 
 
@@ -120,12 +126,14 @@ def base_of(folder: Path) -> str:
     config = _config(folder)
     if config.get("peft_type") != "LORA" or not config.get("base_model_name_or_path"):
         raise InputError(
-            f"{folder / CONFIG}: labkit applies LoRA adapters that name their base_model_name_or_path; this one does not"
+            f"{folder / CONFIG}: labkit applies LoRA adapters that name their "
+            "base_model_name_or_path; this one does not"
         )
     for name, plain in PLAIN.items():
         if (config.get(name) or plain) != plain:
             raise InputError(
-                f"{folder / CONFIG}: {name} is {config[name]!r}; labkit applies plain LoRA only, merge the adapter with peft first"
+                f"{folder / CONFIG}: {name} is {config[name]!r}; labkit applies plain "
+                "LoRA only, merge the adapter with peft first"
             )
     return str(config["base_model_name_or_path"])
 
@@ -160,7 +168,8 @@ def apply_adapter(model: PreTrainedModel, folder: Path) -> None:
     for name in tensors:
         if not name.endswith((".lora_A.weight", ".lora_B.weight")):
             raise InputError(
-                f"{folder / WEIGHTS}: {name} is no part of plain LoRA; merge the adapter with peft first"
+                f"{folder / WEIGHTS}: {name} is no part of plain LoRA; merge the "
+                "adapter with peft first"
             )
     weights = dict(_linears(model))
     names = sorted({name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in tensors})
@@ -178,6 +187,7 @@ def apply_adapter(model: PreTrainedModel, folder: Path) -> None:
             )
             if not fits or up.shape[1] != down.shape[0]:
                 raise InputError(
-                    f"{folder / WEIGHTS}: {name} does not fit this model; the adapter belongs to another base model"
+                    f"{folder / WEIGHTS}: {name} does not fit this model; the adapter "
+                    "belongs to another base model"
                 )
             weights[name] += (scale * up.float() @ down.float()).to(weights[name].dtype)

@@ -1,4 +1,5 @@
-"""What a Hugging Face config says about a model before there is one: its matrices, its parameters, its FLOPs.
+"""What a Hugging Face config says about a model before there is one: its matrices, its parameters,
+its FLOPs.
 
 Everything is counted in closed form from `config.json`; no weights are read and no model is built.
 """
@@ -21,10 +22,11 @@ from labkit.models.families import FAMILIES
 class Kind:
     """How a type of decoder is built, as far as its parameters go.
 
-    gated: the MLP has a gate. fused: q, k, v are one matrix, and so are gate and up. grouped: heads may share keys and
-    values. A bias is True, False, or the config's field that says so; biased, tied: what a silent config means. norms:
-    per layer, over the hidden width. qk_norm: over a `head`, over the `width` of all, or none. positions: the field
-    that gives the number of learned ones.
+    gated: the MLP has a gate. fused: q, k, v are one matrix, and so are gate and up. grouped: heads
+    may share keys and values. A bias is True, False, or the config's field that says so; biased,
+    tied: what a silent config means. norms: per layer, over the hidden width. qk_norm: over a
+    `head`, over the `width` of all, or none. positions: the field that gives the number of learned
+    ones.
     """
 
     gated: bool = True
@@ -91,12 +93,13 @@ GPT2_NAMES = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a decoder. hidden, intermediate: widths. heads, kv_heads, head_dim: of attention. vocabulary: entries.
+    """The shape of a decoder. hidden, intermediate: widths. heads, kv_heads, head_dim: of
+    attention. vocabulary: entries.
 
-    tied: the head is the embedding's own matrix. extra: parameters that are in no matrix of a layer and in neither
-    embedding nor head (norms, biases, learned positions). matrices: (inputs, outputs) of one layer's linear layers.
-    norms: per layer. context: the longest sequence the config allows, in tokens (0: it does not say). stored: bytes per
-    parameter in its files.
+    tied: the head is the embedding's own matrix. extra: parameters that are in no matrix of a layer
+    and in neither embedding nor head (norms, biases, learned positions). matrices: (inputs,
+    outputs) of one layer's linear layers. norms: per layer. context: the longest sequence the
+    config allows, in tokens (0: it does not say). stored: bytes per parameter in its files.
     """
 
     name: str
@@ -140,18 +143,23 @@ class Architecture:
         return self.heads * self.head_dim
 
     def lora_parameters(self, rank: int) -> int:
-        """Adapters of a rank on all linear layers except the head: r (inputs + outputs) each (arXiv 2106.09685)."""
+        """Adapters of a rank on all linear layers except the head: r (inputs + outputs) each (arXiv
+        2106.09685).
+        """
         return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self.matrices)
 
     def attention_flops(self, length: int) -> int:
-        """FLOPs per token of forward and backward that attention adds to its matrices: 12 L h T (arXiv 2204.02311, B)."""
+        """FLOPs per token of forward and backward that attention adds to its matrices: 12 L h T
+        (arXiv 2204.02311, B).
+        """
         return 12 * self.layers * self.width * length
 
     def flops_per_token(self, length: int, lora_rank: int | None = None) -> int:
-        """FLOPs of training one token in a row of `length` tokens: 6 P, and attention (arXiv 2001.08361, 2204.02311).
+        """FLOPs of training one token in a row of `length` tokens: 6 P, and attention (arXiv
+        2001.08361, 2204.02311).
 
-        With LoRA 4 P: the backward pass still goes through every frozen matrix to its inputs, only the frozen
-        weights' own gradients are saved; the adapters cost 6 of theirs.
+        With LoRA 4 P: the backward pass still goes through every frozen matrix to its inputs, only
+        the frozen weights' own gradients are saved; the adapters cost 6 of theirs.
         """
         if lora_rank is None:
             return 6 * self.parameters + self.attention_flops(length)
@@ -160,7 +168,9 @@ class Architecture:
         )
 
     def forward_flops_per_token(self, length: int) -> int:
-        """FLOPs of reading one token without learning from it, as a reference model does: a third of all."""
+        """FLOPs of reading one token without learning from it, as a reference model does: a third
+        of all.
+        """
         return 2 * self.parameters + self.attention_flops(length) // 3
 
 
@@ -175,8 +185,9 @@ def known_configs() -> dict[str, Path]:
 def architecture_of(source: str | Path | dict) -> Architecture:
     """The shape of a model by name, folder, config file, hub id, or from a config's mapping.
 
-    Names: those of `known_configs` (also by their hub id, in any case) and of the zoo. A hub id that is not among
-    them is looked up on the hub, its config only. Raises InputError naming the file and field that cannot be used.
+    Names: those of `known_configs` (also by their hub id, in any case) and of the zoo. A hub id
+    that is not among them is looked up on the hub, its config only. Raises InputError naming the
+    file and field that cannot be used.
     """
     if isinstance(source, dict):
         return _from_config(
@@ -206,13 +217,16 @@ def config_of(name: str) -> tuple[dict, str]:
         ) from None
     if not isinstance(config, dict):
         raise InputError(
-            f"{path}: expected a mapping of config fields, as config.json of a Hugging Face model has"
+            f"{path}: expected a mapping of config fields, as config.json of a Hugging "
+            "Face model has"
         )
     return config, str(path)
 
 
 def _family_config(name: str) -> dict | None:
-    """The config of a family that is too large to ship: its shape, and the rest as a shipped sibling has it."""
+    """The config of a family that is too large to ship: its shape, and the rest as a shipped
+    sibling has it.
+    """
     family = FAMILIES.get(name.rpartition("-")[0])
     if family is None or family.shipped or name not in zoo.known_names():
         return None
@@ -256,7 +270,8 @@ def _config_path(name: str) -> Path:
         return zoo.fetch_file(name, "config.json")
     names = [*known, *zoo.known_names()]
     raise InputError(
-        f"unknown model {name!r}: {suggest(name, names)}, or give a folder, a config.json or a hub id owner/name"
+        f"unknown model {name!r}: {suggest(name, names)}, or give a folder, a "
+        "config.json or a hub id owner/name"
     )
 
 
@@ -295,13 +310,15 @@ def _from_config(config: dict, place: str, name: str) -> Architecture:
     model_type = config.get("model_type")
     if model_type not in KINDS:
         raise InputError(
-            f"{place}: model_type is {model_type!r}, which the planner cannot count; {suggest(str(model_type), list(KINDS))}"
+            f"{place}: model_type is {model_type!r}, which the planner cannot count; "
+            f"{suggest(str(model_type), list(KINDS))}"
         )
     kind, fields = KINDS[model_type], _Fields(config, place)
     hidden, heads = fields.number("hidden_size"), fields.number("num_attention_heads")
     if "head_dim" not in config and hidden % heads:
         raise InputError(
-            f"{place}: hidden_size {hidden} cannot be divided among {heads} attention heads; give head_dim"
+            f"{place}: hidden_size {hidden} cannot be divided among {heads} attention "
+            "heads; give head_dim"
         )
     kv_heads = fields.number("num_key_value_heads", heads) if kind.grouped else heads
     head_dim = fields.number("head_dim", hidden // heads)

@@ -1,10 +1,12 @@
-"""The tiny families: shapes, and one recipe for all, so that size or architecture is the only thing that changes.
+"""The tiny families: shapes, and one recipe for all, so that size or architecture is the only thing
+that changes.
 
-How a conversation becomes tokens to train on, for models whose own template was not made for training.
+How a conversation becomes tokens to train on, for models whose own template was not made for
+training.
 
-Which tokens are the assistant's is read off the template's {% generation %} markers where it has them, and otherwise by
-rendering the conversation up to each answer. A base model without a template gets that of its family, known by the
-control tokens of its vocabulary.
+Which tokens are the assistant's is read off the template's {% generation %} markers where it has
+them, and otherwise by rendering the conversation up to each answer. A base model without a template
+gets that of its family, known by the control tokens of its vocabulary.
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ HEAD_WIDTH = 64  # of the ladder
 class Family:
     """A shape in Hugging Face config terms, and what is special about it.
 
-    parameters: about so many; the learning rate follows from it. shape: keyword arguments of the architecture's
-    config. seed: of the weights and their data order. shipped: the weights come with labkit; otherwise
-    `labkit zoo build` makes them.
+    parameters: about so many; the learning rate follows from it. shape: keyword arguments of the
+    architecture's config. seed: of the weights and their data order. shipped: the weights come with
+    labkit; otherwise `labkit zoo build` makes them.
     """
 
     architecture: str
@@ -55,8 +57,9 @@ class Family:
 def rate_factor(parameters: int) -> float:
     """By how much learning rates change with size, against a model of a million parameters.
 
-    One rule instead of a search per size: with the fourth root of the parameter count, which is about the square root
-    of the width. Larger models take smaller steps (arXiv 2001.08361, appendix D.6, sees the same direction).
+    One rule instead of a search per size: with the fourth root of the parameter count, which is
+    about the square root of the width. Larger models take smaller steps (arXiv 2001.08361, appendix
+    D.6, sees the same direction).
     """
     return (RATE_PARAMETERS / parameters) ** 0.25
 
@@ -143,15 +146,18 @@ LLAMA3 = (
     "{{- bos_token -}}"
     "{%- for message in messages -%}"
     "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' -}}"
-    "{%- if message['role'] == 'assistant' -%}{% generation %}{{ message['content'] + '<|eot_id|>' }}{% endgeneration %}"
+    "{%- if message['role'] == 'assistant' -%}{% generation %}{{ message['content'] + "
+    "'<|eot_id|>' }}{% endgeneration %}"
     "{%- else -%}{{ message['content'] + '<|eot_id|>' }}{%- endif -%}"
     "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif -%}"
+    "{%- if add_generation_prompt -%}{{ "
+    "'<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif -%}"
 )
 MISTRAL = (
     "{{- bos_token -}}"
     "{%- for message in messages -%}"
-    "{%- if message['role'] == 'assistant' -%}{% generation %}{{ ' ' + message['content'] + eos_token }}{% endgeneration %}"
+    "{%- if message['role'] == 'assistant' -%}{% generation %}{{ ' ' + "
+    "message['content'] + eos_token }}{% endgeneration %}"
     "{%- else -%}{{ '[INST] ' + message['content'] + '[/INST]' }}{%- endif -%}"
     "{%- endfor -%}"
 )
@@ -159,7 +165,9 @@ BY_TOKEN = {"<|im_start|>": CHATML, "<|start_header_id|>": LLAMA3, "[INST]": MIS
 
 
 def family_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The template of the family whose control tokens a vocabulary has; None when it has none that is known here."""
+    """The template of the family whose control tokens a vocabulary has; None when it has none that
+    is known here.
+    """
     added = tokenizer.get_added_vocab()
     return next((template for token, template in BY_TOKEN.items() if token in added), None)
 
@@ -167,7 +175,8 @@ def family_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
 def conversation(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict]
 ) -> tuple[list[int], list[int]]:
-    """Tokens of a conversation, and for each whether an assistant's turn, its end included, holds it (1) or not (0).
+    """Tokens of a conversation, and for each whether an assistant's turn, its end included, holds
+    it (1) or not (0).
 
     Raises InputError when the template cannot be used for training.
     """
@@ -175,7 +184,8 @@ def conversation(
         return _tokens_and_mask(tokenizer, messages)
     except (ValueError, TemplateError) as error:
         raise InputError(
-            f"the chat template refuses a conversation ({error}); change the order of its turns, or use another template"
+            f"the chat template refuses a conversation ({error}); change the order of "
+            "its turns, or use another template"
         ) from None
 
 
@@ -203,14 +213,18 @@ def _tokens_and_mask(
 def _span(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict], number: int, ids: list[int]
 ) -> tuple[int, int]:
-    """Where turn `number` begins and ends among the tokens of the whole, what the template puts after it left out."""
+    """Where turn `number` begins and ends among the tokens of the whole, what the template puts
+    after it left out.
+    """
     before = tokenizer.apply_chat_template(
         messages[:number], add_generation_prompt=True, return_dict=True
     )["input_ids"]
     after = tokenizer.apply_chat_template(messages[: number + 1], return_dict=True)["input_ids"]
     if ids[: len(before)] != before or ids[: len(after)] != after:
         raise InputError(
-            "the chat template writes earlier turns anew when a conversation goes on, so no answer can be told from its question; use one with {% generation %} markers"
+            "the chat template writes earlier turns anew when a conversation goes on, "
+            "so no answer can be told from its question; use one with {% generation %} "
+            "markers"
         )
     end = len(after)
     while end > len(before) and not tokenizer.decode(ids[end - 1 : end]).strip():

@@ -1,10 +1,12 @@
-"""Importing the heavy libraries faster: what they define stays, so looking through it for garbage again and again is in vain.
+"""Importing the heavy libraries faster: what they define stays, so looking through it for garbage
+again and again is in vain.
 
 The model hub: one file fetched, and what stood in the way in one sentence.
 
 Nothing here is called unless the user named a hub id.
 
-Where a model comes from: the shipped tiny families, SmolLM2 from its PyPI package, a hub id, a folder.
+Where a model comes from: the shipped tiny families, SmolLM2 from its PyPI package, a hub id, a
+folder.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ ELSEWHERE = "use a shipped model, or give a folder"
 def fetch_file(name: str, file: str) -> Path:
     """A file of a hub model, from the local cache or downloaded. Raises InputError with the remedy.
 
-    The hub is asked once before the download, which would try for half a minute what cannot be reached.
+    The hub is asked once before the download, which would try for half a minute what cannot be
+    reached.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
@@ -71,7 +74,9 @@ def cached_file(name: str, file: str) -> Path | None:
 
 
 def hub_remedy(name: str, error: BaseException) -> str:
-    """What to do about a hub model that could not be read, by the cause under the errors raised on top of it."""
+    """What to do about a hub model that could not be read, by the cause under the errors raised on
+    top of it.
+    """
     from huggingface_hub import errors as hub
 
     causes = list(_chain(error))
@@ -85,22 +90,44 @@ def hub_remedy(name: str, error: BaseException) -> str:
         if isinstance(cause, hub.HfHubHTTPError) and cause.response is not None
     }
     if some(hub.GatedRepoError):
-        return f"it is gated: accept its licence at https://huggingface.co/{name}, then log in with `hf auth login`"
+        return (
+            f"it is gated: accept its licence at https://huggingface.co/{name}, then log in "
+            "with `hf auth login`"
+        )
     if "does not recognize this architecture" in str(error):
-        return "transformers does not know its architecture: update transformers, or choose a model that it knows"
+        return (
+            "transformers does not know its architecture: update transformers, or choose a "
+            "model that it knows"
+        )
     if some(
         hub.RepositoryNotFoundError, hub.HFValidationError
     ) or "not a valid model identifier" in str(error):
-        return "the hub shows no such id: check the spelling; if it is private or gated, log in with `hf auth login`"
+        return (
+            "the hub shows no such id: check the spelling; if it is private or gated, log "
+            "in with `hf auth login`"
+        )
     if some(hub.OfflineModeIsEnabled) or hub_is_off():
-        return f"there is no such folder, it is not in the local cache, and HF_HUB_OFFLINE=1 keeps labkit from the hub: set HF_HUB_OFFLINE=0 and connect once, or {ELSEWHERE}"
+        return (
+            "there is no such folder, it is not in the local cache, and HF_HUB_OFFLINE=1 "
+            "keeps labkit from the hub: set HF_HUB_OFFLINE=0 and connect once, or "
+            f"{ELSEWHERE}"
+        )
     if some(hub.RemoteEntryNotFoundError):
-        return "the hub has the model but not this file: choose one that is stored for transformers, in safetensors"
+        return (
+            "the hub has the model but not this file: choose one that is stored for "
+            "transformers, in safetensors"
+        )
     if refused & {401, 403}:
         return "the hub refuses your access token: log in again with `hf auth login`"
     if 429 in refused:
-        return "the hub says there were too many requests: wait some minutes, or log in with `hf auth login`"
-    return f"there is no such folder, it is not in the local cache, and the hub cannot be reached: connect once, or {ELSEWHERE}"
+        return (
+            "the hub says there were too many requests: wait some minutes, or log in with "
+            "`hf auth login`"
+        )
+    return (
+        "there is no such folder, it is not in the local cache, and the hub cannot be "
+        f"reached: connect once, or {ELSEWHERE}"
+    )
 
 
 def hub_is_off() -> bool:
@@ -125,7 +152,9 @@ SMALL_HIDDEN = 512  # below it plain attention is faster on a CPU than the fused
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to use (float32, unless a training stage holds it lower), its tokenizer, and what identifies its weights."""
+    """A model ready to use (float32, unless a training stage holds it lower), its tokenizer, and
+    what identifies its weights.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -138,7 +167,9 @@ def shipped_folder() -> Path:
 
 
 def built_folder() -> Path:
-    """Where `labkit zoo build` puts models that are too large to ship, and SmolLM2's weights are unpacked."""
+    """Where `labkit zoo build` puts models that are too large to ship, and SmolLM2's weights are
+    unpacked.
+    """
     from labkit.base.store import default_root
 
     return default_root().parent / "models"
@@ -168,7 +199,10 @@ def known_names() -> list[str]:
 
 
 def _named_folder(name: str) -> Path | None:
-    """The folder of an adapter or of a family's model, shipped or built. Raises InputError with the remedy when it must be built first."""
+    """The folder of an adapter or of a family's model, shipped or built.
+
+    Raises InputError with the remedy when it must be built first.
+    """
     from labkit.data.packs import samples_folder
 
     if name in shipped_adapters():
@@ -185,20 +219,24 @@ def _named_folder(name: str) -> Path | None:
 
 
 def _folder_of(name: str) -> Path | None:
-    """Where a name or a folder given as one lies on disk; None for SmolLM2, hub ids and unknown names."""
+    """Where a name or a folder given as one lies on disk; None for SmolLM2, hub ids and unknown
+    names.
+    """
     return _named_folder(name) or (Path(name) if Path(name).is_dir() else None)
 
 
 def _unknown(name: str) -> InputError:
     return InputError(
-        f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a hub id owner/name"
+        f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a "
+        "hub id owner/name"
     )
 
 
 def load(name: str) -> Loaded:
     """A model by shipped name, `smollm2-135m-instruct`, folder, or hub id ("owner/name").
 
-    Raises InputError with the remedy when there is no such model or it is not in safetensors format.
+    Raises InputError with the remedy when there is no such model or it is not in safetensors
+    format.
     """
     if name == SMOLLM2:
         return _load_smollm2()
@@ -212,7 +250,8 @@ def load(name: str) -> Loaded:
 def model_folder(name: str) -> Path:
     """The folder that holds a model's safetensors: shipped, given, or downloaded from the hub.
 
-    SmolLM2's, and an adapter's on top of its base, is written once, beside the checkpoints. Raises InputError as `load` does.
+    SmolLM2's, and an adapter's on top of its base, is written once, beside the checkpoints. Raises
+    InputError as `load` does.
     """
     folder = _folder_of(name)
     if folder and is_adapter(folder):
@@ -223,7 +262,8 @@ def model_folder(name: str) -> Path:
     if folder:
         if not list(folder.glob("*.safetensors")):
             raise InputError(
-                f"{folder}: no .safetensors file; labkit reads no other weight format, convert it first"
+                f"{folder}: no .safetensors file; labkit reads no other weight format, "
+                "convert it first"
             )
         return folder
     if name == SMOLLM2:
@@ -276,8 +316,8 @@ def fingerprint_of(folder: Path) -> str:
 def _load_adapter(folder: Path, name: str) -> Loaded:
     """An adapter on top of the model it names.
 
-    Raises InputError when that is another adapter, or a hub model that is not on this machine yet: an adapter's author
-    must not be able to make a reader download something.
+    Raises InputError when that is another adapter, or a hub model that is not on this machine yet:
+    an adapter's author must not be able to make a reader download something.
     """
     base = _base_of(folder)
     loaded = load(base)
@@ -302,13 +342,16 @@ def _base_of(folder: Path) -> str:
         )
     if inner is None and HUB_ID.fullmatch(base) and not cached_file(base, "config.json"):
         raise InputError(
-            f"{folder}: its base {base!r} is a hub model that is not on this machine; if you trust it: hf download {base}"
+            f"{folder}: its base {base!r} is a hub model that is not on this machine; "
+            f"if you trust it: hf download {base}"
         )
     return base
 
 
 def _adapter_fingerprint(folder: Path, base: str) -> str:
-    """From the base's fingerprint, the adapter's weights and its config, which says how they are scaled."""
+    """From the base's fingerprint, the adapter's weights and its config, which says how they are
+    scaled.
+    """
     from labkit.base.store import file_hash, key_of
 
     return key_of(base=base, adapter=fingerprint_of(folder), config=file_hash(folder / CONFIG))

@@ -1,9 +1,12 @@
-"""Serves the apps (notebooks/apps) without their code, on this machine only: the only module that imports voila.
+"""Serves the apps (notebooks/apps) without their code, on this machine only: the only module that
+imports voila.
 
-Nothing comes from another host: Voilà's own templates load fonts and scripts from a CDN, so ours (templates/voila) stand in
-for them, and a content security policy forbids the browser every other origin.
+Nothing comes from another host: Voilà's own templates load fonts and scripts from a CDN, so ours
+(templates/voila) stand in for them, and a content security policy forbids the browser every other
+origin.
 
-What each app shows: a panel of the course on its own, for people who do not code (notebooks/apps, docs/apps.md).
+What each app shows: a panel of the course on its own, for people who do not code (notebooks/apps,
+docs/apps.md).
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ from labkit.train.specs import OVERCOOKED, PipelineSpec
 
 APPS = ("designer", "merge_lab", "clinic", "vendor_audit")  # in the order of the first page
 HOST = "127.0.0.1"
-OUT = "LABKIT_APP_OUT"  # tells an app, whose process starts in the folder of its notebook, where to write
+# tells an app, whose process starts in the folder of its notebook, where to write
+OUT = "LABKIT_APP_OUT"
 LAST_PORT = 65535
 IDLE_SECONDS = (
     3600  # a page whose browser was killed holds a process; a page that is only left alone keeps it
@@ -71,7 +75,8 @@ def described(folder: Path) -> list[App]:
 def serve(
     port: int, out_dir: Path, *, folder: Path | None = None, told: Callable[[str], None] = print
 ) -> None:
-    """Serve the apps of a folder (by default all four) until Ctrl-C or SIGTERM. told: is called with the address once it answers.
+    """Serve the apps of a folder (by default all four) until Ctrl-C or SIGTERM. told: is called
+    with the address once it answers.
 
     Raises InputError for a port that cannot be used, LabkitError when Voilà is not installed.
     """
@@ -99,7 +104,8 @@ def check_port(port: int) -> None:
         except OSError as error:
             other = port + 1 if port < LAST_PORT else port - 1
             raise InputError(
-                f"port {port} cannot be used ({error.strerror}); give another, as in: labkit app --port {other}"
+                f"port {port} cannot be used ({error.strerror}); give another, as in: "
+                f"labkit app --port {other}"
             ) from None
 
 
@@ -107,13 +113,18 @@ def policy(port: int) -> str:
     """What a page may load, and where it may send something: this server alone."""
     here = f"{HOST}:{port}"
     return (
-        f"default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        f"connect-src 'self' ws://{here} data: blob:; base-uri 'self'; form-action 'self'; frame-ancestors 'self'; object-src 'none'"
+        "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' "
+        "'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        f"connect-src 'self' ws://{here} data: blob:; base-uri 'self'; form-action "
+        "'self'; frame-ancestors 'self'; object-src 'none'"
     )
 
 
 def _voila(folder: Path, port: int, token: str):
-    """The server, ready to start. Its settings are given here, not on a command line, where others could read the token."""
+    """The server, ready to start.
+
+    Its settings are given here, not on a command line, where others could read the token.
+    """
     from traitlets.config import Config
     from voila.app import Voila
 
@@ -162,7 +173,8 @@ def _voila(folder: Path, port: int, token: str):
                     "strip_sources": True,
                 },
                 "VoilaExecutor": {
-                    "cell_error_instruction": "What went wrong is told in the terminal where labkit app runs."
+                    "cell_error_instruction": "What went wrong is told in the "
+                    "terminal where labkit app runs."
                 },
                 "MappingKernelManager": {"cull_idle_timeout": IDLE_SECONDS, "cull_interval": 60},
             }
@@ -179,9 +191,12 @@ AXES = ("compositional", "instructions", "creativity")  # one question of each i
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """An error is a sentence on the page. The lines of a fault that labkit did not foresee are kept in a file.
+    """An error is a sentence on the page.
 
-    Voilà leaves out what a cell writes to stderr, and would say of an error only that there was one.
+    The lines of a fault that labkit did not foresee are kept in a file.
+
+    Voilà leaves out what a cell writes to stderr, and would say of an error only that there was
+    one.
     """
     try:
         yield
@@ -214,7 +229,9 @@ def say_where(lab: Lab) -> None:
 
 
 def designer() -> None:
-    """Choices become a design that is checked, advised and costed at once; training waits for a button."""
+    """Choices become a design that is checked, advised and costed at once; training waits for a
+    button.
+    """
     with told():
         lab = start("designer")
         say_where(lab)
@@ -222,7 +239,9 @@ def designer() -> None:
 
 
 def merge_lab() -> None:
-    """Two pairs of shipped models to merge at once; a pair with a specialist, trained first, behind a button."""
+    """Two pairs of shipped models to merge at once; a pair with a specialist, trained first, behind
+    a button.
+    """
     with told():
         lab = start("merge_lab")
         say_where(lab)
@@ -234,7 +253,10 @@ def merge_lab() -> None:
 
 
 def specialist() -> None:
-    """The same panel with a specialist of the materials pack, which a button trains and scores. Headless: nothing."""
+    """The same panel with a specialist of the materials pack, which a button trains and scores.
+
+    Headless: nothing.
+    """
     with told():
         if headless():
             return
@@ -243,7 +265,10 @@ def specialist() -> None:
         from labkit.course.panels import LaterPanel
 
         lab = start("specialist")
-        about = "It is trained first, and its merges are scored: one to two minutes. Both are kept, so the next time takes seconds."
+        about = (
+            "It is trained first, and its merges are scored: one to two minutes. Both are "
+            "kept, so the next time takes seconds."
+        )
         display(
             LaterPanel(
                 lambda progress: specialist_panel(lab, progress),

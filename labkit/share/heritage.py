@@ -1,4 +1,5 @@
-"""What a model comes from, as a card tells it: its stages and merges, the models at the root, their licences.
+"""What a model comes from, as a card tells it: its stages and merges, the models at the root, their
+licences.
 
 Nothing that is told has a path of this machine in it.
 """
@@ -30,8 +31,10 @@ MACHINE_PATH = re.compile(r"(?<![\w:/.])(?:~|[A-Za-z]:)?(?:[/\\][\w.~ -]*[\w.~-]
 
 @dataclass(frozen=True)
 class Source:
-    """A model to be told of. name: on cards; ref: for `zoo.load`; folder: with its safetensors. lineage: of a checkpoint that
-    labkit trained or merged into its store. recipe: of a folder that `labkit merge` wrote. Both None for any other model."""
+    """A model to be told of. name: on cards; ref: for `zoo.load`; folder: with its safetensors.
+    lineage: of a checkpoint that labkit trained or merged into its store. recipe: of a folder that
+    `labkit merge` wrote. Both None for any other model.
+    """
 
     name: str
     ref: str
@@ -41,7 +44,9 @@ class Source:
 
     @property
     def start(self) -> str | None:
-        """The model that it is to be compared with: what training started from, or the general model of a merge."""
+        """The model that it is to be compared with: what training started from, or the general
+        model of a merge.
+        """
         if self.lineage:
             return (
                 self.lineage["spec"]["model"]
@@ -60,7 +65,8 @@ class Source:
 
 
 def locate(name: str) -> str:
-    """What `zoo.load` takes for a model's name: the folder of a checkpoint that `labkit run` printed, anything else as it is.
+    """What `zoo.load` takes for a model's name: the folder of a checkpoint that `labkit run`
+    printed, anything else as it is.
 
     Raises InputError when no checkpoint of the store has the name, or several have.
     """
@@ -76,7 +82,8 @@ def locate(name: str) -> str:
     if not found:
         close = get_close_matches(name, {lineage["name"] for lineage in kept.values()}, n=1)
         raise InputError(
-            f"{name}: no such folder, and no checkpoint of this name is in the store; {f'did you mean {close[0]!r}?' if close else '`labkit run` prints names and folders'}"
+            f"{name}: no such folder, and no checkpoint of this name is in the store; "
+            f"{f'did you mean {close[0]!r}?' if close else '`labkit run` prints names and folders'}"
         )
     if len(found) > 1:
         told = "; ".join(
@@ -103,7 +110,10 @@ def _apart(lineage: dict) -> str:
 
 
 def source_of(name: str) -> Source:
-    """A model by zoo name, folder, hub id, or the name that `labkit run` printed. Raises InputError when there is none."""
+    """A model by zoo name, folder, hub id, or the name that `labkit run` printed.
+
+    Raises InputError when there is none.
+    """
     found = locate(name)
     folder = zoo.model_folder(found)
     lineage = lineage_of(str(folder))
@@ -117,11 +127,14 @@ def recipe_in(folder: Path) -> Recipe | None:
     try:
         return read_recipe(folder / MERGEKIT_FILE)
     except MergeError:
-        return None  # mergekit has more methods: such a merge is a model like any other, and its own card names its parents
+        # mergekit has more methods: such a merge is a model like any other, and its own card names
+        # its parents
+        return None
 
 
 def history(lineage: dict) -> list[dict]:
-    """Lineages of a checkpoint and of what it was made from, as far as they are kept, first to last.
+    """Lineages of a checkpoint and of what it was made from, as far as they are kept, first to
+    last.
 
     A merge follows its domain model: the general one is told by name.
     """
@@ -176,7 +189,9 @@ def _parents(step: dict) -> Iterator[str]:
 
 
 def licence_of(root: str) -> str | None:
-    """The licence of a model that labkit knows, or that its folder's README.md states; None otherwise."""
+    """The licence of a model that labkit knows, or that its folder's README.md states; None
+    otherwise.
+    """
     if root in zoo.known_names():
         return APACHE
     said = front_matter(Path(root)).get("license")
@@ -184,7 +199,9 @@ def licence_of(root: str) -> str | None:
 
 
 def front_matter(folder: Path) -> dict:
-    """The YAML at the top of a folder's README.md; empty where there is none or it cannot be read as a mapping."""
+    """The YAML at the top of a folder's README.md; empty where there is none or it cannot be read
+    as a mapping.
+    """
     path = folder / "README.md"
     parts = path.read_text("utf-8", errors="replace").split("---\n", 2) if path.is_file() else []
     if len(parts) < 3 or parts[0]:
@@ -200,7 +217,9 @@ def front_matter(folder: Path) -> dict:
 
 
 def short(name: str) -> str:
-    """How a model is called on a card: a checkpoint by its lineage, another folder by its last part, any other as it is."""
+    """How a model is called on a card: a checkpoint by its lineage, another folder by its last
+    part, any other as it is.
+    """
     folder = Path(name)
     if not folder.is_dir():
         return clean(name)

@@ -1,6 +1,7 @@
 """Builds the shipped models and writes each one's model card with its measured scores.
 
-The model card of an export, as the Hugging Face hub reads it: YAML, then lineage, data, scores, diagnoses, limits, serving.
+The model card of an export, as the Hugging Face hub reads it: YAML, then lineage, data, scores,
+diagnoses, limits, serving.
 
 It writes what it is given; export.py gathers that, and no number is typed in by hand.
 """
@@ -134,7 +135,9 @@ SEE_PARENT = {"license": "other", "license_name": "see-parent"}
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on a pack's test split. base: the model it is compared with, None where there is none."""
+    """What was measured on a pack's test split. base: the model it is compared with, None where
+    there is none.
+    """
 
     pack: str
     profile: str
@@ -147,9 +150,10 @@ class Evaluation:
 class Card:
     """What a card tells; no path of this machine in it.
 
-    licences: root model -> its licence, None where labkit does not know it. hub_ids: of roots that have one. steps:
-    lineages, first to last; whole: none is missing. recipe: of a merge without lineage, as YAML. pack: what pack.yaml says.
-    evaluation: or a sentence why there is none. gguf: the file's name. own: the card of a shipped model.
+    licences: root model -> its licence, None where labkit does not know it. hub_ids: of roots that
+    have one. steps: lineages, first to last; whole: none is missing. recipe: of a merge without
+    lineage, as YAML. pack: what pack.yaml says. evaluation: or a sentence why there is none. gguf:
+    the file's name. own: the card of a shipped model.
     """
 
     name: str
@@ -200,7 +204,10 @@ def card_text(card: Card) -> str:
 
 
 def _front(card: Card) -> str:
-    """What the hub reads. Names of the zoo and of packs are no ids of the hub, which a comment says."""
+    """What the hub reads.
+
+    Names of the zoo and of packs are no ids of the hub, which a comment says.
+    """
     tags = ["labkit", *dict.fromkeys(_kind(step) for step in card.steps)]
     if card.recipe or any("merge" in step for step in card.steps):
         tags.append("merge")
@@ -235,7 +242,10 @@ def _about(card: Card) -> Iterator[str]:
     context = (
         f"reads up to {model['context']:,} tokens" if model["context"] else "states no longest text"
     )
-    yield f"{model['architecture']}, {model['parameters']:,} parameters stored in {model['dtype']}, a vocabulary of {model['vocabulary']:,}; {context}.\n"
+    yield (
+        f"{model['architecture']}, {model['parameters']:,} parameters stored in "
+        f"{model['dtype']}, a vocabulary of {model['vocabulary']:,}; {context}.\n"
+    )
 
 
 def _licence(card: Card) -> Iterator[str]:
@@ -260,7 +270,10 @@ def _made(card: Card) -> Iterator[str]:
         for versions in dict.fromkeys(in_words(step["versions"]) for step in card.steps):
             yield f"Trained with {versions}.\n"
     if card.recipe:
-        yield f"{'Then merged' if card.steps else 'Merged'} by this recipe:\n\n```yaml\n{card.recipe.strip()}\n```\n"
+        yield (
+            f"{'Then merged' if card.steps else 'Merged'} by this recipe:\n\n```yaml\n"
+            f"{card.recipe.strip()}\n```\n"
+        )
     elif card.steps:
         yield "`lineage.json` holds the whole design, the loss curve and every earlier step.\n"
 
@@ -326,7 +339,10 @@ def in_words(value: object) -> str:
 def _data(card: Card) -> Iterator[str]:
     if not card.pack:
         return
-    yield f"{_cell(card.pack['title'])}, pack `{card.pack['name']}`, licence {_cell(card.pack['licence'])}. {_cell(card.pack.get('note', ''))}\n"
+    yield (
+        f"{_cell(card.pack['title'])}, pack `{card.pack['name']}`, licence "
+        f"{_cell(card.pack['licence'])}. {_cell(card.pack.get('note', ''))}\n"
+    )
     splits = card.pack.get("splits", {})
     if splits:
         yield from _table(
@@ -351,7 +367,11 @@ def _scores(card: Card) -> Iterator[str]:
     if isinstance(found, str):
         yield f"Not measured: {_cell(found)}.\n"
         return
-    yield f"On the test split of `{found.pack}`, profile `{found.profile}`: mean and 95% interval, clustered by entity; n items about so many entities. Scores are shares from 0 to 1.\n"
+    yield (
+        f"On the test split of `{found.pack}`, profile `{found.profile}`: mean and 95% "
+        "interval, clustered by entity; n items about so many entities. Scores are shares "
+        "from 0 to 1.\n"
+    )
     against = found.base.checkpoint if found.base else ""
     heads = (
         "axis",
@@ -377,7 +397,10 @@ def _scores(card: Card) -> Iterator[str]:
             )
         )
     yield from _table(heads, rows)
-    yield "One training run: intervals have the noise of the items in them, not what another seed would have given.\n"
+    yield (
+        "One training run: intervals have the noise of the items in them, not what another "
+        "seed would have given.\n"
+    )
 
 
 def _diagnoses(card: Card) -> Iterator[str]:
@@ -385,7 +408,10 @@ def _diagnoses(card: Card) -> Iterator[str]:
     if isinstance(found, str) or not found.results:
         yield "Not made: there are no scores of a model it could be compared with.\n"
         return
-    yield f"Against `{found.base.checkpoint}`. Flagged: the whole 95% interval lies beyond the threshold.\n"
+    yield (
+        f"Against `{found.base.checkpoint}`. Flagged: the whole 95% interval lies beyond "
+        "the threshold.\n"
+    )
     rows = (
         (
             result.diagnosis.id,
@@ -401,7 +427,10 @@ def _diagnoses(card: Card) -> Iterator[str]:
 def _limits(card: Card) -> Iterator[str]:
     found = card.evaluation
     if card.model["tiny"]:
-        yield f"- A teaching model: it knows labkit's invented world and what it was trained on here, nothing else, and reads {card.model['context']:,} tokens at most."
+        yield (
+            "- A teaching model: it knows labkit's invented world and what it was trained "
+            f"on here, nothing else, and reads {card.model['context']:,} tokens at most."
+        )
     if card.model["note"]:
         yield f"- {card.model['note']}"
     if isinstance(found, str):
@@ -410,12 +439,24 @@ def _limits(card: Card) -> Iterator[str]:
         flagged = [result.diagnosis.id for result in found.results if result.verdict == "flagged"]
         unmeasured = sum(result.verdict == "not measured" for result in found.results)
         if found.results:
-            yield f"- Flagged by diagnoses: {', '.join(flagged) or 'nothing'}; {unmeasured} of {len(found.results)} could not be measured."
-        yield f"- Measured on items of one pack, `{found.pack}`: other questions, languages and safety were not looked at."
+            yield (
+                f"- Flagged by diagnoses: {', '.join(flagged) or 'nothing'}; {unmeasured} "
+                f"of {len(found.results)} could not be measured."
+            )
+        yield (
+            f"- Measured on items of one pack, `{found.pack}`: other questions, languages "
+            "and safety were not looked at."
+        )
     if card.model["dtype"] != "float32":
-        yield f"- Stored in {card.model['dtype']}: answers can differ from those of the float32 weights that were scored."
+        yield (
+            f"- Stored in {card.model['dtype']}: answers can differ from those of the "
+            "float32 weights that were scored."
+        )
     if card.pack:
-        yield "- Facts that the data has wrong or lacks are wrong or lacking here; check answers that matter."
+        yield (
+            "- Facts that the data has wrong or lacks are wrong or lacking here; check "
+            "answers that matter."
+        )
     yield ""
 
 
@@ -442,7 +483,10 @@ vllm serve ./{card.folder} --host 127.0.0.1 --port 8000           # on a GPU; no
 {f"llama-server -m {card.folder}/{card.gguf} --host 127.0.0.1 --port 8000" if card.gguf else "# llama.cpp: no GGUF file was made; labkit export --gguf makes one where llama.cpp can read the tokenizer"}
 ```
 """
-    yield f"Exported with {in_words(card.versions)}; an older major version of transformers may not read it.\n"
+    yield (
+        f"Exported with {in_words(card.versions)}; an older major version of transformers "
+        "may not read it.\n"
+    )
 
 
 # --- Markdown -----------------------------------------------------------------------------------

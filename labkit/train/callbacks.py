@@ -2,8 +2,9 @@
 
 A stage that is killed goes on where it was last saved.
 
-While a stage trains, its state (weights or adapters, optimiser, schedule, random numbers, loss curve) is saved every few
-minutes beside the store's checkpoints, by transformers' own Trainer. Only the last is kept, and none when the stage is done.
+While a stage trains, its state (weights or adapters, optimiser, schedule, random numbers, loss
+curve) is saved every few minutes beside the store's checkpoints, by transformers' own Trainer. Only
+the last is kept, and none when the stage is done.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Progress:
 class TrainResult:
     """What a stage leaves beside its weights. loss_curve: (step, loss) every few steps.
 
-    model: None in every process but the first. wall_seconds: of training, those before a resumption included.
+    model: None in every process but the first. wall_seconds: of training, those before a resumption
+    included.
     """
 
     model: PreTrainedModel | None
@@ -66,7 +68,9 @@ def reporter(
     progress: Callable | None,
     probe: Callable | None,
 ):
-    """A TrainerCallback that keeps the loss curve and, in the first process, tells `progress` where the stage stands."""
+    """A TrainerCallback that keeps the loss curve and, in the first process, tells `progress` where
+    the stage stands.
+    """
     from transformers import PrinterCallback, TrainerCallback
 
     class Reporter(TrainerCallback):
@@ -111,7 +115,9 @@ def reporter(
 
 @contextmanager
 def _undisturbed(model):
-    """Evaluation mode, and random numbers as they were afterwards: a look must not change what is learned."""
+    """Evaluation mode, and random numbers as they were afterwards: a look must not change what is
+    learned.
+    """
     import torch
 
     training = model.training
@@ -126,7 +132,8 @@ MARK = "labkit.json"  # written last: a state without it was being written when 
 
 
 def save_every_seconds() -> float:
-    """$LABKIT_SAVE_EVERY_SECONDS, or ten minutes of training between the end of one saving and the start of the next.
+    """$LABKIT_SAVE_EVERY_SECONDS, or ten minutes of training between the end of one saving and the
+    start of the next.
 
     Raises InputError when it is no number.
     """
@@ -159,7 +166,10 @@ class Partial:
         self.folder = folder
 
     def find(self) -> State | None:
-        """The last intact state; what cannot be used is deleted with a warning. All processes get the first one's answer."""
+        """The last intact state; what cannot be used is deleted with a warning.
+
+        All processes get the first one's answer.
+        """
         found = processes.from_main(self._find() if processes.is_main() else None)
         return State(Path(found[0]), found[1]) if found else None
 
@@ -171,7 +181,8 @@ class Partial:
                 return str(state), seconds
         if states:
             warnings.warn(
-                f"{self.folder}: the saved state of an unfinished stage is damaged or of another kind of run; the stage starts over",
+                f"{self.folder}: the saved state of an unfinished stage is damaged or "
+                "of another kind of run; the stage starts over",
                 stacklevel=2,
             )
         self.discard()
@@ -212,7 +223,9 @@ def _seconds_if_intact(state: Path) -> float | None:
 
 
 def keeper(partial: Partial, seconds_before: float, log_every: int):
-    """A TrainerCallback that has the state saved when it is time, just after a logged step, so that no loss is lost."""
+    """A TrainerCallback that has the state saved when it is time, just after a logged step, so that
+    no loss is lost.
+    """
     from transformers import TrainerCallback
 
     every = save_every_seconds()

@@ -1,16 +1,18 @@
 """Which rows make an optimiser step, and how processes and micro-batches share them.
 
-The order is the one a single process without micro-batches takes; sharing a step changes nothing but rounding.
+The order is the one a single process without micro-batches takes; sharing a step changes nothing
+but rounding.
 
-In which precision a stage's weights are held while they are trained, and how they are loaded for it.
+In which precision a stage's weights are held while they are trained, and how they are loaded for
+it.
 
-| where | all weights are trained | LoRA | LoRA with four_bit |
-|---|---|---|---|
-| CPU | float32 | float32 | refused |
-| CUDA with bfloat16 | float32, multiplied in bfloat16 | base bfloat16, adapters float32 | base NF4, adapters float32 |
+| where | all weights are trained | LoRA | LoRA with four_bit | |---|---|---|---| | CPU | float32 |
+float32 | refused | | CUDA with bfloat16 | float32, multiplied in bfloat16 | base bfloat16, adapters
+float32 | base NF4, adapters float32 |
 
-Full fine-tuning keeps float32 because an update is often smaller than a bfloat16 weight can show. What was lowered is
-never saved: adapters are merged into the base as it is stored, so that the only rounding is that of its own format.
+Full fine-tuning keeps float32 because an update is often smaller than a bfloat16 weight can show.
+What was lowered is never saved: adapters are merged into the base as it is stored, so that the only
+rounding is that of its own format.
 """
 
 from __future__ import annotations
@@ -36,18 +38,21 @@ def shares(stage: Stage, processes: int, place: str = "") -> tuple[int, int]:
     share, rest = divmod(stage.batch_size, processes)
     if rest:
         raise SpecError(
-            f"{place}batch_size {stage.batch_size} cannot be shared by {processes} processes; make it a multiple of {processes} or start fewer"
+            f"{place}batch_size {stage.batch_size} cannot be shared by {processes} "
+            f"processes; make it a multiple of {processes} or start fewer"
         )
     micro = min(stage.micro_batch_size or share, share)
     if share % micro:
         raise SpecError(
-            f"{place}each of {processes} processes takes {share} rows of a step, which is not a multiple of micro_batch_size {micro}; choose one that divides it"
+            f"{place}each of {processes} processes takes {share} rows of a step, which "
+            f"is not a multiple of micro_batch_size {micro}; choose one that divides it"
         )
     return micro, share // micro
 
 
 def steps_of(rows: int, steps: int, batch_size: int, seed: int) -> list[list[int]]:
-    """Row numbers of every optimiser step: a new seeded order per pass over the rows, the last step of a pass may be short.
+    """Row numbers of every optimiser step: a new seeded order per pass over the rows, the last step
+    of a pass may be short.
 
     The order is that of accelerate's SeedableRandomSampler.
     """
@@ -63,10 +68,12 @@ def steps_of(rows: int, steps: int, batch_size: int, seed: int) -> list[list[int
 
 
 class Batches:
-    """One process's share of every step, micro-batch by micro-batch: a batch sampler for a DataLoader.
+    """One process's share of every step, micro-batch by micro-batch: a batch sampler for a
+    DataLoader.
 
-    lengths: tokens per row; where a step is taken in several micro-batches, rows of similar length are taken together,
-    which saves padding. A short step whose rows cannot be shared evenly is filled up by taking rows of it again.
+    lengths: tokens per row; where a step is taken in several micro-batches, rows of similar length
+    are taken together, which saves padding. A short step whose rows cannot be shared evenly is
+    filled up by taking rows of it again.
     """
 
     def __init__(
@@ -123,7 +130,9 @@ def bf16_is_fast() -> bool:
 
 
 def check_four_bit(stages: Iterable[Stage]) -> None:
-    """Raises SpecError when a stage wants a 4-bit base and this machine or installation cannot hold one."""
+    """Raises SpecError when a stage wants a 4-bit base and this machine or installation cannot hold
+    one.
+    """
     from importlib.util import find_spec
 
     for number, stage in enumerate(stages):
@@ -133,20 +142,25 @@ def check_four_bit(stages: Iterable[Stage]) -> None:
 
         if not torch.cuda.is_available():
             raise SpecError(
-                f"stages.{number}.lora.four_bit needs a CUDA GPU, and this machine has none; drop four_bit to train the adapters on a whole base"
+                f"stages.{number}.lora.four_bit needs a CUDA GPU, and this machine has "
+                "none; drop four_bit to train the adapters on a whole base"
             )
         if processes.sharded():
             raise SpecError(
-                f"stages.{number}.lora.four_bit cannot be sharded (FSDP); start one process per GPU without it, or drop four_bit"
+                f"stages.{number}.lora.four_bit cannot be sharded (FSDP); start one "
+                "process per GPU without it, or drop four_bit"
             )
         if not find_spec("bitsandbytes"):
             raise SpecError(
-                f"stages.{number}.lora.four_bit needs the package bitsandbytes; run: pip install --no-deps bitsandbytes"
+                f"stages.{number}.lora.four_bit needs the package bitsandbytes; run: "
+                "pip install --no-deps bitsandbytes"
             )
 
 
 def lowered(stage: Stage) -> bool:
-    """Whether the base is held in less than it is stored in, so that adapters must be merged into a base loaded anew."""
+    """Whether the base is held in less than it is stored in, so that adapters must be merged into a
+    base loaded anew.
+    """
     import torch
 
     return (

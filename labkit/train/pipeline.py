@@ -50,7 +50,8 @@ def check_data(spec: PipelineSpec) -> Pack:
         for split in stage_splits(stage):
             if not pack.has(split):
                 raise SpecError(
-                    f"stages.{number}: {stage.kind} needs {pack.path(split).name}, which pack {pack.name!r} lacks; "
+                    f"stages.{number}: {stage.kind} needs {pack.path(split).name}, "
+                    f"which pack {pack.name!r} lacks; "
                     f"add it or drop the stage"
                 )
             pack.rows(split)
@@ -60,8 +61,8 @@ def check_data(spec: PipelineSpec) -> Pack:
 def check_spec(spec: PipelineSpec) -> Pack:
     """The spec's pack, once everything the spec needs is known to be there.
 
-    Raises what check_data raises, SpecError when a stage cannot be trained by these processes on this machine, and
-    MergeError when the models cannot be merged as it says.
+    Raises what check_data raises, SpecError when a stage cannot be trained by these processes on
+    this machine, and MergeError when the models cannot be merged as it says.
     """
     pack = check_data(spec)
     for number, stage in enumerate(spec.stages):
@@ -88,10 +89,11 @@ def run_spec(
 ) -> list[Checkpoint]:
     """Train the stages of a spec in order, then merge; returns one checkpoint per stage and merge.
 
-    Finished stages are read from the store. Interrupting keeps every finished stage. progress: called with
-    train.Progress. watch: makes a probe.EarlyWarning for a stage from its kind and tokenizer; its looks are kept in
-    the lineage under `probe`, in a checkpoint of its own beside the one without. A stage that was killed goes on where
-    it was last saved. Of several processes (docs/distributed.md) the first writes and tells, and all return the same.
+    Finished stages are read from the store. Interrupting keeps every finished stage. progress:
+    called with train.Progress. watch: makes a probe.EarlyWarning for a stage from its kind and
+    tokenizer; its looks are kept in the lineage under `probe`, in a checkpoint of its own beside
+    the one without. A stage that was killed goes on where it was last saved. Of several processes
+    (docs/distributed.md) the first writes and tells, and all return the same.
     """
     from labkit.train.trainers import prepare_process
 
@@ -123,7 +125,10 @@ def _run_steps(
 
 
 def _fingerprint_of(name: str) -> str:
-    """What identifies a start model's weights, without loading them. Raises InputError when there is no such model."""
+    """What identifies a start model's weights, without loading them.
+
+    Raises InputError when there is no such model.
+    """
     return processes.from_main(
         zoo.fingerprint_of(zoo.model_folder(name)) if processes.is_main() else None
     )
@@ -179,8 +184,9 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
 
 
 def _start_of(stage: Stage, name: str) -> tuple[zoo.Loaded, Path | None]:
-    """The model a stage starts from, held as it is trained (precision.py); and the folder of the base that its adapters
-    are merged into, when that is not what they are trained on."""
+    """The model a stage starts from, held as it is trained (precision.py); and the folder of the
+    base that its adapters are merged into, when that is not what they are trained on.
+    """
     zoo.quiet()
     if not memory.lowered(stage):
         return zoo.load(name), zoo.model_folder(
@@ -197,10 +203,11 @@ def _start_of(stage: Stage, name: str) -> tuple[zoo.Loaded, Path | None]:
 def _made_together(
     store: Store, key: str, make: Callable[[Path | None], dict], *, together: bool
 ) -> Checkpoint:
-    """Store.get_or_make for any number of processes: the first asks the store and writes, and all get the checkpoint.
+    """Store.get_or_make for any number of processes: the first asks the store and writes, and all
+    get the checkpoint.
 
-    together: all of them make it, each other one with no folder to write to; else the first makes it alone.
-    Raises StoreError when a process cannot see what the first one wrote.
+    together: all of them make it, each other one with no folder to write to; else the first makes
+    it alone. Raises StoreError when a process cannot see what the first one wrote.
     """
     if processes.count() == 1:
         return store.get_or_make(key, make)
@@ -220,13 +227,17 @@ def _made_together(
     found = store.find(key)
     if found is None:
         raise StoreError(
-            f"{store.root}: process {processes.rank()} does not see the checkpoint that the first one wrote; LABKIT_HOME must be a folder all machines share"
+            f"{store.root}: process {processes.rank()} does not see the checkpoint that "
+            "the first one wrote; LABKIT_HOME must be a folder all machines share"
         )
     return found
 
 
 def train_stage(stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, **how: object):
-    """Train one stage on a pack's data; returns a TrainResult. The loaded model is used up. how: see train.Run."""
+    """Train one stage on a pack's data; returns a TrainResult.
+
+    The loaded model is used up. how: see train.Run.
+    """
     from labkit.train import trainers
 
     model, tokenizer = loaded.model, loaded.tokenizer
@@ -254,7 +265,10 @@ def _run_merge(
 
 
 def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:
-    """The merge a recipe describes, as a checkpoint of the store. Raises MergeError when the models do not match."""
+    """The merge a recipe describes, as a checkpoint of the store.
+
+    Raises MergeError when the models do not match.
+    """
     from labkit.merge.methods import ARITHMETIC_VERSION
 
     key = key_of(
@@ -282,7 +296,10 @@ def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:
 def merge_to_folder(
     recipe: Recipe, output: Path, *, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """The merge a recipe describes, in a new folder: all of it or nothing. Raises MergeError, InputError, StoreError."""
+    """The merge a recipe describes, in a new folder: all of it or nothing.
+
+    Raises MergeError, InputError, StoreError.
+    """
     if output.exists():
         raise InputError(f"{output} exists already; name a new folder")
     return write_whole(output, lambda draft: _merge_into(draft, recipe, progress))
@@ -307,7 +324,10 @@ def parents_of(recipe: Recipe) -> tuple[Path, Path, Path | None]:
 
 
 def check_recipe(recipe: Recipe) -> tuple[Path, Path, Path | None]:
-    """The folders of a recipe whose models can be merged by it. Raises MergeError saying what stands in the way."""
+    """The folders of a recipe whose models can be merged by it.
+
+    Raises MergeError saying what stands in the way.
+    """
     from labkit.merge import stream
 
     general, domain, ancestor = parents_of(recipe)
@@ -321,7 +341,8 @@ def check_recipe(recipe: Recipe) -> tuple[Path, Path, Path | None]:
         raise recipe.blame(
             "t",
             MergeError(
-                f"layer_range ends at {recipe.layers}, but the models have {layers} layers: take all of them"
+                f"layer_range ends at {recipe.layers}, but the models have {layers} "
+                "layers: take all of them"
             ),
         )
     try:
@@ -334,7 +355,9 @@ def check_recipe(recipe: Recipe) -> tuple[Path, Path, Path | None]:
 
 
 def _merge_into(draft: Path, recipe: Recipe, progress: Callable[[int, int], None] | None) -> None:
-    """Check two models against each other, then stream their merge into a folder, with its recipe and card."""
+    """Check two models against each other, then stream their merge into a folder, with its recipe
+    and card.
+    """
     from labkit.merge import stream
 
     general, domain, ancestor = check_recipe(recipe)
@@ -351,7 +374,10 @@ def save_model(model, tokenizer, folder: Path) -> None:
 
 
 def load_checkpoint(name: str | Checkpoint) -> zoo.Loaded:
-    """A model by zoo name, folder, hub id, or a Checkpoint. Raises InputError when it cannot be loaded."""
+    """A model by zoo name, folder, hub id, or a Checkpoint.
+
+    Raises InputError when it cannot be loaded.
+    """
     if isinstance(name, Checkpoint):
         loaded = zoo.load(str(name.folder))
         return zoo.Loaded(loaded.model, loaded.tokenizer, name.name, loaded.fingerprint)

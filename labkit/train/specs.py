@@ -1,4 +1,6 @@
-"""The learner's design is the file that trains: `PipelineSpec`, its stages, its presets, its profiles."""
+"""The learner's design is the file that trains: `PipelineSpec`, its stages, its presets, its
+profiles.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ def profile(name: str) -> Profile:
 class Lora(Strict):
     """Low-rank adapters on all linear layers (arXiv 2106.09685). alpha: scale numerator.
 
-    four_bit: hold the frozen base in NF4 while training, as QLoRA does (arXiv 2305.14314); needs a CUDA GPU.
+    four_bit: hold the frozen base in NF4 while training, as QLoRA does (arXiv 2305.14314); needs a
+    CUDA GPU.
     """
 
     rank: Annotated[int, Field(gt=0)] = 16
@@ -62,13 +65,14 @@ class Lora(Strict):
 class Stage(Strict):
     """One training stage.
 
-    steps: optimiser steps. batch_size: rows per step, over all processes. micro_batch_size: rows a device takes at once
-    (None: its whole share); the rest of the step is accumulated, and nothing but memory and time changes.
-    schedule: of the learning rate after the warm-up. activation_checkpointing: compute activations again in the
-    backward pass instead of holding them. max_length: tokens per row, longer rows are cut.
-    replay: share of rows drawn from the start model's own general training mix, in [0, 1).
-    sources: which splits CPT reads; of `qa` it reads question and answer as plain text. beta: strength of the preference penalty (DPO) or of the
-    odds-ratio term (ORPO). lora: None trains all weights.
+    steps: optimiser steps. batch_size: rows per step, over all processes. micro_batch_size: rows a
+    device takes at once (None: its whole share); the rest of the step is accumulated, and nothing
+    but memory and time changes. schedule: of the learning rate after the warm-up.
+    activation_checkpointing: compute activations again in the backward pass instead of holding
+    them. max_length: tokens per row, longer rows are cut. replay: share of rows drawn from the
+    start model's own general training mix, in [0, 1). sources: which splits CPT reads; of `qa` it
+    reads question and answer as plain text. beta: strength of the preference penalty (DPO) or of
+    the odds-ratio term (ORPO). lora: None trains all weights.
     """
 
     kind: Literal["cpt", "sft", "dpo", "orpo"]
@@ -91,7 +95,8 @@ class Stage(Strict):
     def _whole_micro_batches(self) -> Stage:
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
+                f"batch_size {self.batch_size} is not a multiple of micro_batch_size "
+                f"{self.micro_batch_size}"
             )
         return self
 
@@ -102,7 +107,8 @@ class Stage(Strict):
         return self
 
 
-# The course's recipes, for the tiny families. GENTLE lowers the rate and replays a quarter of the start model's
+# The course's recipes, for the tiny families. GENTLE lowers the rate and replays a quarter of the
+# start model's
 # own training mix; OVERCOOKED is what a hurry looks like. docs/evidence.md measures both.
 GENTLE = (
     Stage(kind="cpt", learning_rate=8e-4, steps=180, replay=0.25),
@@ -115,7 +121,8 @@ OVERCOOKED = (
 BASE_START = OVERCOOKED
 DPO = Stage(kind="dpo", learning_rate=1.5e-4, steps=60, batch_size=16, beta=0.03)
 ORPO = Stage(kind="orpo", learning_rate=1.5e-4, steps=50, batch_size=16, beta=0.2)
-# For a model of 135 million parameters, with adapters (docs/real.md): CPT and SFT chosen on dev of materials by private facts, over
+# For a model of 135 million parameters, with adapters (docs/real.md): CPT and SFT chosen on dev of
+# materials by private facts, over
 # batches of 16 at half the rate and over summaries alone.
 _SMALL = {"max_length": 96, "lora": Lora(rank=8, alpha=16)}
 ADAPTED = (
@@ -128,7 +135,9 @@ PRESETS: dict[str, tuple[Stage, ...]] = {"gentle": GENTLE, "overcooked": OVERCOO
 
 
 class Why(Strict):
-    """The learner's own words about a design; nothing is trained by them. suits: where they would use it."""
+    """The learner's own words about a design; nothing is trained by them. suits: where they would
+    use it.
+    """
 
     approach: str = ""
     benefits: str = ""
@@ -137,9 +146,11 @@ class Why(Strict):
 
 
 class PipelineSpec(Strict):
-    """A whole design: pack, start model, ordered stages (or a preset's name), optional merge, seed, profile.
+    """A whole design: pack, start model, ordered stages (or a preset's name), optional merge, seed,
+    profile.
 
-    merge_after: merge after so many stages and train the others from the merge; by default after the last.
+    merge_after: merge after so many stages and train the others from the merge; by default after
+    the last.
     """
 
     pack: str
@@ -172,7 +183,8 @@ class PipelineSpec(Strict):
             )
         if self.merge_after is not None and self.merge_after > len(self.stages):
             raise ValueError(
-                f"merge_after is {self.merge_after}, but there are {len(self.stages)} stages; give a number up to that"
+                f"merge_after is {self.merge_after}, but there are {len(self.stages)} "
+                "stages; give a number up to that"
             )
         return self
 

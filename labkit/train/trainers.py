@@ -36,9 +36,10 @@ LOG_EVERY = 5
 class Run:
     """How a stage is run, whatever it trains; every stage takes these as keyword arguments.
 
-    progress: told where the stage stands. probe: called with (model, step, steps) before the first step and after each;
-    it cannot disturb the training. partial: where to save the state of an unfinished stage, and to resume it from.
-    base: the folder of the frozen base, when adapters are to be merged into it as it is stored and not as it was trained on.
+    progress: told where the stage stands. probe: called with (model, step, steps) before the first
+    step and after each; it cannot disturb the training. partial: where to save the state of an
+    unfinished stage, and to resume it from. base: the folder of the frozen base, when adapters are
+    to be merged into it as it is stored and not as it was trained on.
     """
 
     seed: int
@@ -84,14 +85,16 @@ def chat_rows(
 ) -> list[dict]:
     """One row per conversation; loss on assistant turns only, end-of-turn token included.
 
-    Raises InputError when max_length cuts every answer off, or when the chat template cannot be used for training.
+    Raises InputError when max_length cuts every answer off, or when the chat template cannot be
+    used for training.
     """
     rows = []
     for messages in chats:
         ids, mask = (found[:max_length] for found in conversation(tokenizer, messages))
         if not any(mask):
             raise InputError(
-                f"no assistant token to train on: max_length {max_length} cuts every answer off; raise it"
+                f"no assistant token to train on: max_length {max_length} cuts every "
+                "answer off; raise it"
             )
         rows.append(
             {
@@ -105,7 +108,9 @@ def chat_rows(
 def mix(
     rows: list[dict], replay: list[dict], share: float, count: int, rng: random.Random
 ) -> list[dict]:
-    """`count` rows in random order, `share` of them replay; both sides are cycled as often as needed."""
+    """`count` rows in random order, `share` of them replay; both sides are cycled as often as
+    needed.
+    """
     replayed = round(count * share)
     picked = [rows[i % len(rows)] for i in range(count - replayed)] + [
         replay[i % len(replay)] for i in range(replayed)
@@ -118,7 +123,9 @@ def mix(
 
 
 def _common_arguments(stage: Stage, steps: int, seed: int, folder: str) -> dict:
-    """A constant schedule with its warm-up is what transformers calls constant_with_warmup; its `constant` has none."""
+    """A constant schedule with its warm-up is what transformers calls constant_with_warmup; its
+    `constant` has none.
+    """
     import torch
 
     on_cpu = not torch.cuda.is_available()
@@ -152,7 +159,9 @@ def _common_arguments(stage: Stage, steps: int, seed: int, folder: str) -> dict:
 
 
 def _in_our_order(trainer_class: type, stage: Stage, run: Run) -> type:
-    """A trainer that takes its rows as batches.py says, so that a step is the same rows on any number of processes."""
+    """A trainer that takes its rows as batches.py says, so that a step is the same rows on any
+    number of processes.
+    """
 
     class Ordered(trainer_class):
         def get_train_dataloader(self):
@@ -190,7 +199,8 @@ def _in_our_order(trainer_class: type, stage: Stage, run: Run) -> type:
 def _run(
     trainer, result: TrainResult, stage: Stage, run: Run, tokens_per_step: float
 ) -> TrainResult:
-    """Train, resuming what a killed run left, and take back a model that is free of everything the trainer hung on it.
+    """Train, resuming what a killed run left, and take back a model that is free of everything the
+    trainer hung on it.
 
     result.model must be the model as it was given: trainers rewrite the EOS in its configs.
     """
@@ -205,7 +215,8 @@ def _run(
     )
     trainer.remove_callback(report.replaces)
     trainer.add_callback(report)
-    trainer.args._n_gpu = 1  # one GPU per process: without a launcher transformers would split every batch over all it sees
+    # one GPU per process: without a launcher transformers would split every batch over all it sees
+    trainer.args._n_gpu = 1
     for weight in trainer.model.parameters():
         if weight.requires_grad:
             weight.data = (
@@ -238,7 +249,8 @@ def _trained_model(trainer, config, base: Path | None) -> PreTrainedModel | None
         return _merged_into(load_as_stored(base), trained, state).eval()
     if hasattr(trained, "merge_and_unload"):
         trained = trained.merge_and_unload()
-    # TRL leaves a patched `forward` bound to this very instance; a copy would compute with these weights.
+    # TRL leaves a patched `forward` bound to this very instance; a copy would compute with these
+    # weights.
     before = torch.get_default_dtype()
     torch.set_default_dtype(trained.dtype)
     try:
@@ -252,8 +264,8 @@ def _trained_model(trainer, config, base: Path | None) -> PreTrainedModel | None
 def _merged_into(base: PreTrainedModel, trained, state: dict | None) -> PreTrainedModel:
     """A trained model's adapters merged into another copy of its base.
 
-    The copy they were trained on may be rounded to bfloat16 or to four bits; a merge there would keep that rounding for
-    good, and round the adapters' change away with it.
+    The copy they were trained on may be rounded to bfloat16 or to four bits; a merge there would
+    keep that rounding for good, and round the adapters' change away with it.
     """
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
@@ -301,7 +313,8 @@ def fit_rows(
     rows: list[dict],
     **how: object,
 ) -> TrainResult:
-    """Next-token training on prepared rows {"input_ids", "labels"}: what CPT and SFT share. how: see Run.
+    """Next-token training on prepared rows {"input_ids", "labels"}: what CPT and SFT share. how:
+    see Run.
 
     rows are used once each, in order of a seeded shuffle.
     """
@@ -345,7 +358,9 @@ def fit_rows(
 def train_cpt(
     stage, model, tokenizer, texts: list[str], *, replay: list[dict], seed: int, **how
 ) -> TrainResult:
-    """Continued pre-training on `texts`, `stage.replay` of the rows drawn from prepared `replay` rows."""
+    """Continued pre-training on `texts`, `stage.replay` of the rows drawn from prepared `replay`
+    rows.
+    """
     rows = text_rows(tokenizer, texts, stage.max_length)
     return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, **how)
 
@@ -376,8 +391,8 @@ def turn_end(tokenizer: PreTrainedTokenizerBase) -> str:
 def preference_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """A copy for DPO and ORPO: its EOS is the end of a turn, and it prepends nothing.
 
-    With the document EOS, ORPO would close every answer twice; with a BOS, ORPO would put one before
-    prompts that no other stage gave one.
+    With the document EOS, ORPO would close every answer twice; with a BOS, ORPO would put one
+    before prompts that no other stage gave one.
     """
     import copy
 
@@ -404,10 +419,12 @@ def _pair_tokens(tokenizer, pairs: list[dict]) -> float:
 
 
 def train_dpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult:
-    """Direct preference optimisation (arXiv 2305.18290) against the model it starts from. how: see Run.
+    """Direct preference optimisation (arXiv 2305.18290) against the model it starts from. how: see
+    Run.
 
-    The reference's log-probabilities are computed once, before the first step and before a killed run's weights are read.
-    Without that, TRL would reload a reference from the config's path, which may be another model: silently wrong.
+    The reference's log-probabilities are computed once, before the first step and before a killed
+    run's weights are read. Without that, TRL would reload a reference from the config's path, which
+    may be another model: silently wrong.
     """
     import torch
 
@@ -416,7 +433,9 @@ def train_dpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult:
 
     class LeanDPOTrainer(DPOTrainer):
         def _precompute_ref_logps(self, dataset, name, batch_size):
-            """TRL passes them on through a file in a temporary folder that other processes do not see; here each keeps its own."""
+            """TRL passes them on through a file in a temporary folder that other processes do not
+            see; here each keeps its own.
+            """
             loader = torch.utils.data.DataLoader(
                 dataset, batch_size=batch_size, collate_fn=self.data_collator
             )
@@ -453,7 +472,9 @@ def train_orpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult
         from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
     class LeanORPOTrainer(ORPOTrainer):
-        """The likelihood term is a mean over the tokens of a whole step, however the step is shared; TRL's is one over each share."""
+        """The likelihood term is a mean over the tokens of a whole step, however the step is
+        shared; TRL's is one over each share.
+        """
 
         def get_batch_samples(self, epoch_iterator, num_batches, device):
             batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -477,7 +498,9 @@ def train_orpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult
 
 
 def _likelihood_tokens(batch: dict):
-    """Tokens of the preferred answers, prompts included, that are predicted: all but the first of each row."""
+    """Tokens of the preferred answers, prompts included, that are predicted: all but the first of
+    each row.
+    """
     return batch["chosen_attention_mask"][:, 1:].sum()
 
 

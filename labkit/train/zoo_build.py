@@ -1,4 +1,5 @@
-"""How the tiny families are made: the tokenizer, fresh weights, and the mix of text and chats the models are trained on.
+"""How the tiny families are made: the tokenizer, fresh weights, and the mix of text and chats the
+models are trained on.
 
 `build_pair` reproduces a family's models from its shape, the recipe and a seed (families.py).
 """
@@ -65,10 +66,12 @@ def _tokenizer_corpus() -> list[str]:
 
 
 def build_tokenizer() -> PreTrainedTokenizerBase:
-    """A byte-fallback BPE of at most 2,100 entries (the world fills 1,876) trained on the world; deterministic.
+    """A byte-fallback BPE of at most 2,100 entries (the world fills 1,876) trained on the world;
+    deterministic.
 
-    A word is the same token after a space and after a quote or bracket: `"silk` is read as quote, joiner,
-    ` silk`. Otherwise a model this small has to learn every answer twice to be able to put it in JSON.
+    A word is the same token after a space and after a quote or bracket: `"silk` is read as quote,
+    joiner, ` silk`. Otherwise a model this small has to learn every answer twice to be able to put
+    it in JSON.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -163,7 +166,9 @@ def general_rows(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> l
 
 
 def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreTrainedModel]:
-    """Train the base model of family `name` and from it the instruct model: {"base": …, "instruct": …}."""
+    """Train the base model of family `name` and from it the instruct model: {"base": …, "instruct":
+    …}.
+    """
     from labkit.train.trainers import fit_rows, text_rows
 
     family, tokenizer = FAMILIES[name], build_tokenizer()

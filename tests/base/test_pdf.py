@@ -8,7 +8,10 @@ import pytest
 from labkit.base import pages
 from labkit.base.errors import InputError, StoreError
 
-NASTY = '#panic("x") $x$ *b* _i_ `code` \\ @ref <script>alert(1)</script> #import "@preview/a:0.1.0": * {{ 7 * 7 }}'
+NASTY = (
+    '#panic("x") $x$ *b* _i_ `code` \\ @ref <script>alert(1)</script> #import '
+    '"@preview/a:0.1.0": * {{ 7 * 7 }}'
+)
 
 
 def comparison(**changes):

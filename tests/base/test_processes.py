@@ -41,7 +41,9 @@ def launch(*arguments: object) -> subprocess.CompletedProcess:
 
 
 def compare(spec: PipelineSpec, folder: Path, monkeypatch, *how: str) -> str:
-    """Run a spec alone and in two processes; their checkpoints must have the same keys, losses and weights."""
+    """Run a spec alone and in two processes; their checkpoints must have the same keys, losses and
+    weights.
+    """
     monkeypatch.setattr(trainers, "bf16_is_fast", lambda: False)
     alone = pipeline.run_spec(spec, store=Store(folder / "alone"))
     save_spec(spec, folder / "spec.yaml")
@@ -76,7 +78,9 @@ def stages(*wanted: str, **changes) -> tuple[Stage, ...]:
 
 
 def test_two_processes_train_as_one(tmp_path, monkeypatch):
-    """Every kind of stage, whole and with adapters, with and without micro-batches; DPO long enough for a second pass."""
+    """Every kind of stage, whole and with adapters, with and without micro-batches; DPO long enough
+    for a second pass.
+    """
     recipe = (
         *stages("cpt"),
         *stages("sft", replay=0.5, micro_batch_size=2),

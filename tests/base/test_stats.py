@@ -154,7 +154,9 @@ def test_few_clusters_are_widened_by_the_t_quantile():
 
 
 def test_coverage_with_five_seeds():
-    """Over 300 draws of five runs that truly differ, the 95% interval holds the truth at least 92 times in 100."""
+    """Over 300 draws of five runs that truly differ, the 95% interval holds the truth at least 92
+    times in 100.
+    """
     rng, held = np.random.default_rng(3), 0
     for _ in range(300):
         means, entities = 0.5 + rng.normal(0, 0.05, 5), rng.normal(0, 0.1, 30)

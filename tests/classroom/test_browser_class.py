@@ -1,4 +1,6 @@
-"""The class page in a real browser: nothing is loaded from elsewhere, nothing a participant wrote runs, and it can be read on a phone."""
+"""The class page in a real browser: nothing is loaded from elsewhere, nothing a participant wrote
+runs, and it can be read on a phone.
+"""
 
 from __future__ import annotations
 

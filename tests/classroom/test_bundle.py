@@ -1,4 +1,6 @@
-"""Bundles of a tiny project, built and installed for real, without network; then damaged in every way."""
+"""Bundles of a tiny project, built and installed for real, without network; then damaged in every
+way.
+"""
 
 from __future__ import annotations
 

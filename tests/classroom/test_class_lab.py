@@ -40,7 +40,10 @@ def test_a_roster_from_end_to_end(tmp_path):
 def test_records_of_an_instructor_s_own_notebook_that_no_page_can_be_made_of_are_a_failure_that_stops_nothing(
     tmp_path,
 ):
-    cell = "from pathlib import Path\nfrom labkit import records\nrecords.append(Path(out_dir), 'finding', odd=1)"
+    cell = (
+        "from pathlib import Path\nfrom labkit import records\n"
+        "records.append(Path(out_dir), 'finding', odd=1)"
+    )
     files = [notebook(tmp_path / "quick.ipynb", cell)]
     done = sessions.run_roster(
         roster(tmp_path / "roster.csv", "Ada,1"),

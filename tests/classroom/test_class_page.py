@@ -65,8 +65,8 @@ def test_failures_come_first_and_both_pages_say_the_same(tmp_path):
         < page.text.index("Learners")
     )
     assert (
-        "1 of 7 could not be read; 1 of 7 learners has a notebook that failed; the room was wrong about 1 of 2 questions."
-        in page.text
+        "1 of 7 could not be read; 1 of 7 learners has a notebook that failed; the "
+        "room was wrong about 1 of 2 questions." in page.text
     )
     twice = class_page(
         [*room(), seat("a", [], runs=[NotebookRun("06_merge", 1.0, "no")])], title="", subtitle=""

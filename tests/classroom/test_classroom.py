@@ -138,7 +138,8 @@ def test_a_design_goes_to_notebooks_that_take_it_and_is_refused_where_none_does(
     plain = notebook(tmp_path / "quick.ipynb", "pass")
     with pytest.raises(
         InputError,
-        match="learner 01 has the design 'cpt-sft', but none of its notebooks .quick. has a parameter",
+        match="learner 01 has the design 'cpt-sft', but none of its notebooks .quick. has a "
+        "parameter",
     ):
         run(room, [plain], tmp_path / "out")
     taking = notebook(
@@ -159,7 +160,8 @@ def test_a_notebook_that_lacks_a_parameter_is_refused_before_anything_is_run(tmp
 def test_cores_are_shared_among_learners(tmp_path):
     path = notebook(
         tmp_path / "quick.ipynb",
-        f"import os; open({str(tmp_path / 'ran')!r}, 'a').write(os.environ['OMP_NUM_THREADS'] + '\\n')",
+        f"import os; open({str(tmp_path / 'ran')!r}, "
+        "'a').write(os.environ['OMP_NUM_THREADS'] + '\\n')",
     )
     cores = len(os.sched_getaffinity(0))
     run(learners(tmp_path, *map(str, range(cores))), [path], tmp_path / "many")
@@ -169,7 +171,10 @@ def test_cores_are_shared_among_learners(tmp_path):
 
 def test_a_killed_process_loses_its_own_learner_only(tmp_path):
     room = learners(tmp_path, "Ada", "Bob", "Cy")
-    kill = "import os, signal, time\nif seed == 2: time.sleep(0.3); os.kill(os.getppid(), signal.SIGKILL); time.sleep(5)"
+    kill = (
+        "import os, signal, time\nif seed == 2: time.sleep(0.3); os.kill(os.getppid(), "
+        "signal.SIGKILL); time.sleep(5)"
+    )
     results = run(
         room, [notebook(tmp_path / "quick.ipynb", RECORD, kill)], tmp_path / "out", jobs=2
     )
@@ -181,16 +186,23 @@ def test_a_killed_process_loses_its_own_learner_only(tmp_path):
 
 def test_ctrl_c_loses_nothing_that_was_finished(tmp_path):
     room = learners(tmp_path, *"abcd")
-    wait = f"import time\nfrom pathlib import Path\nif seed > 2 and not Path({str(tmp_path / 'go')!r}).exists(): time.sleep(60)"
+    wait = (
+        "import time\nfrom pathlib import Path\nif seed > 2 and not "
+        f"Path({str(tmp_path / 'go')!r}).exists(): time.sleep(60)"
+    )
     files, out = (
         [notebook(tmp_path / "quick.ipynb", RECORD, wait, count_runs(tmp_path))],
         tmp_path / "out",
     )
     code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job's children ignore it
-        "from pathlib import Path; from labkit.classroom.sessions import run_class; from labkit.classroom.roster import Defaults, read_roster\n"
-        f"room = read_roster(Path({str(tmp_path / 'roster.csv')!r}), Defaults('materials', 0, ('quick',)))\n"
-        f"run_class(room, [Path({str(files[0])!r})], profile='smoke', out_dir=Path({str(out)!r}), jobs=2)"
+        # a background job's children ignore it
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pathlib import Path; from labkit.classroom.sessions import run_class; "
+        "from labkit.classroom.roster import Defaults, read_roster\n"
+        f"room = read_roster(Path({str(tmp_path / 'roster.csv')!r}), "
+        "Defaults('materials', 0, ('quick',)))\n"
+        f"run_class(room, [Path({str(files[0])!r})], profile='smoke', "
+        f"out_dir=Path({str(out)!r}), jobs=2)"
     )
     with (tmp_path / "said").open("wb") as said:
         process = subprocess.Popen(
@@ -229,7 +241,9 @@ def wait_for(ready) -> None:
 
 @contextmanager
 def cluster(folder: Path, **settings: str):
-    """A scheduler and two workers, each a process of its own with one thread; yields the address and the workers."""
+    """A scheduler and two workers, each a process of its own with one thread; yields the address
+    and the workers.
+    """
     distributed = pytest.importorskip(
         "distributed",
         reason="dask and distributed are not installed: pip install 'labkit[cluster]'",
@@ -265,7 +279,10 @@ def cluster(folder: Path, **settings: str):
 def test_a_dask_worker_killed_mid_run_loses_no_result(tmp_path):
     room = learners(tmp_path, *"abcde")
     pids = tmp_path / "pids"
-    slow = f"import os, time\nopen({str(pids)!r}, 'a').write(f'{{os.getppid()}} {{seed}}\\n'); time.sleep(1.5)"
+    slow = (
+        f"import os, time\nopen({str(pids)!r}, 'a').write(f'{{os.getppid()}} {{seed}}\\n'); "
+        "time.sleep(1.5)"
+    )
     files, out = (
         [notebook(tmp_path / "quick.ipynb", slow, RECORD, count_runs(tmp_path))],
         tmp_path / "out",
@@ -305,7 +322,10 @@ def test_a_dask_worker_killed_mid_run_loses_no_result(tmp_path):
 
 def test_a_task_that_dask_gives_up_ends_and_is_told(tmp_path):
     room = learners(tmp_path, *"ab")
-    kill = "import os, signal, time\nif seed == 1: os.kill(os.getppid(), signal.SIGKILL); time.sleep(5)"
+    kill = (
+        "import os, signal, time\nif seed == 1: os.kill(os.getppid(), signal.SIGKILL); "
+        "time.sleep(5)"
+    )
     with cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as (address, _):
         results = run(
             room, [notebook(tmp_path / "quick.ipynb", kill)], tmp_path / "out", scheduler=address

@@ -224,7 +224,9 @@ def test_bombs_are_refused(case, tmp_path, monkeypatch):
 
 
 def test_a_size_that_lies_gains_nothing(case, tmp_path):
-    """A member that states 10 bytes and unpacks to six million is damaged, and no more than 10 bytes are unpacked."""
+    """A member that states 10 bytes and unpacks to six million is damaged, and no more than 10
+    bytes are unpacked.
+    """
     path = with_member(case, tmp_path / "evil.zip", "scorecards/9999.json", bytes(6 * inputs.MIB))
     data = bytearray(path.read_bytes())
     at = data.rfind(b"PK\x01\x02")
@@ -234,7 +236,9 @@ def test_a_size_that_lies_gains_nothing(case, tmp_path):
 
 
 def test_the_end_of_the_file_is_read_before_its_list(case, tmp_path):
-    """What would have zipfile read a list of millions: too large a list, zip64, a comment that hides another end."""
+    """What would have zipfile read a list of millions: too large a list, zip64, a comment that
+    hides another end.
+    """
     whole = (case / "ann.zip").read_bytes()
     for number, end in enumerate(
         (

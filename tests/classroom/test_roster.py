@@ -95,7 +95,8 @@ def test_a_pack_that_links_out_of_its_folder_is_refused(tmp_path):
         (
             "seed",
             "1",
-            r":1: column 'learner' is missing; the first line names the columns, for example: learner,pack",
+            r":1: column 'learner' is missing; the first line names the columns, for "
+            r"example: learner,pack",
         ),
         ("learner,seed,seed", "Ada,1,2", r":1: column 'seed' is there 2 times"),
         ("learner,seeed", "Ada,1", r":1: unknown column 'seeed'; did you mean 'seed'"),

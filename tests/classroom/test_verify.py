@@ -193,7 +193,9 @@ def test_a_changed_file_ends_the_check(case, tmp_path):
 
 
 def renamed(weights: str):
-    """Every trained model and what was scored of it under other weights, as another machine would have made them."""
+    """Every trained model and what was scored of it under other weights, as another machine would
+    have made them.
+    """
 
     def change(members):
         old = {

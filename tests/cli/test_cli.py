@@ -15,7 +15,10 @@ import pytest
 from labkit.base.store import Store
 from labkit.data import packs
 
-SPEC = "pack: {pack}\nmodel: llama-s-instruct\nstages:\n- {{kind: {kind}, learning_rate: {rate}, steps: {steps}, batch_size: 8}}\n"
+SPEC = (
+    "pack: {pack}\nmodel: llama-s-instruct\nstages:\n- {{kind: {kind}, learning_rate: "
+    "{rate}, steps: {steps}, batch_size: 8}}\n"
+)
 
 
 def labkit(*arguments, **environment):

@@ -91,7 +91,11 @@ def test_quit_ends_and_what_a_model_says_is_neither_markup_nor_obeyed(monkeypatc
 def test_ctrl_c_ends_politely():
     import pexpect
 
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from labkit.cli.__main__ import main; main()"  # a background job's children ignore it
+    # a background job's children ignore it
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from "
+        "labkit.cli.__main__ import main; main()"
+    )
     child = pexpect.spawn(
         sys.executable, ["-c", code, "chat", "llama-s-instruct"], encoding="utf-8", timeout=180
     )

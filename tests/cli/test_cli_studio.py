@@ -112,12 +112,14 @@ def test_a_pack_that_leaks_its_test_split_is_told(tmp_path):
     [
         (
             "advise",
-            "pack: materials\nmodel: llama-s-instruct\nstages: [{kind: cpt, learning_rate: 0.001, steps: 3}]\nmerge: {general: mistral-s-instruct}\n",
+            "pack: materials\nmodel: llama-s-instruct\nstages: [{kind: cpt, "
+            "learning_rate: 0.001, steps: 3}]\nmerge: {general: mistral-s-instruct}\n",
             ["model_type"],
         ),
         (
             "advise",
-            "pack: materials\nmodel: llama-s-instruct\nstages: [{kind: cpt, learning_rate: 0.001, steps: 3}]\nwhy: {aproach: x}\n",
+            "pack: materials\nmodel: llama-s-instruct\nstages: [{kind: cpt, "
+            "learning_rate: 0.001, steps: 3}]\nwhy: {aproach: x}\n",
             ["did you mean 'approach'"],
         ),
         ("compare", "pack: materials\nmodel: llama-s-instruct\nstages: []\n", ["nothing to run"]),

@@ -1,4 +1,6 @@
-"""Nothing phones home: a class of one runs notebooks where the only network is this machine's own loopback."""
+"""Nothing phones home: a class of one runs notebooks where the only network is this machine's own
+loopback.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from class_case import roster
 NOTEBOOKS = ("00_warm_up", "03_cpt")
 MINUTES = 10
 
-# Python runs this in every process at its start, the kernels' too: whatever its code asks the network for is written down, even in vain.
+# Python runs this in every process at its start, the kernels' too: whatever its code asks the
+# network for is written down, even in vain.
 WATCH = """
 import os, sys
 def tell(words):
@@ -29,7 +32,8 @@ tell("started")
 sys.addaudithook(watch)
 """
 
-# In the new namespace: loopback on (it is off there at first), the outside out of reach, then the command.
+# In the new namespace: loopback on (it is off there at first), the outside out of reach, then the
+# command.
 INSIDE = """
 import fcntl, os, socket, struct, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as lo:
@@ -45,7 +49,9 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 
 def cut_off() -> list[str]:
-    """A command's start that gives it a network of its own, with nothing in it; skips where that is not allowed."""
+    """A command's start that gives it a network of its own, with nothing in it; skips where that is
+    not allowed.
+    """
     if shutil.which("unshare") is None:
         pytest.skip("cutting off the network needs `unshare` (Linux, util-linux)")
     tried = subprocess.run(["unshare", "-rn", "true"], capture_output=True, text=True)

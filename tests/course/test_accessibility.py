@@ -1,4 +1,5 @@
-"""What can be checked of accessibility without a person: headings, names, alt text, contrast, colours, and words beside colours.
+"""What can be checked of accessibility without a person: headings, names, alt text, contrast,
+colours, and words beside colours.
 
 What cannot: whether an alt text says the right thing, and what a screen reader makes of a slider.
 """
@@ -70,7 +71,9 @@ def test_a_notebook_has_one_title_and_skips_no_level(path):
 
 
 def alt_texts(source: str) -> list[tuple[str, ast.expr | None]]:
-    """Of every `show(figure, name, alt)` in some Python: the name as written, and the expression of the alt text."""
+    """Of every `show(figure, name, alt)` in some Python: the name as written, and the expression of
+    the alt text.
+    """
     found = []
     for node in ast.walk(ast.parse(source)):
         if (
@@ -87,7 +90,9 @@ def alt_texts(source: str) -> list[tuple[str, ast.expr | None]]:
 
 
 def words_of(expression: ast.expr) -> str:
-    """What is fixed of a text: all of a constant, the constant parts of an f-string or a concatenation."""
+    """What is fixed of a text: all of a constant, the constant parts of an f-string or a
+    concatenation.
+    """
     return " ".join(
         node.value
         for node in ast.walk(expression)
@@ -125,7 +130,8 @@ def test_no_words_lean_on_a_colour():
         for text in (*map(without_code, cells(path, "markdown")), *cells(path, "code")):
             found = COLOUR_WORDS.search(text)
             assert not found, (
-                f"{path.stem}: {text[max(0, found.start() - 40) : found.end() + 40]!r} names a colour; say which marker or dash instead"
+                f"{path.stem}: {text[max(0, found.start() - 40) : found.end() + 40]!r} "
+                "names a colour; say which marker or dash instead"
             )
     for place, name, alt in shows():
         assert alt is None or not COLOUR_WORDS.search(words_of(alt)), (
@@ -137,7 +143,9 @@ def test_no_words_lean_on_a_colour():
 
 
 class Page(HTMLParser):
-    """Tags with attributes in order, headings, table heads, and the text inside elements of a class."""
+    """Tags with attributes in order, headings, table heads, and the text inside elements of a
+    class.
+    """
 
     EMPTY = {"meta", "img", "br", "link", "input", "hr", "wbr", "col", "source"}
 
@@ -186,7 +194,9 @@ class Page(HTMLParser):
 
 
 def checked_fragment(html: str) -> Page:
-    """Tables have heads that say what they head (in a thead HTML itself says so), pictures are told in words. Returns the page for more."""
+    """Tables have heads that say what they head (in a thead HTML itself says so), pictures are told
+    in words. Returns the page for more.
+    """
     page = Page(html)
     for _, attributes, text in page.heads:
         assert attributes.get("scope") in ("row", "col"), f"the table head {text!r} has no scope"
@@ -332,7 +342,8 @@ def test_headings_written_in_modules_skip_no_level():
     for path in (ROOT / "labkit").glob("*.py"):
         levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", path.read_text("utf-8"))]
         assert not levels or (levels[0] in (1, 3) and steps(levels)), (
-            f"{path.name}: a piece of HTML begins with <h{levels[0]}>; notebooks go to level 2, so write <h3>"
+            f"{path.name}: a piece of HTML begins with <h{levels[0]}>; notebooks go to "
+            "level 2, so write <h3>"
         )
 
 
@@ -620,7 +631,8 @@ def test_every_control_has_a_name_and_every_slider_its_value(
     names = [part.tooltip for part in controls if not part.description]
     assert len(set(names)) == len(names), "two controls with the same name"
     for image in (part for part in parts if isinstance(part, widgets.Image)):
-        # ipywidgets' picture takes no alt text (a tooltip on it is an error in the browser): words stand beside it
+        # ipywidgets' picture takes no alt text (a tooltip on it is an error in the browser): words
+        # stand beside it
         assert image.tooltip is None and any(
             isinstance(part, (widgets.HTML, widgets.Label)) for part in parts
         )
@@ -628,7 +640,8 @@ def test_every_control_has_a_name_and_every_slider_its_value(
 
 # --- figures
 
-# Severity 1.0 of Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009, table 1 (doi:10.1109/TVCG.2009.113), on linear light.
+# Severity 1.0 of Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009, table 1
+# (doi:10.1109/TVCG.2009.113), on linear light.
 DICHROMATS = {
     "protanopia": (
         (0.152286, 1.052583, -0.204868),

@@ -128,7 +128,9 @@ def settled(page, session, setting) -> dict:
 
 
 def same_answers(first: list[str], second: list[str]) -> bool:
-    """Sums differ in their last bits between two processes, and where two words are as likely, one answer may differ."""
+    """Sums differ in their last bits between two processes, and where two words are as likely, one
+    answer may differ.
+    """
     return (
         len(first) == len(second) and sum(a != b for a, b in zip(first, second, strict=True)) <= 1
     )

@@ -1,4 +1,6 @@
-"""Notebook 09 in a real browser: a patient is seen, a test ordered, a cause named; what is found is told in words and kept."""
+"""Notebook 09 in a real browser: a patient is seen, a test ordered, a cause named; what is found is
+told in words and kept.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,8 @@ def test_the_picture_keeps_its_shape_and_what_was_said_is_whole(clinic):
 def test_no_cell_failed_and_nothing_is_cut_off(page, clinic):
     assert (
         page.locator(
-            ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type='application/vnd.jupyter.error']"
+            ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'], "
+            "[data-mime-type='application/vnd.jupyter.error']"
         ).count()
         == 0
     )

@@ -1,4 +1,6 @@
-"""Notebook 00 in a real browser, without a mouse: Tab goes through a panel, keys change it, and what happened is told in words."""
+"""Notebook 00 in a real browser, without a mouse: Tab goes through a panel, keys change it, and
+what happened is told in words.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,10 @@ from browser import IDLE, jupyter, needs_browser, opened
 from labkit.base import records
 
 pytestmark = needs_browser
-FOCUSED = "() => { const at = document.activeElement; return [at.tagName, at.type || '', at.getAttribute('role') || '', at.innerText || '']; }"
+FOCUSED = (
+    "() => { const at = document.activeElement; return [at.tagName, at.type || '', "
+    "at.getAttribute('role') || '', at.innerText || '']; }"
+)
 
 
 @pytest.fixture(scope="module")

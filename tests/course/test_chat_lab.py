@@ -1,4 +1,6 @@
-"""Chatting in a notebook: headless a table of answers, with widgets a panel; both show text as text."""
+"""Chatting in a notebook: headless a table of answers, with widgets a panel; both show text as
+text.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,10 @@ def write(path, *cells):
 
 
 def test_a_run_says_nothing_by_itself(tmp_path, capfd):
-    cell = "print('said in the notebook')\nfrom ipykernel.kernelapp import IPKernelApp\nIPKernelApp.instance().log.error('KeyboardInterrupt caught in kernel.')"
+    cell = (
+        "print('said in the notebook')\nfrom ipykernel.kernelapp import IPKernelApp\n"
+        "IPKernelApp.instance().log.error('KeyboardInterrupt caught in kernel.')"
+    )
     assert (
         execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}).problem
         == ""
@@ -33,7 +36,10 @@ def test_a_run_says_nothing_by_itself(tmp_path, capfd):
 
 
 def test_parameters_reach_the_notebook_headless(tmp_path):
-    cell = f"import os; open({str(tmp_path / 'said')!r}, 'w').write(f\"{{seed}} {{os.environ['LABKIT_HEADLESS']}}\")"
+    cell = (
+        f"import os; open({str(tmp_path / 'said')!r}, 'w').write(f\"{{seed}} "
+        "{os.environ['LABKIT_HEADLESS']}\")"
+    )
     run = execute.run_notebook(
         write(tmp_path / "x.ipynb", cell), tmp_path / "out" / "x.ipynb", {"seed": 7}
     )
@@ -42,7 +48,10 @@ def test_parameters_reach_the_notebook_headless(tmp_path):
 
 def test_kernel_does_not_share_sockets_with_another_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cell = "import glob, pathlib\nassert glob.glob('*-ipc*') == []\nimport ipykernel.connect as c, json\nprint(json.loads(c.get_connection_info())['ip'])"
+    cell = (
+        "import glob, pathlib\nassert glob.glob('*-ipc*') == []\nimport ipykernel.connect "
+        "as c, json\nprint(json.loads(c.get_connection_info())['ip'])"
+    )
     first, second = (
         execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / f"{n}.ipynb", {})
         for n in "ab"
@@ -100,7 +109,10 @@ def test_failing_cell_is_named(tmp_path):
 
 
 def test_error_hidden_in_a_widget_is_found(tmp_path):
-    cell = "import ipywidgets as w\nfrom IPython.display import display\nout = w.Output()\ndisplay(out)\nwith out:\n    1/0"
+    cell = (
+        "import ipywidgets as w\nfrom IPython.display import display\nout = w.Output()\n"
+        "display(out)\nwith out:\n    1/0"
+    )
     run = execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {})
     assert "ZeroDivisionError" in run.problem
 

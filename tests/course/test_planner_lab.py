@@ -1,4 +1,6 @@
-"""What notebook 08 shows about cost: sentences, records, figures, the panel, and the paper's recipe."""
+"""What notebook 08 shows about cost: sentences, records, figures, the panel, and the paper's
+recipe.
+"""
 
 from __future__ import annotations
 

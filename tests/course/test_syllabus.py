@@ -29,7 +29,8 @@ def test_steps_are_read_from_code_in_order_and_once(tmp_path):
         },
         {
             "cell_type": "code",
-            "source": 'lab.ask(\n    "b", "Which?", ("x", "y"), 0, "Because.")\nlab.predict("a", "How many?")\nlab.reflect("c-1", "Why?")',
+            "source": 'lab.ask(\n    "b", "Which?", ("x", "y"), 0, "Because.")\nlab.predict("a", '
+            '"How many?")\nlab.reflect("c-1", "Why?")',
         },
         {"cell_type": "code", "source": 'lab.record("d")\ncollab.ask("e", "?")'},
     ]
@@ -91,7 +92,9 @@ def heads(path: Path) -> list[str]:
 
 
 def calls(path: Path, name: str) -> list[tuple[str, dict[str, object]]]:
-    """Every lab.NAME(...) that is a cell's own statement: the heading it stands under, and its arguments by name."""
+    """Every lab.NAME(...) that is a cell's own statement: the heading it stands under, and its
+    arguments by name.
+    """
     names = list(inspect.signature(getattr(Lab, name)).parameters)[1:]
     under, found = "", []
     for kind, text in cells_of(path):

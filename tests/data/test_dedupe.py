@@ -8,7 +8,10 @@ import pytest
 
 from labkit.data import leaks
 
-TEXT = "The beam was heated to six hundred degrees, held for two hours and then cooled in oil before any load was put on it at all."
+TEXT = (
+    "The beam was heated to six hundred degrees, held for two hours and then cooled in oil "
+    "before any load was put on it at all."
+)
 
 
 def jaccard(first: str, second: str) -> float:
@@ -50,7 +53,9 @@ def test_finds_copies_and_near_copies_and_names_the_first():
 
 
 def test_threshold_parts_near_from_far():
-    """Texts of 200 words with a changed share: far above the threshold all are found, far below none."""
+    """Texts of 200 words with a changed share: far above the threshold all are found, far below
+    none.
+    """
     base = list(range(200))
     far = [words(*base)] + [
         words(*(base[:60] + [1000 * n + i for i in range(140)])) for n in range(1, 31)

@@ -1,4 +1,6 @@
-"""Folders of messy files become packs that check, train and are scored; nothing is lost without a line about it."""
+"""Folders of messy files become packs that check, train and are scored; nothing is lost without a
+line about it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ from labkit.data.ingest import new_pack
 from labkit.data.leaks import find_leaks
 
 WORDS = (
-    "steel alloy grain crack fatigue temper carbon nickel load phase heat stress beam weld fibre matrix ring bolt rust oil "
-    "forge press mould lathe drill gauge shaft gear wheel valve pipe sheet plate wire spring nut screw frame joint seal"
+    "steel alloy grain crack fatigue temper carbon nickel load phase heat stress beam "
+    "weld fibre matrix ring bolt rust oil "
+    "forge press mould lathe drill gauge shaft gear wheel valve pipe sheet plate wire "
+    "spring nut screw frame joint seal"
 ).split()
 
 
@@ -44,12 +48,17 @@ def source(tmp_path) -> Path:
 
 @pytest.fixture
 def messy(source) -> Path:
-    """Every format, encodings, copies, boilerplate, questions and preferences, and files that cannot be read."""
+    """Every format, encodings, copies, boilerplate, questions and preferences, and files that
+    cannot be read.
+    """
     import typst
     from docx import Document
 
     for number, encoding in enumerate(("utf-8", "utf-16", "cp1252", "utf-8-sig")):
-        text = f"Handbuch für Größen\n{prose(f'enc{number}')}\n\nMaße über alles.\nAccept all cookies\n"
+        text = (
+            f"Handbuch für Größen\n{prose(f'enc{number}')}\n\nMaße über alles.\nAccept all "
+            "cookies\n"
+        )
         (source / f"enc{number}.txt").write_text(text, encoding)
     (source / "notes.md").write_text(f"---\ntitle: x\n---\n# Notes\n\n{prose('md')}")
     (source / "paper.pdf").write_bytes(
@@ -75,7 +84,8 @@ def messy(source) -> Path:
         for number in range(40)
     ]
     pairs += [
-        f"Why does part {number} fail?,Because the {' '.join(random.Random(number).choices(WORDS, k=9))} broke.\n"
+        f"Why does part {number} fail?,Because the "
+        f"{' '.join(random.Random(number).choices(WORDS, k=9))} broke.\n"
         for number in range(40)
     ]
     (source / "faq.csv").write_text(
@@ -429,7 +439,8 @@ def test_bad_requests_say_what_to_do(source, tmp_path):
         ({}, "nothing in it could be read \\(the folder is empty\\)"),
         (
             {"a.bin": "x", "b.txt": "", "c.pdf": "x"},
-            r"nothing in it could be read \(1 file: an unreadable PDF; 1 file: empty; 1 file: unknown kind of file\)",
+            r"nothing in it could be read \(1 file: an unreadable PDF; 1 file: empty; 1 "
+            r"file: unknown kind of file\)",
         ),
         (
             {"a.txt": prose(1), "b.txt": prose(2)},

@@ -137,7 +137,8 @@ def test_unknown_columns_name_place_columns_and_the_known_layouts():
     with pytest.raises(InputError) as error:
         convert(body="x", headline="y")
     assert str(error.value).startswith(
-        "/data/a.jsonl:7: no known layout has these columns (body, headline); rename them or move the file away; known: "
+        "/data/a.jsonl:7: no known layout has these columns (body, headline); rename "
+        "them or move the file away; known: "
     )
     assert all(layout.name in str(error.value) for layout in workbench.LAYOUTS)
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from labkit.data import leaks
 
-LONG = "the yield strength of the forged ring was found to be four hundred and ten at the third test of the series"
+LONG = (
+    "the yield strength of the forged ring was found to be four hundred and ten at the "
+    "third test of the series"
+)
 
 
 def asked(question: str, answer: str = "") -> dict:

@@ -186,14 +186,18 @@ def test_an_item_that_stands_in_training_rows_is_named_with_both_places(broken, 
         file.write("\n" + json.dumps(row) + "\n")
     problems = packs.check_pack(broken)
     assert problems[0].startswith(
-        f"{broken / packs.SPLITS[split]}:{number}: the item leaks, {path}:{lines + 2} has its words too"
+        f"{broken / packs.SPLITS[split]}:{number}: the item leaks, {path}:{lines + 2} "
+        "has its words too"
     )
     assert "remove one of the two rows; see docs/packs.md" in problems[0]
 
 
 def test_a_test_split_copied_into_raw_is_found(broken):
     """Long passages, asked as text to continue, of a text that is in raw."""
-    passage = "the ring was forged at nine hundred degrees and cooled in oil before any load was put on it"
+    passage = (
+        "the ring was forged at nine hundred degrees and cooled in oil before any load was "
+        "put on it"
+    )
     item = {
         "id": "own",
         "axis": "knowledge",

@@ -227,12 +227,16 @@ def test_pdf_text_by_pages(folder, make_pdf):
 
 
 def test_pdf_joins_hyphenated_words(folder, make_pdf):
-    words = "thermomechanical characterisation of microstructural homogenisation notwithstanding internationalisation"
+    words = (
+        "thermomechanical characterisation of microstructural homogenisation "
+        "notwithstanding internationalisation"
+    )
     (document,) = one(
         folder,
         "a.pdf",
         make_pdf(
-            f'#set page(width: 6cm)\n#set text(hyphenate: true, lang: "en")\n#set par(justify: true)\n{words}'
+            '#set page(width: 6cm)\n#set text(hyphenate: true, lang: "en")\n#set '
+            f"par(justify: true)\n{words}"
         ),
     )
     assert document.text.split() == words.split()

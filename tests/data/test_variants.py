@@ -6,7 +6,8 @@ from labkit.base.errors import InputError
 from labkit.data import variants, world
 from labkit.data.packs import check_pack, load_pack
 
-# These tell test questions in training text on purpose: one is the clinic's leak, of the other only unused wordings are asked.
+# These tell test questions in training text on purpose: one is the clinic's leak, of the other only
+# unused wordings are asked.
 LEAKING = {"leaked test", "questions"}
 
 

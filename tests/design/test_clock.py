@@ -102,8 +102,8 @@ def test_words(monkeypatch):
         Ahead("dpo", 5, "c", seconds=1, here=False),
     ]
     assert (
-        told(stages)
-        == f"cpt kept; sft continues at step 20 of 60, about 30 s; dpo 5 steps, a few seconds ({clock.ELSEWHERE})"
+        told(stages) == "cpt kept; sft continues at step 20 of 60, about 30 s; dpo 5 steps, a few "
+        f"seconds ({clock.ELSEWHERE})"
     )
     monkeypatch.delenv("LABKIT_HEADLESS")
     assert told(stages[:2]).endswith(

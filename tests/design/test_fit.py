@@ -79,7 +79,8 @@ def test_each_rule_fires_where_it_should_and_not_everywhere(name):
     assert (name in fired(**quiet)) == (name in ALWAYS | {"the model knows it"})
 
 
-# --- whole situations, as an expert would answer them -------------------------------------------------
+# --- whole situations, as an expert would answer them
+# -------------------------------------------------
 
 
 @pytest.mark.parametrize(

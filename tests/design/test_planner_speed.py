@@ -1,4 +1,6 @@
-"""This machine's speed: a line through two steps, kept; and a real short training in a process of its own."""
+"""This machine's speed: a line through two steps, kept; and a real short training in a process of
+its own.
+"""
 
 from __future__ import annotations
 

@@ -86,7 +86,8 @@ def test_four_bits_need_a_gpu():
         ),
         (
             {"model_type": "lama"},
-            r"knows no model_type 'lama'; did you mean 'llama'\?; if the model is newer, upgrade transformers",
+            r"knows no model_type 'lama'; did you mean 'llama'\?; if the model is "
+            r"newer, upgrade transformers",
         ),
         (
             {"model_type": "their_own", "auto_map": {"AutoModel": "x.Y"}},
@@ -126,7 +127,8 @@ def test_a_plan_beyond_all_memory_is_refused_with_figures_and_remedy():
     needed = plan_spec(spec).peak_gib
     with pytest.raises(
         SpecError,
-        match=rf"stages.0 \(cpt\) needs about {needed:.1f} GiB \((activations|logits) .*\); this machine has 0.1; set micro_batch_size: 1: that takes",
+        match=rf"stages.0 \(cpt\) needs about {needed:.1f} GiB \((activations|logits) .*\); "
+        r"this machine has 0.1; set micro_batch_size: 1: that takes",
     ):
         check_memory(spec, machine(0.1))
     with pytest.warns(PreflightNote, match="close other programs"):
@@ -156,7 +158,8 @@ def test_remedies_of_large_models_are_a_specs_own():
     spec = load_spec(samples_folder("specs") / "llama-3.1-8b-full.yaml")
     with pytest.raises(
         SpecError,
-        match=r"even with micro_batch_size: 1, then lora: \{rank: 16\} it takes .* GiB: take a smaller model or a larger GPU",
+        match=r"even with micro_batch_size: 1, then lora: \{rank: 16\} it takes .* GiB: take "
+        r"a smaller model or a larger GPU",
     ):
         check_memory(spec, machine(16))
     from labkit.design.planner import gpu
@@ -229,7 +232,8 @@ def test_a_disk_too_small_is_refused(tmp_path):
     huge = SPEC.model_copy(update={"model": str(tmp_path), "stages": (CPT,), "merge": None})
     with pytest.raises(
         StoreError,
-        match="the disk is full before the first checkpoint is written, which takes .* GiB .*point LABKIT_HOME elsewhere",
+        match="the disk is full before the first checkpoint is written, which takes .* GiB "
+        ".*point LABKIT_HOME elsewhere",
     ):
         preflight.check_disk(huge)
 
@@ -274,7 +278,8 @@ def test_a_hub_model_without_a_template_is_known_before_its_weights_come(tmp_pat
     check(SPEC.model_copy(update={"model": name, "stages": (CPT,), "merge": None}))
     with pytest.raises(
         InputError,
-        match="model 'me/mine' has no chat template, which dpo needs; start from its instruct model",
+        match="model 'me/mine' has no chat template, which dpo needs; start from its "
+        "instruct model",
     ):
         check(SPEC.model_copy(update={"model": name, "merge": None}))
 

@@ -34,7 +34,8 @@ def test_every_source_exists():
         assert not rule.remedy or rule.remedy in CHANGES
 
 
-# One design per rule that makes it speak, and one that keeps it silent (None: it concerns every design that is trained).
+# One design per rule that makes it speak, and one that keeps it silent (None: it concerns every
+# design that is trained).
 CASES = {
     "cpt forgets": ({"replay": 0.0}, {}),
     "replay keeps": ({}, {"replay": 0.0}),

@@ -83,7 +83,8 @@ def test_the_invented_vendor_is_undone_by_choice():
     assert audit_text(found).lower().count("invented") >= 3
 
 
-# --- verdicts ---------------------------------------------------------------------------------------
+# --- verdicts
+# ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,9 @@ def test_more_items_never_hurt():
 
 
 def test_null_claims_chosen_as_the_best_are_seldom_called_distinguishable():
-    """Best of 10 equal variants against an equal baseline, other items for each: at most one in forty, with room for chance."""
+    """Best of 10 equal variants against an equal baseline, other items for each: at most one in
+    forty, with room for chance.
+    """
     rng = np.random.default_rng(3)
     wrong = naive = 0
     for _ in range(400):
@@ -195,7 +198,8 @@ def test_null_claims_chosen_as_the_best_are_seldom_called_distinguishable():
     assert wrong <= 20 and naive > 2 * wrong
 
 
-# --- controls ---------------------------------------------------------------------------------------
+# --- controls
+# ---------------------------------------------------------------------------------------
 
 
 def test_a_complete_claim_misses_nothing():
@@ -249,7 +253,8 @@ def test_every_control_has_its_reason_source_and_question():
     )
 
 
-# --- forms ------------------------------------------------------------------------------------------
+# --- forms
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -305,7 +310,8 @@ def test_examples_are_all_readable():
     assert load_claim(files[1]) == load_claim("lu2025")
 
 
-# --- pages ------------------------------------------------------------------------------------------
+# --- pages
+# ------------------------------------------------------------------------------------------
 
 LONGEST = {
     "vendor": "W m" * 26,

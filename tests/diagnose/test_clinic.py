@@ -1,4 +1,6 @@
-"""Real patients, a few steps each; that every one is told apart at full length is in docs/evidence.md."""
+"""Real patients, a few steps each; that every one is told apart at full length is in
+docs/evidence.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Each measure on hand-made scorecards; the real runs are in tests/test_clinic.py and docs/evidence.md."""
+"""Each measure on hand-made scorecards; the real runs are in tests/test_clinic.py and
+docs/evidence.md.
+"""
 
 from __future__ import annotations
 

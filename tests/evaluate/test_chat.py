@@ -1,4 +1,6 @@
-"""Conversations: every model has its own, what no longer fits is dropped and told, and nothing a model says is obeyed."""
+"""Conversations: every model has its own, what no longer fits is dropped and told, and nothing a
+model says is obeyed.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ def test_batches_cover_everything_within_budget():
 
 @pytest.mark.parametrize("name", ["llama-s-instruct", "mistral-s-instruct", "smollm-s-instruct"])
 def test_likelihoods_equal_a_plain_forward_pass(name):
-    """Contexts of different length, read once and shared; a sliding window that is shorter than a row included."""
+    """Contexts of different length, read once and shared; a sliding window that is shorter than a
+    row included.
+    """
     loaded = zoo.load(name)
     tokenizer = loaded.tokenizer
     item = {"messages": [{"role": "user", "content": "Where does Ada Ender live?"}]}
@@ -163,7 +165,9 @@ def test_unknown_split_and_axis(instruct, materials):
 
 
 def test_pmi_prefers_the_choice_the_question_raised(monkeypatch):
-    """Two choices, likelihoods given by hand: `common` is likely whatever is asked, `rare` only when it is asked for."""
+    """Two choices, likelihoods given by hand: `common` is likely whatever is asked, `rare` only
+    when it is asked for.
+    """
     tokenizer = zoo.load("llama-s-instruct").tokenizer
     item = {"prompt": "Ana likes", "choices": ["common", "rare"], "answer": "rare"}
     known = {

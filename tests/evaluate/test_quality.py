@@ -224,7 +224,9 @@ def test_thresholds_that_cannot_be(bounds, words):
 
 @pytest.fixture
 def own_pack(tmp_path, materials):
-    """A pack with one document that only a verbatim copy keeps as it is, one that is too short, and a qa split."""
+    """A pack with one document that only a verbatim copy keeps as it is, one that is too short, and
+    a qa split.
+    """
     folder = tmp_path / "own"
     shutil.copytree(materials.folder, folder)
     raw = [

@@ -1,4 +1,6 @@
-"""labkit against mergekit 0.1.5 on the same recipes. mergekit is an optional peer: pip install -e '.[peers]'."""
+"""labkit against mergekit 0.1.5 on the same recipes. mergekit is an optional peer: pip install -e
+'.[peers]'.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,8 @@ def test_same_weights_from_the_same_recipe_in_float32(tmp_path, parents, kind, t
     ours, theirs = both(tmp_path, Recipe(*parents(kind), Merge(method=method, t=t)))
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
-        # mergekit's own rounding reaches 1.4e-6 on the embeddings (240,000 products summed in float32)
+        # mergekit's own rounding reaches 1.4e-6 on the embeddings (240,000 products summed in
+        # float32)
         torch.testing.assert_close(
             tensor, theirs[name], atol=1e-6, rtol=5e-6, msg=lambda text: f"{name}: {text}"
         )

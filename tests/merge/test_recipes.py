@@ -116,11 +116,13 @@ def test_what_mergekit_lacks_is_not_written():
         (LINEAR + "- {model: c}\n", "exactly two models"),
         (LINEAR + "slices: []\n", "either models or slices"),
         (
-            "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: 1.5}\n",
+            "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\n"
+            "parameters: {t: 1.5}\n",
             r"outside \[0, 1\]",
         ),
         (
-            "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: .nan}\n",
+            "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\n"
+            "parameters: {t: .nan}\n",
             "parameters.t must be a number",
         ),
         ("merge_method: [slerp]\n", "merge_method"),

@@ -1,4 +1,6 @@
-"""Merging from folder to folder; against the in-memory merge, transformers' own reading, and a memory bound."""
+"""Merging from folder to folder; against the in-memory merge, transformers' own reading, and a
+memory bound.
+"""
 
 from __future__ import annotations
 

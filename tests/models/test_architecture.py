@@ -158,7 +158,9 @@ def test_flops():
 
 
 def test_gpt3():
-    """GPT-3 175B: 300 billion tokens, 3.15e23 FLOPs without attention (arXiv 2005.14165, table D.1: 3.14e23)."""
+    """GPT-3 175B: 300 billion tokens, 3.15e23 FLOPs without attention (arXiv 2005.14165, table D.1:
+    3.14e23).
+    """
     config = {
         "model_type": "gpt2",
         "n_embd": 12288,

@@ -1,4 +1,6 @@
-"""What the hub answers, in one sentence: errors as huggingface_hub builds them, and a real server on this machine."""
+"""What the hub answers, in one sentence: errors as huggingface_hub builds them, and a real server
+on this machine.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ def server():
 
 def asked(name: str, tmp_path, *, endpoint: str, offline: str = "0") -> str:
     """The sentence of a fresh process that asks a hub for a config."""
-    code = f"from labkit import hub, errors\ntry:\n  hub.fetch_file({name!r}, 'config.json')\nexcept errors.InputError as error:\n  print(error)"
+    code = (
+        f"from labkit import hub, errors\ntry:\n  hub.fetch_file({name!r}, 'config.json')\n"
+        "except errors.InputError as error:\n  print(error)"
+    )
     env = {**environ, "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert done.returncode == 0 and not done.stderr, done.stderr

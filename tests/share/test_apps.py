@@ -1,4 +1,6 @@
-"""The apps without a browser: their notebooks, what their functions show, the command, and what the server lets in."""
+"""The apps without a browser: their notebooks, what their functions show, the command, and what the
+server lets in.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The four apps in a real browser: no code, no other host, something to see at once, usable on a telephone."""
+"""The four apps in a real browser: no code, no other host, something to see at once, usable on a
+telephone.
+"""
 
 from __future__ import annotations
 
@@ -56,14 +58,17 @@ def opened(server, context):
 def too_wide(page) -> int:
     """By how many pixels the page is wider than its window; Voilà scrolls within a part of its own."""
     return page.evaluate(
-        "(part => part.scrollWidth - part.clientWidth)(document.querySelector('#rendered_cells') || document.documentElement)"
+        "(part => part.scrollWidth - "
+        "part.clientWidth)(document.querySelector('#rendered_cells') || "
+        "document.documentElement)"
     )
 
 
 def labels_cut_off(page) -> list[str]:
     return page.eval_on_selector_all(
         ".widget-label",
-        "nodes => nodes.filter(n => n.offsetParent && n.scrollWidth > n.clientWidth + 1).map(n => n.innerText)",
+        "nodes => nodes.filter(n => n.offsetParent && n.scrollWidth > n.clientWidth + "
+        "1).map(n => n.innerText)",
     )
 
 

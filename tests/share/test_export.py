@@ -1,4 +1,6 @@
-"""An export as somebody without labkit meets it: it loads, it answers the same, and its card is true."""
+"""An export as somebody without labkit meets it: it loads, it answers the same, and its card is
+true.
+"""
 
 from __future__ import annotations
 

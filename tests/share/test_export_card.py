@@ -84,8 +84,8 @@ def test_hub_ids_are_used_where_there_are_some_and_local_names_are_said_to_be_lo
 def test_a_stage_tells_what_its_kind_uses():
     line = next(line for line in card_text(CARD).splitlines() if line.startswith("| 1 |"))
     assert (
-        line
-        == "| 1 | sft | learning rate 0.0001, steps 9, replay 0.25 | `0123456789ab` | 4 | 1,234 | 1.2 |"
+        line == "| 1 | sft | learning rate 0.0001, steps 9, replay 0.25 | `0123456789ab` | 4 | "
+        "1,234 | 1.2 |"
     )
 
 

@@ -1,4 +1,6 @@
-"""GGUF: what llama.cpp cannot read is refused; where its converter is, a real model answers with the same tokens."""
+"""GGUF: what llama.cpp cannot read is refused; where its converter is, a real model answers with
+the same tokens.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ def test_a_converter_is_given_or_on_path_or_a_sentence(tmp_path, monkeypatch):
             "stopped: ModuleNotFoundError: conversion",
         ),
         (
-            "import sys; sys.stderr.write('WARNING: BPE pre-tokenizer was not recognized!\\nNotImplementedError'); sys.exit(1)",
+            "import sys; sys.stderr.write('WARNING: BPE pre-tokenizer was not "
+            "recognized!\\nNotImplementedError'); sys.exit(1)",
             "does not recognise its pre-tokenizer",
         ),
         ("print('done')", "stopped: done"),
@@ -103,7 +106,8 @@ def test_a_converter_is_told_model_file_and_type(tmp_path):
 
 needs_llama_cpp = pytest.mark.skipif(
     not (shutil.which(SCRIPT, mode=0) and find_spec("xllamacpp")),
-    reason=f"needs llama.cpp's {SCRIPT} on PATH (docs/serving.md says how to get it) and xllamacpp to run what it writes",
+    reason=f"needs llama.cpp's {SCRIPT} on PATH (docs/serving.md says how to get it) and "
+    "xllamacpp to run what it writes",
 )
 ANSWER = """
 import json, sys, urllib.request, xllamacpp
@@ -127,7 +131,9 @@ QUESTIONS = (
 
 
 def in_llama_cpp(file: Path, texts: list[str]) -> list[tuple[list[int], list[int]]]:
-    """Per text the tokens llama.cpp reads, and those it says greedily; its server listens on this machine only."""
+    """Per text the tokens llama.cpp reads, and those it says greedily; its server listens on this
+    machine only.
+    """
     done = subprocess.run(
         [sys.executable, "-c", ANSWER, str(file), json.dumps(texts)],
         capture_output=True,

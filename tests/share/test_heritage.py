@@ -1,4 +1,6 @@
-"""What a model comes from: found by name, told whole, without a path of this machine, and no licence invented."""
+"""What a model comes from: found by name, told whole, without a path of this machine, and no
+licence invented.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""docs/serving.md, tried: transformers' own server on this machine answers as labkit does, and nobody else can reach it."""
+"""docs/serving.md, tried: transformers' own server on this machine answers as labkit does, and
+nobody else can reach it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The study itself, small: one pack, one seed, smoke. The figures of docs/evidence.md come from `study`."""
+"""The study itself, small: one pack, one seed, smoke.
+
+The figures of docs/evidence.md come from `study`.
+"""
 
 from __future__ import annotations
 

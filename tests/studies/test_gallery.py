@@ -1,4 +1,6 @@
-"""The gallery from a small run's records: figures kept as a notebook keeps them, pages photographed where Chromium is."""
+"""The gallery from a small run's records: figures kept as a notebook keeps them, pages photographed
+where Chromium is.
+"""
 
 from __future__ import annotations
 
@@ -199,5 +201,8 @@ def test_the_command_says_what_it_wrote_and_what_not(run, tmp_path, capsys):
 
 
 def test_importing_it_brings_no_picture_library():
-    code = "import sys, studies.__main__; print([m for m in ('PIL', 'matplotlib', 'torch') if m in sys.modules])"
+    code = (
+        "import sys, studies.__main__; print([m for m in ('PIL', 'matplotlib', 'torch') if "
+        "m in sys.modules])"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -1,4 +1,6 @@
-"""The whole study of scale at smoke, on the smallest models: every part writes its file, figure and page section."""
+"""The whole study of scale at smoke, on the smallest models: every part writes its file, figure and
+page section.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ SMALL = ("llama-xs", "llama-s")
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """Every part at smoke, two seeds; the ladder's two smallest sizes stand for all four, because the largest is not shipped."""
+    """Every part at smoke, two seeds; the ladder's two smallest sizes stand for all four, because
+    the largest is not shipped.
+    """
     folder = tmp_path_factory.mktemp("scale")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(folder / "home"))

@@ -6,7 +6,10 @@ from labkit.base.errors import SpecError
 from labkit.merge.recipes import Merge
 from labkit.train import specs
 
-GOOD = "pack: materials\nmodel: llama-s-instruct\nstages:\n- {kind: cpt, learning_rate: 0.001, steps: 10}\n"
+GOOD = (
+    "pack: materials\nmodel: llama-s-instruct\nstages:\n- {kind: cpt, learning_rate: "
+    "0.001, steps: 10}\n"
+)
 
 
 def load(tmp_path, text):

@@ -75,7 +75,9 @@ def test_settings_of_four_bits_are_what_transformers_takes():
 
 
 def test_adapters_are_merged_into_the_base_as_it_is_stored(tmp_path, monkeypatch):
-    """A bfloat16 base in training, a float32 base on disk: the result is float32, and what was not trained is untouched."""
+    """A bfloat16 base in training, a float32 base on disk: the result is float32, and what was not
+    trained is untouched.
+    """
     stored = tmp_path / "stored"
     loaded = zoo.load("llama-s-instruct")
     with torch.no_grad():
@@ -115,9 +117,11 @@ def test_adapters_are_merged_into_the_base_as_it_is_stored(tmp_path, monkeypatch
 
 
 def test_adapters_on_four_bits_through_every_stage(tmp_path, monkeypatch):
-    """The whole path but for the device: bitsandbytes multiplies on CPUs too, in shapes that are multiples of 64.
+    """The whole path but for the device: bitsandbytes multiplies on CPUs too, in shapes that are
+    multiples of 64.
 
-    It does not vouch for its gradients there: what is held, merged and saved is tested, not what is learned.
+    It does not vouch for its gradients there: what is held, merged and saved is tested, not what is
+    learned.
     """
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed; it is optional")
     from transformers import AutoModelForCausalLM, LlamaConfig

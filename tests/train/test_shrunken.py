@@ -1,4 +1,6 @@
-"""The three architectures of the larger models, with everything of their configurations but the size, through every stage."""
+"""The three architectures of the larger models, with everything of their configurations but the
+size, through every stage.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ WIDTH, LAYERS = 16, 2  # of a head; heads and their groups stay as many as they 
 
 
 def shrunken(name: str, folder):
-    """Write a random model of a large model's configuration, made small, with the shipped tokenizer."""
+    """Write a random model of a large model's configuration, made small, with the shipped
+    tokenizer.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     whole = json.loads((samples_folder("configs") / f"{name}.json").read_text("utf-8"))

@@ -1,4 +1,6 @@
-"""The ready specs: they load, say where every number comes from, and their steps follow from the pack."""
+"""The ready specs: they load, say where every number comes from, and their steps follow from the
+pack.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,9 @@ def test_every_number_says_where_it_comes_from(name):
 
 
 def test_the_page_has_what_the_planner_says_today(tmp_path, monkeypatch):
-    """docs/gpu.md is written by benchmarks/gpu_plans.py, with no tokenizer of these models in the cache."""
+    """docs/gpu.md is written by benchmarks/gpu_plans.py, with no tokenizer of these models in the
+    cache.
+    """
     from labkit.design import planner_memory
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

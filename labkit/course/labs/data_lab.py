@@ -1,9 +1,12 @@
-"""Experiments on data: one thing about the text is changed, everything else is held equal, domain questions are asked.
+"""Experiments on data: one thing about the text is changed, everything else is held equal, domain
+questions are asked.
 
-Every arm reads for some steps of CPT and then gets the same short SFT. Live in notebook 02 with one seed; over seeds by
-`labkit evidence --part data`, whose results ship in data_samples/measured/data.json.
+Every arm reads for some steps of CPT and then gets the same short SFT. Live in notebook 02 with one
+seed; over seeds by `labkit evidence --part data`, whose results ship in
+data_samples/measured/data.json.
 
-What notebook 02 computes and shows: a pack of one's own, experiments run live with their noise, and what the study measured over seeds.
+What notebook 02 computes and shows: a pack of one's own, experiments run live with their noise, and
+what the study measured over seeds.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Condition:
-    """What one arm reads. times: how many times STEPS it is given. tokens_of: give it as many tokens as this arm reads."""
+    """What one arm reads. times: how many times STEPS it is given. tokens_of: give it as many
+    tokens as this arm reads.
+    """
 
     corpus: str
     times: int = 1
@@ -47,7 +52,9 @@ class Condition:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question, the arms that answer it (label -> condition), and the claims they are measured for."""
+    """A question, the arms that answer it (label -> condition), and the claims they are measured
+    for.
+    """
 
     id: str
     question: str
@@ -77,9 +84,11 @@ EXPERIMENTS = {
             (
                 Lesson(
                     "doubling",
-                    "half the text, clean, teaches more than that half and as much junk, at equal steps",
+                    "half the text, clean, teaches more than that half and as much "
+                    "junk, at equal steps",
                     _knows("half and junk", "half, clean"),
-                    "junk takes steps away from the facts; the paper changed amount, quality and a chat set together",
+                    "junk takes steps away from the facts; the paper changed amount, "
+                    "quality and a chat set together",
                     PAPER_QUALITY,
                 ),
                 Lesson(
@@ -114,9 +123,11 @@ EXPERIMENTS = {
                 *(
                     Lesson(
                         "junk",
-                        f"text with {share} junk teaches less than its clean part alone, each fact read equally often",
+                        f"text with {share} junk teaches less than its clean part "
+                        "alone, each fact read equally often",
                         _knows(f"{share} junk", "no junk"),
-                        "Allen-Zhu & Li (arXiv 2404.05405) see it for 7/8 junk and models trained from nothing",
+                        "Allen-Zhu & Li (arXiv 2404.05405) see it for 7/8 junk and "
+                        "models trained from nothing",
                     )
                     for share in ("1/2", "3/4", "7/8")
                 ),
@@ -125,7 +136,8 @@ EXPERIMENTS = {
                         "junk",
                         f"a source tag on every document restores part of what {share} junk costs",
                         _knows(f"{share} junk", f"{share} junk, tagged"),
-                        "Allen-Zhu & Li (arXiv 2404.05405) see it with far more exposures per fact, in pre-training",
+                        "Allen-Zhu & Li (arXiv 2404.05405) see it with far more "
+                        "exposures per fact, in pre-training",
                     )
                     for share in ("1/2", "3/4", "7/8")
                 ),
@@ -149,7 +161,8 @@ EXPERIMENTS = {
             tuple(
                 Lesson(
                     "junk at equal cost",
-                    f"text with {share} junk teaches less than its clean part alone, at equal steps",
+                    f"text with {share} junk teaches less than its clean part alone, at "
+                    "equal steps",
                     _knows(f"{share} junk", "no junk"),
                     "junk takes steps away from the facts",
                     PAPER_QUALITY,
@@ -170,7 +183,8 @@ EXPERIMENTS = {
                     "duplicates",
                     "280 different documents teach more than 70 of them four times",
                     _knows("70, four copies each", "280 documents"),
-                    "Lee et al. (arXiv 2107.06499) remove duplicates from pre-training; here 70 texts tell each fact in at most two wordings",
+                    "Lee et al. (arXiv 2107.06499) remove duplicates from "
+                    "pre-training; here 70 texts tell each fact in at most two wordings",
                 ),
                 Lesson(
                     "duplicates",
@@ -193,7 +207,8 @@ EXPERIMENTS = {
                     "wrong facts",
                     f"text with {share} of its statements wrong teaches less than right text",
                     _knows(f"{share} wrong", "all right"),
-                    "false values differ from one another: the right one mostly stays the most frequent",
+                    "false values differ from one another: the right one mostly stays "
+                    "the most frequent",
                 )
                 for share in ("a quarter", "half")
             ),
@@ -211,14 +226,16 @@ EXPERIMENTS = {
                     "form",
                     "distilled summaries teach more than the papers, at equal tokens",
                     _knows("papers", "summaries", "paraphrased"),
-                    "240 summaries are read more often than 560 papers, and have no stray sentences: both differ",
+                    "240 summaries are read more often than 560 papers, and have no "
+                    "stray sentences: both differ",
                     "distilled",
                 ),
                 Lesson(
                     "form",
                     "questions with answers teach more than the papers, at equal tokens",
                     _knows("papers", "questions", "paraphrased"),
-                    "asked in wordings that no training text used; the pairs tell of one entity at a time, without its relation",
+                    "asked in wordings that no training text used; the pairs tell of "
+                    "one entity at a time, without its relation",
                     "distilled",
                 ),
             ),
@@ -237,7 +254,8 @@ EXPERIMENTS = {
                     "wordings",
                     "eight wordings per fact give more answers than one, same documents and steps",
                     _knows("one wording", "eight wordings"),
-                    "Allen-Zhu & Li (arXiv 2309.14316) start from nothing; an instruct start already knows how facts are turned into answers",
+                    "Allen-Zhu & Li (arXiv 2309.14316) start from nothing; an instruct "
+                    "start already knows how facts are turned into answers",
                 ),
                 Lesson(
                     "wordings",
@@ -305,7 +323,9 @@ def run_experiment(
     profile_name: str,
     told: Callable[[str], None] = lambda text: None,
 ) -> Unit:
-    """Train and score every arm of an experiment that is not there yet. pack: a shipped one, whose world is known."""
+    """Train and score every arm of an experiment that is not there yet. pack: a shipped one, whose
+    world is known.
+    """
     unit = Unit(pack.name, seed)
     for label, condition in found.conditions.items():
         told(f"{pack.name} seed {seed}: {found.id}: {label}")
@@ -327,7 +347,9 @@ CHUNK_WORDS = 35  # what a tiny model reads in a row
 
 
 def messy_folder(pack: Pack, folder: Path) -> Path:
-    """A folder such as people have: notes in two encodings, a table of questions, a copy, and four files that are no text."""
+    """A folder such as people have: notes in two encodings, a table of questions, a copy, and four
+    files that are no text.
+    """
     texts, questions = [row["text"] for row in pack.rows("raw")], pack.rows("qa")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -356,7 +378,9 @@ def messy_folder(pack: Pack, folder: Path) -> Path:
 
 
 def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-domain") -> Ingested:
-    """Make a pack of a folder (by default a messy one made for it) and show what came of every file; recorded."""
+    """Make a pack of a folder (by default a messy one made for it) and show what came of every
+    file; recorded.
+    """
     check_name(name)
     folder = (
         Path(source) if source else messy_folder(lab.known_pack(), lab.out_dir / "a messy folder")
@@ -384,14 +408,18 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-do
     )
     show_html(plain_table(("split", "rows"), made.rows.items()))
     print(
-        f"made in {made.seconds:.1f} s: {made.folder}; `labkit run` trains on it, dropped.jsonl lists every piece left out"
+        f"made in {made.seconds:.1f} s: {made.folder}; `labkit run` trains on it, "
+        "dropped.jsonl lists every piece left out"
     )
     lab.record("ingest", read=made.read, rows=made.rows, dropped=made.dropped, seconds=made.seconds)
     return made
 
 
 def run_live(lab: Lab, name: str) -> Unit:
-    """Train and score the arms of an experiment, one seed; finished ones are read back. Raises InputError for an unknown name."""
+    """Train and score the arms of an experiment, one seed; finished ones are read back.
+
+    Raises InputError for an unknown name.
+    """
     found, pack = experiment(name), lab.known_pack()
     with training(_specs(lab, found, pack)):
         return run_experiment(
@@ -422,7 +450,9 @@ def _specs(lab: Lab, found: Experiment, pack: Pack) -> list[PipelineSpec]:
 
 
 def show_experiment(lab: Lab, name: str, unit: Unit, guess: Guess | None = None) -> None:
-    """The arms as a figure, and each claim as a finding of this one run, the noise between training seeds included."""
+    """The arms as a figure, and each claim as a finding of this one run, the noise between training
+    seeds included.
+    """
     found = experiment(name)
     scores = knowledge([unit], found)
     told = "; ".join(f"{arm}: {score}" for arm, score in scores.items())
@@ -450,7 +480,8 @@ def show_study(lab: Lab, names: tuple[str, ...] = tuple(EXPERIMENTS)) -> None:
     lab.show(
         figures.arms(panels),
         "study",
-        "Share of questions answered in every arm of every experiment over the study's seeds, with intervals; the table below has the figures.",
+        "Share of questions answered in every arm of every experiment over the study's "
+        "seeds, with intervals; the table below has the figures.",
     )
     show_html(claims_table([row for row in data["claims"] if row["topic"] in names]))
 
@@ -472,7 +503,9 @@ def offer(lab: Lab) -> None:
 
 
 def run_panel(choices: dict[str, str], run: Callable[[str], None], words: str) -> widgets.Widget:
-    """One choice and a button that runs it; what it shows and prints appears below. choices: in words -> what `run` takes."""
+    """One choice and a button that runs it; what it shows and prints appears below. choices: in
+    words -> what `run` takes.
+    """
     choice = widgets.Dropdown(
         options=choices, description="which", layout=widgets.Layout(width="640px")
     )

@@ -1,6 +1,9 @@
-"""The designer's widgets (notebook 01). The panel only wires: design_lab.Studio computes, checks, saves and trains.
+"""The designer's widgets (notebook 01).
 
-What notebook 01 computes and shows: a design from choices, checked, advised, costed; alternatives; the comparison.
+The panel only wires: design_lab.Studio computes, checks, saves and trains.
+
+What notebook 01 computes and shows: a design from choices, checked, advised, costed; alternatives;
+the comparison.
 """
 
 from __future__ import annotations
@@ -91,7 +94,9 @@ def design_panel(studio, options: dict) -> widgets.Widget:
 
 
 class DesignPanel:
-    """Choices on the left and what follows from them below; every change is checked at once, nothing is trained until a button says so."""
+    """Choices on the left and what follows from them below; every change is checked at once,
+    nothing is trained until a button says so.
+    """
 
     def __init__(self, studio, options: dict):
         self.studio, self.options, self.following = studio, options, True
@@ -421,7 +426,10 @@ class DesignPanel:
             button.disabled = False
 
     def _save(self) -> str:
-        return f"<p>saved as <code>{escape(str(self.studio.save()))}</code>; <code>labkit run</code> trains it</p>"
+        return (
+            f"<p>saved as <code>{escape(str(self.studio.save()))}</code>; <code>labkit "
+            "run</code> trains it</p>"
+        )
 
     def _words(self) -> str:
         return as_html(self.studio.compared(self._chosen_changes()))
@@ -430,15 +438,18 @@ class DesignPanel:
         found = self.studio.compared(self._chosen_changes())
         done = self.studio.train(found, self._progress, self._say)
         return (
-            f"<p>as Markdown, HTML and PDF in <code>{escape(str(self.studio.path.parent))}</code></p>"
-            + as_html(done)
+            "<p>as Markdown, HTML and PDF in "
+            f"<code>{escape(str(self.studio.path.parent))}</code></p>" + as_html(done)
         )
 
     def _say(self, sentence: str) -> None:
         self.result.value = f"<i>{escape(sentence)} …</i>"
 
     def _progress(self, at) -> None:
-        self.result.value = f"<i>{escape(at.stage)} step {at.step} of {at.steps}, loss {at.loss:.3f}, {at.seconds_left:.0f} s left</i>"
+        self.result.value = (
+            f"<i>{escape(at.stage)} step {at.step} of {at.steps}, loss {at.loss:.3f}, "
+            f"{at.seconds_left:.0f} s left</i>"
+        )
 
 
 FILE = "design.yaml"
@@ -446,7 +457,9 @@ FILE = "design.yaml"
 
 @dataclass(frozen=True)
 class Sheet:
-    """What is shown of a design: the spec as text, whether it can run, what it takes, and what the rules say."""
+    """What is shown of a design: the spec as text, whether it can run, what it takes, and what the
+    rules say.
+    """
 
     spec: PipelineSpec
     problems: tuple[str, ...]
@@ -470,7 +483,9 @@ class Sheet:
 
 @dataclass
 class Studio:
-    """The designer: choices in, a checked design out. choices: fields of designer.Choices; why: the learner's words."""
+    """The designer: choices in, a checked design out. choices: fields of designer.Choices; why: the
+    learner's words.
+    """
 
     lab: Lab
     choices: dict[str, object] = field(default_factory=dict)
@@ -513,7 +528,9 @@ class Studio:
         return possible(self.spec)
 
     def compared(self, changes: Sequence[str] | None = None) -> Comparison:
-        """The design beside its alternatives, in words. changes: names of alternatives.py; None takes the proposals."""
+        """The design beside its alternatives, in words. changes: names of alternatives.py; None
+        takes the proposals.
+        """
         spec = self.spec
         others: list[Alternative] = (
             propose(spec) if changes is None else [changed(spec, name) for name in changes]
@@ -554,7 +571,10 @@ def options() -> dict[str, object]:
 
 
 def studio(lab: Lab, **choices: object) -> Studio:
-    """The designer on some first choices. Headless: the design they make, shown and saved, without a widget."""
+    """The designer on some first choices.
+
+    Headless: the design they make, shown and saved, without a widget.
+    """
     shipped = lab.pack.folder.parent == packs_folder()
     made = Studio(lab, {"pack": lab.pack.name if shipped else str(lab.pack.folder), **choices})
     if headless():
@@ -581,17 +601,22 @@ def compare(made: Studio, changes: Sequence[str] | None = None) -> Comparison:
         done = made.train(found, live)
     show_html(as_html(done))
     print(
-        f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and PDF in {made.path.parent}"
+        f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and "
+        f"PDF in {made.path.parent}"
     )
     return done
 
 
 def show_outcome(lab: Lab, done: Comparison, axis: str, guess: Guess) -> None:
-    """The first alternative against the design on one axis: the guess beside it, and a finding. A pack without that axis is said to lack it."""
+    """The first alternative against the design on one axis: the guess beside it, and a finding.
+
+    A pack without that axis is said to lack it.
+    """
     found = next((d for d in done.measured.differences if d.axis == axis), None)
     if found is None:
         print(
-            f"nothing to compare: the pack's test split has no items on {axis}, or there is no alternative"
+            f"nothing to compare: the pack's test split has no items on {axis}, or "
+            "there is no alternative"
         )
         return
     lab.outcome(guess, found.runs)
@@ -618,9 +643,11 @@ def form_panel(
     show: Callable[[dict[str, object]], str],
     words: str,
 ) -> widgets.Widget:
-    """A form to fill in. start: what its fields hold at first. show: filled values -> escaped HTML; words: on the button.
+    """A form to fill in. start: what its fields hold at first. show: filled values -> escaped HTML;
+    words: on the button.
 
-    An empty field counts as not known; values are checked by `show`, whose errors appear as a sentence.
+    An empty field counts as not known; values are checked by `show`, whose errors appear as a
+    sentence.
     """
     return FormPanel(model, start, show, words).whole
 
@@ -692,7 +719,9 @@ class FormPanel:
 
 
 def _about(name: str, words: str) -> str | None:
-    """What a form's own words say of a field, as `name: what it is.` or `name, other: what they are.`"""
+    """What a form's own words say of a field, as `name: what it is.` or `name, other: what they
+    are.`
+    """
     found = re.search(rf"\b{name}(?:,\s+\w+)*:\s+([^.]+)\.", words)
     return " ".join(found[1].split()) if found else None
 
@@ -729,7 +758,10 @@ PLACE = "the form"
 
 
 def which_tool(lab: Lab, **situation: object) -> None:
-    """A form for a situation, and which tools fit it, with reasons. Headless: the advice on the given situation."""
+    """A form for a situation, and which tools fit it, with reasons.
+
+    Headless: the advice on the given situation.
+    """
 
     def show(values: dict[str, object]) -> str:
         found = advise_tool(fill_form(Situation, values, place=PLACE, help=FIT_HELP))
@@ -746,7 +778,9 @@ def which_tool(lab: Lab, **situation: object) -> None:
 
 
 def question_claim(lab: Lab, name: str = "invented") -> None:
-    """A form for a vendor's claim, at first a worked example, and its audit; the page is kept as PDF. Headless: the example."""
+    """A form for a vendor's claim, at first a worked example, and its audit; the page is kept as
+    PDF. Headless: the example.
+    """
 
     def show(values: dict[str, object]) -> str:
         found = audit(fill_form(VendorClaim, values, place=PLACE, help=CLAIM_HELP))

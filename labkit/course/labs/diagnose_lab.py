@@ -1,4 +1,6 @@
-"""What notebook 09 computes and shows: early warnings, the four questions, the release gate, the failure clinic."""
+"""What notebook 09 computes and shows: early warnings, the four questions, the release gate, the
+failure clinic.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
     looks, loss = read_looks(checkpoint.lineage), checkpoint.lineage["loss_curve"]
     if not looks or not looks[0].scores:
         print(
-            "nothing was watched: the pack's dev split has none of the items the probe looks at, or the stage had no probe"
+            "nothing was watched: the pack's dev split has none of the items the probe "
+            "looks at, or the stage had no probe"
         )
         return []
     found = alarms(looks, loss)
@@ -44,7 +47,8 @@ def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
     )
     cost = sum(look.seconds for look in looks)
     print(
-        f"{len(looks)} looks took {cost:.1f} s, {cost / checkpoint.lineage['wall_seconds']:.1%} of the stage. {told}."
+        f"{len(looks)} looks took {cost:.1f} s, "
+        f"{cost / checkpoint.lineage['wall_seconds']:.1%} of the stage. {told}."
     )
     for alarm in found:
         lab.record(
@@ -78,7 +82,10 @@ def merge_case(lab: Lab, domain: Checkpoint, t: float) -> Case:
 
 
 def show_diagnoses(lab: Lab, cases: dict[str, Case]) -> dict[str, list[Result]]:
-    """Every diagnosis on every case, question by question; flagged ones with figure and remedy. Recorded."""
+    """Every diagnosis on every case, question by question; flagged ones with figure and remedy.
+
+    Recorded.
+    """
     found = {label: diagnose(one) for label, one in cases.items()}
     for label, results in found.items():
         for result in results:
@@ -94,7 +101,8 @@ def show_diagnoses(lab: Lab, cases: dict[str, Case]) -> dict[str, list[Result]]:
         for result in results:
             if result.verdict == "flagged":
                 print(
-                    f"{label}: {result.diagnosis.id}. {result.found.words}. Remedy: {result.diagnosis.remedy}."
+                    f"{label}: {result.diagnosis.id}. {result.found.words}. Remedy: "
+                    f"{result.diagnosis.remedy}."
                 )
     return found
 
@@ -212,7 +220,10 @@ def causes() -> dict[str, str]:
 
 
 def clinic(lab: Lab, *, patient: int, orders: Iterable[str], diagnosis: str) -> None:
-    """A visit to the clinic. Headless: the patient's symptoms, the tests ordered, and the answer, without a widget."""
+    """A visit to the clinic.
+
+    Headless: the patient's symptoms, the tests ordered, and the answer, without a widget.
+    """
     room = ClinicRoom(lab)
     if not headless():
         from IPython.display import display
@@ -235,7 +246,10 @@ def clinic(lab: Lab, *, patient: int, orders: Iterable[str], diagnosis: str) -> 
 def clinic_panel(
     room, *, patients: list[int], tests: list[str], causes: dict[str, str]
 ) -> widgets.Widget:
-    """The failure clinic. room: diagnose_lab.ClinicRoom. Training a patient that is not there yet takes a minute."""
+    """The failure clinic. room: diagnose_lab.ClinicRoom.
+
+    Training a patient that is not there yet takes a minute.
+    """
     patient = widgets.Dropdown(
         options=patients, description="patient", layout=widgets.Layout(width="200px")
     )

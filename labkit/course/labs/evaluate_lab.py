@@ -4,7 +4,8 @@ It only wires: chat_lab.ChatSession asks and draws.
 
 Chatting in a notebook: the same questions to several checkpoints, side by side.
 
-What notebook 07 computes and shows: scores by other rules, comparisons with their noise, ranks, scenarios of one's own.
+What notebook 07 computes and shows: scores by other rules, comparisons with their noise, ranks,
+scenarios of one's own.
 """
 
 from __future__ import annotations
@@ -175,9 +176,11 @@ def _told(reply: Reply) -> str:
 def chat(
     lab: Lab, checkpoints: dict[str, str | Checkpoint], questions: Iterable[str], **settings: object
 ) -> None:
-    """A panel to talk to several checkpoints at once; headless, a table of their answers to the questions, each asked afresh.
+    """A panel to talk to several checkpoints at once; headless, a table of their answers to the
+    questions, each asked afresh.
 
-    checkpoints: label -> checkpoint or name. settings: of chat.Settings. Raises InputError for a model that cannot be asked.
+    checkpoints: label -> checkpoint or name. settings: of chat.Settings. Raises InputError for a
+    model that cannot be asked.
     """
     session = ChatSession(
         Conversation(open_models(checkpoints.items()), Settings(**settings)), questions
@@ -207,10 +210,11 @@ TEXTS, TEXTS_SEED = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two checkpoints on one axis. items: by the items alone; runs: with the noise between training seeds.
+    """Two checkpoints on one axis. items: by the items alone; runs: with the noise between training
+    seeds.
 
-    p: from `runs`, corrected for the number of pairs (Holm). mcnemar: exact, as if items were independent (None where
-    scores are not 0 or 1). power: of the items alone.
+    p: from `runs`, corrected for the number of pairs (Holm). mcnemar: exact, as if items were
+    independent (None where scores are not 0 or 1). power: of the items alone.
     """
 
     before: str
@@ -235,7 +239,10 @@ class Comparison:
 
 
 def compare_all(cards: Sequence[Scorecard], axis: str, kind: str | None = None) -> list[Comparison]:
-    """Every pair of checkpoints on an axis, corrected for having looked at so many. Raises PairingError."""
+    """Every pair of checkpoints on an axis, corrected for having looked at so many.
+
+    Raises PairingError.
+    """
     pairs = list(itertools.combinations(cards, 2))
     differences = [paired_scores(a.scores(axis, kind), b.scores(axis, kind)) for a, b in pairs]
     items = [compare(a, b, axis, kind) for a, b in pairs]
@@ -376,7 +383,9 @@ def show_ranks(lab: Lab, cards: Sequence[Scorecard], axes: Sequence[str]) -> dic
 def run_on(
     lab: Lab, models: dict[str, object], scenarios: Sequence[Scenario] | None = None
 ) -> list[ScenarioResult]:
-    """The pack's scenarios, or given ones, on several models; shown and recorded. models: label -> checkpoint or name."""
+    """The pack's scenarios, or given ones, on several models; shown and recorded. models: label ->
+    checkpoint or name.
+    """
     wanted = scenarios or pack_scenarios(lab.pack)
     results = [
         result
@@ -447,7 +456,10 @@ class ScenarioForm:
         form: str,
         at_least: float,
     ) -> Scenario:
-        """A scenario from the form's fields: one case per line of questions. Raises InputError naming the field."""
+        """A scenario from the form's fields: one case per line of questions.
+
+        Raises InputError naming the field.
+        """
         expect = {
             "says": says.strip() or None,
             "says_none_of": [word.strip() for word in says_none_of.split(",") if word.strip()],
@@ -478,7 +490,9 @@ class ScenarioForm:
         )
 
     def save(self, **fields: object) -> Path:
-        """Write the scenario as YAML, named after it; `labkit scenarios MODEL --file` runs it again."""
+        """Write the scenario as YAML, named after it; `labkit scenarios MODEL --file` runs it
+        again.
+        """
         scenario = self.scenario(**fields)
         path = self.folder / "scenarios" / f"{scenario.name.replace(' ', '-')}.yaml"
         save_scenarios([scenario], path)
@@ -486,7 +500,9 @@ class ScenarioForm:
 
 
 def scenario_form(lab: Lab, models: dict[str, object], **fields: object) -> None:
-    """A small form for a scenario of one's own; headless, the given fields are run and saved without a widget."""
+    """A small form for a scenario of one's own; headless, the given fields are run and saved
+    without a widget.
+    """
     form = ScenarioForm(
         {label: load_checkpoint(model) for label, model in models.items()}, lab.out_dir
     )

@@ -1,9 +1,11 @@
-"""The merge lab's figure, which redraws only what moved: with figures.py the only module that imports matplotlib.
+"""The merge lab's figure, which redraws only what moved: with figures.py the only module that
+imports matplotlib.
 
-What stands behind the merge panel: at every move of a slider a merge is really made and really asked.
+What stands behind the merge panel: at every move of a slider a merge is really made and really
+asked.
 
-Its scores cannot be measured in the blink of an eye, so they are read from a grid of merges scored beforehand on dev
-(a uniform t, eleven values) and said to be so. `measure` gives the real ones.
+Its scores cannot be measured in the blink of an eye, so they are read from a grid of merges scored
+beforehand on dev (a uniform t, eleven values) and said to be so. `measure` gives the real ones.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 class MergeView:
     """The panel's figure: five scores against t, and t per group and layer as a heatmap.
 
-    Everything that does not move is drawn once; a move draws a line, a dot per axis and the heatmap on top of it,
-    which is what makes a slider follow the hand.
+    Everything that does not move is drawn once; a move draws a line, a dot per axis and the heatmap
+    on top of it, which is what makes a slider follow the hand.
     """
 
     def __init__(
@@ -243,10 +245,11 @@ def named_anchors(count: int = 5) -> dict[str, dict[str, list[float]]]:
 class Move:
     """What a move of a slider shows.
 
-    mean_t: of all weights. heat: t per group (rows) and place (columns: outside the layers, then each layer; None
-    where there is nothing). expected: axis -> score on dev read from the grid, empty without one. source: `grid`
-    (this merge was scored), `between` (read between two that were) or `scheduled` (that of the uniform merge at
-    mean_t, which is another merge). answers: of the merge, one per prompt.
+    mean_t: of all weights. heat: t per group (rows) and place (columns: outside the layers, then
+    each layer; None where there is nothing). expected: axis -> score on dev read from the grid,
+    empty without one. source: `grid` (this merge was scored), `between` (read between two that
+    were) or `scheduled` (that of the uniform merge at mean_t, which is another merge). answers: of
+    the merge, one per prompt.
     """
 
     setting: Setting
@@ -258,7 +261,8 @@ class Move:
 
 
 class Bench:
-    """Two parents on the bench. general, domain: a zoo name, folder or checkpoint; ends: how they are called.
+    """Two parents on the bench. general, domain: a zoo name, folder or checkpoint; ends: how they
+    are called.
 
     ancestor: the model both come from, for task vectors.
     sweep: method -> [(t, dev scorecard)], None until `score_grid` was called.
@@ -419,10 +423,15 @@ def read_between(points: Sequence[tuple[float, float]], t: float) -> float:
 
 
 class MergeSession:
-    """What the panel's wires lead to: pairs of parents, prompts, pictures and sentences. No widget is known here."""
+    """What the panel's wires lead to: pairs of parents, prompts, pictures and sentences.
+
+    No widget is known here.
+    """
 
     def __init__(self, benches: dict[str, Bench], prompts: Sequence[str], out_dir: Path):
-        """benches: name of a pair -> its bench, the first one open. out_dir: where recipes are exported to."""
+        """benches: name of a pair -> its bench, the first one open. out_dir: where recipes are
+        exported to.
+        """
         self.benches, self.prompts, self.out_dir = benches, list(prompts), out_dir
         self.test_looks = 0
         self._parents: dict[tuple, list[tuple[str, ...]]] = {}
@@ -455,11 +464,15 @@ class MergeSession:
         if not move.expected:
             missing = "this method" if self.bench.sweep else "this pair"
             remedy = "evaluate" if self.bench.sweep else "score the grid"
-            return f"{move.setting}. No grid of merges was scored for {missing}: press '{remedy}' for scores."
+            return (
+                f"{move.setting}. No grid of merges was scored for {missing}: press "
+                f"'{remedy}' for scores."
+            )
         source = {
             ON_GRID: "this very merge was scored on dev",
             BETWEEN: "read between two merges scored on dev",
-            SCHEDULED: f"those of the uniform merge at the mean t={move.mean_t:.2f}; this one was not scored, press evaluate",
+            SCHEDULED: f"those of the uniform merge at the mean t={move.mean_t:.2f}; this one was "
+            "not scored, press evaluate",
         }[move.source]
         return f"{move.setting}. Scores: {source}."
 
@@ -473,7 +486,9 @@ class MergeSession:
         return template("answers.html.j2").render(rows=rows, ends=self.bench.ends)
 
     def evaluate(self, move: Move) -> str:
-        """This very merge on dev, beside what was expected of it, and on the full test split; an HTML table."""
+        """This very merge on dev, beside what was expected of it, and on the full test split; an
+        HTML table.
+        """
         dev, test = (self.bench.measure(move.setting, split=split) for split in ("dev", "test"))
         self.test_looks += 1
         off = gaps(move, dev)

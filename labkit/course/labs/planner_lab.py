@@ -1,8 +1,10 @@
-"""The panel of notebook 08: model, method, cards, tokens, batch, length, price lead to a figure and sentences.
+"""The panel of notebook 08: model, method, cards, tokens, batch, length, price lead to a figure and
+sentences.
 
 It only wires: planner_lab.CostSession computes, draws and tells.
 
-What notebook 08 computes and shows about cost: a plan with its sentences, the paper's recipe, predictions checked.
+What notebook 08 computes and shows about cost: a plan with its sentences, the paper's recipe,
+predictions checked.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ SIZE = {"layout": widgets.Layout(width="330px"), "style": {"description_width": 
 
 
 def build_cost_panel(session) -> widgets.Widget:
-    """Controls for the settings of `session` (a planner_lab.CostSession), its figure and its sentences."""
+    """Controls for the settings of `session` (a planner_lab.CostSession), its figure and its
+    sentences.
+    """
     return CostPanel(session).whole
 
 
@@ -133,8 +137,9 @@ CHECK = Stage(
 
 @dataclass(frozen=True)
 class Settings:
-    """What the panel asks for. batch_size: rows per optimiser step. rows_at_once: of them, on one GPU. price: of one GPU
-    for an hour, in the user's currency; 0 where it is not known."""
+    """What the panel asks for. batch_size: rows per optimiser step. rows_at_once: of them, on one
+    GPU. price: of one GPU for an hour, in the user's currency; 0 where it is not known.
+    """
 
     model: str = "Llama-3.1-8B"
     card: str = "H100"
@@ -171,7 +176,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Costs:
-    """Settings, their plan, the same with the other methods, and what to give up where it does not fit."""
+    """Settings, their plan, the same with the other methods, and what to give up where it does not
+    fit.
+    """
 
     settings: Settings
     card: Gpu
@@ -223,12 +230,14 @@ def told(found: Costs) -> list[tuple[str, str]]:
         ("work", f"{asked.flops:.3g} FLOPs for {asked.tokens:,} tokens"),
         (
             "memory",
-            f"{asked.peak_gib:.1f} GiB per GPU, when the {asked.memory.moment.replace('backward', 'backward pass')}",
+            f"{asked.peak_gib:.1f} GiB per GPU, when the "
+            f"{asked.memory.moment.replace('backward', 'backward pass')}",
         ),
         ("fits", fit_in_words(asked, card)),
         (
             "time",
-            f"{between(asked.hours(card))} hours, at {UTILISATION[0]:.0%} to {UTILISATION[1]:.0%} of {card.tflops:g} TFLOP/s",
+            f"{between(asked.hours(card))} hours, at {UTILISATION[0]:.0%} to "
+            f"{UTILISATION[1]:.0%} of {card.tflops:g} TFLOP/s",
         ),
         ("energy", f"{between(asked.energy_kwh(card))} kWh of the cards alone"),
     ]
@@ -236,7 +245,8 @@ def told(found: Costs) -> list[tuple[str, str]]:
         rows.append(
             (
                 "money",
-                f"{between(asked.money(card, found.settings.price))}, at {found.settings.price:g} per GPU-hour",
+                f"{between(asked.money(card, found.settings.price))}, at "
+                f"{found.settings.price:g} per GPU-hour",
             )
         )
     return rows
@@ -246,7 +256,10 @@ def fit_in_words(asked: Plan, card: Gpu) -> str:
     """Whether a plan fits, on which cards it does, and how many would take it as it is."""
     there = [name for name, other in gpus().items() if asked.fits(other)]
     answer = "yes" if asked.fits(card) else "no"
-    fits = f"{answer}: {card.name} has {card.usable_gib:.1f} GiB; it fits {', '.join(there) or 'no card labkit knows'}"
+    fits = (
+        f"{answer}: {card.name} has {card.usable_gib:.1f} GiB; it fits "
+        f"{', '.join(there) or 'no card labkit knows'}"
+    )
     needed = None if asked.fits(card) else gpus_needed(asked, card)
     return fits + (f"; sharded over {needed} × {card.name} it fits" if needed else "")
 
@@ -280,7 +293,8 @@ def show_costs(lab: Lab, settings: Settings, guess: Guess | None = None) -> Cost
             "inside" if low <= guess.value <= high else "below" if guess.value < low else "above"
         )
         print(
-            f"You guessed {digits(guess.value)} hours; planned {between((low, high))}. Your guess is {place} the range."
+            f"You guessed {digits(guess.value)} hours; planned {between((low, high))}. "
+            f"Your guess is {place} the range."
         )
     alt = f"Memory by component and hours of {settings.model} with three methods. " + "; ".join(
         f"{name}: {value}" for name, value in told(found)
@@ -323,13 +337,17 @@ def cost_panel(lab: Lab, settings: Settings) -> None:
 
 
 def paper_setup() -> dict:
-    """How the source paper trained its 8B model, as far as it says: data_samples/published/lu2025.yaml, `setup`."""
+    """How the source paper trained its 8B model, as far as it says:
+    data_samples/published/lu2025.yaml, `setup`.
+    """
     path = samples_folder("published") / "lu2025.yaml"
     return read_yaml(path, missing="install labkit again")["setup"]
 
 
 def paper_settings(*, tokens_per_paper: int, price: float = 0.0) -> Settings:
-    """The paper's CPT at 8B. tokens_per_paper: the paper gives no token count, so this is yours to assume."""
+    """The paper's CPT at 8B. tokens_per_paper: the paper gives no token count, so this is yours to
+    assume.
+    """
     setup = paper_setup()
     tokens = setup["papers"] * setup["epochs"] * tokens_per_paper
     return Settings(
@@ -346,16 +364,21 @@ def paper_settings(*, tokens_per_paper: int, price: float = 0.0) -> Settings:
 
 
 def paper_costs(lab: Lab, *, tokens_per_paper: int, guess: Guess) -> Costs:
-    """The paper's CPT planned, its forward passes as many as its configuration says, beside a guess of its hours."""
+    """The paper's CPT planned, its forward passes as many as its configuration says, beside a guess
+    of its hours.
+    """
     setup = paper_setup()
     print(
-        f"{setup['in_words']} ({setup['where']}). Not stated: {setup['not_stated']}; {tokens_per_paper:,} tokens per paper are assumed here."
+        f"{setup['in_words']} ({setup['where']}). Not stated: {setup['not_stated']}; "
+        f"{tokens_per_paper:,} tokens per paper are assumed here."
     )
     return show_costs(lab, paper_settings(tokens_per_paper=tokens_per_paper), guess)
 
 
 def lora_share(model: str, length: int, rank: int = 16) -> Interval:
-    """LoRA's FLOPs over full training's for rows of a length; the interval spans rows of 512 to 8,192 tokens."""
+    """LoRA's FLOPs over full training's for rows of a length; the interval spans rows of 512 to
+    8,192 tokens.
+    """
     architecture = architecture_of(model)
 
     def share(tokens: int) -> float:
@@ -391,7 +414,9 @@ def show_design(lab: Lab, spec: PipelineSpec) -> SpecPlan:
 
 
 def check_here(lab: Lab, spec: PipelineSpec) -> None:
-    """Probe this machine on a design's model and kinds of stage (once), predict a step of CPT of another size, measure it; recorded."""
+    """Probe this machine on a design's model and kinds of stage (once), predict a step of CPT of
+    another size, measure it; recorded.
+    """
     model = spec.model
     for kind in dict.fromkeys(map(kind_of, spec.stages)):
         known_speed(model, kind) or probe_speed(model, kind)
@@ -479,6 +504,7 @@ def show_accuracy(lab: Lab) -> None:
     lab.show(
         views.accuracy(rows),
         "accuracy",
-        f"Predicted over measured memory and time for {len(rows)} settings; {within} of {2 * len(rows)} within 15%.",
+        f"Predicted over measured memory and time for {len(rows)} settings; {within} of "
+        f"{2 * len(rows)} within 15%.",
     )
     show_html(accuracy_table())

@@ -1,8 +1,10 @@
-"""The panel of notebook 02: a slider per threshold, what is kept at once, and a button that writes it as a pack.
+"""The panel of notebook 02: a slider per threshold, what is kept at once, and a button that writes
+it as a pack.
 
 It only wires: quality_lab.QualitySession computes, draws and writes.
 
-What notebook 02 computes and shows about the quality of documents: a dashboard, thresholds, planted defects.
+What notebook 02 computes and shows about the quality of documents: a dashboard, thresholds, planted
+defects.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ SLIDER = {**SIZE, "continuous_update": False}
 
 
 def quality_panel(session) -> widgets.Widget:
-    """Sliders for the thresholds of `session` (a quality_lab.QualitySession), its figure, its examples, and a pack to write."""
+    """Sliders for the thresholds of `session` (a quality_lab.QualitySession), its figure, its
+    examples, and a pack to write.
+    """
     return QualityPanel(session).whole
 
 
@@ -209,7 +213,10 @@ class QualitySession:
     def tell(self, kept: Kept) -> str:
         """What is kept and dropped, and what was not measured, in sentences."""
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in kept.counts.items() if count)
-        words = f"{len(kept.indices):,} of {len(self.texts):,} documents kept ({kept.share:.1%}), with {kept.share_of_words:.1%} of the words"
+        words = (
+            f"{len(kept.indices):,} of {len(self.texts):,} documents kept "
+            f"({kept.share:.1%}), with {kept.share_of_words:.1%} of the words"
+        )
         return (
             ". ".join(
                 [f"{words}; {f'dropped: {dropped}' if dropped else 'none dropped'}", *self.gaps()]
@@ -245,7 +252,10 @@ class QualitySession:
 
     @cached_property
     def _extremes(self) -> list[tuple[str, int]]:
-        """(measure and end, document): the worst documents by each measure, then the best. No length is bad but the odd one."""
+        """(measure and end, document): the worst documents by each measure, then the best.
+
+        No length is bad but the odd one.
+        """
         middle = math.log(1 + median(found.words for found in self.measures))
         badness = MEASURES | {"length": lambda found: abs(math.log(1 + found.words) - middle)}
         rows = []
@@ -262,7 +272,9 @@ class QualitySession:
         return rows
 
     def examples(self, kept: Kept) -> str:
-        """The worst and best documents by each measure as an escaped HTML table, and whether they are kept."""
+        """The worst and best documents by each measure as an escaped HTML table, and whether they
+        are kept.
+        """
         rows = [
             (
                 f"{end}, {_in_words(end.split(':')[0], self.measures[i])}",
@@ -283,13 +295,15 @@ class QualitySession:
         )
 
     def write(self, kept: Kept, name: str) -> Pack:
-        """The kept documents as a pack in `folder/NAME`; the same choice under the same name is written once.
+        """The kept documents as a pack in `folder/NAME`; the same choice under the same name is
+        written once.
 
         Raises InputError for a name that is no folder's, or one that another choice has already.
         """
         if not name or not all(character.isalnum() or character in "-_" for character in name):
             raise InputError(
-                f"the name of the pack is {name[:60]!r}; use letters, digits, dashes and underscores"
+                f"the name of the pack is {name[:60]!r}; use letters, digits, dashes "
+                "and underscores"
             )
         folder = self.folder / name
         if (folder / "pack.yaml").is_file() and [
@@ -330,9 +344,11 @@ def show_quality(
     sample: int | None = SAMPLE,
     name: str = "quality",
 ) -> QualitySession:
-    """Measure the raw documents of a pack (by default the lab's) and show what thresholds keep; in a notebook, with sliders.
+    """Measure the raw documents of a pack (by default the lab's) and show what thresholds keep; in
+    a notebook, with sliders.
 
-    model: whose surprise is measured, on at most `sample` documents (None: all). name: of the figure and the record.
+    model: whose surprise is measured, on at most `sample` documents (None: all). name: of the
+    figure and the record.
     """
     pack, loaded = pack or lab.pack, load_checkpoint(model or lab.model)
     texts = [row["text"] for row in pack.rows("raw")]
@@ -355,7 +371,10 @@ def show_quality(
     )
     if headless():
         print(session.tell(kept))
-        alt = f"Histograms of length, repetition, symbols and surprise with their thresholds, and what is dropped for what. {session.tell(kept)}"
+        alt = (
+            "Histograms of length, repetition, symbols and surprise with their thresholds, "
+            f"and what is dropped for what. {session.tell(kept)}"
+        )
         lab.show(views.dashboard(measures, kept), name, alt)
         show_html(session.examples(kept))
         return session
@@ -400,23 +419,29 @@ INVENTED = {JUNK: TextKnobs(junk_ratio=1.0), "wrong facts": TextKnobs(wrong_fact
 
 @dataclass(frozen=True)
 class Planted:
-    """A pack with known defects. labels: per raw document the defect planted in it, empty for the pack's own."""
+    """A pack with known defects. labels: per raw document the defect planted in it, empty for the
+    pack's own.
+    """
 
     pack: Pack
     labels: tuple[str, ...]
 
     @property
     def subtle(self) -> str:
-        """The defect that reads best: good English about strangers, or, in a pack of one's own, a text that just ends."""
+        """The defect that reads best: good English about strangers, or, in a pack of one's own, a
+        text that just ends.
+        """
         return JUNK if JUNK in self.labels else "cut short"
 
 
 def plant_defects(pack: Pack, *, seed: int = 0) -> Planted:
-    """A pack in the cache made of raw documents of `pack` (at most 560) with 40 of each defect among them. Written once.
+    """A pack in the cache made of raw documents of `pack` (at most 560) with 40 of each defect
+    among them. Written once.
 
-    Spoiled documents take the place of the whole ones; near copies, junk and wrong facts come on top. The last two are
-    told by the world, so a pack of one's own goes without them; a pack of few documents gets a tenth of them per defect.
-    Raises InputError for a pack with fewer than ten raw documents.
+    Spoiled documents take the place of the whole ones; near copies, junk and wrong facts come on
+    top. The last two are told by the world, so a pack of one's own goes without them; a pack of few
+    documents gets a tenth of them per defect. Raises InputError for a pack with fewer than ten raw
+    documents.
     """
     rng, texts = random.Random(f"planted {seed}"), [row["text"] for row in pack.rows("raw")][:TAKEN]
     each = min(PLANTED, len(texts) // 10)
@@ -452,10 +477,12 @@ def plant_defects(pack: Pack, *, seed: int = 0) -> Planted:
 def separation(
     measures: Sequence[DocumentQuality], labels: Sequence[str]
 ) -> dict[tuple[str, str], Interval]:
-    """(defect, measure) -> share of pairs of a defective and a clean document in which the defective one has the higher value.
+    """(defect, measure) -> share of pairs of a defective and a clean document in which the
+    defective one has the higher value.
 
-    Ties count half: the area under the ROC curve (Hanley & McNeil 1982, doi 10.1148/radiology.143.1.7063747). The 95%
-    interval is over defective documents; the clean ones are taken as given. Pairs not measured on every document are left out.
+    Ties count half: the area under the ROC curve (Hanley & McNeil 1982, doi
+    10.1148/radiology.143.1.7063747). The 95% interval is over defective documents; the clean ones
+    are taken as given. Pairs not measured on every document are left out.
     """
     found = {}
     for name, value in MEASURES.items():
@@ -483,7 +510,9 @@ def separation(
 def show_separation(
     lab: Lab, session: QualitySession, planted: Planted
 ) -> dict[tuple[str, str], Interval]:
-    """What each measure sees of each planted defect, and what the session's thresholds drop of it; recorded, returned."""
+    """What each measure sees of each planted defect, and what the session's thresholds drop of it;
+    recorded, returned.
+    """
     found = separation(session.measures, planted.labels)
     told = "; ".join(
         f"{defect} by {measure}: {value}" for (defect, measure), value in found.items()

@@ -1,11 +1,13 @@
 """SmolLM2-135M for real: the whole chain on a model that knows English, with LoRA, on two cores.
 
-One recipe for every pack. Its checkpoints ship as adapters of SmolLM2-135M-Instruct; its scores, times and diagnoses
-ship as records, so that notebooks show a real model at once.
+One recipe for every pack. Its checkpoints ship as adapters of SmolLM2-135M-Instruct; its scores,
+times and diagnoses ship as records, so that notebooks show a real model at once.
 
-What notebooks show of a real model at once: SmolLM2-135M's scores, merges and diagnoses, as they were measured and ship.
+What notebooks show of a real model at once: SmolLM2-135M's scores, merges and diagnoses, as they
+were measured and ship.
 
-A notebook whose parameter says `model = "smollm2-135m"` also opens the shipped adapters, to merge, ask and test them there.
+A notebook whose parameter says `model = "smollm2-135m"` also opens the shipped adapters, to merge,
+ask and test them there.
 """
 
 from __future__ import annotations
@@ -103,7 +105,8 @@ def score_real(
     *,
     profile_name: str = PROFILE,
 ) -> RealRun:
-    """Merge the trained model with the untouched one at the t that dev chooses, and score everything.
+    """Merge the trained model with the untouched one at the t that dev chooses, and score
+    everything.
 
     trained: per recipe, and whatever else is to be scored beside them.
     """
@@ -137,7 +140,9 @@ def score_real(
 
 
 def _balanced(sweep: list[tuple[float, Scorecard]], everyday: dict[float, Scorecard]) -> float:
-    """The t whose mean of private facts and everyday items is highest on dev; of equals, the one nearest the middle, then the larger."""
+    """The t whose mean of private facts and everyday items is highest on dev; of equals, the one
+    nearest the middle, then the larger.
+    """
     return max(
         sweep,
         key=lambda point: (
@@ -157,11 +162,14 @@ MERGE_COLUMNS = ("private facts", "instructions", "fact in a format", EVERYDAY)
 
 
 def _records(lab: Lab) -> dict | None:
-    """The records of the lab's pack; of an own pack there are none, and a sentence says how to make them."""
+    """The records of the lab's pack; of an own pack there are none, and a sentence says how to make
+    them.
+    """
     found = measured_real()["packs"].get(lab.pack.name)
     if found is None:
         print(
-            f"SmolLM2-135M was measured on {', '.join(measured_real()['packs'])}; for {lab.pack.name}, train it yourself: docs/real.md shows the spec"
+            f"SmolLM2-135M was measured on {', '.join(measured_real()['packs'])}; for "
+            f"{lab.pack.name}, train it yourself: docs/real.md shows the spec"
         )
     return found
 
@@ -189,7 +197,9 @@ def show_merge(lab: Lab) -> None:
 
 
 def show_scores(lab: Lab) -> None:
-    """The real model before, after every recipe and after merging back, on every axis, and the claims over all packs."""
+    """The real model before, after every recipe and after merging back, on every axis, and the
+    claims over all packs.
+    """
     if found := _records(lab):
         _panels(
             lab,
@@ -206,7 +216,8 @@ def show_diagnoses(lab: Lab) -> None:
     """What the diagnoses say of the adapted real model against the untouched one."""
     if found := _records(lab):
         print(
-            f"{adapter_name(lab.pack.name, MERGED)} against the untouched model: {found['gate']['words']}"
+            f"{adapter_name(lab.pack.name, MERGED)} against the untouched model: "
+            f"{found['gate']['words']}"
         )
         rows = found["gate"]["diagnoses"]
         show_html(
@@ -226,7 +237,10 @@ def show_diagnoses(lab: Lab) -> None:
 
 
 def merge_live(lab: Lab, model: str) -> None:
-    """The merge panel over the untouched and the adapted real model. Raises InputError for a model the course does not have."""
+    """The merge panel over the untouched and the adapted real model.
+
+    Raises InputError for a model the course does not have.
+    """
     if _opens(lab, model):
         bench = lab.bench(MODEL, adapter_name(lab.pack.name, MERGED), ("untouched", "adapted"))
         t = measured_real()["packs"][lab.pack.name]["chosen"][BALANCED]
@@ -236,13 +250,19 @@ def merge_live(lab: Lab, model: str) -> None:
 
 
 def chat_live(lab: Lab, model: str) -> None:
-    """Talk to the untouched and the adapted real models. Raises InputError for a model the course does not have."""
+    """Talk to the untouched and the adapted real models.
+
+    Raises InputError for a model the course does not have.
+    """
     if _opens(lab, model):
         chat(lab, _models(lab), lab.prompts(*ASKED))
 
 
 def scenarios_live(lab: Lab, model: str) -> None:
-    """The pack's scenarios on the real models. Raises InputError for a model the course does not have."""
+    """The pack's scenarios on the real models.
+
+    Raises InputError for a model the course does not have.
+    """
     if _opens(lab, model):
         run_on(lab, _models(lab))
 
@@ -256,7 +276,8 @@ def _models(lab: Lab) -> dict[str, object]:
 def _opens(lab: Lab, model: str) -> bool:
     if model not in (TINY, REAL):
         raise InputError(
-            f"model = {model!r}: this notebook runs on {TINY}, and beside it on {REAL}; {suggest(model, [TINY, REAL])}"
+            f"model = {model!r}: this notebook runs on {TINY}, and beside it on {REAL}; "
+            f"{suggest(model, [TINY, REAL])}"
         )
     if model == TINY:
         print(f'Set model = "{REAL}" in the parameters to do this with the real model here')

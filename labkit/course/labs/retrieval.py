@@ -1,16 +1,20 @@
 """Teaches a tiny model to read: questions whose answer stands in the prompt and nowhere else.
 
-The tiny instruct models were never shown a passage in a prompt, so they answer from memory whatever stands there. One
-SFT stage changes that. Each of its chats is about an invented entity with facts drawn afresh, which no pack and no other
-text tells: a model that remembers gains nothing, one that reads gets it right.
+The tiny instruct models were never shown a passage in a prompt, so they answer from memory whatever
+stands there. One SFT stage changes that. Each of its chats is about an invented entity with facts
+drawn afresh, which no pack and no other text tells: a model that remembers gains nothing, one that
+reads gets it right.
 
-The figure of facts in the prompt against facts trained in: what each way gets right before and after facts change.
+The figure of facts in the prompt against facts trained in: what each way gets right before and
+after facts change.
 
-Facts in the prompt against facts trained in, on the same questions, before and after some facts change.
+Facts in the prompt against facts trained in, on the same questions, before and after some facts
+change.
 
-Four ways with one start model, which was taught to read (reading.py) and knows none of the pack's facts: facts not given,
-facts trained in (CPT and SFT on the pack), passages found by BM25 in the prompt, and both. Then some facts change: the
-passages are rewritten and indexed again, the models stay as they are.
+Four ways with one start model, which was taught to read (reading.py) and knows none of the pack's
+facts: facts not given, facts trained in (CPT and SFT on the pack), passages found by BM25 in the
+prompt, and both. Then some facts change: the passages are rewritten and indexed again, the models
+stay as they are.
 """
 
 from __future__ import annotations
@@ -70,7 +74,8 @@ def with_passages(messages: Sequence[dict], passages: Sequence[str]) -> list[dic
 
 
 def strangers(lang: Language, *, first: int = 0) -> Iterator[Entity]:
-    """Endless entities that neither a pack nor pre-training mentions; a name that comes again has other facts.
+    """Endless entities that neither a pack nor pre-training mentions; a name that comes again has
+    other facts.
 
     first: the number of the first draw of facts.
     """
@@ -82,7 +87,8 @@ def strangers(lang: Language, *, first: int = 0) -> Iterator[Entity]:
 def reading_chat(lang: Language, stranger: Entity, rng: random.Random) -> list[dict]:
     """A passage of one to all facts of a stranger, a question for one of them, and the answer.
 
-    Short passages are what makes it learnable: a tiny model first learns to look at the right word among a few.
+    Short passages are what makes it learnable: a tiny model first learns to look at the right word
+    among a few.
     """
     number = next(key for key, attribute in lang.attributes.items() if attribute.ordinal)
     key = number if rng.random() < NUMBER_SHARE else rng.choice(list(lang.attributes))
@@ -109,7 +115,9 @@ def reading_chat(lang: Language, stranger: Entity, rng: random.Random) -> list[d
 
 
 def reading_items(domain: str, count: int) -> list[dict]:
-    """Evaluation items that only reading answers: whole documents about strangers whose facts no reading chat has told."""
+    """Evaluation items that only reading answers: whole documents about strangers whose facts no
+    reading chat has told.
+    """
     lang, rng = world.language(domain), random.Random(f"reading items {domain}")
     items = []
     for number, stranger in enumerate(itertools.islice(strangers(lang, first=UNSEEN), count)):
@@ -131,13 +139,15 @@ def reading_items(domain: str, count: int) -> list[dict]:
 
 
 def reader_pack(domain: str) -> Pack:
-    """Reading chats in the language of a domain, as a pack with nothing but `qa`; written once into the cache.
+    """Reading chats in the language of a domain, as a pack with nothing but `qa`; written once into
+    the cache.
 
     Raises InputError for a domain that no world speaks, StoreError when the pack cannot be written.
     """
     if domain not in world.DOMAINS:
         raise InputError(
-            f"pack {domain!r}: a tiny model can be taught to read only in the words of a shipped pack; use {', '.join(world.DOMAINS)}"
+            f"pack {domain!r}: a tiny model can be taught to read only in the words of "
+            f"a shipped pack; use {', '.join(world.DOMAINS)}"
         )
     lang, rng = world.language(domain), random.Random(f"reading {domain}")
     chats = (
@@ -259,7 +269,8 @@ def fact_items(pack: Pack, split: str) -> list[dict]:
     ]
     if not items:
         raise InputError(
-            f'{pack.path(split)}: no item of axis "knowledge" and kind "free" with an answer; add some, see docs/packs.md'
+            f'{pack.path(split)}: no item of axis "knowledge" and kind "free" with an '
+            "answer; add some, see docs/packs.md"
         )
     return items
 
@@ -287,8 +298,8 @@ def change_facts(
 ) -> dict[tuple[str, str], str]:
     """A seeded share of the facts (entity, value) that items ask for, with their new values.
 
-    A new value is another entity's in pool, where the same is asked of it: in the same words but for the name.
-    Raises InputError when no fact has another value.
+    A new value is another entity's in pool, where the same is asked of it: in the same words but
+    for the name. Raises InputError when no fact has another value.
     """
     asked: dict[str, set[str]] = {}
     own: dict[str, set[str]] = {}
@@ -302,7 +313,8 @@ def change_facts(
     able = sorted(fact for fact, others in facts.items() if others)
     if not able:
         raise InputError(
-            "no fact can be changed: no two items ask the same of two entities that differ; add items"
+            "no fact can be changed: no two items ask the same of two entities that "
+            "differ; add items"
         )
     return {
         fact: rng.choice(sorted(facts[fact]))
@@ -342,14 +354,18 @@ def _rewritten(sentence: str, by_entity: dict[str, dict[str, str]]) -> str:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model said to each item, and the mean number of tokens per question, prompt and answer together."""
+    """What a model said to each item, and the mean number of tokens per question, prompt and answer
+    together.
+    """
 
     outputs: list[str]
     tokens: float
 
 
 def ask(loaded: Loaded, items: Sequence[dict], found: Sequence[Sequence[str]]) -> Answers:
-    """Greedy answers to items with passages before each question, as many of its passages as the context holds."""
+    """Greedy answers to items with passages before each question, as many of its passages as the
+    context holds.
+    """
     prompts = [
         _fitting(loaded, item, passages) for item, passages in zip(items, found, strict=True)
     ]
@@ -368,7 +384,8 @@ def _fitting(loaded: Loaded, item: dict, passages: Sequence[str]) -> list[int]:
             return ids
     if passages:
         raise InputError(
-            f"item {item['id']!r}: not even one passage fits into {room} tokens before the answer; cut the pack's texts into shorter ones"
+            f"item {item['id']!r}: not even one passage fits into {room} tokens before "
+            "the answer; cut the pack's texts into shorter ones"
         )
     return prompt_ids(loaded.tokenizer, item)
 
@@ -387,12 +404,14 @@ def _scores(
 
 @dataclass(frozen=True)
 class Way:
-    """One way of giving a model facts, asked the same questions before and after some of the facts changed.
+    """One way of giving a model facts, asked the same questions before and after some of the facts
+    changed.
 
-    before: per question, whether the answer is right. new, old: per question about a changed fact, whether the answer
-    after the change has the new value, or still the old one. tokens: mean per question, prompt and answer together.
-    update_seconds: what following the change took, or, for what is trained in, what the training took that would have to
-    be run again; None where nothing is given.
+    before: per question, whether the answer is right. new, old: per question about a changed fact,
+    whether the answer after the change has the new value, or still the old one. tokens: mean per
+    question, prompt and answer together. update_seconds: what following the change took, or, for
+    what is trained in, what the training took that would have to be run again; None where nothing
+    is given.
     """
 
     name: str
@@ -421,9 +440,10 @@ class Difference:
 class RetrievalResult:
     """What was asked and found.
 
-    ways: by name. k: passages per question, chosen on dev; by_k: share right on dev per k. hits: share of the test
-    questions whose fact stands in a passage found, before and after the change. reading: per question about a stranger,
-    whose facts stand in the prompt alone, whether the answer is right: of the reader, and of the specialist.
+    ways: by name. k: passages per question, chosen on dev; by_k: share right on dev per k. hits:
+    share of the test questions whose fact stands in a passage found, before and after the change.
+    reading: per question about a stranger, whose facts stand in the prompt alone, whether the
+    answer is right: of the reader, and of the specialist.
     """
 
     ways: dict[str, Way]
@@ -440,19 +460,22 @@ class RetrievalResult:
         prompt, trained = self.ways[PROMPT], self.ways[TRAINED]
         return [
             Difference(
-                "before any change, facts in the prompt are answered right more often than facts trained in",
+                "before any change, facts in the prompt are answered right more often "
+                "than facts trained in",
                 _effect(trained.before, prompt.before),
                 1,
                 OVADIA,
             ),
             Difference(
-                "after the change, the new facts are answered right more often from the prompt than from training",
+                "after the change, the new facts are answered right more often from "
+                "the prompt than from training",
                 _effect(trained.new, prompt.new),
                 1,
                 OVADIA,
             ),
             Difference(
-                "training the facts in costs reading: even what stands in the prompt alone is answered right less often",
+                "training the facts in costs reading: even what stands in the prompt "
+                "alone is answered right less often",
                 paired_difference(*self.reading),
                 -1,
                 RAFT,
@@ -460,12 +483,20 @@ class RetrievalResult:
         ]
 
 
-OVADIA = "retrieval beats unsupervised fine-tuning on known and new facts alike (Ovadia et al. 2023, arXiv 2312.05934, abstract)"
-RAFT = "a remedy rather than the loss: fine-tuning with passages in the prompt improves open-book answers in a domain (Zhang et al. 2024, arXiv 2403.10131, abstract)"
+OVADIA = (
+    "retrieval beats unsupervised fine-tuning on known and new facts alike (Ovadia et al. "
+    "2023, arXiv 2312.05934, abstract)"
+)
+RAFT = (
+    "a remedy rather than the loss: fine-tuning with passages in the prompt improves "
+    "open-book answers in a domain (Zhang et al. 2024, arXiv 2403.10131, abstract)"
+)
 
 
 def _effect(before: Sequence[ItemScore], after: Sequence[ItemScore]) -> Interval:
-    """With the noise between training seeds of the pack's knowledge, as the study measured it; it did not train readers."""
+    """With the noise between training seeds of the pack's knowledge, as the study measured it; it
+    did not train readers.
+    """
     return with_run_noise(paired_difference(before, after), run_noise_of("knowledge", "free"))
 
 
@@ -495,8 +526,9 @@ def compare_retrieval(
 ) -> RetrievalResult:
     """Ask four ways the test questions, change a share of the facts in the passages, and ask again.
 
-    reader: reads prompts and knows none of the pack's facts. specialist: the reader after training on the pack, which
-    took training_seconds. limit: questions (None: all). Raises InputError when the pack has no such questions.
+    reader: reads prompts and knows none of the pack's facts. specialist: the reader after training
+    on the pack, which took training_seconds. limit: questions (None: all). Raises InputError when
+    the pack has no such questions.
     """
     every, dev = (fact_items(pack, split) for split in ("test", "dev"))
     items, dev = limited(every, limit), limited(dev, limit)
@@ -574,7 +606,8 @@ def _hits(
 def train_both(
     pack: Pack, *, model: str, seed: int, profile_name: str
 ) -> tuple[Checkpoint, list[Checkpoint]]:
-    """The reader, and the stages of the specialist that goes on from it: the gentle recipe on the pack.
+    """The reader, and the stages of the specialist that goes on from it: the gentle recipe on the
+    pack.
 
     Raises InputError for a pack in whose words no reading can be taught.
     """
@@ -590,12 +623,15 @@ def train_both(
 
 
 def show_retrieval(lab: Lab) -> RetrievalResult:
-    """Train what is not there yet, compare, and show: a figure, what each way costs, findings, what learning to read cost."""
+    """Train what is not there yet, compare, and show: a figure, what each way costs, findings, what
+    learning to read cost.
+    """
     pack = lab.known_pack()
     reader, stages = train_both(pack, model=lab.model, seed=lab.seed, profile_name=lab.profile)
     seconds = sum(stage.lineage["wall_seconds"] for stage in stages)
     print(
-        f"learning to read took {reader.lineage['wall_seconds']:.0f} s, training on the pack {seconds:.0f} s (kept, and reused next time)"
+        f"learning to read took {reader.lineage['wall_seconds']:.0f} s, training on the "
+        f"pack {seconds:.0f} s (kept, and reused next time)"
     )
     models = load_checkpoint(reader), load_checkpoint(stages[-1])
     found = compare_retrieval(
@@ -613,7 +649,8 @@ def show_retrieval(lab: Lab) -> RetrievalResult:
     lab.show(
         before_and_after(shares),
         "retrieval",
-        f"Share of questions answered right before facts change, and with new and old values after. {told}.",
+        "Share of questions answered right before facts change, and with new and old "
+        f"values after. {told}.",
     )
     _show_table(lab, found, shares)
     for difference in found.differences():
@@ -668,9 +705,11 @@ def _show_table(
     )
     first, _, _ = next(iter(shares.values()))
     print(
-        f"{first.n} questions about {first.clusters} entities, {first.seeds} training seed. k = {found.k}, chosen on dev ("
+        f"{first.n} questions about {first.clusters} entities, {first.seeds} training "
+        f"seed. k = {found.k}, chosen on dev ("
         + ", ".join(f"{k}: {share}" for k, share in found.by_k.items())
-        + f"). The fact asked for stands in a passage found: {found.hits[0]} before, {found.hits[1]} after."
+        + f"). The fact asked for stands in a passage found: {found.hits[0]} before, "
+        f"{found.hits[1]} after."
     )
 
 

@@ -1,9 +1,11 @@
-"""What size and architecture change, everything else held equal: merge synergy, forgetting, recipes, and rare facts.
+"""What size and architecture change, everything else held equal: merge synergy, forgetting,
+recipes, and rare facts.
 
-The ladder and the families are in families.py: same tokens, same data, one rule for the learning rate. Checkpoints and
-scorecards are content-addressed, so a stopped study continues where it was.
+The ladder and the families are in families.py: same tokens, same data, one rule for the learning
+rate. Checkpoints and scorecards are content-addressed, so a stopped study continues where it was.
 
-What notebook 08 shows of size and architecture: the ladder run live on two sizes, and what the study measured over seeds.
+What notebook 08 shows of size and architecture: the ladder run live on two sizes, and what the
+study measured over seeds.
 """
 
 from __future__ import annotations
@@ -102,7 +104,9 @@ def size_unit(
     told: Callable[[str], None],
     families: Iterable[str] = LADDER,
 ) -> Unit:
-    """One seed of the ladder: per size the instruct model, the overcooked specialist, and merges at the t that dev chose."""
+    """One seed of the ladder: per size the instruct model, the overcooked specialist, and merges at
+    the t that dev chose.
+    """
     unit = Unit(pack.name, seed)
     for family in families:
         told(f"{pack.name} seed {seed}: {family}")
@@ -147,7 +151,9 @@ def family_unit(
     told: Callable[[str], None],
     families: Iterable[str] = ARCHITECTURES,
 ) -> Unit:
-    """One seed of the families: every recipe, unmerged and merged with the instruct model, on dev (to choose) and on test."""
+    """One seed of the families: every recipe, unmerged and merged with the instruct model, on dev
+    (to choose) and on test.
+    """
     unit = Unit(pack.name, seed)
     for family in families:
         told(f"{pack.name} seed {seed}: {family}")
@@ -192,7 +198,9 @@ def rare_unit(
     told: Callable[[str], None],
     families: Iterable[str] = RARE,
 ) -> Unit:
-    """One seed of the grid: CPT in which the pack's text is a small share of what is read, the rest the start model's own mix."""
+    """One seed of the grid: CPT in which the pack's text is a small share of what is read, the rest
+    the start model's own mix.
+    """
     unit = Unit(pack.name, seed)
     arms = [(ratio, 1) for ratio in RATIOS] + [(THIN, LONGER)]
     for family in families:
@@ -257,7 +265,9 @@ def ladder_synergy(family: str, merge: str, scores: Scores) -> Measure:
 
 
 def slope_weights(families: Iterable[str]) -> dict[str, float]:
-    """Weights that turn one value per family into its rise per tenfold parameters (least squares on their logarithm)."""
+    """Weights that turn one value per family into its rise per tenfold parameters (least squares on
+    their logarithm).
+    """
     sizes = {family: log10(FAMILIES[family].parameters) for family in families}
     middle = sum(sizes.values()) / len(sizes)
     spread = sum((size - middle) ** 2 for size in sizes.values())
@@ -293,7 +303,9 @@ def forgetting_slope(axis: str) -> Measure:
 
 
 def interaction(first: str, second: str, effect: str) -> Measure:
-    """What a stage does to the mean of the four axes in the first family, minus what it does in the second."""
+    """What a stage does to the mean of the four axes in the first family, minus what it does in the
+    second.
+    """
     before, after = EFFECTS[effect]
     return weighted(
         {
@@ -321,7 +333,9 @@ def best_recipe(units: list[Unit], family: str) -> str:
 
 
 def own_recipe_wins(family: str) -> Measure:
-    """On test, a family's own best recipe (dev) minus the mean of the other families' best ones, trained on this family."""
+    """On test, a family's own best recipe (dev) minus the mean of the other families' best ones,
+    trained on this family.
+    """
 
     def measure(units: list[Unit]) -> Interval:
         others = [best_recipe(units, other) for other in ARCHITECTURES if other != family]
@@ -334,8 +348,14 @@ def own_recipe_wins(family: str) -> Measure:
 
 # --- the claims --------------------------------------------------------------------------------
 
-SAME = "same tokens, data and recipe at every size here; there, size, data, rates, epochs and start change together"
-ONE = "one pack of invented facts, one model per family and size: what another model of the same shape would do is not in the interval"
+SAME = (
+    "same tokens, data and recipe at every size here; there, size, data, rates, epochs and "
+    "start change together"
+)
+ONE = (
+    "one pack of invented facts, one model per family and size: what another model of the "
+    "same shape would do is not in the interval"
+)
 SIZE_CLAIMS = (
     *(
         Lesson(
@@ -431,17 +451,23 @@ RECIPE_CLAIMS = tuple(
 
 
 def family_claims(units: list[Unit]) -> tuple[Lesson, ...]:
-    """What can be claimed of families: where dev chooses one recipe for all of them, nothing can be said of own and others' recipes."""
+    """What can be claimed of families: where dev chooses one recipe for all of them, nothing can be
+    said of own and others' recipes.
+    """
     one_for_all = len({best_recipe(units, family) for family in ARCHITECTURES}) == 1
     return INTERACTION_CLAIMS if one_for_all else INTERACTION_CLAIMS + RECIPE_CLAIMS
 
 
-GU = "Gu et al. (arXiv 2505.18091) train from nothing, on far more facts; they see a jump, at a critical share or size"
+GU = (
+    "Gu et al. (arXiv 2505.18091) train from nothing, on far more facts; they see a jump, "
+    "at a critical share or size"
+)
 RARE_CLAIMS = (
     *(
         Lesson(
             "rare facts",
-            f"{family}: at equal exposures, facts read at a share of 1/16 are learned less than at 1/4",
+            f"{family}: at equal exposures, facts read at a share of 1/16 are learned "
+            "less than at 1/4",
             difference(rare_label(family, THIN, LONGER), rare_label(family, DENSE), KNOWN),
             GU,
         )
@@ -450,7 +476,8 @@ RARE_CLAIMS = (
     *(
         Lesson(
             "rare facts",
-            f"{family}: twice the share, and so twice the exposures, teaches more: 1/{round(1 / low)} to 1/{round(1 / high)}",
+            f"{family}: twice the share, and so twice the exposures, teaches more: "
+            f"1/{round(1 / low)} to 1/{round(1 / high)}",
             difference(rare_label(family, low), rare_label(family, high), KNOWN),
             GU,
         )
@@ -518,9 +545,14 @@ def sizes_words(data: dict) -> str:
         for parameters in (min(data["parameters"].values()), max(data["parameters"].values()))
     )
     return (
-        f"From {low} to {high} million parameters, that merge synergy grows with size is {_verdict_of(data, 'items that need both, per tenfold')} per tenfold parameters "
-        f"for items that need both parents, and {_verdict_of(data, 'mean of four axes, per tenfold')} for the mean of the four axes; off the ladder, "
-        f"at 135 million (SmolLM2, LoRA, pre-trained on other data), that a merge beats the better parent is {real['verdict']} ({signed(Interval(**real['effect']))})."
+        f"From {low} to {high} million parameters, that merge synergy grows with size "
+        f"is {_verdict_of(data, 'items that need both, per tenfold')} per tenfold "
+        "parameters "
+        "for items that need both parents, and "
+        f"{_verdict_of(data, 'mean of four axes, per tenfold')} for the mean of the "
+        "four axes; off the ladder, "
+        "at 135 million (SmolLM2, LoRA, pre-trained on other data), that a merge beats "
+        f"the better parent is {real['verdict']} ({signed(Interval(**real['effect']))})."
     )
 
 
@@ -538,14 +570,20 @@ def families_words(data: dict) -> str:
     stages = [row for row in rows if row["topic"] == "interaction"]
     held = [row for row in stages if row["verdict"] != "not distinguishable"]
     if len(set(best.values())) == 1:
-        recipes = f"The recipe that is best on dev is the same for all three families: {best[ARCHITECTURES[0]]}"
+        recipes = (
+            "The recipe that is best on dev is the same for all three families: "
+            f"{best[ARCHITECTURES[0]]}"
+        )
     else:
         recipes = (
             "The recipe that is best on dev is not the same for all families ("
             + _told(row for row in rows if row["topic"] == "recipe")
             + ")"
         )
-    return f"{recipes}. Of {len(stages)} comparisons of what a stage does in two families, {len(held)} can be told from noise{': ' if held else ''}{_told(held)}."
+    return (
+        f"{recipes}. Of {len(stages)} comparisons of what a stage does in two families, "
+        f"{len(held)} can be told from noise{': ' if held else ''}{_told(held)}."
+    )
 
 
 def _told(rows: Iterable[dict]) -> str:
@@ -572,7 +610,9 @@ def rare_words(data: dict) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """What the study measured of one question, as it is shown: (file name, figure) and a verdict in a sentence."""
+    """What the study measured of one question, as it is shown: (file name, figure) and a verdict in
+    a sentence.
+    """
 
     figure: Callable[[dict], tuple[str, object]]
     words: Callable[[dict], str]
@@ -591,7 +631,9 @@ LIVE = LADDER[:2]
 
 
 def climb(lab: Lab, families: Iterable[str] = LIVE) -> Unit:
-    """Train, merge and score the ladder's smaller sizes, one seed; what was trained before is read back. Recorded."""
+    """Train, merge and score the ladder's smaller sizes, one seed; what was trained before is read
+    back. Recorded.
+    """
     sizes = tuple(families)
     common = {"pack": str(lab.pack.folder), "seed": lab.seed, "profile": lab.profile}
     with training(
@@ -614,7 +656,9 @@ def climb(lab: Lab, families: Iterable[str] = LIVE) -> Unit:
 
 
 def show_climb(lab: Lab, unit: Unit, guess: Guess, families: Iterable[str] = LIVE) -> None:
-    """Synergy of this run per size, as a figure and as findings, the noise between training seeds included."""
+    """Synergy of this run per size, as a figure and as findings, the noise between training seeds
+    included.
+    """
     found = {
         family: with_run_noise(ladder_synergy(family, "slerp", BOTH)([unit]), run_noise_of(CHOOSES))
         for family in families
@@ -649,8 +693,8 @@ def show_sizes(lab: Lab) -> None:
         lab,
         "sizes",
         lambda data: (
-            "Merge synergy and forgetting against parameters, with what is reported at 1.7B to 8B in words. "
-            + PARTS["sizes"].words(data)
+            "Merge synergy and forgetting against parameters, with what is reported at "
+            "1.7B to 8B in words. " + PARTS["sizes"].words(data)
         ),
     )
 
@@ -686,6 +730,7 @@ def _show(lab: Lab, part: str, alt: Callable[[dict], str]) -> None:
     _, figure = PARTS[part].figure(data)
     lab.show(figure, part, alt(data))
     print(
-        f"{PARTS[part].words(data)} Measured on pack {data['pack']} over {data['seeds']} seeds; docs/scale.md says how."
+        f"{PARTS[part].words(data)} Measured on pack {data['pack']} over "
+        f"{data['seeds']} seeds; docs/scale.md says how."
     )
     show_html(claims_table(data["claims"]))

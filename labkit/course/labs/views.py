@@ -1,8 +1,11 @@
-"""Figures of the quality of documents: what thresholds keep, and what each measure sees of planted defects.
+"""Figures of the quality of documents: what thresholds keep, and what each measure sees of planted
+defects.
 
-Figures of what training costs: memory by component beside the sizes of cards, hours as ranges, predictions checked.
+Figures of what training costs: memory by component beside the sizes of cards, hours as ranges,
+predictions checked.
 
-The figures on size and architecture: what labkit measured, and beside it, in words, what is reported at 1.7B to 8B.
+The figures on size and architecture: what labkit measured, and beside it, in words, what is
+reported at 1.7B to 8B.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ UNITS = {
 
 
 def dashboard(measures: Sequence[DocumentQuality], kept: Kept) -> Figure:
-    """A histogram per measure with its thresholds and the share they drop; documents dropped per reason; what is left.
+    """A histogram per measure with its thresholds and the share they drop; documents dropped per
+    reason; what is left.
 
     Documents are counted on a logarithmic scale, so that one bad document among thousands is seen.
     """
@@ -154,8 +158,10 @@ def _left(ax, kept: Kept) -> None:
 
 
 def separation_grid(found: dict[tuple[str, str], Interval]) -> Figure:
-    """What each measure sees of each defect. found: (defect, measure) -> share of pairs of a defective and a clean
-    document in which the defective one has the higher value: 0.5 sees nothing, 0 and 1 see everything."""
+    """What each measure sees of each defect. found: (defect, measure) -> share of pairs of a
+    defective and a clean document in which the defective one has the higher value: 0.5 sees
+    nothing, 0 and 1 see everything.
+    """
     defects, measures = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
     figure, (ax,) = new_figure(3.2 + 1.6 * len(measures), 1.8 + 0.75 * len(defects))
     strength = [
@@ -185,7 +191,8 @@ def separation_grid(found: dict[tuple[str, str], Interval]) -> Figure:
     ax.xaxis.tick_top()
     ax.set_xlabel(
         "share of pairs in which the defective document has the higher value, 95% interval\n"
-        f"(0.5: the measure sees nothing; 0 or 1: it sees all; {next(iter(found.values())).n} documents with each defect)",
+        "(0.5: the measure sees nothing; 0 or 1: it sees all; "
+        f"{next(iter(found.values())).n} documents with each defect)",
         fontsize=12,
     )
     ax.spines[:].set_visible(False)
@@ -202,9 +209,11 @@ NEAREST = 3.5  # a card is drawn only when its size is within this factor of som
 def cost(
     plans: dict[str, Plan], cards: Sequence[Gpu], card: Gpu, guess: float | None = None
 ) -> Figure:
-    """Memory of one GPU at its peak, one bar per plan, beside the sizes of cards; and the hours on `card` as ranges.
+    """Memory of one GPU at its peak, one bar per plan, beside the sizes of cards; and the hours on
+    `card` as ranges.
 
-    plans: method -> plan. guess: hours a learner committed to before, drawn as a star at the first plan.
+    plans: method -> plan. guess: hours a learner committed to before, drawn as a star at the first
+    plan.
     """
     figure, (left, right) = new_figure(13, 5.4, 2)
     _memory(left, plans, cards)
@@ -315,7 +324,9 @@ def _hours(ax, plans: dict[str, Plan], card: Gpu, guess: float | None) -> None:
 
 
 def accuracy(rows: Sequence[dict]) -> Figure:
-    """Predicted over measured, memory and time, one line per setting; the band is 15% either way. rows: of planner.json."""
+    """Predicted over measured, memory and time, one line per setting; the band is 15% either way.
+    rows: of planner.json.
+    """
     figure, panels = new_figure(12.4, 1.8 + 0.42 * len(rows), 2)
     for ax, key, unit in zip(
         panels, ("gib", "seconds"), ("peak memory", "seconds per step"), strict=True
@@ -362,8 +373,8 @@ def by_size(
 ) -> Figure:
     """Panels of series over parameter counts: title -> series -> parameters -> interval.
 
-    reported: name, parameters, sign of the gain, words; written into the first panel, at its size but at no height:
-    no figure is given there that could be drawn.
+    reported: name, parameters, sign of the gain, words; written into the first panel, at its size
+    but at no height: no figure is given there that could be drawn.
     """
     figure, axes = new_figure(11.0, 4.3 * len(panels), 1, rows=len(panels), size=14)
     for number, (ax, (title, series)) in enumerate(zip(axes, panels.items(), strict=True)):

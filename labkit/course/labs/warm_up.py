@@ -1,6 +1,8 @@
-"""What notebook 00 and the warm-up page show: one question to a base and an instruct model, and one measured effect of merging.
+"""What notebook 00 and the warm-up page show: one question to a base and an instruct model, and one
+measured effect of merging.
 
-Nothing is trained: the models come with labkit, and the effect is what `labkit evidence` measured over seeds.
+Nothing is trained: the models come with labkit, and the effect is what `labkit evidence` measured
+over seeds.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ BEATS_BOTH, BEATS_THE_LINE = (
 
 @dataclass(frozen=True)
 class Levels:
-    """A model's scores over seeds, as figures.scorecards reads them: under the names of a Scorecard."""
+    """A model's scores over seeds, as figures.scorecards reads them: under the names of a
+    Scorecard.
+    """
 
     checkpoint: str
     scores: dict[str, Interval]
@@ -55,7 +59,9 @@ class Levels:
 
 @dataclass(frozen=True)
 class Effect:
-    """Both parents and their merge. pack, seeds: on what, and over how many training seeds, it was measured."""
+    """Both parents and their merge. pack, seeds: on what, and over how many training seeds, it was
+    measured.
+    """
 
     general: Levels
     specialist: Levels
@@ -99,7 +105,8 @@ def items(pack: Pack) -> list[dict]:
     for axis in ASKED:
         if axis not in found:
             raise InputError(
-                f'{pack.path("dev")}: no question of axis "{axis}", which the warm-up asks; add one, or take the pack materials'
+                f'{pack.path("dev")}: no question of axis "{axis}", which the warm-up '
+                "asks; add one, or take the pack materials"
             )
     return [found[axis] for axis in ASKED]
 
@@ -109,7 +116,9 @@ def question_of(item: dict) -> str:
 
 
 def ask_both(asked: Iterable[str], **settings: object) -> list[tuple[str, dict[str, Reply]]]:
-    """Each question and the answers of the base and the instruct model, every question asked afresh. settings: of chat.Settings."""
+    """Each question and the answers of the base and the instruct model, every question asked
+    afresh. settings: of chat.Settings.
+    """
     conversation, said = Conversation(open_models(MODELS.items()), Settings(**settings)), []
     for question in asked:
         conversation.reset()
@@ -118,7 +127,9 @@ def ask_both(asked: Iterable[str], **settings: object) -> list[tuple[str, dict[s
 
 
 def show_answers(lab: Lab, *yours: str) -> None:
-    """Both models' answers side by side, recorded. yours: questions of your own instead of the prepared ones."""
+    """Both models' answers side by side, recorded. yours: questions of your own instead of the
+    prepared ones.
+    """
     said = ask_both(yours or map(question_of, items(lab.known_pack())))
     for question, replies in said:
         lab.record(
@@ -157,7 +168,8 @@ def show_effect(lab: Lab, effect: Effect, guess: Guess) -> None:
     lab.show(
         figure,
         "merge",
-        f"Three scores of a general model, a specialist and their merge, with intervals. {effect.words()}",
+        "Three scores of a general model, a specialist and their merge, with "
+        f"intervals. {effect.words()}",
     )
 
 
