@@ -29,7 +29,28 @@ print(json.dumps([made.seconds, time.process_time(), peak, made.read, made.rows,
 SHARES = {"txt": 0.5, "md": 0.2, "jsonl": 0.15, "csv": 0.08, "docx": 0.04, "pdf": 0.03}
 FILE_BYTES = {"txt": 100_000, "md": 20_000, "docx": 50_000, "pdf": 50_000}
 ENCODINGS = ("utf-8", "utf-16", "cp1252")
-SYLLABLES = "ka le mi no ru sta ver den ig tor ul sh ém äl an er pro con tri vel".split()
+SYLLABLES = [
+    "ka",
+    "le",
+    "mi",
+    "no",
+    "ru",
+    "sta",
+    "ver",
+    "den",
+    "ig",
+    "tor",
+    "ul",
+    "sh",
+    "ém",
+    "äl",
+    "an",
+    "er",
+    "pro",
+    "con",
+    "tri",
+    "vel",
+]
 
 
 class Prose:

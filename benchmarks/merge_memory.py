@@ -74,9 +74,9 @@ def main() -> None:
     gigabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 2.2
     with tempfile.TemporaryDirectory() as scratch:
         folders = [Path(scratch) / name for name in ("a", "b", "out")]
-        size, largest = [
+        size, largest = next(
             write_checkpoint(folder, gigabytes, seed) for seed, folder in enumerate(folders[:2])
-        ][0]
+        )
         folders[2].mkdir()
         done = subprocess.run(
             [sys.executable, "-c", MEASURED, *map(str, folders)],

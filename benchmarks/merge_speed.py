@@ -77,7 +77,7 @@ def in_memory() -> None:
         copying = best_of(copy_both)
         ours = best_of(lambda: Pairing(first, second).merge(T, into=targets[0]))
         print(
-            f"  {str(dtype):14} copying both {copying * 1e3:7.0f} ms   labkit "
+            f"  {dtype!s:14} copying both {copying * 1e3:7.0f} ms   labkit "
             f"{ours * 1e3:7.0f} ms = {ours / copying:.2f} copies",
             end="",
         )

@@ -136,7 +136,6 @@ FLOORS = [
         "scale_evidence",
         "real_evidence",
         "design_lab",
-        "design_lab",
         "data_lab",
         "quality_lab",
         "planner_lab",

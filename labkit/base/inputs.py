@@ -381,7 +381,7 @@ def _problems(members: list[zipfile.ZipInfo], allowed: re.Pattern[str], limits: 
             yield f"member {name} does not belong here"
     for name, times in Counter(member.filename for member in members).items():
         if times > 1:
-            yield f"member {ascii(name[:80])} is there {times} times"
+            yield f"member {name[:80]!a} is there {times} times"
     if (total := sum(member.file_size for member in members)) > limits.total:
         yield (
             f"its members unpack to {total / MIB:,.0f} MiB, {limits.total / MIB:,.0f} MiB "

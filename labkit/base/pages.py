@@ -312,7 +312,7 @@ def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
 
     wanted = {field.name: field for field in fields}
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(page)))
-    places = {name: link for name, link in _links(writer)}
+    places = dict(_links(writer))
     for name in sorted(wanted.keys() ^ places.keys()):
         raise InputError(
             f"form field {name!r} is "

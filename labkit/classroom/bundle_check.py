@@ -14,8 +14,9 @@ import stat
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Iterator, NamedTuple, Optional
+from typing import IO, NamedTuple
 
 SCHEMA = 1
 LISTING = "bundle.json"
@@ -42,7 +43,7 @@ class Part(NamedTuple):
     name: str
     plain: bool
     size: int
-    content: Optional[IO[bytes]]
+    content: IO[bytes] | None
 
 
 class Broken(Exception):
@@ -116,9 +117,9 @@ def parts(path: Path) -> Iterator[Part]:
         )
 
 
-def _part(name: str, plain: bool, size: int, content: Optional[IO[bytes]]) -> Part:
+def _part(name: str, plain: bool, size: int, content: IO[bytes] | None) -> Part:
     """A member of an archive; one that would not land in the archive's own top folder is not plain."""
-    top, _, rest = name.partition("/")
+    _top, _, rest = name.partition("/")
     safe = (
         rest and "\\" not in name and ":" not in name and not {"", ".", ".."} & set(name.split("/"))
     )

@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -101,7 +101,7 @@ class Merged(Strict):
         return self.general, self.domain, self.merge.ancestor
 
 
-Model = Annotated[Union[Shipped, Trained, Merged], Field(discriminator="kind")]
+Model = Annotated[Shipped | Trained | Merged, Field(discriminator="kind")]
 
 
 class Item(Strict):
@@ -583,7 +583,7 @@ def read_pack(folder: Path, path: Path | None = None) -> Evidence:
     manifest = read("manifest.json", Manifest)
     for name in sorted(present - {"manifest.json"} ^ manifest.members.keys()):
         raise InputError(
-            f"{called}: member {ascii(name[:80])} is in the file or in the manifest, "
+            f"{called}: member {name[:80]!a} is in the file or in the manifest, "
             f"but not in both; {REMEDY}"
         )
     models = {model.weights: model for model in read("models.json", list[Model])}

@@ -101,7 +101,7 @@ class _Place:
     line: int
 
     def error(self, field: str, value: str, remedy: str) -> InputError:
-        return InputError(f"{self.path}:{self.line}: {field} is {ascii(value[:60])}; {remedy}")
+        return InputError(f"{self.path}:{self.line}: {field} is {value[:60]!a}; {remedy}")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -174,8 +174,7 @@ def _columns(path: Path, fields: list[str]) -> list[str]:
     for column in columns:
         if column not in COLUMNS:
             raise InputError(
-                f"{path}:1: unknown column {ascii(column[:60])}; "
-                f"{suggest(column[:60], list(COLUMNS))}"
+                f"{path}:1: unknown column {column[:60]!a}; {suggest(column[:60], list(COLUMNS))}"
             )
         if columns.count(column) > 1:
             raise InputError(

@@ -282,10 +282,10 @@ def proposal_pattern(lang: Language, given: dict[str, str]) -> str:
     """A regular expression that every valid proposal under `given`, and nothing else, matches."""
     pattern = re.escape(lang.proposal["answer"])
     for key, value in given.items():
-        pattern = pattern.replace(re.escape("{%s}" % key), re.escape(value))
+        pattern = pattern.replace(re.escape(f"{{{key}}}"), re.escape(value))
     for key in lang.proposal["free"]:
         options = "|".join(re.escape(value) for value in lang.attributes[key].values)
-        pattern = pattern.replace(re.escape("{%s}" % key), f"({options})")
+        pattern = pattern.replace(re.escape(f"{{{key}}}"), f"({options})")
     return pattern
 
 

@@ -205,7 +205,7 @@ def ahead(spec: PipelineSpec, *, watched: bool = False) -> list[Ahead]:
 def stored(stage: Ahead, watched: bool) -> Ahead:
     """With what the store has of it now."""
     store = Store()
-    if stage.key is None or watched and not store.find(stage.key):
+    if stage.key is None or (watched and not store.find(stage.key)):
         return stage
     if store.find(stage.key):
         return replace(stage, kept=True)

@@ -234,7 +234,7 @@ RULES = (
     ),
     Rule(
         "new facts by pairs alone",
-        lambda s: s.model_knows == "little" and 0 < s.questions_answers and s.words < MUCH_TEXT,
+        lambda s: s.model_knows == "little" and s.questions_answers > 0 and s.words < MUCH_TEXT,
         "pairs whose facts are new to the model are learned slowly and make it invent more",
         "Gekhman et al. 2024, arXiv 2405.05904",
         against=("SFT",),

@@ -65,7 +65,7 @@ class RowLengths:
 
 def row_lengths(groups: dict[float, list[int]]) -> RowLengths:
     """Lengths pooled from groups. groups: share of all rows -> lengths of rows of that group."""
-    lengths = np.concatenate([found for found in groups.values()])
+    lengths = np.concatenate(list(groups.values()))
     weights = np.concatenate(
         [np.full(len(found), share / len(found)) for share, found in groups.items()]
     )

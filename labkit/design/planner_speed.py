@@ -12,6 +12,7 @@ it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
@@ -83,7 +84,7 @@ def _train(model: str, stage: Stage) -> Measured:
         lambda *_: marks.append((time.perf_counter(), time.process_time())),
     )
     peak = _resident_gib("VmHWM")
-    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(marks, marks[1:], strict=False)][1:]
+    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(marks)][1:]
     wall, cpu = (statistics.median(column) for column in zip(*steps, strict=True))
     return Measured(None if peak is None else peak - before + own, wall, cpu)
 

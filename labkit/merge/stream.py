@@ -71,7 +71,7 @@ def stored(folder: Path) -> Stored:
     for path in paths:
         try:
             with safe_open(path, "pt") as file:
-                for name in file.keys():
+                for name in file:
                     part = file.get_slice(name)
                     files[name] = path
                     found[name] = Signature(

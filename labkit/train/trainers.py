@@ -76,7 +76,7 @@ def text_rows(
     encoded = tokenizer(
         list(texts), add_special_tokens=False, truncation=True, max_length=max_length - 1
     )
-    rows = [ids + [tokenizer.eos_token_id] for ids in encoded["input_ids"]]
+    rows = [[*ids, tokenizer.eos_token_id] for ids in encoded["input_ids"]]
     return [{"input_ids": ids, "labels": list(ids)} for ids in rows]
 
 

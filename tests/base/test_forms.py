@@ -52,9 +52,9 @@ def test_mistakes_are_one_sentence_with_file_and_field(tmp_path, text, sentence)
 
 
 def test_missing_file_and_given_place(tmp_path):
-    with pytest.raises(InputError, match="no such file; see tea.md"):
+    with pytest.raises(InputError, match=r"no such file; see tea.md"):
         load_form(Tea, tmp_path / "none.yaml", help="see tea.md")
-    with pytest.raises(InputError, match="^your tea: name: missing"):
+    with pytest.raises(InputError, match=r"^your tea: name: missing"):
         fill_form(Tea, {}, place="your tea", help="see tea.md")
 
 

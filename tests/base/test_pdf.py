@@ -52,7 +52,7 @@ def test_other_alphabets_are_drawn():
 
 
 def test_a_letter_without_a_glyph_is_a_sentence():
-    with pytest.raises(InputError, match="no font here can draw .*install a font"):
+    with pytest.raises(InputError, match=r"no font here can draw .*install a font"):
         pages.pdf_bytes(
             "comparison", comparison(subtitle="\U000f1234")
         )  # private use: no font has it
@@ -102,11 +102,11 @@ def test_write_is_whole_or_not_at_all(tmp_path):
 def test_wrong_calls_are_sentences(tmp_path):
     with pytest.raises(InputError, match="did you mean 'comparison'"):
         pages.write_pdf("comparisn", comparison(), tmp_path / "a.pdf")
-    with pytest.raises(InputError, match="unknown PDF template '../comparison'"):
+    with pytest.raises(InputError, match=r"unknown PDF template '../comparison'"):
         pages.pdf_bytes("../comparison", comparison())
-    with pytest.raises(InputError, match="ends in .pdf; write a.pdf"):
+    with pytest.raises(InputError, match=r"ends in .pdf; write a.pdf"):
         pages.write_pdf("comparison", comparison(), tmp_path / "a.txt")
-    with pytest.raises(InputError, match="'comparison' cannot be made: .*title"):
+    with pytest.raises(InputError, match=r"'comparison' cannot be made: .*title"):
         pages.pdf_bytes("comparison", {})
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="no write access"):

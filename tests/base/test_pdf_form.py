@@ -38,7 +38,7 @@ def test_links_become_fields_where_they_stood(page):
 def test_every_field_is_announced_in_the_tag_tree(page):
     form = form_of(with_fields(page, worksheet_fields("x")))
     numbers = form.trailer["/Root"]["/StructTreeRoot"]["/ParentTree"]["/Nums"]
-    tags = {number: tag for number, tag in zip(numbers[::2], numbers[1::2], strict=True)}
+    tags = dict(zip(numbers[::2], numbers[1::2], strict=True))
     for ref in form.pages[0]["/Annots"]:
         assert tags[ref.get_object()["/StructParent"]].get_object()["/S"] == "/Form"
 

@@ -19,5 +19,5 @@ def test_broken_line_is_named(tmp_path):
     records.append(tmp_path, "finding", claim="a")
     with (tmp_path / records.FILE).open("a") as file:
         file.write("{\n")
-    with pytest.raises(InputError, match="records.jsonl:2: broken JSON"):
+    with pytest.raises(InputError, match=r"records.jsonl:2: broken JSON"):
         records.read(tmp_path)

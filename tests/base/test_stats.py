@@ -83,7 +83,7 @@ def test_pairing():
     assert paired_difference(before, after).mean == 0.25
     same = scores([0, 0, 1, 1, 0, 1])
     assert paired_difference(same, same).low == paired_difference(same, same).high == 0
-    with pytest.raises(PairingError, match="'i3' .seed 0. is on one side only"):
+    with pytest.raises(PairingError, match=r"'i3' .seed 0. is on one side only"):
         paired_difference(before, after[:3])
     with pytest.raises(PairingError, match="no items"):
         cluster_mean([])

@@ -168,7 +168,7 @@ def test_the_course_s_checkpoints_go_in_and_are_found_there(project, tmp_path):
 
 
 def test_what_cannot_be_made_is_one_sentence(project, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="name a .zip or a .tar"):
+    with pytest.raises(InputError, match=r"name a .zip or a .tar"):
         bundle.make_bundle(tmp_path / "out.rar", project=project)
     assert "name a .zip or a .tar" in str(
         CliRunner().invoke(share.app, ["bundle", "out.rar"]).exception
@@ -181,7 +181,7 @@ def test_what_cannot_be_made_is_one_sentence(project, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="0123456789abcdef is not in"):
         made(project, tmp_path, course=tmp_path / "course")
     monkeypatch.delenv("PIP_FIND_LINKS")
-    with pytest.raises(InputError, match="pip wheel failed .*tinydep"):
+    with pytest.raises(InputError, match=r"pip wheel failed .*tinydep"):
         made(project, tmp_path)
     assert not (tmp_path / "out.zip").exists() and not list(tmp_path.glob(".labkit-bundle-*"))
 

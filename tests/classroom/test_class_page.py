@@ -175,7 +175,9 @@ def test_letters_that_steer_keep_nobody_from_a_pdf(tmp_path):
         tmp_path,
         [
             *room(2),
-            seat("\u202eevil", rows(3)[:2] + [rows(3)[8] | {"claim": "a\0b\x1b[31m\u202ec\ufffe"}]),
+            seat(
+                "\u202eevil", [*rows(3)[:2], rows(3)[8] | {"claim": "a\x00b\x1b[31m\u202ec\ufffe"}]
+            ),
         ],
     )
     assert (

@@ -138,7 +138,7 @@ def test_a_design_goes_to_notebooks_that_take_it_and_is_refused_where_none_does(
     plain = notebook(tmp_path / "quick.ipynb", "pass")
     with pytest.raises(
         InputError,
-        match="learner 01 has the design 'cpt-sft', but none of its notebooks .quick. has a "
+        match=r"learner 01 has the design 'cpt-sft', but none of its notebooks .quick. has a "
         "parameter",
     ):
         run(room, [plain], tmp_path / "out")

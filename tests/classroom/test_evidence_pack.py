@@ -50,7 +50,7 @@ def test_a_pack_holds_what_results_rest_on(at_home, tmp_path):
         "CPT-SFT": 7,
         "SLERP t=0.4": len(MERGE_AXES),
     }
-    assert evidence.rows == [row for row in records.read(at_home / "out")]
+    assert evidence.rows == list(records.read(at_home / "out"))
     spec = next(
         load_spec(path)
         for path in (tmp_path / "pack" / "specs").iterdir()
@@ -124,10 +124,10 @@ def test_a_pack_is_made_and_opened_at_the_command_line(at_home, tmp_path):
 
 def refused(path: Path, tmp_path: Path) -> str:
     """The sentence a pack is refused with; nothing of it may be left, anywhere."""
-    before = {file for file in tmp_path.rglob("*")}
+    before = set(tmp_path.rglob("*"))
     with pytest.raises(InputError) as refusal:
         evidence_pack.open_pack(path, tmp_path / "inside" / "pack")
-    left = {file for file in tmp_path.rglob("*")} - before - {tmp_path / "inside"}
+    left = set(tmp_path.rglob("*")) - before - {tmp_path / "inside"}
     assert not left, left
     sentence = str(refusal.value)
     assert str(path) in sentence and "\n" not in sentence and sentence.isprintable()

@@ -140,7 +140,7 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path, columns, line, words):
 
 def test_a_roster_of_nobody_no_file_another_encoding_and_a_huge_file(tmp_path):
     path = tmp_path / "roster.csv"
-    with pytest.raises(InputError, match="cannot be read .No such file"):
+    with pytest.raises(InputError, match=r"cannot be read .No such file"):
         read_roster(path, DEFAULTS)
     for content, words in (
         (b"learner\n\n", "no learner in it"),

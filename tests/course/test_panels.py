@@ -88,7 +88,7 @@ def test_a_group_moves_alone_and_an_anchor_too(panel):
 
 
 def test_a_schedule_by_name_opens_the_layers_until_a_hand_moves_one(panel):
-    panel, session = panel
+    panel, _session = panel
     assert panel.deep.layout.display == "none"
     panel.preset.value = "paper"
     assert groups(panel) == list(SCHEDULES["paper"].values()) and panel.deep.layout.display is None
@@ -119,7 +119,7 @@ def test_method_prompt_and_pair_lead_to_the_session(panel):
 
 
 def test_buttons_work_and_their_errors_are_sentences(panel):
-    panel, session = panel
+    panel, _session = panel
     panel.buttons["evaluate"].click()
     assert panel.result.value == "evaluated"
     panel.buttons["save"].click()

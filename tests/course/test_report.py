@@ -178,9 +178,7 @@ def test_a_learners_page_is_escaped_whole_and_self_contained(folder):
     assert "secret" not in body
     images = re.findall(r"<img[^>]*>", body)
     assert len(images) == 2 and all(re.search(r'alt="[^"]{10,}"', image) for image in images)
-    assert (
-        "PDF: learner-" in body and [level for level in re.findall(r"<h(\d)", body)].count("1") == 1
-    )
+    assert "PDF: learner-" in body and list(re.findall(r"<h(\d)", body)).count("1") == 1
 
 
 def test_a_learners_pdf_says_the_same_and_evaluates_nothing(folder):

@@ -179,7 +179,7 @@ def test_smoke_trains_compares_and_records(tmp_path, monkeypatch):
     )
     assert (
         given.tokens > without.tokens
-        and 0 < given.update_seconds
+        and given.update_seconds > 0
         and without.update_seconds is None
     )
     assert (

@@ -77,7 +77,7 @@ def test_a_pack_without_such_questions_is_a_sentence(tmp_path):
             line for line in dev.read_text("utf-8").splitlines() if '"axis": "general"' not in line
         )
     )
-    with pytest.raises(InputError, match='eval_dev.jsonl: no question of axis "general"'):
+    with pytest.raises(InputError, match=r'eval_dev.jsonl: no question of axis "general"'):
         warm_up.items(load_pack(str(tmp_path)))
 
 

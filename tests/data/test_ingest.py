@@ -18,12 +18,48 @@ from labkit.data import packs, workbench
 from labkit.data.ingest import new_pack
 from labkit.data.leaks import find_leaks
 
-WORDS = (
-    "steel alloy grain crack fatigue temper carbon nickel load phase heat stress beam "
-    "weld fibre matrix ring bolt rust oil "
-    "forge press mould lathe drill gauge shaft gear wheel valve pipe sheet plate wire "
-    "spring nut screw frame joint seal"
-).split()
+WORDS = [
+    "steel",
+    "alloy",
+    "grain",
+    "crack",
+    "fatigue",
+    "temper",
+    "carbon",
+    "nickel",
+    "load",
+    "phase",
+    "heat",
+    "stress",
+    "beam",
+    "weld",
+    "fibre",
+    "matrix",
+    "ring",
+    "bolt",
+    "rust",
+    "oil",
+    "forge",
+    "press",
+    "mould",
+    "lathe",
+    "drill",
+    "gauge",
+    "shaft",
+    "gear",
+    "wheel",
+    "valve",
+    "pipe",
+    "sheet",
+    "plate",
+    "wire",
+    "spring",
+    "nut",
+    "screw",
+    "frame",
+    "joint",
+    "seal",
+]
 
 
 def prose(seed: object, sentences: int = 60) -> str:

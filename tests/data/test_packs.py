@@ -98,7 +98,7 @@ def test_unknown_pack_and_bad_yaml(broken, tmp_path):
     (broken / "pack.yaml").write_text("name: x")
     with pytest.raises(PackError, match="'title' is missing"):
         packs.load_pack(broken)
-    with pytest.raises(PackError, match="pack.yaml is missing"):
+    with pytest.raises(PackError, match=r"pack.yaml is missing"):
         packs.load_pack(tmp_path)
 
 

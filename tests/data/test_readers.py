@@ -91,7 +91,7 @@ def test_a_name_that_is_no_text(folder):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(InputError, match="no such folder; give a folder with .txt"):
+    with pytest.raises(InputError, match=r"no such folder; give a folder with .txt"):
         read(tmp_path / "gone")
 
 

@@ -76,7 +76,7 @@ def test_a_stage_without_its_data_is_one_sentence(tmp_path):
 
     shutil.copytree(packs_folder() / "materials", tmp_path / "mine")
     (tmp_path / "mine" / "preferences.jsonl").unlink()
-    with pytest.raises(SpecError, match="dpo needs preferences.jsonl"):
+    with pytest.raises(SpecError, match=r"dpo needs preferences.jsonl"):
         told(TINY.model_copy(update={"pack": str(tmp_path / "mine")}))
 
 

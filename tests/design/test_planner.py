@@ -67,7 +67,7 @@ def test_dpo_reads_two_answers_twice():
 @pytest.mark.parametrize("price", [-1, float("nan"), float("inf")])
 def test_a_price_that_is_none(price):
     with pytest.raises(
-        InputError, match="price is .*; give what one GPU costs per hour, 0 or more"
+        InputError, match=r"price is .*; give what one GPU costs per hour, 0 or more"
     ):
         plan("SmolLM2-135M", Training(), 10**6).money(H100, price)
 

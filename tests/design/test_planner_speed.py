@@ -147,7 +147,7 @@ def test_a_speed_is_kept_per_model_and_a_broken_file_is_none(tmp_path):
 
 
 def test_a_training_that_fails_is_one_sentence():
-    with pytest.raises(InputError, match="measuring cpt of llama-xl failed: .*unknown model"):
+    with pytest.raises(InputError, match=r"measuring cpt of llama-xl failed: .*unknown model"):
         measure("llama-xl", Stage(kind="cpt", learning_rate=1e-6, steps=2))
 
 

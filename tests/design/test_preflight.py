@@ -232,7 +232,7 @@ def test_a_disk_too_small_is_refused(tmp_path):
     huge = SPEC.model_copy(update={"model": str(tmp_path), "stages": (CPT,), "merge": None})
     with pytest.raises(
         StoreError,
-        match="the disk is full before the first checkpoint is written, which takes .* GiB "
+        match=r"the disk is full before the first checkpoint is written, which takes .* GiB "
         ".*point LABKIT_HOME elsewhere",
     ):
         preflight.check_disk(huge)

@@ -305,7 +305,7 @@ def test_scores_that_no_count_gives_are_told():
 def test_examples_are_all_readable():
     files = sorted(samples_folder("claims").glob("*.yaml"))
     assert [file.stem for file in files] == ["invented", "lu2025"]
-    with pytest.raises(InputError, match="none: no such file; see docs/vendor.md"):
+    with pytest.raises(InputError, match=r"none: no such file; see docs/vendor.md"):
         load_claim("none")
     assert load_claim(files[1]) == load_claim("lu2025")
 

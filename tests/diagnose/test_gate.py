@@ -71,7 +71,7 @@ def test_a_merge_is_diagnosed_as_one(trained, tmp_path):
 def test_broken_lineage_is_one_sentence(trained, tmp_path):
     shutil.copytree(trained().folder, tmp_path / "copy")
     (tmp_path / "copy" / "lineage.json").write_text("{")
-    with pytest.raises(InputError, match="lineage.json: broken JSON"):
+    with pytest.raises(InputError, match=r"lineage.json: broken JSON"):
         gate.run_gate(str(tmp_path / "copy"), "llama-s-instruct")
 
 
@@ -106,7 +106,7 @@ def test_an_axis_the_pack_has_no_items_for(tmp_path, materials):
         "\n".join(json.dumps(row) for row in rows if row["axis"] in ("general", "knowledge"))
     )
     with pytest.raises(
-        InputError, match="must_hold.instructions: pack 'materials' has no items of this axis"
+        InputError, match=r"must_hold.instructions: pack 'materials' has no items of this axis"
     ):
         gate.run_gate(
             "llama-s-instruct",

@@ -145,7 +145,7 @@ def test_only_known_claims_about_known_entities_are_judged(materials):
 
 
 def test_what_was_not_measured_is_none_and_never_zero(instruct):
-    texts = [f"{PLAIN} {word}" for word in "one two three four five six".split()]
+    texts = [f"{PLAIN} {word}" for word in ["one", "two", "three", "four", "five", "six"]]
     measures = quality.measure_documents(texts, model=instruct, sample=2)
     assert all(found.contradictions is None for found in measures)
     assert sum(found.bits_per_byte is not None for found in measures) == 2

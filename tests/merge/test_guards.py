@@ -37,7 +37,7 @@ def test_different_special_tokens(tokenizer):
     other.eos_token = "<|end|>"
     with pytest.raises(
         MergeError,
-        match="differ in eos_token_id: 3 in the general model, 7 .*copy the general model's",
+        match=r"differ in eos_token_id: 3 in the general model, 7 .*copy the general model's",
     ):
         guards.check_tokenizers(tokenizer, other)
 
@@ -46,7 +46,7 @@ def test_different_chat_template(tokenizer):
     other = copy.deepcopy(tokenizer)
     other.chat_template = tokenizer.chat_template.replace("<|user|>", "User: ")
     other.chat_template += " "
-    with pytest.raises(MergeError, match="chat templates differ.*chat_template.jinja"):
+    with pytest.raises(MergeError, match=r"chat templates differ.*chat_template.jinja"):
         guards.check_tokenizers(tokenizer, other)
 
 

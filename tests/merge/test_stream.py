@@ -100,14 +100,14 @@ def folder_with(tmp_path, name, **tensors):
 
 def test_broken_and_missing_files_say_so(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no .safetensors file"):
+    with pytest.raises(InputError, match=r"no .safetensors file"):
         stream.stored(tmp_path / "empty")
     (tmp_path / "empty" / "model.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match="model.safetensors: this safetensors file is broken"):
+    with pytest.raises(InputError, match=r"model.safetensors: this safetensors file is broken"):
         stream.stored(tmp_path / "empty")
     (tmp_path / "empty" / "model.safetensors").unlink()
     (tmp_path / "empty" / stream.INDEX).write_text('{"weight_map": {"a": "model-1.safetensors"}}')
-    with pytest.raises(InputError, match="names model-1.safetensors, which is not in the folder"):
+    with pytest.raises(InputError, match=r"names model-1.safetensors, which is not in the folder"):
         stream.stored(tmp_path / "empty")
     (tmp_path / "empty" / stream.INDEX).write_text('{"weight_map": {"a": "../x.safetensors"}}')
     with pytest.raises(InputError, match="not in the folder"):
@@ -125,7 +125,7 @@ def test_broken_and_missing_files_say_so(tmp_path):
     (tmp_path / "empty" / stream.INDEX).unlink()
     save_file({"b": torch.ones(1)}, tmp_path / "empty" / "other.safetensors")
     with pytest.raises(
-        InputError, match="2 .safetensors files and no model.safetensors.index.json"
+        InputError, match=r"2 .safetensors files and no model.safetensors.index.json"
     ):
         stream.stored(tmp_path / "empty")
 
@@ -152,7 +152,7 @@ def test_a_trained_head_is_not_thrown_away(tmp_path):
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] + 1
     save_file(tensors, tmp_path / "headed" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
-        MergeError, match="says the embeddings are tied, but lm_head.weight differs"
+        MergeError, match=r"says the embeddings are tied, but lm_head.weight differs"
     ):
         merged(tmp_path, BASE, tmp_path / "headed")
 

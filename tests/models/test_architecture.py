@@ -171,7 +171,7 @@ def test_gpt3():
     }
     architecture = architecture_of(config)
     assert architecture.parameters == pytest.approx(175e9, rel=0.005)
-    assert 6 * 175e9 * 300e9 == pytest.approx(3.15e23)
+    assert pytest.approx(3.15e23) == 6 * 175e9 * 300e9
     assert (
         architecture.flops_per_token(2048) - architecture.attention_flops(2048)
     ) * 300e9 == pytest.approx(3.15e23, rel=0.005)

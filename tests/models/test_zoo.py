@@ -121,11 +121,11 @@ def test_recipe_is_deterministic():
 def test_bad_names_and_folders(tmp_path):
     with pytest.raises(InputError, match="did you mean 'llama-s-instruct'"):
         zoo.load("llama-s-instrct")
-    with pytest.raises(InputError, match="no config.json"):
+    with pytest.raises(InputError, match=r"no config.json"):
         zoo.load(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(InputError, match="no .safetensors file"):
+    with pytest.raises(InputError, match=r"no .safetensors file"):
         zoo.load(str(tmp_path))
     with pytest.raises(InputError, match="no card for 'nothing'"):
         zoo.card_text("nothing")
@@ -133,7 +133,7 @@ def test_bad_names_and_folders(tmp_path):
 
 def test_a_hub_id_without_network_says_so():
     with pytest.raises(
-        InputError, match="keeps labkit from the hub|the hub cannot be reached|shows no such id"
+        InputError, match=r"keeps labkit from the hub|the hub cannot be reached|shows no such id"
     ):
         zoo.load("labkit-nobody/no-such-model")
 

@@ -97,7 +97,7 @@ def test_one_name_for_two_checkpoints_asks_which(made, quick_stage):
         )
     )
     with pytest.raises(
-        InputError, match="2 checkpoints have this name; give the folder of one: .*seed"
+        InputError, match=r"2 checkpoints have this name; give the folder of one: .*seed"
     ):
         locate("materials/llama-s-instruct/cpt")
 
@@ -166,5 +166,5 @@ def test_a_broken_lineage_names_its_file(made, tmp_path):
     (folder / LINEAGE).write_text(
         json.dumps({key: value for key, value in lineage.items() if key != "parent"})
     )
-    with pytest.raises(InputError, match="lineage.json: 'parent' is missing"):
+    with pytest.raises(InputError, match=r"lineage.json: 'parent' is missing"):
         source_of(str(folder))

@@ -161,7 +161,7 @@ def test_bad_input_is_one_sentence(run, tmp_path):
     assert not (tmp_path / "to").exists()
     figure = next(run.glob("figures/*-axes.png"))
     figure.write_bytes(b"\x89PNG but broken")
-    with pytest.raises(InputError, match="^axes-after-cpt: not a readable picture"):
+    with pytest.raises(InputError, match=r"^axes-after-cpt: not a readable picture"):
         built(run, tmp_path / "to")
     figure.unlink()
     assert any(

@@ -20,7 +20,7 @@ def test_shares_of_a_step():
     assert shares(stage(32, 4), 1) == (4, 8)
     assert shares(stage(32, 4), 4) == (4, 2)
     assert shares(stage(32, 16), 4) == (8, 1)
-    with pytest.raises(SpecError, match="stages.1: batch_size 32 cannot be shared by 3 processes"):
+    with pytest.raises(SpecError, match=r"stages.1: batch_size 32 cannot be shared by 3 processes"):
         shares(stage(32), 3, "stages.1: ")
     with pytest.raises(
         SpecError, match="takes 6 rows of a step, which is not a multiple of micro_batch_size 4"

@@ -116,7 +116,7 @@ def test_what_cannot_run_is_said_before_training(tmp_path):
     shutil.copytree(packs.packs_folder() / "materials", folder)
     (folder / "preferences.jsonl").unlink()
     with pytest.raises(
-        SpecError, match="stages.1: dpo needs preferences.jsonl, which pack 'materials' lacks"
+        SpecError, match=r"stages.1: dpo needs preferences.jsonl, which pack 'materials' lacks"
     ):
         pipeline.run_spec(spec(CPT, DPO, pack=str(folder)), store=Store(tmp_path / "store"))
     assert not (tmp_path / "store").exists()

@@ -37,7 +37,7 @@ def test_four_bit_without_a_gpu_is_a_sentence_before_anything_is_loaded(tmp_path
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     wanted = spec(stage(lora=None), stage(lora=Lora(four_bit=True)))
-    with pytest.raises(SpecError, match="stages.1.lora.four_bit needs a CUDA GPU"):
+    with pytest.raises(SpecError, match=r"stages.1.lora.four_bit needs a CUDA GPU"):
         pipeline.run_spec(wanted, store=Store(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
 

@@ -10,6 +10,7 @@ beforehand on dev (a uniform t, eleven values) and said to be so. `measure` give
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -416,7 +417,7 @@ def heat_of(resolved: dict[str, float]) -> list[list[float | None]]:
 
 def read_between(points: Sequence[tuple[float, float]], t: float) -> float:
     """The value at t on straight lines between scored points, sorted by t."""
-    for (left_t, left), (right_t, right) in zip(points, points[1:]):
+    for (left_t, left), (right_t, right) in itertools.pairwise(points):
         if left_t <= t <= right_t:
             return left + (right - left) * (t - left_t) / (right_t - left_t)
     raise InputError(f"t is {t:g}, outside the scored grid")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import log10
 
 from labkit.base.pages import claims_table, plain_table, signed
@@ -482,7 +482,7 @@ RARE_CLAIMS = (
             GU,
         )
         for family in RARE
-        for low, high in zip(RATIOS, RATIOS[1:], strict=False)
+        for low, high in pairwise(RATIOS)
     ),
     Lesson(
         "rare facts",
@@ -684,7 +684,7 @@ def show_climb(lab: Lab, unit: Unit, guess: Guess, families: Iterable[str] = LIV
             claimed=1,
             reported=reported("size"),
         )
-    lab.outcome(guess, found[tuple(families)[0]])
+    lab.outcome(guess, found[next(iter(families))])
 
 
 def show_sizes(lab: Lab) -> None:
