@@ -2,8 +2,10 @@
 
 No GPU is needed, nothing is trained.
 
-python benchmarks/gpu_plans.py            # print the tables python benchmarks/gpu_plans.py --write
-# measure what tokens are estimated by, then write the tables into docs/gpu.md
+    python benchmarks/gpu_plans.py            # print the tables
+    python benchmarks/gpu_plans.py --write    # and write them into docs/gpu.md
+
+--write measures first what tokens are estimated by.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ MEASURED = """
 import json, sys, time
 from labkit.data.ingest import new_pack
 made = new_pack("measured", sys.argv[1], sys.argv[2])
-peak = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])  # ru_maxrss would begin with the parent's
+with open("/proc/self/status") as status:  # ru_maxrss would begin with the parent's
+    peak = int(next(line for line in status if line.startswith("VmHWM")).split()[1])
 print(json.dumps([made.seconds, time.process_time(), peak, made.read, made.rows, made.dropped]))
 """
 SHARES = {"txt": 0.5, "md": 0.2, "jsonl": 0.15, "csv": 0.08, "docx": 0.04, "pdf": 0.03}
@@ -54,7 +55,7 @@ SYLLABLES = [
 
 
 class Prose:
-    """Endless invented prose of forty thousand words, some of them far more frequent than others."""
+    """Endless invented prose of forty thousand words, some of them far more frequent than most."""
 
     def __init__(self):
         self.rng = random.Random(0)

@@ -24,7 +24,7 @@ trainers.prepare_process()
 from labkit.data.packs import load_pack  # noqa: E402
 from labkit.evaluate.scorecards import score_items  # noqa: E402
 from labkit.models import zoo  # noqa: E402
-from labkit.share import export
+from labkit.share import export  # noqa: E402
 
 BATCH_SIZES = (1, 64, 256, 1024)  # 1 is lm-eval's default
 MUTUAL_INFORMATION = {"metric": "acc_mutual_info", "aggregation": "mean", "higher_is_better": True}

@@ -22,10 +22,11 @@ import torch, numkong
 
 def peak_kb():
     """The most memory this process ever held; ru_maxrss would begin with its parent's."""
-    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+    with open("/proc/self/status") as status:
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1])
 
-from labkit import stream
-from labkit.design import Merge
+from labkit.merge import stream
+from labkit.merge.recipes import Merge
 before = peak_kb()
 began = time.perf_counter()
 stream.merge_folders(*map(Path, sys.argv[1:4]), Merge(t=0.4))

@@ -24,7 +24,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from labkit.course.labs.merge_lab import Bench, MergeSession, setting_of  # noqa: E402
 from labkit.data.packs import load_pack  # noqa: E402
-from labkit.merge import stream
+from labkit.merge import stream  # noqa: E402
 from labkit.merge.methods import Pairing, merge_into, own_tensors  # noqa: E402
 from labkit.models import zoo  # noqa: E402
 from labkit.train.specs import Merge  # noqa: E402
@@ -64,37 +64,39 @@ def two_models(dtype: torch.dtype) -> tuple[dict, dict]:
 def in_memory() -> None:
     print("in memory, 2 x 135 M parameters, SLERP, best of", REPEATS)
     for dtype in (torch.float32, torch.bfloat16):
-        first, second = two_models(dtype)
-        targets = [
-            {name: torch.empty_like(tensor) for name, tensor in first.items()} for _ in range(2)
-        ]
+        in_memory_as(dtype)
 
-        def copy_both() -> None:
-            for source, target in zip((first, second), targets, strict=True):
-                for name, tensor in source.items():
-                    target[name].copy_(tensor)
 
-        copying = best_of(copy_both)
-        ours = best_of(lambda: Pairing(first, second).merge(T, into=targets[0]))
+def in_memory_as(dtype: torch.dtype) -> None:
+    first, second = two_models(dtype)
+    targets = [{name: torch.empty_like(tensor) for name, tensor in first.items()} for _ in range(2)]
+
+    def copy_both() -> None:
+        for source, target in zip((first, second), targets, strict=True):
+            for name, tensor in source.items():
+                target[name].copy_(tensor)
+
+    copying = best_of(copy_both)
+    ours = best_of(lambda: Pairing(first, second).merge(T, into=targets[0]))
+    print(
+        f"  {dtype!s:14} copying both {copying * 1e3:7.0f} ms   labkit "
+        f"{ours * 1e3:7.0f} ms = {ours / copying:.2f} copies",
+        end="",
+    )
+    if HAS_MERGEKIT:
+        from mergekit.merge_methods import merge_state_dicts
+
+        theirs = best_of(
+            lambda: merge_state_dicts(
+                {"a": first, "b": second}, "slerp", base="a", dtype=dtype, parameters={"t": T}
+            ),
+            2,
+        )
         print(
-            f"  {dtype!s:14} copying both {copying * 1e3:7.0f} ms   labkit "
-            f"{ours * 1e3:7.0f} ms = {ours / copying:.2f} copies",
+            f"   mergekit {theirs * 1e3:7.0f} ms: labkit is {theirs / ours:.1f} times faster",
             end="",
         )
-        if HAS_MERGEKIT:
-            from mergekit.merge_methods import merge_state_dicts
-
-            theirs = best_of(
-                lambda: merge_state_dicts(
-                    {"a": first, "b": second}, "slerp", base="a", dtype=dtype, parameters={"t": T}
-                ),
-                2,
-            )
-            print(
-                f"   mergekit {theirs * 1e3:7.0f} ms: labkit is {theirs / ours:.1f} times faster",
-                end="",
-            )
-        print()
+    print()
 
 
 def disk_to_disk() -> None:
@@ -111,9 +113,8 @@ def disk_to_disk() -> None:
             save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         output = Path(scratch) / "out"
 
-        def clear() -> (
-            None
-        ):  # so that every run writes to memory the last one gave back, not to a machine's fresh pages
+        def clear() -> None:
+            """Every run writes to memory that the last one gave back, not to fresh pages."""
             shutil.rmtree(output, ignore_errors=True)
 
         def ours() -> None:

@@ -1,5 +1,6 @@
-"""SmolLM2-135M with LoRA: labkit's stage against a bare torch loop with peft, same rows and
-batches. Run as: python benchmarks/real_speed.py
+"""SmolLM2-135M with LoRA: labkit's stage against a bare torch loop with peft, on the same batches.
+
+Run as: python benchmarks/real_speed.py
 
 Prints tokens/s, the share of tokens that are padding, and the ratio at several batches; asserts
 nothing. Run it on an idle machine.

@@ -17,8 +17,8 @@ trainers.prepare_process()
 
 from bare_loop import bare  # noqa: E402
 
-from labkit.data import world
-from labkit.models import zoo
+from labkit.data import world  # noqa: E402
+from labkit.models import zoo  # noqa: E402
 from labkit.train import zoo_build  # noqa: E402
 from labkit.train.specs import Stage  # noqa: E402
 

@@ -19,27 +19,9 @@ from labkit.data.packs import Pack, load_pack
 from labkit.data.published import DATA_FILE
 from labkit.models.families import MODEL
 from labkit.train.specs import profile
+from studies import page
 
-PAGE = """# Experiments on data
-
-What a pack's text is made of, changed on purpose. Measured by `labkit evidence --part data` (profile
-`{profile}`): model `{model}`, pack {pack}, {seeds} training seeds. No number here is typed in by hand.
-
-- **Every arm** reads its text for {steps} steps of CPT (a quarter of the rows replayed), or a stated multiple, and then gets
-  the same short SFT; questions are asked about entities that SFT never mentioned.
-- **Equal reading.** Where junk is added and the text grows, an arm "at equal steps" has less time for each fact; an arm with
-  as many times the steps reads each fact as often as without junk, and costs that much more.
-- **Junk** is fluent text about strangers that nobody asks about. **Wrong** statements have a false value. A **source tag** is a
-  word before every document (`Journal:` for the useful ones, `Web:` for junk), which the model never saw before.
-- **Intervals** are 95%, over entities and seeds; a verdict other than "not distinguishable" holds after Holm's correction
-  for all {count} claims. "Supported" means: as the claim says.
-
-![Share of questions answered in every arm of every experiment](data.png)
-
-*Means over seeds with 95% intervals. Each panel is one experiment; compare within a panel only.*
-
-{experiments}
-"""
+PAGE = page("data")
 
 
 def measure_all(pack: Pack, seeds: int, profile_name: str, told) -> dict[str, list[Unit]]:

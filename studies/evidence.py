@@ -41,7 +41,7 @@ from labkit.merge.schedule import GROUPS
 from labkit.models.families import BASE, MODEL
 from labkit.train.pipeline import load_checkpoint, run_spec
 from labkit.train.specs import OVERCOOKED, PipelineSpec, profile
-from studies import calibration
+from studies import calibration, page
 
 NOT_ON_DEV = (
     "t is chosen on dev (by the compositional items, or by the four axes where that is "
@@ -51,103 +51,7 @@ NOT_ON_DEV = (
 
 # --- the page ---------------------------------------------------------------------------------
 
-PAGE = """# Evidence
-
-What labkit's tiny models really show, measured by `labkit evidence` (profile `{profile}`): model `{model}`,
-packs {packs}, {seeds} training seeds each. No number here is typed in by hand.
-
-- **Intervals** are 95%, from a bootstrap that resamples training seeds and entities, crossed; items about one
-  entity stay together. With {seeds} seeds the seed part is itself only roughly known.
-- **The base start** has {base_seeds} seeds; every other adapted checkpoint has {seeds}.
-- **Seeds** vary data order and sampling of every adaptation stage. The start models are one shipped run each, so
-  nothing here says how results would vary over pre-training.
-- **Selection**: {selection}.
-- **Scale**: the world has {people} people, {public} public and {private} private entities per domain; the model about
-  one million parameters. What the source paper reports at 1.7B to 8B stands beside each finding in the notebooks.
-
-## All packs together
-
-{table}
-
-"reached" compares the mean with the bar in the column before it; a difference without a bar is tested against zero.
-
-## The claims register
-
-Every claim of the lesson as a difference that should be above zero: *supported* when it is, *contradicted* when it is below.
-A verdict other than "not distinguishable" holds after Holm's correction for all {claims} claims of the table (p from the width
-of the interval), so an interval may leave zero out and its claim still not count. Corpora, remedies and orders were trained on {first} only, everything else on all packs.
-"Reported" is the source paper at 1.7B to 8B; it gives no intervals.
-
-{register}
-
-![Domain knowledge against instruction following for every recipe](pareto.png)
-
-*Learning and forgetting, pack {first}, mean over seeds with 95% intervals: towards the upper right is better.*
-
-How alike three samples to one request are (1: all different; a third: all the same): {diversity}.
-
-## Do the verdicts hold when nothing differs?
-
-A verdict other than "not distinguishable" should come up at most 5 times in 100 when two things are the same. Runs are of
-the gentle recipe on {first} with training seeds that the rest of this page does not use.
-
-{null}
-
-Where two single runs are compared, as in the notebooks, items alone cannot say how much another training seed would have
-changed. So the study measures it (below: deviation between seeds, per axis, of the noisiest recipe) and labkit adds it.
-
-{noise}
-
-## Do the diagnoses find what is wrong, and only that?
-
-Every patient of the failure clinic (notebook 09; seed 0, on which thresholds were chosen), and the healthy runs of the table
-above, whose seeds nobody had looked at.
-
-{clinic}
-
-## Pack by pack
-
-{per_pack}
-
-## Synergy: does a merge beat its parents?
-
-Parents: the instruct model (t=0) and the overcooked specialist (t=1). *max* is the better parent on that axis, in that
-pack and seed; *mean* is the mean of both, the paper's weaker bar. For the four axes, t was chosen on dev by their mean;
-for items that need both parents (a private fact in a requested format), by those items. LERP stands beside SLERP: what
-it has too is not the sphere's.
-
-{synergy}
-
-## How the parents lie to each other
-
-Ancestor of both: `{base}`. Angles are means over tensors weighted by their elements, then over packs and seeds (range
-in brackets); sign conflicts are the share of weights that both models moved, in opposite directions.
-
-{geometry}
-
-**Loss barrier** on general text (rise of the loss over the straight line between the ends, nats per token; 11 values of
-t, LERP). Two controls say what the figure means:
-
-{barriers}
-
-## Which t did dev choose?
-
-{chosen}
-
-## Scores of every checkpoint
-
-Mean over seeds with the same intervals, all packs, test split; corpora, remedies and orders on {first} only. Instruction following
-includes two forms at once and forms never taught, which no tiny model obeys.
-
-{scores}
-
-## Preference accuracy by kind of pair
-
-`truth` asks for the true value over a false one, `evidence` for naming a source over a bare claim, `limits` for a
-proposal with its limits over one that promises none.
-
-{preference}
-"""
+PAGE = page("evidence")
 
 
 def claims_table(units: list[Unit]) -> str:
@@ -395,7 +299,7 @@ def measure_null(
 
 
 def write_figure(pack: Pack, profile_name: str, path: Path) -> None:
-    """The sweep of one pack at seed 0 on the test split, every t drawn: a picture, not a selection."""
+    """The sweep of one pack at seed 0 on the test split, every t drawn: a picture, no selection."""
     from labkit.course import figures
 
     spec = PipelineSpec(pack=str(pack.folder), model=MODEL, stages=OVERCOOKED, profile=profile_name)

@@ -44,7 +44,10 @@ FLAGS = (  # nothing is loaded, one pixel is one pixel
     "--disable-component-update",
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
-NO_SCRIPTS = """<head><meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">"""
+NO_SCRIPTS = (
+    '<head><meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+)
 SHOT_SECONDS = 90
 NO_CHROMIUM = "no Chromium is installed; on Debian: apt-get install chromium"
 

@@ -59,7 +59,7 @@ from labkit.data.published import (
 )
 from labkit.data.world import DOMAINS
 from labkit.diagnose.gate import run_gate
-from labkit.evaluate.scorecards import compare
+from labkit.evaluate.scorecards import compare_axis
 from labkit.evaluate.scoring import everyday_items, score_checkpoint
 from labkit.models import zoo
 from labkit.models.adapters import save_adapter
@@ -67,64 +67,11 @@ from labkit.models.architecture import architecture_of
 from labkit.train.pipeline import load_checkpoint, run_spec
 from labkit.train.specs import profile, spec_text
 from labkit.train.trainers import bf16_is_fast
+from studies import page
 
-LIVE_PART = """With CPT cut to {steps} steps the chain can be trained while one waits: {minutes:.1f} minutes for pack {pack}, with loading and saving ({machine};
-`labkit evidence --part live`). Share of private facts answered: untouched {untouched}; after CPT and SFT {tuned}, a gain of {gain}; after DPO {last}. One run.
+LIVE_PART = page("real_live")
 
-{seconds}
-
-`labkit run` trains it from this file; a finished stage is never trained twice. With `steps: {whole}` for CPT it is the recipe of the other tables.
-
-```yaml
-{spec}```"""
-
-PAGE = """# A real model: SmolLM2-135M-Instruct
-
-The whole chain on {parameters:,} parameters that know English, with LoRA of rank {rank}, on this machine's CPU. Measured by
-`labkit evidence --part real` (packs {packs}; one training seed each; at most {limit} items per kind, because a scorecard takes
-minutes). No number here is typed in by hand.
-
-{verdict}
-
-## What it takes
-
-{seconds}
-
-Seconds of the machine that measured them ({machine}), for pack {first}; the others take about as many tokens.
-
-## In a quarter of an hour
-
-{live}
-
-## Scores
-
-Mean and 95% interval over entities of all packs. *Everyday* are {everyday} items of general knowledge that come with labkit
-(`data_samples/everyday`), multiple choice of four by likelihood. Merges are SLERP with the untouched model: *slerp* at the t that is
-best on dev for a private fact in a requested format (of equals the one nearest 0.5), *{balanced}* at the t that is best on dev for private facts and
-everyday items together: {chosen}. Where the untouched model scores next to nothing, nothing can be lost: read its row before any claim
-about instructions or facts in a format.
-
-{scores}
-
-## Claims
-
-A verdict other than "not distinguishable" holds after Holm's correction for all claims here. Parents and t are chosen on dev. Of everyday
-items, which are the same for every pack, the packs' runs count as seeds.
-
-{claims}
-
-## Diagnoses of {merged} against the untouched model
-
-{diagnoses}
-
-## Adapters
-
-The task vector of each recipe as one LoRA adapter of rank {rank}, in peft's format, loadable by name wherever a model is named. *Kept*:
-share of the task vector's squared length. What the cut costs stands in the scores above, as *(adapter)*; everything else, and the claims,
-are of the whole checkpoints.
-
-{adapters}
-"""
+PAGE = page("real")
 COLUMNS = {
     "private facts": ("knowledge", "free"),
     "other wordings": ("knowledge", "paraphrased"),
@@ -272,7 +219,7 @@ def machine() -> dict:
 
 
 def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[RealRun, dict]:
-    """Train, write adapters, score what ships; the run, and what it took and gave as plain values."""
+    """Train, write adapters, score what ships; the run, what it took and gave as plain values."""
     told(f"{pack.name}: training")
     made = train_real(pack, profile_name=profile_name)
     kept = {
@@ -401,7 +348,7 @@ def run_live_study(
             label: card.interval(*COLUMNS["private facts"]).as_dict()
             for label, card in cards.items()
         },
-        "gain": compare(cards["instruct"], cards[MERGED], *COLUMNS["private facts"]).as_dict(),
+        "gain": compare_axis(cards["instruct"], cards[MERGED], *COLUMNS["private facts"]).as_dict(),
     }
     write_file(measured / LIVE_FILE, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     write_file(page, page_text(measured_real(), data))

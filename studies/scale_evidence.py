@@ -58,71 +58,12 @@ from labkit.data.published import (
 from labkit.models.families import ARCHITECTURES, LADDER, STEPS
 from labkit.models.zoo import model_folder
 from labkit.train.specs import profile
+from studies import page
 
-PAGE = """# Size and architecture
-
-What changes when only the size, or only the architecture, changes. Measured by `labkit evidence --part sizes`, `--part families`
-and `--part rare`. No number here is typed in by hand.
-
-- **Every model** is trained by labkit on the same world, from the same tokens in the same order ({steps} steps for the base
-  model, {steps} more for the instruct model), with one rule for the learning rate: it falls with the fourth root of the
-  parameter count. Stages of adaptation follow the same rule. Shapes are in `labkit/models/families.py`.
-- **One model per size and family.** Seeds are seeds of adaptation. Another model of the same shape, from other random weights,
-  might differ; the intervals do not say by how much.
-- **Intervals** are 95%, over entities and seeds. A verdict other than "not distinguishable" holds after Holm's correction for all
-  claims of its part. Merges, better parents and best recipes are chosen on dev; what is reported is test.
-
-{parts}
-"""
-SIZES_PART = """## Does merge synergy depend on size?
-
-{verdict}
-
-![Merge synergy and forgetting against the number of parameters](synergy_by_size.png)
-
-*Points are means over {seeds} seeds with 95% intervals. In the grey strip stands what the source paper states about merging at its
-three sizes, in its words' sense; heights there mean nothing. SmolLM2-135M is not on the ladder: it was pre-trained elsewhere on far more
-text and adapted with LoRA, one run for each of three packs. Where neither parent answers in the forms asked for (its row in docs/real.md), a
-synergy of zero says only that there was nothing to see.*
-
-The parents are the instruct model (t=0) and a specialist trained in a hurry (the course's "overcooked" recipe, t=1); t is one of
-{ts}. *Synergy* is the merge minus the parent that is better on dev, on the same items. Items "that need both" ask for a private fact in a
-requested format.
-
-{table}
-
-{claims}
-"""
-FAMILIES_PART = """## Does the best recipe depend on the architecture?
-
-{verdict}
-
-![Mean of the four axes for every recipe and family](recipes_by_family.png)
-
-*Means over {seeds} seeds with 95% intervals, families of about a million parameters each. Merges: with the instruct model, t one of {ts},
-chosen on dev.*
-
-The best recipe on dev: {best}.
-
-What a stage does to the mean of the four axes, SFT after CPT, all else after CPT and SFT:
-
-{effects}
-
-{claims}
-"""
-RARE_PART = """## Do facts that are a small share of the text need more exposures?
-
-{verdict}
-
-![Questions answered against the share of the pack's text](rare_facts.png)
-
-*Means over {seeds} seeds with 95% intervals. {rare_steps} steps of CPT from the instruct model; the rest of the rows is its own training mix.
-Questions are asked straight after CPT, without SFT.*
-
-At a share of 1/{thin} and {longer} times the steps a fact is read as often as at 1/{dense}, among {longer} times as many updates: {equal}.
-
-{claims}
-"""
+PAGE = page("scale")
+SIZES_PART = page("scale_sizes")
+FAMILIES_PART = page("scale_families")
+RARE_PART = page("scale_rare")
 
 
 def run_scale_study(

@@ -14,8 +14,8 @@ import pytest
 from browser import CHROMIUM, FLAGS, PATIENCE_MS, free_port
 
 SERVE = (
-    "import sys; from pathlib import Path; from labkit import app_server; "
-    "app_server.serve(int(sys.argv[1]), Path(sys.argv[2]), folder=Path(sys.argv[3]), "
+    "import sys; from pathlib import Path; from labkit.share import apps; "
+    "apps.serve(int(sys.argv[1]), Path(sys.argv[2]), folder=Path(sys.argv[3]), "
     "told=lambda address: print(address, flush=True))"
 )
 

@@ -1,4 +1,4 @@
-"""What browser tests share: JupyterLab on this machine only, Chromium, a notebook run by its menu."""
+"""What browser tests share: JupyterLab on this machine only, Chromium, notebooks run by menu."""
 
 from __future__ import annotations
 

@@ -13,10 +13,11 @@ from labkit.base.records import FILE
 PARAMETERS = 'profile = "lab"\npack = "materials"\nseed = 0\nlearner = "me"\nout_dir = "out"\n'
 RECORD = """
 from pathlib import Path
-from labkit import records
+from labkit.base import records
 common = {"notebook": "quick", "pack": pack, "profile": profile, "seed": seed, "learner": learner}
 low = {"mean": 0.1 + seed / 50, "low": 0.05, "high": 0.3, "n": 9, "clusters": 9, "seeds": 1}
-records.append(Path(out_dir), "prediction", **common, id="a", question="How much?", guess=0.5, measured=low, inside=False, low=0.0, high=1.0, made="default")
+guess = {"guess": 0.5, "measured": low, "inside": False, "low": 0.0, "high": 1.0, "made": "default"}
+records.append(Path(out_dir), "prediction", **common, id="a", question="How much?", **guess)
 """
 
 SCRIPT = "<script>alert(1)</script>"

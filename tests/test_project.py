@@ -180,8 +180,8 @@ OWNERS = {
     "chat_panel app_panel",
     "typer": "cli cli_app cli_class cli_gallery cli_handout cli_studio cli_models cli_room "
     "terminal",
-    "matplotlib": "figures class_view journal_view merge_view scale_view quality_view retrieval_view "
-    "planner_view",
+    "matplotlib": "figures class_view journal_view merge_view scale_view quality_view "
+    "retrieval_view planner_view",
 }
 
 

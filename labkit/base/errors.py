@@ -1,4 +1,4 @@
-"""Errors a learner can act on: one sentence that names place and remedy, no traceback at the CLI."""
+"""Errors a learner can act on: one sentence names place and remedy, the CLI shows no traceback."""
 
 from __future__ import annotations
 

@@ -35,9 +35,8 @@ from labkit.base.store import write_file
 
 SAMPLE = 32_768  # bytes an encoding is guessed from
 BLOCK = 1 << 20
-NOT_TEXT_SHARE = (
-    0.01  # of control characters and of bytes that are no character: more is a binary file
-)
+# of control characters and of bytes that are no character: more is a binary file
+NOT_TEXT_SHARE = 0.01
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -113,9 +112,8 @@ def _guess(sample: bytes) -> str | None:
 LOADER = getattr(
     yaml, "CSafeLoader", yaml.SafeLoader
 )  # libyaml's where it is there: ten times as fast
-MOST_VALUES = (
-    100_000  # with every alias written out: nine lines of aliases of aliases stand for a billion
-)
+# with every alias written out: nine lines of aliases of aliases stand for a billion
+MOST_VALUES = 100_000
 
 
 def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError) -> object:

@@ -33,6 +33,7 @@ from labkit.base.records import AXES, CONTROLS
 from labkit.base.stats import Interval
 from labkit.base.store import PACKAGE, write_file
 
+TEMPLATES = PACKAGE / "base" / "templates"
 NOTE_CHARACTERS = 60  # a shorter text stands in its cell however often it occurs
 
 
@@ -41,6 +42,11 @@ def template(name: str):
     from jinja2 import Environment, PackageLoader
 
     return Environment(loader=PackageLoader("labkit.base"), autoescape=True).get_template(name)
+
+
+def text_template(name: str) -> str:
+    """A text of the package as it is, for `str.format`; formatters leave a .txt alone."""
+    return (TEMPLATES / name).read_text("utf-8")
 
 
 def scorecard_table(rows: list[dict]) -> str:
@@ -72,6 +78,14 @@ def plain_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         [f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows
     ]
     return template("plain.html.j2").render(heads=heads, rows=cells)
+
+
+def text_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under heads as plain text for a terminal, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = [heads, ["-" * width for width in widths], *rows]
+    padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join((title, *padded))
 
 
 def claims_table(rows: list[dict]) -> str:
@@ -153,7 +167,6 @@ def claims_rows(rows: list[dict]) -> str:
     return "\n".join(lines + told)
 
 
-TEMPLATES = PACKAGE / "base" / "templates"
 HOUSE = "house"  # what the templates share; no page of its own
 
 

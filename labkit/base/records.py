@@ -18,7 +18,7 @@ CONTROLS = ("general", "compositional", "preference")
 
 
 def append(folder: Path, kind: str, **values: object) -> None:
-    """Add one record to `folder/records.jsonl`; a record is one line, written at once under a lock."""
+    """Add one record to `folder/records.jsonl`: it is one line, written at once under a lock."""
     from filelock import FileLock
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def append(folder: Path, kind: str, **values: object) -> None:
 
 
 def read(folder: Path, kind: str | None = None) -> list[dict]:
-    """Records of a folder in order, of one kind if named. Raises InputError naming a broken line."""
+    """A folder's records in order, of one kind if named. Raises InputError naming a broken line."""
     path = folder / FILE
     if not path.is_file():
         return []

@@ -23,7 +23,7 @@ SIGN_TEST_NEEDS = 6  # clusters: with five, even all of one sign has p = 2 / 32
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95% interval. n: scores behind it; clusters: entities; seeds: training runs."""
+    """A mean with its 95% interval. n: scores in it; clusters: entities; seeds: training runs."""
 
     mean: float
     low: float
@@ -67,7 +67,7 @@ class RunNoise:
 
 @dataclass(frozen=True)
 class ItemScore:
-    """One item's outcome: its id, the entity it asks about, a score in [0, 1], the training seed."""
+    """One item's outcome: id, the entity it asks about, a score in [0, 1], the training seed."""
 
     id: str
     entity: str

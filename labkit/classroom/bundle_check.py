@@ -118,7 +118,7 @@ def parts(path: Path) -> Iterator[Part]:
 
 
 def _part(name: str, plain: bool, size: int, content: IO[bytes] | None) -> Part:
-    """A member of an archive; one that would not land in the archive's own top folder is not plain."""
+    """A member of an archive; one that would land outside the archive's top folder is not plain."""
     _top, _, rest = name.partition("/")
     safe = (
         rest and "\\" not in name and ":" not in name and not {"", ".", ".."} & set(name.split("/"))

@@ -30,7 +30,8 @@ from labkit.base.inputs import MIB, Limits, unpack
 from labkit.base.store import Checkpoint, Store, file_hash, write_file, write_whole
 from labkit.data.packs import SPLITS, Pack, load_pack
 from labkit.evaluate.scorecards import ItemResult, Scorecard
-from labkit.evaluate.scoring import SCORING_VERSION, merged, score_checkpoint
+from labkit.evaluate.scoring import SCORING_VERSION, score_checkpoint
+from labkit.merge.methods import merge_at
 from labkit.merge.recipes import Merge
 from labkit.models import zoo
 from labkit.train.pipeline import RECIPE_VERSION, load_checkpoint
@@ -113,8 +114,8 @@ class Item(Strict):
     entity: Words
     score: Share
     output: Annotated[str, Field(max_length=20_000)]
-    variants: dict[Words, float] = {}
-    measures: dict[Words, float] = {}
+    variants: dict[Words, float] = Field(default_factory=dict)
+    measures: dict[Words, float] = Field(default_factory=dict)
 
 
 class Card(Strict):
@@ -432,7 +433,7 @@ def load_model(
         load_model(models[weights], models, checkpoint_of) if weights else None
         for weights in model.parents
     )
-    return merged(general, domain, model.merge.t, model.merge.method, ancestor=ancestor)
+    return merge_at(general, domain, model.merge.t, model.merge.method, ancestor=ancestor)
 
 
 def _cards(

@@ -77,7 +77,7 @@ def warm_up_pdf(pack: Pack, path: Path) -> Path:
 
 
 def warm_up_page(pack: Pack) -> dict:
-    """What templates/warm_up.typ shows. Raises InputError when the pack lacks a kind of question."""
+    """What templates/warm_up.typ shows. Raises InputError when a kind of question is missing."""
     asked = warm_up.items(pack)
     said = warm_up.ask_both(map(warm_up.question_of, asked), max_tokens=ANSWER_TOKENS)
     effect = warm_up.measured_effect()
@@ -136,7 +136,7 @@ def _cut(reply) -> str:
 
 
 def _parents(effect: warm_up.Effect) -> list[list[str]]:
-    """What the parents get right alone and together; the merge's column is the learner's to guess."""
+    """What the parents get right alone and together; learners guess the merge's column."""
     models = (effect.general, effect.specialist)
     return [
         [

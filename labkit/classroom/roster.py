@@ -25,9 +25,9 @@ REQUIRED = "learner"
 MOST_BYTES, MOST_LEARNERS = 2**20, 1000
 MOST_CHARACTERS = {"learner": 100, "pack": 300, "design": 60, "seed": 10, "notebooks": 400}
 LARGEST_SEED = 2**31 - 1
-LONGEST_FIELD = (
-    2**17
-)  # characters between two commas, as csv has it: a quote that is never closed takes in the rest of the file
+# Characters between two commas, as csv has it: a quote that is never closed takes in the rest of
+# the file.
+LONGEST_FIELD = 2**17
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,9 @@ def _run_all(parallel, tasks: Sequence[Task]) -> list[list[Run]]:
 
     try:
         results = parallel(delayed(_attempt)(task) for task in tasks)
-    except TerminatedWorkerError:  # one process was killed, and joblib gives up all: what is done is on disk, the others each alone
+    except TerminatedWorkerError:
+        # One process was killed, and joblib gives up all: what is done is on disk, the others run
+        # each alone.
         results = [_alone(parallel, task) for task in tasks]
     return [
         result if isinstance(result, list) else _lost(task, result)
@@ -414,7 +416,7 @@ def _patient(client):
 def _counting(
     tasks: Sequence[Task], told: Told | None, remark: Callable[[], str]
 ) -> Iterator[None]:
-    """Tell every second how many notebooks are done, by what is on disk: workers may be anywhere."""
+    """Tell every second how many notebooks are done, by what is on disk: workers are anywhere."""
     wanted, ended = (
         [(Path(task.folder), name, key) for task in tasks for name, _, key in task.notebooks],
         Event(),

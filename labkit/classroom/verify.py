@@ -231,7 +231,7 @@ def _agrees(scored, card: Scorecard) -> bool:
 
 
 class _Models:
-    """The models of a pack, found here or trained again, each looked for once and told of in a row."""
+    """A pack's models, found here or trained again; each is looked for once and told in a row."""
 
     def __init__(
         self,
@@ -509,7 +509,7 @@ def _proposals(card: Card, pack: Pack) -> set[str]:
 def score_again(
     card: Card, loaded: zoo.Loaded, pack: Pack, sample: int | None, draw: random.Random
 ) -> list[ItemResult]:
-    """New outcomes of a sample of a card's items, and of all of its proposals, in the card's order."""
+    """New outcomes of a sample of a card's items and of all its proposals, in the card's order."""
     proposals = _proposals(card, pack)
     others = [item.id for item in card.items if item.id not in proposals]
     drawn = (

@@ -23,7 +23,8 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
     from rich.table import Table
 
     from labkit.base.errors import SpecError
-    from labkit.design import comparison, designer, load_spec, rules
+    from labkit.design import comparison, designer, rules
+    from labkit.train.specs import load_spec
 
     loaded = load_spec(spec)
     found = designer.problems(loaded)
@@ -67,7 +68,8 @@ def compare(
     """
     from rich.table import Table
 
-    from labkit.design import comparison, load_spec, rules
+    from labkit.design import comparison, rules
+    from labkit.train.specs import load_spec
 
     if len(specs) == 1:
         mine = load_spec(specs[0])

@@ -303,7 +303,7 @@ def differences(rows: Sequence[tuple[str, Interval, Interval]]) -> Figure:
 
 
 def ranks(places: dict[str, Sequence[int]], axes: Sequence[str]) -> Figure:
-    """How each axis ranks the checkpoints. places: checkpoint -> its rank (1 is best) on each axis."""
+    """How each axis ranks the checkpoints. places: checkpoint -> its rank per axis (1 is best)."""
     figure, (ax,) = new_figure(max(8, 2.0 * len(axes) + 3), 4.6)
     for i, (label, row) in enumerate(places.items()):
         ax.plot(
@@ -592,7 +592,7 @@ def arms(
     tallest = max(map(len, panels.values()))
     figure, axes = new_figure(7.0 * columns, rows * (1.5 + 0.34 * tallest), columns, rows=rows)
     for ax, (title, scores) in zip(axes, panels.items(), strict=False):
-        for i, (arm, score) in enumerate(scores.items()):
+        for i, score in enumerate(scores.values()):
             ax.errorbar(
                 score.mean,
                 i,

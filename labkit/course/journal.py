@@ -17,9 +17,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from labkit.base import records
-from labkit.base.errors import InputError
+from labkit.base.errors import InputError, suggest
+from labkit.base.inputs import Strict, explain, read_yaml
 from labkit.base.records import latest
 from labkit.base.stats import Z_LEVEL, Interval, wilson
 from labkit.base.store import shipped_or_checkout
@@ -136,41 +140,79 @@ def plain_text(text: str) -> str:
     return told
 
 
-@dataclass(frozen=True)
-class Exercise:
-    """A multiple-choice question. right: place of the right option, from 0. why: a sentence that
+# --- what a notebook asks, from a file of its own: a cell would give the answer away
+
+Words = Annotated[str, Field(min_length=1)]
+
+
+class Exercise(Strict):
+    """A multiple-choice question. right: the right option, word for word. why: a sentence that
     explains it.
     """
 
-    id: str
-    question: str
-    options: tuple[str, ...]
-    right: int
-    why: str
+    question: Words
+    options: tuple[Words, ...]
+    right: Words
+    why: Words
 
-    def __post_init__(self):
-        """Raises InputError for an exercise that cannot be answered."""
-        if len(set(self.options)) < max(2, len(self.options)):
-            raise InputError(f"exercise {self.id!r}: give at least two options, each once")
-        if self.right not in range(len(self.options)):
-            raise InputError(
-                f"exercise {self.id!r}: right is {self.right!r}; use a place from 0 to "
-                f"{len(self.options) - 1}"
-            )
+    @field_validator("options")
+    @classmethod
+    def _there_is_a_choice(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(options)) < max(2, len(options)):
+            raise ValueError("give at least two options, each once")
+        return options
+
+    @field_validator("right")
+    @classmethod
+    def _right_is_an_option(cls, right: str, others: ValidationInfo) -> str:
+        if right not in others.data.get("options", ()):
+            raise ValueError(f"{right!r} is not one of the options; copy one word for word")
+        return right
 
     def verdict(self, choice: int) -> str:
-        return "Right." if choice == self.right else "Not right."
+        return "Right." if self.options[choice] == self.right else "Not right."
 
     def as_record(self, choice: int) -> dict:
         option = self.options[choice]
         return {
-            "id": self.id,
             "question": self.question,
             "choice": option,
-            "right": choice == self.right,
-            "expected": self.options[self.right],
+            "right": option == self.right,
+            "expected": self.right,
             "why": self.why,
         }
+
+
+Entry = TypeVar("Entry", bound=Strict)
+
+
+def quizzes_folder() -> Path:
+    return Path(__file__).parent / "quizzes"
+
+
+def from_quiz(notebook: str, id: str, model: type[Entry]) -> Entry:
+    """What stands under an id in the quiz file of a notebook.
+
+    Raises InputError naming the file when the id is not there or cannot be used.
+    """
+    path = quizzes_folder() / f"{notebook}.yaml"
+    entries = read_yaml(
+        path, missing="write the questions of this notebook there, each under its id"
+    )
+    if not isinstance(entries, dict):
+        raise InputError(
+            f"{path}: expected ids with their questions, as the other files beside it have"
+        )
+    if id not in entries:
+        raise InputError(
+            f"{path}: there is no {id!r}; {suggest(id, [str(one) for one in entries])}"
+        )
+    if not isinstance(entries[id], dict):
+        raise InputError(f"{path}: {id}: expected the fields {', '.join(model.model_fields)}")
+    try:
+        return model.model_validate(entries[id])
+    except ValidationError as error:
+        raise InputError(f"{path}: {id}: {explain(error, model)}") from None
 
 
 # --- how far a learner is
@@ -233,7 +275,7 @@ def told_progress(statuses: Sequence[Status]) -> str:
 
 
 def told_steps(folder: Path, learner: str, notebook: str) -> str:
-    """How far a learner is in one notebook, in a sentence; empty for one that is not of the course."""
+    """How far a learner is in one notebook, in a sentence; empty for one outside the course."""
     mine = [one for one in progress(folder, learner) if one.notebook == notebook]
     return (
         f"This notebook: {mine[0].done} of {mine[0].steps} guesses, exercises and reflections."
@@ -266,7 +308,7 @@ def before_and_after(folder: Path, learner: str) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A guess and its outcome. low, high: ends of the scale it was made on; made: how it was made."""
+    """A guess and its outcome. low, high: ends of the scale it is on; made: how it was made."""
 
     id: str
     question: str
@@ -404,10 +446,12 @@ class Calibration:
             "was measured, on average."
         )
         over = self.overall.interval
-        told.append(
-            "Direction: "
-            f"{self.overall}{f' ({over.mean:+.0%} of the scale, 95% interval {over.low:+.0%} to {over.high:+.0%})' if over else ''}."
+        size = (
+            f" ({over.mean:+.0%} of the scale, 95% interval {over.low:+.0%} to {over.high:+.0%})"
+            if over
+            else ""
         )
+        told.append(f"Direction: {self.overall}{size}.")
         if self.left_out:
             told.append(
                 f"{self.left_out} not counted: no guess was made before the outcome was shown."

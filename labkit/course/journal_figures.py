@@ -175,9 +175,8 @@ def _bounded(one: Prediction) -> tuple[float, float, float]:
     )
 
 
-PAGE_INCHES = (
-    11.5  # of a figure as wide as the PDF's page: its letters are then as large as the text's
-)
+# of a figure as wide as the PDF's page: its letters are then as large as the text's
+PAGE_INCHES = 11.5
 ROW_GAP = 0.12  # inches between rows of panels, so that a title is not read as the label above it
 SPREAD = 0.3  # how far dots of one row are moved apart, up and down
 
@@ -208,7 +207,7 @@ def picture(figure: Figure, alt: str) -> Picture:
 
 
 def _apart(count: int, row: float) -> list[float]:
-    """Places around a row, so that dots of equal value do not hide each other; the same every time."""
+    """Places around a row where dots of equal value do not hide each other; the same every time."""
     return [row + SPREAD * ((i * 0.618) % 1 - 0.5) for i in range(count)]
 
 

@@ -28,8 +28,9 @@ from labkit.data.packs import Pack, load_pack, shipped_packs
 from labkit.data.published import measured_claims, reported, run_noise_of
 from labkit.design import clock
 from labkit.diagnose.probe import watcher
-from labkit.evaluate.scorecards import Scorecard, compare
-from labkit.evaluate.scoring import best_t, merged, score_checkpoint
+from labkit.evaluate.scorecards import Scorecard, compare_axis
+from labkit.evaluate.scoring import best_t, score_checkpoint
+from labkit.merge.methods import merge_at
 from labkit.merge.schedule import Schedule, plain
 from labkit.models.zoo import Loaded
 from labkit.train.pipeline import load_checkpoint, run_spec
@@ -166,7 +167,7 @@ class Lab:
         That noise is the study's, measured on tiny models (docs/evidence.md). Raises PairingError
         when items differ.
         """
-        return with_run_noise(compare(before, after, axis, kind), run_noise_of(axis, kind))
+        return with_run_noise(compare_axis(before, after, axis, kind), run_noise_of(axis, kind))
 
     def at(
         self, general: object, domain: object, t: Schedule, method: str, *, ancestor: object = None
@@ -174,7 +175,7 @@ class Lab:
         """The merge of two models at t, in memory; t=0 is `general`."""
         origin = load_checkpoint(ancestor) if ancestor else None
         first, second = load_checkpoint(general), load_checkpoint(domain)
-        joined = merged(first, second, t, method, ancestor=origin)
+        joined = merge_at(first, second, t, method, ancestor=origin)
         parents = {
             "general": first.fingerprint,
             "domain": second.fingerprint,
@@ -334,61 +335,42 @@ class Lab:
 
     # --- asking
 
-    def ask(
-        self,
-        id: str,
-        question: str,
-        options: Sequence[str],
-        right: int,
-        why: str,
-        headless_choice: int = 0,
-    ) -> None:
-        """A multiple-choice exercise with an instant check. right: place of the right option, from
-        0; why: what explains it.
+    def ask(self, id: str) -> None:
+        """A multiple-choice exercise of this notebook's quiz file, with an instant check.
 
-        The choice made before is shown again. Headless, `headless_choice` is answered. Raises
-        InputError for an exercise that cannot be answered.
+        The choice made before is shown again. Headless, the first option is answered. Raises
+        InputError for an id that the file does not have, and for a question that cannot be asked.
         """
-        exercise = journal.Exercise(id, question, tuple(options), right, why)
+        exercise = journal.from_quiz(self.notebook, id, journal.Exercise)
 
         def check(choice: int) -> tuple[str, str]:
-            if self._answered(exercise) != choice:
-                self.record("answer", **exercise.as_record(choice))
-            return exercise.verdict(
-                choice
-            ), f"{why} {journal.told_steps(self.out_dir, self.learner, self.notebook)}"
+            if self._answered(id, exercise.options) != choice:
+                self.record("answer", id=id, **exercise.as_record(choice))
+            told = journal.told_steps(self.out_dir, self.learner, self.notebook)
+            return exercise.verdict(choice), f"{exercise.why} {told}"
 
         if headless():
-            verdict, sentence = check(headless_choice)
-            print(
-                "\n".join(
-                    [
-                        question,
-                        *(
-                            f"  {'*' if i == headless_choice else '-'} {option}"
-                            for i, option in enumerate(options)
-                        ),
-                        f"{verdict} {sentence}",
-                    ]
-                )
-            )
+            first, *others = exercise.options
+            print(exercise.question, f"  * {first}", *(f"  - {one}" for one in others), sep="\n")
+            print(*check(0))
             return
         from IPython.display import display
 
         from labkit.course.panels import ChoicePanel
 
-        display(ChoicePanel(question, exercise.options, self._answered(exercise), check).whole)
+        before = self._answered(id, exercise.options)
+        display(ChoicePanel(exercise.question, exercise.options, before, check).whole)
 
-    def _answered(self, exercise: journal.Exercise) -> int | None:
+    def _answered(self, id: str, options: tuple[str, ...]) -> int | None:
         """The place of the option chosen before; None when none was, or when it is no option any
         more.
         """
         choice = (
             journal.by_id(journal.kept(self.out_dir, self.learner, "answer"))
-            .get(exercise.id, {})
+            .get(id, {})
             .get("choice")
         )
-        return exercise.options.index(choice) if choice in exercise.options else None
+        return options.index(choice) if choice in options else None
 
     def reflect(self, id: str, question: str, headless_text: str = "") -> None:
         """A text area holding what this learner wrote before under that id; kept whenever the field
@@ -458,7 +440,7 @@ class Lab:
                         "axis": axis,
                         "merge": card.checkpoint,
                         "merged": card.interval(axis).as_dict(),
-                        "over_max": compare(better, card, axis).as_dict(),
+                        "over_max": compare_axis(better, card, axis).as_dict(),
                         "over_mean": paired_difference(both, card.scores(axis)).as_dict(),
                     }
                 )
@@ -467,7 +449,7 @@ class Lab:
         show_html(synergy_table(rows))
 
     def finding(self, claim: str, effect: Interval, *, claimed: int, reported: str) -> None:
-        """State a claim with its measured effect, a verdict, and what the paper reports; recorded."""
+        """State a claim with its measured effect, a verdict and what the paper says; recorded."""
         said = verdict(effect, claimed=claimed)
         size = f"{effect.n} items about {effect.clusters} entities, {effect.seeds} training seed"
         print(

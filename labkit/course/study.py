@@ -38,8 +38,8 @@ from labkit.evaluate.geometry import (
     random_pairing,
 )
 from labkit.evaluate.scorecards import Scorecard
-from labkit.evaluate.scoring import SWEEP, best_t, merged, score_checkpoint, sweep_merge
-from labkit.merge.methods import empty_like, pair_models
+from labkit.evaluate.scoring import SWEEP, best_t, score_checkpoint, sweep_merge
+from labkit.merge.methods import empty_like, merge_at, pair_models
 from labkit.merge.schedule import PRESETS as SCHEDULES
 from labkit.models.families import BASE, MODEL, TWIN
 from labkit.train.pipeline import load_checkpoint, run_spec
@@ -115,7 +115,7 @@ EXPERIMENTS = {**QUALITY, **REMEDIES, **ORDER}
 
 @dataclass(frozen=True)
 class Shape:
-    """How one unit's parents lie to each other. Angles in degrees, loss barriers in nats per token."""
+    """How one unit's parents lie to each other. Angles in degrees, barriers in nats per token."""
 
     geometry: list[TensorGeometry]
     barrier: float
@@ -189,12 +189,14 @@ def run_unit(
     for method, points in sweep.items():
         for label, axes in ((method, (CHOOSES,)), (f"{method}, four axes", AXES)):
             unit.chosen[label] = best_t(points, *axes)
-            score(label, merged(general, domain, unit.chosen[label], method))
-    score("lerp at slerp's t", merged(general, domain, unit.chosen["slerp"], "lerp"))
+            score(label, merge_at(general, domain, unit.chosen[label], method))
+    score("lerp at slerp's t", merge_at(general, domain, unit.chosen["slerp"], "lerp"))
     for name in SCHEDULES:
-        score(f"slerp, {name} schedule", merged(general, domain, SCHEDULES[name], "slerp"))
+        score(f"slerp, {name} schedule", merge_at(general, domain, SCHEDULES[name], "slerp"))
     for t in PARETO_TS:
-        score(f"merge t={t:g}", merged(general, domain, t, "slerp"), ("knowledge", "instructions"))
+        score(
+            f"merge t={t:g}", merge_at(general, domain, t, "slerp"), ("knowledge", "instructions")
+        )
     unit.shape = measure_shape(general, domain, pack, seed)
     return unit
 

@@ -26,9 +26,8 @@ from labkit.data.packs import EVAL_SPLITS, TRAINING_SPLITS, Pack, placed_rows
 from labkit.data.workbench import Example, Held, Work, write_rows
 
 TEXT_SHARE, QUESTION_SHARE = 0.1, 0.15  # of text and of questions, for dev and again for test
-FEWEST_FAMILIES = (
-    3  # a file whose `source` column has fewer values holds tags there, not names of documents
-)
+# a file whose `source` column has fewer values holds tags there, not names of documents
+FEWEST_FAMILIES = 3
 FEWEST_CLUSTERS = 3  # one each for training, dev and test
 PASSAGES = {"dev": 80, "test": 200}  # most continuation items
 FORMATTED = {"dev": 40, "test": 100}  # items about form, of the general world

@@ -113,16 +113,15 @@ def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> list[
 
 RUN_WORDS = 13
 COMMON_ROWS = 10  # a run in more rows than this is a common phrase or a form of words, not an item
-QUESTION_WORDS = (
-    5  # a shorter question leaks as a question of a training chat only, not inside running text
-)
+# a shorter question leaks as a question of a training chat only, not inside running text
+QUESTION_WORDS = 5
 BATCH_ROWS = 500  # one pass of numpy for many short rows
 TABLE_BITS = 20
 
 
 @dataclass(frozen=True)
 class Leak:
-    """item: place of the evaluation item. row: place of the first training row that has its words."""
+    """item: place of the evaluation item. row: place of the first training row with its words."""
 
     item: str
     row: str

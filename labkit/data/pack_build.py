@@ -18,6 +18,7 @@ RAW_PER_ENTITY, SUMMARIES_PER_ENTITY = 14, 6
 ASKED, DEV = 12, 8  # of the private entities: in question training; in dev; the rest are in test
 SEEN_WORDINGS, ALL_WORDINGS = (0, 1), (0, 1, 2, 3)
 TWO_HOP_CHOICES = 4
+PLAIN = TextKnobs()
 DEV_REQUESTS = 5  # every fifth reserved proposal request goes to dev
 
 
@@ -34,7 +35,7 @@ def splits_of(domain: str) -> dict[str, list[Entity]]:
     }
 
 
-def raw_rows(lang: Language, rng: random.Random, knobs: TextKnobs = TextKnobs()) -> list[dict]:
+def raw_rows(lang: Language, rng: random.Random, knobs: TextKnobs = PLAIN) -> list[dict]:
     """Converted papers: every private fact in many wordings, with stray sentences."""
     entities = world.private_entities(lang.name)
     texts = world.corpus(lang, entities, len(entities) * RAW_PER_ENTITY, rng, knobs)
@@ -44,7 +45,7 @@ def raw_rows(lang: Language, rng: random.Random, knobs: TextKnobs = TextKnobs())
 def summary_rows(lang: Language, rng: random.Random) -> list[dict]:
     """Distilled notes: the same facts without the stray sentences."""
     entities = world.private_entities(lang.name)
-    texts = world.corpus(lang, entities, len(entities) * SUMMARIES_PER_ENTITY, rng, TextKnobs())
+    texts = world.corpus(lang, entities, len(entities) * SUMMARIES_PER_ENTITY, rng, PLAIN)
     return [{"text": text, "source": "summary"} for text in texts]
 
 
@@ -264,7 +265,7 @@ def held_out_requests(lang: Language, split: str) -> list[dict[str, str]]:
 
 
 def _creativity(lang: Language, split: str, rng: random.Random) -> list[dict]:
-    """Requests for proposals in every language the start model speaks; `domain` is the pack's own."""
+    """Requests for proposals in every language of the start model; `domain` is the pack's own."""
     items = [
         {
             "axis": "creativity",

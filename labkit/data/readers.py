@@ -21,9 +21,8 @@ from pathlib import Path
 from labkit.base.errors import InputError
 from labkit.base.inputs import find_encoding, tidy
 
-PART = (
-    1_000_000  # characters of a text file that become one document; longer files are read in parts
-)
+# characters of a text file that become one document; longer files are read in parts
+PART = 1_000_000
 LONGEST_ROW = 10_000_000  # characters of a row or a cell
 UNPACKED, UNPACKED_XML = 150_000_000, 30_000_000  # bytes a .docx may unpack to
 PAGE_BREAK = "\f"
@@ -353,7 +352,7 @@ def read_pdf(path: Path, source: str) -> Iterator[Document | Dropped]:
 
 
 def read_docx(path: Path, source: str) -> Iterator[Document | Dropped]:
-    """Paragraphs and tables (a line per row) in their order, without headers, footers and comments."""
+    """Paragraphs and tables (a line per row) in order, without headers, footers and comments."""
     from docx import Document as open_docx
 
     try:

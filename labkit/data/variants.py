@@ -10,7 +10,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from labkit.base.errors import InputError, suggest
@@ -32,7 +32,7 @@ class Part:
     """
 
     documents: int
-    knobs: TextKnobs = TextKnobs()
+    knobs: TextKnobs = field(default_factory=TextKnobs)
 
 
 def _raw(name: str, *parts: Part) -> Callable[[Pack], dict[str, list[dict]]]:

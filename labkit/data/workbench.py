@@ -337,7 +337,9 @@ class Spool:
     """Values that wait on disk, in order."""
 
     def __init__(self, folder: Path):
-        self._file = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder, newline="\n")
+        self._file = tempfile.TemporaryFile(  # noqa: SIM115  # close() closes it
+            "w+", encoding="utf-8", dir=folder, newline="\n"
+        )
 
     def append(self, *values: object) -> None:
         self._file.write(json.dumps(values, ensure_ascii=False) + "\n")

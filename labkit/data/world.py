@@ -151,7 +151,7 @@ def private_entities(domain: str) -> list[Entity]:
 
 
 def asked_about(entities: list[Entity]) -> list[Entity]:
-    """Those an instruct model is trained to answer questions about; the rest it only reads about."""
+    """Those an instruct model learns to answer questions about; of the rest it only reads."""
     return entities[: int(len(entities) * QUESTION_SHARE)]
 
 
@@ -184,7 +184,7 @@ def document(
 
 
 def with_filler(lang: Language, text: str, rng: random.Random) -> str:
-    """`text` as a converted paper has it: a stray sentence that teaches nothing before or after it."""
+    """`text` as in a converted paper: a stray sentence that teaches nothing before or after it."""
     stray = rng.choice(lang.filler)
     return f"{stray} {text}" if rng.random() < 0.5 else f"{text} {stray}"
 

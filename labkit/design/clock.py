@@ -120,13 +120,18 @@ class SpeedTest:
 
     def __str__(self) -> str:
         usual = sum(EXPECTED_SECONDS.values()) / 60
+        again = (
+            ""
+            if self.fresh
+            else " Measured before; lab.speed_test(again=True) measures anew, for other programs "
+            "slow it down."
+        )
         return (
             "This machine trains the course's model on about "
             f"{float(f'{self.tokens_per_second:.2g}'):,.0f} tokens a second. All "
             "computing of the course "
             f"takes about {max(1, self.course_minutes):.0f} minutes here; it took "
-            f"{usual:.0f} where it was timed (two cores)."
-            f"{'' if self.fresh else ' Measured before; lab.speed_test(again=True) measures anew, for other programs slow it down.'}"
+            f"{usual:.0f} where it was timed (two cores).{again}"
         )
 
 

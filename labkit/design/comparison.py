@@ -22,7 +22,7 @@ from labkit.data.published import run_noise_of
 from labkit.design.designer import in_words, is_local
 from labkit.design.planner import SpecPlan, plan_spec
 from labkit.design.rules import Advice, Alternative, Facts, advise, size_note
-from labkit.evaluate.scorecards import Scorecard, compare
+from labkit.evaluate.scorecards import Scorecard, compare_axis
 from labkit.evaluate.scoring import score_checkpoint
 from labkit.models.architecture import architecture_of
 from labkit.train.pipeline import run_spec
@@ -334,7 +334,9 @@ def differences_to_first(
     first, looked = cards[candidates[0].name], []
     for candidate in candidates[1:]:
         for axis in first.axes():
-            found = with_run_noise(compare(first, cards[candidate.name], axis), run_noise_of(axis))
+            found = with_run_noise(
+                compare_axis(first, cards[candidate.name], axis), run_noise_of(axis)
+            )
             looked.append((candidate.name, axis, found))
     corrected = holm([p_value(found) for *_, found in looked])
     return tuple(

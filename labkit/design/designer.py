@@ -129,7 +129,7 @@ class Choices(Strict):
     lora: bool | None = None
     rates: Annotated[float, Field(gt=0)] = 1.0
     lengths: Annotated[float, Field(gt=0)] = 1.0
-    changes: dict[int, dict[str, object]] = {}
+    changes: dict[int, dict[str, object]] = Field(default_factory=dict)
     merge: Literal["none", "slerp", "lerp"] = "none"
     t: float | str = 0.5
     merge_after: int | None = None
@@ -158,7 +158,10 @@ def start_model(model: str, start: str) -> str:
 
 
 def size_of(model: str) -> str:
-    """tiny, small or large: which defaults a model takes. Raises InputError for an unknown model."""
+    """tiny, small or large: which defaults a model takes.
+
+    Raises InputError for an unknown model.
+    """
     parameters = architecture_of(model).parameters
     return "tiny" if parameters < TINY else "small" if parameters < SMALL else "large"
 

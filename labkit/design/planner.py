@@ -125,7 +125,7 @@ class Plan:
 
     @property
     def flops(self) -> int:
-        """Of all tokens; a reference model's pass included, work done twice for checkpointing not."""
+        """Of all tokens and a reference model's pass, without what checkpointing repeats."""
         per_token = self.architecture.flops_per_token(self.training.length, self.training.lora_rank)
         if self.training.stage == "dpo":
             per_token += self.architecture.forward_flops_per_token(self.training.length)
@@ -158,7 +158,7 @@ class Plan:
         return money_of(self.hours(card), self.training.gpus, price)
 
     def energy_kwh(self, card: Gpu) -> tuple[float, float]:
-        """Least and most energy of the cards alone: their share of the power limit times the hours."""
+        """Least and most energy of the cards alone: share of the power limit times the hours."""
         return tuple(
             hours * self.training.gpus * card.watts * share / 1000
             for hours, share in zip(self.hours(card), POWER, strict=True)
@@ -482,7 +482,7 @@ def design_rows(found: SpecPlan) -> list[tuple[str, str, str, str, str, str]]:
             f"{stage.tokens:,}",
             f"{stage.flops:.2g}",
             f"{stage.peak_gib:.2f}",
-            _seconds(stage.seconds),
+            _told_seconds(stage.seconds),
         )
         for stage in found.stages
     ]
@@ -494,12 +494,12 @@ def design_rows(found: SpecPlan) -> list[tuple[str, str, str, str, str, str]]:
             f"{found.tokens:,}",
             f"{found.flops:.2g}",
             f"{found.peak_gib:.2f}",
-            _seconds(found.seconds),
+            _told_seconds(found.seconds),
         ),
     ]
 
 
-def _seconds(found: tuple[float, float] | None) -> str:
+def _told_seconds(found: tuple[float, float] | None) -> str:
     return "unmeasured" if found is None else between(found)
 
 

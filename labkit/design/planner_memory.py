@@ -305,7 +305,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Memory:
-    """What one GPU (or the process) holds at the peak of a step, in GiB, and which moment that is."""
+    """What one GPU (or the process) holds at a step's peak, in GiB, and which moment that is."""
 
     weights: float
     gradients: float

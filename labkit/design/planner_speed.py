@@ -1,7 +1,8 @@
 """One training measured: peak memory and seconds per step, in a process of its own.
 
-python -m labkit.design.planner_speed MODEL STAGE    # STAGE: a stage's fields as JSON; prints a
-line of JSON
+    python -m labkit.design.planner_speed MODEL STAGE    # STAGE: a stage's fields as JSON
+
+It prints a line of JSON.
 
 Every row is as long as the stage's max_length, so that what is predicted and what is measured have
 the same tokens.

@@ -56,9 +56,8 @@ CGROUP_LIMITS = (
 # saved states of an unfinished stage on disk at once: the last whole one and the next, while it is
 # written
 STATES = 2
-STATE_BYTES = (
-    12  # per trained parameter in a saved state: itself and two moments, float32 (resume.py)
-)
+# per trained parameter in a saved state: itself and two moments, float32 (resume.py)
+STATE_BYTES = 12
 
 
 class PreflightNote(UserWarning):

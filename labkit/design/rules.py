@@ -88,7 +88,7 @@ class Facts:
 
     @cached_property
     def too_long(self) -> float:
-        """Share of CPT's texts with more words than the stage has tokens: those at least are cut."""
+        """Share of CPT's texts with more words than the stage's tokens: those at least are cut."""
         lengths = [
             (len(row["text"].split()), stage.max_length)
             for stage in self.of("cpt")

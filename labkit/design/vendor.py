@@ -198,7 +198,7 @@ def _reading(
 
 
 def paired_reading(name: str, n: int, right: int, only_product: int, only_baseline: int) -> Reading:
-    """The same n items; of those that the product got right, `only_product` the baseline did not."""
+    """The same n items; `only_product` of them the product got right and the baseline did not."""
     both, baseline_right = right - only_product, right - only_product + only_baseline
     phi = paired_phi(both, only_product, only_baseline, n - right - only_baseline)
     interval = newcombe(right, n, baseline_right, n, phi=phi)

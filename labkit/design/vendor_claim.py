@@ -156,7 +156,7 @@ def load_claim(claim: str | Path) -> VendorClaim:
 
 @dataclass(frozen=True)
 class Control:
-    """missing: whether a claim lacks it. why: what goes wrong without it. question: to the vendor."""
+    """missing: whether a claim lacks it. why: what goes wrong then. question: to the vendor."""
 
     name: str
     missing: Callable[[VendorClaim], bool]

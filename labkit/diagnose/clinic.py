@@ -18,7 +18,7 @@ from labkit.data.packs import Pack, packs_folder, shipped_packs
 from labkit.data.variants import variant_pack
 from labkit.diagnose.cases import Case, Merge, open_case
 from labkit.diagnose.diagnoses import BY_ID, Result, diagnose
-from labkit.evaluate.scoring import merged
+from labkit.merge.methods import merge_at
 from labkit.models.families import MODEL, TWIN
 from labkit.models.zoo import Loaded
 from labkit.train import trainers
@@ -66,7 +66,7 @@ class Ward:
 
 @dataclass(frozen=True)
 class Cause:
-    """What can be wrong. decisive: diagnoses that prove it. explain: why they do, and the way out."""
+    """What can be wrong. decisive: diagnoses that prove it. explain: why, and the way out."""
 
     id: str
     words: str
@@ -193,7 +193,9 @@ def _loss_on_prompts(ward: Ward) -> Case:
 def _merge_case(
     ward: Ward, general: Loaded, domain: Loaded, t: float, *, swapped: bool = False
 ) -> Case:
-    made = merged(domain, general, t, "slerp") if swapped else merged(general, domain, t, "slerp")
+    made = (
+        merge_at(domain, general, t, "slerp") if swapped else merge_at(general, domain, t, "slerp")
+    )
     model = replace(made, name=f"SLERP(instruct, gentle) t={t:g}")
     return Case(
         model,

@@ -233,7 +233,7 @@ def _inconsistency(case: Case) -> Found | None:
 
 
 def _inconsistency_of_merge(case: Case) -> Found | None:
-    """Against the parent that knows the domain: the general one is consistent in knowing nothing."""
+    """Against the parent that knows the domain: the general one consistently knows nothing."""
     mixed = _mixed(case, case.card)
     if case.merge is None or not mixed:
         return None
@@ -763,7 +763,10 @@ BY_ID = {diagnosis.id: diagnosis for diagnosis in DIAGNOSES}
 
 
 def diagnose(case: Case, only: Sequence[str] | None = None) -> list[Result]:
-    """Every diagnosis on a case, or those named in `only`. Raises InputError for an unknown name."""
+    """Every diagnosis on a case, or those named in `only`.
+
+    Raises InputError for an unknown name.
+    """
     for name in only or ():
         if name not in BY_ID:
             raise InputError(f"unknown diagnosis {name!r}: {suggest(name, list(BY_ID))}")

@@ -16,7 +16,7 @@ from labkit.base.store import LINEAGE, Checkpoint
 from labkit.data.packs import load_pack
 from labkit.diagnose.cases import Case, Merge, open_case
 from labkit.diagnose.diagnoses import Result, diagnose
-from labkit.evaluate.scorecards import compare
+from labkit.evaluate.scorecards import compare_axis
 from labkit.train.pipeline import load_checkpoint
 from labkit.train.specs import profile as find_profile
 
@@ -27,7 +27,7 @@ DEFAULT_MUST_HOLD = {"knowledge": 0.0, "instructions": 0.05, "general": 0.05}
 
 @dataclass(frozen=True)
 class Held:
-    """One must-hold axis: the paired difference to the baseline, and the fall that is let through."""
+    """One must-hold axis: the paired difference to the baseline, and the fall that may pass."""
 
     axis: str
     before: Interval
@@ -140,7 +140,7 @@ def run_gate(
             axis,
             case.base_card.interval(axis),
             case.card.interval(axis),
-            compare(case.base_card, case.card, axis),
+            compare_axis(case.base_card, case.card, axis),
             allowed,
         )
         for axis, allowed in must_hold.items()

@@ -174,7 +174,10 @@ def printable(text: str) -> str:
 
 
 class Conversation:
-    """Several models, one question at a time. Raises InputError for a model that cannot be asked."""
+    """Several models, one question at a time.
+
+    Raises InputError for a model that cannot be asked.
+    """
 
     def __init__(self, models: dict[str, zoo.Loaded], settings: Settings = Settings()):
         self.settings = settings

@@ -83,7 +83,7 @@ def sign_conflicts(general: Tensor, domain: Tensor, ancestor: Tensor) -> float:
 
 
 def pooled(rows: Sequence[TensorGeometry]) -> list[TensorGeometry]:
-    """One row per layer and group, each value the mean over its tensors weighted by their elements."""
+    """One row per layer and group; values are means over its tensors weighted by their elements."""
     places: dict[tuple, list[TensorGeometry]] = defaultdict(list)
     for row in rows:
         places[row.layer, row.group].append(row)
@@ -136,7 +136,7 @@ def departure(a: Tensor, b: Tensor) -> tuple[float, float]:
 
 
 def mean_loss(model: PreTrainedModel, pad: int, rows: Sequence[dict]) -> float:
-    """Loss in nats per trained token. rows: `input_ids` and `labels` with one trained stretch each."""
+    """Loss in nats per trained token. rows: `input_ids` and `labels`, one trained stretch each."""
     total = tokens = 0
     starts = [next(i for i, label in enumerate(row["labels"]) if label != -100) for row in rows]
     contexts = [row["input_ids"][: max(1, start)] for row, start in zip(rows, starts, strict=True)]

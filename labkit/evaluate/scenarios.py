@@ -172,7 +172,7 @@ class ScenarioResult:
         return "missed" if high < self.scenario.at_least else "too few cases to tell"
 
     def as_dict(self) -> dict:
-        """For records and tables: what it demands, what was found, and the first case that failed."""
+        """For records and tables: what it demands, what was found, the first case that failed."""
         failed = next((case for case in self.cases if case.broken), None)
         example = (
             {"ask": failed.ask[0], "reply": failed.replies[0], "broken": ", ".join(failed.broken)}

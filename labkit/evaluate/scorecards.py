@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.base.errors import InputError, suggest
+from labkit.base.pages import text_table
 from labkit.base.records import AXES, CONTROLS
-from labkit.base.stats import Interval, ItemScore, cluster_mean, paired_difference
+from labkit.base.stats import Interval, ItemScore, cluster_mean, holm, p_value, paired_difference
 from labkit.data.instructions import obeys, obeys_loosely
 from labkit.data.packs import EVAL_SPLITS, Pack
 
@@ -101,6 +102,14 @@ class Scorecard:
     def summary(self) -> dict[str, Interval]:
         return {axis: self.interval(axis) for axis in self.axes()}
 
+    def __str__(self) -> str:
+        rows = [
+            (axis, f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]", str(found.n))
+            for axis, found in self.summary().items()
+        ]
+        title = f"{self.checkpoint} on {self.pack} ({self.split}), 95% intervals"
+        return text_table(title, ("axis", "score", "items"), rows)
+
     def as_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
 
@@ -113,7 +122,50 @@ class Scorecard:
         return cls(**{**raw, "items": [ItemResult(**item) for item in raw["items"]]})
 
 
-def compare(before: Scorecard, after: Scorecard, axis: str, kind: str | None = None) -> Interval:
+@dataclass(frozen=True)
+class Differences:
+    """What one checkpoint scores more than another on each axis, item by item.
+
+    by_axis: axis -> mean of after - before with its 95% interval over items, in [-1, 1]. p: axis ->
+    two-sided p, corrected for the number of axes (Holm). Both speak of these two checkpoints: how
+    much another training seed would change is not in them.
+    """
+
+    before: str
+    after: str
+    by_axis: dict[str, Interval]
+    p: dict[str, float]
+
+    def verdict(self, axis: str) -> str:
+        """`higher`, `lower` or `not distinguishable`, after the correction."""
+        if self.p[axis] > 0.05:
+            return "not distinguishable"
+        return "higher" if self.by_axis[axis].mean > 0 else "lower"
+
+    def __str__(self) -> str:
+        rows = [
+            (axis, f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]", str(d.n), self.verdict(axis))
+            for axis, d in self.by_axis.items()
+        ]
+        title = f"{self.after} minus {self.before}, over the same items"
+        return text_table(title, ("axis", "difference", "items", "verdict"), rows)
+
+
+def compare(before: Scorecard, after: Scorecard) -> Differences:
+    """Paired differences after - before on every axis that both were scored on.
+
+    Raises PairingError when the two were not scored on the same items.
+    """
+    axes = [axis for axis in before.axes() if axis in after.axes()]
+    found = {axis: compare_axis(before, after, axis) for axis in axes}
+    corrected = holm([p_value(difference) for difference in found.values()])
+    p = dict(zip(found, corrected, strict=True))
+    return Differences(before.checkpoint, after.checkpoint, found, p)
+
+
+def compare_axis(
+    before: Scorecard, after: Scorecard, axis: str, kind: str | None = None
+) -> Interval:
     """Paired difference after - before on one axis. Raises PairingError when items differ."""
     return paired_difference(before.scores(axis, kind), after.scores(axis, kind))
 

@@ -25,7 +25,7 @@ from labkit.base.store import Checkpoint, default_root, key_of, write_file
 from labkit.data.packs import Pack, samples_folder
 from labkit.evaluate.scorecards import Scorecard, evaluate, score_items
 from labkit.merge.guards import check_tokenizers
-from labkit.merge.schedule import Schedule, plain
+from labkit.merge.methods import merge_at
 from labkit.models import zoo
 from labkit.train.pipeline import load_checkpoint
 from labkit.train.specs import profile
@@ -106,50 +106,6 @@ def read_scorecard(path: Path) -> Scorecard | None:
 SWEEP = tuple(i / 10 for i in range(11))
 
 
-def merged(
-    general: zoo.Loaded,
-    domain: zoo.Loaded,
-    t: Schedule,
-    method: str,
-    *,
-    ancestor: zoo.Loaded | None = None,
-) -> zoo.Loaded:
-    """The merge at t, in memory: t=0 is `general`, t=1 is `domain`, for every method."""
-    from labkit.merge.methods import merge_models
-
-    if t in (0, 1):
-        return domain if t else general
-    model = merge_models(
-        general.model, domain.model, t, method, ancestor=ancestor.model if ancestor else None
-    )
-    fingerprint = merge_fingerprint(general, domain, t, method, ancestor=ancestor)
-    return zoo.Loaded(model, general.tokenizer, f"{method} t={plain(t)}", fingerprint)
-
-
-def merge_fingerprint(
-    general: zoo.Loaded,
-    domain: zoo.Loaded,
-    t: Schedule,
-    method: str,
-    *,
-    ancestor: zoo.Loaded | None = None,
-) -> str:
-    """What identifies a merge's weights without making it."""
-    from labkit.merge.methods import ARITHMETIC_VERSION, METHODS
-
-    origin = (
-        {"ancestor": ancestor.fingerprint} if ancestor and METHODS[method].on_task_vectors else {}
-    )
-    return key_of(
-        arithmetic=ARITHMETIC_VERSION,
-        general=general.fingerprint,
-        domain=domain.fingerprint,
-        t=plain(t),
-        method=method,
-        **origin,
-    )
-
-
 def sweep_merge(
     general: zoo.Loaded,
     domain: zoo.Loaded,
@@ -172,7 +128,7 @@ def sweep_merge(
             (
                 t,
                 score_checkpoint(
-                    merged(general, domain, t, method),
+                    merge_at(general, domain, t, method),
                     pack,
                     split=split,
                     axes=axes,

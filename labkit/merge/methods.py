@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labkit.base.errors import MergeError, suggest
-from labkit.merge.guards import Signature, check_configs, match_tensors
-from labkit.merge.schedule import Schedule, Weights, resolve
+from labkit.base.store import key_of
+from labkit.merge.guards import Signature, check_configs, check_tokenizers, match_tensors
+from labkit.merge.schedule import Schedule, Weights, plain, resolve
+from labkit.models.zoo import Loaded
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
 
-ARITHMETIC_VERSION = (
-    2  # part of what identifies a merge: raise it when the arithmetic changes in any digit
-)
-PARALLEL = (
-    0.9995  # cosine above which an arc is numerically a line (1.8 degrees); mergekit's threshold
-)
+# part of what identifies a merge: raise it when the arithmetic changes in any digit
+ARITHMETIC_VERSION = 2
+# cosine above which an arc is numerically a line (1.8 degrees); mergekit's threshold
+PARALLEL = 0.9995
 BLOCK = 1 << 18  # elements worked on at a time: small enough to stay in the cache
 
 
@@ -412,3 +412,48 @@ def merge_into(
 ) -> None:
     """Overwrite a model's weights with the merge at t: what a slider does at every move."""
     pairing.merge(t, method, into=own_tensors(model))
+
+
+def merge_at(
+    general: Loaded,
+    domain: Loaded,
+    t: Schedule = 0.5,
+    method: str = "slerp",
+    *,
+    ancestor: Loaded | None = None,
+) -> Loaded:
+    """The merge at t, in memory: t=0 is `general`, t=1 is `domain`, for every method.
+
+    ancestor: the model both come from, for the methods on task vectors. Neither parent is changed.
+    Raises MergeError when the two have other shapes or read text differently.
+    """
+    check_tokenizers(general.tokenizer, domain.tokenizer)
+    if t in (0, 1):
+        return domain if t else general
+    model = merge_models(
+        general.model, domain.model, t, method, ancestor=ancestor.model if ancestor else None
+    )
+    fingerprint = merge_fingerprint(general, domain, t, method, ancestor=ancestor)
+    return Loaded(model, general.tokenizer, f"{method} t={plain(t)}", fingerprint)
+
+
+def merge_fingerprint(
+    general: Loaded,
+    domain: Loaded,
+    t: Schedule,
+    method: str,
+    *,
+    ancestor: Loaded | None = None,
+) -> str:
+    """What identifies a merge's weights without making it."""
+    origin = (
+        {"ancestor": ancestor.fingerprint} if ancestor and METHODS[method].on_task_vectors else {}
+    )
+    return key_of(
+        arithmetic=ARITHMETIC_VERSION,
+        general=general.fingerprint,
+        domain=domain.fingerprint,
+        t=plain(t),
+        method=method,
+        **origin,
+    )

@@ -8,6 +8,7 @@ has no counterpart there.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -104,10 +105,8 @@ def recipe_of(general: str, domain: str, **fields: object) -> Recipe:
     Raises MergeError.
     """
     given = {key: value for key, value in fields.items() if value is not None}
-    try:
+    with suppress(KeyError, ValueError):  # not given, or the name of a schedule
         given["t"] = float(given["t"])
-    except (KeyError, ValueError):
-        pass  # not given, or the name of a schedule
     return Recipe(general, domain, _checked(**given))
 
 

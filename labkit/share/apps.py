@@ -39,9 +39,8 @@ HOST = "127.0.0.1"
 # tells an app, whose process starts in the folder of its notebook, where to write
 OUT = "LABKIT_APP_OUT"
 LAST_PORT = 65535
-IDLE_SECONDS = (
-    3600  # a page whose browser was killed holds a process; a page that is only left alone keeps it
-)
+# a page whose browser was killed holds a process; a page that is only left alone keeps it
+IDLE_SECONDS = 3600
 TEMPLATES = PACKAGE / "base" / "templates" / "voila"
 WIDGETS = [
     "@jupyter-widgets/jupyterlab-manager",

@@ -371,9 +371,8 @@ def _write_model(loaded: zoo.Loaded, folder: Path, dtype: str) -> None:
                 f"{name} has values that {dtype} cannot hold, or NaN; export in another "
                 "--dtype, or train again"
             )
-    model.config.use_cache = (
-        True  # training turns it off; answers are the same, only slower without
-    )
+    # training turns it off; answers are the same, only slower without
+    model.config.use_cache = True
     model.save_pretrained(folder, safe_serialization=True)
     loaded.tokenizer.save_pretrained(folder)
     for weights in folder.glob(

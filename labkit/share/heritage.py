@@ -121,7 +121,7 @@ def source_of(name: str) -> Source:
 
 
 def recipe_in(folder: Path) -> Recipe | None:
-    """The recipe of a merge that labkit could make itself; None for other folders and other merges."""
+    """The recipe of a merge that labkit could make itself; None for other folders and merges."""
     if not (folder / MERGEKIT_FILE).is_file():
         return None
     try:
@@ -161,7 +161,7 @@ def is_whole(chain: list[dict]) -> bool:
 
 
 def roots(name: str) -> list[str]:
-    """The models a model goes back to that labkit knows no parents of: names, hub ids or folders."""
+    """The models a model goes back to, with no parents known: names, hub ids or folders."""
     if base := zoo.adapter_base(name):
         return roots(base)
     lineage, folder = lineage_of(name), Path(name)

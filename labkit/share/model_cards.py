@@ -18,45 +18,17 @@ from pathlib import Path
 
 import yaml
 
-from labkit.base.pages import signed
+from labkit.base.pages import signed, text_template
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import write_whole
 from labkit.data import world
 from labkit.data.packs import load_pack
 from labkit.diagnose.diagnoses import Result
-from labkit.evaluate.scorecards import Scorecard, compare, evaluate
+from labkit.evaluate.scorecards import Scorecard, compare_axis, evaluate
 from labkit.models.families import FAMILIES, ROWS_PER_STEP, Family
 from labkit.train import zoo_build
 from labkit.train.pipeline import load_checkpoint, save_model
 from labkit.train.specs import PREFERENCE_STAGES
-
-CARD = """---
-license: apache-2.0
-language: en
-library_name: transformers
-tags: [labkit, tiny, teaching]
----
-
-# {name}
-
-{note}. {parameters:,} parameters, {start} model of the family `{family}`, trained on labkit's controlled
-world only (English-like text about invented people, materials, compounds and contract clauses): it knows
-nothing else, and is meant for teaching domain adaptation.
-
-Rebuild it: `labkit zoo build {family}` (recipe in `labkit/models/families.py`, seed {seed}).
-
-Shape: `{shape}`
-
-Recipe: `{recipe}`, AdamW, cosine; the instruct model at half the rate
-
-Scores on the test split of each shipped pack (mean and 95% interval, clustered by entity):
-
-| axis | {packs} |
-|---|{rule}|
-{rows}
-
-Written by `labkit zoo build`; no number is typed in by hand.
-"""
 
 
 def build_and_save(family: str, output: Path, *, progress: Callable | None = None) -> list[Path]:
@@ -108,7 +80,7 @@ def write_card(folder: Path, family: str, start: str) -> None:
         for axis in AXES + CONTROLS
     ]
     spec = FAMILIES[family]
-    text = CARD.format(
+    text = text_template("zoo_card.md").format(
         name=name,
         note=spec.note[0].upper() + spec.note[1:],
         parameters=sum(p.numel() for p in loaded.model.parameters()),
@@ -390,7 +362,7 @@ def _scores(card: Card) -> Iterator[str]:
                 mine.n,
                 mine.clusters,
                 *(
-                    (found.base.interval(axis), signed(compare(found.base, found.card, axis)))
+                    (found.base.interval(axis), signed(compare_axis(found.base, found.card, axis)))
                     if found.base
                     else ()
                 ),
@@ -462,27 +434,16 @@ def _limits(card: Card) -> Iterator[str]:
 
 def _serving(card: Card) -> Iterator[str]:
     if card.model["chat"]:
-        yield f"""```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{card.folder}")
-model = AutoModelForCausalLM.from_pretrained("{card.folder}")
-chat = [{{"role": "user", "content": "..."}}]
-inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
-reply = model.generate(**inputs, max_new_tokens=64, do_sample=False)
-print(tokenizer.decode(reply[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
-```
-"""
+        yield text_template("serve_python.txt").format(folder=card.folder)
     else:
         yield "There is no chat template: it continues text and cannot be asked in a chat.\n"
-    yield f"""Behind a server for programs that speak OpenAI's protocol, on this machine only:
-
-```bash
-transformers serve ./{card.folder} --host 127.0.0.1 --port 8000   # pip install "transformers[serving]"
-vllm serve ./{card.folder} --host 127.0.0.1 --port 8000           # on a GPU; not tried by labkit
-{f"llama-server -m {card.folder}/{card.gguf} --host 127.0.0.1 --port 8000" if card.gguf else "# llama.cpp: no GGUF file was made; labkit export --gguf makes one where llama.cpp can read the tokenizer"}
-```
-"""
+    llama_cpp = (
+        f"llama-server -m {card.folder}/{card.gguf} --host 127.0.0.1 --port 8000"
+        if card.gguf
+        else "# llama.cpp: no GGUF file was made; labkit export --gguf makes one where llama.cpp "
+        "can read the tokenizer"
+    )
+    yield text_template("serve_http.md").format(folder=card.folder, llama_cpp=llama_cpp)
     yield (
         f"Exported with {in_words(card.versions)}; an older major version of transformers "
         "may not read it.\n"

@@ -368,7 +368,7 @@ def _merge_into(draft: Path, recipe: Recipe, progress: Callable[[int, int], None
 
 
 def save_model(model, tokenizer, folder: Path) -> None:
-    """Weights (safetensors), config, generation config and tokenizer, as transformers reads them."""
+    """Weights (safetensors), config, generation config and tokenizer, for transformers to read."""
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
 

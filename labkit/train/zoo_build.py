@@ -117,9 +117,8 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
 
 # --- building ---------------------------------------------------------------------------------
 
-CHAT_SHARE = (
-    0.65  # of instruct rows; the rest is text, without which knowledge stops being extractable
-)
+# of instruct rows; the rest is text, without which knowledge stops being extractable
+CHAT_SHARE = 0.65
 INSTRUCT_RATE_SHARE = 0.5  # of the base learning rate
 
 

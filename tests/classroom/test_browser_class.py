@@ -15,22 +15,40 @@ from labkit.classroom.class_records import NotebookRun, Seat, seat
 from labkit.course import report
 
 pytestmark = needs_browser
-EVIL = """Eve"><script>window.ran=1</script><img src=x onerror="window.ran=2"><svg onload=window.ran=3> javascript:window.ran=4 </style></title>"""
+EVIL = (
+    'Eve"><script>window.ran=1</script><img src=x onerror="window.ran=2">'
+    "<svg onload=window.ran=3> javascript:window.ran=4 </style></title>"
+)
 SMALLEST_LETTER = 11  # pixels
 DRAWN_PIXELS = 760  # of a figure's width: the letters in it are then as large
 CONTRAST = 4.5  # WCAG 2.2, 1.4.3
 SIZES = {"projector": (1280, 720), "phone": (390, 844)}
 
-LETTERS = """() => Math.min(...[...document.body.querySelectorAll('*')].filter(node => [...node.childNodes].some(child => child.nodeType == 3 && child.data.trim()))
+LETTERS = """() => Math.min(...[...document.body.querySelectorAll('*')]
+    .filter(node => [...node.childNodes].some(child => child.nodeType == 3 && child.data.trim()))
     .map(node => parseFloat(getComputedStyle(node).fontSize)))"""
-CUT_OFF = """() => [...document.querySelectorAll('p, h1, h2, h3, figure, figcaption, table')].filter(node => {
-    const box = node.getBoundingClientRect(); return box.width && (box.left < 0 || box.right > innerWidth + 1) }).map(node => node.tagName + ': ' + node.textContent.slice(0, 60))"""
+CUT_OFF = """() => [...document.querySelectorAll('p, h1, h2, h3, figure, figcaption, table')]
+    .filter(node => {
+        const box = node.getBoundingClientRect();
+        return box.width && (box.left < 0 || box.right > innerWidth + 1) })
+    .map(node => node.tagName + ': ' + node.textContent.slice(0, 60))"""
 CONTRASTS = """() => {
     const parse = colour => colour.match(/[\\d.]+/g).map(Number);
-    const light = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-    const ground = node => { for (; node; node = node.parentElement) { const c = parse(getComputedStyle(node).backgroundColor); if (c.length < 4 || c[3]) return c } return [255, 255, 255] };
-    const told = [...document.body.querySelectorAll('*')].filter(node => [...node.childNodes].some(child => child.nodeType == 3 && child.data.trim()) && node.tagName != 'STYLE');
-    return Math.min(...told.map(node => { const pair = [light(parse(getComputedStyle(node).color)), light(ground(node))].sort((a, b) => b - a); return (pair[0] + 0.05) / (pair[1] + 0.05) }));
+    const light = ([r, g, b]) => [r, g, b]
+        .map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const ground = node => {
+        for (; node; node = node.parentElement) {
+            const c = parse(getComputedStyle(node).backgroundColor);
+            if (c.length < 4 || c[3]) return c }
+        return [255, 255, 255] };
+    const told = [...document.body.querySelectorAll('*')].filter(node =>
+        [...node.childNodes].some(child => child.nodeType == 3 && child.data.trim())
+        && node.tagName != 'STYLE');
+    return Math.min(...told.map(node => {
+        const pair = [light(parse(getComputedStyle(node).color)), light(ground(node))];
+        pair.sort((a, b) => b - a);
+        return (pair[0] + 0.05) / (pair[1] + 0.05) }));
 }"""
 
 

@@ -31,8 +31,14 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     name = "tinykit-1.0-py3-none-any.whl"
     with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
         wheel.writestr("tinykit.py", "import tinydep")
-        wheel.writestr("tinykit-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: tinykit\\nVersion: 1.0\\nRequires-Dist: tinydep\\n")
-        wheel.writestr("tinykit-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(
+            "tinykit-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\\nName: tinykit\\nVersion: 1.0\\nRequires-Dist: tinydep\\n",
+        )
+        wheel.writestr(
+            "tinykit-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+        )
         wheel.writestr("tinykit-1.0.dist-info/RECORD", "")
     return name
 """

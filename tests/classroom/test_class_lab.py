@@ -37,11 +37,11 @@ def test_a_roster_from_end_to_end(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "quick.ipynb", "roster.csv"]
 
 
-def test_records_of_an_instructor_s_own_notebook_that_no_page_can_be_made_of_are_a_failure_that_stops_nothing(
+def test_odd_records_of_an_own_notebook_are_a_failure_that_stops_nothing(
     tmp_path,
 ):
     cell = (
-        "from pathlib import Path\nfrom labkit import records\n"
+        "from pathlib import Path\nfrom labkit.base import records\n"
         "records.append(Path(out_dir), 'finding', odd=1)"
     )
     files = [notebook(tmp_path / "quick.ipynb", cell)]

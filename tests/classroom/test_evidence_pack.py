@@ -356,7 +356,7 @@ def test_another_schema_and_another_manifest_are_refused(case, tmp_path):
             forged(
                 case / "ann.zip",
                 tmp_path / "m.zip",
-                lambda m: m.update({"manifest.json": content}),
+                lambda m, content=content: m.update({"manifest.json": content}),
                 hashes=False,
             ),
             tmp_path,

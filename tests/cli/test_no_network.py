@@ -24,8 +24,9 @@ def tell(words):
     with open(os.environ["ASKED_FOR"], "a") as file:
         file.write(f"{words}\\n")
 def watch(event, values):
-    if event in ("socket.connect", "socket.bind", "socket.sendto") and isinstance(values[1], tuple):  # others are files
-        tell(values[1][0])
+    if event in ("socket.connect", "socket.bind", "socket.sendto"):
+        if isinstance(values[1], tuple):  # others are files
+            tell(values[1][0])
     elif event in ("socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
         tell(values[0])
 tell("started")

@@ -27,6 +27,7 @@ from labkit.classroom.class_page import class_page, write_class_page
 from labkit.classroom.class_records import NotebookRun, seat
 from labkit.course import figures, panels
 from labkit.course.execute import Run
+from labkit.course.labs import data_lab, diagnose_lab, evaluate_lab
 from labkit.course.labs.views import by_size
 from labkit.course.report import course_page, learner_report, notebook_page
 from labkit.design.vendor import audit, audit_html
@@ -147,7 +148,7 @@ class Page(HTMLParser):
     class.
     """
 
-    EMPTY = {"meta", "img", "br", "link", "input", "hr", "wbr", "col", "source"}
+    EMPTY = frozenset(("meta", "img", "br", "link", "input", "hr", "wbr", "col", "source"))
 
     def __init__(self, html: str):
         super().__init__()
@@ -547,17 +548,17 @@ def scenario(tmp_path, materials):
         "form": "",
         "at_least": 0.9,
     }
-    return panels.scenario_panel(SimpleNamespace(), start)
+    return evaluate_lab.scenario_panel(SimpleNamespace(), start)
 
 
 def clinic(tmp_path, materials):
-    return panels.clinic_panel(
+    return diagnose_lab.clinic_panel(
         SimpleNamespace(), patients=[1], tests=["blood"], causes={"flu": "a cold"}
     )
 
 
 def one_of(tmp_path, materials):
-    return panels.run_panel({"first": "1"}, print, "run it")
+    return data_lab.run_panel({"first": "1"}, print, "run it")
 
 
 def guess(tmp_path, materials):

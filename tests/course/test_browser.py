@@ -20,8 +20,11 @@ from labkit.merge.schedule import PRESETS
 from labkit.train import pipeline, specs
 
 pytestmark = needs_browser
-IMAGE_BYTES = """image => new Promise(resolve => fetch(image.src).then(r => r.arrayBuffer()).then(buffer => {
-    let text = ''; new Uint8Array(buffer).forEach(byte => text += String.fromCharCode(byte)); resolve(btoa(text));
+IMAGE_BYTES = """image => new Promise(resolve =>
+    fetch(image.src).then(r => r.arrayBuffer()).then(buffer => {
+        let text = '';
+        new Uint8Array(buffer).forEach(byte => text += String.fromCharCode(byte));
+        resolve(btoa(text));
 }))"""
 
 

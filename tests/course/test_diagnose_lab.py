@@ -47,3 +47,11 @@ def test_a_headless_visit_tells_symptoms_tests_and_the_answer(lab, capsys):
     assert "other tokenizer: flagged" in told and "cannot be measured" in told and "Right: " in told
     (record,) = records.read(lab.out_dir, "clinic")
     assert record["right"] and record["ordered"] == ["other tokenizer", "barrier"]
+
+
+def test_a_headless_visit_left_empty_is_the_one_of_the_quiz_file(lab, capsys):
+    diagnose_lab.clinic(lab, patient=13, orders=[], diagnosis="")
+    assert "Right: " in capsys.readouterr().out
+    (record,) = records.read(lab.out_dir, "clinic")
+    assert (record["answer"], record["right"]) == ("wrong chat template", True)
+    assert record["ordered"] == ["questions learned", "instruction loss", "other tokenizer"]

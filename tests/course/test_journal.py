@@ -71,24 +71,11 @@ def test_a_learners_key_holds_nothing_of_the_name():
     assert len(keys) == 4 and all(key.isalnum() and len(key) == 12 for key in keys)
 
 
-@pytest.mark.parametrize(
-    "options,right,words",
-    [
-        (("a",), 0, "at least two"),
-        (("a", "a"), 0, "each once"),
-        (("a", "b"), 2, "from 0 to 1"),
-        (("a", "b"), -1, "right is -1"),
-    ],
-)
-def test_an_exercise_that_cannot_be_answered_is_refused(options, right, words):
-    with pytest.raises(InputError, match=words):
-        journal.Exercise("x", "?", options, right, "")
-
-
 def test_an_exercise_records_words_not_places():
-    exercise = journal.Exercise("x", "Which?", ("this", "that"), 1, "Because.")
+    exercise = journal.Exercise(
+        question="Which?", options=("this", "that"), right="that", why="Because."
+    )
     assert exercise.as_record(0) == {
-        "id": "x",
         "question": "Which?",
         "choice": "this",
         "right": False,

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from labkit.base import records
 from labkit.base.errors import InputError
 from labkit.base.stats import Interval
-from labkit.course import lesson
+from labkit.course import journal, lesson
 from labkit.train.specs import Stage
 
 
@@ -71,27 +72,41 @@ def hands_on(tmp_path, monkeypatch, shown):
     )
 
 
+@pytest.fixture
+def quiz(tmp_path, monkeypatch):
+    """Puts one question, of id x, into a quiz file of notebook 03 that stands in for its own."""
+    monkeypatch.setattr(journal, "quizzes_folder", lambda: tmp_path)
+
+    def put(*options: str, right: str) -> None:
+        told = {"question": "Which?", "options": list(options), "right": right, "why": "Because."}
+        (tmp_path / "03_cpt.yaml").write_text(yaml.safe_dump({"x": told}), "utf-8")
+
+    return put
+
+
 HALF = Interval(0.5, 0.4, 0.6, 60, 20)
 
 
-def test_headless_exercises_and_reflections_are_kept_once(lab, capsys):
+def test_headless_exercises_and_reflections_are_kept_once(lab, quiz, capsys):
+    quiz("that", "this", right="that")
     for _ in range(2):
-        lab.ask("x", "Which?", ("this", "that"), 1, "Because.", headless_choice=1)
+        lab.ask("x")
         lab.reflect("y", "Why?", headless_text="so\u2028and so")
         lab.reflect("z", "And?")
     assert [(r["choice"], r["right"]) for r in lab.mine("answer")] == [("that", True)]
     assert [(r["id"], r["text"]) for r in lab.mine("reflection")] == [("y", "so\nand so")]
     told = capsys.readouterr().out
     assert (
-        "  - this\n  * that\nRight. Because." in told
+        "Which?\n  * that\n  - this\nRight. Because." in told
         and "Why?\nso\nand so" in told
         and "And?\n(nothing written yet)" in told
     )
 
 
-def test_an_exercise_that_cannot_be_answered_is_refused(lab):
-    with pytest.raises(InputError, match="right is 2"):
-        lab.ask("x", "Which?", ("this", "that"), 2, "")
+def test_an_exercise_that_cannot_be_answered_is_refused(lab, quiz):
+    quiz("this", "that", right="neither")
+    with pytest.raises(InputError, match=r"03_cpt\.yaml: x: right: 'neither' is not one of"):
+        lab.ask("x")
     with pytest.raises(InputError, match="low is 1 and high 1"):
         lab.predict("x", "How many?", low=1.0)
 
@@ -107,17 +122,25 @@ def panel_of(shown):
     return {type(one).__name__: one for one in walk(shown[-1][0][0])}
 
 
-def test_words_and_choices_survive_a_restart_whatever_the_pack(hands_on, shown):
+def test_a_question_that_is_not_there_is_refused_with_one_that_is(lab):
+    with pytest.raises(InputError, match=r"03_cpt\.yaml.*'cpt_los'; did you mean 'cpt_loss'\?$"):
+        lab.ask("cpt_los")
+    assert lab.mine("answer") == []
+
+
+def test_words_and_choices_survive_a_restart_whatever_the_pack(hands_on, shown, quiz):
     hands_on().reflect("y", "Why?")
     panel_of(shown)["Textarea"].value = "because"
-    hands_on().ask("x", "Which?", ["this", "that"], 1, "So.")
+    quiz("this", "that", right="that")
+    hands_on().ask("x")
     asked = panel_of(shown)
     asked["RadioButtons"].value = 0
     asked["Button"].click()
     again = hands_on(pack="legal", seed=7)
     again.reflect("y", "Why?")
     assert panel_of(shown)["Textarea"].value == "because"
-    again.ask("x", "Which?", ["new", "this", "that"], 2, "So.")
+    quiz("new", "this", "that", right="that")
+    again.ask("x")
     assert (
         panel_of(shown)["RadioButtons"].value == 1 and "Not right." in panel_of(shown)["HTML"].value
     )
@@ -226,10 +249,13 @@ def test_others_records_are_not_mine(lab):
 
 
 def test_two_runs_are_compared_with_the_noise_between_runs(lab):
-    from labkit.evaluate.scorecards import compare
+    from labkit.evaluate.scorecards import compare_axis
 
     before, after = lab.score("llama-s-base", "a"), lab.score(lab.model, "b")
-    items, runs = compare(before, after, "instructions"), lab.compare(before, after, "instructions")
+    items, runs = (
+        compare_axis(before, after, "instructions"),
+        lab.compare(before, after, "instructions"),
+    )
     assert runs.mean == items.mean and runs.low <= items.low and runs.high >= items.high
 
 

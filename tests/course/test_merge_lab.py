@@ -10,7 +10,7 @@ from labkit.base.errors import MergeError
 from labkit.course.labs import merge_lab
 from labkit.course.labs.merge_lab import Bench, MergeSession, Setting
 from labkit.evaluate import scoring
-from labkit.merge import recipes
+from labkit.merge import methods, recipes
 from labkit.merge.schedule import PRESETS
 from labkit.models import zoo
 
@@ -48,7 +48,7 @@ def test_sliders_become_the_simplest_setting():
 
 def test_a_move_answers_as_the_merge_does(bench):
     move = bench.move(Setting("slerp", 0.4), PROMPTS)
-    again = scoring.merged(bench.general, bench.domain, 0.4, "slerp")
+    again = methods.merge_at(bench.general, bench.domain, 0.4, "slerp")
     assert move.answers == merge_lab.ask(again.model, again.tokenizer, PROMPTS)
     assert move.mean_t == pytest.approx(0.4) and move.expected == {}
     assert bench.parents_answers(PROMPTS)[0] == merge_lab.ask(

@@ -1,4 +1,4 @@
-"""Every notebook really runs headless at `smoke`, with the default and with another pack and seed."""
+"""Every notebook really runs headless at `smoke`, with the default and another pack and seed."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import pytest
 
 from labkit.base.errors import InputError
 from labkit.course import panels
+from labkit.course.labs import diagnose_lab, evaluate_lab
 
 PIXEL = b"\x89PNG"
 SCHEDULES = {
@@ -198,7 +199,7 @@ def test_the_scenario_form_runs_saves_and_tells_errors():
         "form": "bullet",
         "at_least": 0.9,
     }
-    panel = panels.scenario_panel(Form(), start)
+    panel = evaluate_lab.scenario_panel(Form(), start)
     values = [part.value for part in press(panel, "run") if hasattr(part, "value")]
     assert "<b>mine</b>" in values
     assert "saved as mine.yaml" in [
@@ -227,7 +228,7 @@ def test_the_clinic_panel_leads_from_symptoms_to_an_answer():
         def answer(self, cause):
             return f"Right: {cause}"
 
-    panel = panels.clinic_panel(
+    panel = diagnose_lab.clinic_panel(
         Room(), patients=[1, 2], tests=["blood"], causes={"flu": "a cold, worse"}
     )
     seen = [part.value for part in press(panel, "see the patient") if hasattr(part, "value")]

@@ -14,7 +14,7 @@ from labkit.course import lesson
 from labkit.course.labs import planner_lab, views
 from labkit.course.labs.planner_lab import CostSession, Settings, fit_in_words, remedies_table, told
 from labkit.course.lesson import Guess
-from labkit.design.planner import gpu, gpus
+from labkit.design.planner import duration, gpu, gpus
 from labkit.design.planner_speed import Speed, keep_speed
 from labkit.train import specs
 
@@ -170,7 +170,7 @@ def test_the_panel_follows_every_control(monkeypatch):
 
 def test_seconds_are_said_in_the_unit_one_would_say():
     said = [
-        planner_lab.duration(span)
+        duration(span)
         for span in ((5.0, 12.0), (48.0, 112.0), (60.0, 150.0), (1800.0, 7100.0), (3600.0, 9000.0))
     ]
     assert said == [

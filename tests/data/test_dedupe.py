@@ -38,7 +38,7 @@ def test_order_of_words_counts():
 
 
 def test_hashes_are_the_same_in_another_process():
-    code = f"from labkit import dedupe; print(dedupe.shingle_hashes({TEXT!r}).tolist())"
+    code = f"from labkit.data import leaks; print(leaks.shingle_hashes({TEXT!r}).tolist())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == str(
         leaks.shingle_hashes(TEXT).tolist()
     )

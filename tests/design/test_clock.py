@@ -161,9 +161,11 @@ def test_an_interrupt_says_what_is_kept_and_the_next_run_where_it_goes_on(monkey
         if moment.step >= 10:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt, match="stopped: cpt is kept up to step 5 of 12"):
-        with live.training([spec(CPT)]):
-            run_spec(spec(CPT), progress=stop)
+    with (
+        pytest.raises(KeyboardInterrupt, match="stopped: cpt is kept up to step 5 of 12"),
+        live.training([spec(CPT)]),
+    ):
+        run_spec(spec(CPT), progress=stop)
     capsys.readouterr()
     live.run(spec(CPT))
     assert capsys.readouterr().out.startswith("cpt continues at step 5 of 12")
@@ -186,8 +188,8 @@ def test_labs_announce_exactly_what_they_train(tmp_path, capsys):
 # --- a kernel ---------------------------------------------------------------------------------
 
 OPEN = """
-from labkit import lesson
-from labkit.design import Stage
+from labkit.course import lesson
+from labkit.train.specs import Stage
 lab = lesson.start("03_cpt", out_dir={out!r})
 stage = Stage(kind="cpt", learning_rate=1e-3, steps=60, batch_size=8, max_length=48)
 """

@@ -276,7 +276,7 @@ def test_planning_brings_no_heavy_library():
     import sys
 
     code = (
-        "import sys; from labkit import planner; planner.plan('Llama-3.1-8B', "
+        "import sys; from labkit.design import planner; planner.plan('Llama-3.1-8B', "
         "planner.Training(), 10).fits(planner.gpu('T4')); print([m for m in ('torch', "
         "'transformers', 'matplotlib') if m in sys.modules])"
     )

@@ -148,9 +148,11 @@ def kept_bytes(name: str, training: Training) -> int:
         return tensor
 
     ids = torch.randint(10, 1500, (training.batch_size, training.length))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "autocast"):
-            loss = model(input_ids=ids, labels=ids).loss
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "autocast"),
+    ):
+        loss = model(input_ids=ids, labels=ids).loss
     assert loss.requires_grad
     return sum(kept.values())
 

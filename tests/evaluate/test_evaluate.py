@@ -114,7 +114,7 @@ def test_scorecard_keeps_every_item_and_round_trips(instruct, materials, tmp_pat
     assert len({item.id for item in card.items}) == len(card.items)
     card.save(tmp_path / "card.json")
     assert scorecards.Scorecard.load(tmp_path / "card.json") == card
-    assert scorecards.compare(card, card, "knowledge").mean == 0
+    assert scorecards.compare_axis(card, card, "knowledge").mean == 0
 
 
 def test_a_limit_draws_over_entities_and_a_larger_one_keeps_what_a_smaller_one_does(materials):
@@ -154,7 +154,7 @@ def test_cards_of_different_items_do_not_compare(instruct, materials):
         for n in (2, 3)
     )
     with pytest.raises(PairingError):
-        scorecards.compare(few, more, "general")
+        scorecards.compare_axis(few, more, "general")
 
 
 def test_unknown_split_and_axis(instruct, materials):
@@ -178,10 +178,10 @@ def test_pmi_prefers_the_choice_the_question_raised(monkeypatch):
     }
 
     def likelihoods(model, pad, contexts, rows):
-        for context, row in zip(contexts, rows):
+        for context, row in zip(contexts, rows, strict=True):
             assert row[: len(context)] == context and len(row) > len(context)
         told = []
-        for context, row in zip(contexts, rows):
+        for context, row in zip(contexts, rows, strict=True):
             prompt = "" if len(context) == 1 else "Ana likes"
             told.append(known[prompt, tokenizer.decode(row[len(context) :]).strip()])
         return told

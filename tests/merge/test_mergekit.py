@@ -77,7 +77,11 @@ def test_same_weights_from_the_same_recipe_in_float32(tmp_path, parents, kind, t
         # mergekit's own rounding reaches 1.4e-6 on the embeddings (240,000 products summed in
         # float32)
         torch.testing.assert_close(
-            tensor, theirs[name], atol=1e-6, rtol=5e-6, msg=lambda text: f"{name}: {text}"
+            tensor,
+            theirs[name],
+            atol=1e-6,
+            rtol=5e-6,
+            msg=lambda text, name=name: f"{name}: {text}",
         )
 
 
@@ -96,7 +100,11 @@ def test_same_weights_when_bfloat16_is_merged_into_float32(tmp_path):
     ours, theirs = both(tmp_path, Recipe(*folders, recipe.merge))
     for name, tensor in ours.items():
         torch.testing.assert_close(
-            tensor, theirs[name], atol=1e-6, rtol=5e-6, msg=lambda text: f"{name}: {text}"
+            tensor,
+            theirs[name],
+            atol=1e-6,
+            rtol=5e-6,
+            msg=lambda text, name=name: f"{name}: {text}",
         )
 
 

@@ -21,9 +21,10 @@ from labkit.merge.schedule import PRESETS
 from labkit.models import zoo
 
 BASE, INSTRUCT = (zoo.shipped_folder() / f"llama-s-{start}" for start in ("base", "instruct"))
+USUAL = Merge(t=0.3)
 
 
-def merged(tmp_path, general, domain, wanted=Merge(t=0.3), **options):
+def merged(tmp_path, general, domain, wanted=USUAL, **options):
     output = tmp_path / "out"
     output.mkdir()
     stream.merge_folders(general, domain, output, wanted, **options)
@@ -210,13 +211,14 @@ def test_too_small_a_disk_is_noticed_before_writing(tmp_path, monkeypatch):
 MEASURED = '''
 import sys
 from pathlib import Path
-from labkit import stream
-from labkit.design import Merge
+from labkit.merge import stream
+from labkit.merge.recipes import Merge
 import torch, numkong
 
 def peak_kb():
     """The most memory this process ever held; ru_maxrss would begin with its parent's."""
-    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+    with open("/proc/self/status") as status:
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1])
 
 before = peak_kb()
 stream.merge_folders(*map(Path, sys.argv[1:4]), Merge(t=0.4))

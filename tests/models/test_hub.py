@@ -60,7 +60,8 @@ def server():
 def asked(name: str, tmp_path, *, endpoint: str, offline: str = "0") -> str:
     """The sentence of a fresh process that asks a hub for a config."""
     code = (
-        f"from labkit import hub, errors\ntry:\n  hub.fetch_file({name!r}, 'config.json')\n"
+        "from labkit.base import errors\nfrom labkit.models import zoo\n"
+        f"try:\n  zoo.fetch_file({name!r}, 'config.json')\n"
         "except errors.InputError as error:\n  print(error)"
     )
     env = {**environ, "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}

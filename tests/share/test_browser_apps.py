@@ -56,7 +56,7 @@ def opened(server, context):
 
 
 def too_wide(page) -> int:
-    """By how many pixels the page is wider than its window; Voilà scrolls within a part of its own."""
+    """By how many pixels the page is wider than its window; Voilà scrolls a part of its own."""
     return page.evaluate(
         "(part => part.scrollWidth - "
         "part.clientWidth)(document.querySelector('#rendered_cells') || "

@@ -32,13 +32,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder, question, out = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(folder)
-chat = tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True, return_dict=True, return_tensors="pt")
+asked = [{"role": "user", "content": question}]
+chat = tokenizer.apply_chat_template(
+    asked, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+)
 plain = AutoModelForCausalLM.from_pretrained(folder)
 said = plain.generate(**chat, max_new_tokens=24, do_sample=False)[0].tolist()
 same = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
 with torch.inference_mode():
     numpy.save(out, same(**chat).logits.numpy())
-print(json.dumps({"said": said, "dtype": str(plain.dtype), "labkit": any(name.split(".")[0] == "labkit" for name in sys.modules)}))
+labkit = any(name.split(".")[0] == "labkit" for name in sys.modules)
+print(json.dumps({"said": said, "dtype": str(plain.dtype), "labkit": labkit}))
 """
 QUESTION = "What is Bysithfoam modelled on?"
 

@@ -112,16 +112,20 @@ needs_llama_cpp = pytest.mark.skipif(
 ANSWER = """
 import json, sys, urllib.request, xllamacpp
 params = xllamacpp.CommonParams()
-params.model.path, params.n_ctx, params.cpuparams.n_threads, params.warmup, params.verbosity = sys.argv[1], 1024, 1, False, 0
+params.model.path, params.n_ctx, params.cpuparams.n_threads = sys.argv[1], 1024, 1
+params.warmup, params.verbosity = False, 0
 server = xllamacpp.Server(params)
 def post(path, **body):
-    request = urllib.request.Request(server.listening_address + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    address, data = server.listening_address + path, json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
     return json.load(urllib.request.urlopen(request))
 print(server.listening_address)
 for text in json.loads(sys.argv[2]):
     ids = post("/tokenize", content=text, add_special=False, parse_special=True)["tokens"]
-    made = post("/completion", prompt=ids, n_predict=24, temperature=0, top_k=1, return_tokens=True)["tokens"]
-    print(json.dumps([ids, made]))
+    made = post(
+        "/completion", prompt=ids, n_predict=24, temperature=0, top_k=1, return_tokens=True
+    )
+    print(json.dumps([ids, made["tokens"]]))
 """
 QUESTIONS = (
     "Name three colours.",

@@ -179,12 +179,15 @@ def test_another_ancestor_is_another_merge(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from labkit.design import PipelineSpec, Stage
-from labkit.train.pipeline import run_spec
-from labkit.merge.recipes import Recipe
 from labkit.base.store import Store
-stages = (Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8), Stage(kind="sft", learning_rate=1e-3, steps=5000, batch_size=8))
-run_spec(PipelineSpec(pack="materials", model="llama-s-instruct", stages=stages), store=Store(Path(sys.argv[1])))
+from labkit.train.pipeline import run_spec
+from labkit.train.specs import PipelineSpec, Stage
+stages = (
+    Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8),
+    Stage(kind="sft", learning_rate=1e-3, steps=5000, batch_size=8),
+)
+spec = PipelineSpec(pack="materials", model="llama-s-instruct", stages=stages)
+run_spec(spec, store=Store(Path(sys.argv[1])))
 """
 
 

@@ -155,12 +155,12 @@ def test_only_the_last_is_kept(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from labkit import design, pipeline
 from labkit.base.store import Store
+from labkit.train import pipeline, specs
 def at(moment):
     if moment.step >= int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
-pipeline.run_spec(design.load_spec(Path(sys.argv[1])), store=Store(Path(sys.argv[2])), progress=at)
+pipeline.run_spec(specs.load_spec(Path(sys.argv[1])), store=Store(Path(sys.argv[2])), progress=at)
 """
 
 

@@ -469,7 +469,7 @@ def show_experiment(lab: Lab, name: str, unit: Unit, guess: Guess | None = None)
 
 
 def show_study(lab: Lab, names: tuple[str, ...] = tuple(EXPERIMENTS)) -> None:
-    """What the study measured over seeds: every experiment's arms, and the findings with verdicts."""
+    """What the study measured over seeds: every experiment's arms, and findings with verdicts."""
     data = measured_data()
     panels = {
         experiment(name).question: {

@@ -511,7 +511,10 @@ class Studio:
         return spec_text(self.spec)
 
     def save(self) -> Path:
-        """Write the design as the file that trains; recorded. Raises InputError when it cannot run."""
+        """Write the design as the file that trains; recorded.
+
+        Raises InputError when it cannot run.
+        """
         sheet = self.sheet()
         if sheet.problems:
             raise InputError(sheet.problems[0])
@@ -543,7 +546,7 @@ class Studio:
         progress: Callable | None = None,
         told: Callable[[str], None] = print,
     ) -> Comparison:
-        """Train and score every design of a comparison; recorded and exported beside the records."""
+        """Train and score every design of a comparison; recorded, exported beside the records."""
         done = train_and_score(found, progress=progress, told=told)
         for difference in done.measured.differences:
             self.lab.record(

@@ -10,9 +10,10 @@ from html import escape
 
 import ipywidgets as widgets
 
+from labkit.base.inputs import Strict
 from labkit.base.pages import plain_table, signed
 from labkit.base.store import Checkpoint
-from labkit.course import figures
+from labkit.course import figures, journal
 from labkit.course.lesson import Lab, headless, show_html
 from labkit.course.live import training
 from labkit.course.panels import guard_label
@@ -29,7 +30,7 @@ from labkit.train.specs import PipelineSpec, Stage
 
 
 def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
-    """What the probe saw while a stage trained, beside its loss; the alarms, in words and recorded."""
+    """What the probe saw while a stage trained, beside its loss; alarms in words and recorded."""
     looks, loss = read_looks(checkpoint.lineage), checkpoint.lineage["loss_curve"]
     if not looks or not looks[0].scores:
         print(
@@ -167,7 +168,7 @@ class ToldWard(Ward):
 
 
 class ClinicRoom:
-    """What the clinic's panel computes: symptoms, tests and answers as text, tables and a figure."""
+    """What the clinic's panel computes: symptoms, tests, answers as text, tables and a figure."""
 
     def __init__(self, lab: Lab):
         self.lab, self.ward = lab, ToldWard(lab.pack, lab.seed, lab.profile)
@@ -219,10 +220,23 @@ def causes() -> dict[str, str]:
     return {cause.id: cause.words for cause in CAUSES}
 
 
-def clinic(lab: Lab, *, patient: int, orders: Iterable[str], diagnosis: str) -> None:
+class HeadlessVisit(Strict):
+    """What a headless run orders and answers; in an open cell it would give the patient away."""
+
+    orders: tuple[str, ...]
+    diagnosis: str
+
+
+def headless_visit() -> HeadlessVisit:
+    """The one in the quiz file of notebook 09."""
+    return journal.from_quiz("09_diagnose", "clinic", HeadlessVisit)
+
+
+def clinic(lab: Lab, *, patient: int, orders: Iterable[str] = (), diagnosis: str = "") -> None:
     """A visit to the clinic.
 
-    Headless: the patient's symptoms, the tests ordered, and the answer, without a widget.
+    Headless: the patient's symptoms, the tests ordered, and the answer, without a widget. Orders
+    and diagnosis that are left empty are those of `headless_visit`.
     """
     room = ClinicRoom(lab)
     if not headless():
@@ -230,6 +244,7 @@ def clinic(lab: Lab, *, patient: int, orders: Iterable[str], diagnosis: str) -> 
 
         display(clinic_panel(room, patients=list(patients()), tests=tests(), causes=causes()))
         return
+    given = headless_visit()
     visit = room.admit(patient)
     if visit.curves():
         lab.show(
@@ -238,9 +253,9 @@ def clinic(lab: Lab, *, patient: int, orders: Iterable[str], diagnosis: str) -> 
             f"Training loss of patient {patient} against steps.",
         )
     show_html(room.symptoms())
-    for test in orders:
+    for test in tuple(orders) or given.orders:
         print(room.order(test))
-    print(room.answer(diagnosis))
+    print(room.answer(diagnosis or given.diagnosis))
 
 
 def clinic_panel(

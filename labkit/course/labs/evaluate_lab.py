@@ -47,7 +47,7 @@ from labkit.evaluate.scenarios import (
     run_scenarios,
     save_scenarios,
 )
-from labkit.evaluate.scorecards import Scorecard, bits_per_byte, compare
+from labkit.evaluate.scorecards import Scorecard, bits_per_byte, compare_axis
 from labkit.models.zoo import Loaded
 from labkit.train.pipeline import load_checkpoint
 
@@ -245,7 +245,7 @@ def compare_all(cards: Sequence[Scorecard], axis: str, kind: str | None = None) 
     """
     pairs = list(itertools.combinations(cards, 2))
     differences = [paired_scores(a.scores(axis, kind), b.scores(axis, kind)) for a, b in pairs]
-    items = [compare(a, b, axis, kind) for a, b in pairs]
+    items = [compare_axis(a, b, axis, kind) for a, b in pairs]
     runs = [with_run_noise(found, run_noise_of(axis, kind)) for found in items]
     corrected = holm([p_value(found) for found in runs])
     return [
@@ -283,7 +283,7 @@ def ranks(cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int
 
 
 def show_rules(cards: Sequence[Scorecard]) -> None:
-    """The same answers scored by other rules, for every kind of item of the four axes that has any."""
+    """The same answers scored by other rules, for every kind of item that has any."""
     rows = []
     for axis in AXES:
         for kind in sorted({item.kind for item in cards[0].items if item.axis == axis}):
@@ -516,7 +516,7 @@ def scenario_form(lab: Lab, models: dict[str, object], **fields: object) -> None
 
 
 def scenario_panel(form, start: dict) -> widgets.Widget:
-    """A form for a scenario. form: evaluate_lab.ScenarioForm; start: what its fields hold at first."""
+    """A form for a scenario. form: a ScenarioForm; start: what its fields hold at first."""
     from labkit.data.instructions import INSTRUCTIONS
 
     wide = {"layout": widgets.Layout(width="640px"), "style": {"description_width": "130px"}}

@@ -23,9 +23,9 @@ from labkit.base.store import Checkpoint, Store, key_of, write_file
 from labkit.course.figures import AXIS_LABELS, COLOURS, LINES, MARKERS, new_figure, parent_lines
 from labkit.data.packs import Pack
 from labkit.evaluate.scorecards import Scorecard, generate
-from labkit.evaluate.scoring import merge_fingerprint, score_checkpoint, sweep_merge
+from labkit.evaluate.scoring import score_checkpoint, sweep_merge
 from labkit.merge.guards import check_tokenizers
-from labkit.merge.methods import METHODS, empty_like, merge_into, pair_models
+from labkit.merge.methods import METHODS, empty_like, merge_fingerprint, merge_into, pair_models
 from labkit.merge.recipes import Merge, Recipe, recipe_text
 from labkit.merge.schedule import (
     GROUPS,
@@ -54,7 +54,7 @@ class MergeView:
     def __init__(
         self, sweep: dict | None, *, axes: Sequence[str], ends: tuple[str, str], layers: int
     ):
-        """sweep: method -> [(t, scorecard)], or None when no grid was scored. axes: five of them."""
+        """sweep: method -> [(t, scorecard)], None when no grid was scored. axes: five of them."""
         self.axes, self.sweep = tuple(axes), sweep
         self.figure, panels = new_figure(9.6, 4.7, 3, rows=2, size=11)
         self.panels, self.map = dict(zip(axes, panels, strict=False)), panels[len(self.axes)]
@@ -220,7 +220,7 @@ class Setting:
 def setting_of(
     method: str, attention: Sequence[float], mlp: Sequence[float], other: Sequence[float]
 ) -> Setting:
-    """A setting from five anchors per group; equal anchors are one number, and equal groups one t."""
+    """A setting from five anchors per group; equal anchors are one number, equal groups one t."""
     rounded = [tuple(round(float(t), 4) for t in anchors) for anchors in (attention, mlp, other)]
     values = [anchors[0] if len(set(anchors)) == 1 else anchors for anchors in rounded]
     uniform = len(set(values)) == 1 and isinstance(values[0], float)
@@ -406,7 +406,7 @@ def ask(model, tokenizer, prompts: Sequence[str]) -> tuple[str, ...]:
 
 
 def heat_of(resolved: dict[str, float]) -> list[list[float | None]]:
-    """t per group and place, as `Move.heat` holds it; tensors of one place and group share their t."""
+    """t per group and place, as `Move.heat` holds it; tensors of one place and group share it."""
     heat: list[list[float | None]] = [[None] * (1 + count_layers(resolved)) for _ in GROUPS]
     rows = {group: row for row, group in enumerate(GROUPS)}
     for name, t in resolved.items():

@@ -324,7 +324,7 @@ def show_costs(lab: Lab, settings: Settings, guess: Guess | None = None) -> Cost
 
 
 def cost_panel(lab: Lab, settings: Settings) -> None:
-    """The panel, starting at settings; headless, its figure and sentences there, without a widget."""
+    """The panel, starting at settings; headless, its figure and sentences without a widget."""
     if headless():
         show_costs(lab, settings)
         return

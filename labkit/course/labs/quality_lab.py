@@ -128,7 +128,7 @@ class QualityPanel:
 
 
 def _controls(session) -> dict[str, widgets.Widget]:
-    """A widget per threshold, at what the session looked at last; four sliders, then two choices."""
+    """A widget per threshold, at what the session last looked at: four sliders, two choices."""
     now, words, bits = session.kept.thresholds, *session.highest()
     words, end = (
         max(words, now.min_words, 1),
@@ -335,10 +335,13 @@ def _beginning(text: str) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} …"
 
 
+USUAL = Thresholds()
+
+
 def show_quality(
     lab: Lab,
     pack: Pack | None = None,
-    thresholds: Thresholds = Thresholds(),
+    thresholds: Thresholds = USUAL,
     *,
     model: object = None,
     sample: int | None = SAMPLE,

@@ -28,7 +28,8 @@ from labkit.course.study import CHOOSES, ON_DEV
 from labkit.data.packs import Pack
 from labkit.data.published import measured_real
 from labkit.evaluate.scorecards import Scorecard
-from labkit.evaluate.scoring import best_t, merged, score_checkpoint, score_everyday
+from labkit.evaluate.scoring import best_t, score_checkpoint, score_everyday
+from labkit.merge.methods import merge_at
 from labkit.models import zoo
 from labkit.train.pipeline import run_spec
 from labkit.train.specs import ADAPTED, ADAPTED_DPO, ADAPTED_ORPO, PipelineSpec, Stage
@@ -114,7 +115,7 @@ def score_real(
     told(f"{pack.name}: choosing t on dev")
     sweep, everyday = [], {}
     for t in (0, *TS, 1):
-        model = merged(general, domain, t, "slerp")
+        model = merge_at(general, domain, t, "slerp")
         sweep.append(
             (
                 t,
@@ -127,8 +128,8 @@ def score_real(
     found.cards |= {f"instruct{ON_DEV}": sweep[0][1], f"{MERGED}{ON_DEV}": sweep[-1][1]}
     found.chosen = {"slerp": best_t(sweep, CHOOSES), BALANCED: _balanced(sweep, everyday)}
     models = {"instruct": general, **trained}
-    models |= {label: merged(general, domain, t, "slerp") for label, t in found.chosen.items()}
-    models["lerp"] = merged(general, domain, found.chosen["slerp"], "lerp")
+    models |= {label: merge_at(general, domain, t, "slerp") for label, t in found.chosen.items()}
+    models["lerp"] = merge_at(general, domain, found.chosen["slerp"], "lerp")
     for label, model in models.items():
         told(f"{pack.name}: scoring {label}")
         axes = AXES + CONTROLS if label in WHOLE else DEV_AXES

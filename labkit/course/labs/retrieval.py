@@ -45,7 +45,14 @@ from labkit.data.packs import SPLITS, TEXT_SPLITS, Pack, load_pack
 from labkit.data.published import run_noise_of
 from labkit.data.variants import variants_folder
 from labkit.data.world import Entity, Language
-from labkit.evaluate.scorecards import MAX_NEW_TOKENS, compare, generate, limited, prompt_ids, says
+from labkit.evaluate.scorecards import (
+    MAX_NEW_TOKENS,
+    compare_axis,
+    generate,
+    limited,
+    prompt_ids,
+    says,
+)
 from labkit.evaluate.scoring import score_checkpoint
 from labkit.models.zoo import Loaded
 from labkit.train.pipeline import load_checkpoint
@@ -59,9 +66,8 @@ READER = Stage(kind="sft", learning_rate=1.5e-3, steps=500, replay=0.25)
 CHATS = round(READER.steps * READER.batch_size * (1 - READER.replay))  # each is seen once
 RELATION_SHARE = 0.5  # of passages that also tell of the entity's relation
 UNSEEN = 1000  # a draw of facts that the chats do not reach
-NUMBER_SHARE = (
-    0.35  # of chats that are sure to ask for the number: reading it takes longest to learn
-)
+# of chats that are sure to ask for the number: reading it takes longest to learn
+NUMBER_SHARE = 0.35
 
 
 def with_passages(messages: Sequence[dict], passages: Sequence[str]) -> list[dict]:
@@ -721,7 +727,7 @@ def show_cost_of_reading(lab: Lab, pack: Pack, reader: Loaded) -> None:
     ]
     rows = []
     for axis in KEPT_AXES:
-        lost = compare(*cards, axis)
+        lost = compare_axis(*cards, axis)
         lab.record("cost_of_reading", axis=axis, difference=lost.as_dict())
         rows.append((axis, *(str(card.interval(axis)) for card in cards), signed(lost)))
     show_html(plain_table(("axis", "start model", "after learning to read", "difference"), rows))

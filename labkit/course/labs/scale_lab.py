@@ -42,7 +42,8 @@ from labkit.data.published import (
     reported,
     run_noise_of,
 )
-from labkit.evaluate.scoring import best_t, merged, score_checkpoint, sweep_merge
+from labkit.evaluate.scoring import best_t, score_checkpoint, sweep_merge
+from labkit.merge.methods import merge_at
 from labkit.models.architecture import architecture_of
 from labkit.models.families import ARCHITECTURES, FAMILIES, LADDER, rate_factor
 from labkit.models.zoo import SMOLLM2
@@ -76,7 +77,7 @@ THIN, DENSE, LONGER = (
 
 
 def scaled(stages: Iterable[Stage], family: str) -> tuple[Stage, ...]:
-    """Stages made for a million parameters, at this family's size: only the learning rate changes."""
+    """Stages made for a million parameters, at a family's size: only the learning rate changes."""
     factor = rate_factor(FAMILIES[family].parameters)
     return tuple(
         stage.model_copy(update={"learning_rate": stage.learning_rate * factor}) for stage in stages
@@ -133,9 +134,9 @@ def size_unit(
         models = {
             "instruct": general,
             "overcooked": domain,
-            "slerp": merged(general, domain, both, "slerp"),
-            "lerp": merged(general, domain, both, "lerp"),
-            "slerp, four axes": merged(general, domain, four, "slerp"),
+            "slerp": merge_at(general, domain, both, "slerp"),
+            "lerp": merge_at(general, domain, both, "lerp"),
+            "slerp, four axes": merge_at(general, domain, four, "slerp"),
         }
         for label, model in models.items():
             unit.cards[f"{family}: {label}"] = score_checkpoint(
@@ -176,7 +177,7 @@ def family_unit(
             _score_both(
                 unit,
                 f"{family}: {recipe}{MERGED}",
-                merged(general, domain, t, "slerp"),
+                merge_at(general, domain, t, "slerp"),
                 pack,
                 profile_name,
             )

@@ -363,9 +363,8 @@ def setting(row: dict) -> str:
 
 THEIRS_FROM = 5e8  # parameters: where the strip of reported words begins
 TICKS = {1e6: "1 M", 1e7: "10 M", 1e8: "100 M", 1e9: "1 B", 1e10: "10 B"}
-SIDE_STEP = (
-    1.12  # series at one size stand this factor apart, so that intervals do not hide each other
-)
+# series at one size stand this factor apart, so that intervals do not hide each other
+SIDE_STEP = 1.12
 
 
 def by_size(
@@ -503,7 +502,7 @@ def recipes(scores: dict[str, dict[str, Interval]], best: dict[str, str]) -> Fig
 
 
 def rare_facts(curves: dict[str, dict[float, Interval]]) -> Figure:
-    """Share of questions answered against the share of the pack's text in what was read, per size."""
+    """Share of questions answered against the pack's share of the text that was read, per size."""
     figure, (ax,) = new_figure(8.4, 4.6, size=13)
     for i, (family, points) in enumerate(curves.items()):
         shares = sorted(points)

@@ -96,7 +96,7 @@ def measured_effect() -> Effect:
 
 
 def items(pack: Pack) -> list[dict]:
-    """The first dev question of each kind in ASKED. Raises InputError naming the kind a pack lacks."""
+    """The first dev question of each kind in ASKED. Raises InputError naming a missing kind."""
     found = {
         row["axis"]: row
         for row in reversed(pack.rows("dev"))
