@@ -28,11 +28,11 @@ app: install
 	$(BIN)/labkit app
 
 gallery: install
-	$(BIN)/labkit gallery
+	$(BIN)/python -m studies gallery
 
 evidence: install
-	$(BIN)/labkit evidence --part data
-	$(BIN)/labkit evidence
+	$(BIN)/python -m studies evidence --part data
+	$(BIN)/python -m studies evidence
 
 benchmarks: install
 	$(BIN)/python benchmarks/train_speed.py

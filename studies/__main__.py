@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from labkit.base.errors import LabkitError
-from labkit.cli import err, fail, out
+from labkit.cli import err, fail, out, working
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="What docs/*.md rest on, measured again."
@@ -114,10 +113,8 @@ def gallery(
     """
     from studies.gallery import build_gallery
 
-    with err.status("starting") as status:
-        made = build_gallery(
-            out_dir, to, class_dir=class_dir, say=lambda words: status.update(escape(words))
-        )
+    with working("starting") as say:
+        made = build_gallery(out_dir, to, class_dir=class_dir, say=say)
     for sentence in made.left_out:
         err.print(
             f"note: left out: {sentence}",

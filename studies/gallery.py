@@ -226,7 +226,7 @@ SHOWN = (
         "Synergy against size",
         "What a merge has over its better parent, and what the specialist forgot, from "
         "tiny models upwards.",
-        "`labkit evidence --part sizes`",
+        "`python -m studies evidence --part sizes`",
         _synergy_by_size,
     ),
     Shown(
@@ -395,7 +395,7 @@ def build_gallery(
 def _page(made: Sequence[tuple[Shown, Path, str]], run: dict) -> str:
     told = ", ".join(f"{key} {_text(run[key])}" for key in ("profile", "pack", "seed"))
     head = (
-        "# Gallery\n\nWritten by `make gallery` (`labkit gallery`) from a course run: "
+        "# Gallery\n\nWritten by `make gallery` (`python -m studies gallery`) from a course run: "
         f"{told}. Intervals are 95%; do not edit by hand.\n"
     )
     parts = [

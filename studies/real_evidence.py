@@ -1,8 +1,8 @@
 """SmolLM2-135M over the packs: docs/real.md, the adapters that ship, and the records notebooks
 show.
 
-Run by `labkit evidence --part real`. Checkpoints and scorecards are content-addressed: a stopped
-run continues.
+Run by `python -m studies evidence --part real`. Checkpoints and scorecards are content-addressed:
+a stopped run continues.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The study of size and architecture over seeds: docs/scale.md, its figures, and what notebook 08
 shows.
 
-Each part is measured by itself (`labkit evidence --part sizes`, `families` or `rare`); the page
-holds what was measured. Checkpoints and scorecards are content-addressed, so a stopped study
+Each part is measured by itself (`python -m studies evidence --part sizes`, `families` or `rare`).
+The page holds what was measured. Checkpoints and scorecards are content-addressed, so a stopped study
 continues where it was.
 """
 

@@ -1,16 +1,8 @@
-"""Which encoding a text file is in, and its text without what is no text.
+"""This module reads what people hand in: text of any encoding, YAML, forms and zip files.
 
-Reading YAML that people write: every way it can fail is one sentence with file and line.
-
-Forms that people fill in as YAML: flat, strict, every mistake one sentence with file, field and
-remedy.
-
-Unpacking a zip file that somebody else made: whatever is not expected is refused in one sentence,
-before it is unpacked.
-
-The end of the file is read first: Python's zipfile would list millions of members before anyone
-could count them.
-"""
+Whatever is wrong with a file is one sentence with file, place and remedy. A zip file is refused
+before it is unpacked when it holds anything unexpected. The module does not know what a text, a
+form or a zip file is for."""
 
 from __future__ import annotations
 
@@ -25,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
@@ -109,14 +101,13 @@ def _guess(sample: bytes) -> str | None:
     return "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
 
 
-LOADER = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # libyaml's where it is there: ten times as fast
+# libyaml's where it is there: ten times as fast
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # with every alias written out: nine lines of aliases of aliases stand for a billion
 MOST_VALUES = 100_000
 
 
-def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError) -> object:
+def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError) -> Any:
     """What a YAML file holds.
 
     Raises `error`, also for aliases that stand for more than MOST_VALUES; missing: what to do when
@@ -137,9 +128,8 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
         raise error(f"{path}: no such file; {missing}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         mark = getattr(problem, "problem_mark", None)
-        line = (
-            f":{min(mark.line + 1, len(text.splitlines()))}" if mark else ""
-        )  # libyaml's mark may lie behind the end
+        # libyaml's mark may lie behind the end
+        line = f":{min(mark.line + 1, len(text.splitlines()))}" if mark else ""
         raise error(f"{path}{line}: this is not valid YAML; check indentation and colons") from None
     except RecursionError:
         raise error(
@@ -280,9 +270,9 @@ def _first_problem(error: ValidationError, model: type[Form]) -> str:
     return f"{field}: {message} (got {first['input']!r})"[:400]
 
 
-END = struct.Struct(
-    "<4sHHHHIIH"
-)  # end of the list of members, as a zip without a comment ends (APPNOTE.TXT, 4.3.16)
+# The end of the list of members, as a zip without a comment ends (APPNOTE.TXT, 4.3.16). It is read
+# first: Python's zipfile would list millions of members before anyone could count them.
+END = struct.Struct("<4sHHHHIIH")
 END_MARK, ZIP64_MARK, ZIP64_LOCATOR_BYTES = b"PK\x05\x06", b"PK\x06\x07", 20
 ENTRY_BYTES = 512  # of one member in that list: 46, its name, and room
 MIB = 2**20
@@ -319,9 +309,8 @@ def unpack(
             for member in members:
                 target = folder / member.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(
-                    packed.read(member)
-                )  # never more than its stated size, which is within the limit
+                # never more than its stated size, which is within the limit
+                target.write_bytes(packed.read(member))
     except (
         zipfile.BadZipFile,
         zlib.error,

@@ -1,20 +1,9 @@
-"""Records as HTML tables, shared by notebooks and pages; every value is escaped.
+"""This module makes what people read out of plain values: tables, sheets of findings, PDF pages, forms.
 
-PDF pages from packaged typst templates: data goes in as JSON, so no word of it is ever read as
-markup.
-
-Every page is PDF/UA-1 (ISO 14289-1): tagged for screen readers, and refused by the compiler when a
-letter has no glyph. The only module that imports typst.
-
-One page of findings as plain values, and its three renderings: text, escaped HTML, PDF.
-
-From a page that typst drew to a form: every link to "field:NAME" becomes an AcroForm field of that
-name, in place.
-
-A link already stands in the page's tag tree, so the field is announced where it is read (ISO
-32000-1, 12.7 and 14.8). The font in which answers are typed is not embedded, so the finished form
-no longer claims PDF/UA.
-"""
+Every value that goes into HTML is escaped. A PDF page comes from a typst template of the package,
+and its data goes in as JSON, so that no word of it is read as markup. A page is PDF/UA-1 (ISO
+14289-1): it is tagged for screen readers, and the compiler refuses it when a letter has no glyph.
+The module does not know where records come from or what a finding means."""
 
 from __future__ import annotations
 
@@ -287,10 +276,8 @@ def sheet_pdf(sheet: Sheet, path: Path) -> Path:
 
 SCHEME = "field:"
 LINES, COMBO, EDITABLE = 1 << 12, 1 << 17, 1 << 18  # field flags, ISO 32000-1 tables 228 and 230
-TYPED, CROSS = (
-    "/Helv 9 Tf 0 g",
-    "/ZaDb 0 Tf 0 g",
-)  # fonts every reader has; size 0: as the box allows
+# fonts every reader has; size 0: as the box allows
+TYPED, CROSS = "/Helv 9 Tf 0 g", "/ZaDb 0 Tf 0 g"
 CHECKED, OFF = "/Yes", "/Off"
 
 
@@ -310,9 +297,12 @@ class FormField:
 
 
 def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
-    """The same PDF as a form.
+    """The same PDF as a form: every link to "field:NAME" becomes the field of that name, in place.
 
-    Raises InputError when its links and the fields are not the same names.
+    A link already stands in the page's tag tree, so the field is announced where it is read (ISO
+    32000-1, 12.7 and 14.8). The font in which answers are typed is not embedded, so the finished
+    form no longer claims PDF/UA. Raises InputError when its links and the fields are not the same
+    names.
     """
     from pypdf import PdfReader, PdfWriter
     from pypdf.generic import (

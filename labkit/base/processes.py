@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from labkit.base.errors import LabkitError
 
@@ -55,7 +56,7 @@ def start() -> None:
     PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=WAIT_HOURS))
 
 
-def from_main(value: object) -> object:
+def from_main(value: Any) -> Any:
     """The first process's value, in every process; all of them must call this."""
     if count() == 1:
         return value

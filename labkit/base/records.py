@@ -33,9 +33,8 @@ def read(folder: Path, kind: str | None = None) -> list[dict]:
     if not path.is_file():
         return []
     records = []
-    for number, line in enumerate(
-        path.read_text("utf-8").split("\n"), 1
-    ):  # splitlines would cut a text at U+2028
+    # splitlines would cut a text at U+2028
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
         if not line:
             continue
         try:

@@ -299,9 +299,8 @@ def _write(folder: Path, target: Path) -> None:
             for path in paths:
                 info = zipfile.ZipInfo(path.relative_to(folder.parent).as_posix(), MADE)
                 info.external_attr = 0o100644 << 16
-                info.file_size = (
-                    path.stat().st_size
-                )  # from it zipfile knows whether the member needs zip64
+                # from it zipfile knows whether the member needs zip64
+                info.file_size = path.stat().st_size
                 with path.open("rb") as source, packed.open(info, "w") as part:
                     shutil.copyfileobj(source, part, bundle_check.CHUNK)
         return

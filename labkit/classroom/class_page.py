@@ -122,9 +122,8 @@ def _export(page: ClassPage, path: Path) -> str:
             path,
         )
     except InputError as error:
-        path.unlink(
-            missing_ok=True
-        )  # of an earlier run: it would tell something else than the page
+        # of an earlier run: it would tell something else than the page
+        path.unlink(missing_ok=True)
         return f"There is no PDF of this page: {error}"
     return f"The same page as a PDF: {path.name}."
 

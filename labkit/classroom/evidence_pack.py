@@ -193,9 +193,8 @@ MEMBER = re.compile(
     r"(manifest|versions|data|models)\.json|records\.jsonl|specs/[0-9a-f]{16}\.yaml|scorecards/\d{4}\.json"
 )
 RECORD_CHARACTERS = 2**18  # of one line of records: a long reflection has a few thousand
-YAML_ALIAS = re.compile(
-    r"(?<![^\s\[{,:-])[&*]\w"
-)  # a few lines of them unfold to gigabytes, and labkit writes none
+# a few lines of them unfold to gigabytes, and labkit writes none
+YAML_ALIAS = re.compile(r"(?<![^\s\[{,:-])[&*]\w")
 REMEDY = "do not use it, and ask for a new one, made with: labkit evidence-pack"
 PACKAGES = (
     "labkit",

@@ -127,7 +127,7 @@ def warm_up_page(pack: Pack) -> dict:
             "interval_text": "The merge, measured: the dot is the mean, the bar its 95% interval.",
         },
         "next": "On a computer: notebook 00_warm_up is this page, 06_merge makes the merge. "
-        "Figures: measured by labkit evidence (docs/scale.md, docs/evidence.md).",
+        "Figures: measured by python -m studies evidence (docs/scale.md, docs/evidence.md).",
     }
 
 

@@ -108,13 +108,11 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and fields of every line that is not empty."""
     text = _text(path)
     first = text.partition("\n")[0]
-    delimiter = (
-        ";" if ";" in first and "," not in first else ","
-    )  # as spreadsheets write it where the comma is decimal
+    # spreadsheets write semicolons where the comma is decimal
+    delimiter = ";" if ";" in first and "," not in first else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    others = csv.field_size_limit(
-        LONGEST_FIELD
-    )  # of the whole process, and some libraries raise it
+    # the limit holds for the whole process, and some libraries raise it
+    others = csv.field_size_limit(LONGEST_FIELD)
     try:
         columns = _columns(path, next(reader, []))
         for fields in reader:

@@ -177,9 +177,8 @@ def run_learner(task: Task) -> list[Run]:
                 runs.append(kept)
                 continue
             run = _run_kept(task, name, text, key)
-            stale |= not (
-                run.problem and kept and kept.problem
-            )  # what follows may read what this one recorded
+            # what follows may read what this one recorded
+            stale |= not (run.problem and kept and kept.problem)
             runs.append(run)
     return runs
 
@@ -398,9 +397,8 @@ def _patient(client):
 
     class Backend(DaskDistributedBackend):
         def effective_n_jobs(self, n_jobs):
-            return max(
-                2, super().effective_n_jobs(n_jobs)
-            )  # for one, joblib would leave the cluster alone and work here
+            # for one, joblib would leave the cluster alone and work here
+            return max(2, super().effective_n_jobs(n_jobs))
 
         def submit(self, func, callback=None):
             future = super().submit(func, callback)

@@ -273,10 +273,8 @@ class _Models:
                 return reason
             if isinstance(part, Shipped) and part.weights not in self.shipped:
                 return f"no model with the weights of {part.name} comes with this labkit"
-        here = {
-            **self.evidence.models,
-            **self.shipped,
-        }  # a shipped model by the name it has here, whatever the pack calls it
+        # a shipped model by the name it has here, whatever the pack calls it
+        here = {**self.evidence.models, **self.shipped}
         try:
             loaded = load_model(here[weights], here, self.checkpoint)
         except LabkitError as error:
@@ -454,9 +452,8 @@ def _check_card(
         found.add(what, SKIPPED, loaded)
         return
     exact, proposals = loaded.fingerprint == card.weights, _proposals(card, pack)
-    again = score_again(
-        card, loaded, pack, sample if exact else None, draw
-    )  # other weights: all items, a sample tells too little then
+    # other weights: all items, a sample tells too little then
+    again = score_again(card, loaded, pack, sample if exact else None, draw)
     found.items, found.cards = found.items + len(again), found.cards + 1
     claimed = {item.id: item for item in card.scorecard.items}
     pairs = [(claimed[item.id], item) for item in again]

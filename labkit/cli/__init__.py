@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from labkit.train.trainers import Progress
 
 out = Console()
 err = Console(stderr=True)
@@ -27,65 +33,114 @@ def fail(sentence: str) -> None:
     sys.exit(2)
 
 
-class Line:
-    """One live line per stage: loss, tokens per second, time left."""
+@contextmanager
+def working(what: str) -> Iterator[Callable[..., None]]:
+    """Says what is being done, in a terminal; yields `say(step, detail)` for what comes next.
 
-    def __enter__(self):
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    A terminal shows step and detail in one place. Elsewhere each new step is a line of its own, so
+    that a log shows how far a command is.
+    """
+    if err.is_terminal:
+        with err.status(escape(what)) as status:
+            yield lambda step, detail="": status.update(escape(f"{step} {detail}".strip()))
+    else:
+        told: list[str] = []
 
-        columns = [
-            TextColumn("{task.description:>5}"),
-            BarColumn(30),
-            TextColumn("{task.fields[told]}"),
-            TimeElapsedColumn(),
-        ]
-        self.bars = Progress(*columns, console=err)
-        self.tasks: dict = {}
+        def say(step: str, detail: str = "") -> None:
+            if step not in told:
+                told.append(step)
+                err.print(step, markup=False, highlight=False, soft_wrap=True)
+
+        yield say
+
+
+class Bar:
+    """Bars in a terminal; elsewhere a line at each tenth, so that a log shows how far a command is.
+
+    Subclasses say which columns of rich's Progress a bar has.
+    """
+
+    def columns(self) -> tuple:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        from rich.progress import Progress
+
+        self.bars = Progress(*self.columns(), console=err, disable=not err.is_terminal)
+        self.tasks: dict[object, Any] = {}
+        self.tenths: dict[object, int] = {}
         self.bars.start()
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc) -> None:
         self.bars.stop()
 
-    def __call__(self, at) -> None:
+    def show(self, key: object, name: str, done: float, total: float, told: str) -> None:
+        """How far `key` is, in words. It begins anew when less of it is done than before."""
+        tenth = int(10 * done / total) if total else 10
+        if key not in self.tasks or tenth < self.tenths[key]:
+            self.tasks[key] = self.bars.add_task(name, total=total, told=told)
+            self.tenths[key] = -1
+        self.bars.update(self.tasks[key], completed=done, told=told)
+        if not err.is_terminal and tenth > self.tenths[key]:
+            words = f"{name}: {told}" if name else told
+            err.print(words, markup=False, highlight=False, soft_wrap=True)
+        self.tenths[key] = tenth
+
+
+class Line(Bar):
+    """Per training stage: loss, tokens per second, time left."""
+
+    def columns(self) -> tuple:
+        from rich import progress as bars
+
+        return (
+            bars.TextColumn("{task.description:>5}"),
+            bars.BarColumn(30),
+            bars.TextColumn("{task.fields[told]}"),
+            bars.TimeElapsedColumn(),
+        )
+
+    def __call__(self, at: Progress) -> None:
         told = (
-            f"loss {at.loss:6.3f}  {at.tokens_per_second:7,.0f} tokens/s  "
-            f"{at.seconds_left:4.0f} s left"
+            f"step {at.step}/{at.steps}  loss {at.loss:6.3f}  "
+            f"{at.tokens_per_second:7,.0f} tokens/s  {at.seconds_left:4.0f} s left"
         )
-        key = (at.stage, at.steps)
-        if key not in self.tasks or at.step == 1:
-            self.tasks[key] = self.bars.add_task(at.stage, total=at.steps, told=told)
-        self.bars.update(self.tasks[key], completed=at.step, told=told)
+        self.show((at.stage, at.steps), at.stage, at.step, at.steps, told)
 
 
-class Bytes:
-    """One bar over bytes, with speed and time left; it appears with the first of them."""
+class Bytes(Bar):
+    """Bytes written by a merge, with speed and time left."""
 
-    def __enter__(self):
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
+    def columns(self) -> tuple:
+        from rich import progress as bars
+
+        return (
+            bars.BarColumn(30),
+            bars.DownloadColumn(),
+            bars.TransferSpeedColumn(),
+            bars.TimeRemainingColumn(),
         )
-
-        self.bars = Progress(
-            BarColumn(30),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=err,
-        )
-        self.task = None
-        return self
-
-    def __exit__(self, *exc):
-        if self.task is not None:
-            self.bars.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        if self.task is None:
-            self.task = self.bars.add_task("merge", total=total)
-            self.bars.start()
-        self.bars.update(self.task, completed=done)
+        self.show("merge", "merge", done, total, f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+
+
+class Notebooks(Bar):
+    """Notebooks of all learners of a class, with the time left."""
+
+    def columns(self) -> tuple:
+        from rich import progress as bars
+
+        return (
+            bars.TextColumn("notebooks"),
+            bars.BarColumn(30),
+            bars.MofNCompleteColumn(),
+            bars.TimeElapsedColumn(),
+            bars.TextColumn("left:"),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[told]}"),
+        )
+
+    def __call__(self, done: int, total: int, remark: str) -> None:
+        self.show("class", "", done, total, f"{done} of {total} notebooks: {remark}")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from labkit.cli import Line, err, out
+from labkit.cli import Line, err, out, working
 
 app = typer.Typer()
 
@@ -270,7 +270,7 @@ def pack_new(
 
     from labkit.data.ingest import new_pack
 
-    with err.status("reading") as status:
+    with working("reading") as say:
         made = new_pack(
             name,
             from_,
@@ -279,7 +279,7 @@ def pack_new(
             licence=licence,
             chunk_words=chunk_words,
             seed=seed,
-            progress=lambda step, done: status.update(f"{step} {done:,}"),
+            progress=lambda step, done: say(step, f"{done:,}"),
         )
     for sentence in made.unread:
         err.print(

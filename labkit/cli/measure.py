@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from labkit.cli import ProfileOption, err, out
+from labkit.cli import ProfileOption, err, out, working
 
 app = typer.Typer()
 
@@ -231,7 +231,7 @@ def chat(
     from labkit.share.heritage import locate, short
 
     settings = Settings(temperature, max_tokens, seed)
-    with err.status("loading"):
+    with working("loading"):
         found = [locate(name) for name in (checkpoint, *(against or ()))]
         conversation = Conversation(open_models([(short(name), name) for name in found]), settings)
     for note in conversation.notes():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from labkit.cli import ProfileOption, err, out
+from labkit.cli import Notebooks, ProfileOption, err, out, working
 
 if TYPE_CHECKING:
     from labkit.classroom.sessions import Done
@@ -57,7 +57,7 @@ def export(
     """
     from labkit.share.export import export as write
 
-    with err.status("reading") as status:
+    with working("reading") as say:
         folder = write(
             checkpoint,
             output,
@@ -67,7 +67,7 @@ def export(
             score=not no_score,
             pack=pack,
             profile=profile,
-            say=status.update,
+            say=say,
         )
     for path in sorted(folder.iterdir()):
         out.print(
@@ -112,7 +112,7 @@ def evidence_pack(
     """
     from labkit.classroom.evidence_pack import make_pack
 
-    with err.status("reading records and scorecards"):
+    with working("reading records and scorecards"):
         made = make_pack(out_dir, learner, to)
     for sentence in made.left_out:
         err.print(
@@ -166,14 +166,14 @@ def verify(
     from labkit.classroom.verify import FAILS, HOLDS
     from labkit.classroom.verify import verify as check
 
-    with err.status("opening") as status:
+    with working("opening") as say:
         found = check(
             pack,
             sample=None if everything else sample,
             seed=seed,
             retrain=retrain,
             packs=data or (),
-            say=lambda words: status.update(escape(words)),
+            say=say,
         )
     styles = {HOLDS: "green", FAILS: "red"}
     table = Table("what", "verdict", "what was done", title=escape(f"evidence of {found.learner}"))
@@ -209,10 +209,8 @@ def bundle(
     """
     from labkit.classroom import bundle as maker
 
-    with err.status("starting") as status:
-        made = maker.make_bundle(
-            output, course=course, small=small, say=lambda words: status.update(escape(words))
-        )
+    with working("starting") as say:
+        made = maker.make_bundle(output, course=course, small=small, say=say)
     for name in made.unpinned:
         err.print(
             f"note: {name} is not in constraints.txt; its version is today's",
@@ -348,7 +346,7 @@ def _run(
 ) -> None:
     from labkit.classroom import sessions
 
-    with _Bar() as bar:
+    with Notebooks() as bar:
         done = sessions.run_roster(
             roster,
             files,
@@ -369,7 +367,7 @@ def _run(
 def _from_packs(folder: Path, out_dir: Path, names: bool) -> None:
     from labkit.classroom import sessions
 
-    with err.status("reading"):
+    with working("reading"):
         done = sessions.read_packs(folder, out_dir=out_dir, names=names)
     _tell(done, "packs could not be read; the page is made of the others")
 
@@ -387,40 +385,6 @@ def _tell(done: Done, failed: str) -> None:
     )
     if done.problems:
         raise LabkitError(f"{len(done.problems)} {failed}")
-
-
-class _Bar:
-    """One bar over the notebooks of all learners, with the time left."""
-
-    def __enter__(self):
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = [
-            TextColumn("notebooks"),
-            BarColumn(30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        ]
-        self.bars = Progress(*columns, console=err, speed_estimate_period=600)
-        self.task = self.bars.add_task("", total=None)
-        self.bars.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.bars.stop()
-
-    def __call__(self, done: int, total: int, remark: str) -> None:
-        self.bars.update(self.task, completed=done, total=total, description=remark)
 
 
 @app.command(rich_help_panel="Teach")

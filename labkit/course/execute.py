@@ -167,9 +167,13 @@ def hidden_error(executed: Path) -> str:
 
 @contextmanager
 def _countdown(bars, name: str, expected: float) -> Iterator[Callable[[str], None]]:
-    """A bar that fills as expected time passes and says what is left; yields the function that ends
-    it.
+    """A bar that fills as time passes and says what is left; yields the function that ends it.
+
+    Where no terminal shows bars, a line at the start and one at the end.
     """
+    told_in_lines = not bars.console.is_terminal
+    if told_in_lines:
+        bars.console.print(f"{name}: takes about {expected:.0f} s", highlight=False)
     task, began, ended = (
         bars.add_task(name, total=expected, told=f"about {expected:.0f} s left"),
         time.monotonic(),
@@ -186,6 +190,8 @@ def _countdown(bars, name: str, expected: float) -> Iterator[Callable[[str], Non
         ended.set()
         clock.join()
         bars.update(task, completed=expected, told=told)
+        if told_in_lines:
+            bars.console.print(f"{name}: {told}", markup=False, highlight=False)
 
     clock = Thread(target=tick, daemon=True)
     clock.start()
@@ -242,7 +248,7 @@ def run_course(
         TextColumn("{task.fields[told]:<24}"),
         TimeElapsedColumn(),
     ]
-    with Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         for notebook in notebooks:
             expected = (
                 SMOKE_SECONDS if profile == "smoke" else EXPECTED_SECONDS.get(notebook.stem, 60)

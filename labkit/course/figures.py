@@ -193,10 +193,8 @@ def merge_sweep(
         for i, (method, sweep) in enumerate(points.items()):
             found = [card.interval(axis) for _, card in sweep]
             t = [at for at, _ in sweep]
-            size = {
-                "markersize": 10 - 4 * i,
-                "linewidth": 2.5 - 0.8 * i,
-            }  # the later line stays visible on the earlier one
+            # the later line stays visible on the earlier one
+            size = {"markersize": 10 - 4 * i, "linewidth": 2.5 - 0.8 * i}
             ax.plot(
                 t,
                 [f.mean for f in found],

@@ -28,9 +28,8 @@ from labkit.base.records import latest
 from labkit.base.stats import Z_LEVEL, Interval, wilson
 from labkit.base.store import shipped_or_checkout
 
-ASKED = re.compile(
-    r'\blab\.(predict|ask|reflect)\(\s*"([\w-]+)"'
-)  # ids are written out in the cell
+# ids are written out in the cell
+ASKED = re.compile(r'\blab\.(predict|ask|reflect)\(\s*"([\w-]+)"')
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,8 @@ CRITICAL_QUESTIONS = (
 )
 MOST_CHARACTERS = 5000  # of a reflection
 FEWEST = 4  # guesses below which nothing is said of a habit
-COMMITTED, DEFAULT, UNTOUCHED = (
-    "committed",
-    "default",
-    "untouched",
-)  # how a guess was made; DEFAULT: headless, by the notebook
+# how a guess was made; DEFAULT: headless, by the notebook
+COMMITTED, DEFAULT, UNTOUCHED = "committed", "default", "untouched"
 TOPICS = {
     "design and data": ("01", "02"),
     "training": ("03", "04", "05"),

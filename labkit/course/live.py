@@ -23,10 +23,8 @@ from labkit.train.specs import PipelineSpec
 from labkit.train.trainers import Progress
 
 REDRAW_SECONDS = 2.0
-SAVE_PER_PARAMETER, LEAST_SAVE_SECONDS = (
-    5e-6,
-    5.0,
-)  # saving takes as long as there is to write; so it stays a few percent of training
+# saving takes as long as there is to write; so it stays a few percent of training
+SAVE_PER_PARAMETER, LEAST_SAVE_SECONDS = 5e-6, 5.0
 SAVE_EVERY = "LABKIT_SAVE_EVERY_SECONDS"
 
 

@@ -59,37 +59,33 @@ def compared() -> dict:
 
 
 def measured_claims() -> list[dict]:
-    """The claims register as `labkit evidence` last wrote it; docs/evidence.md shows the same."""
+    """The claims register as the study last wrote it; docs/evidence.md shows the same."""
     return json.loads((samples_folder("measured") / CLAIMS_FILE).read_text("utf-8"))
 
 
 @cache
 def measured_data() -> dict:
-    """The experiments on data as `labkit evidence --part data` last wrote them: `claims`, and
-    `scores` per experiment and arm.
+    """The experiments on data as the study last wrote them: `claims`, and `scores` per experiment
+    and arm.
     """
     return json.loads((samples_folder("measured") / DATA_FILE).read_text("utf-8"))
 
 
 @cache
 def measured_scale(part: str) -> dict:
-    """A part of the study of scale as `labkit evidence --part` last wrote it: `claims`, and what
-    its figure shows.
-    """
+    """A part of the study of scale as it was last written: `claims`, and what its figure shows."""
     return _measured(SCALE_FILES[part], part)
 
 
 @cache
 def measured_real() -> dict:
-    """What `labkit evidence --part real` last measured of SmolLM2-135M."""
+    """What `python -m studies evidence --part real` last measured of SmolLM2-135M."""
     return _measured(REAL_FILE, "real")
 
 
 @cache
 def measured_live() -> dict:
-    """What `labkit evidence --part live` last measured of SmolLM2-135M trained in a quarter of an
-    hour.
-    """
+    """What was last measured of SmolLM2-135M, trained in a quarter of an hour."""
     return _measured(LIVE_FILE, "live")
 
 

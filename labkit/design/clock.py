@@ -48,9 +48,8 @@ EXPECTED_SECONDS = {  # of each notebook: lab, two cores, nothing trained before
     "10_report": 6,
 }
 COURSE_MODEL = "llama-s-instruct"
-TYPICAL = Stage(
-    kind="cpt", learning_rate=1e-6, steps=1, batch_size=32, max_length=80
-)  # a step as the course has most of
+# a step as the course has most of
+TYPICAL = Stage(kind="cpt", learning_rate=1e-6, steps=1, batch_size=32, max_length=80)
 PROBE_SHARE = 0.1  # of a training: the most that measuring before it may take
 PROCESS_SECONDS = 6.0  # a probe's process until it trains, twice per probe
 ELSEWHERE = (
@@ -215,9 +214,8 @@ def stored(stage: Ahead, watched: bool) -> Ahead:
     if store.find(stage.key):
         return replace(stage, kept=True)
     state = Partial(store.partial(stage.key)).find()
-    return (
-        replace(stage, at=int(state.folder.name.rpartition("-")[2])) if state else stage
-    )  # checkpoint-STEP
+    # the folder's name is checkpoint-STEP
+    return replace(stage, at=int(state.folder.name.rpartition("-")[2])) if state else stage
 
 
 def _timed(found: Ahead, stage: Stage, spec: PipelineSpec) -> Ahead:

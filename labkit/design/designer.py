@@ -1,5 +1,6 @@
-"""From a learner's choices to the `PipelineSpec` that trains: stage sequences, and sane defaults
-for the size of a model.
+"""From a learner's choices to the `PipelineSpec` that trains.
+
+The module knows the sequences of stages, and defaults that are sane for the size of a model.
 
 The panel of notebook 01 and plain code go through the same function:
 
@@ -9,7 +10,7 @@ The panel of notebook 01 and plain code go through the same function:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -21,7 +22,7 @@ from labkit.models.families import FAMILIES
 from labkit.models.zoo import HUB_ID, SMOLLM2, known_names
 from labkit.train import specs
 from labkit.train.pipeline import STAGE_SPLITS, check_data, check_spec
-from labkit.train.specs import STAGES, Lora, PipelineSpec, Stage, Strict, explain
+from labkit.train.specs import STAGES, Lora, PipelineSpec, Stage, Strict, Why, explain
 
 Start = Literal["base", "instruct"]
 SEQUENCES = {
@@ -51,10 +52,8 @@ HUB_MODELS: dict[str, dict[str, str]] = {
         "instruct": "HuggingFaceTB/SmolLM-1.7B-Instruct",
     },
 }
-TINY, SMALL = (
-    50e6,
-    1e9,
-)  # parameters: below the first a laptop trains all weights, below the second it trains adapters
+# parameters: below the first a laptop trains all weights, below the second it trains adapters
+TINY, SMALL = 50e6, 1e9
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ class Default:
 
 
 # Tiny: the course's own recipes, chosen on dev (docs/evidence.md). Large: the source paper's
-# configs for its 7-8B models.
-# In between: the recipe for SmolLM2-135M (docs/real.md), as passes over a pack of any size.
+# configs for its 7-8B models. In between: the recipe for SmolLM2-135M (docs/real.md), as passes
+# over a pack of any size.
 DEFAULTS: dict[str, dict[str, Default]] = {
     "tiny": {
         "cpt": Default(specs.GENTLE[0]),
@@ -129,7 +128,7 @@ class Choices(Strict):
     lora: bool | None = None
     rates: Annotated[float, Field(gt=0)] = 1.0
     lengths: Annotated[float, Field(gt=0)] = 1.0
-    changes: dict[int, dict[str, object]] = Field(default_factory=dict)
+    changes: dict[int, dict[str, Any]] = Field(default_factory=dict)
     merge: Literal["none", "slerp", "lerp"] = "none"
     t: float | str = 0.5
     merge_after: int | None = None
@@ -192,7 +191,7 @@ def default_stage(kind: str, model: str, pack: Pack) -> Stage:
     return stage.model_copy(update={"steps": max(1, round(found.epochs * rows / stage.batch_size))})
 
 
-def design(**choices: object) -> PipelineSpec:
+def design(**choices: Any) -> PipelineSpec:
     """The spec of some choices (fields of `Choices`).
 
     Raises SpecError naming the field that cannot be used.
@@ -220,12 +219,13 @@ def design(**choices: object) -> PipelineSpec:
             profile=chosen.profile,
         )
     except ValidationError as error:
-        raise SpecError(explain(error)) from None
+        parts = {"stages": Stage, "merge": Merge, "why": Why}
+        raise SpecError(explain(error, PipelineSpec, **parts)) from None
 
 
 def _stage(kind: str, number: int, chosen: Choices, model: str, pack: Pack) -> Stage:
     stage = default_stage(kind, model, pack)
-    changes: dict[str, object] = {
+    changes: dict[str, Any] = {
         "learning_rate": stage.learning_rate * chosen.rates,
         "steps": max(1, round(stage.steps * chosen.lengths)),
     }
@@ -248,11 +248,8 @@ def _stage(kind: str, number: int, chosen: Choices, model: str, pack: Pack) -> S
 def _merge(chosen: Choices) -> Merge | None:
     if chosen.merge == "none":
         return None
-    return Merge(
-        method=chosen.merge,
-        t=chosen.t,
-        general=start_model(chosen.merge_with, "instruct") if chosen.merge_with else None,
-    )
+    general = start_model(chosen.merge_with, "instruct") if chosen.merge_with else None
+    return Merge.model_validate({"method": chosen.merge, "t": chosen.t, "general": general})
 
 
 def is_local(model: str) -> bool:

@@ -25,19 +25,10 @@ from labkit.base.pages import Section, Sheet, sheet_html, sheet_text
 
 HELP = "see docs/fit.md"
 
-TOOLS = (
-    "prompting",
-    "constrained decoding",
-    "retrieval",
-    "CPT",
-    "SFT",
-    "preferences",
-    "merging",
-)  # in the order to try them
-PARENTS = {
-    "preferences": {"SFT"},
-    "merging": {"CPT", "SFT", "preferences"},
-}  # what a tool builds on, one of them
+# in the order to try them
+TOOLS = ("prompting", "constrained decoding", "retrieval", "CPT", "SFT", "preferences", "merging")
+# what a tool builds on, one of them
+PARENTS = {"preferences": {"SFT"}, "merging": {"CPT", "SFT", "preferences"}}
 
 LITTLE_TEXT = 30_000  # words: fits into one long prompt
 MUCH_TEXT = 1_000_000

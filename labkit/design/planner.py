@@ -32,10 +32,8 @@ from labkit.models.architecture import Architecture, architecture_of
 from labkit.train.pipeline import steps_run
 from labkit.train.specs import PipelineSpec, Stage
 
-UTILISATION = (
-    0.14,
-    0.33,
-)  # of a GPU's peak rate that fine-tuning runs reach; a range, because it depends on the setup
+# of a GPU's peak rate that fine-tuning runs reach; a range, because it depends on the setup
+UTILISATION = (0.14, 0.33)
 POWER = (0.6, 1.0)  # of a GPU's power limit, while it trains
 # seconds on this machine are told as a range this much either way; docs/cost.md shows how far off
 # they were

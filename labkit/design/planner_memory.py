@@ -234,9 +234,8 @@ METHODS, PRECISIONS, OPTIMISERS = (
     ("bfloat16", "autocast", "float32"),
     ("adamw", "adamw8bit"),
 )
-NF4_BYTES = (
-    0.5 + 1 / 64 + 4 / (64 * 256)
-)  # 4 bits, an 8-bit scale per 64, a float32 per 256 scales (arXiv 2305.14314)
+# 4 bits, an 8-bit scale per 64, a float32 per 256 scales (arXiv 2305.14314)
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 
 @dataclass(frozen=True)

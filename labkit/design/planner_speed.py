@@ -69,9 +69,8 @@ def _train(model: str, stage: Stage) -> Measured:
     trainers.prepare_process()
     loaded, warm = zoo.load(model), zoo.load("llama-s-instruct")
     short = stage.model_copy(update={"steps": 1, "batch_size": 2, "max_length": 16})
-    _fit(
-        short, warm.model, warm.tokenizer
-    )  # libraries, thread pools and kernels are there before the count begins
+    # libraries, thread pools and kernels are there before the count begins
+    _fit(short, warm.model, warm.tokenizer)
     trained, tokenizer = loaded.model, loaded.tokenizer
     del loaded, warm
     _give_back()

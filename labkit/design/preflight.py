@@ -79,9 +79,8 @@ def check(spec: PipelineSpec) -> None:
     check_disk(spec)
     for name in models_of(spec):
         if on_hub(name):
-            zoo.fetch_file(
-                name, "config.json"
-            )  # gated, misspelt or out of reach: known before the weights are asked for
+            # gated, misspelt or out of reach: known before the weights are asked for
+            zoo.fetch_file(name, "config.json")
     check_conversations(spec)
 
 

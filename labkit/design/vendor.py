@@ -1,12 +1,9 @@
-"""Two shares of right answers: their difference by how the items were used, and what choosing the
-best of several adds.
-
-Everything is computed from totals, as a reader has them who does not hold the answers themselves.
-
-The audit of a vendor's claim: what its numbers can show, what is missing, and what to ask back.
+"""The audit of a vendor's claim: what its numbers can show, what is missing, and what to ask back.
 
 One score beside another says little before its noise, the way its items were used, and what it was
-chosen from are known. Everything here follows from the numbers in the claim; nothing is looked up.
+chosen from are known. The first half has the statistics of two shares of right answers. They need
+totals only, as a reader has them who does not hold the answers. The second half judges a claim with
+them and makes the page. Everything follows from the numbers in the claim; nothing is looked up.
 """
 
 from __future__ import annotations
@@ -212,29 +209,13 @@ def readings(claim: VendorClaim) -> tuple[Reading, ...]:
 
     Empty when nothing can be compared.
     """
-    if not claim.compared:
+    shares = claim.compared
+    if shares is None:
         return ()
-    n, right = claim.n, claim.right()
-    if claim.only_product is not None:
-        return (
-            paired_reading(
-                "same items, with the counts given",
-                n,
-                right,
-                claim.only_product,
-                claim.only_baseline,
-            ),
-        )
-    baseline, baseline_n = claim.baseline_right(), claim.baseline_items
-    other = _reading(
-        "other items for each",
-        right,
-        n,
-        baseline,
-        baseline_n,
-        newcombe(right, n, baseline, baseline_n),
-        None,
-    )
+    right, n, baseline, _baseline_n = shares
+    if claim.counts:
+        return (paired_reading("same items, with the counts given", n, right, *claim.counts),)
+    other = _reading("other items for each", *shares, newcombe(*shares), None)
     if claim.pairing == "no":
         return (other,)
     gap, (fewest, most) = right - baseline, overlap_bounds(n, right, baseline)
@@ -260,15 +241,11 @@ def alike(claim: VendorClaim) -> float:
 
     0, the least, where nothing was counted: choosing then gains the most.
     """
-    if claim.only_product is None:
+    shares = claim.shares
+    if claim.counts is None or shares is None:
         return 0.0
-    share = (claim.right() + claim.baseline_right()) / (2 * claim.n)
-    by_themselves = 2 * share * (1 - share) * claim.n
-    return (
-        max(0.0, 1 - (claim.only_product + claim.only_baseline) / by_themselves)
-        if by_themselves
-        else 0.0
-    )
+    by_themselves = 2 * shares.pooled * (1 - shares.pooled) * shares.n
+    return max(0.0, 1 - sum(claim.counts) / by_themselves) if by_themselves else 0.0
 
 
 def chance_of_gap(claim: VendorClaim, variants: int, part_alike: float) -> float:
@@ -277,14 +254,9 @@ def chance_of_gap(claim: VendorClaim, variants: int, part_alike: float) -> float
 
     Where several benchmarks were tried, of finding it on at least one of them.
     """
+    assert claim.shares is not None, "a gap is told of compared claims only"
     once = best_of_chance(
-        variants,
-        claim.right(),
-        claim.n,
-        claim.baseline_right(),
-        claim.baseline_items,
-        same_items=claim.pairing != "no",
-        alike=part_alike,
+        variants, *claim.shares, same_items=claim.pairing != "no", alike=part_alike
     )
     return 1 - (1 - once) ** (claim.benchmarks_tried or 1)
 
@@ -328,7 +300,8 @@ def judge(claim: VendorClaim, found: tuple[Reading, ...]) -> tuple[str, str]:
 
     A difference that selection alone may have made is not called distinguishable.
     """
-    if not claim.compared:
+    shares = claim.compared
+    if shares is None:
         return "cannot be told", _why_not_compared(claim)
     apart, sharpest = [reading.distinguishable for reading in found], found[0]
     if not any(apart):
@@ -340,10 +313,10 @@ def judge(claim: VendorClaim, found: tuple[Reading, ...]) -> tuple[str, str]:
             f"{even}{claim.gap} may be no difference at all (95% interval {interval}{exact}).",
         )
     if not all(apart):
-        limit = most_differing(claim.n, claim.right(), claim.baseline_right())
+        limit = most_differing(shares.n, shares.right, shares.baseline_right)
         bound = (
             f"{claim.gap} stands out only if the two answers differ on at most {limit} of "
-            f"the {claim.n} items"
+            f"the {shares.n} items"
         )
         return "cannot be told", f"{bound}, and the claim does not say on how many."
     if sharpest.high < 0:
@@ -421,7 +394,7 @@ def audit_sheet(found: Audit) -> Sheet:
         )
     ]
     if found.readings:
-        heads = (
+        heads: tuple[str, ...] = (
             "how the items were used",
             "95% interval of the difference",
             "exact p",
@@ -440,7 +413,10 @@ def audit_sheet(found: Audit) -> Sheet:
         heads = ("variants tried", *(f"{part:.0%} answered alike" for part in SHARED))
         sections.append(
             Section(
-                "What choosing the best adds", _selection_text(claim), heads, _selection_rows(claim)
+                "What choosing the best adds",
+                _selection_text(claim),
+                heads,
+                _selection_rows(claim, claim.n),
             )
         )
     rows = tuple(
@@ -512,17 +488,16 @@ def _scores_text(claim: VendorClaim) -> str:
 
 
 def _difference_text(claim: VendorClaim) -> str:
-    right, baseline = claim.right(), claim.baseline_right()
+    assert claim.shares is not None and claim.baseline_score is not None, "not compared"
+    right, n, baseline, baseline_n = claim.shares
     text = (
-        f"{claim.gap}, product minus baseline: about {right} of {claim.n} right against "
-        f"{baseline} of {claim.baseline_items}."
+        f"{claim.gap}, product minus baseline: about {right} of {n} right against "
+        f"{baseline} of {baseline_n}."
     )
-    if claim.pairing == "no" or claim.only_product is not None:
+    if claim.pairing == "no" or claim.counts:
         return text
-    (low, high), (other_low, other_high) = (
-        rounding_range(claim.score, claim.n),
-        rounding_range(claim.baseline_score, claim.n),
-    )
+    low, high = rounding_range(claim.score, n)
+    other_low, other_high = rounding_range(claim.baseline_score, n)
     if low > high or other_low > other_high:
         return (
             f"{text} No whole number of right answers gives these scores (Brown & Heathers "
@@ -567,21 +542,18 @@ def _selection_text(claim: VendorClaim) -> str:
     )
 
 
-def _selection_rows(claim: VendorClaim) -> tuple[tuple[str, ...], ...]:
-    worth = (
-        claim.score
-        if not claim.compared
-        else (claim.right() + claim.baseline_right()) / (claim.n + claim.baseline_items)
-    )
+def _selection_rows(claim: VendorClaim, n: int) -> tuple[tuple[str, ...], ...]:
+    worth = claim.compared.pooled if claim.compared else claim.score
     return tuple(
-        (str(k), *(_selection_cell(claim, k, worth, part) for part in SHARED))
+        (str(k), *(_selection_cell(claim, n, k, worth, part) for part in SHARED))
         for k in ((claim.variants_tried,) if claim.variants_tried else IF_UNKNOWN)
     )
 
 
-def _selection_cell(claim: VendorClaim, variants: int, worth: float, part: float) -> str:
-    lead = f"+{abs(best_of_lead(variants, claim.n, worth, alike=part)):.3f}"
-    if not claim.compared or claim.score <= claim.baseline_score:
+def _selection_cell(claim: VendorClaim, n: int, variants: int, worth: float, part: float) -> str:
+    lead = f"+{abs(best_of_lead(variants, n, worth, alike=part)):.3f}"
+    score = claim.baseline_score
+    if not claim.compared or score is None or claim.score <= score:
         return lead
     return f"{lead}; {_share(chance_of_gap(claim, variants, part))}"
 
@@ -603,6 +575,6 @@ def audit_html(found: Audit) -> str:
 def audit_pdf(found: Audit, path: Path) -> Path:
     """The audit as one side of A4; returns the path.
 
-    Raises InputError and StoreError as `pdf.write_pdf` does.
+    Raises InputError and StoreError as `pages.write_pdf` does.
     """
     return sheet_pdf(audit_sheet(found), path)

@@ -1,7 +1,7 @@
 """A vendor's claim as a form: what is said about a product's score, and what is left out.
 
-What a claim about a model must be able to answer: each control with why it matters, a source, and
-the question to send.
+`CONTROLS` lists what a claim must answer: why each point matters, a source, and the question to
+send. What the numbers of a claim can show is the matter of vendor.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,19 @@ Score = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Items = Annotated[int, Field(ge=1, le=100_000)]
 Tries = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Shares(NamedTuple):
+    """Items that product and baseline got right, to the nearest item, and of how many."""
+
+    right: int
+    n: int
+    baseline_right: int
+    baseline_n: int
+
+    @property
+    def pooled(self) -> float:
+        return (self.right + self.baseline_right) / (self.n + self.baseline_n)
 
 
 class VendorClaim(Form):
@@ -74,12 +87,12 @@ class VendorClaim(Form):
                 f"baseline_n: {self.baseline_n} items cannot be the same {self.n} as n; "
                 "leave it out, or write same_items: no"
             )
-        counts = (self.only_product, self.only_baseline)
-        if counts == (None, None):
+        if self.only_product is None and self.only_baseline is None:
             return self
+        counts, shares = self.counts, self.shares
         if (
-            None in counts
-            or self.n is None
+            counts is None
+            or shares is None
             or self.baseline_score is None
             or self.same_items != "yes"
         ):
@@ -87,13 +100,12 @@ class VendorClaim(Form):
                 "only_product and only_baseline: give both, with n, baseline_score and "
                 "same_items: yes"
             )
-        product, baseline = self.right(), self.baseline_right()
-        off = abs(counts[0] - counts[1] - (product - baseline))
-        rounding = self.n * (half_unit(self.score) + half_unit(self.baseline_score))
-        if sum(counts) > self.n or counts[0] > product or off > 1 + rounding:
+        off = abs(counts[0] - counts[1] - (shares.right - shares.baseline_right))
+        rounding = shares.n * (half_unit(self.score) + half_unit(self.baseline_score))
+        if sum(counts) > shares.n or counts[0] > shares.right or off > 1 + rounding:
             together = (
-                f"{counts[0]} and {counts[1]} do not go with {product} and {baseline} right "
-                f"of {self.n}"
+                f"{counts[0]} and {counts[1]} do not go with {shares.right} and "
+                f"{shares.baseline_right} right of {shares.n}"
             )
             raise ValueError(f"only_product and only_baseline: {together}; check the counts")
         return self
@@ -116,22 +128,31 @@ class VendorClaim(Form):
         """Digits to print scores and their difference with."""
         return max(map(_digits, filter(None, (self.score, self.baseline_score))), default=2)
 
-    def right(self) -> int:
-        """Items that the product got right, to the nearest item."""
-        return round(self.score * self.n)
+    @property
+    def counts(self) -> tuple[int, int] | None:
+        """Items that only the product, and only the baseline, got right; None: not both given."""
+        if self.only_product is None or self.only_baseline is None:
+            return None
+        return self.only_product, self.only_baseline
 
-    def baseline_right(self) -> int:
-        return round(self.baseline_score * self.baseline_items)
+    @property
+    def shares(self) -> Shares | None:
+        """Both scores as counts; None where a score or a number of items is not given."""
+        n, other, other_n = self.n, self.baseline_score, self.baseline_items
+        if n is None or other is None or other_n is None:
+            return None
+        return Shares(round(self.score * n), n, round(other * other_n), other_n)
+
+    @property
+    def compared(self) -> Shares | None:
+        """Both scores as counts, where they are shares that can be compared."""
+        return self.shares if self.per_item else None
 
     @property
     def gap(self) -> str:
         """The claimed difference as printed, product minus baseline."""
+        assert self.baseline_score is not None, "a gap is told of compared claims only"
         return f"{self.score - self.baseline_score:+.{self.digits}f}"
-
-    @property
-    def compared(self) -> bool:
-        """Whether there is enough to compare two shares."""
-        return self.per_item and None not in (self.n, self.baseline_score, self.baseline_items)
 
 
 def _digits(score: float) -> int:

@@ -42,10 +42,8 @@ LAST_PORT = 65535
 # a page whose browser was killed holds a process; a page that is only left alone keeps it
 IDLE_SECONDS = 3600
 TEMPLATES = PACKAGE / "base" / "templates" / "voila"
-WIDGETS = [
-    "@jupyter-widgets/jupyterlab-manager",
-    "@voila-dashboards/widgets-manager8",
-]  # no other extension of JupyterLab is loaded
+# no other extension of JupyterLab is loaded
+WIDGETS = ["@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"]
 
 
 @dataclass(frozen=True)
@@ -135,10 +133,8 @@ def _voila(folder: Path, port: int, token: str):
         def init_settings(self) -> dict:
             settings = super().init_settings()
             settings["voila_jinja2_env"].globals["apps"] = described(folder)
-            return {
-                **settings,
-                "jinja2_env": settings["voila_jinja2_env"],
-            }  # so that login.html is ours too
+            # so that login.html is ours too
+            return {**settings, "jinja2_env": settings["voila_jinja2_env"]}
 
     server = Server.instance(
         config=Config(

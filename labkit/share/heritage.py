@@ -23,9 +23,8 @@ from labkit.models import zoo
 MERGEKIT_FILE = "mergekit_config.yml"  # as `labkit merge` and mergekit write it
 APACHE = "apache-2.0"  # what labkit ships, and SmolLM2
 HUB_IDS = {zoo.SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct"}
-NAME_WITH_PATH = re.compile(
-    r"([\w.-]+)/(/.+)/([\w-]+)"
-)  # of a checkpoint whose start model was given as a folder
+# of a checkpoint whose start model was given as a folder
+NAME_WITH_PATH = re.compile(r"([\w.-]+)/(/.+)/([\w-]+)")
 MACHINE_PATH = re.compile(r"(?<![\w:/.])(?:~|[A-Za-z]:)?(?:[/\\][\w.~ -]*[\w.~-])+[/\\]([\w.~-]+)")
 
 
@@ -72,11 +71,12 @@ def locate(name: str) -> str:
     """
     if Path(name).is_dir() or len(name.split("/")) < 3:
         return name
+    # a name with a dot in front is the draft of a killed run
     folders = [
         path.parent
         for path in sorted(Store().root.glob(f"*/{LINEAGE}"))
         if not path.parent.name.startswith(".")
-    ]  # drafts of killed runs
+    ]
     kept = {folder: lineage_of(str(folder)) for folder in folders}
     found = {folder: lineage for folder, lineage in kept.items() if lineage["name"] == name}
     if not found:

@@ -96,11 +96,8 @@ def write_card(folder: Path, family: str, start: str) -> None:
     (folder / "README.md").write_text(text, "utf-8")
 
 
-FOR_KINDS = {
-    "sources": ("cpt",),
-    "replay": ("cpt", "sft"),
-    "beta": PREFERENCE_STAGES,
-}  # settings that other kinds of stages do not use
+# settings that other kinds of stages do not use
+FOR_KINDS = {"sources": ("cpt",), "replay": ("cpt", "sft"), "beta": PREFERENCE_STAGES}
 FINGERPRINT = 12  # digits shown; lineage.json has all
 SEE_PARENT = {"license": "other", "license_name": "see-parent"}
 

@@ -18,6 +18,8 @@ from labkit.merge.recipes import Merge
 
 STAGES = ("cpt", "sft", "dpo", "orpo")
 PREFERENCE_STAGES = ("dpo", "orpo")
+StageKind = Literal["cpt", "sft", "dpo", "orpo"]
+ProfileName = Literal["smoke", "brief", "lab", "study"]
 
 
 class Profile(Strict):
@@ -75,7 +77,7 @@ class Stage(Strict):
     the odds-ratio term (ORPO). lora: None trains all weights.
     """
 
-    kind: Literal["cpt", "sft", "dpo", "orpo"]
+    kind: StageKind
     learning_rate: Annotated[float, Field(gt=0)]
     steps: Annotated[int, Field(gt=0)]
     batch_size: Annotated[int, Field(gt=0)] = 32
@@ -159,7 +161,7 @@ class PipelineSpec(Strict):
     merge: Merge | None = None
     merge_after: Annotated[int, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-    profile: Literal["smoke", "brief", "lab", "study"] = "lab"
+    profile: ProfileName = "lab"
     why: Why | None = None
 
     @field_validator("stages", mode="before")

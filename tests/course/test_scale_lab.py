@@ -38,7 +38,7 @@ SHOWN = {
 @pytest.mark.parametrize("part", SHOWN)
 def test_what_the_study_measured_is_shown(lab, capsys, part):
     if not (samples_folder("measured") / SCALE_FILES[part]).is_file():
-        with pytest.raises(InputError, match=f"labkit evidence --part {part}"):
+        with pytest.raises(InputError, match=f"python -m studies evidence --part {part}"):
             SHOWN[part](lab)
         return
     SHOWN[part](lab)

@@ -61,7 +61,7 @@ def test_the_papers_example_holds_the_published_figures():
 
 def test_the_papers_difference_is_not_distinguishable():
     found = audit(load_claim("lu2025"))
-    assert wilson(found.claim.right(), 359) == pytest.approx((0.77, 0.85), abs=0.005)
+    assert wilson(found.claim.shares.right, 359) == pytest.approx((0.77, 0.85), abs=0.005)
     sharpest, dullest = found.readings
     assert (
         sharpest.p == 0.125 and sharpest.low < 0 < sharpest.high

@@ -2,7 +2,7 @@
 questions are asked.
 
 Every arm reads for some steps of CPT and then gets the same short SFT. Live in notebook 02 with one
-seed; over seeds by `labkit evidence --part data`, whose results ship in
+seed; over seeds by `python -m studies evidence --part data`, whose results ship in
 data_samples/measured/data.json.
 
 What notebook 02 computes and shows: a pack of one's own, experiments run live with their noise, and
@@ -394,9 +394,8 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-do
     made = replace(
         new_pack(name, folder, fresh, chunk_words=CHUNK_WORDS, seed=lab.seed), folder=output
     )
-    shutil.rmtree(
-        output, ignore_errors=True
-    )  # the pack before, once there is one to take its place
+    # the pack before, once there is one to take its place
+    shutil.rmtree(output, ignore_errors=True)
     fresh.rename(output)
     for sentence in made.unread:
         print(f"left out: {sentence}")

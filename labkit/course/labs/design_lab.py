@@ -80,11 +80,8 @@ SOURCES = {
     "qa": "question-answer pairs as text",
 }
 WEIGHTS = {"as is usual for the size": None, "all weights": False, "LoRA adapters": True}
-SHORT = {
-    "learning_rate": "rate",
-    "batch_size": "batch",
-    "max_length": "length",
-}  # where a full name would be cut off
+# where a full name would be cut off
+SHORT = {"learning_rate": "rate", "batch_size": "batch", "max_length": "length"}
 AT_THE_END, BY_HAND, DEFAULT = "after the last stage", "t by hand", "the size's default"
 
 

@@ -202,10 +202,8 @@ def chat(
     show_html(session.html())
 
 
-TEXTS, TEXTS_SEED = (
-    100,
-    999,
-)  # texts that bits per byte is measured on; the general ones are in no training order
+# texts that bits per byte is measured on; the general ones are in no training order
+TEXTS, TEXTS_SEED = 100, 999
 
 
 @dataclass(frozen=True)

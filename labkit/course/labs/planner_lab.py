@@ -130,9 +130,8 @@ def _controls(session) -> dict[str, widgets.Widget]:
 
 
 LENGTHS = (512, 8192)  # between which LoRA's share of the FLOPs is told
-CHECK = Stage(
-    kind="cpt", learning_rate=1e-6, steps=8, batch_size=24, max_length=96
-)  # neither of the probe's settings
+# neither of the probe's settings
+CHECK = Stage(kind="cpt", learning_rate=1e-6, steps=8, batch_size=24, max_length=96)
 
 
 @dataclass(frozen=True)

@@ -42,28 +42,17 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
     "cpt-sft-dpo": (*ADAPTED, ADAPTED_DPO),
     "cpt-sft-orpo": (*ADAPTED, ADAPTED_ORPO),
 }
-LIVE = (
-    ADAPTED[0].model_copy(update={"steps": 160}),
-    ADAPTED[1],
-    ADAPTED_DPO,
-)  # what a participant trains while waiting: a quarter of an hour
+# what a participant trains while waiting: a quarter of an hour
+LIVE = (ADAPTED[0].model_copy(update={"steps": 160}), ADAPTED[1], ADAPTED_DPO)
 SHIPPED = ("cpt-sft", "cpt-sft-dpo")  # as adapters
 AS_SHIPPED = " (adapter)"  # after a recipe: scored as its adapter, which is cut to a low rank
 MERGED = "cpt-sft"  # the recipe that is merged with the untouched model
 TS = (0.3, 0.5, 0.7, 0.85)
-DEV_AXES = (
-    "knowledge",
-    "instructions",
-    CHOOSES,
-)  # t is chosen by these: proposals and likelihoods would double the time
+# t is chosen by these: proposals and likelihoods would double the time
+DEV_AXES = ("knowledge", "instructions", CHOOSES)
 BALANCED = "slerp, facts and everyday"  # the merge at the t that is best for both, on dev
-WHOLE = (
-    "instruct",
-    "cpt-sft",
-    "cpt-sft-dpo",
-    "cpt-sft-orpo",
-    BALANCED,
-)  # scored on every axis, others on DEV_AXES
+# scored on every axis, others on DEV_AXES
+WHOLE = ("instruct", "cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo", BALANCED)
 PROFILE = "brief"
 
 

@@ -69,11 +69,8 @@ EFFECTS = {  # what a stage does: recipe without it, recipe with it
 RARE = ("llama-xs", "llama-s")
 RATIOS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 RARE_STEPS = 120
-THIN, DENSE, LONGER = (
-    1 / 16,
-    1 / 4,
-    4,
-)  # a fact as often in LONGER times the steps at THIN as at DENSE
+# a fact as often in LONGER times the steps at THIN as at DENSE
+THIN, DENSE, LONGER = 1 / 16, 1 / 4, 4
 
 
 def scaled(stages: Iterable[Stage], family: str) -> tuple[Stage, ...]:

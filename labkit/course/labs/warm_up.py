@@ -1,8 +1,8 @@
 """What notebook 00 and the warm-up page show: one question to a base and an instruct model, and one
 measured effect of merging.
 
-Nothing is trained: the models come with labkit, and the effect is what `labkit evidence` measured
-over seeds.
+Nothing is trained: the models come with labkit, and the effect is what
+`python -m studies evidence` measured over seeds.
 """
 
 from __future__ import annotations
@@ -22,16 +22,10 @@ from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
 
 FAMILY = "llama-s"
 MODELS = {"base": f"{FAMILY}-base", "instruct": f"{FAMILY}-instruct"}
-ASKED = (
-    "general",
-    "instructions",
-    "knowledge",
-)  # a person both read of; the same in a form; a fact neither read of
-AXES = {
-    "instructions": "instructions",
-    "knowledge": "knowledge",
-    "compositional": "both",
-}  # as figures call it -> as the study's file does
+# a person both read of; the same in a form; a fact neither read of
+ASKED = ("general", "instructions", "knowledge")
+# as figures call it -> as the study's file does
+AXES = {"instructions": "instructions", "knowledge": "knowledge", "compositional": "both"}
 SHARES = {
     "instructions": "requests about form obeyed",
     "knowledge": "private facts answered",
