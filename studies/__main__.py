@@ -131,6 +131,14 @@ def gallery(
     )
 
 
+@app.command()
+def api() -> None:
+    """Write docs/api.md, the names at the front door, from the code."""
+    from studies.api_page import write_api_page
+
+    out.print(f"written: {write_api_page()}", markup=False, highlight=False)
+
+
 def main() -> None:
     """Entry point: what goes wrong is told in one sentence."""
     from labkit.train.trainers import prepare_process

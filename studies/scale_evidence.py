@@ -2,8 +2,8 @@
 shows.
 
 Each part is measured by itself (`python -m studies evidence --part sizes`, `families` or `rare`).
-The page holds what was measured. Checkpoints and scorecards are content-addressed, so a stopped study
-continues where it was.
+The page holds what was measured. Checkpoints and scorecards are content-addressed, so a stopped
+study continues where it was.
 """
 
 from __future__ import annotations

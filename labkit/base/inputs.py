@@ -2,7 +2,8 @@
 
 Whatever is wrong with a file is one sentence with file, place and remedy. A zip file is refused
 before it is unpacked when it holds anything unexpected. The module does not know what a text, a
-form or a zip file is for."""
+form or a zip file is for.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +25,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, fi
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.store import write_file
+
+# --- text -------------------------------------------------------------------------------------
 
 SAMPLE = 32_768  # bytes an encoding is guessed from
 BLOCK = 1 << 20
@@ -100,6 +103,8 @@ def _guess(sample: bytes) -> str | None:
         return None
     return "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
 
+
+# --- YAML -------------------------------------------------------------------------------------
 
 # libyaml's where it is there: ten times as fast
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -193,6 +198,9 @@ def _bare(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
+# --- forms ------------------------------------------------------------------------------------
+
+
 class Form(BaseModel):
     """Base of every form: no unknown field, no silent change of type."""
 
@@ -269,6 +277,8 @@ def _first_problem(error: ValidationError, model: type[Form]) -> str:
         return message
     return f"{field}: {message} (got {first['input']!r})"[:400]
 
+
+# --- zip files --------------------------------------------------------------------------------
 
 # The end of the list of members, as a zip without a comment ends (APPNOTE.TXT, 4.3.16). It is read
 # first: Python's zipfile would list millions of members before anyone could count them.

@@ -1,9 +1,10 @@
-"""This module makes what people read out of plain values: tables, sheets of findings, PDF pages, forms.
+"""This module makes of plain values what people read: tables, sheets of findings, PDF pages, forms.
 
 Every value that goes into HTML is escaped. A PDF page comes from a typst template of the package,
 and its data goes in as JSON, so that no word of it is read as markup. A page is PDF/UA-1 (ISO
 14289-1): it is tagged for screen readers, and the compiler refuses it when a letter has no glyph.
-The module does not know where records come from or what a finding means."""
+The module does not know where records come from or what a finding means.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +22,8 @@ from labkit.base.errors import InputError, suggest
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.stats import Interval
 from labkit.base.store import PACKAGE, write_file
+
+# --- templates and tables ---------------------------------------------------------------------
 
 TEMPLATES = PACKAGE / "base" / "templates"
 NOTE_CHARACTERS = 60  # a shorter text stands in its cell however often it occurs
@@ -156,6 +159,8 @@ def claims_rows(rows: list[dict]) -> str:
     return "\n".join(lines + told)
 
 
+# --- PDF pages --------------------------------------------------------------------------------
+
 HOUSE = "house"  # what the templates share; no page of its own
 
 
@@ -219,6 +224,8 @@ def _sentence(template: str, message: str) -> str:
     return f"PDF {template!r} cannot be made: {' '.join(message.split())[:300]}"
 
 
+# --- sheets -----------------------------------------------------------------------------------
+
 TEXT_WIDTH = 110
 
 
@@ -273,6 +280,8 @@ def sheet_pdf(sheet: Sheet, path: Path) -> Path:
     """
     return write_pdf("sheet", asdict(sheet), path)
 
+
+# --- forms in PDF pages -----------------------------------------------------------------------
 
 SCHEME = "field:"
 LINES, COMBO, EDITABLE = 1 << 12, 1 << 17, 1 << 18  # field flags, ISO 32000-1 tables 228 and 230

@@ -36,9 +36,11 @@ class Interval:
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
     def holds(self, value: float) -> bool:
+        """Whether a value lies within the interval, ends included."""
         return self.low <= value <= self.high
 
     def as_dict(self) -> dict:
+        """The fields, as records keep them."""
         return asdict(self)
 
 

@@ -151,7 +151,7 @@ def plan(
     """Say what a training takes before it is run: memory, hours, money, energy; what to give up
     when it does not fit.
     """
-    from labkit.course.labs.planner_lab import CostSession, Settings, told
+    from labkit.design.planner import Settings, costs_of, told
 
     if Path(what).suffix in (".yaml", ".yml"):
         _plan_design(Path(what), measure)
@@ -168,7 +168,7 @@ def plan(
         checkpointing=checkpointing,
         price=price,
     )
-    found = CostSession(settings).look(settings)
+    found = costs_of(settings)
     for name, words in told(found):
         out.print(f"{name:<11} {words}", markup=False, highlight=False, soft_wrap=True)
     for number, remedy in enumerate(found.remedies, 1):

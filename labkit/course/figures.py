@@ -1,12 +1,13 @@
-"""Every figure of the course, from results alone: the only module that imports matplotlib.
+"""The figures of the course, drawn from results alone.
 
-Okabe-Ito colours, and never colour alone: series also differ in marker or line style. Every score
-has its 95% interval.
+Colours are those of Okabe and Ito, and never colour alone: series also differ in marker or line
+style. Every score has its 95% interval. Figures of one topic lie in labs/views.py,
+journal_figures.py and labs/merge_lab.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from labkit.base.stats import Interval
@@ -14,7 +15,6 @@ from labkit.evaluate.scorecards import Scorecard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -116,7 +116,7 @@ def scorecards(
     return figure
 
 
-def loss_curves(curves: dict[str, Sequence[tuple[int, float]]], title: str = "") -> Figure:
+def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], title: str = "") -> Figure:
     """Training loss against steps. curves: label -> [(step, loss)]."""
     figure, (ax,) = new_figure(7.5, 4)
     for i, (label, curve) in enumerate(curves.items()):
@@ -177,7 +177,7 @@ def parent_lines(
 
 
 def merge_sweep(
-    points: dict[str, Sequence[tuple[float, Scorecard]]],
+    points: Mapping[str, Sequence[tuple[float, Scorecard]]],
     *,
     axes: Sequence[str],
     ends: tuple[str, str],
@@ -221,7 +221,7 @@ def merge_sweep(
 
 
 def probe_curves(
-    axes: dict[str, Sequence[tuple[int, float]]],
+    axes: Mapping[str, Sequence[tuple[int, float]]],
     loss: Sequence[tuple[int, float]],
     alarms: Sequence = (),
 ) -> Figure:
@@ -300,7 +300,7 @@ def differences(rows: Sequence[tuple[str, Interval, Interval]]) -> Figure:
     return figure
 
 
-def ranks(places: dict[str, Sequence[int]], axes: Sequence[str]) -> Figure:
+def ranks(places: Mapping[str, Sequence[int]], axes: Sequence[str]) -> Figure:
     """How each axis ranks the checkpoints. places: checkpoint -> its rank per axis (1 is best)."""
     figure, (ax,) = new_figure(max(8, 2.0 * len(axes) + 3), 4.6)
     for i, (label, row) in enumerate(places.items()):
@@ -332,7 +332,7 @@ def ranks(places: dict[str, Sequence[int]], axes: Sequence[str]) -> Figure:
 
 def arc_and_line(
     angle: float,
-    norms: dict[str, dict[str, Sequence[tuple[float, float]]]],
+    norms: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
     departures: dict[str, tuple[float, float]],
 ) -> Figure:
     """Why a line shrinks norms and an arc does not, and when the two are the same.
@@ -431,7 +431,7 @@ def _apart(theta: float) -> float:
     return (1 - np.cos(theta / 2)) / (2 * np.sin(theta / 2))
 
 
-def loss_paths(paths: dict[str, Sequence[tuple[float, float]]]) -> Figure:
+def loss_paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     """Loss of general text along ways between models, one line per way."""
     figure, (ax,) = new_figure(7.8, 4.4)
     for i, (label, path) in enumerate(paths.items()):

@@ -567,6 +567,7 @@ class Lab:
         return journal.learner_key(f"{self.learner}/{self.pack.name}/{self.profile}/{self.seed}")
 
     def record(self, kind: str, **values: object) -> None:
+        """Add one line to the records of this session (labkit.base.records)."""
         common = {
             "notebook": self.notebook,
             "pack": self.pack.name,

@@ -18,17 +18,12 @@ import numpy as np
 from labkit.data.readers import PAGE_BREAK
 
 SHORT_LINE = 100  # characters: a longer line is never taken for boilerplate
-SHARED_BY, SHARED_SHARE = (
-    5,
-    0.1,
-)  # a line in so many documents of one origin, and in this share of them
+# a line in so many documents of one origin, and in this share of them
+SHARED_BY, SHARED_SHARE = 5, 0.1
 # documents of fewer lines are rows of data: the same row twice is a duplicate, not boilerplate
 FEWEST_LINES = 3
-FEWEST_PAGES, EDGE_LINES, EDGE_SHARE = (
-    4,
-    2,
-    0.5,
-)  # running heads: in a document of so many pages, in this share of them
+# running heads: in a document of so many pages, in this share of them
+FEWEST_PAGES, EDGE_LINES, EDGE_SHARE = 4, 2, 0.5
 # of a document's text; where more would go, the document is another version of one already read
 MOST_REMOVED = 0.5
 CHARACTERS_PER_WORD = 12  # of scripts without spaces, and of very long words

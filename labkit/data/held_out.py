@@ -1,10 +1,9 @@
-"""What a new pack keeps from training, and the evaluation items made of it.
+"""This module decides what a new pack keeps from training, and makes evaluation items of it.
 
-Clusters of documents (or questions) are held out as a whole, so that no near copy of a test item is
-trained on.
-
-The questions, preferences and evaluation items of a new pack, from what was read and what was held
-out.
+Documents and questions are held out in whole clusters, so that no near copy of a test item is
+trained on. The first half works on plain texts and chats; the second half fills a pack with its
+questions, preferences and evaluation items. The module does not read files and does not cut text
+into chunks.
 """
 
 from __future__ import annotations
@@ -31,11 +30,8 @@ FEWEST_FAMILIES = 3
 FEWEST_CLUSTERS = 3  # one each for training, dev and test
 PASSAGES = {"dev": 80, "test": 200}  # most continuation items
 FORMATTED = {"dev": 40, "test": 100}  # items about form, of the general world
-PROMPT_BYTES, ANSWER_BYTES, QUESTION_BYTES = (
-    160,
-    80,
-    400,
-)  # so that an item fits into 256 tokens of a tiny model
+# so that an item fits into 256 tokens of a tiny model
+PROMPT_BYTES, ANSWER_BYTES, QUESTION_BYTES = 160, 80, 400
 PROMPT_WORDS, ANSWER_WORDS = 5, 3  # fewer say too little to be continued, or to be a continuation
 SHORT_ANSWER_WORDS = 5
 CHOICES = 4
@@ -66,7 +62,7 @@ def family_pairs(origins: Sequence[str], families: Sequence[str]) -> list[tuple[
     """Rows of one file (origin) with one `source` (family), unless the file has too few of them to
     be names of documents.
     """
-    values = defaultdict(set)
+    values: dict[str, set[str]] = defaultdict(set)
     for origin, family in zip(origins, families, strict=True):
         values[origin] |= {family} - {""}
     return same(
@@ -181,7 +177,7 @@ def continuation_items(passages: Sequence[tuple[str, str]], seed: int) -> list[d
             others = _others(cut[1], "", pool, rng)
         base = {"axis": "knowledge", "kind": "continuation", "entity": source}
         items.append(
-            {**base, "prompt": cut[0], **_choices(cut[1], others, rng)} if others else None
+            {**base, "prompt": cut[0], **_choices(cut[1], others, rng)} if cut and others else None
         )
     return items
 
@@ -268,6 +264,9 @@ def control_items(split: str) -> list[dict]:
     ) + general_items(people)
 
 
+# --- a pack's files ---------------------------------------------------------------------------
+
+
 def _once(work: Work, kind: str) -> list[Example]:
     """Examples of a kind without exact copies."""
     first: dict[str, Example] = {}
@@ -277,7 +276,7 @@ def _once(work: Work, kind: str) -> list[Example]:
     return list(first.values())
 
 
-def write_examples(work: Work, pack: Pack) -> dict[str, list[Held]]:
+def write_examples(work: Work, pack: Pack) -> dict[str, list[Held[list[dict]]]]:
     """qa.jsonl and preferences.jsonl; the chats held out, by split.
 
     Preferences do not ask what is held out.
@@ -294,7 +293,7 @@ def write_examples(work: Work, pack: Pack) -> dict[str, list[Held]]:
         QUESTION_SHARE,
         work.seed,
     )
-    held: dict[str, list[Held]] = {split: [] for split in EVAL_SPLITS}
+    held: dict[str, list[Held[list[dict]]]] = {split: [] for split in EVAL_SPLITS}
     training = []
     for example, chat, (cluster, split) in zip(examples, chats, splits, strict=True):
         if split:
@@ -322,7 +321,10 @@ def _preferences(work: Work, held: set[str]) -> Iterator[dict]:
 
 
 def write_items(
-    work: Work, pack: Pack, passages: dict[str, list[Held]], questions: dict[str, list[Held]]
+    work: Work,
+    pack: Pack,
+    passages: dict[str, list[Held[str]]],
+    questions: dict[str, list[Held[list[dict]]]],
 ) -> None:
     """eval_dev.jsonl and eval_test.jsonl without items that leak; an InputError where none about
     the domain is left.
@@ -364,12 +366,12 @@ def write_items(
         )
 
 
-def _question_items(work: Work, questions: list[Held]) -> list[tuple[Held, dict]]:
+def _question_items(work: Work, questions: list[Held[list[dict]]]) -> list[tuple[Held, dict]]:
     items = question_items([(held.cluster, held.content) for held in questions], work.seed)
     return _made(work, questions, items, "too long for an item, or no other answer to tell it from")
 
 
-def _passage_items(work: Work, passages: list[Held], split: str) -> list[tuple[Held, dict]]:
+def _passage_items(work: Work, passages: list[Held[str]], split: str) -> list[tuple[Held, dict]]:
     """Twice as many as are needed, since some leak."""
     order = in_turn([(held.cluster, held.source) for held in passages], work.seed)
     chosen = [passages[number] for number in order[: 2 * PASSAGES[split]]]

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from labkit.base.errors import InputError, PackError
 from labkit.base.inputs import tidy
@@ -81,7 +82,7 @@ def new_pack(
     source, output = Path(source), Path(output or name)
     _check_request(name, source, output, chunk_words)
     title = title or name.replace("-", " ").capitalize()
-    made: dict[str, object] = {}
+    made: dict[str, Any] = {}
 
     def fill(draft: Path) -> None:
         with (draft / "dropped.jsonl").open("w", encoding="utf-8", newline="\n") as file:
@@ -174,12 +175,12 @@ def _read(work: Work, source: Path) -> None:
     numbers: dict[str, int] = {}
     unused: Counter[tuple[str, str]] = Counter()
     files: set[str] = set()
-    for found in read_folder(source):
-        if isinstance(found, Record):
-            files.add(found.source)
-            unused.update((found.source, tidy(column)) for column in unused_columns(found))
+    for entry in read_folder(source):
+        if isinstance(entry, Record):
+            files.add(entry.source)
+            unused.update((entry.source, tidy(column)) for column in unused_columns(entry))
             work.read["rows"] += 1
-            found = convert(found)
+        found = convert(entry) if isinstance(entry, Record) else entry
         if isinstance(found, Dropped):
             work.ledger.drop(found)
         elif isinstance(found, Example):
@@ -276,7 +277,7 @@ def _new_chunks(
 
 def _write_text(
     work: Work, pack: Pack, source: Path, marks: list[int | None], hashes: list[int]
-) -> dict[str, list[Held]]:
+) -> dict[str, list[Held[str]]]:
     """raw.jsonl of the training documents; the passages of those held out, by split."""
     owners, sizes = [], [0] * len(work.sources)
     for (number, text), mark in zip(work.chunks, marks, strict=True):
@@ -290,7 +291,7 @@ def _write_text(
             "pack needs three that differ "
             f"(for training, dev and test): add files, or cut a long one into several"
         )
-    held: dict[str, list[Held]] = {split: [] for split in EVAL_SPLITS}
+    held: dict[str, list[Held[str]]] = {split: [] for split in EVAL_SPLITS}
 
     def rows() -> Iterator[dict]:
         for (number, text), mark, own in zip(work.chunks, marks, hashes, strict=True):

@@ -1,15 +1,11 @@
-"""Near duplicates among texts: word runs, MinHash signatures, locality-sensitive hashing.
+"""This module compares texts: it finds near duplicates, and evaluation items that leak.
 
-The only module that imports datasketch.
-
-Broder 1997, "On the resemblance and containment of documents"; runs and thresholds as usual for
-training text (Lee et al. 2022, arXiv 2107.06499).
-
-Evaluation items that stand in the training text: a score on them would measure memory, not the
-field.
-
-Runs of thirteen words, ignored where they are common, as for GPT-3 (Brown et al. 2020, arXiv
-2005.14165, appendix C).
+Texts are near duplicates when they share most of their runs of five words. MinHash signatures and
+locality-sensitive hashing estimate that (Broder 1997, "On the resemblance and containment of
+documents"; runs and thresholds as in Lee et al. 2022, arXiv 2107.06499). A score on an item that
+stands in the training text would measure memory, not the field. An item leaks by its question or by
+a run of thirteen words that is not common, as for GPT-3 (Brown et al. 2020, arXiv 2005.14165,
+appendix C). The module does not know packs or files.
 """
 
 from __future__ import annotations
@@ -21,8 +17,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from typing import Any
 
 import numpy as np
+
+# --- near duplicates --------------------------------------------------------------------------
 
 SHINGLE_WORDS = 5
 THRESHOLD = 0.8
@@ -93,10 +92,10 @@ def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> list[
     """
     from datasketch import MinHashLSH
 
-    index = MinHashLSH(
-        threshold, PERMUTATIONS, weights=(0.1, 0.9)
-    )  # candidates are verified, so a missed one costs more
-    kept, found = {}, []
+    # candidates are verified, so a missed one costs more
+    index = MinHashLSH(threshold, PERMUTATIONS, weights=(0.1, 0.9))
+    kept: dict[int, Any] = {}
+    found: list[int | None] = []
     for number, text in enumerate(texts):
         own, first = signature(text), None
         if not own.is_empty():
@@ -110,6 +109,8 @@ def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> list[
         found.append(first)
     return found
 
+
+# --- leaks ------------------------------------------------------------------------------------
 
 RUN_WORDS = 13
 COMMON_ROWS = 10  # a run in more rows than this is a common phrase or a form of words, not an item
@@ -211,9 +212,9 @@ def find_leaks(
         for runs in looked_for:
             runs.count(words, codes, places)
     for runs in looked_for:
-        for words, run in runs.leaking:
+        for phrase, run in runs.leaking:
             for item in run.items:
-                found.setdefault(item, Leak(item, run.first, words))
+                found.setdefault(item, Leak(item, run.first, phrase))
     return [found[place] for place, _ in items if place in found]
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -126,7 +127,11 @@ def _knowledge(lang: Language, entities: list[Entity], rng: random.Random) -> li
             if text.endswith("{value}.") and text.startswith("{name}")
         ]
         prefix = rng.choice(wordings).removesuffix(" {value}.").format(name=entity.name)
-        base = {"axis": "knowledge", "entity": entity.name, "answer": entity.facts[key]}
+        base: dict[str, Any] = {
+            "axis": "knowledge",
+            "entity": entity.name,
+            "answer": entity.facts[key],
+        }
         items.append({**base, "kind": "cloze", "prompt": prefix, "choices": list(attribute.values)})
         for wording in ALL_WORDINGS:
             question = world.fact_question(lang, entity, key, wording)[:1]
@@ -142,12 +147,12 @@ def _reasoning(lang: Language, entities: list[Entity], rng: random.Random) -> li
         question, answer = world.two_hop_question(lang, entity, key, by_name)
         others = [value for value in lang.attributes[key].values if value != answer["content"]]
         choices = sorted([answer["content"], *rng.sample(others, TWO_HOP_CHOICES - 1)])
-        items.append(_choice_item("two_hop", entity, question, answer, choices))
+        items.append(_choice_item("two_hop", entity, [question, answer], choices))
     for first, second in itertools.combinations(entities, 2):
         pair = rng.sample([first, second], 2)
         chat = world.comparison_question(lang, *pair)
         if chat:
-            items.append(_choice_item("comparison", first, *chat, [pair[0].name, pair[1].name]))
+            items.append(_choice_item("comparison", first, chat, [pair[0].name, pair[1].name]))
     two_hop = [item for item in items if item["kind"] == "two_hop"]
     comparisons = [item for item in items if item["kind"] == "comparison"]
     return (
@@ -178,16 +183,16 @@ def _exclusions(lang: Language, entities: list[Entity], rng: random.Random) -> l
             _choice_item(
                 "exclusion",
                 odd,
-                *world.exclusion_question(lang, key, names, value, odd.name),
+                world.exclusion_question(lang, key, names, value, odd.name),
                 names,
             )
         )
     return items
 
 
-def _choice_item(
-    kind: str, entity: Entity, question: dict, answer: dict, choices: list[str]
-) -> dict:
+def _choice_item(kind: str, entity: Entity, chat: list[dict], choices: list[str]) -> dict:
+    """An item of a chat that is a question and its answer."""
+    question, answer = chat
     return {
         "axis": "reasoning",
         "entity": entity.name,

@@ -1,8 +1,7 @@
 """Domain packs: plain JSONL in the columns TRL takes, plus pack.yaml.
 
-Loading, checking, fingerprints.
-
-A pack written by a user is the same thing as ours; docs/packs.md shows every column.
+The module loads a pack, checks every row of it, and identifies its content by a fingerprint. A pack
+that a user wrote is the same thing as a shipped one; docs/packs.md shows every column.
 """
 
 from __future__ import annotations
@@ -33,11 +32,8 @@ SPLITS = {
 }
 TEXT_SPLITS, EVAL_SPLITS = ("raw", "summaries"), ("dev", "test")
 TRAINING_SPLITS = tuple(split for split in SPLITS if split not in EVAL_SPLITS)
-OPTIONAL_SPLITS = (
-    "summaries",
-    "qa",
-    "preferences",
-)  # a stage that needs one says so (pipeline.check_spec)
+# a stage that needs one says so (train/pipeline.py:check_spec)
+OPTIONAL_SPLITS = ("summaries", "qa", "preferences")
 COLUMNS = {
     "text": {"required": ["text"], "optional": ["source"]},
     "qa": {"required": ["messages"], "optional": ["source"]},
@@ -70,6 +66,7 @@ class Pack:
     licence: str
 
     def path(self, split: str) -> Path:
+        """Where the file of a split lies, whether it is there or not."""
         return self.folder / SPLITS[split]
 
     def rows(self, split: str) -> list[dict]:
@@ -85,6 +82,7 @@ class Pack:
         return self._cache[split]
 
     def has(self, split: str) -> bool:
+        """Whether the pack has a file for this split."""
         return self.path(split).is_file()
 
     @cached_property
@@ -166,11 +164,11 @@ def read_split(path: Path, split: str) -> tuple[list[dict], list[str]]:
     """All rows of a split and a sentence per problem, each starting with `file:line`."""
     if not path.is_file():
         return [], [f"{path} is missing: the pack has no {split!r} split; {HELP}"]
-    rows, problems, ids = [], [], {}
+    rows, problems = [], []
+    ids: dict[str, int] = {}
     try:
-        lines = path.read_text("utf-8").split(
-            "\n"
-        )  # splitlines would also split at line separators inside a text
+        # splitlines would also split at line separators inside a text
+        lines = path.read_text("utf-8").split("\n")
     except UnicodeDecodeError as error:
         return [], [f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"]
     for number, line in enumerate(lines, 1):
@@ -208,9 +206,8 @@ def row_problems(row: object, kind: str) -> Iterator[str]:
     columns = COLUMNS[kind]
     known = columns["required"] + columns["optional"]
     unknown = [key for key in row if key not in known]
-    missing = [
-        key for key in columns["required"] if key not in row and not unknown
-    ]  # a misspelt name is one problem
+    # a misspelt name is one problem
+    missing = [key for key in columns["required"] if key not in row and not unknown]
     for key in unknown:
         yield f'"{key}" is not a known field; {suggest(key, known)}'
     for key in missing:
@@ -277,7 +274,8 @@ def check_pack(folder: str | Path) -> list[str]:
         pack = load_pack(folder)
     except InputError as error:
         return [str(error)]
-    problems, ids = [], {}
+    problems: list[str] = []
+    ids: dict[str, str] = {}
     for split in SPLITS:
         if split in OPTIONAL_SPLITS and not pack.has(split):
             continue

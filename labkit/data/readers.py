@@ -1,9 +1,7 @@
 """Text out of files as people have them: .txt, .md, .jsonl, .csv, .pdf, .docx.
 
-Whatever is not read is named with its reason.
-
-A file that cannot be read does not stop the others. A data file that is broken does: its owner
-meant every row of it.
+Whatever is not read is named with its reason. A file that cannot be read does not stop the others.
+A data file that is broken does: its owner meant every row of it.
 """
 
 from __future__ import annotations
@@ -316,9 +314,8 @@ def read_pdf(path: Path, source: str) -> Iterator[Document | Dropped]:
     """The text of all pages, page breaks kept; words hyphenated at a line's end are joined."""
     from pypdf import PdfReader
 
-    logging.getLogger("pypdf").setLevel(
-        logging.CRITICAL
-    )  # what is wrong with a file is said in the report
+    # what is wrong with a file is said in the report
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     pages = []
     with path.open("rb") as file:
         try:
@@ -383,9 +380,10 @@ def _block_text(block) -> str:
     lines = []
     for row in block.rows:
         cells = [cell.text.strip() for cell in row.cells]
+        # merged cells come twice
         lines.append(
             " | ".join(cell for i, cell in enumerate(cells) if i == 0 or cell != cells[i - 1])
-        )  # merged cells come twice
+        )
     return "\n".join(lines)
 
 

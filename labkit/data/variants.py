@@ -148,9 +148,8 @@ def variant_pack(domain: str, name: str) -> Pack:
         for path in (source.folder / "pack.yaml", *map(source.path, SPLITS)):
             shutil.copy(path, draft / path.name)
         if SPLITS["raw"] in changed:
-            (
-                draft / SPLITS["summaries"]
-            ).unlink()  # they would teach what the variant's text does not
+            # they would teach what the variant's text does not
+            (draft / SPLITS["summaries"]).unlink()
         for file, text in changed.items():
             (draft / file).write_text(text, "utf-8", newline="\n")
 

@@ -1,13 +1,9 @@
-"""Columns that data files of others have, and what becomes of them: text, questions with answers,
-preferences.
+"""This module holds what is at hand while a folder becomes a pack.
 
-LAYOUTS is the whole list; a row is of the first layout whose columns it has.
-
-The papers of a new pack: pack.yaml with its provenance, README.md as a data card, dropped.jsonl
-with all that was left out.
-
-What is at hand while a folder becomes a pack: text that waits on disk, rows that wait to be
-written, the list of what was left out.
+Columns of data files are converted by LAYOUTS, the whole list of layouts that are known: a row
+belongs to the first layout whose columns it has. A spool keeps text on disk, a ledger writes down
+what was left out, and a card tells where a new pack comes from (pack.yaml, and README.md as a data
+card). The module does not know in which order things are done; ingest.py does.
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
+from typing import Generic, TextIO, TypeVar
 
 import yaml
 
@@ -148,9 +144,8 @@ def _preference(values: dict) -> dict:
     answers = {}
     for column in ("chosen", "rejected"):
         turns = _turns(values, column, "assistant")
-        answers[column] = (
-            turns[len(prompt) :] if turns[: len(prompt)] == prompt else turns
-        )  # some repeat the prompt
+        # some repeat the prompt
+        answers[column] = turns[len(prompt) :] if turns[: len(prompt)] == prompt else turns
         if [turn["role"] for turn in answers[column]] != ["assistant"]:
             raise ValueError(f'"{column}" must be one answer to "prompt"')
     if answers["chosen"] == answers["rejected"]:
@@ -204,22 +199,33 @@ LAYOUTS = (
 )
 
 
-SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-)
+# --- what is at hand --------------------------------------------------------------------------
+
 FILES = ("file", "folder", "page")  # what is named to the user one by one
-ABOUT = {
-    "raw": "text of the training documents, in chunks",
-    "qa": "questions and answers for SFT",
-    "preferences": "chosen over rejected answers",
-    "dev": "items about held-out documents and questions, and controls: choose t, checkpoints "
-    "and thresholds here",
-    "test": "items about other held-out documents and questions, and controls: report here",
-}
+SHOWN = 80  # characters of something left out that the report shows
+
+Progress = Callable[[str, int], None]
+Content = TypeVar("Content", str, list[dict])
+
+
+class Spool:
+    """Values that wait on disk, in order."""
+
+    def __init__(self, folder: Path):
+        # close() closes it
+        self._file = tempfile.TemporaryFile(  # noqa: SIM115
+            "w+", encoding="utf-8", dir=folder, newline="\n"
+        )
+
+    def append(self, *values: object) -> None:
+        self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+    def __iter__(self) -> Iterator[list]:
+        self._file.seek(0)
+        return map(json.loads, self._file)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class Ledger:
@@ -255,6 +261,76 @@ class Ledger:
                 self.counts.items(), key=lambda kind: (-kind[1], kind[0])
             )
         ]
+
+
+@dataclass(frozen=True)
+class Held(Generic[Content]):
+    """Something held out. what: chunk or row. cluster: what it is held out with. content: text, or
+    a chat.
+    """
+
+    source: str
+    what: str
+    cluster: str
+    content: Content
+
+
+@dataclass
+class Work:
+    """What is known of a folder while it becomes a pack. documents: spool of (number, text);
+    sources …: per document.
+    """
+
+    documents: Spool
+    chunks: Spool
+    ledger: Ledger
+    progress: Progress
+    seed: int
+    sources: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
+    families: list[str] = field(default_factory=list)
+    examples: dict[str, list[Example]] = field(
+        default_factory=lambda: {"qa": [], "preferences": []}
+    )
+    lines: SharedLines = field(default_factory=SharedLines)
+    read: Counter = field(default_factory=Counter)
+
+    def leave_out(self, source: str, what: str, reason: str, text: str = "") -> None:
+        self.ledger.drop(Dropped(source, what, reason, " ".join(text[: 2 * SHOWN].split())[:SHOWN]))
+
+    def set_aside(self, held: Held, reason: str) -> None:
+        text = held.content if isinstance(held.content, str) else question_of(held.content)
+        self.leave_out(held.source, held.what, f"held out, and no item: {reason}", text)
+
+
+def write_rows(pack: Pack, split: str, rows: Iterable[dict]) -> None:
+    """A split's file, or none when there are no rows."""
+    count = 0
+    with pack.path(split).open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    if not count:
+        pack.path(split).unlink()
+
+
+# --- the card ---------------------------------------------------------------------------------
+
+SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+ABOUT = {
+    "raw": "text of the training documents, in chunks",
+    "qa": "questions and answers for SFT",
+    "preferences": "chosen over rejected answers",
+    "dev": "items about held-out documents and questions, and controls: choose t, checkpoints "
+    "and thresholds here",
+    "test": "items about other held-out documents and questions, and controls: report here",
+}
 
 
 def write_card(
@@ -326,78 +402,3 @@ def _told(value: object) -> str:
             or "none"
         )
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-SHOWN = 80  # characters of something left out that the report shows
-
-Progress = Callable[[str, int], None]
-
-
-class Spool:
-    """Values that wait on disk, in order."""
-
-    def __init__(self, folder: Path):
-        self._file = tempfile.TemporaryFile(  # noqa: SIM115  # close() closes it
-            "w+", encoding="utf-8", dir=folder, newline="\n"
-        )
-
-    def append(self, *values: object) -> None:
-        self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
-
-    def __iter__(self) -> Iterator[list]:
-        self._file.seek(0)
-        return map(json.loads, self._file)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-@dataclass(frozen=True)
-class Held:
-    """Something held out. what: chunk or row. cluster: what it is held out with. content: text, or
-    a chat.
-    """
-
-    source: str
-    what: str
-    cluster: str
-    content: str | list[dict]
-
-
-@dataclass
-class Work:
-    """What is known of a folder while it becomes a pack. documents: spool of (number, text);
-    sources …: per document.
-    """
-
-    documents: Spool
-    chunks: Spool
-    ledger: Ledger
-    progress: Progress
-    seed: int
-    sources: list[str] = field(default_factory=list)
-    origins: list[str] = field(default_factory=list)
-    families: list[str] = field(default_factory=list)
-    examples: dict[str, list[Example]] = field(
-        default_factory=lambda: {"qa": [], "preferences": []}
-    )
-    lines: SharedLines = field(default_factory=SharedLines)
-    read: Counter = field(default_factory=Counter)
-
-    def leave_out(self, source: str, what: str, reason: str, text: str = "") -> None:
-        self.ledger.drop(Dropped(source, what, reason, " ".join(text[: 2 * SHOWN].split())[:SHOWN]))
-
-    def set_aside(self, held: Held, reason: str) -> None:
-        text = held.content if isinstance(held.content, str) else question_of(held.content)
-        self.leave_out(held.source, held.what, f"held out, and no item: {reason}", text)
-
-
-def write_rows(pack: Pack, split: str, rows: Iterable[dict]) -> None:
-    """A split's file, or none when there are no rows."""
-    count = 0
-    with pack.path(split).open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-    if not count:
-        pack.path(split).unlink()

@@ -90,7 +90,7 @@ def language(name: str) -> Language:
         raise InputError(f"unknown domain {name!r}: {suggest(name, known)}")
     raw = yaml.safe_load((PACKAGE / "data" / "worlds" / f"{name}.yaml").read_text("utf-8"))
     attributes = {
-        key: Attribute(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()})
+        key: Attribute(**spec | {k: tuple(v) for k, v in spec.items() if isinstance(v, list)})
         for key, spec in raw["attributes"].items()
     }
     return Language(
@@ -328,9 +328,8 @@ def instruction_chats(seed: int) -> Iterator[list[dict]]:
     rng = random.Random(f"chats {seed}")
     worlds = []
     for lang, entities in _known_worlds():
-        asked = asked_about(entities)[
-            :-1
-        ]  # the last one is related to an entity that is never asked about
+        # the last one is related to an entity that is never asked about
+        asked = asked_about(entities)[:-1]
         worlds.append((lang, asked, {entity.name: entity for entity in asked_about(entities)}))
     while True:
         lang, entities, by_name = worlds[0] if rng.random() < 0.5 else rng.choice(worlds[1:])

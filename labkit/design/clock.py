@@ -1,8 +1,8 @@
 """How long a training cell takes, told before it trains; and what is kept when it is stopped.
 
-Seconds come from the planner's probe of this machine (planner_speed.py). Of the course's model it
-is as good as exact for reading and answering, and short by a fifth or so for preferences; other
-small models and kinds of stage are told by the same figure.
+Seconds come from the probe of this machine (planner_speed.py). For the course's model they are as
+good as exact for reading and answering, and short by a fifth or so for preferences. Other small
+models and kinds of stage are told by the same figure.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from labkit.design.planner_speed import (
     TEXT,
     Measured,
     Speed,
+    Work,
     kind_of,
     known_speed,
     own_training,
@@ -48,7 +49,7 @@ EXPECTED_SECONDS = {  # of each notebook: lab, two cores, nothing trained before
     "10_report": 6,
 }
 COURSE_MODEL = "llama-s-instruct"
-# a step as the course has most of
+# A step as the course has most of.
 TYPICAL = Stage(kind="cpt", learning_rate=1e-6, steps=1, batch_size=32, max_length=80)
 PROBE_SHARE = 0.1  # of a training: the most that measuring before it may take
 PROCESS_SECONDS = 6.0  # a probe's process until it trains, twice per probe
@@ -81,7 +82,7 @@ def reference_speed() -> Speed:
     return speed_from(architecture, [found[0], found[-1]])
 
 
-def speed_for(model: str, kind: str = TEXT) -> tuple[Speed, bool]:
+def speed_for(model: str, kind: Work = TEXT) -> tuple[Speed, bool]:
     """The nearest speed there is of a model and kind of stage, and whether it was measured on this
     machine.
     """
@@ -223,8 +224,10 @@ def _timed(found: Ahead, stage: Stage, spec: PipelineSpec) -> Ahead:
         return found
     speed, here = speed_for(spec.model, kind_of(stage))
     alone = spec.model_copy(update={"stages": (stage,), "merge": None, "merge_after": None})
-    low, high = plan_spec(alone, speed=speed).stages[0].seconds
-    return replace(found, seconds=sqrt(low * high) * (1 - found.at / found.steps), here=here)
+    seconds = plan_spec(alone, speed=speed).stages[0].seconds
+    assert seconds is not None, "a plan with a speed has seconds"
+    middle = sqrt(seconds[0] * seconds[1])
+    return replace(found, seconds=middle * (1 - found.at / found.steps), here=here)
 
 
 def about(seconds: float) -> str:

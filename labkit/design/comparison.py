@@ -1,9 +1,8 @@
-"""Designs side by side: what each is, promises, risks, takes and suits; then, trained, what each
-really scores.
+"""Designs side by side, in words before they are trained and in scores after.
 
 A comparison is of a learner's own design with alternatives that differ from it in one stated choice
-each. Words are the learner's where there are any, and the rules' advice; scores are paired with the
-first design's.
+each. Its table says what each design is, promises, risks, takes and suits. The words are the
+learner's where there are any, and the rules' advice. Scores are paired with the first design's.
 """
 
 from __future__ import annotations

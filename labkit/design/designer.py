@@ -52,7 +52,7 @@ HUB_MODELS: dict[str, dict[str, str]] = {
         "instruct": "HuggingFaceTB/SmolLM-1.7B-Instruct",
     },
 }
-# parameters: below the first a laptop trains all weights, below the second it trains adapters
+# Parameters: below the first a laptop trains all weights, below the second it trains adapters.
 TINY, SMALL = 50e6, 1e9
 
 
@@ -219,8 +219,8 @@ def design(**choices: Any) -> PipelineSpec:
             profile=chosen.profile,
         )
     except ValidationError as error:
-        parts = {"stages": Stage, "merge": Merge, "why": Why}
-        raise SpecError(explain(error, PipelineSpec, **parts)) from None
+        told = explain(error, PipelineSpec, stages=Stage, merge=Merge, why=Why)
+        raise SpecError(told) from None
 
 
 def _stage(kind: str, number: int, chosen: Choices, model: str, pack: Pack) -> Stage:

@@ -1,10 +1,7 @@
-"""A situation as a form, and the rules of the decision aid: when each applies, what it speaks for,
-why, and who found it.
+"""Is adaptation the right tool at all? Rules for and against prompting, retrieval and training.
 
+A situation is a form. Each rule says when it applies, what it speaks for, why, and who found it.
 Bars on amounts of data are this kit's, rough on purpose; where a study names one, it is cited.
-
-Is adaptation the right tool at all? Rules that speak for and against prompting, retrieval, training
-and merging.
 
 There is no score: every rule that applies is printed with its reason and source, needs that
 contradict are said, and what would change the advice is found by changing one answer at a time.
@@ -25,11 +22,10 @@ from labkit.base.pages import Section, Sheet, sheet_html, sheet_text
 
 HELP = "see docs/fit.md"
 
-# in the order to try them
+# In the order to try them.
 TOOLS = ("prompting", "constrained decoding", "retrieval", "CPT", "SFT", "preferences", "merging")
-# what a tool builds on, one of them
+# What a tool builds on, one of them.
 PARENTS = {"preferences": {"SFT"}, "merging": {"CPT", "SFT", "preferences"}}
-
 LITTLE_TEXT = 30_000  # words: fits into one long prompt
 MUCH_TEXT = 1_000_000
 FEW_PAIRS, MANY_PAIRS = 100, 1_000
@@ -38,11 +34,8 @@ COUNTS = {
     "questions_answers": (1, FEW_PAIRS, MANY_PAIRS),
     "preference_pairs": (1, MANY_PAIRS),
 }
-
 PAPER = "Lu, Luu & Buehler 2025, doi 10.1038/s41524-025-01564-y"
 OWN = "a matter of how the tools work; no study is cited"
-
-
 Many = Annotated[int, Field(ge=0, le=10**12)]
 
 
@@ -79,6 +72,9 @@ class Situation(Form):
 def load_situation(path: Path) -> Situation:
     """A situation from YAML. Raises InputError naming file and field."""
     return load_form(Situation, path, help=HELP)
+
+
+# --- rules --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -316,6 +312,9 @@ RULES = (
         wants=("merging",),
     ),
 )
+
+
+# --- advice -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

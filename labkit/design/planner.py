@@ -1,19 +1,22 @@
-"""What a training costs before it is run: parameters, FLOPs, memory, hours, money, energy; where it
-fits, what to give up.
+"""What a training costs before it is run: parameters, FLOPs, memory, hours, money and energy.
 
-Nothing is built or trained for a plan. docs/cost.md shows its predictions beside measurements.
+A plan also says on which cards it fits, and what to give up where it does not. Nothing is built or
+trained for a plan. docs/cost.md shows its predictions beside measurements.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import read_yaml
 from labkit.data.packs import samples_folder
 from labkit.design.planner_memory import (
+    METHODS,
     Memory,
+    Method,
     Training,
     lengths_of,
     peak_memory,
@@ -32,11 +35,11 @@ from labkit.models.architecture import Architecture, architecture_of
 from labkit.train.pipeline import steps_run
 from labkit.train.specs import PipelineSpec, Stage
 
-# of a GPU's peak rate that fine-tuning runs reach; a range, because it depends on the setup
+# What fine-tuning runs reach of a GPU's peak rate; a range, because it depends on the setup.
 UTILISATION = (0.14, 0.33)
 POWER = (0.6, 1.0)  # of a GPU's power limit, while it trains
-# seconds on this machine are told as a range this much either way; docs/cost.md shows how far off
-# they were
+# Seconds on this machine are told as a range this much either way; docs/cost.md shows how far off
+# they were.
 SPREAD = 0.3
 MOST_GPUS = 64
 
@@ -143,10 +146,8 @@ class Plan:
             if self.training.checkpointing
             else 0
         )
-        return tuple(
-            seconds / 3600
-            for seconds in card.seconds(self.flops + self.tokens * again, self.training.gpus)
-        )
+        low, high = card.seconds(self.flops + self.tokens * again, self.training.gpus)
+        return low / 3600, high / 3600
 
     def money(self, card: Gpu, price: float) -> tuple[float, float]:
         """Least and most, from a price per GPU and hour in the user's currency.
@@ -157,10 +158,11 @@ class Plan:
 
     def energy_kwh(self, card: Gpu) -> tuple[float, float]:
         """Least and most energy of the cards alone: share of the power limit times the hours."""
-        return tuple(
+        least, most = (
             hours * self.training.gpus * card.watts * share / 1000
             for hours, share in zip(self.hours(card), POWER, strict=True)
         )
+        return least, most
 
 
 def plan(model: Architecture | str | Path | dict, training: Training, tokens: int) -> Plan:
@@ -296,6 +298,114 @@ def gpus_needed(asked: Plan, card: Gpu) -> int | None:
     return None
 
 
+# --- settings -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a plan is asked for. batch_size: rows per optimiser step. rows_at_once: of them, on one
+    GPU. price: of one GPU for an hour, in the user's currency; 0 where it is not known.
+    """
+
+    model: str = "Llama-3.1-8B"
+    card: str = "H100"
+    gpus: int = 1
+    method: str = "full"
+    tokens_millions: float = 100.0
+    batch_size: int = 96
+    rows_at_once: int = 1
+    length: int = 3072
+    checkpointing: bool = True
+    price: float = 0.0
+
+    def training(self, method: str | None = None) -> Training:
+        """Raises InputError for numbers that cannot be planned."""
+        if self.rows_at_once < 1:
+            raise InputError(
+                f"rows at once is {self.rows_at_once!r}; it must be a whole number above 0"
+            )
+        return Training(
+            method=cast(Method, method or self.method),  # Training refuses other words
+            batch_size=self.batch_size,
+            length=self.length,
+            gpus=self.gpus,
+            accumulation=max(1, -(-self.batch_size // max(1, self.gpus * self.rows_at_once))),
+            checkpointing=self.checkpointing,
+        )
+
+    @property
+    def tokens(self) -> int:
+        if not 0 < self.tokens_millions < 1e9:
+            raise InputError(f"tokens is {self.tokens_millions!r} millions; give a number above 0")
+        return round(self.tokens_millions * 1e6)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Settings, their plan, the same with the other methods, and what to give up where it does not
+    fit.
+    """
+
+    settings: Settings
+    card: Gpu
+    plan: Plan
+    methods: dict[str, Plan]
+    remedies: list[Remedy]
+
+
+def costs_of(settings: Settings) -> Costs:
+    """Plan settings with every method. Raises InputError for what cannot be planned."""
+    architecture, card = architecture_of(settings.model), gpu(settings.card)
+    chosen = plan(architecture, settings.training(), settings.tokens)
+    methods: dict[str, Plan] = {
+        method: plan(architecture, settings.training(method), settings.tokens) for method in METHODS
+    }
+    chosen.money(card, settings.price)
+    return Costs(settings, card, chosen, methods, give_up(chosen, card))
+
+
+def told(found: Costs) -> list[tuple[str, str]]:
+    """The plan as rows of a name and a value in words."""
+    asked, card = found.plan, found.card
+    rows = [
+        ("parameters", f"{asked.parameters:,}, of which {asked.trained:,} learn"),
+        ("work", f"{asked.flops:.3g} FLOPs for {asked.tokens:,} tokens"),
+        (
+            "memory",
+            f"{asked.peak_gib:.1f} GiB per GPU, when the "
+            f"{asked.memory.moment.replace('backward', 'backward pass')}",
+        ),
+        ("fits", fit_in_words(asked, card)),
+        (
+            "time",
+            f"{between(asked.hours(card))} hours, at {UTILISATION[0]:.0%} to "
+            f"{UTILISATION[1]:.0%} of {card.tflops:g} TFLOP/s",
+        ),
+        ("energy", f"{between(asked.energy_kwh(card))} kWh of the cards alone"),
+    ]
+    if found.settings.price:
+        rows.append(
+            (
+                "money",
+                f"{between(asked.money(card, found.settings.price))}, at "
+                f"{found.settings.price:g} per GPU-hour",
+            )
+        )
+    return rows
+
+
+def fit_in_words(asked: Plan, card: Gpu) -> str:
+    """Whether a plan fits, on which cards it does, and how many would take it as it is."""
+    there = [name for name, other in gpus().items() if asked.fits(other)]
+    answer = "yes" if asked.fits(card) else "no"
+    fits = (
+        f"{answer}: {card.name} has {card.usable_gib:.1f} GiB; it fits "
+        f"{', '.join(there) or 'no card labkit knows'}"
+    )
+    needed = None if asked.fits(card) else gpus_needed(asked, card)
+    return fits + (f"; sharded over {needed} × {card.name} it fits" if needed else "")
+
+
 # --- a design ---------------------------------------------------------------------------------
 
 
@@ -358,15 +468,14 @@ class SpecPlan:
 
     @property
     def peak_gib(self) -> float:
-        return self.widest.peak_gib if self.stages else 0.0
+        return max((stage.peak_gib for stage in self.stages), default=0.0)
 
     @property
     def seconds(self) -> tuple[float, float] | None:
-        if any(stage.seconds is None for stage in self.stages):
+        known = [stage.seconds for stage in self.stages if stage.seconds is not None]
+        if len(known) < len(self.stages):
             return None
-        return sum(stage.seconds[0] for stage in self.stages), sum(
-            stage.seconds[1] for stage in self.stages
-        )
+        return sum(low for low, _ in known), sum(high for _, high in known)
 
     def fits(self, card: Gpu) -> bool:
         return self.peak_gib <= card.usable_gib
@@ -376,7 +485,9 @@ class SpecPlan:
 
         Raises InputError for a price below 0.
         """
-        return money_of(tuple(seconds / 3600 for seconds in self.seconds), self.gpus, price)
+        assert self.seconds is not None, "a design on GPUs has seconds"
+        low, high = self.seconds
+        return money_of((low / 3600, high / 3600), self.gpus, price)
 
 
 def plan_spec(
@@ -457,14 +568,17 @@ def _seconds(
     return about / (1 + SPREAD), about * (1 + SPREAD)
 
 
-def between(found: tuple[float, float]) -> str:
-    return f"{digits(found[0])} to {digits(found[1])}"
+# --- in words -----------------------------------------------------------------------------------
 
 
-def duration(seconds: tuple[float, float]) -> str:
+def between(found: tuple[float, float] | None) -> str:
+    return f"{digits(found[0])} to {digits(found[1])}" if found else "unmeasured"
+
+
+def duration(seconds: tuple[float, float] | None) -> str:
     """A range of seconds in the unit one would say it in."""
     for size, unit in ((3600, "hours"), (60, "minutes")):
-        if seconds[1] >= 2 * size:
+        if seconds and seconds[1] >= 2 * size:
             return f"{digits(seconds[0] / size)} to {digits(seconds[1] / size)} {unit}"
     return f"{between(seconds)} seconds"
 
@@ -480,7 +594,7 @@ def design_rows(found: SpecPlan) -> list[tuple[str, str, str, str, str, str]]:
             f"{stage.tokens:,}",
             f"{stage.flops:.2g}",
             f"{stage.peak_gib:.2f}",
-            _told_seconds(stage.seconds),
+            between(stage.seconds),
         )
         for stage in found.stages
     ]
@@ -492,13 +606,9 @@ def design_rows(found: SpecPlan) -> list[tuple[str, str, str, str, str, str]]:
             f"{found.tokens:,}",
             f"{found.flops:.2g}",
             f"{found.peak_gib:.2f}",
-            _told_seconds(found.seconds),
+            between(found.seconds),
         ),
     ]
-
-
-def _told_seconds(found: tuple[float, float] | None) -> str:
-    return "unmeasured" if found is None else between(found)
 
 
 def digits(value: float) -> str:

@@ -1,10 +1,9 @@
-"""How long the rows of a stage are: measured on the pack with the model's own tokenizer.
+"""What one training step holds in memory, by component and by moment, and how long its rows are.
 
-The tokenizer of a hub model is used when it is in the local cache; until then lengths are estimated
-from characters, as SmolLM2's tokenizer has them on the shipped packs
-(data_samples/measured/tokens.json, written by benchmarks/gpu_plans.py).
-
-What one training step holds in memory, by component and by moment.
+Row lengths are measured on the pack with the model's own tokenizer. The tokenizer of a hub model is
+used when it is in the local cache. Until then lengths are estimated from characters, as SmolLM2's
+tokenizer has them on the shipped packs (data_samples/measured/tokens.json, written by
+benchmarks/gpu_plans.py).
 
 Two moments can be the peak. When the *backward pass begins*, weights, optimiser state, all
 activations and the logits are there, and gradients only where they are accumulated. When it *ends*,
@@ -32,11 +31,10 @@ from labkit.models import zoo
 from labkit.models.architecture import Architecture
 from labkit.models.families import FAMILIES
 from labkit.train import zoo_build
-from labkit.train.specs import PREFERENCE_STAGES, STAGES, Stage
+from labkit.train.specs import PREFERENCE_STAGES, STAGES, Stage, StageKind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
 
 REPLAY_SAMPLE = 300  # rows of the general mix whose lengths stand for all
 
@@ -126,9 +124,8 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
     if zoo.HUB_ID.fullmatch(model) and not Path(model).is_dir():
         there = zoo.cached_file(model, "tokenizer_config.json")
         return zoo.tokenizer_of(there.parent) if there else None
-    if (
-        model in zoo.known_names() and model.rpartition("-")[0] in FAMILIES
-    ):  # one tokenizer for all of them, built or not
+    # the tiny families have one tokenizer, built or not
+    if model in zoo.known_names() and model.rpartition("-")[0] in FAMILIES:
         model = zoo.shipped_models()[0]
     elif base := zoo.adapter_base(model):
         return _tokenizer(base)
@@ -226,15 +223,16 @@ def measure_ratio(packs: Iterable[Pack], tokenizer: PreTrainedTokenizerBase) -> 
     }
 
 
+# --- one training step ------------------------------------------------------------------------
+
+Method = Literal["full", "lora", "qlora"]
+Precision = Literal["bfloat16", "autocast", "float32"]
+METHODS: tuple[Method, ...] = ("full", "lora", "qlora")
+PRECISIONS, OPTIMISERS = ("bfloat16", "autocast", "float32"), ("adamw", "adamw8bit")
 GIB = 2**30
 BACKWARD, UPDATE = "backward begins", "backward ends"
 COMPONENTS = ("weights", "gradients", "optimiser", "activations", "logits")
-METHODS, PRECISIONS, OPTIMISERS = (
-    ("full", "lora", "qlora"),
-    ("bfloat16", "autocast", "float32"),
-    ("adamw", "adamw8bit"),
-)
-# 4 bits, an 8-bit scale per 64, a float32 per 256 scales (arXiv 2305.14314)
+# Per weight: 4 bits, an 8-bit scale per 64, a float32 per 256 scales (arXiv 2305.14314)
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 
@@ -252,13 +250,13 @@ class Training:
     attention: `eager` keeps the matrix of attention weights, `fused` does not.
     """
 
-    stage: Literal["cpt", "sft", "dpo", "orpo"] = "cpt"
-    method: Literal["full", "lora", "qlora"] = "full"
+    stage: StageKind = "cpt"
+    method: Method = "full"
     rank: int = 16
     batch_size: int = 8
     length: int = 2048
     accumulation: int = 1
-    precision: Literal["bfloat16", "autocast", "float32"] = "bfloat16"
+    precision: Precision = "bfloat16"
     optimiser: Literal["adamw", "adamw8bit"] = "adamw"
     gpus: int = 1
     checkpointing: bool = False
@@ -328,10 +326,8 @@ def memory_at(architecture: Architecture, training: Training) -> dict[str, Memor
         size / shared_by for size in state_bytes(architecture, training)
     )
     tokens = training.micro_rows * training.length
-    activations, logits = (
-        activation_bytes(architecture, training, tokens),
-        logit_bytes(architecture, training) * tokens,
-    )
+    activations = activation_bytes(architecture, training, tokens)
+    logits = logit_bytes(architecture, training) * tokens
     extra = gathered_bytes(architecture, training) + autocast_copies(architecture, training)
     kept = gradients if training.accumulation > 1 else 0.0
     sizes = {
@@ -339,7 +335,10 @@ def memory_at(architecture: Architecture, training: Training) -> dict[str, Memor
         UPDATE: (weights, gradients + tied_gradient(architecture, training), optimiser, 0.0, 0.0),
     }
     return {
-        moment: Memory(*(size / GIB for size in found), moment) for moment, found in sizes.items()
+        moment: Memory(
+            **dict(zip(COMPONENTS, (size / GIB for size in found), strict=True)), moment=moment
+        )
+        for moment, found in sizes.items()
     }
 
 
@@ -369,8 +368,9 @@ def state_bytes(architecture: Architecture, training: Training) -> tuple[float, 
     wide = training.precision != "bfloat16"
     moments = 8 if training.optimiser == "adamw" else 2
     if training.method == "full":
-        sizes = (4, 4, moments) if wide else (2, 2, 4 + moments)
-        return tuple(architecture.parameters * size for size in sizes)
+        weight, gradient, state = (4, 4, moments) if wide else (2, 2, 4 + moments)
+        count = architecture.parameters
+        return count * weight, count * gradient, count * state
     adapters = architecture.lora_parameters(training.rank)
     return base_bytes(architecture, training) + 4 * adapters, 4 * adapters, moments * adapters
 

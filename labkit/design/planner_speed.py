@@ -1,14 +1,10 @@
-"""One training measured: peak memory and seconds per step, in a process of its own.
+"""How fast this machine trains a model: measured by a short probe, kept, and used by later plans.
+
+A probe is one training in a process of its own, which tells its peak memory and its seconds per
+step as a line of JSON. Every row is as long as the stage's max_length, so that what is predicted
+and what is measured have the same tokens.
 
     python -m labkit.design.planner_speed MODEL STAGE    # STAGE: a stage's fields as JSON
-
-It prints a line of JSON.
-
-Every row is as long as the stage's max_length, so that what is predicted and what is measured have
-the same tokens.
-
-How fast this machine trains a model: measured by a short probe, kept, and used by every plan after
-it.
 """
 
 from __future__ import annotations
@@ -22,14 +18,17 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from labkit.base import processes
 from labkit.base.errors import InputError
 from labkit.base.store import default_root, write_file
-from labkit.design.planner_memory import Memory, Training, memory_at
+from labkit.design.planner_memory import Memory, Precision, Training, memory_at
 from labkit.models.architecture import Architecture, architecture_of
 from labkit.train.memory import shares
 from labkit.train.specs import PREFERENCE_STAGES, Stage
+
+# --- one training, measured ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,8 @@ def _train(model: str, stage: Stage) -> Measured:
     peak = _resident_gib("VmHWM")
     steps = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(marks)][1:]
     wall, cpu = (statistics.median(column) for column in zip(*steps, strict=True))
-    return Measured(None if peak is None else peak - before + own, wall, cpu)
+    held = None if peak is None or before is None else peak - before + own
+    return Measured(held, wall, cpu)
 
 
 def _fit(stage: Stage, model, tokenizer, probe=None) -> None:
@@ -144,15 +144,14 @@ def _resident_gib(field: str) -> float | None:
         return next(int(line.split()[1]) for line in file if line.startswith(field)) / 2**20
 
 
-if __name__ == "__main__":
-    print(json.dumps(asdict(_train(sys.argv[1], Stage(**json.loads(sys.argv[2]))))))
-
+# --- how fast this machine is -------------------------------------------------------------------
 
 # Rows and their length: a small step and a large one, so that most real steps lie between them.
 # Large models get fewer.
 PROBES, LARGE_PROBES = ((8, 64), (32, 128)), ((2, 64), (8, 128))
 PROBE_STEPS, LARGE_PROBE_STEPS, LARGE_PARAMETERS = 15, 4, 20e6
-TEXT = "text"  # what CPT and SFT are to a machine: the same work
+Work = Literal["text", "dpo", "orpo"]
+TEXT: Final = "text"  # what CPT and SFT are to a machine: the same work
 
 
 @dataclass(frozen=True)
@@ -191,15 +190,16 @@ def own_training(stage: Stage, architecture: Architecture, length: int) -> Train
 
 
 def card_training(stage: Stage, architecture: Architecture, length: int, gpus: int = 1) -> Training:
-    """How labkit trains a stage on GPUs that multiply in bfloat16 (precision.py): all weights are
-    held in float32, the frozen base of adapters in bfloat16, or in 4 bits. Raises SpecError when
-    batch_size cannot be shared by the GPUs.
+    """How labkit trains a stage on GPUs that multiply in bfloat16 (train/memory.py).
+
+    All weights are held in float32, the frozen base of adapters in bfloat16, or in 4 bits. Raises
+    SpecError when batch_size cannot be shared by the GPUs.
     """
     return _training(stage, architecture, length, gpus, "bfloat16" if stage.lora else "autocast")
 
 
 def _training(
-    stage: Stage, architecture: Architecture, length: int, gpus: int, precision: str
+    stage: Stage, architecture: Architecture, length: int, gpus: int, precision: Precision
 ) -> Training:
     from labkit.models.zoo import SMALL_HIDDEN
 
@@ -263,7 +263,7 @@ def resident_memory(
     return max(moments, key=lambda memory: memory.peak_gib)
 
 
-# --- measured ---------------------------------------------------------------------------------
+# --- the probe ----------------------------------------------------------------------------------
 
 
 def speed_from(architecture: Architecture, found: list[tuple[Training, Measured]]) -> Speed:
@@ -283,10 +283,10 @@ def _heap(
     """Resident memory per byte that comes and goes, and what is held beside it, never less than
     what is alive.
     """
-    if any(measured.peak_gib is None for _, measured in found):
-        return 1.0, 0.0
     points = []
     for training, measured in found:
+        if measured.peak_gib is None:
+            return 1.0, 0.0
         alive = max(
             memory_at(architecture, training).values(), key=lambda memory: memory.activations
         )
@@ -297,14 +297,14 @@ def _heap(
     return heap, max(0.0, holding - heap * large)
 
 
-def kind_of(stage: Stage) -> str:
+def kind_of(stage: Stage) -> Work:
     """What a stage is to a machine: CPT and SFT do the same work, preference stages work of their
     own.
     """
-    return TEXT if stage.kind in ("cpt", "sft") else stage.kind
+    return TEXT if stage.kind == "cpt" or stage.kind == "sft" else stage.kind
 
 
-def probe_stages(architecture: Architecture, kind: str = TEXT) -> list[Stage]:
+def probe_stages(architecture: Architecture, kind: Work = TEXT) -> list[Stage]:
     """The two short trainings that a machine's speed is read from; a row of a preference stage is a
     pair.
     """
@@ -323,7 +323,7 @@ def probe_stages(architecture: Architecture, kind: str = TEXT) -> list[Stage]:
     ]
 
 
-def probe_speed(model: str, kind: str = TEXT) -> Speed:
+def probe_speed(model: str, kind: Work = TEXT) -> Speed:
     """Measure this machine on a model (two short trainings in processes of their own) and keep what
     was found.
     """
@@ -337,7 +337,7 @@ def probe_speed(model: str, kind: str = TEXT) -> Speed:
     return speed
 
 
-def keep_speed(model: str, speed: Speed, kind: str = TEXT) -> None:
+def keep_speed(model: str, speed: Speed, kind: Work = TEXT) -> None:
     """Remember a speed for later plans, in the folder that holds checkpoints. Raises StoreError."""
     kept = _kept()
     write_file(
@@ -345,7 +345,7 @@ def keep_speed(model: str, speed: Speed, kind: str = TEXT) -> None:
     )
 
 
-def known_speed(model: str, kind: str = TEXT) -> Speed | None:
+def known_speed(model: str, kind: Work = TEXT) -> Speed | None:
     """What the last probe of a model and kind of stage on this machine found; None when there was
     none.
     """
@@ -362,3 +362,7 @@ def _kept() -> dict[str, dict]:
         return json.loads(_file().read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_train(sys.argv[1], Stage(**json.loads(sys.argv[2]))))))

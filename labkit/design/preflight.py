@@ -1,12 +1,11 @@
-"""Before a run: can it work at all?
+"""Before a run: can it work at all, and what would it take (`labkit run SPEC --dry-run`)?
 
-Refused in one sentence what would end hours later in a crash, or in gigabytes for nothing.
-
+`check` refuses in one sentence what would end hours later in a crash, or in gigabytes for nothing.
 Only what is certain is refused: a plan that exceeds the whole memory, a disk without room for one
-checkpoint. What is only tight is a note. Nothing but config and tokenizer is downloaded, and that
-only of a hub id the user named.
+checkpoint. What is only tight is a note.
 
-What a run would take, told before anything is downloaded or loaded: `labkit run SPEC --dry-run`.
+`tell` says what a run would take. Nothing but config and tokenizer is downloaded, and that only of
+a hub id the user named.
 """
 
 from __future__ import annotations
@@ -48,15 +47,14 @@ from labkit.train.specs import PipelineSpec, Stage
 if TYPE_CHECKING:
     from rich.table import Table
 
-
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-# saved states of an unfinished stage on disk at once: the last whole one and the next, while it is
-# written
+# Saved states of an unfinished stage on disk at once: the last whole one, and the next while it is
+# written.
 STATES = 2
-# per trained parameter in a saved state: itself and two moments, float32 (resume.py)
+# Per trained parameter in a saved state (train/callbacks.py): itself and two moments, in float32.
 STATE_BYTES = 12
 
 
@@ -408,15 +406,16 @@ def size_words(gib: float) -> str:
     )
 
 
+# --- a dry run --------------------------------------------------------------------------------
+
+
 def tell(
     spec: PipelineSpec, *, card: str | None = None, count: int = 1, price: float = 0.0
 ) -> Iterator[str | tuple]:
     """Sentences, and tables as (title, heads, rows).
 
-    Raises InputError, SpecError or PackError for what cannot be planned.
-
     card: a GPU by name; without one, this machine where its speed was measured, or else every card
-    labkit knows.
+    labkit knows. Raises InputError, SpecError or PackError for what cannot be planned.
     """
     check_data(spec)
     money_of((0.0, 0.0), count, price)
@@ -534,7 +533,7 @@ def _there(found: SpecPlan, card: Gpu, price: float) -> Iterator[str]:
     )
     if price and found.fits(card):
         yield f"money: {between(found.money(price))}, at {price:g} per GPU and hour"
-    if found.fits(card):
+    if found.widest is None or found.fits(card):
         return
     for number, remedy in enumerate(remedies_for(found.widest, card), 1):
         verdict = "fits" if remedy.plan.fits(card) else "not yet"
@@ -542,8 +541,8 @@ def _there(found: SpecPlan, card: Gpu, price: float) -> Iterator[str]:
             f"give up {number}: {remedy.name} ({remedy.field}): {remedy.plan.peak_gib:.1f} "
             f"GiB, {verdict}; it costs {remedy.costs}"
         )
-    needed = [gpus_needed(stage.plan, card) for stage in found.stages]
-    if None not in needed:
+    needed = [gpus_needed(stage.plan, card) or 0 for stage in found.stages]
+    if all(needed):
         yield f"or share it as it is among {max(needed)} × {card.name}"
 
 

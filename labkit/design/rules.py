@@ -1,12 +1,11 @@
-"""Design rules with evidence: what to think of before a design is trained, and how sure anyone can
-be of it.
+"""Design rules with evidence: what to think of before a design is trained, and how sure one can be.
 
 A rule is advice, never a block. What stands behind it is looked up, not typed: a claim measured by
 labkit with its verdict, the source paper with section, a cited study with the size of its models.
 Its strength follows from these.
 
-Other designs that differ from a given one in one stated choice each, so that a difference in scores
-has one cause.
+The second half makes alternatives: other designs that differ from a given one in one stated choice
+each, so that a difference in scores has one cause.
 """
 
 from __future__ import annotations
@@ -29,11 +28,14 @@ from labkit.train.specs import PREFERENCE_STAGES, Lora, PipelineSpec, Stage
 
 MEASURED_AT = "1 million parameters"
 PAPER_SIZES = "1.7 to 8 billion parameters, one benchmark"
-# of full training at a billion parameters and more: the highest the source paper's configs use
+# The highest rate in the source paper's configs, for full training of a billion parameters or more.
 LARGE_RATE = 5e-5
 MANY_EPOCHS = 4  # beyond these repeated text is worth less and less (muennighoff2023)
 FEW_WORDS = 20_000
 FEW_ITEMS = 200
+
+
+# --- rules --------------------------------------------------------------------------------------
 
 
 class Facts:
@@ -106,8 +108,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Rule:
-    """says: whether it speaks of a benefit or a risk of the design. remedy: a change of
-    alternatives.py.
+    """says: whether it speaks of a benefit or a risk of the design. remedy: the id of a
+    `Change`.
 
     measured: claims of labkit's registers in the rule's own direction, denies: those it says the
     opposite of. reported: claims of the source paper that speak for it, context: those that only
@@ -629,6 +631,8 @@ def advice_table(found: list[Advice]) -> str:
     )
 
 
+# --- alternatives -------------------------------------------------------------------------------
+
 REPLAY, MERGE_T = 0.25, 0.5
 READERS = ("cpt", "sft")
 
@@ -715,10 +719,6 @@ def _other_start(spec: PipelineSpec) -> str | None:
     return None
 
 
-def _trains(facts: Facts, test: Callable[[Stage], bool], *kinds: str) -> bool:
-    return any(map(test, facts.of(*kinds)))
-
-
 def _can_merge(facts: Facts) -> bool:
     return facts.spec.merge is None and bool(facts.spec.stages) and not facts.base
 
@@ -729,13 +729,13 @@ CHANGES = {
         Change(
             "replay",
             "a quarter of replay in CPT and SFT",
-            lambda f: not f.base and _trains(f, lambda s: s.replay == 0, *READERS),
+            lambda f: not f.base and _any(f.of(*READERS), lambda s: s.replay == 0),
             lambda spec: _each(spec, READERS, lambda s: {"replay": REPLAY}),
         ),
         Change(
             "no replay",
             "no replay",
-            lambda f: _trains(f, lambda s: s.replay > 0, *READERS),
+            lambda f: _any(f.of(*READERS), lambda s: s.replay > 0),
             lambda spec: _each(spec, READERS, lambda s: {"replay": 0.0}),
         ),
         Change(
@@ -749,7 +749,7 @@ CHANGES = {
             "CPT reads the distilled text too",
             lambda f: (
                 f.pack.has("summaries")
-                and _trains(f, lambda s: "summaries" not in s.sources, "cpt")
+                and _any(f.of("cpt"), lambda s: "summaries" not in s.sources)
             ),
             lambda spec: _each(
                 spec,
@@ -779,7 +779,9 @@ CHANGES = {
             "LERP for SLERP",
             "LERP in place of SLERP at the same t",
             lambda f: f.spec.merge is not None and f.spec.merge.method == "slerp",
-            lambda spec: _with(spec, merge=spec.merge.model_copy(update={"method": "lerp"})),
+            lambda spec: _with(
+                spec, merge=spec.merge and spec.merge.model_copy(update={"method": "lerp"})
+            ),
         ),
         Change(
             "add SFT",
@@ -896,7 +898,8 @@ def propose(
         for found in (advise(spec) if advice is None else advice)
         if found.rule.remedy
     ]
-    there, proposed = possible(spec), []
+    there = possible(spec)
+    proposed: list[Alternative] = []
     for name in dict.fromkeys((*wanted, *ORDER)):
         if len(proposed) < count and name in there:
             alternative = changed(spec, name)

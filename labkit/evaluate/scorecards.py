@@ -93,6 +93,7 @@ class Scorecard:
     def interval(
         self, axis: str, kind: str | None = None, *, variant: str | None = None
     ) -> Interval:
+        """The mean of an axis, or of one kind of it, with its interval over entities."""
         return cluster_mean(self.scores(axis, kind, variant=variant))
 
     def axes(self) -> list[str]:
@@ -100,6 +101,7 @@ class Scorecard:
         return [axis for axis in AXES + CONTROLS if any(item.axis == axis for item in self.items)]
 
     def summary(self) -> dict[str, Interval]:
+        """Every axis that was measured, with its interval."""
         return {axis: self.interval(axis) for axis in self.axes()}
 
     def __str__(self) -> str:
@@ -111,9 +113,11 @@ class Scorecard:
         return text_table(title, ("axis", "score", "items"), rows)
 
     def as_json(self) -> str:
+        """The card with every item's outcome, as `load` reads it."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     def save(self, path: Path) -> None:
+        """Write the card as JSON."""
         path.write_text(self.as_json(), "utf-8")
 
     @classmethod

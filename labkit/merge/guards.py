@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
 FAMILY = "merge checkpoints of one family"
 HEAD, EMBEDDINGS = "lm_head.weight", "model.embed_tokens.weight"
-WRAPPERS = (
-    "module.",
-    "_orig_mod.",
-    "base_model.model.",
-)  # what training tools put before every name
+# what training tools put before every name
+WRAPPERS = ("module.", "_orig_mod.", "base_model.model.")
 
 # What must agree for the same weights to mean the same computation, the telling ones first.
 ARCHITECTURE = (

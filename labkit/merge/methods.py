@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from labkit.base.errors import MergeError, suggest
 from labkit.base.store import key_of
@@ -134,10 +134,10 @@ def find_method(name: str) -> Method:
 # --- arithmetic ---------------------------------------------------------------------------------
 
 
-def _blocks(*tensors: Tensor | None) -> Iterator[tuple]:
+def _blocks(first: Tensor, *others: Tensor | None) -> Iterator[tuple]:
     """Views of the same BLOCK elements of each flattened tensor; None stays None."""
-    flat = [None if tensor is None else tensor.detach().reshape(-1) for tensor in tensors]
-    for start in range(0, flat[0].numel(), BLOCK):
+    flat = [None if each is None else each.detach().reshape(-1) for each in (first, *others)]
+    for start in range(0, first.numel(), BLOCK):
         yield tuple(None if tensor is None else tensor[start : start + BLOCK] for tensor in flat)
 
 
@@ -153,7 +153,8 @@ def _dot(a: Tensor, b: Tensor) -> float:
     import numkong
 
     (first, name), (second, _) = _array(a), _array(b)
-    return float(numkong.dot(first, second, name))
+    # numkong's stub speaks of all its dtypes: the dot product of real numbers is a real number
+    return float(cast("float", numkong.dot(first, second, name)))
 
 
 def _common(
@@ -245,7 +246,7 @@ def join(
     return weighted_sum(a, b, chosen.weights(measure(a, b, origin), t), out, origin)
 
 
-def _origin(method: str, ancestor: object) -> object:
+def _origin(method: str, ancestor: Any) -> Any:
     """What a method measures differences from: the ancestor where it works on task vectors, else
     nothing.
     """

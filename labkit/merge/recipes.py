@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import TypeAdapter, ValidationError, field_validator, model_validator
@@ -48,7 +48,7 @@ class Merge(Strict):
     """Join the trained model with the start model, or with the model named `general`.
 
     t=0 is the general model, t=1 the domain model: a number, anchors over depth, a list of filters,
-    or the name of a preset (see schedule.py). ancestor: the model both come from, for task-vector
+    or the name of a preset (schedule.py). ancestor: the model both come from, for task-vector
     methods. dtype: of the result; by default the wider of the parents'. extrapolate: allow t
     outside [0, 1].
     """
@@ -98,7 +98,7 @@ class Recipe:
         return MergeError(f"{place}: {error}" if place else str(error))
 
 
-def recipe_of(general: str, domain: str, **fields: object) -> Recipe:
+def recipe_of(general: str, domain: str, **fields: Any) -> Recipe:
     """A recipe from words, as a command line has them: t a number or a schedule's name; None is not
     given.
 
@@ -110,7 +110,7 @@ def recipe_of(general: str, domain: str, **fields: object) -> Recipe:
     return Recipe(general, domain, _checked(**given))
 
 
-def _checked(**fields: object) -> Merge:
+def _checked(**fields: Any) -> Merge:
     try:
         return Merge(**fields)
     except ValidationError as error:
@@ -137,8 +137,8 @@ def recipe_text(recipe: Recipe) -> str:
         if isinstance(merge.t, Weights)
         else Weights(general=complement(merge.t), domain=merge.t)
     )
-    parents = [{"model": recipe.general}, {"model": recipe.domain}]
-    content: dict = {"merge_method": theirs}
+    parents: list[dict[str, Any]] = [{"model": recipe.general}, {"model": recipe.domain}]
+    content: dict[str, Any] = {"merge_method": theirs}
     if theirs == "slerp":
         if isinstance(merge.t, Weights):
             raise MergeError("a slerp recipe has one t, not a weight per model; give t itself")
@@ -262,7 +262,7 @@ def _parents(
         raise MergeError("give either models or slices, with the two models to merge")
     common = dict(_parameters(content, known, "parameters"))
     entries, where, layers = content.get("models"), "models", None
-    allowed = ("model", "parameters")
+    allowed: tuple[str, ...] = ("model", "parameters")
     if "slices" in content:
         entries, where, layers = _only_slice(content["slices"], known, common)
         allowed += ("layer_range",)
@@ -320,8 +320,8 @@ def _slerp(base: object, parents: list, settings: dict) -> tuple[str, str, dict]
         )
     if "t" not in settings:
         raise MergeError("parameters.t is missing: 0 is base_model, 1 the other model")
-    domain = names[1 - names.index(base)]
-    return base, domain, {"method": "slerp", "t": _schedule(settings["t"], "parameters.t")}
+    general, domain = names if base == names[0] else names[::-1]
+    return general, domain, {"method": "slerp", "t": _schedule(settings["t"], "parameters.t")}
 
 
 def _linear(base: object, parents: list, settings: dict) -> tuple[str, str, dict]:

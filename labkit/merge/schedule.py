@@ -176,11 +176,10 @@ def plain(schedule: Schedule | Weights) -> object:
 
 def complement(schedule: Schedule) -> Schedule:
     """1 - t everywhere: what the other model gets."""
-    if isinstance(schedule, (int, float)):
-        return 1 - schedule
-    return tuple(
-        Part(filter=part.filter, value=complement(part.value))
-        if isinstance(part, Part)
-        else 1 - part
-        for part in schedule
-    )
+    if isinstance(schedule, tuple) and isinstance(schedule[0], Part):
+        return tuple(Part(filter=part.filter, value=_rest(part.value)) for part in schedule)
+    return _rest(schedule)
+
+
+def _rest(value: Number | Anchors) -> Number | Anchors:
+    return 1 - value if isinstance(value, (int, float)) else tuple(1 - each for each in value)

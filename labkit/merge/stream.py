@@ -249,12 +249,9 @@ def merge_folders(
         c = origin.read(origins[name][1]) if origin else None
         _merge_tensor(name, a, b, c, ts[name], merge.method, out)
 
-    rooms, groups, written, where = (
-        _rooms(max(sizes.values())),
-        shards(list(names), sizes, shard_bytes),
-        0,
-        {},
-    )
+    rooms, groups = _rooms(max(sizes.values())), shards(list(names), sizes, shard_bytes)
+    written = 0
+    where: dict[str, str] = {}
     for number, group in enumerate(groups, start=1):
         file_name = (
             SINGLE if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"

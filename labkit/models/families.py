@@ -1,12 +1,9 @@
-"""The tiny families: shapes, and one recipe for all, so that size or architecture is the only thing
-that changes.
+"""This module describes the tiny families, and how a conversation becomes tokens to train on.
 
-How a conversation becomes tokens to train on, for models whose own template was not made for
-training.
-
-Which tokens are the assistant's is read off the template's {% generation %} markers where it has
-them, and otherwise by rendering the conversation up to each answer. A base model without a template
-gets that of its family, known by the control tokens of its vocabulary.
+All families have one recipe, so that size or architecture is the only thing that changes. A family
+has a chat template, and so do base models of known families on the hub. Which tokens are the
+assistant's is read off the template's {% generation %} markers; a template without them is rendered
+up to each answer instead. The module does not load or train a model.
 """
 
 from __future__ import annotations
@@ -21,6 +18,8 @@ from labkit.base.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+
+# --- the tiny families ------------------------------------------------------------------------
 
 VOCABULARY = 2100
 CONTEXT = 256
@@ -124,14 +123,13 @@ FAMILIES["llama-s-twin"] = replace(
     seed=1,
     note="llama-s once more from other random weights: a control for merging",
 )
-MODEL, BASE, TWIN = (
-    "llama-s-instruct",
-    "llama-s-base",
-    "llama-s-twin-instruct",
-)  # what the course trains and merges
+# what the course trains and merges
+MODEL, BASE, TWIN = "llama-s-instruct", "llama-s-base", "llama-s-twin-instruct"
 LADDER = ("llama-xs", "llama-s", "llama-m", "llama-l")
 ARCHITECTURES = ("llama-s", "mistral-s", "smollm-s")
 
+
+# --- conversations as tokens ------------------------------------------------------------------
 
 CHATML = (
     "{%- for message in messages -%}"

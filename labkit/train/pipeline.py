@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from labkit.base import processes
 from labkit.base.errors import InputError, MergeError, SpecError, StoreError
@@ -15,7 +16,7 @@ from labkit.merge.recipes import THEIR_METHOD, Merge, Recipe, merge_card, recipe
 from labkit.merge.schedule import resolve
 from labkit.models import zoo
 from labkit.train import memory, zoo_build
-from labkit.train.callbacks import Partial
+from labkit.train.callbacks import Partial, TrainResult
 from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, profile, trail_of
 
 RECIPE_VERSION = 2  # part of every key: raise it when training code changes what a spec means
@@ -90,9 +91,9 @@ def run_spec(
     """Train the stages of a spec in order, then merge; returns one checkpoint per stage and merge.
 
     Finished stages are read from the store. Interrupting keeps every finished stage. progress:
-    called with train.Progress. watch: makes a probe.EarlyWarning for a stage from its kind and
-    tokenizer; its looks are kept in the lineage under `probe`, in a checkpoint of its own beside
-    the one without. A stage that was killed goes on where it was last saved. Of several processes
+    called with callbacks.Progress. watch: makes a probe for a stage from its kind and tokenizer;
+    its looks are kept in the lineage under `probe`, in a checkpoint of its own beside the one
+    without. A stage that was killed goes on where it was last saved. Of several processes
     (docs/distributed.md) the first writes and tells, and all return the same.
     """
     from labkit.train.trainers import prepare_process
@@ -150,9 +151,8 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
     def make(folder: Path | None) -> dict:
         loaded, base = _start_of(ran, str(previous.folder) if previous else spec.model)
         probe = watch(ran.kind, loaded.tokenizer) if watch else None
-        partial = (
-            None if watch else Partial(store.partial(key))
-        )  # what a probe has seen is in memory only
+        # what a probe has seen is in memory only
+        partial = None if watch else Partial(store.partial(key))
         result = train_stage(
             ran,
             loaded,
@@ -180,34 +180,36 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
             **({"probe": probe.as_rows()} if probe else {}),
         }
 
-    return _made_together(store, key, make, together=True)
+    return _made_together(store, key, make, follow=lambda: make(None))
 
 
 def _start_of(stage: Stage, name: str) -> tuple[zoo.Loaded, Path | None]:
-    """The model a stage starts from, held as it is trained (precision.py); and the folder of the
-    base that its adapters are merged into, when that is not what they are trained on.
+    """The model a stage starts from, held as it is trained (memory.py); and the folder of the base
+    that its adapters are merged into, when that is not what they are trained on.
     """
     zoo.quiet()
     if not memory.lowered(stage):
-        return zoo.load(name), zoo.model_folder(
-            name
-        ) if stage.lora and processes.sharded() else None
+        loaded = zoo.load(name)
+        return loaded, zoo.model_folder(name) if stage.lora and processes.sharded() else None
     folder = zoo.model_folder(name)
     tokenizer = zoo.tokenizer_of(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as zoo.load does
-    return zoo.Loaded(
-        memory.load_lowered(folder, stage), tokenizer, name, zoo.fingerprint_of(folder)
-    ), folder
+    model = memory.load_lowered(folder, stage)
+    return zoo.Loaded(model, tokenizer, name, zoo.fingerprint_of(folder)), folder
 
 
 def _made_together(
-    store: Store, key: str, make: Callable[[Path | None], dict], *, together: bool
+    store: Store,
+    key: str,
+    make: Callable[[Path], dict],
+    *,
+    follow: Callable[[], object] = lambda: None,
 ) -> Checkpoint:
     """Store.get_or_make for any number of processes: the first asks the store and writes, and all
     get the checkpoint.
 
-    together: all of them make it, each other one with no folder to write to; else the first makes
-    it alone. Raises StoreError when a process cannot see what the first one wrote.
+    follow: what each other process does while the first one makes it. Raises StoreError when a
+    process cannot see what the first one wrote.
     """
     if processes.count() == 1:
         return store.get_or_make(key, make)
@@ -221,8 +223,8 @@ def _made_together(
         store.get_or_make(key, leading)
         if not calls:
             processes.from_main(False)
-    elif processes.from_main(None) and together:
-        make(None)
+    elif processes.from_main(None):
+        follow()
     processes.wait()
     found = store.find(key)
     if found is None:
@@ -233,15 +235,14 @@ def _made_together(
     return found
 
 
-def train_stage(stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, **how: object):
-    """Train one stage on a pack's data; returns a TrainResult.
-
-    The loaded model is used up. how: see train.Run.
-    """
+def train_stage(
+    stage: Stage, loaded: zoo.Loaded, pack: Pack, *, seed: int, **how: Any
+) -> TrainResult:
+    """Train one stage on a pack's data. The loaded model is used up. how: see trainers.Run."""
     from labkit.train import trainers
 
     model, tokenizer = loaded.model, loaded.tokenizer
-    common = {"seed": seed, **how}
+    common: dict[str, Any] = {"seed": seed, **how}
     if stage.kind in PREFERENCE_STAGES:
         fit = trainers.train_dpo if stage.kind == "dpo" else trainers.train_orpo
         return fit(stage, model, tokenizer, pack.rows("preferences"), **common)
@@ -290,7 +291,7 @@ def merge_checkpoints(recipe: Recipe, *, name: str, store: Store) -> Checkpoint:
             "wall_seconds": time.perf_counter() - began,
         }
 
-    return _made_together(store, key, make, together=False)
+    return _made_together(store, key, make)
 
 
 def merge_to_folder(
@@ -310,17 +311,16 @@ def parents_of(recipe: Recipe) -> tuple[Path, Path, Path | None]:
 
     Raises MergeError naming the place in the recipe when there is no such model.
     """
-    folders = []
-    for what, name in (
-        ("general", recipe.general),
-        ("domain", recipe.domain),
-        ("ancestor", recipe.merge.ancestor),
-    ):
+
+    def folder_of(what: str, name: str) -> Path:
         try:
-            folders.append(zoo.model_folder(name) if name else None)
+            return zoo.model_folder(name)
         except InputError as error:
             raise recipe.blame(what, error) from None
-    return tuple(folders)
+
+    general, domain = folder_of("general", recipe.general), folder_of("domain", recipe.domain)
+    ancestor = recipe.merge.ancestor
+    return general, domain, folder_of("ancestor", ancestor) if ancestor else None
 
 
 def check_recipe(recipe: Recipe) -> tuple[Path, Path, Path | None]:

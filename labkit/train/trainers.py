@@ -1,6 +1,7 @@
-"""CPT, SFT, DPO and ORPO on TRL: the only module that imports trl or peft.
+"""CPT, SFT, DPO and ORPO on TRL.
 
-TRL moves fast; every assumption about it lives here and is covered by tests/test_train.py.
+TRL moves fast. Every assumption about it lives here, and tests/train/test_train.py covers it. The
+module does not know packs or the store: it takes a model and rows, and gives a model back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.base import processes
 from labkit.base.errors import InputError
@@ -57,13 +58,11 @@ def prepare_process() -> None:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("DATASETS_VERBOSITY", "error")
     for switch in ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
-        os.environ.setdefault(
-            switch, "1"
-        )  # progress is labkit's one line; in a notebook theirs are widgets
+        # progress is labkit's one line; in a notebook theirs are widgets
+        os.environ.setdefault(switch, "1")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|torch)\.")
-    warnings.filterwarnings(
-        "ignore", message="Could not find a config file", module=r"peft\."
-    )  # of a base unpacked from a GGUF file
+    # of a base unpacked from a GGUF file
+    warnings.filterwarnings("ignore", message="Could not find a config file", module=r"peft\.")
 
 
 # --- rows -------------------------------------------------------------------------------------
@@ -159,25 +158,19 @@ def _common_arguments(stage: Stage, steps: int, seed: int, folder: str) -> dict:
 
 
 def _in_our_order(trainer_class: type, stage: Stage, run: Run) -> type:
-    """A trainer that takes its rows as batches.py says, so that a step is the same rows on any
-    number of processes.
+    """A trainer that takes its rows as memory.Batches deals them, so that a step is the same rows
+    on any number of processes.
     """
 
     class Ordered(trainer_class):
         def get_train_dataloader(self):
             from torch.utils.data import DataLoader
 
-            rows, args = (
-                self._remove_unused_columns(self.train_dataset, description="training"),
-                self.args,
-            )
-            steps, accumulation = (
-                steps_of(len(rows), args.max_steps, stage.batch_size, run.seed),
-                args.gradient_accumulation_steps,
-            )
-            by_length = (
-                accumulation > 1 and "labels" in rows.column_names
-            )  # pairs have no one length
+            args, accumulation = self.args, self.args.gradient_accumulation_steps
+            rows = self._remove_unused_columns(self.train_dataset, description="training")
+            steps = steps_of(len(rows), args.max_steps, stage.batch_size, run.seed)
+            # pairs have no one length
+            by_length = accumulation > 1 and "labels" in rows.column_names
             lengths = [len(ids) for ids in rows["input_ids"]] if by_length else None
             batches = Batches(
                 steps,
@@ -197,19 +190,18 @@ def _in_our_order(trainer_class: type, stage: Stage, run: Run) -> type:
 
 
 def _run(
-    trainer, result: TrainResult, stage: Stage, run: Run, tokens_per_step: float
+    trainer, model: PreTrainedModel, stage: Stage, run: Run, *, tokens: int, tokens_per_step: float
 ) -> TrainResult:
     """Train, resuming what a killed run left, and take back a model that is free of everything the
     trainer hung on it.
 
-    result.model must be the model as it was given: trainers rewrite the EOS in its configs.
+    model: as it was given, for its configs: trainers rewrite the EOS in them.
     """
     import copy
 
-    config, generation_config = (
-        copy.deepcopy(result.model.config),
-        copy.deepcopy(result.model.generation_config),
-    )
+    config = copy.deepcopy(model.config)
+    generation_config = copy.deepcopy(model.generation_config)
+    result = TrainResult(None, tokens=tokens)
     report = reporter(
         stage.kind, trainer.args.max_steps, tokens_per_step, result, run.progress, run.probe
     )
@@ -219,9 +211,8 @@ def _run(
     trainer.args._n_gpu = 1
     for weight in trainer.model.parameters():
         if weight.requires_grad:
-            weight.data = (
-                weight.data.float()
-            )  # TRL trains adapters on a base in four bits in bfloat16
+            # TRL trains adapters on a base in four bits in bfloat16
+            weight.data = weight.data.float()
     state = run.partial.find() if run.partial else None
     before = state.seconds if state else 0.0
     if run.partial:
@@ -240,9 +231,8 @@ def _trained_model(trainer, config, base: Path | None) -> PreTrainedModel | None
     import torch
 
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    state = (
-        trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
-    )  # all processes gather
+    # all processes gather
+    state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     if not processes.is_main():
         return None
     if base and hasattr(trained, "merge_and_unload"):
@@ -297,13 +287,8 @@ def _prepared(stage: Stage, model: PreTrainedModel) -> PreTrainedModel:
         return model
     from peft import prepare_model_for_kbit_training
 
-    return prepare_model_for_kbit_training(
-        model, use_gradient_checkpointing=False
-    )  # the trainer sees to it, as ever
-
-
-def _mean_length(rows: list[dict]) -> float:
-    return sum(len(row["input_ids"]) for row in rows) / len(rows)
+    # the trainer sees to gradient checkpointing, as ever
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
 def fit_rows(
@@ -311,7 +296,7 @@ def fit_rows(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: list[dict],
-    **how: object,
+    **how: Any,
 ) -> TrainResult:
     """Next-token training on prepared rows {"input_ids", "labels"}: what CPT and SFT share. how:
     see Run.
@@ -335,7 +320,7 @@ def fit_rows(
 
     run = Run(**how)
     steps = len(rows) // stage.batch_size
-    result = TrainResult(model, tokens=sum(len(row["input_ids"]) for row in rows))
+    tokens = sum(len(row["input_ids"]) for row in rows)
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(
             **_common_arguments(stage, steps, run.seed, folder),
@@ -349,7 +334,8 @@ def fit_rows(
             processing_class=tokenizer,
             peft_config=_peft_config(stage),
         )
-        return _run(trainer, result, stage, run, _mean_length(rows) * stage.batch_size)
+        per_step = tokens / len(rows) * stage.batch_size
+        return _run(trainer, model, stage, run, tokens=tokens, tokens_per_step=per_step)
 
 
 # --- the four stages --------------------------------------------------------------------------
@@ -509,7 +495,6 @@ def _train_preferences(
 ) -> TrainResult:
     ours = preference_tokenizer(tokenizer)
     per_step = _pair_tokens(ours, pairs) * stage.batch_size
-    result = TrainResult(model, tokens=round(per_step * stage.steps))
     with tempfile.TemporaryDirectory() as folder:
         arguments = config_class(
             **_common_arguments(stage, stage.steps, run.seed, folder),
@@ -524,4 +509,5 @@ def _train_preferences(
             processing_class=ours,
             peft_config=_peft_config(stage),
         )
-        return _run(trainer, result, stage, run, per_step)
+        tokens = round(per_step * stage.steps)
+        return _run(trainer, model, stage, run, tokens=tokens, tokens_per_step=per_step)

@@ -180,6 +180,7 @@ def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreT
     base = fit_rows(
         stage, fresh_model(family, tokenizer, seed), tokenizer, rows, seed=seed, progress=progress
     ).model
+    assert base is not None, "families are built in one process, and that one keeps the model"
     start = type(base)(base.config)
     start.load_state_dict(base.state_dict())
     start.generation_config = base.generation_config

@@ -35,7 +35,7 @@ from labkit.design.vendor_claim import load_claim
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
-TEMPLATES = ROOT / "labkit" / "templates"
+TEMPLATES = ROOT / "labkit" / "base" / "templates"
 HTML_TEMPLATES = sorted(path for path in TEMPLATES.rglob("*") if path.suffix in (".j2", ".html"))
 SPAN = {"mean": 0.4, "low": 0.3, "high": 0.5, "n": 20, "clusters": 10, "seeds": 1}
 ENOUGH_CONTRAST = 4.5  # WCAG 2.2, 1.4.3, level AA, for text of any size
@@ -103,7 +103,7 @@ def words_of(expression: ast.expr) -> str:
 
 def shows() -> list[tuple[str, str, ast.expr | None]]:
     sources = [(path.stem, "\n".join(cells(path, "code"))) for path in NOTEBOOKS] + [
-        (path.stem, path.read_text("utf-8")) for path in (ROOT / "labkit").glob("*.py")
+        (path.stem, path.read_text("utf-8")) for path in (ROOT / "labkit").rglob("*.py")
     ]
     sources += [
         (path.stem, code)
@@ -340,7 +340,7 @@ def test_a_piece_shown_in_a_notebook(name):
 
 
 def test_headings_written_in_modules_skip_no_level():
-    for path in (ROOT / "labkit").glob("*.py"):
+    for path in (ROOT / "labkit").rglob("*.py"):
         levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", path.read_text("utf-8"))]
         assert not levels or (levels[0] in (1, 3) and steps(levels)), (
             f"{path.name}: a piece of HTML begins with <h{levels[0]}>; notebooks go to "
@@ -409,7 +409,7 @@ def text_and_grounds(source: str) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize(
-    "path", [*HTML_TEMPLATES, *sorted((ROOT / "labkit").glob("*.py"))], ids=lambda path: path.name
+    "path", [*HTML_TEMPLATES, *sorted((ROOT / "labkit").rglob("*.py"))], ids=lambda path: path.name
 )
 def test_every_text_colour_is_read_on_every_ground(path):
     """Each against all grounds of its file and of the house page: stricter than what ever meets."""

@@ -12,7 +12,7 @@ from labkit.base import records
 from labkit.base.errors import InputError
 from labkit.course import lesson
 from labkit.course.labs import planner_lab, views
-from labkit.course.labs.planner_lab import CostSession, Settings, fit_in_words, remedies_table, told
+from labkit.course.labs.planner_lab import CostSession, Settings, remedies_table, told
 from labkit.course.lesson import Guess
 from labkit.design.planner import duration, gpu, gpus
 from labkit.design.planner_speed import Speed, keep_speed

@@ -1,20 +1,17 @@
-"""The chat panel: a question, several models' answers side by side, and what was said so far.
+"""What notebook 07 shows: scores by other rules, comparisons with noise, ranks, scenarios, chat.
 
-It only wires: chat_lab.ChatSession asks and draws.
-
-Chatting in a notebook: the same questions to several checkpoints, side by side.
-
-What notebook 07 computes and shows: scores by other rules, comparisons with their noise, ranks,
-scenarios of one's own.
+`ScenarioForm` and `ChatSession` do what the two panels at hand ask for: a scenario of one's own,
+and the same question to several models, side by side.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 
@@ -51,158 +48,7 @@ from labkit.evaluate.scorecards import Scorecard, bits_per_byte, compare_axis
 from labkit.models.zoo import Loaded
 from labkit.train.pipeline import load_checkpoint
 
-SIZE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="300px")}
-WIDE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="700px")}
-
-
-def chat_panel(session) -> widgets.Widget:
-    """A question box, settings and the conversation of `session` (a chat_lab.ChatSession)."""
-    return ChatPanel(session).whole
-
-
-class ChatPanel:
-    """The button asks; a prepared question only fills the box."""
-
-    def __init__(self, session):
-        self.session, now = session, session.settings
-        self.prepared = widgets.Dropdown(
-            options=["", *session.questions],
-            description="prepared",
-            tooltip="fills the question",
-            **WIDE,
-        )
-        self.question = widgets.Textarea(
-            description="question",
-            placeholder="ask all models",
-            tooltip="what all models are asked",
-            **WIDE,
-        )
-        self.controls = {
-            "temperature": widgets.FloatSlider(
-                value=now.temperature,
-                min=0,
-                max=2,
-                step=0.1,
-                description="temperature",
-                tooltip="0: the likeliest answer",
-                **SIZE,
-            ),
-            "max_tokens": widgets.IntText(
-                value=now.max_tokens,
-                description="max tokens",
-                tooltip="how long an answer may be",
-                **SIZE,
-            ),
-            "seed": widgets.IntText(
-                value=now.seed, description="seed", tooltip="of drawn answers", **SIZE
-            ),
-        }
-        self.ask = widgets.Button(description="ask", tooltip="ask every model this question")
-        self.reset = widgets.Button(description="forget", tooltip="start the conversation again")
-        self.told, self.said = widgets.HTML(), widgets.HTML()
-        self.whole = widgets.VBox(
-            [
-                self.prepared,
-                self.question,
-                widgets.HBox(list(self.controls.values())),
-                widgets.HBox([self.ask, self.reset]),
-                self.told,
-                self.said,
-            ]
-        )
-        self.prepared.observe(guarded_into(self.told, self._fill), "value")
-        self.ask.on_click(guarded_into(self.told, self._ask))
-        self.reset.on_click(guarded_into(self.told, self._reset))
-        self.told.value = "".join(f"<p>{escape(note)}</p>" for note in session.notes())
-
-    def _fill(self) -> None:
-        self.question.value = self.prepared.value or self.question.value
-
-    def _ask(self) -> None:
-        self.told.value = "<p>answering</p>"
-        self.ask.disabled = True
-        try:
-            self.session.ask(
-                self.question.value,
-                **{name: control.value for name, control in self.controls.items()},
-            )
-        finally:
-            self.ask.disabled = False
-        self.told.value, self.said.value, self.question.value = "", self.session.html(), ""
-
-    def _reset(self) -> None:
-        self.session.reset()
-        self.told.value = self.said.value = ""
-
-
-class ChatSession:
-    """A conversation and what was said in it. questions: prepared ones to choose from."""
-
-    def __init__(self, conversation: Conversation, questions: Iterable[str] = ()):
-        self.conversation, self.questions = conversation, tuple(questions)
-        self.said: list[tuple[str, dict[str, Reply]]] = []
-
-    @property
-    def settings(self) -> Settings:
-        return self.conversation.settings
-
-    def notes(self) -> list[str]:
-        return self.conversation.notes()
-
-    def ask(self, question: str, **settings: object) -> dict[str, Reply]:
-        """Every model's answer. settings: of chat.Settings, from now on. Raises InputError."""
-        if settings:
-            self.conversation.settings = Settings(**settings)
-        replies = self.conversation.ask(question)
-        self.said.append((question, replies))
-        return replies
-
-    def reset(self) -> None:
-        self.conversation.reset()
-        self.said = []
-
-    def html(self) -> str:
-        """What was said, a row per question and a column per model, everything escaped."""
-        return plain_table(
-            ("question", *self.conversation.names),
-            ((question, *map(_told, replies.values())) for question, replies in self.said),
-        )
-
-
-def _told(reply: Reply) -> str:
-    return f"{reply.shown} ({'; '.join(reply.remarks)})" if reply.remarks else reply.shown
-
-
-def chat(
-    lab: Lab, checkpoints: dict[str, str | Checkpoint], questions: Iterable[str], **settings: object
-) -> None:
-    """A panel to talk to several checkpoints at once; headless, a table of their answers to the
-    questions, each asked afresh.
-
-    checkpoints: label -> checkpoint or name. settings: of chat.Settings. Raises InputError for a
-    model that cannot be asked.
-    """
-    session = ChatSession(
-        Conversation(open_models(checkpoints.items()), Settings(**settings)), questions
-    )
-    if not headless():
-        from IPython.display import display
-
-        display(chat_panel(session))
-        return
-    for question in session.questions:
-        session.conversation.reset()
-        lab.record(
-            "chat",
-            question=question,
-            answers={name: reply.text for name, reply in session.ask(question).items()},
-        )
-    for note in session.notes():
-        print(note)
-    show_html(session.html())
-
-
-# texts that bits per byte is measured on; the general ones are in no training order
+# Texts that bits per byte is measured on; the general ones are in no training order.
 TEXTS, TEXTS_SEED = 100, 999
 
 
@@ -273,7 +119,7 @@ def _mcnemar(differences: Sequence[float]) -> float | None:
 
 def ranks(cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int]]:
     """checkpoint -> its rank on each axis, 1 being the best; of equals, the one named first."""
-    order = [sorted(cards, key=lambda card, axis=axis: -card.interval(axis).mean) for axis in axes]
+    order = [sorted(cards, key=lambda card: -card.interval(axis).mean) for axis in axes]
     return {card.checkpoint: [placed.index(card) + 1 for placed in order] for card in cards}
 
 
@@ -300,7 +146,7 @@ def show_rules(cards: Sequence[Scorecard]) -> None:
     )
 
 
-def show_bits_per_byte(lab: Lab, models: dict[str, object]) -> None:
+def show_bits_per_byte(lab: Lab, models: Mapping[str, str | Checkpoint]) -> None:
     """How surprising the pack's text and general text are to each model, whatever its tokenizer."""
     texts = {
         "the pack's raw text": [row["text"] for row in lab.pack.rows("raw")[:TEXTS]],
@@ -379,7 +225,7 @@ def show_ranks(lab: Lab, cards: Sequence[Scorecard], axes: Sequence[str]) -> dic
 
 
 def run_on(
-    lab: Lab, models: dict[str, object], scenarios: Sequence[Scenario] | None = None
+    lab: Lab, models: Mapping[str, str | Checkpoint], scenarios: Sequence[Scenario] | None = None
 ) -> list[ScenarioResult]:
     """The pack's scenarios, or given ones, on several models; shown and recorded. models: label ->
     checkpoint or name.
@@ -476,7 +322,7 @@ class ScenarioForm:
             "your scenario",
         )
 
-    def run(self, **fields: object) -> str:
+    def run(self, **fields: Any) -> str:
         """The table of results as HTML."""
         scenario = self.scenario(**fields)
         return scenario_table(
@@ -487,7 +333,7 @@ class ScenarioForm:
             ]
         )
 
-    def save(self, **fields: object) -> Path:
+    def save(self, **fields: Any) -> Path:
         """Write the scenario as YAML, named after it; `labkit scenarios MODEL --file` runs it
         again.
         """
@@ -497,7 +343,7 @@ class ScenarioForm:
         return path
 
 
-def scenario_form(lab: Lab, models: dict[str, object], **fields: object) -> None:
+def scenario_form(lab: Lab, models: Mapping[str, str | Checkpoint], **fields: Any) -> None:
     """A small form for a scenario of one's own; headless, the given fields are run and saved
     without a widget.
     """
@@ -513,8 +359,8 @@ def scenario_form(lab: Lab, models: dict[str, object], **fields: object) -> None
     display(scenario_panel(form, fields))
 
 
-def scenario_panel(form, start: dict) -> widgets.Widget:
-    """A form for a scenario. form: a ScenarioForm; start: what its fields hold at first."""
+def scenario_panel(form: ScenarioForm, start: dict) -> widgets.Widget:
+    """A form for a scenario. start: what its fields hold at first."""
     from labkit.data.instructions import INSTRUCTIONS
 
     wide = {"layout": widgets.Layout(width="640px"), "style": {"description_width": "130px"}}
@@ -538,10 +384,8 @@ def scenario_panel(form, start: dict) -> widgets.Widget:
             start["at_least"], min=0, max=1, step=0.05, description="share that passes", **wide
         ),
     }
-    run, save = (
-        widgets.Button(description="run", button_style="primary"),
-        widgets.Button(description="save as YAML"),
-    )
+    run = widgets.Button(description="run", button_style="primary")
+    save = widgets.Button(description="save as YAML")
     told, result = widgets.Label(), widgets.HTML()
 
     def values() -> dict:
@@ -556,3 +400,156 @@ def scenario_panel(form, start: dict) -> widgets.Widget:
     run.on_click(guard_label(show, told))
     save.on_click(guard_label(keep, told))
     return widgets.VBox([*fields.values(), widgets.HBox([run, save]), told, result])
+
+
+# --- chat ---------------------------------------------------------------------------------------
+
+SIZE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="300px")}
+WIDE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="700px")}
+
+
+class ChatSession:
+    """A conversation and what was said in it. questions: prepared ones to choose from."""
+
+    def __init__(self, conversation: Conversation, questions: Iterable[str] = ()):
+        self.conversation, self.questions = conversation, tuple(questions)
+        self.said: list[tuple[str, dict[str, Reply]]] = []
+
+    @property
+    def settings(self) -> Settings:
+        return self.conversation.settings
+
+    def notes(self) -> list[str]:
+        return self.conversation.notes()
+
+    def ask(self, question: str, **settings: Any) -> dict[str, Reply]:
+        """Every model's answer. settings: of chat.Settings, from now on. Raises InputError."""
+        if settings:
+            self.conversation.settings = Settings(**settings)
+        replies = self.conversation.ask(question)
+        self.said.append((question, replies))
+        return replies
+
+    def reset(self) -> None:
+        self.conversation.reset()
+        self.said = []
+
+    def html(self) -> str:
+        """What was said, a row per question and a column per model, everything escaped."""
+        return plain_table(
+            ("question", *self.conversation.names),
+            ((question, *map(_told, replies.values())) for question, replies in self.said),
+        )
+
+
+def _told(reply: Reply) -> str:
+    return f"{reply.shown} ({'; '.join(reply.remarks)})" if reply.remarks else reply.shown
+
+
+def chat(
+    lab: Lab, checkpoints: Mapping[str, str | Checkpoint], questions: Iterable[str], **settings: Any
+) -> None:
+    """A panel to talk to several checkpoints at once; headless, a table of their answers to the
+    questions, each asked afresh.
+
+    checkpoints: label -> checkpoint or name. settings: of chat.Settings. Raises InputError for a
+    model that cannot be asked.
+    """
+    session = ChatSession(
+        Conversation(open_models(checkpoints.items()), Settings(**settings)), questions
+    )
+    if not headless():
+        from IPython.display import display
+
+        display(chat_panel(session))
+        return
+    for question in session.questions:
+        session.conversation.reset()
+        lab.record(
+            "chat",
+            question=question,
+            answers={name: reply.text for name, reply in session.ask(question).items()},
+        )
+    for note in session.notes():
+        print(note)
+    show_html(session.html())
+
+
+def chat_panel(session: ChatSession) -> widgets.Widget:
+    """A question box, settings and the conversation of a session."""
+    return ChatPanel(session).whole
+
+
+class ChatPanel:
+    """The button asks; a prepared question only fills the box."""
+
+    def __init__(self, session: ChatSession):
+        self.session, now = session, session.settings
+        self.prepared = widgets.Dropdown(
+            options=["", *session.questions],
+            description="prepared",
+            tooltip="fills the question",
+            **WIDE,
+        )
+        self.question = widgets.Textarea(
+            description="question",
+            placeholder="ask all models",
+            tooltip="what all models are asked",
+            **WIDE,
+        )
+        self.controls = {
+            "temperature": widgets.FloatSlider(
+                value=now.temperature,
+                min=0,
+                max=2,
+                step=0.1,
+                description="temperature",
+                tooltip="0: the likeliest answer",
+                **SIZE,
+            ),
+            "max_tokens": widgets.IntText(
+                value=now.max_tokens,
+                description="max tokens",
+                tooltip="how long an answer may be",
+                **SIZE,
+            ),
+            "seed": widgets.IntText(
+                value=now.seed, description="seed", tooltip="of drawn answers", **SIZE
+            ),
+        }
+        self.ask = widgets.Button(description="ask", tooltip="ask every model this question")
+        self.reset = widgets.Button(description="forget", tooltip="start the conversation again")
+        self.told, self.said = widgets.HTML(), widgets.HTML()
+        self.whole = widgets.VBox(
+            [
+                self.prepared,
+                self.question,
+                widgets.HBox(list(self.controls.values())),
+                widgets.HBox([self.ask, self.reset]),
+                self.told,
+                self.said,
+            ]
+        )
+        self.prepared.observe(guarded_into(self.told, self._fill), "value")
+        self.ask.on_click(guarded_into(self.told, self._ask))
+        self.reset.on_click(guarded_into(self.told, self._reset))
+        self.told.value = "".join(f"<p>{escape(note)}</p>" for note in session.notes())
+
+    def _fill(self) -> None:
+        self.question.value = self.prepared.value or self.question.value
+
+    def _ask(self) -> None:
+        self.told.value = "<p>answering</p>"
+        self.ask.disabled = True
+        try:
+            self.session.ask(
+                self.question.value,
+                **{name: control.value for name, control in self.controls.items()},
+            )
+        finally:
+            self.ask.disabled = False
+        self.told.value, self.said.value, self.question.value = "", self.session.html(), ""
+
+    def _reset(self) -> None:
+        self.session.reset()
+        self.told.value = self.said.value = ""

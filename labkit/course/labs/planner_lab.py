@@ -1,10 +1,7 @@
-"""The panel of notebook 08: model, method, cards, tokens, batch, length, price lead to a figure and
-sentences.
+"""What notebook 08 shows of cost: a plan in sentences, the paper's recipe, predictions checked.
 
-It only wires: planner_lab.CostSession computes, draws and tells.
-
-What notebook 08 computes and shows about cost: a plan with its sentences, the paper's recipe,
-predictions checked.
+`CostSession` computes, draws and tells. The panel at the end only wires: model, method, cards,
+tokens, batch, length and price lead to a figure and sentences.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from labkit.base.errors import InputError
 from labkit.base.inputs import read_yaml
 from labkit.base.pages import plain_table
 from labkit.base.stats import Interval
@@ -26,22 +22,17 @@ from labkit.course.lesson import Guess, Lab, headless, show_html
 from labkit.course.panels import guarded_into
 from labkit.data.packs import samples_folder
 from labkit.design.planner import (
-    UTILISATION,
-    Gpu,
-    Plan,
-    Remedy,
+    Costs,
+    Settings,
     SpecPlan,
     between,
+    costs_of,
     design_rows,
     digits,
-    give_up,
-    gpu,
     gpus,
-    gpus_needed,
-    plan,
     plan_spec,
+    told,
 )
-from labkit.design.planner_memory import METHODS, Training
 from labkit.design.planner_speed import (
     kind_of,
     known_speed,
@@ -55,135 +46,9 @@ from labkit.models.architecture import architecture_of, known_configs
 from labkit.models.zoo import known_names
 from labkit.train.specs import PipelineSpec, Stage
 
-SIZE = {"layout": widgets.Layout(width="330px"), "style": {"description_width": "140px"}}
-
-
-def build_cost_panel(session) -> widgets.Widget:
-    """Controls for the settings of `session` (a planner_lab.CostSession), its figure and its
-    sentences.
-    """
-    return CostPanel(session).whole
-
-
-class CostPanel:
-    """Every change is followed at once."""
-
-    def __init__(self, session):
-        self.session = session
-        self.controls = _controls(session)
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self.told = widgets.HTML()
-        rows = list(self.controls.values())
-        third = -(-len(rows) // 3)
-        columns = [
-            widgets.VBox(rows[start : start + third]) for start in range(0, len(rows), third)
-        ]
-        self.whole = widgets.VBox([widgets.HBox(columns), self.told, self.picture])
-        follow = guarded_into(self.told, self._follow)
-        for control in rows:
-            control.observe(follow, "value")
-        follow()
-
-    def _follow(self) -> None:
-        self.picture.value, self.told.value = b"", ""
-        settings = type(self.session.settings)(
-            **{name: control.value for name, control in self.controls.items()}
-        )
-        found = self.session.look(settings)
-        self.told.value = self.session.sentences(found)
-        self.picture.value = self.session.draw(found)
-
-
-def _controls(session) -> dict[str, widgets.Widget]:
-    start, typed = asdict(session.settings), {**SIZE, "continuous_update": False}
-    made = {
-        "model": widgets.Combobox(
-            options=session.models(),
-            value=start["model"],
-            ensure_option=False,
-            description="model",
-            **typed,
-        ),
-        "card": widgets.Dropdown(
-            options=session.cards(), value=start["card"], description="GPU", **SIZE
-        ),
-        "gpus": widgets.BoundedIntText(
-            start["gpus"], min=1, max=1024, description="how many", **SIZE
-        ),
-        "method": widgets.Dropdown(
-            options=["full", "lora", "qlora"], value=start["method"], description="method", **SIZE
-        ),
-        "tokens_millions": widgets.FloatText(
-            start["tokens_millions"], description="tokens (millions)", **typed
-        ),
-        "batch_size": widgets.IntText(start["batch_size"], description="rows per step", **typed),
-        "rows_at_once": widgets.IntText(
-            start["rows_at_once"], description="of them at once", **typed
-        ),
-        "length": widgets.IntText(start["length"], description="tokens per row", **typed),
-        "checkpointing": widgets.Checkbox(
-            start["checkpointing"], description="activation checkpointing", indent=False
-        ),
-        "price": widgets.FloatText(start["price"], description="price of a GPU-hour", **typed),
-    }
-    return {field.name: made[field.name] for field in fields(session.settings)}
-
-
 LENGTHS = (512, 8192)  # between which LoRA's share of the FLOPs is told
-# neither of the probe's settings
+# A step of neither of the probe's sizes.
 CHECK = Stage(kind="cpt", learning_rate=1e-6, steps=8, batch_size=24, max_length=96)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the panel asks for. batch_size: rows per optimiser step. rows_at_once: of them, on one
-    GPU. price: of one GPU for an hour, in the user's currency; 0 where it is not known.
-    """
-
-    model: str = "Llama-3.1-8B"
-    card: str = "H100"
-    gpus: int = 1
-    method: str = "full"
-    tokens_millions: float = 100.0
-    batch_size: int = 96
-    rows_at_once: int = 1
-    length: int = 3072
-    checkpointing: bool = True
-    price: float = 0.0
-
-    def training(self, method: str | None = None) -> Training:
-        """Raises InputError for numbers that cannot be planned."""
-        if self.rows_at_once < 1:
-            raise InputError(
-                f"rows at once is {self.rows_at_once!r}; it must be a whole number above 0"
-            )
-        return Training(
-            method=method or self.method,
-            batch_size=self.batch_size,
-            length=self.length,
-            gpus=self.gpus,
-            accumulation=max(1, -(-self.batch_size // max(1, self.gpus * self.rows_at_once))),
-            checkpointing=self.checkpointing,
-        )
-
-    @property
-    def tokens(self) -> int:
-        if not 0 < self.tokens_millions < 1e9:
-            raise InputError(f"tokens is {self.tokens_millions!r} millions; give a number above 0")
-        return round(self.tokens_millions * 1e6)
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Settings, their plan, the same with the other methods, and what to give up where it does not
-    fit.
-    """
-
-    settings: Settings
-    card: Gpu
-    plan: Plan
-    methods: dict[str, Plan]
-    remedies: list[Remedy]
 
 
 @dataclass
@@ -201,14 +66,7 @@ class CostSession:
 
     def look(self, settings: Settings) -> Costs:
         """Plan the settings with every method. Raises InputError for what cannot be planned."""
-        architecture, card = architecture_of(settings.model), gpu(settings.card)
-        chosen = plan(architecture, settings.training(), settings.tokens)
-        methods = {
-            method: plan(architecture, settings.training(method), settings.tokens)
-            for method in METHODS
-        }
-        chosen.money(card, settings.price)
-        return Costs(settings, card, chosen, methods, give_up(chosen, card))
+        return costs_of(settings)
 
     def figure(self, found: Costs):
         return views.cost(found.methods, list(gpus().values()), found.card, self.guess)
@@ -219,48 +77,6 @@ class CostSession:
     def sentences(self, found: Costs) -> str:
         """The plan in words, as HTML."""
         return plain_table(("", "planned"), told(found)) + remedies_table(found)
-
-
-def told(found: Costs) -> list[tuple[str, str]]:
-    """The plan as rows of a name and a value in words."""
-    asked, card = found.plan, found.card
-    rows = [
-        ("parameters", f"{asked.parameters:,}, of which {asked.trained:,} learn"),
-        ("work", f"{asked.flops:.3g} FLOPs for {asked.tokens:,} tokens"),
-        (
-            "memory",
-            f"{asked.peak_gib:.1f} GiB per GPU, when the "
-            f"{asked.memory.moment.replace('backward', 'backward pass')}",
-        ),
-        ("fits", fit_in_words(asked, card)),
-        (
-            "time",
-            f"{between(asked.hours(card))} hours, at {UTILISATION[0]:.0%} to "
-            f"{UTILISATION[1]:.0%} of {card.tflops:g} TFLOP/s",
-        ),
-        ("energy", f"{between(asked.energy_kwh(card))} kWh of the cards alone"),
-    ]
-    if found.settings.price:
-        rows.append(
-            (
-                "money",
-                f"{between(asked.money(card, found.settings.price))}, at "
-                f"{found.settings.price:g} per GPU-hour",
-            )
-        )
-    return rows
-
-
-def fit_in_words(asked: Plan, card: Gpu) -> str:
-    """Whether a plan fits, on which cards it does, and how many would take it as it is."""
-    there = [name for name, other in gpus().items() if asked.fits(other)]
-    answer = "yes" if asked.fits(card) else "no"
-    fits = (
-        f"{answer}: {card.name} has {card.usable_gib:.1f} GiB; it fits "
-        f"{', '.join(there) or 'no card labkit knows'}"
-    )
-    needed = None if asked.fits(card) else gpus_needed(asked, card)
-    return fits + (f"; sharded over {needed} × {card.name} it fits" if needed else "")
 
 
 def remedies_table(found: Costs) -> str:
@@ -320,16 +136,6 @@ def show_costs(lab: Lab, settings: Settings, guess: Guess | None = None) -> Cost
         **({"guess_hours": guess.value} if guess else {}),
     )
     return found
-
-
-def cost_panel(lab: Lab, settings: Settings) -> None:
-    """The panel, starting at settings; headless, its figure and sentences without a widget."""
-    if headless():
-        show_costs(lab, settings)
-        return
-    from IPython.display import display
-
-    display(build_cost_panel(CostSession(settings)))
 
 
 # --- the paper's recipe -------------------------------------------------------------------------
@@ -507,3 +313,85 @@ def show_accuracy(lab: Lab) -> None:
         f"{2 * len(rows)} within 15%.",
     )
     show_html(accuracy_table())
+
+
+# --- the panel ----------------------------------------------------------------------------------
+
+SIZE = {"layout": widgets.Layout(width="330px"), "style": {"description_width": "140px"}}
+
+
+def cost_panel(lab: Lab, settings: Settings) -> None:
+    """The panel, starting at settings; headless, its figure and sentences without a widget."""
+    if headless():
+        show_costs(lab, settings)
+        return
+    from IPython.display import display
+
+    display(build_cost_panel(CostSession(settings)))
+
+
+def build_cost_panel(session: CostSession) -> widgets.Widget:
+    """Controls for the settings of a session, its figure and its sentences."""
+    return CostPanel(session).whole
+
+
+class CostPanel:
+    """Every change is followed at once."""
+
+    def __init__(self, session: CostSession):
+        self.session = session
+        self.controls = _controls(session)
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self.told = widgets.HTML()
+        rows = list(self.controls.values())
+        third = -(-len(rows) // 3)
+        columns = [
+            widgets.VBox(rows[start : start + third]) for start in range(0, len(rows), third)
+        ]
+        self.whole = widgets.VBox([widgets.HBox(columns), self.told, self.picture])
+        follow = guarded_into(self.told, self._follow)
+        for control in rows:
+            control.observe(follow, "value")
+        follow()
+
+    def _follow(self) -> None:
+        self.picture.value, self.told.value = b"", ""
+        settings = Settings(**{name: control.value for name, control in self.controls.items()})
+        found = self.session.look(settings)
+        self.told.value = self.session.sentences(found)
+        self.picture.value = self.session.draw(found)
+
+
+def _controls(session: CostSession) -> dict[str, widgets.Widget]:
+    start, typed = asdict(session.settings), {**SIZE, "continuous_update": False}
+    made = {
+        "model": widgets.Combobox(
+            options=session.models(),
+            value=start["model"],
+            ensure_option=False,
+            description="model",
+            **typed,
+        ),
+        "card": widgets.Dropdown(
+            options=session.cards(), value=start["card"], description="GPU", **SIZE
+        ),
+        "gpus": widgets.BoundedIntText(
+            start["gpus"], min=1, max=1024, description="how many", **SIZE
+        ),
+        "method": widgets.Dropdown(
+            options=["full", "lora", "qlora"], value=start["method"], description="method", **SIZE
+        ),
+        "tokens_millions": widgets.FloatText(
+            start["tokens_millions"], description="tokens (millions)", **typed
+        ),
+        "batch_size": widgets.IntText(start["batch_size"], description="rows per step", **typed),
+        "rows_at_once": widgets.IntText(
+            start["rows_at_once"], description="of them at once", **typed
+        ),
+        "length": widgets.IntText(start["length"], description="tokens per row", **typed),
+        "checkpointing": widgets.Checkbox(
+            start["checkpointing"], description="activation checkpointing", indent=False
+        ),
+        "price": widgets.FloatText(start["price"], description="price of a GPU-hour", **typed),
+    }
+    return {field.name: made[field.name] for field in fields(session.settings)}
