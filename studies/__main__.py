@@ -6,7 +6,7 @@ They write docs/*.md, their pictures and measured data.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -69,30 +69,28 @@ def evidence(
     }
     if part not in pages:
         raise InputError(f"--part is {part!r}; {suggest(part, list(pages))}")
-    where = {
+    one_run = part in ("real", "live")
+    where: dict[str, Any] = {
         "page": page or Path("docs") / pages[part],
         "measured": measured or samples_folder("measured"),
         "console": err,
+        "profile_name": profile or (real_lab.PROFILE if one_run else "study"),
     }
-    if part in ("real", "live") and seeds is not None:
+    if one_run and seeds is not None:
         raise InputError(
             f"--seeds cannot be given with --part {part}: it has one training run per pack"
         )
-    over = {"profile_name": profile or "study", "seeds": seeds}
     if part == "real":
-        real_evidence.run_real_study(
-            profile_name=profile or real_lab.PROFILE,
-            adapters=(measured.parent / "adapters") if measured else samples_folder("adapters"),
-            **where,
-        )
+        adapters = (measured.parent / "adapters") if measured else samples_folder("adapters")
+        real_evidence.run_real_study(adapters=adapters, **where)
     elif part == "live":
-        real_evidence.run_live_study(profile_name=profile or real_lab.PROFILE, **where)
+        real_evidence.run_live_study(**where)
     elif part == "data":
-        data_evidence.run_data_study(**where, **over)
+        data_evidence.run_data_study(seeds=seeds, **where)
     elif part in scale_evidence.PARTS:
-        scale_evidence.run_scale_study(part, **where, **over)
+        scale_evidence.run_scale_study(part, seeds=seeds, **where)
     else:
-        study.run_study(out_dir=out_dir, **where, **over)
+        study.run_study(out_dir=out_dir, seeds=seeds, **where)
     out.print(f"written: {where['page']}", soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/api.md: the names at labkit's front door, from their own signatures and docstrings."""
+"""Writes docs/api.md: the names at the front door, from their own signatures and docstrings."""
 
 from __future__ import annotations
 

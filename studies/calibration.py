@@ -1,10 +1,9 @@
-"""Do the verdicts hold under a true null?
+"""Do the verdicts hold under a true null? The study counts how often a comparison of a thing with
+itself finds an effect.
 
-Comparisons of a thing with itself, counted by how often they find an effect.
-
-Two nulls: one checkpoint sampled with different seeds; one recipe trained with different seeds. And
-two rules: one that knows only the noise of items, and the one labkit uses, which knows the noise
-between runs as well.
+There are two nulls: one checkpoint sampled with different seeds, and one recipe trained with
+different seeds. And there are two rules: one that knows only the noise of items, and the one labkit
+uses, which knows the noise between runs as well.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from labkit.diagnose.diagnoses import diagnose
 from labkit.evaluate.scorecards import Scorecard, evaluate
 from labkit.models.families import MODEL
 from labkit.models.zoo import Loaded
+from labkit.train.specs import ProfileName
 
-SEEDS = tuple(
-    range(120, 140)
-)  # neither the study, which measured the noise between runs, nor any threshold saw them
+# neither the study, which measured the noise between runs, nor any threshold saw them
+SEEDS = tuple(range(120, 140))
 SAMPLING_SEEDS = 21  # 210 pairs
 RUNS_PER_SIDE, DRAWS = 5, 40
 NOISE_FROM = ("overcooked", "gentle", "dpo", "orpo")
@@ -90,7 +89,7 @@ def noise_between_runs(units: list[Unit]) -> dict[str, RunNoise]:
 
 
 def healthy_runs(
-    pack: Pack, profile_name: str, told: Callable[[str], None], *, runs: int = len(SEEDS)
+    pack: Pack, profile_name: ProfileName, told: Callable[[str], None], *, runs: int = len(SEEDS)
 ) -> list[Checkpoint]:
     """Runs of the gentle recipe that differ in nothing but the training seed."""
     made = []
@@ -117,7 +116,11 @@ def false_alarms(
 
 
 def clinic_round(
-    pack: Pack, profile_name: str, told: Callable[[str], None], *, causes: Sequence[Cause] = CAUSES
+    pack: Pack,
+    profile_name: ProfileName,
+    told: Callable[[str], None],
+    *,
+    causes: Sequence[Cause] = CAUSES,
 ) -> dict[str, list[str]]:
     """Per cause the diagnoses that flag its patient, trained with seed 0."""
     found = {}

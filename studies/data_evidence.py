@@ -7,7 +7,7 @@ Checkpoints and scorecards are content-addressed, so a stopped study continues w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from labkit.base.pages import claims_rows
@@ -18,13 +18,15 @@ from labkit.course.study import Unit, register_rows
 from labkit.data.packs import Pack, load_pack
 from labkit.data.published import DATA_FILE
 from labkit.models.families import MODEL
-from labkit.train.specs import profile
+from labkit.train.specs import ProfileName, profile
 from studies import page
 
 PAGE = page("data")
 
 
-def measure_all(pack: Pack, seeds: int, profile_name: str, told) -> dict[str, list[Unit]]:
+def measure_all(
+    pack: Pack, seeds: int, profile_name: ProfileName, told: Callable[[str], None]
+) -> dict[str, list[Unit]]:
     """Experiment -> its units, one per seed."""
     found: dict[str, list[Unit]] = {name: [] for name in EXPERIMENTS}
     for seed in range(seeds):
@@ -98,7 +100,7 @@ def write_page(data: dict, page: Path, *, pack: str, profile_name: str, seeds: i
 
 def run_data_study(
     *,
-    profile_name: str,
+    profile_name: ProfileName,
     page: Path,
     measured: Path,
     console,

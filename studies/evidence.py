@@ -40,7 +40,7 @@ from labkit.evaluate.scoring import score_checkpoint, sweep_merge
 from labkit.merge.schedule import GROUPS
 from labkit.models.families import BASE, MODEL
 from labkit.train.pipeline import load_checkpoint, run_spec
-from labkit.train.specs import OVERCOOKED, PipelineSpec, profile
+from labkit.train.specs import OVERCOOKED, PipelineSpec, ProfileName, profile
 from studies import calibration, page
 
 NOT_ON_DEV = (
@@ -118,8 +118,9 @@ def geometry_table(units: list[Unit]) -> str:
         "(degrees) | norm ratio | sign conflicts | tensors on a line |",
         "|---|---|---|---|---|---|",
     ]
+    shapes = [unit.shape for unit in units if unit.shape]
     for group in GROUPS:
-        rows = [[row for row in unit.shape.geometry if row.group == group] for unit in units]
+        rows = [[row for row in shape.geometry if row.group == group] for shape in shapes]
         fields = ("angle", "task_angle", "norm_ratio", "sign_conflicts")
         cells = [spread([weighted_mean(found, name) for found in rows]) for name in fields]
         lines.append(
@@ -131,7 +132,7 @@ def geometry_table(units: list[Unit]) -> str:
 
 
 def barrier_table(units: list[Unit]) -> str:
-    shapes, twins = [unit.shape for unit in units], twin_barriers()
+    shapes, twins = [unit.shape for unit in units if unit.shape], twin_barriers()
     lines = [
         "| way | barrier | rise from end to end | n |",
         "|---|---|---|---|",
@@ -282,7 +283,7 @@ def measure_null(
     pack: Pack,
     runs: list[Checkpoint],
     noise: dict[str, RunNoise],
-    profile_name: str,
+    profile_name: ProfileName,
     told: Callable[[str], None],
 ) -> list[calibration.NullRate]:
     """Every null rate of the page."""
@@ -298,7 +299,7 @@ def measure_null(
     ]
 
 
-def write_figure(pack: Pack, profile_name: str, path: Path) -> None:
+def write_figure(pack: Pack, profile_name: ProfileName, path: Path) -> None:
     """The sweep of one pack at seed 0 on the test split, every t drawn: a picture, no selection."""
     from labkit.course import figures
 
@@ -313,7 +314,7 @@ def write_figure(pack: Pack, profile_name: str, path: Path) -> None:
 
 def run_study(
     *,
-    profile_name: str,
+    profile_name: ProfileName,
     out_dir: Path,
     page: Path,
     measured: Path,

@@ -26,14 +26,16 @@ from labkit.course.report import PICTURE_GONE, embedded
 
 WIDEST, MOST_BYTES = 1200, 200 * 1024
 RUN = ("pack", "profile", "seed", "learner")
-USED = {  # kinds of records, and what one needs to be of use here
+# kinds of records, and what one needs to be of use here
+USED = {
     "figure": (*RUN, "notebook", "name", "alt", "file"),
     "gate": (*RUN, "passed", "fallen"),
     "diagnosis": (*RUN, "checkpoint", "diagnosis", "verdict", "found", "remedy"),
 }
-CLASS_PAGE = "class.html"  # as class_page.py writes it
+CLASS_PAGE = "class.html"  # as classroom/class_page.py writes it
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = (  # nothing is loaded, one pixel is one pixel
+# nothing is loaded, one pixel is one pixel
+FLAGS = (
     "--headless",
     "--disable-gpu",
     "--hide-scrollbars",
@@ -124,11 +126,12 @@ def _synergy_by_size(_: Source) -> tuple[bytes, str]:
 def _diagnoses(source: Source) -> tuple[bytes, str]:
     """What the gate decided and which diagnoses flagged which checkpoint, as a page of records."""
     gates = [row for row in source.found if row["kind"] == "gate"]
+    # a cell may be run twice
     latest = {
         (row["checkpoint"], row["diagnosis"]): row
         for row in source.found
         if row["kind"] == "diagnosis"
-    }  # a cell may be run twice
+    }
     flagged = [row for row in latest.values() if row["verdict"] == "flagged"]
     if not gates or not flagged:
         raise LeftOut(
@@ -262,7 +265,7 @@ SHOWN = (
 )
 
 
-# --- pictures
+# --- pictures ---------------------------------------------------------------------------------
 
 
 def chromium() -> str | None:
@@ -281,9 +284,8 @@ def photograph(page: Path, *, height: int = 1600) -> bytes:
     with tempfile.TemporaryDirectory(prefix="labkit-shot-") as folder:
         picture, copy = Path(folder) / "page.png", Path(folder) / "page.html"
         copy.write_text(page.read_text("utf-8").replace("<head>", NO_SCRIPTS, 1), "utf-8")
-        root = (
-            ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
-        )  # Chromium refuses a sandbox to root
+        # Chromium refuses a sandbox to root
+        root = ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
         command = [
             program,
             *FLAGS,
@@ -340,7 +342,7 @@ def fitted(content: bytes) -> bytes:
     )
 
 
-# --- the gallery
+# --- the gallery ------------------------------------------------------------------------------
 
 
 def build_gallery(

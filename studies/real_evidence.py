@@ -20,7 +20,6 @@ from pathlib import Path
 from labkit.base.pages import claims_rows, signed
 from labkit.base.stats import Interval, ItemScore, cluster_mean
 from labkit.base.store import Checkpoint, Store, write_file, write_whole
-from labkit.course.labs import real_lab
 from labkit.course.labs.real_lab import (
     AS_SHIPPED,
     BALANCED,
@@ -65,7 +64,7 @@ from labkit.models import zoo
 from labkit.models.adapters import save_adapter
 from labkit.models.architecture import architecture_of
 from labkit.train.pipeline import load_checkpoint, run_spec
-from labkit.train.specs import profile, spec_text
+from labkit.train.specs import ADAPTED_LORA, ProfileName, profile, spec_text
 from labkit.train.trainers import bf16_is_fast
 from studies import page
 
@@ -218,13 +217,15 @@ def machine() -> dict:
     return {"cores": os.cpu_count(), "bf16": bool(bf16_is_fast())}
 
 
-def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[RealRun, dict]:
+def measure_pack(
+    pack: Pack, profile_name: ProfileName, adapters: Path, told: Callable[[str], None]
+) -> tuple[RealRun, dict]:
     """Train, write adapters, score what ships; the run, what it took and gave as plain values."""
     told(f"{pack.name}: training")
     made = train_real(pack, profile_name=profile_name)
     kept = {
         recipe: ship_adapter(
-            made[recipe][-1], adapters / adapter_name(pack.name, recipe), real_lab.LORA.rank
+            made[recipe][-1], adapters / adapter_name(pack.name, recipe), ADAPTED_LORA.rank
         )
         for recipe in SHIPPED
     }
@@ -238,9 +239,8 @@ def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[R
     report = run_gate(
         str(made[MERGED][-1].folder), MODEL, pack=str(pack.folder), profile=profile_name
     )
-    report = replace(
-        report, checkpoint=f"{pack.name}/{MERGED}"
-    )  # a folder's path means nothing on another machine
+    # a folder's path means nothing on another machine
+    report = replace(report, checkpoint=f"{pack.name}/{MERGED}")
     sizes = {
         recipe: sum(
             path.stat().st_size for path in (adapters / adapter_name(pack.name, recipe)).iterdir()
@@ -270,7 +270,7 @@ def measure_pack(pack: Pack, profile_name: str, adapters: Path, told) -> tuple[R
 
 def run_real_study(
     *,
-    profile_name: str,
+    profile_name: ProfileName,
     page: Path,
     measured: Path,
     adapters: Path,
@@ -311,7 +311,7 @@ def run_real_study(
 
 
 def run_live_study(
-    *, profile_name: str, page: Path, measured: Path, console, pack_name: str = DOMAINS[0]
+    *, profile_name: ProfileName, page: Path, measured: Path, console, pack_name: str = DOMAINS[0]
 ) -> dict:
     """Train what a participant can train while waiting, score private facts before and after, and
     write the records and the page.
@@ -320,9 +320,8 @@ def run_live_study(
     """
     pack = load_pack(pack_name)
     console.print(f"{pack.name}: training", highlight=False)
-    with tempfile.TemporaryDirectory(
-        prefix="labkit-live-"
-    ) as folder:  # a store of its own: what is read back takes no time
+    # a store of its own: what is read back takes no time
+    with tempfile.TemporaryDirectory(prefix="labkit-live-") as folder:
         begun = time.monotonic()
         made = run_spec(
             spec_of(str(pack.folder), LIVE, profile_name=profile_name), store=Store(Path(folder))
@@ -441,7 +440,7 @@ def page_text(data: dict, live: dict) -> str:
     )
     return PAGE.format(
         parameters=architecture_of(MODEL).parameters,
-        rank=real_lab.LORA.rank,
+        rank=ADAPTED_LORA.rank,
         packs=", ".join(data["packs"]),
         first=next(iter(data["packs"])),
         limit=profile(data["profile"]).eval_limit,

@@ -52,12 +52,10 @@ from labkit.course.labs.scale_lab import (
 )
 from labkit.course.study import Lesson, Unit, register_rows
 from labkit.data.packs import Pack, load_pack
-from labkit.data.published import (
-    SCALE_FILES,
-)
+from labkit.data.published import SCALE_FILES
 from labkit.models.families import ARCHITECTURES, LADDER, STEPS
 from labkit.models.zoo import model_folder
-from labkit.train.specs import profile
+from labkit.train.specs import ProfileName, profile
 from studies import page
 
 PAGE = page("scale")
@@ -69,7 +67,7 @@ RARE_PART = page("scale_rare")
 def run_scale_study(
     part: str,
     *,
-    profile_name: str,
+    profile_name: ProfileName,
     page: Path,
     measured: Path,
     console,
@@ -85,9 +83,8 @@ def run_scale_study(
         raise InputError(f"no part {part!r} of the study of scale; {suggest(part, list(PARTS))}")
     seeds, loaded = max(2, seeds or profile(profile_name).seeds), load_pack(pack)
     asked = PARTS[part]
-    for (
-        family
-    ) in asked.families:  # one that must be built first is better missed now than after an hour
+    # one that must be built first is better missed now than after an hour
+    for family in asked.families:
         model_folder(f"{family}-instruct")
     units = [
         asked.run(loaded, seed, profile_name, lambda text: console.print(text, highlight=False))
@@ -297,7 +294,7 @@ class Part:
     """
 
     families: tuple[str, ...]
-    run: Callable[[Pack, int, str, Callable[[str], None]], Unit]
+    run: Callable[[Pack, int, ProfileName, Callable[[str], None]], Unit]
     data: Callable[[list[Unit]], dict]
     section: Callable[[dict], str]
 

@@ -1,8 +1,7 @@
-"""One file to install labkit from in a room without network: wheels, notebooks, checkpoints that
-are trained already.
+"""One file to install labkit from in a room without network, with checkpoints that are trained.
 
-The shipped weights and data packs lie inside labkit's own wheel. A bundle is for machines like the
-one it was made on.
+It holds wheels, notebooks and checkpoints; the shipped weights and data packs lie inside labkit's
+own wheel. A bundle is for machines like the one it was made on.
 """
 
 from __future__ import annotations
@@ -304,9 +303,9 @@ def _write(folder: Path, target: Path) -> None:
                 with path.open("rb") as source, packed.open(info, "w") as part:
                     shutil.copyfileobj(source, part, bundle_check.CHUNK)
         return
-    with tarfile.open(target, "w") as packed:
+    with tarfile.open(target, "w") as archive:
         for path in paths:
-            info = tarfile.TarInfo(path.relative_to(folder.parent).as_posix())
-            info.size, info.mode = path.stat().st_size, 0o644
+            member = tarfile.TarInfo(path.relative_to(folder.parent).as_posix())
+            member.size, member.mode = path.stat().st_size, 0o644
             with path.open("rb") as source:
-                packed.addfile(info, source)
+                archive.addfile(member, source)

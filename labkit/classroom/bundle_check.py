@@ -1,7 +1,7 @@
 """Checks a file that `labkit bundle` made, or the folder it was unpacked to.
 
-Nothing but Python's own library: a copy of this module lies in every bundle as check.py, to be run
-before anything is installed.
+It needs nothing but Python's own library: a copy of this module lies in every bundle as check.py,
+to be run before anything is installed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -89,9 +90,8 @@ def parts(path: Path) -> Iterator[Part]:
         for file in sorted(file for file in path.rglob("*") if file.is_file()):
             with file.open("rb") as content:
                 yield Part(file.relative_to(path).as_posix(), True, file.stat().st_size, content)
-    elif path.is_file() and tarfile.is_tarfile(
-        path
-    ):  # asked first: a tar may end in a wheel, which looks like the end of a zip
+    # this is asked before zip: a tar may end in a wheel, which looks like the end of a zip
+    elif path.is_file() and tarfile.is_tarfile(path):
         with tarfile.open(path, "r:") as packed:
             for member in packed:
                 yield _part(
@@ -101,14 +101,14 @@ def parts(path: Path) -> Iterator[Part]:
                     packed.extractfile(member) if member.isreg() else None,
                 )
     elif path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as packed:
-            for member in packed.infolist():
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
                 plain = (
-                    stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG)
-                    and member.compress_type == zipfile.ZIP_STORED
+                    stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+                    and info.compress_type == zipfile.ZIP_STORED
                 )
-                with packed.open(member) as content:
-                    yield _part(member.filename, plain, member.file_size, content)
+                with archive.open(info) as content:
+                    yield _part(info.filename, plain, info.file_size, content)
     else:
         raise Broken(
             "no such file, or neither .zip nor .tar"
@@ -129,7 +129,7 @@ def _part(name: str, plain: bool, size: int, content: IO[bytes] | None) -> Part:
 def read_listing(path: Path) -> dict:
     """What a bundle says is in it. Raises Broken."""
     for part in parts(path):
-        if part.name == LISTING and part.plain:
+        if part.name == LISTING and part.plain and part.content:
             if part.size > MOST_LISTING_BYTES:
                 raise Broken(f"{LISTING} is too large")
             try:
@@ -171,7 +171,7 @@ def _files(path: Path, listing: dict) -> Finding:
     """
     expected, seen, changed = listing["files"], set(), []
     for part in parts(path):
-        if not part.plain:
+        if not part.plain or part.content is None:
             return Finding(
                 "files",
                 False,
@@ -233,10 +233,10 @@ def _wheels(listing: dict) -> Finding:
 
 def _tags_here() -> set[str]:
     try:
-        from packaging.tags import sys_tags
+        tags = import_module("packaging.tags")
     except ImportError:  # nothing is installed yet, but pip brings its own copy
-        from pip._vendor.packaging.tags import sys_tags
-    return {str(tag) for tag in sys_tags()}
+        tags = import_module("pip._vendor.packaging.tags")
+    return {str(tag) for tag in tags.sys_tags()}
 
 
 def _tags_of(wheel: str) -> set[str]:
@@ -278,10 +278,8 @@ def _pins(listing: dict) -> Finding:
 
 def _disk(path: Path, listing: dict) -> Finding:
     unpacked = 0 if path.is_dir() else sum(size for _, size in listing["files"].values())
-    needed, free = (
-        (unpacked + BYTECODE * listing["installed_bytes"]) / 2**30,
-        shutil.disk_usage(path.resolve().parent).free / 2**30,
-    )
+    needed = (unpacked + BYTECODE * listing["installed_bytes"]) / 2**30
+    free = shutil.disk_usage(path.resolve().parent).free / 2**30
     what = "installing" if path.is_dir() else "unpacking and installing"
     return Finding(
         "free disk",

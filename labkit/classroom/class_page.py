@@ -1,19 +1,19 @@
-"""One page on a whole class, from everybody's records: who failed first, then what the room did,
-found and believed wrongly.
+"""One page on a whole class, from everybody's records.
 
-The same parts make a self-contained HTML page and a PDF; every word of them is plain text until a
-template escapes it.
+It says first who failed, then what the room did, found and believed wrongly. The same parts make a
+self-contained HTML page and a PDF; every word of them is plain text until a template escapes it.
 """
 
 from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from textwrap import shorten
+from typing import Any
 
 from labkit.base.errors import InputError
 from labkit.base.pages import Section, template, write_pdf
@@ -122,7 +122,7 @@ def _export(page: ClassPage, path: Path) -> str:
             path,
         )
     except InputError as error:
-        # of an earlier run: it would tell something else than the page
+        # one of an earlier run would tell something else than the page
         path.unlink(missing_ok=True)
         return f"There is no PDF of this page: {error}"
     return f"The same page as a PDF: {path.name}."
@@ -189,13 +189,13 @@ def _rows(rows: Iterable[Sequence[object]]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(map(_cell, row)) for row in rows)
 
 
-def _cut(rows: Sequence, most: int) -> str:
+def _cut(rows: Sized, most: int) -> str:
     return f" The {most} most frequent of {len(rows)} are shown." if len(rows) > most else ""
 
 
-def _grouped(seats: Sequence[Seat], kind: str, key: Callable) -> dict[object, list]:
+def _grouped(seats: Sequence[Seat], kind: str, key: Callable) -> dict[Any, list]:
     """Records of a kind by a key, most frequent first."""
-    groups: dict[object, list] = {}
+    groups: dict[Any, list] = {}
     for seat in seats:
         for row in seat.of(kind):
             groups.setdefault(key(row), []).append(row)
@@ -456,10 +456,8 @@ def beliefs(seats: Sequence[Seat]) -> Part | None:
     found = _beliefs(seats)
     if not found:
         return None
-    wrong, headless = (
-        [belief for belief in found if belief.wrong],
-        all(belief.headless for belief in found),
-    )
+    wrong = [belief for belief in found if belief.wrong]
+    headless = all(belief.headless for belief in found)
     told = (
         "These notebooks ran without anybody in front of them: the guesses are the "
         "notebooks' own, and say nothing of a belief."

@@ -1,8 +1,7 @@
-"""What a class page is made of: every learner's records, checked, because some come from
-participants' own evidence packs.
+"""What a class page is made of: every learner's records, checked, whoever they come from.
 
-A record that is not as labkit writes it is left out and counted; nothing in it is trusted to have a
-type or a length.
+Some come from participants' own evidence packs. A record that is not as labkit writes it is left
+out and counted; nothing in it is trusted to have a type or a length.
 """
 
 from __future__ import annotations
@@ -12,13 +11,12 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from labkit.base.errors import InputError, LabkitError
 from labkit.base.records import FILE
-from labkit.course.journal import COMMITTED
 from labkit.design.designer import in_words
 from labkit.train.specs import PipelineSpec
 
@@ -56,7 +54,7 @@ class Prediction(Row):
     measured: Span
     low: FiniteFloat = 0.0
     high: FiniteFloat = 1.0
-    made: Literal["committed", "default", "untouched"] = COMMITTED
+    made: Literal["committed", "default", "untouched"] = "committed"
 
     @model_validator(mode="after")
     def _has_a_scale(self) -> Prediction:
@@ -134,9 +132,8 @@ class Sweep(Row):
     points: dict[Words, Annotated[list[Point], Field(min_length=2, max_length=101)]]
 
 
-KINDS: dict[
-    str, tuple[type[Row], Callable[[Row], object]]
-] = {  # kind -> its shape, and what makes a later one replace an earlier one
+# Kind -> its shape, and what makes a later one replace an earlier one.
+KINDS: dict[str, tuple[type[Row], Callable[[Any], object]]] = {
     "prediction": (Prediction, lambda row: (row.id, row.pack, row.profile, row.seed)),
     "answer": (Answer, lambda row: row.id),
     "design": (Design, lambda row: (row.pack, row.profile, row.seed)),
@@ -191,7 +188,7 @@ class Seat:
         return [run for run in self.runs if run.problem]
 
 
-def checked(rows: Iterable[object]) -> tuple[dict[str, list], int]:
+def checked(rows: Iterable[Any]) -> tuple[dict[str, list], int]:
     """Records by kind, in the shapes above, the latest of each; and how many are not as labkit
     writes them.
     """

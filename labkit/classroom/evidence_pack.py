@@ -1,12 +1,9 @@
-"""What an evidence pack holds, member by member, as it is checked when a pack of somebody else's is
-read.
+"""The evidence pack: one zip with what a learner's results rest on, so that others can check them.
 
-The evidence pack: one zip with what a learner's results rest on, so that somebody else can check
-them (verify.py).
-
-Specs, versions, hashes of data and weights, the learner's records, and every item's outcome behind
-each recorded score; no weights and no text of a data pack. Hashes show that nothing changed since
-it was packed, not who packed it.
+It holds specs, versions, hashes of data and weights, the learner's records, and every item's
+outcome behind each recorded score; no weights and no text of a data pack. Hashes show that nothing
+changed since it was packed, not who packed it. The shapes below are what each member is checked
+against when somebody else's pack is read. What a pack claims is checked in verify.py.
 """
 
 from __future__ import annotations
@@ -17,10 +14,10 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -33,12 +30,14 @@ from labkit.evaluate.scorecards import ItemResult, Scorecard
 from labkit.evaluate.scoring import SCORING_VERSION, score_checkpoint
 from labkit.merge.methods import merge_at
 from labkit.merge.recipes import Merge
+from labkit.merge.schedule import Schedule
 from labkit.models import zoo
 from labkit.train.pipeline import RECIPE_VERSION, load_checkpoint
 from labkit.train.specs import PipelineSpec, Stage, Strict, load_spec, spec_text
 
-SCHEMA = 1
+# --- what a pack holds --------------------------------------------------------------------------
 
+SCHEMA: Final = 1
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Words = Annotated[str, Field(max_length=400)]
@@ -193,7 +192,7 @@ MEMBER = re.compile(
     r"(manifest|versions|data|models)\.json|records\.jsonl|specs/[0-9a-f]{16}\.yaml|scorecards/\d{4}\.json"
 )
 RECORD_CHARACTERS = 2**18  # of one line of records: a long reflection has a few thousand
-# a few lines of them unfold to gigabytes, and labkit writes none
+# A few lines with aliases unfold to gigabytes, and labkit writes none.
 YAML_ALIAS = re.compile(r"(?<![^\s\[{,:-])[&*]\w")
 REMEDY = "do not use it, and ask for a new one, made with: labkit evidence-pack"
 PACKAGES = (
@@ -220,8 +219,8 @@ def make_pack(out_dir: Path, learner: str, path: Path) -> Manifest:
     no records there or the evidence is larger than a pack may be, StoreError when `path` cannot be
     written.
     """
-    rows, left_out = learner_rows(out_dir, learner), []
-    store = Store()
+    rows, store = learner_rows(out_dir, learner), Store()
+    left_out: list[str] = []
     kept = {
         checkpoint.key: checkpoint
         for key in _keys(rows)
@@ -230,7 +229,7 @@ def make_pack(out_dir: Path, learner: str, path: Path) -> Manifest:
     packs = _packs(rows, kept.values(), left_out)
     models = _models(rows, kept, left_out)
     cards = list(_cards(rows, models, packs, lambda model: kept[model.key], left_out))
-    models = _used(models, cards)
+    used = _used(models, cards)
     content = {
         "versions.json": _as_json(versions()),
         "data.json": _as_json(
@@ -239,11 +238,11 @@ def make_pack(out_dir: Path, learner: str, path: Path) -> Manifest:
                 for name, pack in packs.items()
             }
         ),
-        "models.json": _as_json([model.model_dump(mode="json") for model in models]),
+        "models.json": _as_json([model.model_dump(mode="json") for model in used]),
         "records.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
         **{
             f"specs/{model.key}.yaml": spec_text(spec_of(kept[model.key].lineage))
-            for model in models
+            for model in used
             if isinstance(model, Trained)
         },
         **{
@@ -342,7 +341,7 @@ def _keys(rows: list[dict]) -> list[str]:
     return list(dict.fromkeys(row["key"] for row in rows if row["kind"] == "checkpoint"))
 
 
-def _packs(rows: list[dict], kept, left_out: list[str]) -> dict[str, Pack]:
+def _packs(rows: list[dict], kept: Iterable[Checkpoint], left_out: list[str]) -> dict[str, Pack]:
     """The data packs that records name: where a checkpoint says they lie, or the shipped ones."""
     folders = {
         checkpoint.name.split("/")[0]: checkpoint.lineage["spec"]["pack"] for checkpoint in kept
@@ -362,15 +361,15 @@ def _models(
     """By weights: every checkpoint that was trained, every shipped model, and every merge whose
     parents are among them.
     """
-    found: dict[str, Shipped | Trained | Merged] = shipped_by_weights()
+    found: dict[str, Shipped | Trained | Merged] = {**shipped_by_weights()}
     for row in latest_of(rows, "checkpoint", "key"):
         if row["key"] not in kept:
             left_out.append(
                 f"checkpoint {row['name'][:100]} ({row['key']}): it is not in the store any more"
             )
             continue
-        model = trained_of(kept[row["key"]])
-        found[model.weights] = model
+        trained = trained_of(kept[row["key"]])
+        found[trained.weights] = trained
     for row in latest_of(rows, "merge", "weights"):
         merge = Merge(method=row["method"], t=row["t"], ancestor=row["ancestor"], extrapolate=True)
         model = Merged(
@@ -419,7 +418,9 @@ def trained_of(checkpoint: Checkpoint) -> Trained:
 
 
 def load_model(
-    model: Shipped | Trained | Merged, models: dict, checkpoint_of: Callable[[Trained], Checkpoint]
+    model: Shipped | Trained | Merged,
+    models: dict,
+    checkpoint_of: Callable[[Trained], Checkpoint | str],
 ) -> zoo.Loaded:
     """A model of a pack, ready to use: from labkit's folder, from a checkpoint, or merged again
     from its parents.
@@ -428,11 +429,18 @@ def load_model(
         return zoo.load(model.name)
     if isinstance(model, Trained):
         return load_checkpoint(checkpoint_of(model))
-    general, domain, ancestor = (
-        load_model(models[weights], models, checkpoint_of) if weights else None
-        for weights in model.parents
+    general, domain = (
+        load_model(models[weights], models, checkpoint_of)
+        for weights in (model.general, model.domain)
     )
-    return merge_at(general, domain, model.merge.t, model.merge.method, ancestor=ancestor)
+    origin = model.merge.ancestor
+    return merge_at(
+        general,
+        domain,
+        cast(Schedule, model.merge.t),  # weights per model are for files alone
+        model.merge.method,
+        ancestor=load_model(models[origin], models, checkpoint_of) if origin else None,
+    )
 
 
 def _cards(
@@ -469,18 +477,18 @@ def _cards(
                 split=scored.split,
                 profile=scored.profile,
                 axes=tuple(scored.axes),
-                items=[vars(item) for item in card.items],
+                items=tuple(Item(**vars(item)) for item in card.items),
             )
 
 
-def _used(models: dict, cards: list[Card]) -> list[Shipped | Trained | Merged]:
+def _used(
+    models: dict[str, Shipped | Trained | Merged], cards: list[Card]
+) -> list[Shipped | Trained | Merged]:
     """The models without shipped ones that nothing rests on."""
-    weights = {card.weights for card in cards} | {
-        model.start for model in models.values() if isinstance(model, Trained)
-    }
-    weights |= {
-        parent for model in models.values() if isinstance(model, Merged) for parent in model.parents
-    }
+    weights: set[str | None] = {card.weights for card in cards}
+    for model in models.values():
+        if not isinstance(model, Shipped):
+            weights |= {model.start} if isinstance(model, Trained) else set(model.parents)
     return [
         model
         for model in models.values()
@@ -563,7 +571,7 @@ def read_pack(folder: Path, path: Path | None = None) -> Evidence:
                 f"{called}: member {name!r} is missing, so this is no evidence pack; {REMEDY}"
             )
 
-    def read(name: str, shape: object):
+    def read(name: str, shape: Any) -> Any:
         raw = _parse(folder / name, f"{called}: member {name!r}")
         if (
             name == "manifest.json"
@@ -633,10 +641,8 @@ def _check_parents(models: dict, specs: dict, called: Path) -> None:
 def _parse(path: Path, called: str) -> object:
     try:
         return json.loads(path.read_text("utf-8"))
-    except (
-        ValueError,
-        RecursionError,
-    ):  # broken, not UTF-8, a number of a million digits, or nested too deeply
+    # broken, not UTF-8, a number of a million digits, or nested too deeply
+    except (ValueError, RecursionError):
         raise InputError(f"{called}: broken JSON; {REMEDY}") from None
 
 

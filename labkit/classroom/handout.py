@@ -1,10 +1,12 @@
-"""Two pages for a room: the five-minute warm-up for people without a computer, and the design
-worksheet to fill in on screen or by hand.
+"""Two pages for a room: the warm-up for people without a computer, and the design worksheet.
+
+The warm-up takes five minutes. The worksheet can be filled in on screen or by hand.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from labkit.base.pages import FormField, pdf_bytes, signed, with_fields, write_pdf
 from labkit.base.records import AXES
@@ -50,7 +52,7 @@ CHOICES = {  # of a design on the worksheet: field -> label, options
         "Merge, at which t",
         (
             "none",
-            *(f"{method}, t=0.5" for method in Merge.model_fields["method"].annotation.__args__),
+            *(f"{method}, t=0.5" for method in get_args(Merge.model_fields["method"].annotation)),
         ),
     ),
 }

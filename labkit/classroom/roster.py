@@ -1,5 +1,4 @@
-"""Who is in the class, from a CSV file: a learner per line, with what this learner's notebooks are
-run with.
+"""Who is in the class, from a CSV file: a learner per line, with what the notebooks are run with.
 
 A name is shown only when asked for: a learner is called by the place in the roster, and files by a
 hash of the name.

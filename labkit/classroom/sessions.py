@@ -1,12 +1,11 @@
-"""Runs the notebooks of a whole class: several learners at a time, resumable, and no failure stops
-the rest.
+"""Runs the notebooks of a whole class, and what `labkit class` does from end to end.
 
-Locally on joblib's processes, or on a Dask cluster through joblib's backend for it. A learner's
-notebooks run one after the other, because later ones read what earlier ones recorded; each is kept
-on disk the moment it is done. The only module that imports joblib and distributed.
+Several learners run at a time, on this machine's processes (joblib) or on a Dask cluster. A
+learner's notebooks run one after the other, because later ones read what earlier ones recorded.
+Each is kept on disk the moment it is done, so a stopped class goes on, and no failure stops the
+rest.
 
-What `labkit class` does from end to end: a roster is run, or packs are read, and the class page is
-written.
+From end to end, a roster is run, or packs are read, and the class page is written.
 """
 
 from __future__ import annotations
@@ -40,9 +39,8 @@ LOOK_SECONDS = 1.0
 Told = Callable[[int, int, str], None]  # notebooks done, notebooks in all, a remark or nothing
 
 
-@dataclass(
-    frozen=True, slots=True
-)  # slots: joblib's Dask backend leaves other objects on one worker, and they die with it
+# slots: joblib's Dask backend leaves other objects on one worker, and they die with it
+@dataclass(frozen=True, slots=True)
 class Task:
     """One learner's work, as it travels to a worker. folder: where its results lie, the same for
     every machine.
@@ -193,9 +191,8 @@ def _run_kept(task: Task, name: str, text: str, key: str) -> Run:
     _forget(folder, name)
     try:
         run = _run(folder, name, text, executed, task)
-    except (
-        Exception
-    ) as error:  # whatever it is, it is this notebook's failure, and the page says so
+    # whatever it is, it is this notebook's failure, and the page says so
+    except Exception as error:
         run = Run(
             name,
             0.0,
@@ -415,10 +412,11 @@ def _counting(
     tasks: Sequence[Task], told: Told | None, remark: Callable[[], str]
 ) -> Iterator[None]:
     """Tell every second how many notebooks are done, by what is on disk: workers are anywhere."""
-    wanted, ended = (
-        [(Path(task.folder), name, key) for task in tasks for name, _, key in task.notebooks],
-        Event(),
-    )
+    if told is None:
+        yield
+        return
+    wanted = [(Path(task.folder), name, key) for task in tasks for name, _, key in task.notebooks]
+    ended = Event()
 
     def count() -> int:
         return sum(kept_run(*one) is not None for one in wanted)
@@ -427,9 +425,6 @@ def _counting(
         while not ended.wait(LOOK_SECONDS):
             told(count(), len(wanted), remark())
 
-    if told is None:
-        yield
-        return
     told(count(), len(wanted), "")
     clock = Thread(target=tick, daemon=True)
     clock.start()
@@ -441,8 +436,7 @@ def _counting(
         told(count(), len(wanted), "")
 
 
-__all__ = ["Run", "Task", "kept_run", "learner_folder", "run_class", "run_learner"]
-
+# --- from end to end
 
 HEADLESS = (
     "Notebooks were run headless. Every number comes from records; seconds include "
@@ -547,11 +541,8 @@ def _seat(learner: Learner, runs: Sequence[Run], out_dir: Path, shown: str) -> S
             .relative_to(out_dir.resolve())
             .as_posix()
         )
-    except (
-        InputError,
-        LookupError,
-        TypeError,
-    ) as error:  # a notebook of the instructor's own may record what it likes
+    # a notebook of the instructor's own may record what it likes
+    except (InputError, LookupError, TypeError) as error:
         told.append(
             NotebookRun(
                 "course.html",

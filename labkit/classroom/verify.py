@@ -1,8 +1,7 @@
-"""Checks an evidence pack: hashes and data first, then a sample of what it claims is really done
-again.
+"""Checks an evidence pack: hashes and data first, then a sample of its claims is done again.
 
 Nothing that a pack names is downloaded, and its specs are trained only when they are small or when
-asked for. Of what was not checked it is said so, and why.
+asked for. What was not checked is told, with the reason.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from labkit.classroom.evidence_pack import (
     Card,
     Evidence,
     Merged,
+    Scored,
     Shipped,
     Trained,
     load_model,
@@ -42,10 +42,10 @@ from labkit.train.specs import PipelineSpec, Stage, profile
 
 HOLDS, FAILS, UNSURE, SKIPPED = "holds", "does not hold", "not distinguishable", "not checked"
 SAMPLE = 32  # items of each scorecard
-# share of items that may come out differently with the same weights: batches of another shape round
-# differently
+# Share of items that may come out differently with the same weights: batches of another shape round
+# differently.
 ROUNDING = 0.05
-# a chain of stages that trains no more is trained without being asked for: seconds to two minutes
+# A chain of stages that trains no more is trained without being asked for: seconds to two minutes.
 SMALL_TOKENS = 300_000
 MOST_TOKENS = 50_000_000  # and with --retrain: hours; a pack must not be able to order days
 MOST_ROWS, MOST_LENGTH = 256, 4096  # of a batch
@@ -216,7 +216,7 @@ def _check_records(evidence: Evidence, found: Verification) -> None:
         found.add("other records", SKIPPED, f"kept as the learner's own: {', '.join(others)}"[:400])
 
 
-def _agrees(scored, card: Scorecard) -> bool:
+def _agrees(scored: Scored, card: Scorecard) -> bool:
     for axis, said in scored.axes.items():
         scores = card.scores(axis)
         if (
@@ -243,15 +243,8 @@ class _Models:
         found: Verification,
         say: Callable,
     ):
-        self.evidence, self.data, self.store, self.own, self.retrain, self.found, self.say = (
-            evidence,
-            data,
-            store,
-            own,
-            retrain,
-            found,
-            say,
-        )
+        self.evidence, self.data, self.found = evidence, data, found
+        self.store, self.own, self.retrain, self.say = store, own, retrain, say
         self.kept: dict[str, Checkpoint | str] = {}
         self.shipped = shipped_by_weights()
 
@@ -292,11 +285,9 @@ class _Models:
             )
         return loaded
 
-    def _exact(self, model: Shipped | Trained) -> bool:
-        return (
-            isinstance(model, Shipped)
-            or zoo.fingerprint_of(self.checkpoint(model).folder) == model.weights
-        )
+    def _exact(self, model: Shipped | Trained | Merged) -> bool:
+        made = self.checkpoint(model) if isinstance(model, Trained) else None
+        return not isinstance(made, Checkpoint) or zoo.fingerprint_of(made.folder) == model.weights
 
     def _same_arithmetic(self) -> bool:
         return self.evidence.versions.get("arithmetic") == versions()["arithmetic"]

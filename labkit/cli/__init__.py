@@ -22,7 +22,7 @@ ProfileOption = Annotated[
 ]
 
 
-def say_warning(message, category, *_place) -> None:
+def say_warning(message, category, *_place, **_more) -> None:
     """labkit's own warnings as one sentence; those of libraries tell a user nothing."""
     if category.__module__.startswith("labkit"):
         err.print(f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -1,8 +1,7 @@
 """The command line: `labkit COMMAND`.
 
-Each command is in the module of its heading: design, train, measure, share.
-
-Every error a user can cause ends in one sentence and exit status 2; Ctrl-C ends with 130.
+Each command is in the module of its heading: design, train, measure, share. Every error a user can
+cause ends in one sentence and exit status 2; Ctrl-C ends with 130.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Commands for what to build, what it takes, and what a claim is worth: advise, compare, plan, fit,
-audit; and for domain packs: pack new, pack check, pack build.
+"""Commands for what to build, what it takes, and what a claim is worth; and for domain packs.
+
+They are advise, compare, plan, fit and audit; pack new, pack check and pack build.
 """
 
 from __future__ import annotations

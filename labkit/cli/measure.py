@@ -11,8 +11,6 @@ from rich.markup import escape
 from labkit.cli import ProfileOption, err, out, working
 
 app = typer.Typer()
-
-
 BITS_TEXTS = 100  # raw texts that bits per byte is measured on
 
 

@@ -1,5 +1,7 @@
-"""Commands that hand results on, and that run a room: export, app, evidence-pack, verify, bundle;
-course, class, handout, doctor.
+"""Commands that hand results on, and that run a room.
+
+The first are export, app, evidence-pack, verify and bundle; the others course, class, handout and
+doctor.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from labkit.cli import Notebooks, ProfileOption, err, out, working
 
 if TYPE_CHECKING:
     from labkit.classroom.sessions import Done
-
 
 app = typer.Typer()
 
@@ -305,8 +306,8 @@ def class_(
         )
     if from_ is not None:
         _from_packs(from_, out_dir, names)
-        return
-    _run(roster, _files(notebook), profile, pack, seed, out_dir, jobs, scheduler, names)
+    elif roster is not None:
+        _run(roster, _files(notebook), profile, pack, seed, out_dir, jobs, scheduler, names)
 
 
 def _files(notebooks: Sequence[str] | None) -> list[Path]:

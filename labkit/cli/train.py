@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,8 +11,6 @@ from labkit.base import processes
 from labkit.cli import Bytes, Line, out
 
 app = typer.Typer()
-
-
 zoo_app = typer.Typer(no_args_is_help=True, help="The shipped tiny models: list, show, build.")
 app.add_typer(zoo_app, name="zoo", rich_help_panel="Train")
 
@@ -43,10 +41,9 @@ def run(
     """Train and merge what a spec says; finished stages are reused."""
     from labkit.base.errors import InputError
     from labkit.design import preflight
-    from labkit.design import preflight as plans
     from labkit.train import pipeline, specs
 
-    changes = {}
+    changes: dict[str, Any] = {}
     if profile is not None:
         specs.profile(profile)
         changes["profile"] = profile
@@ -54,9 +51,9 @@ def run(
         changes["seed"] = seed
     loaded = specs.load_spec(spec).model_copy(update=changes)
     if dry_run:
-        for told in plans.tell(loaded, card=gpu, count=gpus, price=price):
+        for told in preflight.tell(loaded, card=gpu, count=gpus, price=price):
             out.print(
-                told if isinstance(told, str) else plans.table(*told),
+                told if isinstance(told, str) else preflight.table(*told),
                 markup=False,
                 highlight=False,
                 soft_wrap=isinstance(told, str),

@@ -1,4 +1,4 @@
-"""Runs the course's notebooks headless: the only module that imports papermill.
+"""Runs the course's notebooks headless, one after the other, and writes their pages.
 
 A notebook that fails never stops the ones after it; the page shows it first and the exit status
 tells.
@@ -127,7 +127,8 @@ def _started_with(environment: dict[str, str]) -> type:
     from jupyter_client.manager import AsyncKernelManager
 
     class Manager(AsyncKernelManager):
-        async def start_kernel(self, **options):
+        # jupyter_client's own async manager replaces the sync method in the same way
+        async def start_kernel(self, **options):  # type: ignore[override]
             await super().start_kernel(**options, env={**os.environ, **environment})
 
     return Manager

@@ -8,7 +8,7 @@ journal_figures.py and labs/merge_lab.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.base.stats import Interval
 from labkit.evaluate.scorecards import Scorecard
@@ -62,7 +62,7 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
 
 
 def scorecards(
-    cards: Sequence[Scorecard],
+    cards: Sequence[Any],
     *,
     axes: Sequence[str] | None = None,
     guess: tuple[str, float] | None = None,
@@ -70,6 +70,7 @@ def scorecards(
 ) -> Figure:
     """Scores of several checkpoints side by side, one group of dots per axis.
 
+    cards: scorecards, or, where axes are named, what has `checkpoint` and `interval` as they do.
     guess: (axis, value) a learner committed to before the run, drawn as a star.
     """
     shown = list(axes or cards[0].axes())

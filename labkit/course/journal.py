@@ -1,11 +1,9 @@
-"""What the numbered notebooks ask of a learner, read from their cells: no list of it has to be kept
-in step.
+"""What the numbered notebooks ask of a learner, and what a learner guessed, answered and wrote.
 
-What a learner guessed, answered and wrote, as the records of a folder hold it; the latest under an
-id counts.
-
-Reflections and answers belong to the learner, whatever pack, profile or seed they were written
-under; a guess belongs to these too, because its outcome does.
+What is asked is read from the notebooks' cells, so no list of it has to be kept in step. What a
+learner did is read from the records of a folder; the latest under an id counts. Reflections and
+answers belong to the learner, whatever pack, profile or seed they were written under. A guess
+belongs to these too, because its outcome does.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from labkit.base.records import latest
 from labkit.base.stats import Z_LEVEL, Interval, wilson
 from labkit.base.store import shipped_or_checkout
 
-# ids are written out in the cell
+# Ids are written out in the cell.
 ASKED = re.compile(r'\blab\.(predict|ask|reflect)\(\s*"([\w-]+)"')
 
 
@@ -56,6 +54,8 @@ def steps(notebook: Path) -> list[Step]:
     return list(dict.fromkeys(Step(*found) for found in ASKED.findall(code)))
 
 
+# --- a learner's records
+
 CRITICAL_QUESTIONS = (
     "What must the model know or do that it cannot today, and which measurement would show it?",
     "What do you expect to matter most: the order of stages, the quality of the text, "
@@ -64,7 +64,7 @@ CRITICAL_QUESTIONS = (
 )
 MOST_CHARACTERS = 5000  # of a reflection
 FEWEST = 4  # guesses below which nothing is said of a habit
-# how a guess was made; DEFAULT: headless, by the notebook
+# How a guess was made. DEFAULT: headless, by the notebook.
 COMMITTED, DEFAULT, UNTOUCHED = "committed", "default", "untouched"
 TOPICS = {
     "design and data": ("01", "02"),
@@ -456,7 +456,7 @@ class Calibration:
 
     def topic_rows(self) -> list[tuple[str, ...]]:
         """Per topic: its name, number of guesses, mean error with interval, and what it says."""
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for one in self.topics:
             size = (
                 f"{one.interval.mean:+.2f} [{one.interval.low:+.2f}, {one.interval.high:+.2f}]"

@@ -1,15 +1,13 @@
-"""The figures of a learner's guesses, each with the words for those who do not see it.
+"""The figures of guesses, each with the words for those who do not see it, and of the class page.
 
-The figures of the class page: everybody's results at once. With figures.py among the modules that
-import matplotlib.
-
-Words in them may come from participants: `plain` keeps them from being read as formulas.
+The class page shows everybody's results at once. Words in its figures may come from participants:
+`plain` keeps them from being read as formulas.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
@@ -21,10 +19,12 @@ from labkit.course.journal import OTHER, TOPICS, Bias, Calibration, Prediction
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
 STYLES = {
     topic: {"marker": MARKERS[i], "color": COLOURS[i]} for i, topic in enumerate((*TOPICS, OTHER))
 }
+
+
+# --- one learner ------------------------------------------------------------------------------
 
 
 def guesses(found: Sequence[Prediction]) -> Figure:
@@ -170,12 +170,15 @@ def _bounded(one: Prediction) -> tuple[float, float, float]:
     drawn at them.
     """
     found: Interval = one.measured
-    return tuple(
+    low, mean, high = (
         min(1.0, max(0.0, one.place(value))) for value in (found.low, found.mean, found.high)
     )
+    return low, mean, high
 
 
-# of a figure as wide as the PDF's page: its letters are then as large as the text's
+# --- the class page ---------------------------------------------------------------------------
+
+# Of a figure as wide as the PDF's page: its letters are then as large as the text's.
 PAGE_INCHES = 11.5
 ROW_GAP = 0.12  # inches between rows of panels, so that a title is not read as the label above it
 SPREAD = 0.3  # how far dots of one row are moved apart, up and down
@@ -265,7 +268,7 @@ def room_predictions(questions: Sequence[tuple[str, Sequence[float], Sequence[fl
     return figure
 
 
-def room_scores(scores: dict[str, dict[str, Sequence[float]]]) -> Figure:
+def room_scores(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Everybody's scores. scores: axis -> checkpoint -> one share per learner; a bar marks the
     middle one.
     """
@@ -303,7 +306,8 @@ def room_scores(scores: dict[str, dict[str, Sequence[float]]]) -> Figure:
 
 
 def merge_curves(
-    curves: dict[str, dict[str, Sequence[Sequence[tuple[float, float]]]]], ends: tuple[str, str]
+    curves: Mapping[str, Mapping[str, Sequence[Sequence[tuple[float, float]]]]],
+    ends: tuple[str, str],
 ) -> Figure:
     """Everybody's scores over t, thin, the middle of them thick, and the middle half as a band.
 
@@ -367,7 +371,7 @@ def _middle_half(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def times(seconds: dict[str, Sequence[float]]) -> Figure:
+def times(seconds: Mapping[str, Sequence[float]]) -> Figure:
     """How long each notebook took everybody. seconds: notebook -> one value per learner."""
     figure, (ax,) = new_figure(9, 1.4 + 0.42 * len(seconds), size=12)
     for i, values in enumerate(seconds.values()):

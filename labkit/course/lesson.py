@@ -1,9 +1,8 @@
 """What a notebook talks to: start, predict, train, score, show, record.
 
-Works with widgets and headless.
-
-Headless (LABKIT_HEADLESS=1, as papermill runs are) no widget is built: guesses take their default
-and every figure is drawn once, because an error inside a widget does not fail a run.
+It works with widgets and headless. Headless (LABKIT_HEADLESS=1, as papermill runs are) no widget is
+built: guesses take their default and every figure is drawn once, because an error inside a widget
+does not fail a run.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit.base import records
 from labkit.base.errors import InputError, LabkitError
@@ -34,9 +34,12 @@ from labkit.merge.methods import merge_at
 from labkit.merge.schedule import Schedule, plain
 from labkit.models.zoo import Loaded
 from labkit.train.pipeline import load_checkpoint, run_spec
-from labkit.train.specs import PipelineSpec
+from labkit.train.specs import PipelineSpec, ProfileName
 from labkit.train.specs import profile as find_profile
 from labkit.train.trainers import prepare_process
+
+if TYPE_CHECKING:
+    from labkit.course.panels import GuessPanel
 
 KNOWN_PACK = "materials"
 
@@ -49,16 +52,14 @@ def show_html(html: str) -> None:
 
 @dataclass
 class Guess:
-    """A prediction made before the run. low, high: ends of its scale. panel: a
-    journal_panel.GuessPanel, or headless none.
-    """
+    """A prediction made before the run. low, high: ends of its scale. panel: headless none."""
 
     id: str
     question: str
     default: float
     low: float = 0.0
     high: float = 1.0
-    panel: object = None
+    panel: GuessPanel | None = None
     made: str = journal.DEFAULT
 
     @property
@@ -80,7 +81,7 @@ class Lab:
     notebook: str
     pack: Pack
     model: str
-    profile: str
+    profile: ProfileName
     seed: int
     learner: str
     out_dir: Path
@@ -138,7 +139,7 @@ class Lab:
 
     def score(
         self,
-        model: object,
+        model: Loaded | str | Checkpoint,
         name: str | None = None,
         *,
         split: str = "test",
@@ -170,7 +171,13 @@ class Lab:
         return with_run_noise(compare_axis(before, after, axis, kind), run_noise_of(axis, kind))
 
     def at(
-        self, general: object, domain: object, t: Schedule, method: str, *, ancestor: object = None
+        self,
+        general: str | Checkpoint,
+        domain: str | Checkpoint,
+        t: Schedule,
+        method: str,
+        *,
+        ancestor: str | Checkpoint | None = None,
     ) -> Loaded:
         """The merge of two models at t, in memory; t=0 is `general`."""
         origin = load_checkpoint(ancestor) if ancestor else None
@@ -185,7 +192,12 @@ class Lab:
         return joined
 
     def bench(
-        self, general: object, domain: object, ends: tuple[str, str], *, ancestor: str | None = None
+        self,
+        general: str | Checkpoint,
+        domain: str | Checkpoint,
+        ends: tuple[str, str],
+        *,
+        ancestor: str | None = None,
     ) -> Bench:
         """Two parents to merge. ends: how the general and the domain model are called.
 
@@ -583,7 +595,7 @@ def start(
     *,
     pack: str = "materials",
     model: str = "llama-s-instruct",
-    profile: str = "lab",
+    profile: ProfileName = "lab",
     seed: int = 0,
     learner: str = "me",
     out_dir: str = "out/lab",

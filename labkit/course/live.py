@@ -1,8 +1,7 @@
-"""A stage as a notebook shows it while it trains: one line with loss, speed and time left, and the
-curve beside it.
+"""A stage as a notebook shows it while it trains: one line, and the curve beside it.
 
-`training` goes around every cell that trains: it says what is ahead, saves often, and tells what an
-interrupt left.
+The line has loss, speed and time left. `training` goes around every cell that trains: it says what
+is ahead, saves often, and tells what an interrupt left.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from labkit.train.specs import PipelineSpec
 from labkit.train.trainers import Progress
 
 REDRAW_SECONDS = 2.0
-# saving takes as long as there is to write; so it stays a few percent of training
+# Saving takes as long as there is to write; so it stays a few percent of training.
 SAVE_PER_PARAMETER, LEAST_SAVE_SECONDS = 5e-6, 5.0
 SAVE_EVERY = "LABKIT_SAVE_EVERY_SECONDS"
 
@@ -48,9 +47,8 @@ class LiveLine:
             self._redraw("finished" if kind is None else "stopped")
 
     def __call__(self, at: Progress) -> None:
-        if (
-            at.stage not in self.running or at.step <= self.curve[self.running[at.stage]][-1][0]
-        ):  # the stage begins, maybe not for the first time
+        # the stage begins, maybe not for the first time
+        if at.stage not in self.running or at.step <= self.curve[self.running[at.stage]][-1][0]:
             again = sum(label.split(" (")[0] == at.stage for label in self.curve)
             self.running[at.stage] = f"{at.stage} ({again + 1})" if again else at.stage
         self.curve.setdefault(self.running[at.stage], []).append((at.step, at.loss))

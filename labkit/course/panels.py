@@ -1,31 +1,25 @@
-"""Widgets: the only module that imports ipywidgets. Panels wire; they neither compute nor draw."""
+"""Widgets that several notebooks share, and how an error inside a widget is told.
+
+Panels wire; they neither compute nor draw. The panels of a single topic lie in its lab (labs/).
+"""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
 from labkit.base.errors import LabkitError
 
+if TYPE_CHECKING:
+    from labkit.course.labs.merge_lab import MergeSession
+    from labkit.train.trainers import Progress
 
-def guess_slider(question: str, low: float, high: float) -> widgets.Widget:
-    """A slider for a prediction, in the middle until it is moved."""
-    slider = widgets.FloatSlider(
-        value=(low + high) / 2,
-        min=low,
-        max=high,
-        step=(high - low) / 100,
-        description="your guess",
-        readout_format=".2f",
-        layout=widgets.Layout(width="460px"),
-        style={"description_width": "90px"},
-    )
-    slider.tooltip = question
-    return slider
 
+# --- how an error is told -----------------------------------------------------------------------
 
 FAULT = "error: this is a fault in labkit; please report:"
 
@@ -69,29 +63,57 @@ def guarded_into(told: widgets.HTML, act: Callable[[], None]) -> Callable:
     return guarded(act, tell, fault)
 
 
+def guard_label(act: Callable[[], None], told: widgets.Label) -> Callable:
+    """A button's callback: it is disabled while it works; errors a learner can act on become a
+    sentence, others are shown whole.
+    """
+
+    def tell(sentence: str) -> None:
+        told.value = sentence
+
+    work = guarded(act, tell, lambda lines: tell(f"{FAULT} {lines}"))
+
+    def press(button) -> None:
+        button.disabled, told.value = True, ""
+        work()
+        button.disabled = False
+
+    return press
+
+
+# --- the merge panel ------------------------------------------------------------------------
+
 STEP = 0.05
 DEPTHS = ("first", "1/4", "1/2", "3/4", "last")  # layers
 GROUP_NAMES = {"attention": "attention", "mlp": "MLP", "other": "other"}
 
 
 def merge_panel(
-    session, *, schedules: dict[str, dict[str, Sequence[float]]], make_setting: Callable
+    session: MergeSession,
+    *,
+    schedules: Mapping[str, Mapping[str, Sequence[float]]],
+    make_setting: Callable,
 ) -> widgets.Widget:
     """The merge lab: sliders for t, the figure, the answers, and buttons.
 
     It only wires what `session` computes.
 
-    session: merge_lab.MergeSession. schedules: name -> group -> five anchors. make_setting:
-    (method, attention, mlp, other), each group as five anchors -> what session.move takes.
+    schedules: name -> group -> five anchors. make_setting: (method, attention, mlp, other), each
+    group as five anchors -> what session.move takes.
     """
     return _MergePanel(session, schedules, make_setting).whole
 
 
 class _MergePanel:
-    def __init__(self, session, schedules, make_setting):
+    def __init__(
+        self,
+        session: MergeSession,
+        schedules: Mapping[str, Mapping[str, Sequence[float]]],
+        make_setting: Callable,
+    ):
         self.session, self.schedules, self.make_setting = session, schedules, make_setting
         self.following = True
-        self.move = None
+        self.move: Any = None  # a Move; while there is none, no button can be pressed
         self._build()
         self._wire()
         self._reopen()
@@ -318,7 +340,7 @@ class _MergePanel:
         self.method.value = chosen if chosen in methods else methods[0]
         self.following = True
 
-    def _set(self, anchors: dict[str, Sequence[float]]) -> None:
+    def _set(self, anchors: Mapping[str, Sequence[float]]) -> None:
         """Move the sliders of some groups without being led by each of them."""
         self.following = False
         try:
@@ -334,7 +356,7 @@ class _MergePanel:
             self.following = True
         self._follow()
 
-    def _by_hand(self, anchors: dict[str, Sequence[float]]) -> None:
+    def _by_hand(self, anchors: Mapping[str, Sequence[float]]) -> None:
         """A slider was moved: whatever schedule was chosen, it is that no more."""
         self.following = False
         self.preset.value = self.preset.options[0]
@@ -387,30 +409,12 @@ class _MergePanel:
         self._reopen()
 
 
-# --- small panels -----------------------------------------------------------------------------
-
-
-def guard_label(act: Callable[[], None], told: widgets.Label) -> Callable:
-    """A button's callback: it is disabled while it works; errors a learner can act on become a
-    sentence, others are shown whole.
-    """
-
-    def tell(sentence: str) -> None:
-        told.value = sentence
-
-    work = guarded(act, tell, lambda lines: tell(f"{FAULT} {lines}"))
-
-    def press(button) -> None:
-        button.disabled, told.value = True, ""
-        work()
-        button.disabled = False
-
-    return press
+# --- what takes a while -------------------------------------------------------------------------
 
 
 class LaterPanel:
-    """make: takes a function for progress (train.Progress), returns the widget to show. words: on
-    the button; about: said before.
+    """make: takes a function that is told of progress, returns the widget to show. words: on the
+    button; about: said before.
     """
 
     def __init__(self, make: Callable[[Callable], widgets.Widget], words: str, about: str):
@@ -437,12 +441,14 @@ class LaterPanel:
     def _say(self, sentence: str) -> None:
         self.told.value = f'<p role="status">{escape(sentence)}</p>'
 
-    def _progress(self, at) -> None:
+    def _progress(self, at: Progress) -> None:
         self._say(
             f"{at.stage}: step {at.step} of {at.steps}, loss {at.loss:.3f}, "
             f"{at.seconds_left:.0f} s left"
         )
 
+
+# --- guesses, choices, reflections --------------------------------------------------------------
 
 BUTTON = {"layout": widgets.Layout(width="auto", align_self="flex-start")}
 WIDE = {"layout": widgets.Layout(width="min(100%, 760px)"), "style": {"description_width": "90px"}}
@@ -459,6 +465,22 @@ def _say(told: widgets.HTML, sentence: str, *, strong: str = "") -> None:
         '<div role="status" style="max-width: 760px; line-height: '
         f'1.4"><b>{escape(strong)}</b> {escape(sentence)}</div>'
     )
+
+
+def guess_slider(question: str, low: float, high: float) -> widgets.Widget:
+    """A slider for a prediction, in the middle until it is moved."""
+    slider = widgets.FloatSlider(
+        value=(low + high) / 2,
+        min=low,
+        max=high,
+        step=(high - low) / 100,
+        description="your guess",
+        readout_format=".2f",
+        layout=widgets.Layout(width="460px"),
+        style={"description_width": "90px"},
+    )
+    slider.tooltip = question
+    return slider
 
 
 class GuessPanel:
@@ -542,7 +564,7 @@ class ChoicePanel:
         if start is not None:
             guarded_into(self.told, self._check)()
 
-    def _chosen(self, _) -> None:
+    def _chosen(self, _: object) -> None:
         self.told.value = ""
 
     def _check(self) -> None:

@@ -1,5 +1,6 @@
-"""Records in, pages out: self-contained HTML with embedded figures and nothing loaded from
-elsewhere, and a learner's PDF.
+"""Records in, pages out: the page of a run, the page of a learner, and the same as a PDF.
+
+HTML pages are self-contained, with embedded figures and nothing loaded from elsewhere.
 """
 
 from __future__ import annotations

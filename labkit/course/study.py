@@ -1,9 +1,8 @@
 """What the evidence is made of: recipes trained and scored over packs and training seeds.
 
-Checkpoints and scorecards are content-addressed, so a stopped study continues where it was.
-
-Every claim of the lesson as a measurement over the study's units, with a verdict and what is
-reported elsewhere.
+Checkpoints and scorecards are content-addressed, so a stopped study continues where it was. Every
+claim of the lesson is a measurement over the study's units, with a verdict and what is reported
+elsewhere. The studies beside the package run this; notebooks read what they found.
 """
 
 from __future__ import annotations
@@ -42,8 +41,19 @@ from labkit.evaluate.scoring import SWEEP, best_t, score_checkpoint, sweep_merge
 from labkit.merge.methods import empty_like, merge_at, pair_models
 from labkit.merge.schedule import PRESETS as SCHEDULES
 from labkit.models.families import BASE, MODEL, TWIN
+from labkit.models.zoo import Loaded
 from labkit.train.pipeline import load_checkpoint, run_spec
-from labkit.train.specs import BASE_START, DPO, GENTLE, ORPO, OVERCOOKED, Lora, PipelineSpec, Stage
+from labkit.train.specs import (
+    BASE_START,
+    DPO,
+    GENTLE,
+    ORPO,
+    OVERCOOKED,
+    Lora,
+    PipelineSpec,
+    ProfileName,
+    Stage,
+)
 
 CHOOSES = "compositional"  # the axis that picks t on dev
 ON_DEV = " (dev)"  # after a label: its scorecard on dev
@@ -137,7 +147,7 @@ class Unit:
     shape: Shape | None = None
 
 
-def train_arm(arm: Arm, pack: Pack, seed: int, profile_name: str) -> list[Checkpoint]:
+def train_arm(arm: Arm, pack: Pack, seed: int, profile_name: ProfileName) -> list[Checkpoint]:
     """The checkpoints of an arm, one per stage. Raises what run_spec raises."""
     source = variant_pack(pack.name, arm.corpus) if arm.corpus else pack
     return run_spec(
@@ -152,14 +162,21 @@ def train_arm(arm: Arm, pack: Pack, seed: int, profile_name: str) -> list[Checkp
 
 
 def run_unit(
-    pack: Pack, seed: int, profile_name: str, told: Callable[[str], None], *, experiments: bool
+    pack: Pack,
+    seed: int,
+    profile_name: ProfileName,
+    told: Callable[[str], None],
+    *,
+    experiments: bool,
 ) -> Unit:
     """Train and score everything the claims need, for one pack and seed. experiments: beyond the
     core recipes.
     """
     unit, made = Unit(pack.name, seed), {}
 
-    def score(label: str, model: object, axes: tuple[str, ...] = AXES + CONTROLS) -> None:
+    def score(
+        label: str, model: str | Checkpoint | Loaded, axes: tuple[str, ...] = AXES + CONTROLS
+    ) -> None:
         unit.cards[label] = score_checkpoint(
             model, pack, axes=axes, profile_name=profile_name, name=label
         )
@@ -201,16 +218,13 @@ def run_unit(
     return unit
 
 
-def measure_shape(general, domain, pack: Pack, seed: int) -> Shape:
+def measure_shape(general: Loaded, domain: Loaded, pack: Pack, seed: int) -> Shape:
     """Angles with the base model as ancestor, and the loss of general text along the way and along
     a random one.
     """
     pairing = pair_models(general.model, domain.model, load_checkpoint(BASE).model)
-    shell, pad, rows = (
-        empty_like(general.model),
-        general.tokenizer.pad_token_id,
-        general_rows(general.tokenizer),
-    )
+    shell, rows = empty_like(general.model), general_rows(general.tokenizer)
+    pad = general.tokenizer.pad_token_id
     way = path_loss(shell, pairing, pad, rows, SWEEP)
     astray = path_loss(
         shell, random_pairing(general.model, domain.model, seed=seed), pad, rows, SWEEP
@@ -295,6 +309,8 @@ def mean_parent(units: list[Unit], axis: str, parents: tuple[str, str]) -> list[
     """Per item, the mean of both parents: the paper's weaker bar."""
     return average(*(pooled(units, label, axis) for label in parents))
 
+
+# --- what a claim is --------------------------------------------------------------------------
 
 Measure = Callable[[list[Unit]], Interval]
 PARENTS = ("instruct", "overcooked")

@@ -94,7 +94,7 @@ def _measured(file: str, part: str) -> dict:
     path = samples_folder("measured") / file
     if not path.is_file():
         raise InputError(
-            f"{path.name} does not come with this labkit; measure it with: labkit "
+            f"{path.name} does not come with this labkit; measure it with: python -m studies "
             f"evidence --part {part}"
         )
     return json.loads(path.read_text("utf-8"))

@@ -48,10 +48,8 @@ class Case:
     _cards: dict[tuple[str, str], Scorecard] = field(default_factory=dict)
 
     def score(self, loaded: zoo.Loaded) -> Scorecard:
-        key = (
-            loaded.fingerprint,
-            tokenizer_fingerprint(loaded.tokenizer),
-        )  # as scorecards are kept on disk
+        # as scorecards are kept on disk
+        key = loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer)
         if key not in self._cards:
             self._cards[key] = score_checkpoint(
                 loaded, self.pack, split=self.split, profile_name=self.profile
@@ -92,9 +90,8 @@ def open_case(
     history = (store or Store()).chain(checkpoint)
     kinds = [stage.lineage["stage"]["kind"] for stage in history]
     first = next((i for i, kind in enumerate(kinds) if kind in ("dpo", "orpo")), None)
-    whole = len(history) == len(
-        checkpoint.name.rsplit("/", 1)[-1].split("-")
-    )  # none of its stages is missing from the store
+    # none of its stages is missing from the store
+    whole = len(history) == len(checkpoint.name.rsplit("/", 1)[-1].split("-"))
     before = None
     if first is not None and (first or whole):
         before = load_checkpoint(

@@ -23,7 +23,7 @@ from labkit.models.families import MODEL, TWIN
 from labkit.models.zoo import Loaded
 from labkit.train import trainers
 from labkit.train.pipeline import load_checkpoint, run_spec, save_model, steps_run, versions
-from labkit.train.specs import DPO, GENTLE, PipelineSpec, Stage
+from labkit.train.specs import DPO, GENTLE, PipelineSpec, ProfileName, Stage
 from labkit.train.zoo_build import general_rows
 
 BUDGET = 4
@@ -40,7 +40,7 @@ class Ward:
 
     pack: Pack
     seed: int = 0
-    profile: str = "lab"
+    profile: ProfileName = "lab"
 
     def train(
         self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
@@ -356,7 +356,7 @@ class Visit:
     case: Case
     budget: int = BUDGET
     ordered: list[Result] = field(default_factory=list)
-    _cause: Cause | None = None
+    _cause: Cause = field(kw_only=True)
 
     def order(self, test: str) -> Result:
         """Run a diagnosis. A test ordered again is free.

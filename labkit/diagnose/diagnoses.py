@@ -1,16 +1,15 @@
-"""How different texts are from one another. Always shown beside how many of them are valid.
+"""This module asks what is wrong with a checkpoint before anyone deploys it.
 
-What is wrong with a checkpoint, asked before anyone deploys it: tests with a verdict, a figure and
-a remedy.
+Each diagnosis is a test with a verdict, a figure and a remedy.
 
-The lesson's four questions: did CPT degrade instruction following; did preference training buy
-accuracy with diversity or with the chosen answers' own likelihood; did merging make answers depend
-on the wording; would it have been seen before deployment. Beside them the usual suspects:
+The lesson has four questions. Did CPT degrade instruction following? Did preference training buy
+accuracy with diversity or with the chosen answers' own likelihood? Did merging make answers depend
+on the wording? Would it have been seen before deployment? Beside them stand the usual suspects:
 memorisation, contamination, miscalibration, a wrong chat template.
 
 A diagnosis is flagged only when its whole 95% interval lies beyond its threshold. Thresholds were
 chosen by looking at runs of seeds 0 and 100 to 119 on `materials`; docs/evidence.md counts false
-alarms on twenty other seeds.
+alarms on twenty other seeds. The module does not know what may be released; gate.py decides that.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,6 +41,8 @@ from labkit.evaluate.scenarios import FILE as SCENARIOS
 from labkit.evaluate.scorecards import ItemResult, Scorecard, log_likelihoods, prompt_ids, start_ids
 from labkit.models import zoo
 
+# --- how different texts are ------------------------------------------------------------------
+
 ORDER = 2  # pairs of words
 
 
@@ -52,7 +53,7 @@ def _pairs(text: str) -> Counter:
 
 def vendi_score(texts: Sequence[str]) -> float:
     """The effective number of different texts: 1 when all are equal, len(texts) when none share a
-    pair of words.
+    pair of words. It is always shown beside how many of them are valid.
 
     exp of the entropy of the eigenvalues of the cosine similarities. Source: Friedman & Dieng 2023,
     arXiv 2210.02410.
@@ -76,6 +77,8 @@ def within_prompt(outputs: str) -> float:
     samples = outputs.split("\n")
     return vendi_score(samples) / len(samples)
 
+
+# --- what a diagnosis is ----------------------------------------------------------------------
 
 FORMS_TAUGHT = ("general", "domain")
 DOCUMENTS = 100  # of each kind that verbatim memory is measured on
@@ -273,8 +276,6 @@ def _calibration(case: Case) -> Found | None:
     """Expected calibration error of cloze answers, by a basic bootstrap over entities: the plain
     one doubles its bias.
     """
-    import numpy as np
-
     items = [
         item
         for item in case.card.items
@@ -285,7 +286,7 @@ def _calibration(case: Case) -> Found | None:
         return None
     grouped = {entity: [item for item in items if item.entity == entity] for entity in entities}
 
-    def error(chosen: Sequence[str]) -> float:
+    def error(chosen: Iterable[str]) -> float:
         drawn = [item for entity in chosen for item in grouped[entity]]
         return calibration_error(
             [item.measures["confidence"] for item in drawn], [item.score for item in drawn]
@@ -525,7 +526,7 @@ def _diversity_loss(case: Case) -> Found | None:
     How different samples are counts for nothing when they are not valid.
     """
     found = _since_preferences("valid, new and different proposals", _score, "creativity")(case)
-    if found is None:
+    if found is None or case.before_preferences is None:
         return None
     shares = [
         sum(within_prompt(item.output) for item in items) / len(items)
@@ -545,6 +546,8 @@ def _proposals(card: Scorecard) -> list[ItemResult]:
 def _score(item: ItemResult) -> float:
     return item.score
 
+
+# --- the diagnoses ----------------------------------------------------------------------------
 
 DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(

@@ -12,7 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.evaluate.scorecards import log_likelihoods
 from labkit.merge.methods import Pairing, join, measure, merge_into, own_tensors
@@ -93,18 +93,20 @@ def pooled(rows: Sequence[TensorGeometry]) -> list[TensorGeometry]:
             group,
             layer,
             sum(row.elements for row in rows_here),
-            *(
-                weighted_mean(rows_here, field)
+            lines=sum(row.lines for row in rows_here) / len(rows_here),
+            **{
+                field: weighted_mean(rows_here, field)
                 for field in ("angle", "task_angle", "norm_ratio", "sign_conflicts")
-            ),
-            sum(row.lines for row in rows_here) / len(rows_here),
+            },
         )
         for (layer, group), rows_here in places.items()
     ]
 
 
-def weighted_mean(rows: Sequence[TensorGeometry], field: str) -> float | None:
-    """A field's mean over tensors, weighted by their elements; None where it is not known."""
+def weighted_mean(rows: Sequence[TensorGeometry], field: str) -> Any:
+    """A field's mean over tensors, weighted by their elements; None where the field may be None and
+    is not known.
+    """
     values = [(getattr(row, field), row.elements) for row in rows]
     if any(value is None for value, _ in values):
         return None
@@ -137,7 +139,7 @@ def departure(a: Tensor, b: Tensor) -> tuple[float, float]:
 
 def mean_loss(model: PreTrainedModel, pad: int, rows: Sequence[dict]) -> float:
     """Loss in nats per trained token. rows: `input_ids` and `labels`, one trained stretch each."""
-    total = tokens = 0
+    total, tokens = 0.0, 0
     starts = [next(i for i, label in enumerate(row["labels"]) if label != -100) for row in rows]
     contexts = [row["input_ids"][: max(1, start)] for row, start in zip(rows, starts, strict=True)]
     ends = [max(i for i, label in enumerate(row["labels"]) if label != -100) + 1 for row in rows]

@@ -122,9 +122,8 @@ def surprise(texts: Sequence[str], loaded: Loaded) -> list[float | None]:
     None for an empty text.
     """
     tokenizer, start = loaded.tokenizer, start_ids(loaded.tokenizer)
-    readable = [
-        text.encode("utf-8", "replace").decode() for text in texts
-    ]  # half of a surrogate pair is no text
+    # half of a surrogate pair is no text
+    readable = [text.encode("utf-8", "replace").decode() for text in texts]
     longest = min(
         READ_TOKENS, getattr(loaded.model.config, "max_position_embeddings", READ_TOKENS)
     ) - len(start)
@@ -182,7 +181,7 @@ def _truth(domain: str) -> _Truth:
         for language, entities in worlds.items()
         for entity in entities
     }
-    claims = {}
+    claims: dict[tuple[str, str], _Claim] = {}
     for language in worlds:
         lang = world.language(language)
         for key, attribute in lang.attributes.items():
@@ -211,9 +210,8 @@ def contradictions(text: str, domain: str) -> tuple[Contradiction, ...]:
         named = truth.names.findall(sentence)
         if not named:
             continue
-        bare = truth.names.sub(
-            "#", re.sub(r"^\w+: ", "", sentence)
-        )  # a source tag is not part of the claim
+        # a source tag is not part of the claim
+        bare = truth.names.sub("#", re.sub(r"^\w+: ", "", sentence))
         claim = truth.claims.get((truth.known[named[0]][0], bare))
         if claim is None:
             continue
@@ -317,7 +315,8 @@ RULES: dict[str, Callable[[DocumentQuality, Thresholds], bool]] = {
     "repeats itself": lambda found, limits: found.repetition > limits.max_repetition,
     "symbols": lambda found, limits: found.symbols > limits.max_symbols,
     "surprising": lambda found, limits: (
-        None not in (found.bits_per_byte, limits.max_bits_per_byte)
+        found.bits_per_byte is not None
+        and limits.max_bits_per_byte is not None
         and found.bits_per_byte > limits.max_bits_per_byte
     ),
     "contradiction": lambda found, limits: (

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from labkit.base.errors import InputError, suggest
-from labkit.base.inputs import read_yaml
+from labkit.base.inputs import Strict, read_yaml
 from labkit.base.stats import wilson
 from labkit.base.store import write_file
 from labkit.data.instructions import INSTRUCTIONS, obeys
@@ -30,13 +30,7 @@ if TYPE_CHECKING:
 
 FILE = "scenarios.yaml"
 HELP = "see docs/scenarios.md"
-
-
 Words = Annotated[str, Field(min_length=1)]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _as_tuple(value: object) -> object:

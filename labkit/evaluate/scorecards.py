@@ -255,9 +255,8 @@ def log_likelihoods(
     shape = [
         (len(row) - len(context), len(context)) for context, row in zip(contexts, rows, strict=True)
     ]
-    alike = sorted(
-        range(len(rows)), key=lambda i: shape[i], reverse=True
-    )  # tails of one length, then contexts of one
+    # tails of one length, then contexts of one
+    alike = sorted(range(len(rows)), key=lambda i: shape[i], reverse=True)
     with torch.inference_mode():
         for batch in batches([len(row) for row in rows], order=alike):
             shared = {
@@ -401,9 +400,8 @@ def _choose(model, tokenizer, items: list[dict]) -> list[_Outcome]:
     asked = [pair for item in items for pair in _contexts_and_rows(tokenizer, item)]
     alone = _without_questions(tokenizer, items)
     raw = log_likelihoods(model, tokenizer.pad_token_id, *map(list, zip(*asked, strict=True)))
-    distinct = list(
-        {(tuple(context), tuple(row)): None for context, row in alone}
-    )  # a choice is often offered again
+    # a choice is often offered again
+    distinct = list({(tuple(context), tuple(row)): None for context, row in alone})
     pads = ([list(context) for context, _ in distinct], [list(row) for _, row in distinct])
     prior = dict(zip(distinct, log_likelihoods(model, tokenizer.pad_token_id, *pads), strict=True))
     rules: dict[str, dict[int, list[tuple[float, str]]]] = {"raw": {}, "per_char": {}, "pmi": {}}
@@ -564,9 +562,8 @@ def evaluate(
     wanted = set(axes)
     for axis in sorted(wanted - set(AXES + CONTROLS)):
         raise InputError(f"unknown axis {axis!r}: {suggest(axis, list(AXES + CONTROLS))}")
-    drawn = limited(
-        pack.rows(split), limit
-    )  # before the axes are chosen: which items an axis gets must not hang on the others
+    # before the axes are chosen: which items an axis gets must not hang on the others
+    drawn = limited(pack.rows(split), limit)
     items = [item for item in drawn if item["axis"] in wanted]
     results = score_items(
         model, tokenizer, items, training_text=pack.training_text, samples=samples, seed=seed

@@ -1,14 +1,8 @@
-"""Scores any model on a pack once: the second time the scorecard is read from disk.
+"""This module scores any model on a pack once: the second time it reads the scorecard from disk.
 
 A scorecard is determined by weights, tokenizer and template, items and sampling, so those are its
-key.
-
-General ability of a real model, before and after: everyday items that come with labkit, nothing is
-downloaded.
-
-The packs' own control asks about labkit's invented people, whom no real model knows. These items
-ask what a real one should know: capitals, opposites, small sums, causes. Multiple choice by
-likelihood, as lm-eval scores such tasks.
+key. Merges are scored at many t in the same way, and so are everyday items, which come with labkit.
+The module does not know how an item is scored; scorecards.py does.
 """
 
 from __future__ import annotations
@@ -103,6 +97,8 @@ def read_scorecard(path: Path) -> Scorecard | None:
         return None
 
 
+# --- merges over t ----------------------------------------------------------------------------
+
 SWEEP = tuple(i / 10 for i in range(11))
 
 
@@ -153,6 +149,8 @@ def best_t(sweep: list[tuple[float, Scorecard]], *axes: str) -> float:
     return max(sweep, key=lambda point: (score(point[1]), -abs(point[0] - 0.5)))[0]
 
 
+# --- everyday items ---------------------------------------------------------------------------
+
 EVERYDAY_FILE = "items.yaml"
 EVERYDAY_CHOICES = 4
 EVERYDAY_DEV_EVERY = 3  # one item in so many is dev
@@ -163,9 +161,11 @@ def everyday_items(split: str | None = None) -> list[dict]:
     """Items {"id", "axis", "kind", "entity", "prompt", "choices", "answer"} of a split, `dev` or
     `test`, or all.
 
-    The same every time; chance is a quarter.
+    The same every time; chance is a quarter. The packs' own control asks about labkit's invented
+    people, whom no real model knows. These items ask what a real one should know: capitals,
+    opposites, small sums, causes. They are scored by likelihood, as lm-eval scores such tasks.
     """
-    items = []
+    items: list[dict] = []
     for group, content in yaml.safe_load(
         (samples_folder("everyday") / EVERYDAY_FILE).read_text("utf-8")
     ).items():

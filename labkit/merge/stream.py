@@ -71,7 +71,7 @@ def stored(folder: Path) -> Stored:
     for path in paths:
         try:
             with safe_open(path, "pt") as file:
-                for name in file:
+                for name in file.keys():  # noqa: SIM118 (it is no mapping)
                     part = file.get_slice(name)
                     files[name] = path
                     found[name] = Signature(

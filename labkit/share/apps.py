@@ -1,12 +1,9 @@
-"""Serves the apps (notebooks/apps) without their code, on this machine only: the only module that
-imports voila.
+"""The apps (notebooks/apps): what each of them shows, and a server for them on this machine only.
 
-Nothing comes from another host: Voilà's own templates load fonts and scripts from a CDN, so ours
-(templates/voila) stand in for them, and a content security policy forbids the browser every other
-origin.
-
-What each app shows: a panel of the course on its own, for people who do not code (notebooks/apps,
-docs/apps.md).
+An app is a panel of the course on its own, for people who do not code (docs/apps.md). It is served
+without its code. Nothing comes from another host: Voilà's own templates load fonts and scripts from
+a CDN, so ours (base/templates/voila) stand in for them, and a content security policy forbids the
+browser every other origin.
 """
 
 from __future__ import annotations
@@ -28,21 +25,22 @@ from labkit.base.errors import InputError, LabkitError
 from labkit.base.store import PACKAGE, write_file
 from labkit.course import lesson
 from labkit.course.journal import notebooks_folder
-from labkit.course.labs import design_lab, diagnose_lab
 from labkit.course.labs.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
 from labkit.course.lesson import Lab, headless, show_html
 from labkit.train.pipeline import run_spec
 from labkit.train.specs import OVERCOOKED, PipelineSpec
 
+# --- the server ------------------------------------------------------------------------------
+
 APPS = ("designer", "merge_lab", "clinic", "vendor_audit")  # in the order of the first page
 HOST = "127.0.0.1"
-# tells an app, whose process starts in the folder of its notebook, where to write
+# Tells an app, whose process starts in the folder of its notebook, where to write.
 OUT = "LABKIT_APP_OUT"
 LAST_PORT = 65535
-# a page whose browser was killed holds a process; a page that is only left alone keeps it
+# A page whose browser was killed holds a process; a page that is only left alone keeps it.
 IDLE_SECONDS = 3600
 TEMPLATES = PACKAGE / "base" / "templates" / "voila"
-# no other extension of JupyterLab is loaded
+# No other extension of JupyterLab is loaded.
 WIDGETS = ["@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"]
 
 
@@ -136,9 +134,10 @@ def _voila(folder: Path, port: int, token: str):
             # so that login.html is ours too
             return {**settings, "jinja2_env": settings["voila_jinja2_env"]}
 
+    # the one application: errors in cells are logged by whichever it is
     server = Server.instance(
         config=Config(
-            {  # the one application: errors in cells are logged by whichever it is
+            {
                 "Voila": {
                     "ip": HOST,
                     "port": port,
@@ -179,6 +178,8 @@ def _voila(folder: Path, port: int, token: str):
     return server
 
 
+# --- what each app shows ---------------------------------------------------------------------
+
 BASE, TWIN = "llama-s-base", "llama-s-twin-instruct"
 FAULTS = "fault.txt"
 AXES = ("compositional", "instructions", "creativity")  # one question of each is asked
@@ -186,9 +187,8 @@ AXES = ("compositional", "instructions", "creativity")  # one question of each i
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """An error is a sentence on the page.
-
-    The lines of a fault that labkit did not foresee are kept in a file.
+    """An error is a sentence on the page; the lines of a fault that labkit did not foresee are kept
+    in a file.
 
     Voilà leaves out what a cell writes to stderr, and would say of an error only that there was
     one.
@@ -213,9 +213,8 @@ def out_dir() -> Path:
 
 def start(name: str) -> Lab:
     """An app's session; what its panel keeps goes where `labkit app` was told."""
-    with contextlib.redirect_stdout(
-        io.StringIO()
-    ):  # the notebooks' line on pack, model, profile and seed
+    # the line on pack, model, profile and seed is for notebooks
+    with contextlib.redirect_stdout(io.StringIO()):
         return lesson.start(f"app_{name}", out_dir=str(out_dir()))
 
 
@@ -227,6 +226,8 @@ def designer() -> None:
     """Choices become a design that is checked, advised and costed at once; training waits for a
     button.
     """
+    from labkit.course.labs import design_lab
+
     with told():
         lab = start("designer")
         say_where(lab)
@@ -296,6 +297,8 @@ def specialist_panel(lab: Lab, progress: Callable):
 
 def clinic() -> None:
     """The failure clinic. Headless: one visit."""
+    from labkit.course.labs import diagnose_lab
+
     with told():
         lab = start("clinic")
         say_where(lab)
@@ -306,6 +309,8 @@ def clinic() -> None:
 
 def vendor_audit() -> None:
     """A vendor's claim to fill in, at first an invented one, and its audit."""
+    from labkit.course.labs import design_lab
+
     with told():
         lab = start("vendor_audit")
         say_where(lab)

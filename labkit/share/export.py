@@ -1,19 +1,13 @@
-"""GGUF for llama.cpp, written by llama.cpp's own converter; labkit ships none of its code.
+"""A model for the world outside: a folder that transformers alone loads, with a card.
 
-The converter is `convert_hf_to_gguf.py` of a llama.cpp checkout, run with this Python
-(docs/serving.md says where to get it).
+The card says what the model is and what it is worth. Weights are written in float32 unless asked
+otherwise, so that whoever loads the folder gets the answers that were scored.
 
-A pack's multiple-choice items as tasks of EleutherAI's lm-eval, so that others can check what
-labkit scores.
-
-A chat prompt is written out with the model's own template, end of turn included: an export is for
-one tokenizer.
-
-A model for the world outside: a folder that transformers alone loads, with a card that says what it
-is and what it is worth.
-
-Weights are written in float32 unless asked otherwise, so that whoever loads the folder gets the
-answers that were scored.
+A GGUF file for llama.cpp is written by llama.cpp's own `convert_hf_to_gguf.py`, run with this
+Python; labkit ships none of its code (docs/serving.md says where to get it). A pack's
+multiple-choice items can be written as tasks of EleutherAI's lm-eval, so that others can check what
+labkit scores. Their chat prompts are written out with the model's own template, end of turn
+included: an export is for one tokenizer.
 """
 
 from __future__ import annotations
@@ -50,6 +44,7 @@ from labkit.train.pipeline import load_checkpoint
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# --- GGUF ------------------------------------------------------------------------------------
 
 SCRIPT = "convert_hf_to_gguf.py"
 OUTTYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -138,12 +133,14 @@ def convert(folder: Path, file: Path, *, converter: Path, dtype: str) -> None:
             "pre-tokenizer; leave out --gguf and serve it with transformers"
         )
     if done.returncode or not file.is_file():
-        words = (done.stderr.strip() or done.stdout.strip() or "it wrote no file").splitlines()[-1][
-            :300
-        ]
+        said = done.stderr.strip() or done.stdout.strip() or "it wrote no file"
         raise InputError(
-            f"{converter.name} stopped: {words}; {GET_IT}, with the rest of llama.cpp beside it"
+            f"{converter.name} stopped: {said.splitlines()[-1][:300]}; {GET_IT}, with the rest "
+            "of llama.cpp beside it"
         )
+
+
+# --- lm-eval ---------------------------------------------------------------------------------
 
 
 def export_lm_eval(
@@ -218,6 +215,8 @@ def document(item: dict, tokenizer: PreTrainedTokenizerBase) -> dict:
         )
     return {"id": item["id"], "context": context, "choices": choices, "gold": gold}
 
+
+# --- the folder ------------------------------------------------------------------------------
 
 DTYPES = tuple(OUTTYPES)
 QUANTISED = (
@@ -375,9 +374,8 @@ def _write_model(loaded: zoo.Loaded, folder: Path, dtype: str) -> None:
     model.config.use_cache = True
     model.save_pretrained(folder, safe_serialization=True)
     loaded.tokenizer.save_pretrained(folder)
-    for weights in folder.glob(
-        "*.safetensors"
-    ):  # safetensors lets only their owner read them, and a server may be another user
+    # safetensors lets only their owner read them, and a server may be another user
+    for weights in folder.glob("*.safetensors"):
         weights.chmod((folder / "config.json").stat().st_mode)
 
 

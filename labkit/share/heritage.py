@@ -1,5 +1,4 @@
-"""What a model comes from, as a card tells it: its stages and merges, the models at the root, their
-licences.
+"""What a model comes from, as a card tells it: stages and merges, the models at the root, licences.
 
 Nothing that is told has a path of this machine in it.
 """
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import yaml
 
@@ -23,7 +23,7 @@ from labkit.models import zoo
 MERGEKIT_FILE = "mergekit_config.yml"  # as `labkit merge` and mergekit write it
 APACHE = "apache-2.0"  # what labkit ships, and SmolLM2
 HUB_IDS = {zoo.SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct"}
-# of a checkpoint whose start model was given as a folder
+# Of a checkpoint whose start model was given as a folder.
 NAME_WITH_PATH = re.compile(r"([\w.-]+)/(/.+)/([\w-]+)")
 MACHINE_PATH = re.compile(r"(?<![\w:/.])(?:~|[A-Za-z]:)?(?:[/\\][\w.~ -]*[\w.~-])+[/\\]([\w.~-]+)")
 
@@ -77,7 +77,9 @@ def locate(name: str) -> str:
         for path in sorted(Store().root.glob(f"*/{LINEAGE}"))
         if not path.parent.name.startswith(".")
     ]
-    kept = {folder: lineage_of(str(folder)) for folder in folders}
+    kept = {
+        folder: lineage for folder in folders if (lineage := lineage_of(str(folder))) is not None
+    }
     found = {folder: lineage for folder, lineage in kept.items() if lineage["name"] == name}
     if not found:
         close = get_close_matches(name, {lineage["name"] for lineage in kept.values()}, n=1)
@@ -132,27 +134,26 @@ def recipe_in(folder: Path) -> Recipe | None:
         return None
 
 
-def history(lineage: dict) -> list[dict]:
+def history(lineage: dict | None) -> list[dict]:
     """Lineages of a checkpoint and of what it was made from, as far as they are kept, first to
     last.
 
     A merge follows its domain model: the general one is told by name.
     """
-    store, chain, at = Store(), [], lineage
-    while at is not None:
-        chain.append(at)
-        if "stage" in at:
-            found = store.find(at["parent"])
-            at = found.lineage if found else None
+    store, chain = Store(), []
+    while lineage is not None:
+        chain.append(lineage)
+        if "stage" in lineage:
+            found = store.find(lineage["parent"])
+            lineage = found.lineage if found else None
         else:
-            at = lineage_of(at["domain"])
+            lineage = lineage_of(lineage["domain"])
     return chain[::-1]
 
 
 def history_of(source: Source) -> list[dict]:
     """The lineages behind a model: its own, or of a merge in a folder those of its domain model."""
-    lineage = source.lineage or (lineage_of(source.recipe.domain) if source.recipe else None)
-    return history(lineage) if lineage else []
+    return history(source.lineage or (lineage_of(source.recipe.domain) if source.recipe else None))
 
 
 def is_whole(chain: list[dict]) -> bool:
@@ -227,7 +228,7 @@ def short(name: str) -> str:
     return clean(lineage["name"]) if lineage else folder.resolve().name
 
 
-def clean(value: object) -> object:
+def clean(value: Any) -> Any:
     """The same value without a path of this machine: of each only the last part is left."""
     if isinstance(value, dict):
         return {key: clean(part) for key, part in value.items()}

@@ -1,9 +1,8 @@
-"""Builds the shipped models and writes each one's model card with its measured scores.
+"""Model cards: those of the shipped models, which it builds, too, and those of exports.
 
-The model card of an export, as the Hugging Face hub reads it: YAML, then lineage, data, scores,
-diagnoses, limits, serving.
-
-It writes what it is given; export.py gathers that, and no number is typed in by hand.
+A card of the zoo has measured scores. A card of an export is as the Hugging Face hub reads it:
+YAML, then lineage, data, scores, diagnoses, limits, serving. The module writes what it is given;
+export.py gathers that, and no number is typed in by hand.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ from labkit.models.families import FAMILIES, ROWS_PER_STEP, Family
 from labkit.train import zoo_build
 from labkit.train.pipeline import load_checkpoint, save_model
 from labkit.train.specs import PREFERENCE_STAGES
+
+# --- the zoo ---------------------------------------------------------------------------------
 
 
 def build_and_save(family: str, output: Path, *, progress: Callable | None = None) -> list[Path]:
@@ -96,7 +97,9 @@ def write_card(folder: Path, family: str, start: str) -> None:
     (folder / "README.md").write_text(text, "utf-8")
 
 
-# settings that other kinds of stages do not use
+# --- the card of an export -------------------------------------------------------------------
+
+# Settings that other kinds of stages do not use.
 FOR_KINDS = {"sources": ("cpt",), "replay": ("cpt", "sft"), "beta": PREFERENCE_STAGES}
 FINGERPRINT = 12  # digits shown; lineage.json has all
 SEE_PARENT = {"license": "other", "license_name": "see-parent"}
@@ -374,7 +377,7 @@ def _scores(card: Card) -> Iterator[str]:
 
 def _diagnoses(card: Card) -> Iterator[str]:
     found = card.evaluation
-    if isinstance(found, str) or not found.results:
+    if isinstance(found, str) or not found.results or found.base is None:
         yield "Not made: there are no scores of a model it could be compared with.\n"
         return
     yield (

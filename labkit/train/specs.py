@@ -109,8 +109,7 @@ class Stage(Strict):
 
 
 # The course's recipes, for the tiny families. GENTLE lowers the rate and replays a quarter of the
-# start model's own training mix; OVERCOOKED is what a hurry looks like. docs/evidence.md measures
-# both.
+# start model's own training mix; OVERCOOKED is a recipe in a hurry. docs/evidence.md measures both.
 GENTLE = (
     Stage(kind="cpt", learning_rate=8e-4, steps=180, replay=0.25),
     Stage(kind="sft", learning_rate=3e-4, steps=60, replay=0.25),
@@ -124,7 +123,8 @@ DPO = Stage(kind="dpo", learning_rate=1.5e-4, steps=60, batch_size=16, beta=0.03
 ORPO = Stage(kind="orpo", learning_rate=1.5e-4, steps=50, batch_size=16, beta=0.2)
 # For a model of 135 million parameters, with adapters (docs/real.md): CPT and SFT chosen on dev of
 # materials by private facts, over batches of 16 at half the rate and over summaries alone.
-_SMALL: dict[str, Any] = {"max_length": 96, "lora": Lora(rank=8, alpha=16)}
+ADAPTED_LORA = Lora(rank=8, alpha=16)
+_SMALL: dict[str, Any] = {"max_length": 96, "lora": ADAPTED_LORA}
 ADAPTED = (
     Stage(kind="cpt", learning_rate=2e-3, steps=300, batch_size=8, **_SMALL),
     Stage(kind="sft", learning_rate=3e-4, steps=40, batch_size=16, **_SMALL),

@@ -199,8 +199,7 @@ def _run(
     """
     import copy
 
-    config = copy.deepcopy(model.config)
-    generation_config = copy.deepcopy(model.generation_config)
+    config, generation_config = copy.deepcopy(model.config), copy.deepcopy(model.generation_config)
     result = TrainResult(None, tokens=tokens)
     report = reporter(
         stage.kind, trainer.args.max_steps, tokens_per_step, result, run.progress, run.probe

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, one sentence per error, exit status 2."""
+"""The command line as a user meets it: one sentence per error, exit status 2."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from commands import labkit
 
 from labkit.base.store import Store
 from labkit.data import packs
@@ -19,15 +20,6 @@ SPEC = (
     "pack: {pack}\nmodel: llama-s-instruct\nstages:\n- {{kind: {kind}, learning_rate: "
     "{rate}, steps: {steps}, batch_size: 8}}\n"
 )
-
-
-def labkit(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "labkit.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
 
 
 def spec_file(tmp_path, *, pack="materials", kind="cpt", rate=0.001, steps=3, extra=""):
@@ -41,6 +33,16 @@ def assert_one_sentence(done, *words):
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
     for word in words:
         assert word in done.stderr
+
+
+def test_a_new_process_starts_and_says_what_is_wrong(tmp_path):
+    command = [sys.executable, "-m", "labkit.cli"]
+    helped = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    assert helped.returncode == 0 and "Measure" in helped.stdout
+    wrong = subprocess.run(
+        [*command, "evaluate", "llama-s-instrct"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert_one_sentence(wrong, "unknown model")
 
 
 def test_help_and_lists():
@@ -129,13 +131,7 @@ def test_pack_commands(tmp_path):
     ids=lambda value: "-".join(map(str, value))[:40],
 )
 def test_bad_arguments(arguments, words, tmp_path):
-    assert_one_sentence(subprocess_in(tmp_path, arguments), *words)
-
-
-def subprocess_in(folder, arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "labkit.cli", *arguments], capture_output=True, text=True, cwd=folder
-    )
+    assert_one_sentence(labkit(*arguments, cwd=tmp_path), *words)
 
 
 def test_negative_rate_names_the_field(tmp_path):

@@ -1,12 +1,9 @@
-"""Experiments on data: one thing about the text is changed, everything else is held equal, domain
-questions are asked.
+"""What notebook 02 shows of data: a pack of one's own, and experiments with one thing changed.
 
-Every arm reads for some steps of CPT and then gets the same short SFT. Live in notebook 02 with one
-seed; over seeds by `python -m studies evidence --part data`, whose results ship in
-data_samples/measured/data.json.
-
-What notebook 02 computes and shows: a pack of one's own, experiments run live with their noise, and
-what the study measured over seeds.
+In an experiment one thing about the text is changed, everything else is held equal, and domain
+questions are asked. Every arm reads for some steps of CPT and then gets the same short SFT. The
+notebook runs them with one seed; `python -m studies evidence --part data` runs them over seeds, and
+its results ship in data_samples/measured/data.json.
 """
 
 from __future__ import annotations
@@ -26,14 +23,26 @@ from labkit.course import figures
 from labkit.course.lesson import Guess, Lab, headless, show_html
 from labkit.course.live import training
 from labkit.course.panels import guard_label
-from labkit.course.study import AT_7B, LEARNING_AXES, Arm, Lesson, Unit, change, level, train_arm
+from labkit.course.study import (
+    AT_7B,
+    LEARNING_AXES,
+    Arm,
+    Lesson,
+    Measure,
+    Unit,
+    change,
+    level,
+    train_arm,
+)
 from labkit.data.ingest import Ingested, check_name, new_pack
 from labkit.data.packs import Pack
 from labkit.data.published import measured_data, run_noise_of
 from labkit.data.variants import variant_pack
 from labkit.evaluate.scoring import score_checkpoint
 from labkit.models.families import MODEL
-from labkit.train.specs import GENTLE, PipelineSpec, Stage
+from labkit.train.specs import GENTLE, PipelineSpec, ProfileName, Stage
+
+# --- the experiments -------------------------------------------------------------------------
 
 STEPS = 60  # of CPT: leaves room below the ceiling and above the floor
 BATCH = 32
@@ -63,7 +72,7 @@ class Experiment:
     kind: str = "free"  # of knowledge items
 
 
-def _knows(before: str, after: str, kind: str = "free"):
+def _knows(before: str, after: str, kind: str = "free") -> Measure:
     return change(before, after, "knowledge", kind)
 
 
@@ -269,6 +278,9 @@ EXPERIMENTS = {
 }
 
 
+# --- running them ----------------------------------------------------------------------------
+
+
 def experiment(name: str) -> Experiment:
     """Raises InputError for an unknown experiment."""
     if name not in EXPERIMENTS:
@@ -320,7 +332,7 @@ def run_experiment(
     found: Experiment,
     pack: Pack,
     seed: int,
-    profile_name: str,
+    profile_name: ProfileName,
     told: Callable[[str], None] = lambda text: None,
 ) -> Unit:
     """Train and score every arm of an experiment that is not there yet. pack: a shipped one, whose
@@ -341,6 +353,8 @@ def knowledge(units: list[Unit], found: Experiment) -> dict[str, Interval]:
     """Label of each arm -> share of private questions answered, over all units."""
     return {label: level(label, "knowledge", found.kind)(units) for label in found.conditions}
 
+
+# --- a pack of one's own ---------------------------------------------------------------------
 
 PAGES, ROWS_PER_PAGE = 12, 8  # of the folder that is made to be read
 CHUNK_WORDS = 35  # what a tiny model reads in a row
@@ -394,7 +408,7 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-do
     made = replace(
         new_pack(name, folder, fresh, chunk_words=CHUNK_WORDS, seed=lab.seed), folder=output
     )
-    # the pack before, once there is one to take its place
+    # the pack before goes once there is one to take its place
     shutil.rmtree(output, ignore_errors=True)
     fresh.rename(output)
     for sentence in made.unread:
@@ -412,6 +426,9 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-do
     )
     lab.record("ingest", read=made.read, rows=made.rows, dropped=made.dropped, seconds=made.seconds)
     return made
+
+
+# --- experiments, live and as measured -------------------------------------------------------
 
 
 def run_live(lab: Lab, name: str) -> Unit:
@@ -508,13 +525,10 @@ def run_panel(choices: dict[str, str], run: Callable[[str], None], words: str) -
     choice = widgets.Dropdown(
         options=choices, description="which", layout=widgets.Layout(width="640px")
     )
-    button, told, shown = (
-        widgets.Button(
-            description=words, button_style="primary", layout=widgets.Layout(width="auto")
-        ),
-        widgets.Label(),
-        widgets.Output(),
+    button = widgets.Button(
+        description=words, button_style="primary", layout=widgets.Layout(width="auto")
     )
+    told, shown = widgets.Label(), widgets.Output()
 
     def act() -> None:
         shown.clear_output(wait=True)

@@ -1,9 +1,8 @@
-"""The designer's widgets (notebook 01).
+"""What notebook 01 shows: a design from choices, its alternatives, which tool fits, an audit.
 
-The panel only wires: design_lab.Studio computes, checks, saves and trains.
-
-What notebook 01 computes and shows: a design from choices, checked, advised, costed; alternatives;
-the comparison.
+`Studio` checks, advises, costs, saves and trains a design. The panels only wire: every change of a
+control leads to a `Studio` or to a form of labkit.design, and nothing is trained until a button
+says so.
 """
 
 from __future__ import annotations
@@ -11,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 
@@ -52,6 +53,197 @@ from labkit.design.vendor_claim import HELP as CLAIM_HELP
 from labkit.design.vendor_claim import VendorClaim, load_claim
 from labkit.merge.schedule import PRESETS as SCHEDULES
 from labkit.train.specs import PipelineSpec, Why, save_spec, spec_text
+from labkit.train.trainers import Progress
+
+FILE = "design.yaml"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What is shown of a design: the spec as text, whether it can run, what it takes, and what the
+    rules say.
+    """
+
+    spec: PipelineSpec
+    problems: tuple[str, ...]
+    advice: tuple[Advice, ...]
+    takes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        return f"cannot run: {self.problems[0]}" if self.problems else "valid: this design can run"
+
+    def html(self) -> str:
+        """Spec, verdict, resources and advice, escaped."""
+        rows = [
+            ("design", in_words(self.spec)),
+            ("verdict", self.verdict),
+            ("takes", "; ".join(self.takes)),
+            ("evidence", size_note(self.spec)),
+        ]
+        return plain_table(("", ""), rows) + advice_table(list(self.advice))
+
+
+@dataclass
+class Studio:
+    """The designer: choices in, a checked design out. choices: fields of designer.Choices; why: the
+    learner's words.
+    """
+
+    lab: Lab
+    choices: dict[str, Any] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> PipelineSpec:
+        """Raises InputError naming the choice that cannot be used."""
+        made = design(**{"seed": self.lab.seed, "profile": self.lab.profile, **self.choices})
+        return made.model_copy(update={"why": Why(**self.why)}) if any(self.why.values()) else made
+
+    @property
+    def path(self) -> Path:
+        return self.lab.out_dir / "designs" / FILE
+
+    def sheet(self) -> Sheet:
+        spec = self.spec
+        found = tuple(problems(spec))
+        return Sheet(spec, found, tuple(advise(spec)), () if found else resources(spec))
+
+    def text(self) -> str:
+        """The spec as it will be saved."""
+        return spec_text(self.spec)
+
+    def save(self) -> Path:
+        """Write the design as the file that trains; recorded.
+
+        Raises InputError when it cannot run.
+        """
+        sheet = self.sheet()
+        if sheet.problems:
+            raise InputError(sheet.problems[0])
+        save_spec(sheet.spec, self.path)
+        self.lab.record(
+            "design",
+            spec=sheet.spec.model_dump(mode="json", exclude_defaults=True),
+            advice=[advice.rule.id for advice in sheet.advice],
+        )
+        return self.path
+
+    def possible(self) -> list[str]:
+        """Changes that an alternative can be made by."""
+        return possible(self.spec)
+
+    def compared(self, changes: Sequence[str] | None = None) -> Comparison:
+        """The design beside its alternatives, in words. changes: ids of `rules.Change`; None takes
+        the proposals.
+        """
+        spec = self.spec
+        others: list[Alternative] = (
+            propose(spec) if changes is None else [changed(spec, name) for name in changes]
+        )
+        return describe(candidates_of(spec, others))
+
+    def train(
+        self,
+        found: Comparison,
+        progress: Callable | None = None,
+        told: Callable[[str], None] = print,
+    ) -> Comparison:
+        """Train and score every design of a comparison; recorded, exported beside the records."""
+        done = train_and_score(found, progress=progress, told=told)
+        assert done.measured is not None, "the designs were trained"
+        for difference in done.measured.differences:
+            self.lab.record(
+                "comparison",
+                axis=difference.axis,
+                before=found.candidates[0].name,
+                after=difference.candidate,
+                runs=difference.runs.as_dict(),
+                p=difference.p,
+                verdict=difference.verdict,
+            )
+        export(done, self.path.parent)
+        return done
+
+
+def options() -> dict[str, Any]:
+    """What the designer's controls offer."""
+    return {
+        "packs": shipped_packs(),
+        "families": families(),
+        "sequences": SEQUENCES,
+        "starts": STARTS,
+        "schedules": list(SCHEDULES),
+    }
+
+
+def studio(lab: Lab, **choices: Any) -> Studio:
+    """The designer on some first choices.
+
+    Headless: the design they make, shown and saved, without a widget.
+    """
+    shipped = lab.pack.folder.parent == packs_folder()
+    made = Studio(lab, {"pack": lab.pack.name if shipped else str(lab.pack.folder), **choices})
+    if headless():
+        show_design(made)
+        return made
+    from IPython.display import display
+
+    display(design_panel(made, options()))
+    return made
+
+
+def show_design(made: Studio) -> None:
+    """The design of the moment: its file, what it takes, what the rules say. Saved."""
+    sheet = made.sheet()
+    print(spec_text(sheet.spec))
+    show_html(sheet.html())
+    print(f"saved as {made.save()}: `labkit run` trains it")
+
+
+def compare(made: Studio, changes: Sequence[str] | None = None) -> Comparison:
+    """Train the design and its alternatives, and show all of the comparison."""
+    found = made.compared(changes)
+    with training([candidate.spec for candidate in found.candidates]) as live:
+        done = made.train(found, live)
+    show_html(as_html(done))
+    assert done.measured is not None, "the designs were trained"
+    print(
+        f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and "
+        f"PDF in {made.path.parent}"
+    )
+    return done
+
+
+def show_outcome(lab: Lab, done: Comparison, axis: str, guess: Guess) -> None:
+    """The first alternative against the design on one axis: the guess beside it, and a finding.
+
+    A pack without that axis is said to lack it.
+    """
+    differences = done.measured.differences if done.measured else ()
+    found = next((d for d in differences if d.axis == axis), None)
+    if found is None:
+        print(
+            f"nothing to compare: the pack's test split has no items on {axis}, or "
+            "there is no alternative"
+        )
+        return
+    lab.outcome(guess, found.runs)
+    other = next(candidate for candidate in done.candidates if candidate.name == found.candidate)
+    elsewhere = (
+        reported("simple_recipe")
+        if other.spec.merge and not done.candidates[0].spec.merge
+        else "not reported there"
+    )
+    lab.finding(
+        f"{other.name} ({other.choice}) scores higher on {axis} than your design",
+        found.runs,
+        claimed=1,
+        reported=elsewhere,
+    )
+
+
+# --- the designer's panel --------------------------------------------------------------------
 
 WIDE = {"layout": widgets.Layout(width="410px"), "style": {"description_width": "120px"}}
 STAGE_FIELDS = {
@@ -80,13 +272,13 @@ SOURCES = {
     "qa": "question-answer pairs as text",
 }
 WEIGHTS = {"as is usual for the size": None, "all weights": False, "LoRA adapters": True}
-# where a full name would be cut off
+# Where a full name would be cut off.
 SHORT = {"learning_rate": "rate", "batch_size": "batch", "max_length": "length"}
 AT_THE_END, BY_HAND, DEFAULT = "after the last stage", "t by hand", "the size's default"
 
 
-def design_panel(studio, options: dict) -> widgets.Widget:
-    """The designer. studio: design_lab.Studio; options: what design_lab.options() gives."""
+def design_panel(studio: Studio, options: dict[str, Any]) -> widgets.Widget:
+    """The designer. options: what `options()` gives."""
     return DesignPanel(studio, options).whole
 
 
@@ -95,7 +287,7 @@ class DesignPanel:
     nothing is trained until a button says so.
     """
 
-    def __init__(self, studio, options: dict):
+    def __init__(self, studio: Studio, options: dict[str, Any]):
         self.studio, self.options, self.following = studio, options, True
         self._build()
         self._wire()
@@ -211,12 +403,7 @@ class DesignPanel:
             )
             for key, words in WHY.items()
         }
-        self.told, self.sheet, self.spec, self.result = (
-            widgets.HTML(),
-            widgets.HTML(),
-            widgets.HTML(),
-            widgets.HTML(),
-        )
+        self.told, self.sheet, self.spec, self.result = (widgets.HTML() for _ in range(4))
         self.changes = [
             widgets.Dropdown(options=["as proposed"], description=f"alternative {i}", **WIDE)
             for i in (1, 2)
@@ -284,14 +471,8 @@ class DesignPanel:
                     style={"description_width": "48px"},
                     continuous_update=False,
                 )
-                cell.observe(
-                    self._guarded(
-                        lambda number=number, name=name, cell=cell: self._by_hand(
-                            number, name, cell.value
-                        )
-                    ),
-                    "value",
-                )
+                fix = partial(self._by_hand, number, name, cell)
+                cell.observe(self._guarded(fix), "value")
                 cells.append(cell)
             rows.append(widgets.HBox(cells))
         self.stages.children = tuple(rows)
@@ -321,9 +502,7 @@ class DesignPanel:
         ):
             control.observe(self._guarded(lambda: self._follow(keep_rows=True)), "value")
         for name, act in {"save": self._save, "words": self._words, "train": self._train}.items():
-            self.buttons[name].on_click(
-                self._guarded(lambda name=name, act=act: self._press(name, act))
-            )
+            self.buttons[name].on_click(self._guarded(partial(self._press, name, act)))
 
     def _guarded(self, act: Callable[[], None]) -> Callable:
         return guarded(
@@ -344,9 +523,9 @@ class DesignPanel:
         self.studio.choices["changes"] = {}
         self._follow()
 
-    def _by_hand(self, number: int, field: str, value: float) -> None:
+    def _by_hand(self, number: int, field: str, cell: widgets.Widget) -> None:
         by_hand = dict(self.studio.choices.get("changes", {}))
-        by_hand[number] = {**by_hand.get(number, {}), field: value}
+        by_hand[number] = {**by_hand.get(number, {}), field: cell.value}
         self.studio.choices["changes"] = by_hand
         self._follow(keep_rows=True)
 
@@ -442,197 +621,84 @@ class DesignPanel:
     def _say(self, sentence: str) -> None:
         self.result.value = f"<i>{escape(sentence)} …</i>"
 
-    def _progress(self, at) -> None:
+    def _progress(self, at: Progress) -> None:
         self.result.value = (
             f"<i>{escape(at.stage)} step {at.step} of {at.steps}, loss {at.loss:.3f}, "
             f"{at.seconds_left:.0f} s left</i>"
         )
 
 
-FILE = "design.yaml"
+# --- which tool fits, and what a claim is worth ----------------------------------------------
+
+PLACE = "the form"
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """What is shown of a design: the spec as text, whether it can run, what it takes, and what the
-    rules say.
+def which_tool(lab: Lab, **situation: object) -> None:
+    """A form for a situation, and which tools fit it, with reasons.
+
+    Headless: the advice on the given situation.
     """
 
-    spec: PipelineSpec
-    problems: tuple[str, ...]
-    advice: tuple[Advice, ...]
-    takes: tuple[str, ...]
-
-    @property
-    def verdict(self) -> str:
-        return f"cannot run: {self.problems[0]}" if self.problems else "valid: this design can run"
-
-    def html(self) -> str:
-        """Spec, verdict, resources and advice, escaped."""
-        rows = [
-            ("design", in_words(self.spec)),
-            ("verdict", self.verdict),
-            ("takes", "; ".join(self.takes)),
-            ("evidence", size_note(self.spec)),
-        ]
-        return plain_table(("", ""), rows) + advice_table(list(self.advice))
-
-
-@dataclass
-class Studio:
-    """The designer: choices in, a checked design out. choices: fields of designer.Choices; why: the
-    learner's words.
-    """
-
-    lab: Lab
-    choices: dict[str, object] = field(default_factory=dict)
-    why: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def spec(self) -> PipelineSpec:
-        """Raises InputError naming the choice that cannot be used."""
-        made = design(**{"seed": self.lab.seed, "profile": self.lab.profile, **self.choices})
-        return made.model_copy(update={"why": Why(**self.why)}) if any(self.why.values()) else made
-
-    @property
-    def path(self) -> Path:
-        return self.lab.out_dir / "designs" / FILE
-
-    def sheet(self) -> Sheet:
-        spec = self.spec
-        found = tuple(problems(spec))
-        return Sheet(spec, found, tuple(advise(spec)), () if found else resources(spec))
-
-    def text(self) -> str:
-        """The spec as it will be saved."""
-        return spec_text(self.spec)
-
-    def save(self) -> Path:
-        """Write the design as the file that trains; recorded.
-
-        Raises InputError when it cannot run.
-        """
-        sheet = self.sheet()
-        if sheet.problems:
-            raise InputError(sheet.problems[0])
-        save_spec(sheet.spec, self.path)
-        self.lab.record(
-            "design",
-            spec=sheet.spec.model_dump(mode="json", exclude_defaults=True),
-            advice=[advice.rule.id for advice in sheet.advice],
+    def show(values: dict[str, object]) -> str:
+        found = advise_tool(fill_form(Situation, values, place=PLACE, help=FIT_HELP))
+        lab.record(
+            "fit",
+            situation=found.situation.model_dump(),
+            recommended=list(found.recommended),
+            open=list(found.open),
+            conflicts=list(found.conflicts),
         )
-        return self.path
+        return advice_html(found)
 
-    def possible(self) -> list[str]:
-        """Changes that an alternative can be made by."""
-        return possible(self.spec)
-
-    def compared(self, changes: Sequence[str] | None = None) -> Comparison:
-        """The design beside its alternatives, in words. changes: names of alternatives.py; None
-        takes the proposals.
-        """
-        spec = self.spec
-        others: list[Alternative] = (
-            propose(spec) if changes is None else [changed(spec, name) for name in changes]
-        )
-        return describe(candidates_of(spec, others))
-
-    def train(
-        self,
-        found: Comparison,
-        progress: Callable | None = None,
-        told: Callable[[str], None] = print,
-    ) -> Comparison:
-        """Train and score every design of a comparison; recorded, exported beside the records."""
-        done = train_and_score(found, progress=progress, told=told)
-        for difference in done.measured.differences:
-            self.lab.record(
-                "comparison",
-                axis=difference.axis,
-                before=found.candidates[0].name,
-                after=difference.candidate,
-                runs=difference.runs.as_dict(),
-                p=difference.p,
-                verdict=difference.verdict,
-            )
-        export(done, self.path.parent)
-        return done
+    _form_or_text(Situation, situation, show, "which tool fits?")
 
 
-def options() -> dict[str, object]:
-    """What the designer's controls offer."""
-    return {
-        "packs": shipped_packs(),
-        "families": families(),
-        "sequences": SEQUENCES,
-        "starts": STARTS,
-        "schedules": list(SCHEDULES),
-    }
-
-
-def studio(lab: Lab, **choices: object) -> Studio:
-    """The designer on some first choices.
-
-    Headless: the design they make, shown and saved, without a widget.
+def question_claim(lab: Lab, name: str = "invented") -> None:
+    """A form for a vendor's claim, at first a worked example, and its audit; the page is kept as
+    PDF. Headless: the example.
     """
-    shipped = lab.pack.folder.parent == packs_folder()
-    made = Studio(lab, {"pack": lab.pack.name if shipped else str(lab.pack.folder), **choices})
+
+    def show(values: dict[str, object]) -> str:
+        found = audit(fill_form(VendorClaim, values, place=PLACE, help=CLAIM_HELP))
+        keep(lab, found, "claim")
+        return audit_html(found)
+
+    _form_or_text(VendorClaim, load_claim(name).model_dump(), show, "audit this claim")
+
+
+def show_audit(lab: Lab, name: str) -> Audit:
+    """The audit of a worked example; kept as PDF and recorded."""
+    found = audit(load_claim(name))
+    show_html(audit_html(found))
+    keep(lab, found, name)
+    return found
+
+
+def keep(lab: Lab, found: Audit, name: str) -> None:
+    """One page as PDF beside the records, and the verdict among them."""
+    path = audit_pdf(found, lab.out_dir / "audits" / f"{name}.pdf")
+    lab.record(
+        "audit",
+        claim=found.claim.product,
+        verdict=found.verdict,
+        reason=found.reason,
+        missing=[control.name for control in found.missing],
+        file=str(path.relative_to(lab.out_dir)),
+    )
+
+
+def _form_or_text(
+    form: type[Form], start: dict[str, object], show: Callable[[dict[str, object]], str], words: str
+) -> None:
     if headless():
-        show_design(made)
-        return made
+        show_html(show(start))
+        return
     from IPython.display import display
 
-    display(design_panel(made, options()))
-    return made
+    display(form_panel(form, start, show, words))
 
 
-def show_design(made: Studio) -> None:
-    """The design of the moment: its file, what it takes, what the rules say. Saved."""
-    sheet = made.sheet()
-    print(spec_text(sheet.spec))
-    show_html(sheet.html())
-    print(f"saved as {made.save()}: `labkit run` trains it")
-
-
-def compare(made: Studio, changes: Sequence[str] | None = None) -> Comparison:
-    """Train the design and its alternatives, and show all of the comparison."""
-    found = made.compared(changes)
-    with training([candidate.spec for candidate in found.candidates]) as live:
-        done = made.train(found, live)
-    show_html(as_html(done))
-    print(
-        f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and "
-        f"PDF in {made.path.parent}"
-    )
-    return done
-
-
-def show_outcome(lab: Lab, done: Comparison, axis: str, guess: Guess) -> None:
-    """The first alternative against the design on one axis: the guess beside it, and a finding.
-
-    A pack without that axis is said to lack it.
-    """
-    found = next((d for d in done.measured.differences if d.axis == axis), None)
-    if found is None:
-        print(
-            f"nothing to compare: the pack's test split has no items on {axis}, or "
-            "there is no alternative"
-        )
-        return
-    lab.outcome(guess, found.runs)
-    other = next(candidate for candidate in done.candidates if candidate.name == found.candidate)
-    elsewhere = (
-        reported("simple_recipe")
-        if other.spec.merge and not done.candidates[0].spec.merge
-        else "not reported there"
-    )
-    lab.finding(
-        f"{other.name} ({other.choice}) scores higher on {axis} than your design",
-        found.runs,
-        claimed=1,
-        reported=elsewhere,
-    )
-
+# --- a form to fill in -----------------------------------------------------------------------
 
 CONTROL = {"layout": widgets.Layout(width="410px"), "style": {"description_width": "180px"}}
 
@@ -672,15 +738,12 @@ class FormPanel:
             name for name, about in fields.items() if _types(about) & {"number", "integer"}
         }
         self.optional = {name for name, about in fields.items() if "null" in _types(about)}
-        self.button, self.told, self.result = (
-            widgets.Button(
-                description=words,
-                button_style="primary",
-                layout=widgets.Layout(width="auto", align_self="flex-start"),
-            ),
-            widgets.HTML(),
-            widgets.HTML(),
+        self.button = widgets.Button(
+            description=words,
+            button_style="primary",
+            layout=widgets.Layout(width="auto", align_self="flex-start"),
         )
+        self.told, self.result = widgets.HTML(), widgets.HTML()
         self.button.on_click(
             guarded(self._press, self._tell, lambda lines: self._tell(f"{FAULT} {lines}"))
         )
@@ -752,69 +815,3 @@ def _word(value: object, options: list[str]) -> str:
     """A value among a field's words; a bare yes of YAML is one of them."""
     word = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
     return word if word in options else options[0]
-
-
-PLACE = "the form"
-
-
-def which_tool(lab: Lab, **situation: object) -> None:
-    """A form for a situation, and which tools fit it, with reasons.
-
-    Headless: the advice on the given situation.
-    """
-
-    def show(values: dict[str, object]) -> str:
-        found = advise_tool(fill_form(Situation, values, place=PLACE, help=FIT_HELP))
-        lab.record(
-            "fit",
-            situation=found.situation.model_dump(),
-            recommended=list(found.recommended),
-            open=list(found.open),
-            conflicts=list(found.conflicts),
-        )
-        return advice_html(found)
-
-    _form_or_text(Situation, situation, show, "which tool fits?")
-
-
-def question_claim(lab: Lab, name: str = "invented") -> None:
-    """A form for a vendor's claim, at first a worked example, and its audit; the page is kept as
-    PDF. Headless: the example.
-    """
-
-    def show(values: dict[str, object]) -> str:
-        found = audit(fill_form(VendorClaim, values, place=PLACE, help=CLAIM_HELP))
-        keep(lab, found, "claim")
-        return audit_html(found)
-
-    _form_or_text(VendorClaim, load_claim(name).model_dump(), show, "audit this claim")
-
-
-def show_audit(lab: Lab, name: str) -> Audit:
-    """The audit of a worked example; kept as PDF and recorded."""
-    found = audit(load_claim(name))
-    show_html(audit_html(found))
-    keep(lab, found, name)
-    return found
-
-
-def keep(lab: Lab, found: Audit, name: str) -> None:
-    """One page as PDF beside the records, and the verdict among them."""
-    path = audit_pdf(found, lab.out_dir / "audits" / f"{name}.pdf")
-    lab.record(
-        "audit",
-        claim=found.claim.product,
-        verdict=found.verdict,
-        reason=found.reason,
-        missing=[control.name for control in found.missing],
-        file=str(path.relative_to(lab.out_dir)),
-    )
-
-
-def _form_or_text(form: type, start: dict[str, object], show, words: str) -> None:
-    if headless():
-        show_html(show(start))
-        return
-    from IPython.display import display
-
-    display(form_panel(form, start, show, words))

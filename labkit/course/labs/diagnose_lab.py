@@ -1,5 +1,6 @@
-"""What notebook 09 computes and shows: early warnings, the four questions, the release gate, the
-failure clinic.
+"""What notebook 09 shows: early warnings, the four questions, the release gate, the failure clinic.
+
+The panel of the clinic only wires what `ClinicRoom` computes.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def show_diagnoses(lab: Lab, cases: dict[str, Case]) -> dict[str, list[Result]]:
         show_html(f"<h3>{question}</h3>" + plain_table(("diagnosis", "asks", *found), rows))
     for label, results in found.items():
         for result in results:
-            if result.verdict == "flagged":
+            if result.found and result.verdict == "flagged":
                 print(
                     f"{label}: {result.diagnosis.id}. {result.found.words}. Remedy: "
                     f"{result.diagnosis.remedy}."
@@ -153,17 +154,14 @@ class ToldWard(Ward):
         self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
     ) -> Checkpoint:
         source = variant_pack(self.pack.name, variant) if variant else self.pack
-        with training(
-            [
-                PipelineSpec(
-                    pack=str(source.folder),
-                    model=model,
-                    stages=tuple(stages),
-                    seed=self.seed,
-                    profile=self.profile,
-                )
-            ]
-        ):
+        spec = PipelineSpec(
+            pack=str(source.folder),
+            model=model,
+            stages=tuple(stages),
+            seed=self.seed,
+            profile=self.profile,
+        )
+        with training([spec]):
             return super().train(stages, model=model, variant=variant)
 
 
@@ -172,7 +170,7 @@ class ClinicRoom:
 
     def __init__(self, lab: Lab):
         self.lab, self.ward = lab, ToldWard(lab.pack, lab.seed, lab.profile)
-        self.visit: Visit | None = None
+        self.visit: Visit  # there once a patient is admitted
 
     def admit(self, number: int) -> Visit:
         self.visit = admit(number, self.ward)
@@ -259,12 +257,9 @@ def clinic(lab: Lab, *, patient: int, orders: Iterable[str] = (), diagnosis: str
 
 
 def clinic_panel(
-    room, *, patients: list[int], tests: list[str], causes: dict[str, str]
+    room: ClinicRoom, *, patients: list[int], tests: list[str], causes: dict[str, str]
 ) -> widgets.Widget:
-    """The failure clinic. room: diagnose_lab.ClinicRoom.
-
-    Training a patient that is not there yet takes a minute.
-    """
+    """The failure clinic. Training a patient that is not there yet takes a minute."""
     patient = widgets.Dropdown(
         options=patients, description="patient", layout=widgets.Layout(width="200px")
     )
@@ -277,13 +272,11 @@ def clinic_panel(
         layout=widgets.Layout(width="640px"),
     )
     name = widgets.Button(description="this is the cause", disabled=True)
-    picture, symptoms = (
-        widgets.Image(
-            format="png", layout=widgets.Layout(width="560px", max_width="100%", display="none")
-        ),
-        widgets.HTML(),
+    picture = widgets.Image(
+        format="png", layout=widgets.Layout(width="560px", max_width="100%", display="none")
     )
-    found, told, answer = widgets.HTML(), widgets.Label(), widgets.HTML()
+    symptoms, found, answer = (widgets.HTML() for _ in range(3))
+    told = widgets.Label()
 
     def see() -> None:
         answer.value = found.value = symptoms.value = ""

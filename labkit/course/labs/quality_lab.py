@@ -1,10 +1,7 @@
-"""The panel of notebook 02: a slider per threshold, what is kept at once, and a button that writes
-it as a pack.
+"""What notebook 02 shows of the quality of documents: a dashboard, thresholds, planted defects.
 
-It only wires: quality_lab.QualitySession computes, draws and writes.
-
-What notebook 02 computes and shows about the quality of documents: a dashboard, thresholds, planted
-defects.
+`QualitySession` computes, draws and writes. The panel at the end only wires: a slider per
+threshold, what is kept at once, and a button that writes it as a pack.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from functools import cached_property
 from html import escape
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -25,7 +23,7 @@ import numpy as np
 from labkit.base.errors import InputError
 from labkit.base.pages import plain_table
 from labkit.base.stats import Interval, ItemScore, cluster_mean, wilson
-from labkit.base.store import key_of
+from labkit.base.store import Checkpoint, key_of
 from labkit.course.figures import png
 from labkit.course.labs import views
 from labkit.course.lesson import Lab, headless, show_html
@@ -48,144 +46,10 @@ from labkit.evaluate.quality import (
 )
 from labkit.train.pipeline import load_checkpoint
 
-SIZE = {"layout": widgets.Layout(width="480px"), "style": {"description_width": "170px"}}
-SLIDER = {**SIZE, "continuous_update": False}
-
-
-def quality_panel(session) -> widgets.Widget:
-    """Sliders for the thresholds of `session` (a quality_lab.QualitySession), its figure, its
-    examples, and a pack to write.
-    """
-    return QualityPanel(session).whole
-
-
-class QualityPanel:
-    """Every move of a slider is followed at once; nothing is written until the button says so."""
-
-    def __init__(self, session):
-        self.session, self.kept = session, None
-        self.controls = _controls(session)
-        self.told, self.examples = widgets.HTML(), widgets.HTML()
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self.name = widgets.Text(
-            "filtered",
-            description="name of the pack",
-            tooltip="letters, digits, dashes and underscores",
-            **SIZE,
-        )
-        self.button = widgets.Button(
-            description="write the kept documents as a pack",
-            tooltip="a new folder; every other split is copied",
-            layout=widgets.Layout(width="auto"),
-        )
-        self.result = widgets.HTML()
-        sliders, choices = list(self.controls.values())[:4], list(self.controls.values())[4:]
-        self.whole = widgets.VBox(
-            [
-                widgets.HBox([widgets.VBox(sliders), widgets.VBox(choices)]),
-                self.told,
-                self.picture,
-                widgets.HBox([self.name, self.button]),
-                self.result,
-                self.examples,
-            ]
-        )
-        for control in self.controls.values():
-            control.observe(guarded_into(self.told, self._follow), "value")
-        self.button.on_click(guarded_into(self.result, self._write))
-        guarded_into(self.told, self._follow)()
-
-    def thresholds(self) -> Thresholds:
-        """What the controls say; the right end of the slider for bits per byte is no bound."""
-        found = {name: control.value for name, control in self.controls.items()}
-        low, high = found.pop("words")
-        bits = self.controls["max_bits_per_byte"]
-        return Thresholds(
-            min_words=low,
-            max_words=high,
-            **found | {"max_bits_per_byte": None if bits.value >= bits.max else bits.value},
-        )
-
-    def _follow(self) -> None:
-        """Compute, draw, tell. Until that succeeds nothing is shown and nothing can be written."""
-        self.kept, self.button.disabled = None, True
-        self.told.value = self.result.value = self.examples.value = ""
-        self.picture.value = b""
-        kept = self.session.look(self.thresholds())
-        self.picture.value, self.examples.value = (
-            self.session.picture(kept),
-            self.session.examples(kept),
-        )
-        self.told.value = f"<p>{escape(self.session.tell(kept))}</p>"
-        self.kept, self.button.disabled = kept, False
-
-    def _write(self) -> None:
-        self.result.value = ""
-        made = self.session.write(self.kept, self.name.value)
-        self.result.value = (
-            f"<p>written: {escape(str(made.folder))}, {len(self.kept.indices):,} documents</p>"
-        )
-
-
-def _controls(session) -> dict[str, widgets.Widget]:
-    """A widget per threshold, at what the session last looked at: four sliders, two choices."""
-    now, words, bits = session.kept.thresholds, *session.highest()
-    words, end = (
-        max(words, now.min_words, 1),
-        math.ceil(10 * max(bits, now.max_bits_per_byte or 0) + 1) / 10,
-    )
-    known = "" if session.knows_truth else " (not measured)"
-    share = {"min": 0, "max": 1, "step": 0.01, **SLIDER}
-    return {
-        "words": widgets.IntRangeSlider(
-            value=(now.min_words, min(words, now.max_words)),
-            min=0,
-            max=words,
-            description="words, from and to",
-            tooltip="how long a document may be",
-            **SLIDER,
-        ),
-        "max_repetition": widgets.FloatSlider(
-            value=now.max_repetition,
-            description="repetition, at most",
-            tooltip="share of words that the document said before",
-            **share,
-        ),
-        "max_symbols": widgets.FloatSlider(
-            value=now.max_symbols,
-            description="symbols, at most",
-            tooltip="share of characters that are no letters, digits or punctuation",
-            **share,
-        ),
-        "max_bits_per_byte": widgets.FloatSlider(
-            value=end if now.max_bits_per_byte is None else now.max_bits_per_byte,
-            min=0,
-            max=end,
-            step=0.05,
-            description="bits per byte, at most",
-            tooltip=f"surprise under {session.model}; the right end is no bound",
-            **SLIDER,
-        ),
-        "drop_duplicates": widgets.Checkbox(
-            value=now.drop_duplicates,
-            description="drop near duplicates",
-            indent=False,
-            tooltip="the first of those alike is kept",
-        ),
-        "drop_contradictions": widgets.Checkbox(
-            value=now.drop_contradictions,
-            description=f"drop contradictions{known}",
-            disabled=not session.knows_truth,
-            indent=False,
-            tooltip="documents that say something else than the world's truth",
-        ),
-    }
-
+# --- one corpus -------------------------------------------------------------------------------
 
 SHOWN_CHARACTERS, WORST, BEST = 200, 3, 1
-
-
-# --- one corpus -------------------------------------------------------------------------------
+USUAL = Thresholds()
 
 
 @dataclass
@@ -335,15 +199,12 @@ def _beginning(text: str) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} …"
 
 
-USUAL = Thresholds()
-
-
 def show_quality(
     lab: Lab,
     pack: Pack | None = None,
     thresholds: Thresholds = USUAL,
     *,
-    model: object = None,
+    model: str | Checkpoint | None = None,
     sample: int | None = SAMPLE,
     name: str = "quality",
 ) -> QualitySession:
@@ -466,8 +327,8 @@ def plant_defects(pack: Pack, *, seed: int = 0) -> Planted:
                 (defect, world.with_filler(lang, text, rng))
                 for text in world.corpus(lang, entities, each, rng, knobs)
             ]
-    labels, texts = zip(*documents, strict=True)
-    lines = [json.dumps({"text": text, "source": "paper"}, ensure_ascii=False) for text in texts]
+    labels, written = zip(*documents, strict=True)
+    lines = [json.dumps({"text": text, "source": "paper"}, ensure_ascii=False) for text in written]
     folder = variants_folder() / f"planted-{key_of(pack=pack.fingerprint(), lines=lines)}"
     made = (
         load_pack(folder)
@@ -550,3 +411,134 @@ def caught(kept: Kept, labels: Sequence[str]) -> str:
             )
         )
     return plain_table(("planted defect", "dropped", "share (95% interval)", "for"), rows)
+
+
+# --- the panel -------------------------------------------------------------------------------
+
+SIZE = {"layout": widgets.Layout(width="480px"), "style": {"description_width": "170px"}}
+SLIDER = {**SIZE, "continuous_update": False}
+
+
+def quality_panel(session: QualitySession) -> widgets.Widget:
+    """Sliders for the thresholds of a session, its figure, its examples, and a pack to write."""
+    return QualityPanel(session).whole
+
+
+class QualityPanel:
+    """Every move of a slider is followed at once; nothing is written until the button says so."""
+
+    def __init__(self, session: QualitySession):
+        self.session = session
+        self.kept: Any = None  # a Kept; while there is none, the button cannot be pressed
+        self.controls = _controls(session)
+        self.told, self.examples = widgets.HTML(), widgets.HTML()
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self.name = widgets.Text(
+            "filtered",
+            description="name of the pack",
+            tooltip="letters, digits, dashes and underscores",
+            **SIZE,
+        )
+        self.button = widgets.Button(
+            description="write the kept documents as a pack",
+            tooltip="a new folder; every other split is copied",
+            layout=widgets.Layout(width="auto"),
+        )
+        self.result = widgets.HTML()
+        sliders, choices = list(self.controls.values())[:4], list(self.controls.values())[4:]
+        self.whole = widgets.VBox(
+            [
+                widgets.HBox([widgets.VBox(sliders), widgets.VBox(choices)]),
+                self.told,
+                self.picture,
+                widgets.HBox([self.name, self.button]),
+                self.result,
+                self.examples,
+            ]
+        )
+        for control in self.controls.values():
+            control.observe(guarded_into(self.told, self._follow), "value")
+        self.button.on_click(guarded_into(self.result, self._write))
+        guarded_into(self.told, self._follow)()
+
+    def thresholds(self) -> Thresholds:
+        """What the controls say; the right end of the slider for bits per byte is no bound."""
+        found = {name: control.value for name, control in self.controls.items()}
+        low, high = found.pop("words")
+        bits = self.controls["max_bits_per_byte"]
+        return Thresholds(
+            min_words=low,
+            max_words=high,
+            **found | {"max_bits_per_byte": None if bits.value >= bits.max else bits.value},
+        )
+
+    def _follow(self) -> None:
+        """Compute, draw, tell. Until that succeeds nothing is shown and nothing can be written."""
+        self.kept, self.button.disabled = None, True
+        self.told.value = self.result.value = self.examples.value = ""
+        self.picture.value = b""
+        kept = self.session.look(self.thresholds())
+        self.picture.value = self.session.picture(kept)
+        self.examples.value = self.session.examples(kept)
+        self.told.value = f"<p>{escape(self.session.tell(kept))}</p>"
+        self.kept, self.button.disabled = kept, False
+
+    def _write(self) -> None:
+        self.result.value = ""
+        made = self.session.write(self.kept, self.name.value)
+        self.result.value = (
+            f"<p>written: {escape(str(made.folder))}, {len(self.kept.indices):,} documents</p>"
+        )
+
+
+def _controls(session: QualitySession) -> dict[str, widgets.Widget]:
+    """A widget per threshold, at what the session last looked at: four sliders, two choices."""
+    now, (longest, bits) = session.kept.thresholds, session.highest()
+    words = max(longest, now.min_words, 1)
+    end = math.ceil(10 * max(bits, now.max_bits_per_byte or 0) + 1) / 10
+    known = "" if session.knows_truth else " (not measured)"
+    share = {"min": 0, "max": 1, "step": 0.01, **SLIDER}
+    return {
+        "words": widgets.IntRangeSlider(
+            value=(now.min_words, min(words, now.max_words)),
+            min=0,
+            max=words,
+            description="words, from and to",
+            tooltip="how long a document may be",
+            **SLIDER,
+        ),
+        "max_repetition": widgets.FloatSlider(
+            value=now.max_repetition,
+            description="repetition, at most",
+            tooltip="share of words that the document said before",
+            **share,
+        ),
+        "max_symbols": widgets.FloatSlider(
+            value=now.max_symbols,
+            description="symbols, at most",
+            tooltip="share of characters that are no letters, digits or punctuation",
+            **share,
+        ),
+        "max_bits_per_byte": widgets.FloatSlider(
+            value=end if now.max_bits_per_byte is None else now.max_bits_per_byte,
+            min=0,
+            max=end,
+            step=0.05,
+            description="bits per byte, at most",
+            tooltip=f"surprise under {session.model}; the right end is no bound",
+            **SLIDER,
+        ),
+        "drop_duplicates": widgets.Checkbox(
+            value=now.drop_duplicates,
+            description="drop near duplicates",
+            indent=False,
+            tooltip="the first of those alike is kept",
+        ),
+        "drop_contradictions": widgets.Checkbox(
+            value=now.drop_contradictions,
+            description=f"drop contradictions{known}",
+            disabled=not session.knows_truth,
+            indent=False,
+            tooltip="documents that say something else than the world's truth",
+        ),
+    }

@@ -1,18 +1,14 @@
 """SmolLM2-135M for real: the whole chain on a model that knows English, with LoRA, on two cores.
 
-One recipe for every pack. Its checkpoints ship as adapters of SmolLM2-135M-Instruct; its scores,
-times and diagnoses ship as records, so that notebooks show a real model at once.
-
-What notebooks show of a real model at once: SmolLM2-135M's scores, merges and diagnoses, as they
-were measured and ship.
-
-A notebook whose parameter says `model = "smollm2-135m"` also opens the shipped adapters, to merge,
-ask and test them there.
+There is one recipe for every pack. Its checkpoints ship as adapters of SmolLM2-135M-Instruct; its
+scores, times and diagnoses ship as records, so that notebooks show a real model at once. A notebook
+whose parameter says `model = "smollm2-135m"` also opens the shipped adapters, to merge, ask and
+test them there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from labkit.base.errors import InputError, suggest
@@ -32,7 +28,14 @@ from labkit.evaluate.scoring import best_t, score_checkpoint, score_everyday
 from labkit.merge.methods import merge_at
 from labkit.models import zoo
 from labkit.train.pipeline import run_spec
-from labkit.train.specs import ADAPTED, ADAPTED_DPO, ADAPTED_ORPO, PipelineSpec, Stage
+from labkit.train.specs import (
+    ADAPTED,
+    ADAPTED_DPO,
+    ADAPTED_ORPO,
+    PipelineSpec,
+    ProfileName,
+    Stage,
+)
 
 MODEL = zoo.SMOLLM2
 LORA = ADAPTED[0].lora
@@ -42,21 +45,23 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
     "cpt-sft-dpo": (*ADAPTED, ADAPTED_DPO),
     "cpt-sft-orpo": (*ADAPTED, ADAPTED_ORPO),
 }
-# what a participant trains while waiting: a quarter of an hour
+# What a participant trains while waiting: a quarter of an hour.
 LIVE = (ADAPTED[0].model_copy(update={"steps": 160}), ADAPTED[1], ADAPTED_DPO)
 SHIPPED = ("cpt-sft", "cpt-sft-dpo")  # as adapters
 AS_SHIPPED = " (adapter)"  # after a recipe: scored as its adapter, which is cut to a low rank
 MERGED = "cpt-sft"  # the recipe that is merged with the untouched model
 TS = (0.3, 0.5, 0.7, 0.85)
-# t is chosen by these: proposals and likelihoods would double the time
+# The axes that t is chosen by: proposals and likelihoods would double the time.
 DEV_AXES = ("knowledge", "instructions", CHOOSES)
 BALANCED = "slerp, facts and everyday"  # the merge at the t that is best for both, on dev
-# scored on every axis, others on DEV_AXES
+# What is scored on every axis; the others are scored on DEV_AXES.
 WHOLE = ("instruct", "cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo", BALANCED)
-PROFILE = "brief"
+PROFILE: ProfileName = "brief"
 
 
-def spec_of(pack: str, stages: tuple[Stage, ...], *, profile_name: str = PROFILE) -> PipelineSpec:
+def spec_of(
+    pack: str, stages: tuple[Stage, ...], *, profile_name: ProfileName = PROFILE
+) -> PipelineSpec:
     """The design of stages on the real model, as `labkit run` takes it."""
     return PipelineSpec(pack=pack, model=MODEL, stages=stages, seed=0, profile=profile_name)
 
@@ -77,7 +82,7 @@ class RealRun:
 
 
 def train_real(
-    pack: Pack, *, profile_name: str = PROFILE, progress: Callable | None = None
+    pack: Pack, *, profile_name: ProfileName = PROFILE, progress: Callable | None = None
 ) -> dict[str, list[Checkpoint]]:
     """Every recipe's checkpoints, stage by stage; shared stages are trained once."""
     return {
@@ -93,7 +98,7 @@ def score_real(
     trained: dict[str, zoo.Loaded],
     told: Callable[[str], None],
     *,
-    profile_name: str = PROFILE,
+    profile_name: ProfileName = PROFILE,
 ) -> RealRun:
     """Merge the trained model with the untouched one at the t that dev chooses, and score
     everything.
@@ -143,6 +148,8 @@ def _balanced(sweep: list[tuple[float, Scorecard]], everyday: dict[float, Scorec
         ),
     )[0]
 
+
+# --- what notebooks show ---------------------------------------------------------------------
 
 EVERYDAY = "everyday"
 MERGE_LABELS = ("instruct", MERGED, BALANCED, "slerp", "lerp")
@@ -257,7 +264,7 @@ def scenarios_live(lab: Lab, model: str) -> None:
         run_on(lab, _models(lab))
 
 
-def _models(lab: Lab) -> dict[str, object]:
+def _models(lab: Lab) -> dict[str, str]:
     return {"untouched": MODEL} | {
         recipe: adapter_name(lab.pack.name, recipe) for recipe in SHIPPED
     }
@@ -274,7 +281,9 @@ def _opens(lab: Lab, model: str) -> bool:
     return model == REAL and lab.pack.name in measured_real()["packs"]
 
 
-def _panels(lab: Lab, found: dict, labels, columns, name: str, what: str) -> None:
+def _panels(
+    lab: Lab, found: dict, labels: Iterable[str], columns: Iterable[str], name: str, what: str
+) -> None:
     panels = {
         column: {label: _scores(found, label)[column] for label in labels} for column in columns
     }

@@ -1,20 +1,14 @@
-"""Teaches a tiny model to read: questions whose answer stands in the prompt and nowhere else.
+"""Facts in the prompt against facts trained in, on the same questions, before and after a change.
+
+There are four ways with one start model, which was taught to read and knows none of the pack's
+facts: facts not given, facts trained in (CPT and SFT on the pack), passages found by BM25 in the
+prompt, and both. Then some facts change: the passages are rewritten and indexed again, the models
+stay as they are.
 
 The tiny instruct models were never shown a passage in a prompt, so they answer from memory whatever
 stands there. One SFT stage changes that. Each of its chats is about an invented entity with facts
 drawn afresh, which no pack and no other text tells: a model that remembers gains nothing, one that
 reads gets it right.
-
-The figure of facts in the prompt against facts trained in: what each way gets right before and
-after facts change.
-
-Facts in the prompt against facts trained in, on the same questions, before and after some facts
-change.
-
-Four ways with one start model, which was taught to read (reading.py) and knows none of the pack's
-facts: facts not given, facts trained in (CPT and SFT on the pack), passages found by BM25 in the
-prompt, and both. Then some facts change: the passages are rewritten and indexed again, the models
-stay as they are.
 """
 
 from __future__ import annotations
@@ -29,7 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -56,17 +50,18 @@ from labkit.evaluate.scorecards import (
 from labkit.evaluate.scoring import score_checkpoint
 from labkit.models.zoo import Loaded
 from labkit.train.pipeline import load_checkpoint
-from labkit.train.specs import GENTLE, PipelineSpec, Stage, profile
+from labkit.train.specs import GENTLE, PipelineSpec, ProfileName, Stage, profile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# --- learning to read ------------------------------------------------------------------------
 
 READER = Stage(kind="sft", learning_rate=1.5e-3, steps=500, replay=0.25)
 CHATS = round(READER.steps * READER.batch_size * (1 - READER.replay))  # each is seen once
 RELATION_SHARE = 0.5  # of passages that also tell of the entity's relation
 UNSEEN = 1000  # a draw of facts that the chats do not reach
-# of chats that are sure to ask for the number: reading it takes longest to learn
+# Of chats that are sure to ask for the number: reading it takes longest to learn.
 NUMBER_SHARE = 0.35
 
 
@@ -177,60 +172,14 @@ def reader_pack(domain: str) -> Pack:
     return load_pack(folder)
 
 
-MOMENTS = (
-    "before the change:\nright",
-    "after it, changed facts:\nnew value (right)",
-    "after it, changed facts:\nold value (out of date)",
-)
-STEP = 0.14  # between two ways in one group
-
-
-def before_and_after(ways: dict[str, tuple[Interval, Interval, Interval]]) -> Figure:
-    """Grouped dots with intervals. ways: name -> shares of MOMENTS, in their order."""
-    figure, (ax,) = new_figure(9.6, 5)
-    for i, (name, found) in enumerate(ways.items()):
-        places = [moment + (i - (len(ways) - 1) / 2) * STEP for moment in range(len(MOMENTS))]
-        errors = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
-        ax.errorbar(
-            places,
-            [f.mean for f in found],
-            yerr=errors,
-            fmt=MARKERS[i],
-            color=COLOURS[i],
-            markersize=10,
-            capsize=4,
-            label=name,
-        )
-    ax.axvline(0.5, color="#666666", linewidth=1.5, linestyle="--")
-    ax.set_xticks(range(len(MOMENTS)), MOMENTS)
-    ax.set_xlim(-0.5, len(MOMENTS) - 0.5)
-    ax.set_ylim(-0.04, 1.04)
-    ax.set_ylabel("share of questions (95% interval)", fontsize=13)
-    ax.grid(axis="y", alpha=0.3)
-    figure.legend(
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-        fontsize=13,
-        title="facts are",
-        title_fontsize=13,
-    )
-    return figure
-
+# --- passages --------------------------------------------------------------------------------
 
 KS = (1, 3)  # passages per question that are tried on dev
 CHANGED_SHARE = 0.5
 READING_ITEMS = 100
 KEPT_AXES = ("general", "instructions")  # what learning to read may have cost
-NOTHING, TRAINED, PROMPT, BOTH = (
-    "not given",
-    "trained in",
-    "in the prompt",
-    "trained in and in the prompt",
-)
-
-
-# --- passages ---------------------------------------------------------------------------------
+NOTHING, TRAINED, PROMPT = "not given", "trained in", "in the prompt"
+BOTH = "trained in and in the prompt"
 
 
 class Passages:
@@ -345,14 +294,17 @@ def rewrite(texts: Sequence[str], changes: dict[tuple[str, str], str]) -> list[s
 def _rewritten(sentence: str, by_entity: dict[str, dict[str, str]]) -> str:
     for entity, values in by_entity.items():
         if entity in sentence and says(entity, sentence):
-            pattern = "|".join(map(re.escape, values))
-            sentence = re.sub(
-                rf"(?<!\w)({pattern})(?!\w)",
-                lambda found, values=values: values[found[1].lower()],
-                sentence,
-                flags=re.IGNORECASE,
-            )
+            sentence = _with_values(sentence, values)
     return sentence
+
+
+def _with_values(sentence: str, values: dict[str, str]) -> str:
+    return re.sub(
+        rf"(?<!\w)({'|'.join(map(re.escape, values))})(?!\w)",
+        lambda found: values[found[1].lower()],
+        sentence,
+        flags=re.IGNORECASE,
+    )
 
 
 # --- asked ------------------------------------------------------------------------------------
@@ -429,7 +381,7 @@ class Way:
 
     def intervals(self) -> tuple[Interval, Interval, Interval]:
         """Shares of before, new and old with their 95% intervals over entities."""
-        return tuple(cluster_mean(scores) for scores in (self.before, self.new, self.old))
+        return cluster_mean(self.before), cluster_mean(self.new), cluster_mean(self.old)
 
 
 @dataclass(frozen=True)
@@ -544,7 +496,7 @@ def compare_retrieval(
     by_k = choose_k(reader, dev, old, seed)
     k = max(by_k, key=lambda k: (by_k[k].mean, -k))
     questions = [question_of(item) for item in items]
-    found = [passages.find(questions, k) for passages in (old, new)]
+    first_found, then_found = (passages.find(questions, k) for passages in (old, new))
     truth = [item["answer"] for item in items]
     now = [changes.get((item["entity"], item["answer"]), item["answer"]) for item in items]
     nothing = [()] * len(items)
@@ -570,12 +522,12 @@ def compare_retrieval(
     ways = (
         way(NOTHING, reader, nothing, nothing, None),
         way(TRAINED, specialist, nothing, nothing, training_seconds),
-        way(PROMPT, reader, *found, new.seconds),
-        way(BOTH, specialist, *found, new.seconds),
+        way(PROMPT, reader, first_found, then_found, new.seconds),
+        way(BOTH, specialist, first_found, then_found, new.seconds),
     )
-    hits = tuple(
-        cluster_mean(_hits(items, rows, answers, seed))
-        for rows, answers in zip(found, (truth, now), strict=True)
+    hits = (
+        cluster_mean(_hits(items, first_found, truth, seed)),
+        cluster_mean(_hits(items, then_found, now, seed)),
     )
     alone = limited(reading_items(pack.name, READING_ITEMS), limit)
     return RetrievalResult(
@@ -583,7 +535,7 @@ def compare_retrieval(
         k,
         by_k,
         hits,
-        tuple(_read(loaded, alone, seed) for loaded in (reader, specialist)),
+        (_read(reader, alone, seed), _read(specialist, alone, seed)),
     )
 
 
@@ -606,18 +558,61 @@ def _hits(
     ]
 
 
+# --- the figure ------------------------------------------------------------------------------
+
+MOMENTS = (
+    "before the change:\nright",
+    "after it, changed facts:\nnew value (right)",
+    "after it, changed facts:\nold value (out of date)",
+)
+STEP = 0.14  # between two ways in one group
+
+
+def before_and_after(ways: dict[str, tuple[Interval, Interval, Interval]]) -> Figure:
+    """Grouped dots with intervals. ways: name -> shares of MOMENTS, in their order."""
+    figure, (ax,) = new_figure(9.6, 5)
+    for i, (name, found) in enumerate(ways.items()):
+        places = [moment + (i - (len(ways) - 1) / 2) * STEP for moment in range(len(MOMENTS))]
+        errors = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
+        ax.errorbar(
+            places,
+            [f.mean for f in found],
+            yerr=errors,
+            fmt=MARKERS[i],
+            color=COLOURS[i],
+            markersize=10,
+            capsize=4,
+            label=name,
+        )
+    ax.axvline(0.5, color="#666666", linewidth=1.5, linestyle="--")
+    ax.set_xticks(range(len(MOMENTS)), MOMENTS)
+    ax.set_xlim(-0.5, len(MOMENTS) - 0.5)
+    ax.set_ylim(-0.04, 1.04)
+    ax.set_ylabel("share of questions (95% interval)", fontsize=13)
+    ax.grid(axis="y", alpha=0.3)
+    figure.legend(
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=13,
+        title="facts are",
+        title_fontsize=13,
+    )
+    return figure
+
+
 # --- trained and shown --------------------------------------------------------------------------
 
 
 def train_both(
-    pack: Pack, *, model: str, seed: int, profile_name: str
+    pack: Pack, *, model: str, seed: int, profile_name: ProfileName
 ) -> tuple[Checkpoint, list[Checkpoint]]:
     """The reader, and the stages of the specialist that goes on from it: the gentle recipe on the
     pack.
 
     Raises InputError for a pack in whose words no reading can be taught.
     """
-    common = {"seed": seed, "profile": profile_name}
+    common: dict[str, Any] = {"seed": seed, "profile": profile_name}
     reader = live.run(
         PipelineSpec(
             pack=str(reader_pack(pack.name).folder), model=model, stages=(READER,), **common
@@ -721,13 +716,13 @@ def _show_table(
 
 def show_cost_of_reading(lab: Lab, pack: Pack, reader: Loaded) -> None:
     """What learning to read cost the start model elsewhere, as paired differences."""
-    cards = [
+    before, after = (
         score_checkpoint(model, pack, axes=KEPT_AXES, profile_name=lab.profile, name=name)
         for model, name in ((lab.model, "start model"), (reader, "reader"))
-    ]
+    )
     rows = []
     for axis in KEPT_AXES:
-        lost = compare_axis(*cards, axis)
+        lost = compare_axis(before, after, axis)
         lab.record("cost_of_reading", axis=axis, difference=lost.as_dict())
-        rows.append((axis, *(str(card.interval(axis)) for card in cards), signed(lost)))
+        rows.append((axis, str(before.interval(axis)), str(after.interval(axis)), signed(lost)))
     show_html(plain_table(("axis", "start model", "after learning to read", "difference"), rows))

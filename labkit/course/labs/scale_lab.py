@@ -1,11 +1,9 @@
-"""What size and architecture change, everything else held equal: merge synergy, forgetting,
-recipes, and rare facts.
+"""What size and architecture change, everything else held equal, and what notebook 08 shows of it.
 
-The ladder and the families are in families.py: same tokens, same data, one rule for the learning
-rate. Checkpoints and scorecards are content-addressed, so a stopped study continues where it was.
-
-What notebook 08 shows of size and architecture: the ladder run live on two sizes, and what the
-study measured over seeds.
+The questions are of merge synergy, forgetting, recipes, and rare facts. The ladder and the families
+are in models/families.py: same tokens, same data, one rule for the learning rate. The notebook runs
+the ladder live on two sizes and shows what the study measured over seeds. Checkpoints and
+scorecards are content-addressed, so a stopped study continues where it was.
 """
 
 from __future__ import annotations
@@ -14,10 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import log10
+from typing import TYPE_CHECKING, Any
 
 from labkit.base.pages import claims_table, plain_table, signed
 from labkit.base.records import AXES
 from labkit.base.stats import Interval, ItemScore, cluster_mean, combined, with_run_noise
+from labkit.base.store import Checkpoint
 from labkit.course.labs import views
 from labkit.course.lesson import Guess, Lab, headless, show_html
 from labkit.course.live import training
@@ -46,9 +46,12 @@ from labkit.evaluate.scoring import best_t, score_checkpoint, sweep_merge
 from labkit.merge.methods import merge_at
 from labkit.models.architecture import architecture_of
 from labkit.models.families import ARCHITECTURES, FAMILIES, LADDER, rate_factor
-from labkit.models.zoo import SMOLLM2
+from labkit.models.zoo import SMOLLM2, Loaded
 from labkit.train.pipeline import load_checkpoint, run_spec
-from labkit.train.specs import DPO, GENTLE, ORPO, OVERCOOKED, PipelineSpec, Stage
+from labkit.train.specs import DPO, GENTLE, ORPO, OVERCOOKED, PipelineSpec, ProfileName, Stage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCORED = (*AXES, CHOOSES, "general")
 TS = tuple(i / 10 for i in range(2, 9))  # of the ladder's sweep
@@ -69,7 +72,7 @@ EFFECTS = {  # what a stage does: recipe without it, recipe with it
 RARE = ("llama-xs", "llama-s")
 RATIOS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 RARE_STEPS = 120
-# a fact as often in LONGER times the steps at THIN as at DENSE
+# A fact is read as often in LONGER times the steps at THIN as at DENSE.
 THIN, DENSE, LONGER = 1 / 16, 1 / 4, 4
 
 
@@ -81,7 +84,9 @@ def scaled(stages: Iterable[Stage], family: str) -> tuple[Stage, ...]:
     )
 
 
-def _train(pack: Pack, family: str, stages: Iterable[Stage], seed: int, profile_name: str) -> list:
+def _train(
+    pack: Pack, family: str, stages: Iterable[Stage], seed: int, profile_name: ProfileName
+) -> list[Checkpoint]:
     spec = PipelineSpec(
         pack=str(pack.folder),
         model=f"{family}-instruct",
@@ -98,7 +103,7 @@ def _train(pack: Pack, family: str, stages: Iterable[Stage], seed: int, profile_
 def size_unit(
     pack: Pack,
     seed: int,
-    profile_name: str,
+    profile_name: ProfileName,
     told: Callable[[str], None],
     families: Iterable[str] = LADDER,
 ) -> Unit:
@@ -108,10 +113,8 @@ def size_unit(
     unit = Unit(pack.name, seed)
     for family in families:
         told(f"{pack.name} seed {seed}: {family}")
-        general, domain = (
-            load_checkpoint(f"{family}-instruct"),
-            load_checkpoint(_train(pack, family, OVERCOOKED, seed, profile_name)[-1]),
-        )
+        trained = _train(pack, family, OVERCOOKED, seed, profile_name)[-1]
+        general, domain = load_checkpoint(f"{family}-instruct"), load_checkpoint(trained)
         sweep = sweep_merge(
             general,
             domain,
@@ -145,7 +148,7 @@ def size_unit(
 def family_unit(
     pack: Pack,
     seed: int,
-    profile_name: str,
+    profile_name: ProfileName,
     told: Callable[[str], None],
     families: Iterable[str] = ARCHITECTURES,
 ) -> Unit:
@@ -181,7 +184,9 @@ def family_unit(
     return unit
 
 
-def _score_both(unit: Unit, label: str, model, pack: Pack, profile_name: str) -> None:
+def _score_both(
+    unit: Unit, label: str, model: Loaded, pack: Pack, profile_name: ProfileName
+) -> None:
     for split in ("dev", "test"):
         key = label if split == "test" else label + ON_DEV
         unit.cards[key] = score_checkpoint(
@@ -192,7 +197,7 @@ def _score_both(unit: Unit, label: str, model, pack: Pack, profile_name: str) ->
 def rare_unit(
     pack: Pack,
     seed: int,
-    profile_name: str,
+    profile_name: ProfileName,
     told: Callable[[str], None],
     families: Iterable[str] = RARE,
 ) -> Unit:
@@ -294,7 +299,7 @@ def largest_over_smallest(units: list[Unit]) -> Interval:
 
 def forgetting_slope(axis: str) -> Measure:
     """How much more is forgotten per tenfold parameters."""
-    weights = {}
+    weights: dict[str, float] = {}
     for family, weight in slope_weights(LADDER).items():
         weights |= {f"{family}: instruct": weight, f"{family}: overcooked": -weight}
     return weighted(weights, on_axis(axis))
@@ -512,7 +517,7 @@ def real_point(claim: str) -> dict[int, Interval]:
     return {architecture_of(SMOLLM2).parameters: Interval(**measured_of_real(claim)["effect"])}
 
 
-def sizes_figure(data: dict):
+def sizes_figure(data: dict) -> tuple[str, Figure]:
     def panel(found: dict) -> dict:
         return {
             label: {data["parameters"][family]: Interval(**value) for family, value in row.items()}
@@ -554,7 +559,7 @@ def sizes_words(data: dict) -> str:
     )
 
 
-def families_figure(data: dict):
+def families_figure(data: dict) -> tuple[str, Figure]:
     scores = {
         family: {label: Interval(**value) for label, value in row.items()}
         for family, row in data["scores"].items()
@@ -590,7 +595,7 @@ def _told(rows: Iterable[dict]) -> str:
     )
 
 
-def rare_figure(data: dict):
+def rare_figure(data: dict) -> tuple[str, Figure]:
     curves = {
         family: {float(ratio): Interval(**value) for ratio, value in row.items()}
         for family, row in data["curves"].items()
@@ -612,7 +617,7 @@ class Part:
     a sentence.
     """
 
-    figure: Callable[[dict], tuple[str, object]]
+    figure: Callable[[dict], tuple[str, Figure]]
     words: Callable[[dict], str]
 
 
@@ -633,13 +638,16 @@ def climb(lab: Lab, families: Iterable[str] = LIVE) -> Unit:
     back. Recorded.
     """
     sizes = tuple(families)
-    common = {"pack": str(lab.pack.folder), "seed": lab.seed, "profile": lab.profile}
-    with training(
-        [
-            PipelineSpec(model=f"{family}-instruct", stages=scaled(OVERCOOKED, family), **common)
-            for family in sizes
-        ]
-    ):
+    common: dict[str, Any] = {
+        "pack": str(lab.pack.folder),
+        "seed": lab.seed,
+        "profile": lab.profile,
+    }
+    specs = [
+        PipelineSpec(model=f"{family}-instruct", stages=scaled(OVERCOOKED, family), **common)
+        for family in sizes
+    ]
+    with training(specs):
         unit = size_unit(
             lab.pack, lab.seed, lab.profile, lambda text: None if headless() else print(text), sizes
         )

@@ -1,11 +1,8 @@
-"""Figures of the quality of documents: what thresholds keep, and what each measure sees of planted
-defects.
+"""Figures of three topics: the quality of documents, what training costs, size and architecture.
 
-Figures of what training costs: memory by component beside the sizes of cards, hours as ranges,
-predictions checked.
-
-The figures on size and architecture: what labkit measured, and beside it, in words, what is
-reported at 1.7B to 8B.
+Of documents they show what thresholds keep, and what each measure sees of planted defects. Of cost
+they show memory by component beside the sizes of cards, hours as ranges, and predictions checked.
+Of size they show what labkit measured, and beside it, in words, what is reported at 1.7B to 8B.
 """
 
 from __future__ import annotations
@@ -24,6 +21,7 @@ from labkit.evaluate.quality import MEASURES, DocumentQuality, Kept
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# --- the quality of documents ----------------------------------------------------------------
 
 BINS = 40
 KEPT_COLOUR, DROPPED_COLOUR = COLOURS[0], COLOURS[1]
@@ -200,6 +198,8 @@ def separation_grid(found: dict[tuple[str, str], Interval]) -> Figure:
     return figure
 
 
+# --- what training costs ---------------------------------------------------------------------
+
 HATCHES = ("", "//", "..", "xx", "")
 PLAIN = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
 NAMES = {"full": "all weights", "lora": "LoRA", "qlora": "QLoRA"}
@@ -361,9 +361,11 @@ def setting(row: dict) -> str:
     )
 
 
+# --- size and architecture -------------------------------------------------------------------
+
 THEIRS_FROM = 5e8  # parameters: where the strip of reported words begins
 TICKS = {1e6: "1 M", 1e7: "10 M", 1e8: "100 M", 1e9: "1 B", 1e10: "10 B"}
-# series at one size stand this factor apart, so that intervals do not hide each other
+# Series at one size stand this factor apart, so that intervals do not hide each other.
 SIDE_STEP = 1.12
 
 

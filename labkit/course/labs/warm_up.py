@@ -1,14 +1,14 @@
-"""What notebook 00 and the warm-up page show: one question to a base and an instruct model, and one
-measured effect of merging.
+"""What notebook 00 and the warm-up page show: one question to two models, one effect of merging.
 
-Nothing is trained: the models come with labkit, and the effect is what
-`python -m studies evidence` measured over seeds.
+Nothing is trained: the base and the instruct model come with labkit, and the effect was measured
+over seeds by `python -m studies evidence`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from labkit.base.errors import InputError
 from labkit.base.pages import claims_table, plain_table
@@ -22,9 +22,9 @@ from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
 
 FAMILY = "llama-s"
 MODELS = {"base": f"{FAMILY}-base", "instruct": f"{FAMILY}-instruct"}
-# a person both read of; the same in a form; a fact neither read of
+# A person both read of; the same in a form; a fact neither read of.
 ASKED = ("general", "instructions", "knowledge")
-# as figures call it -> as the study's file does
+# As figures call it -> as the study's file does.
 AXES = {"instructions": "instructions", "knowledge": "knowledge", "compositional": "both"}
 SHARES = {
     "instructions": "requests about form obeyed",
@@ -32,10 +32,8 @@ SHARES = {
     "compositional": "private facts in a requested form",
 }
 LABELS = {"instruct": "general model", "overcooked": "specialist", "slerp": "merge of the two"}
-BEATS_BOTH, BEATS_THE_LINE = (
-    "SLERP beats the better parent on items that need both",
-    "SLERP beats LERP at the same t on items that need both parents",
-)
+BEATS_BOTH = "SLERP beats the better parent on items that need both"
+BEATS_THE_LINE = "SLERP beats LERP at the same t on items that need both parents"
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,11 @@ def measured_effect() -> Effect:
     """From the study of scale, at the size of the course's models."""
     data = measured_scale("sizes")
     levels = data["levels"][FAMILY]
-    models = (
+    general, specialist, merge = (
         Levels(label, {axis: Interval(**levels[name][key]) for axis, key in AXES.items()})
         for name, label in LABELS.items()
     )
-    return Effect(*models, data["pack"], data["seeds"])
+    return Effect(general, specialist, merge, data["pack"], data["seeds"])
 
 
 def items(pack: Pack) -> list[dict]:
@@ -109,7 +107,7 @@ def question_of(item: dict) -> str:
     return item["messages"][-1]["content"]
 
 
-def ask_both(asked: Iterable[str], **settings: object) -> list[tuple[str, dict[str, Reply]]]:
+def ask_both(asked: Iterable[str], **settings: Any) -> list[tuple[str, dict[str, Reply]]]:
     """Each question and the answers of the base and the instruct model, every question asked
     afresh. settings: of chat.Settings.
     """
