@@ -1,4 +1,4 @@
-"""Shared fixtures. Every test has its own LABKIT_HOME, so none reads what another trained."""
+"""Shared fixtures: where tests keep what they train, and what they train on."""
 
 from __future__ import annotations
 
@@ -45,15 +45,34 @@ def pytest_collection_modifyitems(items):
     )
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
+SHARING = {"course", "diagnose", "evaluate", "share", "studies"}  # rooms whose tests reuse stages
 
 
 @pytest.fixture(scope="session")
 def shared_home(tmp_path_factory):
-    """One home for tests that only read what a smoke run trained."""
-    return tmp_path_factory.mktemp("home")
+    """One home for all tests that only read what others trained, in every worker the same.
+
+    The store is safe for several processes at once, and a stage is found by what determines it.
+    """
+    mine = tmp_path_factory.getbasetemp()
+    home = (mine.parent if os.environ.get("PYTEST_XDIST_WORKER") else mine) / "shared-home"
+    home.mkdir(exist_ok=True)
+    return home
+
+
+@pytest.fixture
+def own_home(tmp_path):
+    """For a test that needs an empty home, or that leaves something odd in it."""
+    return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def labkit_home(request, monkeypatch, shared_home, tmp_path):
+    """LABKIT_HOME: the shared one for rooms that reuse stages, else one of the test's own."""
+    shared = request.path.parent.name in SHARING and "own_home" not in request.fixturenames
+    chosen = shared_home if shared else tmp_path / "home"
+    monkeypatch.setenv("LABKIT_HOME", str(chosen))
+    return chosen
 
 
 @pytest.fixture(scope="session")

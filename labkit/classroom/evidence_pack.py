@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -30,7 +30,6 @@ from labkit.evaluate.scorecards import ItemResult, Scorecard
 from labkit.evaluate.scoring import SCORING_VERSION, score_checkpoint
 from labkit.merge.methods import merge_at
 from labkit.merge.recipes import Merge
-from labkit.merge.schedule import Schedule
 from labkit.models import zoo
 from labkit.train.pipeline import RECIPE_VERSION, load_checkpoint
 from labkit.train.specs import PipelineSpec, Stage, Strict, load_spec, spec_text
@@ -437,7 +436,7 @@ def load_model(
     return merge_at(
         general,
         domain,
-        cast(Schedule, model.merge.t),  # weights per model are for files alone
+        model.merge.t,
         model.merge.method,
         ancestor=load_model(models[origin], models, checkpoint_of) if origin else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -13,6 +14,8 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from labkit.train.trainers import Progress
+
+QUIET_SECONDS = 5  # between two lines of a log
 
 out = Console()
 err = Console(stderr=True)
@@ -55,7 +58,7 @@ def working(what: str) -> Iterator[Callable[..., None]]:
 
 
 class Bar:
-    """Bars in a terminal; elsewhere a line at each tenth, so that a log shows how far a command is.
+    """Bars in a terminal; elsewhere a line every few seconds, so that a log shows how far it is.
 
     Subclasses say which columns of rich's Progress a bar has.
     """
@@ -69,6 +72,7 @@ class Bar:
         self.bars = Progress(*self.columns(), console=err, disable=not err.is_terminal)
         self.tasks: dict[object, Any] = {}
         self.tenths: dict[object, int] = {}
+        self.told_at = time.monotonic()
         self.bars.start()
         return self
 
@@ -82,10 +86,13 @@ class Bar:
             self.tasks[key] = self.bars.add_task(name, total=total, told=told)
             self.tenths[key] = -1
         self.bars.update(self.tasks[key], completed=done, told=told)
-        if not err.is_terminal and tenth > self.tenths[key]:
+        now = time.monotonic()
+        if err.is_terminal or tenth == self.tenths[key]:
+            return
+        if done == total or now - self.told_at > QUIET_SECONDS:
             words = f"{name}: {told}" if name else told
             err.print(words, markup=False, highlight=False, soft_wrap=True)
-        self.tenths[key] = tenth
+            self.tenths[key], self.told_at = tenth, now
 
 
 class Line(Bar):

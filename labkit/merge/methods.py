@@ -397,7 +397,7 @@ def empty_like(model: PreTrainedModel) -> PreTrainedModel:
 def merge_models(
     general: PreTrainedModel,
     domain: PreTrainedModel,
-    t: Schedule,
+    t: Schedule | Weights,
     method: str = "slerp",
     *,
     ancestor: PreTrainedModel | None = None,
@@ -409,7 +409,7 @@ def merge_models(
 
 
 def merge_into(
-    model: PreTrainedModel, pairing: Pairing, t: Schedule, method: str = "slerp"
+    model: PreTrainedModel, pairing: Pairing, t: Schedule | Weights, method: str = "slerp"
 ) -> None:
     """Overwrite a model's weights with the merge at t: what a slider does at every move."""
     pairing.merge(t, method, into=own_tensors(model))
@@ -418,7 +418,7 @@ def merge_into(
 def merge_at(
     general: Loaded,
     domain: Loaded,
-    t: Schedule = 0.5,
+    t: Schedule | Weights = 0.5,
     method: str = "slerp",
     *,
     ancestor: Loaded | None = None,
@@ -441,7 +441,7 @@ def merge_at(
 def merge_fingerprint(
     general: Loaded,
     domain: Loaded,
-    t: Schedule,
+    t: Schedule | Weights,
     method: str,
     *,
     ancestor: Loaded | None = None,

@@ -14,7 +14,7 @@ from labkit.course import lesson
 from labkit.course.labs import planner_lab, views
 from labkit.course.labs.planner_lab import CostSession, Settings, remedies_table, told
 from labkit.course.lesson import Guess
-from labkit.design.planner import duration, gpu, gpus
+from labkit.design.planner import duration, fit_in_words, gpu, gpus
 from labkit.design.planner_speed import Speed, keep_speed
 from labkit.train import specs
 

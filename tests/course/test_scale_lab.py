@@ -13,7 +13,6 @@ from labkit.data.published import SCALE_FILES, measured_scale
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_HEADLESS", "1")
-    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
     return lesson.start("08_scale", profile="smoke", out_dir=str(tmp_path / "out"))
 
 

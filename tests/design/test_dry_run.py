@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
+from commands import labkit
 
 from labkit.base.errors import InputError, SpecError
 from labkit.data.packs import samples_folder
@@ -104,18 +101,12 @@ def test_bad_input_is_one_sentence(options, words, error):
 
 def command(*arguments, tmp_path):
     """In a home and a cache of their own, with a hub that cannot be reached and would be asked."""
-    env = {
-        **os.environ,
-        "HF_HUB_OFFLINE": "0",
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HOME": str(tmp_path / "hf"),
-        "COLUMNS": "80",
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "labkit.cli", "run", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=env,
+    return labkit(
+        "run",
+        *arguments,
+        HF_HUB_OFFLINE="0",
+        HF_ENDPOINT="http://127.0.0.1:9",
+        HF_HOME=str(tmp_path / "hf"),
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from labkit.train import zoo_build
 def test_build_saves_two_models_with_cards_and_is_reproducible(tmp_path, monkeypatch):
     small = dataclasses.replace(FAMILIES["llama-s"], steps=2)
     monkeypatch.setitem(FAMILIES, "llama-s", small)
+    few = partial(model_cards.evaluate, limit=2)  # a card says what is measured, of however much
+    monkeypatch.setattr(model_cards, "evaluate", few)
     folders = model_cards.build_and_save("llama-s", tmp_path)
     assert [folder.name for folder in folders] == ["llama-s-base", "llama-s-instruct"]
     base, instruct = (zoo.load(str(folder)).model for folder in folders)

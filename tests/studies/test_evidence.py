@@ -72,7 +72,7 @@ def test_smoke_study_writes_page_and_records_and_resumes(tmp_path, monkeypatch):
         "page": page,
         "measured": tmp_path / "measured",
         "console": Console(quiet=True),
-        "packs": ["biomed"],
+        "packs": ["materials"],
     }
     evidence.run_study(**arguments)
     text = page.read_text()

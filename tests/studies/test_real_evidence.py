@@ -17,10 +17,10 @@ from studies import real_evidence
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
+def measured(tmp_path_factory, shared_home):
     folder = tmp_path_factory.mktemp("real")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder / "home"))
+        patch.setenv("LABKIT_HOME", str(shared_home))
         for module in (real_lab, real_evidence):
             patch.setattr(module, "MODEL", "llama-s-instruct")
         real_evidence.run_real_study(
@@ -60,7 +60,6 @@ def test_records_page_and_adapters_are_written(measured):
 
 
 def test_what_is_trained_live_is_measured_apart(measured, tmp_path, monkeypatch):
-    monkeypatch.setenv("LABKIT_HOME", str(measured / "home"))
     monkeypatch.setattr(real_evidence, "MODEL", "llama-s-instruct")
     monkeypatch.setattr(real_lab, "MODEL", "llama-s-instruct")
     monkeypatch.setattr(
@@ -106,7 +105,6 @@ def test_the_real_model_is_opened_where_a_notebook_asks_for_it(
     measured, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("LABKIT_HEADLESS", "1")
-    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
     data = json.loads((measured / published.REAL_FILE).read_text("utf-8"))
     monkeypatch.setattr(real_lab, "measured_real", lambda: data)
     monkeypatch.setattr(real_lab, "MODEL", "llama-s-instruct")

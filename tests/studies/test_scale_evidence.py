@@ -19,13 +19,13 @@ SMALL = ("llama-xs", "llama-s")
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
+def measured(tmp_path_factory, shared_home):
     """Every part at smoke, two seeds; the ladder's two smallest sizes stand for all four, because
     the largest is not shipped.
     """
     folder = tmp_path_factory.mktemp("scale")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder / "home"))
+        patch.setenv("LABKIT_HOME", str(shared_home))
         for name in ("TS", "FEW_TS"):
             patch.setattr(
                 scale_lab, name, (0.5,)
