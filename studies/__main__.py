@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from labkit.base.errors import LabkitError
-from labkit.cli import err, fail, out, working
+from labkit.cli import err, fail, note, out, say, working
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="What docs/*.md rest on, measured again."
@@ -91,7 +91,7 @@ def evidence(
         scale_evidence.run_scale_study(part, seeds=seeds, **where)
     else:
         study.run_study(out_dir=out_dir, seeds=seeds, **where)
-    out.print(f"written: {where['page']}", soft_wrap=True)
+    say(f"written: {where['page']}")
 
 
 @app.command()
@@ -111,22 +111,11 @@ def gallery(
     """
     from studies.gallery import build_gallery
 
-    with working("starting") as say:
-        made = build_gallery(out_dir, to, class_dir=class_dir, say=say)
+    with working("starting") as step:
+        made = build_gallery(out_dir, to, class_dir=class_dir, say=step)
     for sentence in made.left_out:
-        err.print(
-            f"note: left out: {sentence}",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    out.print(
-        f"written: {made.page} and {len(made.pictures)} pictures",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        note(f"note: left out: {sentence}")
+    say(f"written: {made.page} and {len(made.pictures)} pictures")
 
 
 @app.command()

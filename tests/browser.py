@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -9,8 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -35,22 +39,47 @@ PATIENCE_MS = 120_000
 IDLE = "text=/\\| Idle/"  # in the status bar
 
 
+@dataclass(frozen=True)
+class JupyterLab:
+    """A server on this machine only. root: what its addresses begin at."""
+
+    root: Path
+    address: str
+    token: str
+
+    def ask(self, path: str, method: str = "GET") -> bytes:
+        request = Request(f"{self.address}{path}?token={self.token}", method=method)
+        with urlopen(request, timeout=20) as answer:
+            return answer.read()
+
+    @contextmanager
+    def notebook(self, folder: Path, name: str) -> Iterator[str]:
+        """A notebook at profile smoke in a folder of its own below the root; yields its address.
+
+        Its kernel is ended afterwards.
+        """
+        text = (notebooks_folder() / f"{name}.ipynb").read_text("utf-8")
+        made = folder / f"{name}.ipynb"
+        made.write_text(text.replace('profile = \\"lab\\"', 'profile = \\"smoke\\"'), "utf-8")
+        place = made.relative_to(self.root).as_posix()
+        try:
+            yield (f"{self.address}/lab/workspaces/{folder.name}/tree/{place}?token={self.token}")
+        finally:
+            for session in json.loads(self.ask("/api/sessions")):
+                if session["path"] == place:
+                    self.ask(f"/api/sessions/{session['id']}", "DELETE")
+
+
 @contextmanager
-def jupyter(folder, home, notebook):
-    """JupyterLab in an otherwise empty folder with one notebook at profile smoke; yields the
-    notebook's address.
-    """
-    text = (notebooks_folder() / f"{notebook}.ipynb").read_text("utf-8")
-    (folder / f"{notebook}.ipynb").write_text(
-        text.replace('profile = \\"lab\\"', 'profile = \\"smoke\\"'), "utf-8"
-    )
-    port = free_port()
-    token = secrets.token_hex(8)
-    own = {
-        name: str(home / name)
-        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "LABKIT_HOME")
+def jupyter_lab(root: Path, home: Path) -> Iterator[JupyterLab]:
+    """JupyterLab with settings of its own, whose kernels keep what they train in `home`."""
+    port, token, own = free_port(), secrets.token_hex(8), root / "jupyter"
+    environment = {
+        **os.environ,
+        **{f"JUPYTER_{what}_DIR": str(own / what) for what in ("CONFIG", "DATA", "RUNTIME")},
+        "IPYTHONDIR": str(own / "ipython"),
+        "LABKIT_HOME": str(home),
     }
-    environment = {**os.environ, **own, "IPYTHONDIR": str(home / "ipython")}
     environment.pop("LABKIT_HEADLESS", None)
     command = [
         sys.executable,
@@ -60,24 +89,27 @@ def jupyter(folder, home, notebook):
         "--ip=127.0.0.1",
         f"--port={port}",
         "--allow-root",
+        f"--ServerApp.root_dir={root}",
         f"--IdentityProvider.token={token}",
     ]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    own.mkdir()
+    with (own / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
+    started = JupyterLab(root, f"http://127.0.0.1:{port}", token)
     try:
-        wait_for(f"http://127.0.0.1:{port}/api?token={token}", server)
-        yield f"http://127.0.0.1:{port}/lab/tree/{notebook}.ipynb?token={token}"
+        wait_for(started, server)
+        yield started
     finally:
         server.terminate()
         server.wait(30)
 
 
 @contextmanager
-def ran(folder, home, notebook, last):
+def ran(lab_server: JupyterLab, folder: Path, notebook: str, last):
     """The page of a notebook that was run whole. last: from the page, what its last cell with a
     control shows.
     """
-    with jupyter(folder, home, notebook) as address, opened(address) as page:
+    with lab_server.notebook(folder, notebook) as address, opened(address) as page:
         last(page).wait_for(state="attached")
         page.wait_for_selector(IDLE)
         yield page
@@ -89,14 +121,14 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def wait_for(address, server):
-    for _ in range(120):
+def wait_for(started: JupyterLab, server: subprocess.Popen) -> None:
+    for _ in range(240):
         assert server.poll() is None, "JupyterLab ended before it answered"
         try:
-            urllib.request.urlopen(address, timeout=2).close()
+            started.ask("/api")
             return
         except OSError:
-            time.sleep(0.5)
+            time.sleep(0.25)
     raise AssertionError("JupyterLab did not answer within a minute")
 
 

@@ -9,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+from browser import jupyter_lab
 
 from labkit.data import packs
 from labkit.models import zoo
@@ -73,6 +74,13 @@ def labkit_home(request, monkeypatch, shared_home, tmp_path):
     chosen = shared_home if shared else tmp_path / "home"
     monkeypatch.setenv("LABKIT_HOME", str(chosen))
     return chosen
+
+
+@pytest.fixture(scope="session")
+def lab_server(tmp_path_factory, shared_home):
+    """One JupyterLab for all browser tests of a worker."""
+    with jupyter_lab(tmp_path_factory.getbasetemp(), shared_home) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

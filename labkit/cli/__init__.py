@@ -25,20 +25,30 @@ ProfileOption = Annotated[
 ]
 
 
+def say(text: str, style: str | None = None) -> None:
+    """Print text as it is: no markup in it is obeyed, no line of it is broken."""
+    out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def note(text: str, style: str | None = "yellow") -> None:
+    """The same beside the results, on the stream for errors."""
+    err.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def say_warning(message, category, *_place, **_more) -> None:
     """labkit's own warnings as one sentence; those of libraries tell a user nothing."""
     if category.__module__.startswith("labkit"):
-        err.print(f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        note(f"note: {message}")
 
 
 def fail(sentence: str) -> None:
-    err.print(f"error: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+    note(f"error: {sentence}", style="red")
     sys.exit(2)
 
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[..., None]]:
-    """Says what is being done, in a terminal; yields `say(step, detail)` for what comes next.
+    """Says what is being done, in a terminal; yields `tell(step, detail)` for what comes next.
 
     A terminal shows step and detail in one place. Elsewhere each new step is a line of its own, so
     that a log shows how far a command is.
@@ -49,12 +59,12 @@ def working(what: str) -> Iterator[Callable[..., None]]:
     else:
         told: list[str] = []
 
-        def say(step: str, detail: str = "") -> None:
+        def tell(step: str, detail: str = "") -> None:
             if step not in told:
                 told.append(step)
-                err.print(step, markup=False, highlight=False, soft_wrap=True)
+                note(step, style=None)
 
-        yield say
+        yield tell
 
 
 class Bar:
@@ -91,7 +101,7 @@ class Bar:
             return
         if done == total or now - self.told_at > QUIET_SECONDS:
             words = f"{name}: {told}" if name else told
-            err.print(words, markup=False, highlight=False, soft_wrap=True)
+            note(words, style=None)
             self.tenths[key], self.told_at = tenth, now
 
 

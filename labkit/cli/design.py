@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from labkit.cli import Line, err, out, working
+from labkit.cli import Line, note, out, say, working
 
 app = typer.Typer()
 
@@ -32,7 +32,7 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
     if found:
         raise SpecError(f"{spec}: {found[0]}")
     out.print(f"{designer.in_words(loaded)}: this design can run", markup=False)
-    out.print(f"takes: {'; '.join(comparison.resources(loaded))}", markup=False, soft_wrap=True)
+    say(f"takes: {'; '.join(comparison.resources(loaded))}")
     table = Table(
         "strength",
         "speaks of a",
@@ -89,7 +89,7 @@ def compare(
     if found.measured:
         out.print(_scores(found.measured))
         out.print(_differences(candidates[0].name, found.measured))
-    out.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, markup=False)
+    say(f"written: {', '.join(map(str, paths))}")
 
 
 def _scores(measured):
@@ -171,15 +171,12 @@ def plan(
     )
     found = costs_of(settings)
     for name, words in told(found):
-        out.print(f"{name:<11} {words}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{name:<11} {words}")
     for number, remedy in enumerate(found.remedies, 1):
         fits = "fits" if remedy.plan.fits(found.card) else "not yet"
-        out.print(
+        say(
             f"give up {number}: {remedy.name}: {remedy.plan.peak_gib:.1f} GiB, {fits}; "
-            f"it costs {remedy.costs}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            f"it costs {remedy.costs}"
         )
 
 
@@ -217,12 +214,7 @@ def fit(
     """
     from labkit.design.fit import advice_text, advise, load_situation
 
-    out.print(
-        advice_text(advise(load_situation(situation))),
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(advice_text(advise(load_situation(situation))))
 
 
 @app.command(rich_help_panel="Design")
@@ -240,9 +232,9 @@ def audit(
     from labkit.design.vendor_claim import load_claim
 
     found = vendor.audit(load_claim(claim))
-    out.print(vendor.audit_text(found), markup=False, highlight=False, soft_wrap=True)
+    say(vendor.audit_text(found))
     if pdf:
-        out.print(f"written: {vendor.audit_pdf(found, pdf)}", markup=False, soft_wrap=True)
+        say(f"written: {vendor.audit_pdf(found, pdf)}")
 
 
 pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: new, check, build.")
@@ -271,7 +263,7 @@ def pack_new(
 
     from labkit.data.ingest import new_pack
 
-    with working("reading") as say:
+    with working("reading") as step:
         made = new_pack(
             name,
             from_,
@@ -280,12 +272,10 @@ def pack_new(
             licence=licence,
             chunk_words=chunk_words,
             seed=seed,
-            progress=lambda step, done: say(step, f"{done:,}"),
+            progress=lambda what, done: step(what, f"{done:,}"),
         )
     for sentence in made.unread:
-        err.print(
-            f"left out: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+        note(f"left out: {sentence}")
     if made.dropped:
         table = Table("what", "why", "how many", title="left out")
         for row in made.dropped:
@@ -295,14 +285,11 @@ def pack_new(
         ", ".join(f"{count:,} {key}" for key, count in each.items())
         for each in (made.read, made.rows)
     )
-    out.print(f"read: {read}\nrows: {rows}", markup=False, highlight=False, soft_wrap=True)
+    say(f"read: {read}\nrows: {rows}")
     left_out = sum(row["count"] for row in made.dropped)
-    out.print(
+    say(
         f"{made.folder}: made in {made.seconds:.1f} s; {left_out:,} things left out, "
-        f"{len(made.unread)} of them files or pages; see dropped.jsonl",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"{len(made.unread)} of them files or pages; see dropped.jsonl"
     )
 
 
@@ -315,7 +302,7 @@ def pack_check(
 
     problems = check_pack(folder)
     for problem in problems:
-        err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+        note(problem, style="red")
     if problems:
         raise typer.Exit(2)
     out.print(f"{folder}: no problems found")
@@ -332,4 +319,4 @@ def pack_build(
     from labkit.data import pack_build as builder
     from labkit.data.packs import packs_folder
 
-    out.print(str(builder.build_pack(name, output or packs_folder() / name)), soft_wrap=True)
+    say(str(builder.build_pack(name, output or packs_folder() / name)))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from labkit.cli import ProfileOption, err, out, working
+from labkit.cli import ProfileOption, err, note, out, say, working
 
 app = typer.Typer()
 BITS_TEXTS = 100  # raw texts that bits per byte is measured on
@@ -41,10 +41,9 @@ def evaluate(
     loaded = pipeline.load_checkpoint(model)
     if export_lm_eval:
         names = export.export_lm_eval(loaded_pack, split, loaded.tokenizer, export_lm_eval)
-        out.print(
+        say(
             f"{len(names)} tasks; run: lm_eval --include_path {export_lm_eval} --tasks "
-            f"{','.join(names)}",
-            soft_wrap=True,
+            f"{','.join(names)}"
         )
         return
     card = score(
@@ -232,8 +231,8 @@ def chat(
     with working("loading"):
         found = [locate(name) for name in (checkpoint, *(against or ()))]
         conversation = Conversation(open_models([(short(name), name) for name in found]), settings)
-    for note in conversation.notes():
-        err.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for remark in conversation.notes():
+        note(f"note: {remark}")
     if ask is not None:
         _show(conversation.ask(ask))
         return
@@ -264,9 +263,7 @@ def _talk(conversation) -> None:
                     replies = conversation.ask(line)
                 _show(replies)
             except InputError as error:
-                err.print(
-                    f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
-                )
+                note(f"error: {error}", style="red")
     out.print("goodbye")
 
 

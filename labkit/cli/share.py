@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from labkit.cli import Notebooks, ProfileOption, err, out, working
+from labkit.cli import Notebooks, ProfileOption, err, note, out, say, working
 
 if TYPE_CHECKING:
     from labkit.classroom.sessions import Done
@@ -58,7 +58,7 @@ def export(
     """
     from labkit.share.export import export as write
 
-    with working("reading") as say:
+    with working("reading") as step:
         folder = write(
             checkpoint,
             output,
@@ -68,12 +68,10 @@ def export(
             score=not no_score,
             pack=pack,
             profile=profile,
-            say=say,
+            say=step,
         )
     for path in sorted(folder.iterdir()):
-        out.print(
-            f"{path.stat().st_size:>13,}  {path}", soft_wrap=True, markup=False, highlight=False
-        )
+        say(f"{path.stat().st_size:>13,}  {path}")
 
 
 @app.command("app", rich_help_panel="Share")
@@ -92,7 +90,7 @@ def serve(
     from labkit.share import apps
 
     def told(address: str) -> None:
-        out.print(f"open {address}", markup=False, highlight=False, soft_wrap=True)
+        say(f"open {address}")
         err.print("for this machine only; Ctrl-C ends it", highlight=False)
 
     apps.serve(port, out_dir, told=told)
@@ -116,19 +114,8 @@ def evidence_pack(
     with working("reading records and scorecards"):
         made = make_pack(out_dir, learner, to)
     for sentence in made.left_out:
-        err.print(
-            f"note: not in it: {sentence}",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    out.print(
-        f"{to}: {len(made.members)} members; check it with: labkit verify {to}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        note(f"note: not in it: {sentence}")
+    say(f"{to}: {len(made.members)} members; check it with: labkit verify {to}")
 
 
 @app.command(rich_help_panel="Share")
@@ -167,14 +154,14 @@ def verify(
     from labkit.classroom.verify import FAILS, HOLDS
     from labkit.classroom.verify import verify as check
 
-    with working("opening") as say:
+    with working("opening") as step:
         found = check(
             pack,
             sample=None if everything else sample,
             seed=seed,
             retrain=retrain,
             packs=data or (),
-            say=say,
+            say=step,
         )
     styles = {HOLDS: "green", FAILS: "red"}
     table = Table("what", "verdict", "what was done", title=escape(f"evidence of {found.learner}"))
@@ -182,12 +169,9 @@ def verify(
         style = styles.get(row.verdict, "yellow")
         table.add_row(escape(row.what), f"[{style}]{row.verdict}[/]", escape(row.told))
     out.print(table)
-    out.print(
+    say(
         f"{found} (the sample was drawn with --seed {found.seed})",
         style="green" if found.holds else "red",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
     if not found.holds:
         raise typer.Exit(1)
@@ -210,23 +194,14 @@ def bundle(
     """
     from labkit.classroom import bundle as maker
 
-    with working("starting") as say:
-        made = maker.make_bundle(output, course=course, small=small, say=say)
+    with working("starting") as step:
+        made = maker.make_bundle(output, course=course, small=small, say=step)
     for name in made.unpinned:
-        err.print(
-            f"note: {name} is not in constraints.txt; its version is today's",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    out.print(
+        note(f"note: {name} is not in constraints.txt; its version is today's")
+    say(
         f"{output}: {made.wheels} wheels, {made.checkpoints} checkpoints, "
         f"{output.stat().st_size / 2**20:,.0f} MiB; check it on another machine with: "
-        f"labkit doctor --bundle {output.name}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"labkit doctor --bundle {output.name}"
     )
 
 
@@ -243,7 +218,7 @@ def course(
     from labkit.course import execute as runner
 
     page = runner.run_course(profile=profile, pack=pack, seed=seed, out_dir=out_dir, console=err)
-    out.print(f"open {page.resolve()}", soft_wrap=True)
+    say(f"open {page.resolve()}")
 
 
 @app.command("class", rich_help_panel="Teach")
@@ -380,10 +355,8 @@ def _tell(done: Done, failed: str) -> None:
     from labkit.base.errors import LabkitError
 
     for sentence in done.problems:
-        err.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
-    out.print(
-        f"{done.status}\nopen {done.page.resolve()}", markup=False, highlight=False, soft_wrap=True
-    )
+        note(sentence, style="red")
+    say(f"{done.status}\nopen {done.page.resolve()}")
     if done.problems:
         raise LabkitError(f"{len(done.problems)} {failed}")
 
@@ -402,7 +375,7 @@ def handout(
     from labkit.classroom.handout import make_handout
 
     for path in make_handout(out_dir, pack):
-        out.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
+        say(f"written: {path}")
 
 
 @app.command(rich_help_panel="Teach")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from labkit.base import processes
-from labkit.cli import Bytes, Line, out
+from labkit.cli import Bytes, Line, out, say
 
 app = typer.Typer()
 zoo_app = typer.Typer(no_args_is_help=True, help="The shipped tiny models: list, show, build.")
@@ -69,10 +69,7 @@ def run(
     with Line() as line:
         made = pipeline.run_spec(loaded, progress=line)
     for checkpoint in made if processes.is_main() else ():
-        out.print(
-            f"{checkpoint.name}  {checkpoint.lineage['wall_seconds']:.1f} s  {checkpoint.folder}",
-            soft_wrap=True,
-        )
+        say(f"{checkpoint.name}  {checkpoint.lineage['wall_seconds']:.1f} s  {checkpoint.folder}")
 
 
 @app.command(rich_help_panel="Merge")
@@ -125,11 +122,9 @@ def merge(
         raise InputError("give RECIPE.yaml OUT, or GENERAL DOMAIN OUT")
     with Bytes() as bar:
         pipeline.merge_to_folder(recipe, Path(paths[-1]), progress=bar)
-    out.print(
+    say(
         f"merged by {recipe.merge.method}: t=0 is {recipe.general}, t=1 is "
-        f"{recipe.domain}: {paths[-1]}",
-        soft_wrap=True,
-        markup=False,
+        f"{recipe.domain}: {paths[-1]}"
     )
 
 
@@ -188,4 +183,4 @@ def zoo_build(
     with Line() as line:
         folders = model_cards.build_and_save(name, output or zoo.built_folder(), progress=line)
     for folder in folders:
-        out.print(str(folder), soft_wrap=True)
+        say(str(folder))

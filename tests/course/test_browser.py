@@ -11,7 +11,7 @@ import io
 import re
 
 import pytest
-from browser import IDLE, jupyter, needs_browser, opened
+from browser import IDLE, needs_browser, opened
 
 from labkit.course import lesson
 from labkit.course.labs.merge_lab import LAB_AXES, Bench, MergeSession, Setting
@@ -29,14 +29,9 @@ IMAGE_BYTES = """image => new Promise(resolve =>
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("browser-home")
-
-
-@pytest.fixture(scope="module")
-def page(home, tmp_path_factory):
+def page(lab_server, tmp_path_factory):
     with (
-        jupyter(tmp_path_factory.mktemp("jupyter"), home, "06_merge") as address,
+        lab_server.notebook(tmp_path_factory.mktemp("merge"), "06_merge") as address,
         opened(address) as page,
     ):
         page.wait_for_selector(".widget-image", state="attached")
@@ -46,10 +41,10 @@ def page(home, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def session(home, page, tmp_path_factory):
+def session(shared_home, page, tmp_path_factory):
     """The same session in this process, reading the checkpoints the notebook trained."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(home / "LABKIT_HOME"))
+        patch.setenv("LABKIT_HOME", str(shared_home))
         pack = packs.load_pack("materials")
         spec = specs.PipelineSpec(
             pack=str(pack.folder),

@@ -20,10 +20,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(folder, tmp_path_factory):
+def page(lab_server, folder):
     with ran(
+        lab_server,
         folder,
-        tmp_path_factory.mktemp("clinic-home"),
         "09_diagnose",
         lambda page: page.locator(".widget-textarea textarea"),
     ) as page:

@@ -17,10 +17,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(folder, tmp_path_factory):
+def page(lab_server, folder):
     with ran(
+        lab_server,
         folder,
-        tmp_path_factory.mktemp("design-home"),
         "01_design",
         lambda page: page.get_by_role("button", name="audit this claim"),
     ) as page:

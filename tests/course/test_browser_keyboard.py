@@ -5,7 +5,7 @@ what happened is told in words.
 from __future__ import annotations
 
 import pytest
-from browser import IDLE, jupyter, needs_browser, opened
+from browser import IDLE, needs_browser, opened
 
 from labkit.base import records
 
@@ -22,8 +22,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(folder, tmp_path_factory):
-    with jupyter(folder, tmp_path_factory.mktemp("keyboard-home"), "00_warm_up") as address:
+def page(lab_server, folder):
+    with lab_server.notebook(folder, "00_warm_up") as address:
         made = folder / "00_warm_up.ipynb"  # without the outcome, which ends guessing
         told = (
             made.read_text("utf-8")
