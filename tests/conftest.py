@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -46,6 +52,7 @@ def pytest_collection_modifyitems(items):
     )
 
 
+WARM = Path(__file__).parent / "warm"
 SHARING = {"course", "diagnose", "evaluate", "share", "studies"}  # rooms whose tests reuse stages
 
 
@@ -74,6 +81,31 @@ def labkit_home(request, monkeypatch, shared_home, tmp_path):
     chosen = shared_home if shared else tmp_path / "home"
     monkeypatch.setenv("LABKIT_HOME", str(chosen))
     return chosen
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_kernels(tmp_path_factory):
+    """Kernels of this worker are forked from a process that has imported the libraries."""
+    folder = tmp_path_factory.mktemp("warm")
+    # /tmp, because a socket's name may have a hundred letters only
+    place = Path(tempfile.mkdtemp(prefix="labkit-warm-")) / "socket"
+    spec = {
+        "argv": [sys.executable, str(WARM / "kernel.py"), str(place), "-f", "{connection_file}"],
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    kernels = folder / "kernels" / "python3"
+    kernels.mkdir(parents=True)
+    (kernels / "kernel.json").write_text(json.dumps(spec))
+    with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
+        patch.setenv("JUPYTER_PATH", str(folder))
+        server = subprocess.Popen(
+            [sys.executable, str(WARM / "server.py"), str(place)], stdout=log, stderr=log
+        )
+        yield
+        server.kill()
+        server.wait()
+        shutil.rmtree(place.parent)
 
 
 @pytest.fixture(scope="session")
