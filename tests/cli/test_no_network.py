@@ -75,6 +75,7 @@ def test_notebooks_run_for_a_class_with_the_network_cut_off(tmp_path):
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(offline)
     }
+    del environment["JUPYTER_PATH"]  # a forked kernel would be outside of the new network
     environment |= {
         "ASKED_FOR": str(asked),
         "HOME": str(tmp_path),
