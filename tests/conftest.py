@@ -18,6 +18,8 @@ import pytest
 from browser import jupyter_lab
 
 from labkit.data import packs
+from labkit.design.clock import COURSE_MODEL, reference_speed
+from labkit.design.planner_speed import keep_speed
 from labkit.models import zoo
 from labkit.train.specs import Stage
 
@@ -65,6 +67,11 @@ def shared_home(tmp_path_factory):
     mine = tmp_path_factory.getbasetemp()
     home = (mine.parent if os.environ.get("PYTEST_XDIST_WORKER") else mine) / "shared-home"
     home.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        # How fast this machine is takes a minute to measure; tests/design does it.
+        patch.setenv("LABKIT_HOME", str(home))
+        for kind in ("text", "dpo", "orpo"):
+            keep_speed(COURSE_MODEL, reference_speed(), kind)
     return home
 
 

@@ -450,8 +450,8 @@ class LaterPanel:
 
 # --- guesses, choices, reflections --------------------------------------------------------------
 
-BUTTON = {"layout": widgets.Layout(width="auto", align_self="flex-start")}
-WIDE = {"layout": widgets.Layout(width="min(100%, 760px)"), "style": {"description_width": "90px"}}
+BUTTON = {"layout": {"width": "auto", "align_self": "flex-start"}}
+WIDE = {"layout": {"width": "min(100%, 760px)"}, "style": {"description_width": "90px"}}
 
 
 def _asked(question: str) -> widgets.HTML:

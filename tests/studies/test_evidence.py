@@ -6,15 +6,17 @@ The figures of docs/evidence.md come from `study`.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from small import few_rows
 
 from labkit.base import records
 from labkit.base.stats import Interval
 from labkit.course import study
 from labkit.evaluate.scorecards import ItemResult, Scorecard
-from studies import evidence
+from studies import calibration, evidence
 
 
 def unit(pack, seed, **cards):
@@ -65,6 +67,13 @@ def test_smoke_study_writes_page_and_records_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(
         study, "SWEEP", (0.0, 0.5, 1.0)
     )  # fewer merges to score: what is tested is that all is written
+    whole = study.train_arm
+
+    def train_small(arm, *how):
+        return whole(replace(arm, stages=few_rows(arm.stages)), *how)
+
+    for module in (study, evidence, calibration):
+        monkeypatch.setattr(module, "train_arm", train_small)
     page = tmp_path / "evidence.md"
     arguments = {
         "profile_name": "smoke",

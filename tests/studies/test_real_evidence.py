@@ -108,10 +108,11 @@ def test_the_real_model_is_opened_where_a_notebook_asks_for_it(
     data = json.loads((measured / published.REAL_FILE).read_text("utf-8"))
     monkeypatch.setattr(real_lab, "measured_real", lambda: data)
     monkeypatch.setattr(real_lab, "MODEL", "llama-s-instruct")
+    named = real_lab.adapter_name
     monkeypatch.setattr(
         real_lab,
         "adapter_name",
-        lambda pack, recipe: str(measured / "adapters" / real_lab.adapter_name(pack, recipe)),
+        lambda pack, recipe: str(measured / "adapters" / named(pack, recipe)),
     )
     lab = lesson.start("06_merge", pack="legal", profile="smoke", out_dir=str(tmp_path))
     for show in (real_lab.merge_live, real_lab.chat_live, real_lab.scenarios_live):

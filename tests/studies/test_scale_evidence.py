@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from small import few_rows
 
 from labkit.base.errors import InputError
 from labkit.base.stats import Interval
@@ -26,6 +27,10 @@ def measured(tmp_path_factory, shared_home):
     folder = tmp_path_factory.mktemp("scale")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(shared_home))
+        whole_rows = scale_lab.scaled
+        patch.setattr(
+            scale_lab, "scaled", lambda stages, family: few_rows(whole_rows(stages, family))
+        )
         for name in ("TS", "FEW_TS"):
             patch.setattr(
                 scale_lab, name, (0.5,)

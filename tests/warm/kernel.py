@@ -21,6 +21,8 @@ def main(place: str, arguments: list[str]) -> int:
             break
         except (FileNotFoundError, ConnectionRefusedError):  # it is starting
             time.sleep(0.1)
+    else:
+        sys.exit(f"{place}: no server.py answers there")
     asked = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
     socket.send_fds(server, [json.dumps(asked).encode() + b"\n"], [0, 1, 2])
     told = server.makefile()

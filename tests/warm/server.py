@@ -16,14 +16,15 @@ import sys
 import traceback
 from pathlib import Path
 
-IDLE_SECONDS = 300  # without a kernel: the tests are over
-
 
 def load() -> None:
     """What notebooks import first, when a first kernel is asked for.
 
     Nothing is computed, so that no thread is lost in a fork.
     """
+    from labkit.train.trainers import prepare_process
+
+    prepare_process()  # its settings are read when the libraries are imported
     import ipykernel.kernelapp
     import ipywidgets
     import matplotlib.figure
@@ -45,11 +46,9 @@ def serve(place: Path) -> None:
     watched = selectors.DefaultSelector()
     watched.register(listening, selectors.EVENT_READ)
     kernels: dict[int, socket.socket] = {}
-    idle = 0.0
-    while idle < IDLE_SECONDS:
-        ready = watched.select(0.1)
-        idle = 0.0 if kernels else idle + 0.1
-        for key, _ in ready:
+    tests = os.getppid()
+    while os.getppid() == tests:  # else they are over, or were killed
+        for key, _ in watched.select(0.1 if kernels else 1.0):
             client = key.fileobj
             if client is listening:
                 client, _ = listening.accept()

@@ -245,7 +245,7 @@ def show_outcome(lab: Lab, done: Comparison, axis: str, guess: Guess) -> None:
 
 # --- the designer's panel --------------------------------------------------------------------
 
-WIDE = {"layout": widgets.Layout(width="410px"), "style": {"description_width": "120px"}}
+WIDE = {"layout": {"width": "410px"}, "style": {"description_width": "120px"}}
 STAGE_FIELDS = {
     "learning_rate": widgets.FloatText,
     "steps": widgets.IntText,
@@ -700,7 +700,7 @@ def _form_or_text(
 
 # --- a form to fill in -----------------------------------------------------------------------
 
-CONTROL = {"layout": widgets.Layout(width="410px"), "style": {"description_width": "180px"}}
+CONTROL = {"layout": {"width": "410px"}, "style": {"description_width": "180px"}}
 
 
 def form_panel(

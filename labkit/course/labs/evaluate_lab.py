@@ -404,8 +404,8 @@ def scenario_panel(form: ScenarioForm, start: dict) -> widgets.Widget:
 
 # --- chat ---------------------------------------------------------------------------------------
 
-SIZE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="300px")}
-WIDE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="700px")}
+SIZE = {"style": {"description_width": "110px"}, "layout": {"width": "300px"}}
+WIDE = {"style": {"description_width": "110px"}, "layout": {"width": "700px"}}
 
 
 class ChatSession:

@@ -317,7 +317,7 @@ def show_accuracy(lab: Lab) -> None:
 
 # --- the panel ----------------------------------------------------------------------------------
 
-SIZE = {"layout": widgets.Layout(width="330px"), "style": {"description_width": "140px"}}
+SIZE = {"layout": {"width": "330px"}, "style": {"description_width": "140px"}}
 
 
 def cost_panel(lab: Lab, settings: Settings) -> None:

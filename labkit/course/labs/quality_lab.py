@@ -415,7 +415,7 @@ def caught(kept: Kept, labels: Sequence[str]) -> str:
 
 # --- the panel -------------------------------------------------------------------------------
 
-SIZE = {"layout": widgets.Layout(width="480px"), "style": {"description_width": "170px"}}
+SIZE = {"layout": {"width": "480px"}, "style": {"description_width": "170px"}}
 SLIDER = {**SIZE, "continuous_update": False}
 
 
