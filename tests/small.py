@@ -8,5 +8,8 @@ from labkit.train.specs import Stage
 
 
 def few_rows(stages: Iterable[Stage], rows: int = 12) -> tuple[Stage, ...]:
-    """The stages with so many rows a step, so that a step takes little time. (Fewer could leave no row to replay.)."""
+    """The stages with so many rows a step, so that a step takes little time.
+
+    With fewer there is none to replay where a stage replays 5%.
+    """
     return tuple(stage.model_copy(update={"batch_size": rows}) for stage in stages)
