@@ -115,6 +115,14 @@ def warm_kernels(tmp_path_factory):
         shutil.rmtree(place.parent)
 
 
+@pytest.fixture(scope="module")
+def real_kernels():
+    """For tests of kernels themselves: how their processes live and die."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("JUPYTER_PATH")
+        yield
+
+
 @pytest.fixture(scope="session")
 def lab_server(tmp_path_factory, shared_home):
     """One JupyterLab for all browser tests of a worker."""

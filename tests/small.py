@@ -6,10 +6,15 @@ from collections.abc import Iterable
 
 from labkit.train.specs import Stage
 
+ROWS = 4
 
-def few_rows(stages: Iterable[Stage], rows: int = 12) -> tuple[Stage, ...]:
-    """The stages with so many rows a step, so that a step takes little time.
 
-    With fewer there is none to replay where a stage replays 5%.
+def few_rows(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """The stages with so few rows a step that a step takes no time.
+
+    Where a stage replays it replays half: less than that would be no row.
     """
-    return tuple(stage.model_copy(update={"batch_size": rows}) for stage in stages)
+    return tuple(
+        stage.model_copy(update={"batch_size": ROWS, "replay": 0.5 if stage.replay else 0.0})
+        for stage in stages
+    )

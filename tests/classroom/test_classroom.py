@@ -18,6 +18,8 @@ from labkit.classroom.roster import Defaults, Learner, read_roster
 from labkit.classroom.sessions import kept_run, learner_folder, run_class
 from labkit.course.journal import course_notebooks
 
+pytestmark = pytest.mark.usefixtures("real_kernels")
+
 REPORT = next(path for path in course_notebooks() if path.stem == "10_report")
 READY_SECONDS = 60
 

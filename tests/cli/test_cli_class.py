@@ -9,7 +9,7 @@ from labkit.cli import share
 
 
 def run(*arguments):
-    return CliRunner().invoke(share.app, list(map(str, arguments)))
+    return CliRunner().invoke(share.app, ["class", *map(str, arguments)])
 
 
 def test_a_class_is_run_and_a_failure_is_told_and_exits_with_an_error(tmp_path):

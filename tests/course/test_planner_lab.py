@@ -128,7 +128,7 @@ def test_loras_share_is_far_from_nothing():
     assert 0.6 < share.low < share.mean < share.high < 0.8 and not share.holds(0.1)
 
 
-def test_a_design_shows_seconds_once_the_machine_was_measured(lab):
+def test_a_design_shows_seconds_once_the_machine_was_measured(own_home, lab):
     spec = specs.PipelineSpec(
         pack="materials", model="llama-s-instruct", stages=specs.GENTLE, profile="smoke"
     )

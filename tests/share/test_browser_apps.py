@@ -14,7 +14,7 @@ from labkit.design.designer import problems
 from labkit.share import apps as app_server
 from labkit.train.specs import load_spec
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.usefixtures("real_kernels")]
 
 CODE = ("from labkit", "apps.", "import ")
 LAST = {
@@ -26,7 +26,7 @@ LAST = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(real_kernels, tmp_path_factory):
     with served(app_server.apps_folder(), tmp_path_factory.mktemp("apps")) as running:
         yield running
 

@@ -38,9 +38,9 @@ def captured(monkeypatch):
     """Stops before training and hands out the trainer that would have run."""
     caught = {}
 
-    def stop(trainer, result, *_):
+    def stop(trainer, model, *_, tokens, **__):
         caught["trainer"] = trainer
-        return result
+        return trainers.TrainResult(model, tokens=tokens)
 
     monkeypatch.setattr(trainers, "_run", stop)
     return caught
