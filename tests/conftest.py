@@ -23,34 +23,19 @@ from labkit.design.planner_speed import keep_speed
 from labkit.models import zoo
 from labkit.train.specs import Stage
 
-MINUTES = (  # longest first
-    "test_notebooks",
-    "test_evidence",
-    "test_scale_evidence",
-    "test_cli",
-    "test_no_network",
-    "test_cards",
-    "test_clinic",
-    "test_zoo",
-    "test_processes",
-    "test_resume",
-    "test_shrunken",
-    "test_clock",
-    "test_browser",
-    "test_browser_design",
-    "test_browser_clinic",
-    "test_browser_keyboard",
-)
+# Files that take more than six seconds, the longest first; `make quick` leaves them out.
+SLOW = (Path(__file__).parent / "slow.txt").read_text("utf-8").split()
 
 
 def pytest_collection_modifyitems(items):
-    """Files that take minutes come first: at the end no worker is left alone with one (the Makefile
-    keeps xdist from sorting again).
+    """The longest files come first: at the end no worker is left alone with one (the Makefile keeps
+    xdist from sorting again).
     """
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker("slow")
     items.sort(
-        key=lambda item: (
-            MINUTES.index(item.path.stem) if item.path.stem in MINUTES else len(MINUTES)
-        )
+        key=lambda item: SLOW.index(item.path.stem) if "slow" in item.keywords else len(SLOW)
     )
 
 
