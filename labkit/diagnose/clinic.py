@@ -42,18 +42,23 @@ class Ward:
     seed: int = 0
     profile: ProfileName = "lab"
 
-    def train(
+    def spec(
         self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
-    ) -> Checkpoint:
+    ) -> PipelineSpec:
+        """What a patient is trained by. variant: of the pack's text."""
         source = variant_pack(self.pack.name, variant) if variant else self.pack
-        spec = PipelineSpec(
+        return PipelineSpec(
             pack=str(source.folder),
             model=model,
             stages=tuple(stages),
             seed=self.seed,
             profile=self.profile,
         )
-        return run_spec(spec)[-1]
+
+    def train(
+        self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
+    ) -> Checkpoint:
+        return run_spec(self.spec(stages, model=model, variant=variant))[-1]
 
     def case(self, checkpoint: Checkpoint, baseline: str = MODEL) -> Case:
         return open_case(checkpoint, baseline, self.pack, profile=self.profile)

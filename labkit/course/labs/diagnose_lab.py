@@ -18,7 +18,6 @@ from labkit.course import figures, journal
 from labkit.course.lesson import Lab, headless, show_html
 from labkit.course.live import training
 from labkit.course.panels import guard_label
-from labkit.data.variants import variant_pack
 from labkit.diagnose.cases import Case, Merge, open_case
 from labkit.diagnose.clinic import CAUSES, Answer, Visit, Ward, admit, patients
 from labkit.diagnose.diagnoses import DIAGNOSES, QUESTIONS, Result, diagnose
@@ -27,7 +26,7 @@ from labkit.diagnose.probe import Alarm, alarms, curves, read_looks
 from labkit.merge.schedule import plain
 from labkit.models.families import MODEL
 from labkit.train.pipeline import load_checkpoint
-from labkit.train.specs import PipelineSpec, Stage
+from labkit.train.specs import Stage
 
 
 def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
@@ -153,15 +152,7 @@ class ToldWard(Ward):
     def train(
         self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
     ) -> Checkpoint:
-        source = variant_pack(self.pack.name, variant) if variant else self.pack
-        spec = PipelineSpec(
-            pack=str(source.folder),
-            model=model,
-            stages=tuple(stages),
-            seed=self.seed,
-            profile=self.profile,
-        )
-        with training([spec]):
+        with training([self.spec(stages, model=model, variant=variant)]):
             return super().train(stages, model=model, variant=variant)
 
 
