@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from labkit.course.labs import real_lab
-from labkit.train.specs import PipelineSpec, load_spec, save_spec
+from labkit.train.specs import ADAPTED_LORA, PipelineSpec, load_spec, save_spec
 
 
 def test_a_recipe_is_a_spec_that_can_be_saved_and_run(tmp_path):
@@ -18,7 +18,7 @@ def test_recipes_share_their_stages_so_that_each_is_trained_once():
         and real_lab.RECIPES["cpt-sft"] == longest[:2] == real_lab.RECIPES["cpt-sft-orpo"][:2]
     )
     assert all(
-        stage.lora == real_lab.LORA for recipe in real_lab.RECIPES.values() for stage in recipe
+        stage.lora == ADAPTED_LORA for recipe in real_lab.RECIPES.values() for stage in recipe
     )
 
 

@@ -38,7 +38,6 @@ from labkit.train.specs import (
 )
 
 MODEL = zoo.SMOLLM2
-LORA = ADAPTED[0].lora
 RECIPES: dict[str, tuple[Stage, ...]] = {
     "cpt": ADAPTED[:1],
     "cpt-sft": ADAPTED,
