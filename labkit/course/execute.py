@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from symtable import symtable
 from threading import Event, Thread
 
 from labkit.base.errors import InputError, LabkitError, suggest
@@ -29,6 +30,8 @@ CELL_TIMEOUT_SECONDS = 900
 QUIET = ["--IPKernelApp.log_level=50"]  # a kernel that is ended says so as if it were an error
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SMOKE_SECONDS = 12
+PREFIX = "labkit-"  # of the folder with a kernel's sockets; tempfile adds eight characters
+LONGEST_SOCKET_PATH = 103  # bytes, on macOS; Linux takes 107
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,20 @@ class Run:
 
 
 def parameter_names(notebook: Path) -> list[str]:
-    """What a notebook's parameters cell sets.
+    """What a notebook's parameters cell sets, with annotations or without.
 
-    Raises InputError when there is no such cell, or no notebook.
+    Raises InputError when there is no such cell, no Python in it, or no notebook.
     """
     try:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        saved = json.loads(notebook.read_text("utf-8"))
+        if saved.get("nbformat", 4) < 4:
+            raise InputError(
+                f"{notebook}: saved in an old format of notebooks; open it in Jupyter and save it"
+            )
         source = next(
-            "".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])
+            "".join(c["source"])
+            for c in saved["cells"]
+            if "parameters" in c["metadata"].get("tags", [])
         )
     except OSError as error:
         raise InputError(
@@ -64,7 +73,21 @@ def parameter_names(notebook: Path) -> list[str]:
         raise InputError(
             f"{notebook}: this is not a notebook; give one that Jupyter has saved"
         ) from None
-    return re.findall(r"^(\w+)\s*=", source, re.MULTILINE)
+    try:
+        return _assigned(source)
+    except SyntaxError as error:
+        raise InputError(
+            f"{notebook}: line {error.lineno} of its parameters cell is not Python "
+            f"({error.msg}); write one `name = value` a line"
+        ) from None
+
+
+def _assigned(source: str) -> list[str]:
+    """The names that a cell sets. Lines for IPython, such as %matplotlib inline, set none."""
+    python = re.sub(r"^[%!?].*", "", source, flags=re.MULTILINE)
+    return [
+        name.get_name() for name in symtable(python, "", "exec").get_symbols() if name.is_assigned()
+    ]
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
@@ -98,16 +121,17 @@ def run_notebook(
         **(dict.fromkeys(THREADS, str(threads)) if threads else {}),
     }
     try:
-        with tempfile.TemporaryDirectory(prefix="labkit-") as sockets:
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=socket_folder()) as sockets:
             papermill.execute_notebook(
-                str(notebook),
-                str(executed),
+                _as_it_is(notebook),
+                _as_it_is(executed),
                 parameters=parameters,
                 progress_bar=False,
                 log_output=False,
                 cwd=str(Path.cwd()),
                 execution_timeout=CELL_TIMEOUT_SECONDS,
                 kernel_name="python3",
+                language="python",  # not every notebook says so itself
                 config=_kernel_config(sockets),
                 kernel_manager_class=_started_with(environment),
                 extra_arguments=QUIET,
@@ -134,6 +158,28 @@ def _started_with(environment: dict[str, str]) -> type:
     return Manager
 
 
+def _as_it_is(path: Path) -> str:
+    """A path in which papermill finds no {name} to fill in."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def socket_folder() -> str | None:
+    """Where the socket files of a kernel may lie; None where no folder is good for them.
+
+    It is the system's folder for temporary files. A system takes only about a hundred bytes as the
+    path of a socket; where that folder's own path is too long, the short /tmp stands in for it.
+    """
+    for folder in (tempfile.gettempdir(), "/tmp"):
+        if os.name == "posix" and sockets_fit(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    return None
+
+
+def sockets_fit(folder: str) -> bool:
+    """Whether the paths of a kernel's socket files are short enough in a folder in this one."""
+    return len(os.fsencode(f"{folder}/{PREFIX}{'x' * 8}/kernel-5")) <= LONGEST_SOCKET_PATH
+
+
 def _kernel_config(sockets: str):
     """Talk to the kernel over local socket files, where the system has them, instead of open TCP
     ports.
@@ -145,7 +191,7 @@ def _kernel_config(sockets: str):
 
     return Config(
         {"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}
-        if os.name == "posix"
+        if socket_folder()
         else {}
     )
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 
 import nbformat
 import pytest
@@ -101,6 +103,89 @@ def test_what_is_no_notebook_is_a_sentence(tmp_path, content, words):
         path.write_text(content)
     with pytest.raises(InputError, match=words):
         execute.parameter_names(path)
+
+
+def parameters_cell(source, **cell):
+    return {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": source} | cell
+
+
+@pytest.mark.parametrize(
+    "source,names",
+    [
+        ('profile: str = "smoke"\nseed: int=0', ["profile", "seed"]),
+        ("%matplotlib inline\nprofile, pack = 'smoke', 'legal'", ["profile", "pack"]),
+        ("seed = 0; learner = 'me'", ["seed", "learner"]),
+        ("seed = (\n    0\n)\nif seed:\n    pack = 'legal'", ["seed", "pack"]),
+        ('about = """\nseed = 7\n"""', ["about"]),
+        ("# seed = 7\nimport os\nprint(seed == 7)\n", []),
+    ],
+)
+def test_what_a_cell_sets_is_read_as_python_reads_it(tmp_path, source, names):
+    path = tmp_path / "x.ipynb"
+    path.write_text(json.dumps({"cells": [parameters_cell(source)], "nbformat": 4}))
+    assert execute.parameter_names(path) == names
+
+
+@pytest.mark.parametrize(
+    "saved,words",
+    [
+        ({"cells": [parameters_cell("seed = 0\nfor = 1")]}, "line 2 of its parameters cell"),
+        ({"worksheets": [], "nbformat": 3}, "an old format of notebooks"),
+    ],
+)
+def test_a_notebook_whose_parameters_cannot_be_read_says_why(tmp_path, saved, words):
+    path = tmp_path / "x.ipynb"
+    path.write_text(json.dumps(saved))
+    with pytest.raises(InputError, match=words):
+        execute.parameter_names(path)
+
+
+def test_a_notebook_that_names_no_language_runs_from_a_folder_with_braces(tmp_path):
+    """Annotated parameters, no metadata at all, and a path in which papermill would fill in."""
+    said, folder = tmp_path / "said", tmp_path / "a {x} [y]"
+    folder.mkdir()
+    write_it = f"open({str(said)!r}, 'w').write(f'{{profile}} {{seed}}')"
+    cells = [parameters_cell('profile: str = "lab"\nseed: int = 0'), parameters_cell(write_it)]
+    cells[1]["metadata"] = {}
+    cells = [{"execution_count": None, "outputs": [], **cell} for cell in cells]
+    path = folder / "x.ipynb"
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
+    )
+    given = {"profile": "smoke", "seed": 7}
+    run = execute.run_notebook(path, folder / "out" / "x.ipynb", given)
+    assert (run.problem, said.read_text()) == ("", "smoke 7") and run.executed.is_file()
+
+
+LONG = "x" * 120
+
+
+def test_a_long_temporary_folder_does_not_stop_a_notebook(tmp_path, monkeypatch):
+    (tmp_path / LONG).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / LONG))
+    run = execute.run_notebook(write(tmp_path / "x.ipynb", "1"), tmp_path / "y.ipynb", {})
+    assert run.problem == ""
+
+
+@pytest.mark.parametrize("length,fits", [(40, True), (78, True), (79, False), (200, False)])
+def test_sockets_go_to_a_folder_whose_path_is_short_enough(monkeypatch, length, fits):
+    """A system takes 103 bytes; /labkit-xxxxxxxx/kernel-5 has 25 of them."""
+    folder = "/" + "x" * (length - 1)
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    assert execute.socket_folder() == (folder if fits else "/tmp")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert execute.socket_folder() is None
+
+
+def test_a_notebook_runs_over_ports_where_no_folder_is_short_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "LONGEST_SOCKET_PATH", 10)
+    cell = (
+        "import ipykernel.connect as c, json\n"
+        "assert json.loads(c.get_connection_info())['transport'] == 'tcp'"
+    )
+    run = execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {})
+    assert run.problem == ""
 
 
 def test_failing_cell_is_named(tmp_path):
