@@ -249,24 +249,16 @@ class _MergePanel:
     def _wire(self) -> None:
         self.pair.observe(self._guarded(self._reopen), "value")
         self.method.observe(self._guarded(self._follow), "value")
-        self.t.observe(
-            self._guarded(
-                lambda: self._by_hand(dict.fromkeys(GROUP_NAMES, [self.t.value] * len(DEPTHS)))
-            ),
-            "value",
-        )
+        self._lead(self.t, lambda: dict.fromkeys(GROUP_NAMES, [self.t.value] * len(DEPTHS)))
         for group, slider in self.groups.items():
-            slider.observe(
-                self._guarded(
-                    lambda group=group: self._by_hand(
-                        {group: [self.groups[group].value] * len(DEPTHS)}
-                    )
-                ),
-                "value",
+            self._lead(
+                slider, lambda group=group: {group: [self.groups[group].value] * len(DEPTHS)}
             )
-        for sliders in self.anchors.values():
+        for group, sliders in self.anchors.items():
             for slider in sliders:
-                slider.observe(self._guarded(lambda: self._by_hand({})), "value")
+                self._lead(
+                    slider, lambda group=group: {group: [one.value for one in self.anchors[group]]}
+                )
         self.preset.observe(self._guarded(self._choose_schedule), "value")
         self.per_layer.observe(self._guarded(self._show_layers), "value")
         for place, field in enumerate(self.prompts):
@@ -280,6 +272,10 @@ class _MergePanel:
             self.buttons[key].on_click(
                 self._guarded(lambda key=key, work=work: self._press(key, work))
             )
+
+    def _lead(self, slider: widgets.FloatSlider, anchors: Callable[[], Mapping]) -> None:
+        """Let a slider lead to the anchors that its value means, whenever it is moved by hand."""
+        slider.observe(self._guarded(lambda: self._by_hand(anchors(), moved=slider)), "value")
 
     def _guarded(self, act: Callable) -> Callable:
         """An observer that does `act`, unless the panel itself is moving its widgets; errors become
@@ -340,28 +336,40 @@ class _MergePanel:
         self.method.value = chosen if chosen in methods else methods[0]
         self.following = True
 
-    def _set(self, anchors: Mapping[str, Sequence[float]]) -> None:
-        """Move the sliders of some groups without being led by each of them."""
+    def _set(
+        self, anchors: Mapping[str, Sequence[float]], moved: widgets.Widget | None = None
+    ) -> None:
+        """Move the sliders of some groups without being led by each of them.
+
+        moved: the slider that led here. Nothing is written to it: the hand on it may be further on
+        by now, and the browser would put the handle back.
+        """
+
+        def put(slider: widgets.FloatSlider, value: float) -> None:
+            if slider is not moved:
+                slider.value = value
+
         self.following = False
         try:
             for group, values in anchors.items():
                 for slider, value in zip(self.anchors[group], values, strict=True):
-                    slider.value = value
-                self.groups[group].value = sum(values) / len(values)
+                    put(slider, value)
+                put(self.groups[group], sum(values) / len(values))
             if len(anchors) > 1:
-                self.t.value = sum(slider.value for slider in self.groups.values()) / len(
-                    self.groups
-                )
+                means = [sum(values) / len(values) for values in anchors.values()]
+                put(self.t, sum(means) / len(means))
         finally:
             self.following = True
         self._follow()
 
-    def _by_hand(self, anchors: Mapping[str, Sequence[float]]) -> None:
+    def _by_hand(
+        self, anchors: Mapping[str, Sequence[float]], moved: widgets.Widget | None = None
+    ) -> None:
         """A slider was moved: whatever schedule was chosen, it is that no more."""
         self.following = False
         self.preset.value = self.preset.options[0]
         self.following = True
-        self._set(anchors)
+        self._set(anchors, moved)
 
     def _choose_schedule(self) -> None:
         if self.preset.value in self.schedules:

@@ -147,17 +147,45 @@ def same_picture(first: bytes, second: bytes) -> bool:
     )
 
 
-def slide(page, key, *, times=1):
-    """Move the slider of all t by its handle and the keyboard."""
+def slide(page, key, *, times=1, pause=150):
+    """Move the slider of all t by its handle and the keyboard. pause: between presses, in ms."""
     handle = page.locator(".widget-hslider .noUi-handle").nth(1)
     handle.scroll_into_view_if_needed()
     handle.focus()
     for _ in range(times):
         page.keyboard.press(key)
-        page.wait_for_timeout(150)
+        page.wait_for_timeout(pause)
+
+
+@pytest.mark.parametrize(
+    ("start", "key", "times", "pause", "end"),
+    [
+        ("Home", "ArrowRight", 8, 0, 0.4),
+        ("Home", "ArrowRight", 12, 33, 0.6),
+        ("End", "ArrowLeft", 3, 80, 0.85),
+    ],
+)
+def test_no_press_is_lost_and_the_handle_never_jumps_back(
+    page, session, start, key, times, pause, end
+):
+    slide(page, start)
+    settled(page, session, Setting("slerp", 0.0 if start == "Home" else 1.0))
+    readout = page.locator(".widget-hslider .widget-readout").nth(1)
+    seen = readout.evaluate_handle(
+        "node => { const seen = []; new MutationObserver(() => "
+        "seen.push(Number(node.textContent))).observe(node, "
+        "{childList: true, characterData: true, subtree: true}); return seen; }"
+    )
+    slide(page, key, times=times, pause=pause)
+    settled(page, session, Setting("slerp", end))
+    places = seen.json_value()
+    assert places[-1] == pytest.approx(end)
+    assert places == sorted(places, reverse=start == "End")
 
 
 def test_the_slider_moves_figure_readout_and_answers(page, session):
+    slide(page, "Home")
+    slide(page, "ArrowRight", times=10)
     before = settled(page, session, Setting("slerp", 0.5))
     slide(page, "ArrowRight", times=3)
     after = settled(page, session, Setting("slerp", 0.65))

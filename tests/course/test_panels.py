@@ -88,6 +88,32 @@ def test_a_group_moves_alone_and_an_anchor_too(panel):
     assert session.moves[-1] == ("slerp", [0.5] * 5, [0.1, 0.1, 0.9, 0.1, 0.1], [0.5] * 5)
 
 
+def sent_back(widget, value):
+    """What a panel tells the browser about a slider that the browser has just told it of."""
+    told = []
+    widget._send = lambda message, buffers=None: told.append(message)
+    widget.set_state({"value": value})
+    return [one for one in told if one["method"] == "update" and "value" in one["state"]]
+
+
+@pytest.mark.parametrize("step", range(1, 21))
+def test_nothing_is_written_to_a_slider_under_a_hand(panel, step):
+    panel, session = panel
+    value = min(1.0, sum([panels.STEP] * step))  # as a slider counts: 0.15000000000000002
+    for slider in (panel.t, panel.groups["mlp"], panel.anchors["other"][2]):
+        assert sent_back(slider, value) == [] and slider.value == value
+    assert session.moves[-1][3] == [value, value, value, value, value]
+
+
+def test_a_group_shows_the_mean_of_its_layers(panel):
+    panel, _session = panel
+    panel.anchors["mlp"][0].value = 1.0
+    assert panel.groups["mlp"].value == pytest.approx(0.6)
+    panel.per_layer.value = True
+    panel.per_layer.value = False
+    assert groups(panel)[1] == [panel.groups["mlp"].value] * 5
+
+
 def test_a_schedule_by_name_opens_the_layers_until_a_hand_moves_one(panel):
     panel, _session = panel
     assert panel.deep.layout.display == "none"
