@@ -1,7 +1,7 @@
 """Text out of files as people have them: .txt, .md, .jsonl, .csv, .pdf, .docx.
 
-Whatever is not read is named with its reason. A file that cannot be read does not stop the others.
-A data file that is broken does: its owner meant every row of it.
+Whatever is not read is named with its reason. A file or a row that cannot be read does not stop the
+others. A data file whose rows cannot be told apart does: its owner meant every row of it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any, TextIO
 
 from labkit.base.errors import InputError
-from labkit.base.inputs import find_encoding, tidy
+from labkit.base.inputs import find_encoding, seen, tidy
 
 # characters of a text file that become one document; longer files are read in parts
 PART = 1_000_000
@@ -27,6 +30,15 @@ PAGE_BREAK = "\f"
 _HYPHENATED = re.compile(r"(?<=[^\W\d_])[-\xad]\n(?=[a-z\xdf-\xff])")
 BINARY = "binary, not text"
 NO_TEXT = "no text in it"
+NO_ROWS = "column names and no row below them"
+BROKEN_JSON = "broken JSON"
+HEADS_WITHIN = 20  # first rows of a table among which its column names are looked for
+# names of columns that are read (workbench.LAYOUTS); the row of a table that has them is its head
+COLUMN_NAMES = frozenset(
+    "text source messages conversations system system_prompt history tools functions label kto_tag "
+    "instruction input context output response prompt completion question answer chosen rejected "
+    "preferred_output non_preferred_output".split()
+)
 
 
 @dataclass(frozen=True)
@@ -195,7 +207,7 @@ def front_matter(text: str) -> str:
 
 
 def read_jsonl(path: Path, source: str) -> Iterator[Record | Dropped]:
-    """One object per line. Raises InputError naming file and line for broken JSON."""
+    """One object per line; a line that holds none is left out."""
     encoding = find_encoding(path)
     if encoding is None:
         yield Dropped(source, "file", BINARY)
@@ -204,10 +216,11 @@ def read_jsonl(path: Path, source: str) -> Iterator[Record | Dropped]:
     for number, line in _rows(path, encoding):
         replaced += line.count("\ufffd")
         if len(line) > LONGEST_ROW:
+            found = True
             yield Dropped(f"{source}#{number}", "row", f"longer than {LONGEST_ROW:,} characters")
         elif line.strip():
             found = True
-            yield Record(path, source, number, _object(path, number, line))
+            yield _row(path, source, number, line)
     if not found:
         yield Dropped(source, "file", NO_TEXT)
     yield from _replaced(source, replaced, encoding)
@@ -225,81 +238,169 @@ def _rows(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _object(path: Path, number: int, line: str) -> dict:
+def _row(path: Path, source: str, number: int, line: str) -> Record | Dropped:
+    problem, detail = BROKEN_JSON, ""
     try:
         value = json.loads(line.rstrip())
+        if isinstance(value, dict):
+            return Record(path, source, number, value)
+        problem, detail = "no JSON object", type(value).__name__
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{number}: broken JSON at column {error.colno} ({error.msg}); one "
-            "object per line, or move the file away"
-        ) from None
+        detail = f"column {error.colno}: {error.msg}"
     except (ValueError, RecursionError):
-        raise InputError(
-            f"{path}:{number}: a number or a nesting that is too long to read; mend the "
-            "line or move the file away"
-        ) from None
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{path}:{number}: expected a JSON object, got {type(value).__name__}; one "
-            "object per line, or move the file away"
-        )
-    return value
+        problem = "a number or a nesting that is too long to read"
+    return Dropped(f"{source}#{number}", "row", problem, detail)
 
 
 def read_csv(path: Path, source: str) -> Iterator[Record | Dropped]:
-    """Rows under a line of column names, parted by commas, semicolons, tabs or bars.
+    """Rows under column names, parted by commas, semicolons, tabs, bars, or what a first line
+    `sep=` says.
 
-    Raises InputError naming file and line.
+    Raises InputError naming file and line where a quotation mark that is not closed runs on over
+    rows, and for a column that is there twice.
     """
     encoding = find_encoding(path)
     if encoding is None:
         yield Dropped(source, "file", BINARY)
         return
-    found, replaced = False, 0
+    replaced = 0
+    csv.field_size_limit(LONGEST_ROW)
     with path.open(encoding=encoding, errors="replace", newline="") as file:
-        heads = file.readline(LONGEST_ROW)
-        file.seek(0)
-        csv.field_size_limit(LONGEST_ROW)
-        rows = csv.reader(file, delimiter=max(",;\t|", key=heads.count), strict=True)
-        columns: list[str] = []
-        for line, cells in _numbered(path, rows):
-            replaced += sum(cell.count("\ufffd") for cell in cells)
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not columns:
-                columns = _columns(path, line, cells)
-            elif len(cells) != len(columns):
-                yield Dropped(
-                    f"{source}#{line}",
-                    "row",
-                    "cells that do not fit the column names",
-                    f"{len(cells)} for {len(columns)} columns",
-                )
-            else:
-                found = True
-                yield Record(path, source, line, dict(zip(columns, cells, strict=True)))
-    if not found:
-        yield Dropped(source, "file", NO_TEXT)
+        delimiter, skipped = _delimiter(file)
+        for entry in table_rows(path, source, _numbered(path, source, file, delimiter, skipped)):
+            if isinstance(entry, Record):
+                replaced += sum(cell.count("\ufffd") for cell in entry.values.values())
+            yield entry
     yield from _replaced(source, replaced, encoding)
 
 
-def _numbered(path: Path, rows) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a csv.reader with the line each begins on."""
-    line = 1
-    try:
-        for cells in rows:
-            yield line, cells
-            line = rows.line_num + 1
-    except csv.Error as error:
-        raise InputError(
-            f"{path}:{line}: this is not CSV ({error}); look for a quotation mark that "
-            "is not closed, or move the file away"
-        ) from None
+_DECLARED = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+
+
+def _delimiter(file: TextIO) -> tuple[str, int]:
+    """What parts the cells, and how many lines come before the table; the file stands behind them.
+
+    It is what makes most known column names, else what parts the first row into most cells and the
+    rows below it into no more. Quoted cells may hold any of these signs.
+    """
+    declared = _DECLARED.fullmatch(file.readline(LONGEST_ROW))
+    skipped = 1 if declared else 0
+
+    def back() -> None:
+        file.seek(0)
+        if skipped:
+            file.readline(LONGEST_ROW)
+
+    def fit(delimiter: str) -> tuple[int, int, int]:
+        back()
+        try:
+            rows = list(islice(csv.reader(file, delimiter=delimiter), HEADS_WITHIN))
+        except csv.Error:
+            rows = []
+        head = rows[_head(rows)] if rows else []
+        wider = sum(len(row) > len(head) for row in rows)
+        return _known(head), len(head), -wider
+
+    best = max([*(declared[1] if declared else ""), *",;\t|"], key=fit)
+    back()
+    return best, skipped
+
+
+def _known(cells: list[str]) -> int:
+    """How many different names of columns that are read stand in a row."""
+    return len({column_name(cell) for cell in cells} & COLUMN_NAMES)
+
+
+def _head(rows: list[list[str]]) -> int:
+    """Which row has the column names: the first with most names that are known; where none is, the
+    first that is not blank.
+    """
+    filled = [number for number, cells in enumerate(rows) if any(map(seen, cells))]
+    return max(filled, key=lambda number: _known(rows[number]), default=0)
+
+
+def _numbered(
+    path: Path, source: str, file: TextIO, delimiter: str, skipped: int
+) -> Iterator[tuple[int, list[str]] | Dropped]:
+    """Rows of a CSV file with the line each begins on."""
+    rows = csv.reader(file, delimiter=delimiter, strict=True)
+    while True:
+        line = skipped + rows.line_num + 1
+        try:
+            yield line, next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if skipped + rows.line_num > line:
+                raise InputError(
+                    f"{path}:{line}: this is not CSV ({error}); look for a quotation mark that "
+                    "is not closed, or move the file away"
+                ) from None
+            yield Dropped(f"{source}#{line}", "row", "not CSV", str(error))
+
+
+def table_rows(
+    path: Path, source: str, rows: Iterable[tuple[int, list[str]] | Dropped]
+) -> Iterator[Record | Dropped]:
+    """The rows of a table below its column names. rows: every row with its number.
+
+    What stands above the names and what stands in a column without a name is left out and told.
+    Raises InputError for a column that is there twice.
+    """
+    rows, found = iter(rows), False
+    start: list[tuple[int, list[str]]] = []
+    for entry in islice(rows, HEADS_WITHIN):
+        if isinstance(entry, Dropped):
+            found = True
+            yield entry
+        else:
+            start.append(entry)
+    head = _head([cells for _, cells in start])
+    for line, cells in start[:head]:
+        if title := " ".join(filter(None, map(seen, cells))):
+            yield Dropped(f"{source}#{line}", "line", "a line above the column names", title)
+    names = _columns(path, *start[head]) if start else []
+    nameless: Counter[int] = Counter()
+    for entry in chain(start[head + 1 :], rows):
+        if isinstance(entry, tuple) and not any(map(seen, entry[1])):
+            continue
+        found = True
+        yield entry if isinstance(entry, Dropped) else _record(path, source, names, *entry)
+        if isinstance(entry, tuple):
+            cells = enumerate(entry[1][: len(names)])
+            nameless.update(at for at, cell in cells if not names[at] and seen(cell))
+    for at, count in sorted(nameless.items()):
+        yield Dropped(source, "cell", "a column without a name", f"column {at + 1}", count)
+    if not found:
+        yield Dropped(source, "file", NO_ROWS if any(names) else NO_TEXT)
+
+
+def _record(
+    path: Path, source: str, names: list[str], line: int, cells: list[str]
+) -> Record | Dropped:
+    """A row by its column names. Cells that are not there at a row's end are empty ones; cells
+    beyond the names must be.
+    """
+    if any(map(seen, cells[len(names) :])):
+        return Dropped(
+            f"{source}#{line}",
+            "row",
+            "cells that do not fit the column names",
+            f"{len(cells)} for {len(names)} columns",
+        )
+    filled = [*cells, *[""] * (len(names) - len(cells))]
+    values = {name: cell for name, cell in zip(names, filled, strict=False) if name}
+    return Record(path, source, line, values)
+
+
+def column_name(text: str) -> str:
+    """A column's name whatever its capitals and what surrounds it."""
+    return seen(tidy(text)).casefold()
 
 
 def _columns(path: Path, line: int, cells: list[str]) -> list[str]:
-    columns = [cell.strip() for cell in cells]
-    twice = next((name for name in columns if columns.count(name) > 1), None)
+    columns = [seen(tidy(cell)) for cell in cells]
+    twice = next((name for name in columns if name and columns.count(name) > 1), None)
     if twice is not None:
         raise InputError(
             f"{path}:{line}: column {twice!r} is there twice; give every column its own name"
@@ -349,7 +450,10 @@ def read_pdf(path: Path, source: str) -> Iterator[Document | Dropped]:
 
 
 def read_docx(path: Path, source: str) -> Iterator[Document | Dropped]:
-    """Paragraphs and tables (a line per row) in order, without headers, footers and comments."""
+    """Paragraphs and tables (a line per row) in order, with all tracked changes accepted.
+
+    What is not running text, such as footnotes, is left out and counted.
+    """
     from docx import Document as open_docx
 
     try:
@@ -364,7 +468,9 @@ def read_docx(path: Path, source: str) -> Iterator[Document | Dropped]:
                 f"{sum(sizes.values()):,} bytes",
             )
             return
-        blocks = [_block_text(block) for block in open_docx(str(path)).iter_inner_content()]
+        opened, body = open_docx(str(path)), _WordText()
+        blocks = body.blocks(opened.element.body)
+        body.left_out.update(_heads_and_feet(opened.part))
     except OSError:
         raise
     except Exception as error:  # a damaged file raises whatever the parser stumbles over
@@ -372,19 +478,174 @@ def read_docx(path: Path, source: str) -> Iterator[Document | Dropped]:
         return
     text = tidy("\n\n".join(block for block in blocks if block.strip()))
     yield Document(source, text, source) if text.strip() else Dropped(source, "file", NO_TEXT)
+    for what, count in sorted(body.left_out.items()):
+        yield Dropped(source, what, "not part of a document's running text", count=count)
 
 
-def _block_text(block) -> str:
-    if not hasattr(block, "rows"):
-        return block.text
-    lines = []
-    for row in block.rows:
-        cells = [cell.text.strip() for cell in row.cells]
-        # merged cells come twice
-        lines.append(
-            " | ".join(cell for i, cell in enumerate(cells) if i == 0 or cell != cells[i - 1])
-        )
-    return "\n".join(lines)
+# What Word keeps beside the running text, by the name of its element. Every other element is looked
+# into (content controls, tracked insertions, fields, smart tags, whatever comes next): none of them
+# can hide text.
+NOT_RUNNING_TEXT = {
+    "del": "tracked deletion",
+    "moveFrom": "text moved elsewhere",
+    "txbxContent": "text box",
+    "oMath": "equation",
+    "rt": "reading aid above characters",
+    "sym": "sign of a symbol font",
+    "altChunk": "embedded file",
+    "object": "embedded object",
+    "chart": "chart",
+    "relIds": "diagram",
+    "footnoteReference": "footnote",
+    "endnoteReference": "endnote",
+    "commentReference": "comment",
+}
+COUNTED_WITH_TEXT = {"del", "moveFrom", "txbxContent", "oMath", "rt"}  # where they are not empty
+SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_BLOCKS = {"p", "tbl", "r"}  # a run outside of any paragraph is not valid, but its text is text
+
+
+class _WordText:
+    """Collects text from the elements of a .docx. left_out: how often each kind of thing was."""
+
+    def __init__(self) -> None:
+        self.left_out: Counter[str] = Counter()
+        self._fields: list[bool] = []  # of each open field: does its instruction still go on?
+
+    def blocks(self, parent: Any) -> list[str]:
+        """The texts of the paragraphs and tables in an element.
+
+        A paragraph whose end was deleted goes on with the next one.
+        """
+        found: list[str] = []
+        goes_on = False
+        for element in self._below(parent, _BLOCKS):
+            if _name_of(element) == "tbl":
+                found.append(self._table(element))
+                goes_on = False
+            else:
+                before = found.pop() if goes_on else ""
+                found.append(before + self._inside(element))
+                goes_on = _has(element, "pPr/rPr/del") or _has(element, "pPr/rPr/moveFrom")
+        return found
+
+    def _below(self, parent: Any, names: set[str]) -> Iterator[Any]:
+        """The elements of these names in an element, whatever is wrapped around them."""
+        for element in _children(parent):
+            if _name_of(element) in names:
+                yield element
+            elif not self._leaves_out(element):
+                yield from self._below(self._chosen(element), names)
+
+    def _inside(self, parent: Any) -> str:
+        return "".join(self._text(element) for element in _children(parent))
+
+    def _text(self, element: Any) -> str:
+        name = _name_of(element)
+        if name == "fldChar":
+            self._pass_field(_value(element, "fldCharType"))
+        elif name == "t" and any(self._fields[:-1]):
+            self.left_out["part of a field's instruction"] += 1
+        elif name == "t":
+            return element.text or ""
+        elif name in SIGNS:
+            return SIGNS[name]
+        elif not self._leaves_out(element):
+            return self._inside(self._chosen(element))
+        return ""
+
+    def _pass_field(self, mark: str) -> None:
+        """A field is an instruction and its result; only the result is text."""
+        if mark == "begin":
+            self._fields.append(True)
+        elif self._fields and mark == "separate":
+            self._fields[-1] = False
+        elif self._fields and mark == "end":
+            self._fields.pop()
+
+    def _leaves_out(self, element: Any) -> bool:
+        """Whether an element holds no running text; it is counted if it says something else."""
+        name = _name_of(element)
+        if name == "sdt" and _has(element, "sdtPr/showingPlcHdr"):
+            what = "placeholder that was never filled in"
+        elif name == "tr" and _has(element, "trPr/del"):
+            what = "deleted row of a table"
+        elif name == "tc" and _has(element, "tcPr/cellDel"):
+            what = "deleted cell of a table"
+        else:
+            what = NOT_RUNNING_TEXT.get(name, "")
+        if what and (name not in COUNTED_WITH_TEXT or _says_something(element)):
+            self.left_out[what] += 1
+        return bool(what) or name.endswith("Pr")  # properties
+
+    def _chosen(self, element: Any) -> Any:
+        """The first of several alternatives that has text; any other element itself."""
+        if _name_of(element) != "AlternateContent":
+            return element
+        alternatives = _children(element)
+        with_text = (each for each in alternatives if _WordText()._inside(each).strip())
+        return next(with_text, alternatives[0] if alternatives else element)
+
+    def _table(self, table: Any) -> str:
+        above: dict[int, str] = {}
+        rows = [row for row in self._below(table, {"tr"}) if not self._leaves_out(row)]
+        return "\n".join(" | ".join(self._cells(row, above)) for row in rows)
+
+    def _cells(self, row: Any, above: dict[int, str]) -> Iterator[str]:
+        """above: by column, the text of the cell above, which a merged cell goes on with."""
+        column = _number(row, "trPr/gridBefore", 0)
+        for cell in self._below(row, {"tc"}):
+            if not self._leaves_out(cell):
+                text = "\n".join(block for block in self.blocks(cell) if block.strip()).strip()
+                if (
+                    _has(cell, "tcPr/vMerge")
+                    and _value(_find(cell, "tcPr/vMerge"), "val") != "restart"
+                ):
+                    text = text or above.get(column, "")
+                above[column] = text
+                yield text
+            column += _number(cell, "tcPr/gridSpan", 1)
+
+
+def _heads_and_feet(part: Any) -> Iterator[str]:
+    """A word for each header and footer that says something."""
+    for relation in part.rels.values():
+        what = relation.reltype.rsplit("/", 1)[-1]
+        if what in ("header", "footer") and _says_something(relation.target_part.element):
+            yield what
+
+
+def _children(element: Any) -> list[Any]:
+    return [child for child in element if isinstance(child.tag, str)]  # no comments
+
+
+def _name_of(element: Any) -> str:
+    """The name of an element of Word; of DrawingML, where `t` is no running text, with its
+    namespace.
+    """
+    namespace, _, name = element.tag.rpartition("}")
+    return element.tag if namespace.endswith("drawingml/2006/main") else name
+
+
+def _find(element: Any, steps: str) -> Any:
+    return element.find("/".join(f"{{*}}{step}" for step in steps.split("/")))
+
+
+def _has(element: Any, steps: str) -> bool:
+    return _find(element, steps) is not None
+
+
+def _value(element: Any, name: str) -> str:
+    return next((value for key, value in element.items() if key.endswith("}" + name)), "")
+
+
+def _number(element: Any, steps: str, default: int) -> int:
+    found = _find(element, steps)
+    return default if found is None else int(_value(found, "val") or default)
+
+
+def _says_something(element: Any) -> bool:
+    return any((node.text or "").strip() for node in element.iter("{*}t", "{*}delText"))
 
 
 def _told(error: Exception) -> str:

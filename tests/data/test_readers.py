@@ -279,6 +279,172 @@ def test_docx_paragraphs_and_tables_in_order(folder):
     assert found.text == f"Rings\n\n{PROSE}\n\npart | load\nring | 9 kN\n\nThe end."
 
 
+NAMESPACES = (
+    'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
+    'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math" '
+    'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006" '
+    'xmlns:wps="http://schemas.microsoft.com/office/word/2010/wordprocessingShape" '
+    'xmlns:v="urn:schemas-microsoft-com:vml" '
+    'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
+)
+
+
+def run(text: str) -> str:
+    return f'<w:r><w:rPr><w:b/></w:rPr><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+
+def paragraph(*parts: str) -> str:
+    return f"<w:p><w:pPr><w:tabs><w:tab/></w:tabs></w:pPr>{''.join(parts)}</w:p>"
+
+
+def row(*cells: str) -> str:
+    return f"<w:tr>{''.join(f'<w:tc>{cell}</w:tc>' for cell in cells)}</w:tr>"
+
+
+def word(folder, body: str) -> tuple[str, dict[str, int]]:
+    """The text of a .docx with this body, and how much of what was left out."""
+    from docx import Document as make_docx
+    from docx.oxml import parse_xml
+
+    document = make_docx()
+    for element in parse_xml(f"<w:body {NAMESPACES}>{body}</w:body>"):
+        document.element.body.append(element)
+    document.save(folder / "a.docx")
+    found = read(folder)
+    (text,) = [each.text for each in found if isinstance(each, Document)]
+    return text, {each.what: each.count for each in found if isinstance(each, Dropped)}
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        f'<w:ins w:id="1" w:author="A">{run("not")}</w:ins>',
+        f'<w:moveTo w:id="1" w:author="A">{run("not")}</w:moveTo>',
+        f"<w:sdt><w:sdtPr/><w:sdtContent>{run('not')}</w:sdtContent></w:sdt>",
+        f'<w:fldSimple w:instr="REF x">{run("not")}</w:fldSimple>',
+        f'<w:smartTag w:element="place">{run("not")}</w:smartTag>',
+        f'<w:customXml w:element="x">{run("not")}</w:customXml>',
+        f'<w:hyperlink w:anchor="x"><w:ins w:id="1">{run("not")}</w:ins></w:hyperlink>',
+        f'<w:bdo w:val="ltr"><w:dir w:val="ltr">{run("not")}</w:dir></w:bdo>',
+        '<w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText>REF x</w:instrText></w:r>'
+        f'<w:r><w:fldChar w:fldCharType="separate"/></w:r>{run("not")}'
+        '<w:r><w:fldChar w:fldCharType="end"/></w:r>',
+        '<mc:AlternateContent><mc:Choice Requires="x"><w:r/></mc:Choice>'
+        f"<mc:Fallback>{run('not')}</mc:Fallback></mc:AlternateContent>",
+        "<w:r><mc:AlternateContent><mc:Choice Requires='x'><w:t>not</w:t></mc:Choice>"
+        "<mc:Fallback><w:t>no</w:t></mc:Fallback></mc:AlternateContent></w:r>",
+        f"<w:yetUnknown>{run('not')}</w:yetUnknown>",
+    ],
+)
+def test_docx_text_is_read_whatever_is_wrapped_around_it(folder, wrapped):
+    text, left_out = word(folder, paragraph(run("It is "), wrapped, run(" longer.")))
+    assert (text, left_out) == ("It is not longer.", {})
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        "<w:sdt><w:sdtPr/><w:sdtContent>{}</w:sdtContent></w:sdt>",
+        '<w:customXml w:element="x">{}</w:customXml>',
+        '<w:ins w:id="1">{}</w:ins>',
+    ],
+)
+def test_docx_blocks_rows_and_cells_are_read_whatever_is_wrapped_around_them(folder, wrap):
+    block = wrap.format(paragraph(run("one")))
+    rows = row(paragraph(run("a")), wrap.format(paragraph(run("b"))))
+    rows += wrap.format(row(paragraph(run("c")), paragraph(run("d"))))
+    cell = f"<w:tc>{paragraph(run('e'))}</w:tc>"
+    rows += f"<w:tr>{wrap.format(cell)}</w:tr>"
+    text, left_out = word(folder, block + wrap.format(f"<w:tbl>{rows}</w:tbl>"))
+    assert (text, left_out) == ("one\n\na | b\nc | d\ne", {})
+
+
+def test_docx_has_the_accepted_text_of_tracked_changes(folder):
+    deleted = '<w:del w:id="1"><w:r><w:delText>not </w:delText></w:r></w:del>'
+    moved = f'<w:moveFrom w:id="2">{run("gone ")}</w:moveFrom>'
+    first = paragraph(run("It "), deleted, moved, run("holds "))
+    joined = first.replace("</w:pPr>", '<w:rPr><w:del w:id="3"/></w:rPr></w:pPr>')
+    table = "<w:tbl>" + row(paragraph(run("a"))) + row(paragraph(run("b"))) + "</w:tbl>"
+    table = table.replace("<w:tr>", "<w:tr><w:trPr><w:del w:id='4'/></w:trPr>", 1)
+    text, left_out = word(folder, joined + paragraph(run("nine kN.")) + table)
+    assert text == "It holds nine kN.\n\nb"
+    assert left_out == {
+        "tracked deletion": 1,
+        "text moved elsewhere": 1,
+        "deleted row of a table": 1,
+    }
+
+
+def test_docx_tables_in_tables_merged_cells_and_equal_cells(folder):
+    inner = "<w:tbl>" + row(paragraph(run("x")), paragraph(run("y"))) + "</w:tbl>"
+    merged = '<w:tcPr><w:vMerge w:val="restart"/></w:tcPr>' + paragraph(run("ring"))
+    rows = (
+        row('<w:tcPr><w:gridSpan w:val="2"/></w:tcPr>' + paragraph(run("head")))
+        + row(merged, paragraph(run("9 kN")), paragraph(run("9 kN")))
+        + row("<w:tcPr><w:vMerge/></w:tcPr>" + paragraph(), paragraph(run("7 kN")), inner)
+    )
+    text, _ = word(folder, f"<w:tbl>{rows}</w:tbl>")
+    assert text == "head\nring | 9 kN | 9 kN\nring | 7 kN | x | y"
+
+
+def test_docx_signs_and_ruby(folder):
+    signs = "<w:r><w:t>co</w:t><w:noBreakHyphen/><w:t>op</w:t><w:tab/><w:t>so</w:t><w:softHyphen/>"
+    ruby = f"<w:ruby><w:rt>{run('かん')}</w:rt><w:rubyBase>{run('環')}</w:rubyBase></w:ruby>"
+    body = paragraph(signs + "<w:t>ft</w:t><w:br/><w:t>end</w:t></w:r>", f"<w:r>{ruby}</w:r>")
+    text, left_out = word(folder, body)
+    assert (text, left_out) == ("co-op\tsoft\nend環", {"reading aid above characters": 1})
+
+
+def test_docx_a_field_inside_a_fields_instruction_is_no_text(folder):
+    begin, separate, end = (
+        f'<w:r><w:fldChar w:fldCharType="{kind}"/></w:r>' for kind in ("begin", "separate", "end")
+    )
+    page = begin + "<w:r><w:instrText>PAGE</w:instrText></w:r>" + separate + run("3") + end
+    text, left_out = word(
+        folder, paragraph(begin + page + separate + run("shown"), end + run(" and after"))
+    )
+    assert (text, left_out) == ("shown and after", {"part of a field's instruction": 1})
+
+
+def test_docx_what_is_no_running_text_is_counted_once_per_kind(folder):
+    box = f"<w:txbxContent>{paragraph(run('box'))}</w:txbxContent>"
+    both = (
+        f"<mc:AlternateContent><mc:Choice Requires='wps'><w:drawing><wps:txbx>{box}</wps:txbx>"
+        f"</w:drawing></mc:Choice><mc:Fallback><w:pict><v:textbox>{box}</v:textbox></w:pict>"
+        "</mc:Fallback></mc:AlternateContent>"
+    )
+    body = paragraph(
+        run("Seen"),
+        f"<w:r>{both}</w:r><w:r><w:drawing><a:t>drawn</a:t></w:drawing></w:r>",
+        '<m:oMath><m:r><m:t>x</m:t></m:r></m:oMath><w:r><w:footnoteReference w:id="2"/></w:r>',
+        '<w:r><w:footnoteReference w:id="3"/><w:endnoteReference w:id="2"/></w:r>',
+        "<w:sdt><w:sdtPr><w:showingPlcHdr/></w:sdtPr><w:sdtContent>"
+        f"{run('Click here')}</w:sdtContent></w:sdt>",
+    )
+    assert word(folder, body) == (
+        "Seen",
+        {
+            "text box": 1,
+            "equation": 1,
+            "footnote": 2,
+            "endnote": 1,
+            "placeholder that was never filled in": 1,
+        },
+    )
+
+
+def test_docx_headers_footers_and_comments_are_counted(folder):
+    from docx import Document as make_docx
+
+    document = make_docx()
+    document.add_comment(document.add_paragraph(PROSE).runs[0], "Really?")
+    document.sections[0].header.paragraphs[0].text = "Handbook"
+    document.save(folder / "a.docx")
+    found = read(folder)
+    assert found[0].text == PROSE
+    assert [(each.what, each.count) for each in found[1:]] == [("comment", 1), ("header", 1)]
+
+
 def test_unreadable_docx(folder):
     (folder / "none.docx").write_text("this is no docx")
     with zipfile.ZipFile(folder / "zip.docx", "w") as packed:
