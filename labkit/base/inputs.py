@@ -8,6 +8,7 @@ form or a zip file is for.
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import stat
 import struct
@@ -15,6 +16,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -42,15 +44,38 @@ SOFT_HYPHEN = "\xad"
 
 _NEWLINES = re.compile("\r\n?|[\v\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
+# Signs without a shape that mean nothing: word joiners, invisible operators, old format controls,
+# annotation marks, Hangul fillers; and the zero-width space, which parts words in the scripts from
+# Thai to Burmese and in Khmer only. Joiners (Persian, emoji) and marks of direction mean something.
+_MEANINGLESS = re.compile(
+    "[\u2060-\u2064\u206a-\u206f\ufff9-\ufffb\u3164\uffa0]"
+    "|(?<![\u0e00-\u109f\u1780-\u17ff])\u200b(?![\u0e00-\u109f\u1780-\u17ff])"
+)
+_LIGATURES = re.compile("[\ufb00-\ufb06]")  # ff, fi, fl, ffi, ffl, ft, st in one character
+# Default_Ignorable_Code_Point of Unicode 16 (DerivedCoreProperties.txt), controls, the empty Braille
+# pattern
+_UNSEEN = re.compile(
+    "[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
 def tidy(text: str) -> str:
-    """Text with one kind of line end and of composed letters (NFC), without control characters,
-    soft hyphens and halves of characters.
+    """Text with one kind of line end, of composed letters (NFC) and without typographic ligatures.
+
+    Control characters, soft hyphens, halves of characters and signs without shape and meaning go.
     """
-    return unicodedata.normalize(
-        "NFC", _CONTROLS.sub("", _NEWLINES.sub("\n", text)).replace(SOFT_HYPHEN, "")
-    )
+    text = _CONTROLS.sub("", _NEWLINES.sub("\n", text)).replace(SOFT_HYPHEN, "")
+    text = _LIGATURES.sub(lambda sign: unicodedata.normalize("NFKC", sign[0]), text)
+    return unicodedata.normalize("NFC", _MEANINGLESS.sub("", text))
+
+
+def seen(text: str) -> str:
+    """What can be seen of a text: no signs without a shape, such as zero-width spaces and Hangul
+    fillers, and no blanks around it.
+    """
+    return _UNSEEN.sub("", text).strip()
 
 
 def find_encoding(path: Path) -> str | None:
@@ -142,6 +167,15 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
         ) from None
     except (OSError, ValueError):
         raise error(f"{path}: this cannot be read as YAML; check the file") from None
+
+
+def beside(file: Path, given: str, known: Iterable[str] = ()) -> str:
+    """The folder that a file names, looked for from here and then from where the file lies.
+
+    known: names that stand for no folder. What is in neither place stays as it is given.
+    """
+    there = os.path.join(file.parent, given)
+    return given if given in known or os.path.isdir(given) or not os.path.isdir(there) else there
 
 
 def _written_out(node: yaml.Node | None, known: dict[int, float]) -> float:

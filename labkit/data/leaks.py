@@ -5,12 +5,14 @@ locality-sensitive hashing estimate that (Broder 1997, "On the resemblance and c
 documents"; runs and thresholds as in Lee et al. 2022, arXiv 2107.06499). A score on an item that
 stands in the training text would measure memory, not the field. An item leaks by its question or by
 a run of thirteen words that is not common, as for GPT-3 (Brown et al. 2020, arXiv 2005.14165,
-appendix C). The module does not know packs or files.
+appendix C); in Chinese and Japanese two characters count as a word. Texts are compared in a folded
+form, in which two that look alike are alike. The module does not know packs or files.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -20,6 +22,62 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import regex
+
+from labkit.base.inputs import seen
+
+# --- words ------------------------------------------------------------------------------------
+
+# Scripts without blanks between words. In the first a character is about half a word; in the
+# others a word is a syllable or two, which end where vowel signs do.
+_CHARACTERS = r"\p{Han}\p{Hiragana}\p{Katakana}"
+_SYLLABLES = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_BEYOND_LETTERS_AND_BLANKS = re.compile("[\u0900-\u1fff\u2e80-\U0010ffff]")
+_WORD = regex.compile(
+    rf"[{_CHARACTERS}]|[[{_SYLLABLES}]--\p{{M}}]+\p{{M}}*"
+    rf"|[[\w\p{{M}}]--[{_CHARACTERS}{_SYLLABLES}]]+",
+    regex.V1,
+)
+_MARK = regex.compile(r"\p{M}")
+# Canonical combining classes (Unicode, UnicodeData.txt): vowel signs of Hebrew, Arabic and Syriac,
+# which most texts leave out, and accents. Vowel signs of other scripts are letters of the word.
+_VOWEL_SIGNS, _ACCENTS = range(10, 37), range(200, 241)
+# What looks the same in a word: the Persian and the Arabic kaf and yeh; the stroke that stretches
+# an Arabic word; the letter and the sign that are both an apostrophe.
+_ALIKE = str.maketrans({"ک": "ك", "ی": "ي", "ى": "ي", "ـ": None, "\u02bc": "'"})
+
+
+def folded(text: str) -> str:
+    """A text as it is compared: in small letters, without signs that cannot be seen, typographic
+    forms (ligatures, full width), accents, and vowel signs that may be left out.
+    """
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKD", seen(text)).casefold().translate(_ALIKE)
+    return unicodedata.normalize("NFC", _MARK.sub(_if_needed, text))
+
+
+def _if_needed(mark: re.Match) -> str:
+    order = unicodedata.combining(mark[0])
+    return "" if order in _VOWEL_SIGNS or order in _ACCENTS else mark[0]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a folded text, without punctuation: what texts are compared by.
+
+    Of Chinese and Japanese text every character is one, of Thai, Lao, Khmer and Burmese text about
+    a syllable.
+    """
+    text = folded(text)
+    if _BEYOND_LETTERS_AND_BLANKS.search(text):
+        return _WORD.findall(text)
+    return re.findall(r"\w+", text)
+
+
+def is_character(word: str) -> bool:
+    """Whether a word of `words_of` is one character of Chinese or Japanese: half a word."""
+    return len(word) == 1 and word >= "\u2e80"
+
 
 # --- near duplicates --------------------------------------------------------------------------
 
@@ -28,11 +86,6 @@ THRESHOLD = 0.8
 PERMUTATIONS = 128
 BATCH = 4096  # shingles hashed at once, times 128 permutations, times four bytes
 _MIX = np.uint32(0x9E3779B1)
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation: what texts are compared by."""
-    return re.findall(r"\w+", text.lower())
 
 
 def word_codes(words: list[str]) -> np.ndarray:
@@ -144,10 +197,11 @@ class _Run:
 @dataclass
 class _Runs:
     """Runs of one length, and a table that says for a hash's upper bits whether it can be one of
-    them.
+    them. questions: they are whole questions, which leak in any number of rows.
     """
 
     length: int
+    questions: bool
     runs: dict[tuple[str, ...], _Run]
 
     def __post_init__(self):
@@ -170,7 +224,7 @@ class _Runs:
     @property
     def leaking(self) -> Iterator[tuple[str, _Run]]:
         for words, run in self.runs.items():
-            if run.rows and (self.length < RUN_WORDS or run.rows <= COMMON_ROWS):
+            if run.rows and (self.questions or run.rows <= COMMON_ROWS):
                 yield " ".join(words), run
 
 
@@ -180,7 +234,9 @@ def question_of(messages: list[dict]) -> str:
 
 
 def question_key(question: str) -> str:
-    """The same for two questions that differ in case, spaces and punctuation only."""
+    """The same for two questions that differ only in case, spaces, punctuation and what `folded`
+    takes away.
+    """
     return " ".join(words_of(question))
 
 
@@ -248,13 +304,22 @@ def _asked(items: list[tuple[str, dict]]) -> dict[str, list[str]]:
 
 def _runs(items: list[tuple[str, dict]]) -> list[_Runs]:
     """What to look for: questions as a whole, and every thirteen words of an item."""
-    by_length: dict[int, dict[tuple[str, ...], _Run]] = defaultdict(dict)
+    kinds: dict[tuple[int, bool], dict[tuple[str, ...], _Run]] = defaultdict(dict)
     for place, item in items:
         question = words_of(item["prompt"] if "prompt" in item else question_of(item["messages"]))
         words = question + words_of(item.get("answer", ""))
-        found = [tuple(words[i : i + RUN_WORDS]) for i in range(len(words) - RUN_WORDS + 1)]
-        if "messages" in item and QUESTION_WORDS <= len(question) < RUN_WORDS:
-            found.append(tuple(question))
-        for run in dict.fromkeys(found):
-            by_length[len(run)].setdefault(run, _Run([])).items.append(place)
-    return [_Runs(length, runs) for length, runs in by_length.items()]
+        run_words, question_words = _run_lengths(words)
+        found = [
+            (tuple(words[i : i + run_words]), False) for i in range(len(words) - run_words + 1)
+        ]
+        if "messages" in item and question_words <= len(question) < run_words:
+            found.append((tuple(question), True))
+        for run, asked in dict.fromkeys(found):
+            kinds[len(run), asked].setdefault(run, _Run([])).items.append(place)
+    return [_Runs(length, questions, runs) for (length, questions), runs in kinds.items()]
+
+
+def _run_lengths(words: list[str]) -> tuple[int, int]:
+    """How many words of an item in a row leak, and how many words a question has at least."""
+    characters = 2 * sum(map(is_character, words)) > len(words)
+    return (2 * RUN_WORDS, 2 * QUESTION_WORDS) if characters else (RUN_WORDS, QUESTION_WORDS)

@@ -71,3 +71,17 @@ def test_tidy():
     assert tidy("x\0\x1b\ufeffy\ud800 sof\xadter") == "xy softer"
     assert tidy("e\u0301") == "\u00e9"
     assert tidy("page\fpage\ttab") == "page\fpage\ttab"
+
+
+def test_tidy_takes_signs_that_cannot_be_seen_and_keeps_those_that_mean_something():
+    assert tidy("st\u200beel wo\u2060rd \u3164") == "steel word "
+    assert tidy("e\ufb03cient \ufb01t") == "efficient fit"
+    for kept in (
+        "می\u200cخواهم",
+        "👩\u200d👧",
+        "☂\ufe0f",
+        "אב\u200f",
+        "ไทย\u200bเป็น",
+        "ភាសា\u200bខ្មែរ",
+    ):
+        assert tidy(kept) == kept

@@ -52,6 +52,28 @@ def test_finds_copies_and_near_copies_and_names_the_first():
     ) == [None, None, 0, 0, None]
 
 
+@pytest.mark.parametrize(
+    "text,near",
+    [
+        (TEXT, TEXT.replace("heated", "hea\u200bted").replace("oil", "o\u2060il")),
+        (
+            "钢环在炉中加热到九百度，保持两小时，然后放入油中冷却。" * 3 + "完",
+            "钢环在炉中加热到九百度，保持两小时，然后放入油中冷却。" * 3,
+        ),
+        ("كُتِبَ هذا النَّصُّ لكي يُقرأ مرتين في يوم واحد", "كتب هذا النص لكي يقرأ مرتين في يوم واحد"),
+    ],
+)
+def test_near_copies_in_every_script(text, near):
+    assert leaks.near_duplicates([text, near]) == [None, 0]
+
+
+def test_different_chinese_texts_are_not_copies():
+    assert (
+        leaks.near_duplicates(["钢环在炉中加热到九百度。", "橡木桶在地窖里放了三年。"])
+        == [None] * 2
+    )
+
+
 def test_threshold_parts_near_from_far():
     """Texts of 200 words with a changed share: far above the threshold all are found, far below
     none.

@@ -308,6 +308,26 @@ def test_items_that_stand_in_training_text_are_left_out(source, tmp_path):
     )
 
 
+@pytest.mark.parametrize("sign", ["\u200b", "\u200d", "\u2060", "\ufe0f"])
+def test_questions_with_signs_that_cannot_be_seen_do_not_train_and_test(source, tmp_path, sign):
+    questions = [f"What does the {word} of a ring tell?" for word in WORDS]
+    rows = [f"{question},The ring holds\n" for question in questions]
+    rows += [f"{question.replace('ri', f'r{sign}i')},The ring holds\n" for question in questions]
+    (source / "faq.csv").write_text("question,answer\n" + "".join(rows), "utf-8")
+    made = new_pack("rings", source, tmp_path / "rings")
+    pack = packs.load_pack(made.folder)
+    asked = {
+        split: {
+            row["messages"][0]["content"].replace(sign, "")
+            for row in pack.rows(split)
+            if row.get("axis", "knowledge") == "knowledge" and "messages" in row
+        }
+        for split in ("qa", "dev", "test")
+    }
+    assert asked["dev"] and asked["test"]
+    assert not asked["qa"] & (asked["dev"] | asked["test"]) and not asked["dev"] & asked["test"]
+
+
 def test_near_copies_are_found_whatever_their_first_lines(source, tmp_path):
     (source / "moved.txt").write_text(f"{prose('front', 3)}\n\n{(source / '00.txt').read_text()}")
     made = new_pack("rings", source, tmp_path / "rings")
@@ -495,7 +515,9 @@ def test_bad_requests_say_what_to_do(source, tmp_path):
             {"a.csv": "headline,body\nx,y\n"},
             "a.csv:2: no known layout has these columns \\(headline, body\\).*Alpaca",
         ),
-        ({"a.jsonl": '{"text": "x"}\n{"text": \n'}, "a.jsonl:2: broken JSON at column 9"),
+        ({"a.jsonl": '{"text": \n[1]\n'}, "a.jsonl:1: no row .* broken JSON \\(column 9"),
+        ({"a.csv": "question,answer\nWhy?,\n"}, 'a.csv:2: no row .*"answer" is empty'),
+        ({"a.csv": "question,answer\na,b,c\n"}, "a.csv:2: no row .*3 for 2 columns"),
     ],
 )
 def test_folders_that_make_no_pack(tmp_path, files, words):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from labkit.data import leaks
 
 LONG = (
@@ -75,6 +77,57 @@ def test_no_run_reaches_over_the_end_of_a_row():
         )
         == []
     )
+
+
+@pytest.mark.parametrize(
+    "one,other",
+    [
+        ("How is steel made hard?", "How is st\u200beel ma\u2060de hard?"),
+        ("What is an efficient fit?", "What is an e\ufb03cient \ufb01t?"),
+        ("Where is the cafe\u0301?", "Where is the café?"),
+        ("Is it ＨＡＲＤ？", "Is it hard?"),
+        ("مَا هُوَ الحَجَرُ؟", "ما هو الحجر؟"),
+        ("می\u200cخواهم بدانم", "ميخواهم بدانم"),
+        ("ﻣﺎ ﻫﻮ", "ما هو"),
+        ("ガラスは何ですか", "ｶﾞﾗｽは何ですか"),
+        ("Don\u2019t they?", "Don\u02bct they?"),
+        ("한국어는\u3164 무엇", "한국어는 무엇"),
+        ("Wo ist die Straße?", "WO IST DIE STRASSE?"),
+    ],
+)
+def test_questions_that_look_alike_are_one(one, other):
+    assert leaks.question_key(one) == leaks.question_key(other) != ""
+    assert find(asked(one), chat(other, "Yes."))
+
+
+def test_signs_that_make_another_word_are_compared():
+    for one, other in (("काल क्या है", "कला क्या है"), ("かく", "がく"), ("ปี", "ปู"), ("கல்", "கால்")):
+        assert leaks.question_key(one) != leaks.question_key(other)
+
+
+def test_words_are_characters_or_syllables_where_scripts_set_no_blanks():
+    assert leaks.words_of("钢环A1的") == ["钢", "环", "a1", "的"]
+    assert leaks.words_of("カップは 3") == ["カ", "ッ", "プ", "は", "3"]
+    assert len(leaks.words_of("ที่นี่มีน้ำมันมากมาย")) > 4
+    assert leaks.words_of("हिन्दी में, snake_case") == ["हिन्दी", "में", "snake_case"]
+
+
+CHINESE = "锻造后的钢环在试验机上以九百度加热两个小时然后放入油中慢慢冷却再检查表面有没有裂纹"
+
+
+def test_a_chinese_item_leaks_by_twenty_six_characters_in_a_row():
+    item = asked("请说：", CHINESE)
+    assert find(item, {"text": f"前言。{CHINESE[3:29]}。后记"})
+    assert find(item, {"text": f"前言。{CHINESE[3:28]}。后记"}) == []
+    assert find(
+        asked("锻造后的钢环为什么要放进油里"), {"text": "有人问锻造后的钢环为什么要放进油里？"}
+    )
+
+
+def test_a_chinese_question_leaks_in_any_number_of_rows():
+    question = "锻造后的钢环为什么要放进油里"
+    rows = [{"text": f"{question}？{number}"} for number in range(leaks.COMMON_ROWS + 5)]
+    assert find(asked(question), *rows)
 
 
 def test_many_rows_and_items_keep_their_order():
