@@ -28,7 +28,7 @@ ASK = "copy the file again, or ask for a new one"
 
 
 class Finding(NamedTuple):
-    """One line of the report, as checkup.Check."""
+    """One line of the report, as Check in cli/share.py."""
 
     name: str
     passed: bool

@@ -32,7 +32,7 @@ from labkit.merge.methods import merge_at
 from labkit.merge.recipes import Merge
 from labkit.models import zoo
 from labkit.train.pipeline import RECIPE_VERSION, load_checkpoint
-from labkit.train.specs import PipelineSpec, Stage, Strict, load_spec, spec_text
+from labkit.train.specs import PipelineSpec, Stage, Strict, read_spec, spec_text
 
 # --- what a pack holds --------------------------------------------------------------------------
 
@@ -649,7 +649,7 @@ def _spec(path: Path, called: Path, name: str) -> PipelineSpec:
     try:
         if YAML_ALIAS.search(path.read_text("utf-8", "replace")):
             raise InputError("YAML aliases are not allowed here")
-        return load_spec(path)
+        return read_spec(path)
     except (InputError, RecursionError) as error:
         said = str(error).removeprefix(str(path)).removeprefix(": ")
         raise InputError(f"{called}: member {name!r}: {_plain(said)}; {REMEDY}") from None

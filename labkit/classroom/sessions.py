@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from threading import Event, Thread
 
 from labkit.base.errors import InputError, LabkitError
@@ -364,7 +365,7 @@ def _check_workers(client, address: str, out_dir: Path) -> None:
     except TimeoutError:
         raise InputError(
             f"--scheduler {address}: it has no worker; start some with: dask worker "
-            f"{address} --nthreads 1"
+            f"{quote(address)} --nthreads 1"
         ) from None
     mark = out_dir.resolve() / f".seen-{uuid.uuid4().hex}"
     write_file(mark, "")

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 if TYPE_CHECKING:
     from labkit.train.trainers import Progress
 
 QUIET_SECONDS = 5  # between two lines of a log
 
-out = Console()
-err = Console(stderr=True)
+# What users and models wrote is printed, too: no [word] in it is a style, no :word: a picture.
+_AS_IT_IS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+out = Console(**_AS_IT_IS)
+err = Console(stderr=True, **_AS_IT_IS)
 
 ProfileOption = Annotated[
     str, typer.Option(help="smoke, brief, lab or study: how much of everything is run.")
@@ -26,13 +28,13 @@ ProfileOption = Annotated[
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print text as it is: no markup in it is obeyed, no line of it is broken."""
-    out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    """Print text as it is: no line of it is broken."""
+    out.print(text, style=style, soft_wrap=True)
 
 
 def note(text: str, style: str | None = "yellow") -> None:
     """The same beside the results, on the stream for errors."""
-    err.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    err.print(text, style=style, soft_wrap=True)
 
 
 def say_warning(message, category, *_place, **_more) -> None:
@@ -54,8 +56,8 @@ def working(what: str) -> Iterator[Callable[..., None]]:
     that a log shows how far a command is.
     """
     if err.is_terminal:
-        with err.status(escape(what)) as status:
-            yield lambda step, detail="": status.update(escape(f"{step} {detail}".strip()))
+        with err.status(Text(what)) as status:
+            yield lambda step, detail="": status.update(Text(f"{step} {detail}".strip()))
     else:
         told: list[str] = []
 
@@ -83,15 +85,17 @@ class Bar:
         self.tasks: dict[object, Any] = {}
         self.tenths: dict[object, int] = {}
         self.told_at = time.monotonic()
-        self.bars.start()
         return self
 
     def __exit__(self, *exc) -> None:
-        self.bars.stop()
+        if self.tasks:
+            self.bars.stop()
 
     def show(self, key: object, name: str, done: float, total: float, told: str) -> None:
         """How far `key` is, in words. It begins anew when less of it is done than before."""
         tenth = int(10 * done / total) if total else 10
+        if not self.tasks:  # not sooner: what is refused at the start is refused without a bar
+            self.bars.start()
         if key not in self.tasks or tenth < self.tenths[key]:
             self.tasks[key] = self.bars.add_task(name, total=total, told=told)
             self.tenths[key] = -1
@@ -112,13 +116,20 @@ class Line(Bar):
         from rich import progress as bars
 
         return (
-            bars.TextColumn("{task.description:>5}"),
+            bars.TextColumn("{task.description:>5}", markup=False),
             bars.BarColumn(30),
-            bars.TextColumn("{task.fields[told]}"),
+            bars.TextColumn("{task.fields[told]}", markup=False),
             bars.TimeElapsedColumn(),
         )
 
+    def __exit__(self, kind, error, *where) -> None:
+        super().__exit__(kind, error, *where)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and str(error).startswith("stopped"):
+            note(str(error))
+
     def __call__(self, at: Progress) -> None:
+        if at.began and (at.stage, at.steps) not in self.tasks:
+            note(f"{at.stage} goes on at step {at.began} of {at.steps}", style=None)
         told = (
             f"step {at.step}/{at.steps}  loss {at.loss:6.3f}  "
             f"{at.tokens_per_second:7,.0f} tokens/s  {at.seconds_left:4.0f} s left"
@@ -156,7 +167,7 @@ class Notebooks(Bar):
             bars.TimeElapsedColumn(),
             bars.TextColumn("left:"),
             bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.fields[told]}"),
+            bars.TextColumn("{task.fields[told]}", markup=False),
         )
 
     def __call__(self, done: int, total: int, remark: str) -> None:

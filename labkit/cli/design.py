@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from labkit.cli import Line, note, out, say, working
 
@@ -31,7 +30,7 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
     found = designer.problems(loaded)
     if found:
         raise SpecError(f"{spec}: {found[0]}")
-    out.print(f"{designer.in_words(loaded)}: this design can run", markup=False)
+    say(f"{designer.in_words(loaded)}: this design can run")
     say(f"takes: {'; '.join(comparison.resources(loaded))}")
     table = Table(
         "strength",
@@ -39,11 +38,11 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
         "rule",
         "advice",
         "evidence and where it holds",
-        title=escape(rules.size_note(loaded)),
+        title=rules.size_note(loaded),
         show_lines=True,
     )
     for advice in rules.advise(loaded):
-        table.add_row(*map(escape, advice.row()))
+        table.add_row(*advice.row())
     out.print(table)
 
 
@@ -84,7 +83,7 @@ def compare(
     paths = comparison.export(found, out_dir)
     words = Table("", *(candidate.name for candidate in candidates), show_lines=True)
     for head, cells in found.rows:
-        words.add_row(head, *(escape("\n".join(cell)) for cell in cells))
+        words.add_row(head, *("\n".join(cell) for cell in cells))
     out.print(words)
     if found.measured:
         out.print(_scores(found.measured))
@@ -96,11 +95,9 @@ def _scores(measured):
     """A row per axis, a column per model."""
     from rich.table import Table
 
-    table = Table(
-        "", *map(escape, measured.cards), title=f"trained and scored in {measured.seconds:.0f} s"
-    )
+    table = Table("", *measured.cards, title=f"trained and scored in {measured.seconds:.0f} s")
     for axis in next(iter(measured.cards.values())).axes():
-        table.add_row(axis, *(escape(str(card.interval(axis))) for card in measured.cards.values()))
+        table.add_row(axis, *(str(card.interval(axis)) for card in measured.cards.values()))
     return table
 
 
@@ -113,9 +110,9 @@ def _differences(first: str, measured):
     table = Table("difference", "axis", "with noise between seeds", "verdict (Holm)")
     for found in measured.differences:
         table.add_row(
-            escape(f"{found.candidate} − {first}"),
+            f"{found.candidate} − {first}",
             found.axis,
-            escape(signed(found.runs)),
+            signed(found.runs),
             found.verdict,
         )
     return table
@@ -198,10 +195,10 @@ def _plan_design(path: Path, measure: bool) -> None:
         "FLOPs",
         "peak GiB",
         "seconds here",
-        title=escape(spec.name),
+        title=spec.name,
     )
     for row in design_rows(plan_spec(spec)):
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     out.print(table)
 
 
@@ -279,7 +276,7 @@ def pack_new(
     if made.dropped:
         table = Table("what", "why", "how many", title="left out")
         for row in made.dropped:
-            table.add_row(escape(row["what"]), escape(row["reason"]), f"{row['count']:,}")
+            table.add_row(row["what"], row["reason"], f"{row['count']:,}")
         out.print(table)
     read, rows = (
         ", ".join(f"{count:,} {key}" for key, count in each.items())
@@ -305,7 +302,7 @@ def pack_check(
         note(problem, style="red")
     if problems:
         raise typer.Exit(2)
-    out.print(f"{folder}: no problems found")
+    say(f"{folder}: no problems found")
 
 
 @pack_app.command("build")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from labkit.cli import ProfileOption, err, note, out, say, working
 
@@ -42,8 +42,8 @@ def evaluate(
     if export_lm_eval:
         names = export.export_lm_eval(loaded_pack, split, loaded.tokenizer, export_lm_eval)
         say(
-            f"{len(names)} tasks; run: lm_eval --include_path {export_lm_eval} --tasks "
-            f"{','.join(names)}"
+            f"{len(names)} tasks; run: lm_eval --include_path {quote(str(export_lm_eval))} --tasks "
+            f"{quote(','.join(names))}"
         )
         return
     card = score(
@@ -130,7 +130,7 @@ def scenarios(
             f"{low:.2f} to {high:.2f}",
             f"{row['at_least']:.2f}",
             row["verdict"],
-            escape(failed),
+            failed,
         )
     out.print(table)
 
@@ -183,9 +183,9 @@ def gate(
     for held in report.axes:
         axes.add_row(
             held.axis,
-            escape(str(held.before)),
-            escape(str(held.after)),
-            escape(signed(held.change)),
+            str(held.before),
+            str(held.after),
+            signed(held.change),
             f"{held.allowed:.2f}",
             held.verdict,
         )
@@ -196,11 +196,11 @@ def gate(
         found.add_row(
             row["diagnosis"],
             row["verdict"],
-            escape(row["found"]),
+            row["found"],
             row["remedy"] if result.verdict == "flagged" else "",
         )
     out.print(found)
-    out.print(escape(str(report)), style="green" if report.passed else "red", soft_wrap=True)
+    say(str(report), style="green" if report.passed else "red")
     if not report.passed:
         raise typer.Exit(1)
 
@@ -246,11 +246,7 @@ def _talk(conversation) -> None:
     """Ask until /quit; what one question does wrong is a sentence, and the conversation goes on."""
     from labkit.base.errors import InputError
 
-    out.print(
-        f"{', '.join(conversation.names)}; /reset forgets the conversation, /quit ends",
-        markup=False,
-        highlight=False,
-    )
+    say(f"{', '.join(conversation.names)}; /reset forgets the conversation, /quit ends")
     while (line := out.input("[bold]you> [/]").strip()) != "/quit":
         if line == "/reset":
             conversation.reset()
@@ -279,4 +275,4 @@ def _show(replies: dict) -> None:
     out.print(table)
     for name, reply in replies.items():
         for remark in reply.remarks:
-            out.print(f"[dim]{escape(name)}: {escape(remark)}[/]", highlight=False, soft_wrap=True)
+            say(f"{name}: {remark}", style="dim")

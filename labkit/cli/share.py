@@ -1,17 +1,24 @@
 """Commands that hand results on, and that run a room.
 
 The first are export, app, evidence-pack, verify and bundle; the others course, class, handout and
-doctor.
+doctor, whose checks stand at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from labkit.cli import Notebooks, ProfileOption, err, note, out, say, working
 
@@ -91,7 +98,7 @@ def serve(
 
     def told(address: str) -> None:
         say(f"open {address}")
-        err.print("for this machine only; Ctrl-C ends it", highlight=False)
+        err.print("for this machine only; Ctrl-C ends it")
 
     apps.serve(port, out_dir, told=told)
 
@@ -115,7 +122,7 @@ def evidence_pack(
         made = make_pack(out_dir, learner, to)
     for sentence in made.left_out:
         note(f"note: not in it: {sentence}")
-    say(f"{to}: {len(made.members)} members; check it with: labkit verify {to}")
+    say(f"{to}: {len(made.members)} members; check it with: labkit verify {quote(str(to))}")
 
 
 @app.command(rich_help_panel="Share")
@@ -150,6 +157,7 @@ def verify(
 ) -> None:
     """Check an evidence pack and do a sample of it again; exit 1 when something does not hold."""
     from rich.table import Table
+    from rich.text import Text
 
     from labkit.classroom.verify import FAILS, HOLDS
     from labkit.classroom.verify import verify as check
@@ -164,10 +172,10 @@ def verify(
             say=step,
         )
     styles = {HOLDS: "green", FAILS: "red"}
-    table = Table("what", "verdict", "what was done", title=escape(f"evidence of {found.learner}"))
+    table = Table("what", "verdict", "what was done", title=f"evidence of {found.learner}")
     for row in found.rows:
         style = styles.get(row.verdict, "yellow")
-        table.add_row(escape(row.what), f"[{style}]{row.verdict}[/]", escape(row.told))
+        table.add_row(row.what, Text(row.verdict, style), row.told)
     out.print(table)
     say(
         f"{found} (the sample was drawn with --seed {found.seed})",
@@ -201,7 +209,7 @@ def bundle(
     say(
         f"{output}: {made.wheels} wheels, {made.checkpoints} checkpoints, "
         f"{output.stat().st_size / 2**20:,.0f} MiB; check it on another machine with: "
-        f"labkit doctor --bundle {output.name}"
+        f"labkit doctor --bundle {quote(output.name)}"
     )
 
 
@@ -390,17 +398,179 @@ def doctor(
     """Check this machine: versions, cores, memory, disk, write access, speed; or whether a bundle
     is whole and fits it.
     """
-    from labkit.classroom import bundle_check, checkup
+    from rich.text import Text
+
+    from labkit.classroom import bundle_check
 
     failed = False
-    for check in bundle_check.look(bundle) if bundle else checkup.run_all():
+    for check in bundle_check.look(bundle) if bundle else run_all():
         failed |= not check.passed
-        out.print(
-            "[green]OK  [/]" if check.passed else "[red]FAIL[/]",
-            escape(f"{check.name}: {check.found}"),
-            highlight=False,
-        )
+        verdict = Text("OK  ", "green") if check.passed else Text("FAIL", "red")
+        out.print(verdict, f"{check.name}: {check.found}", soft_wrap=True)
         if not check.passed:
-            out.print(escape(f"     remedy: {check.remedy}"), highlight=False)
+            say(f"     remedy: {check.remedy}")
     if failed:
         raise typer.Exit(1)
+
+
+# --- what the doctor looks at
+
+NEEDED_MEMORY_GIB = 3.0
+NEEDED_DISK_GIB = 2.0
+NEEDED_TOKENS_PER_SECOND = 2000
+SPEED_TEST_SECONDS = 10
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "jupyterlab",
+    "ipywidgets",
+    "papermill",
+    "matplotlib",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report."""
+
+    name: str
+    passed: bool
+    found: str
+    remedy: str = ""
+
+
+def run_all() -> Iterator[Check]:
+    """Every check, each as soon as it is done; the speed test comes last."""
+    yield python_version()
+    yield from map(package_version, PACKAGES)
+    yield cores()
+    yield memory()
+    yield from disk_and_write_access()
+    yield temporary_folder()
+    yield speed()
+
+
+def python_version() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Check("Python", sys.version_info >= (3, 11), found, "install Python 3.11 or newer")
+
+
+def pinned_versions() -> dict[str, str]:
+    """name -> version from constraints.txt; empty when labkit is installed without it."""
+    from labkit.base.store import PROJECT
+
+    path = PROJECT / "constraints.txt"
+    if not path.is_file():
+        return {}
+    lines = (line.split("#")[0].strip() for line in path.read_text("utf-8").splitlines())
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+def package_version(name: str) -> Check:
+    pinned = pinned_versions().get(name)
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return Check(name, False, "not installed", "run: make install")
+    same = pinned is None or found.split("+")[0] == pinned
+    return Check(
+        name, same, found, f"tested with {pinned}; run: pip install -c constraints.txt {name}"
+    )
+
+
+def cores() -> Check:
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return Check(
+        "cores",
+        count >= 2,
+        str(count),
+        "use a machine with at least two cores, or expect twice the time",
+    )
+
+
+def memory() -> Check:
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
+    return Check(
+        "free memory",
+        free >= NEEDED_MEMORY_GIB,
+        f"{free:.1f} GiB",
+        f"close programs: {NEEDED_MEMORY_GIB:.0f} GiB are needed",
+    )
+
+
+def disk_and_write_access() -> Iterator[Check]:
+    from labkit.base.store import default_root
+
+    root = default_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root) as file:
+            file.write(b"labkit")
+    except OSError as error:
+        yield Check(
+            "write access",
+            False,
+            f"{root}: {error.strerror}",
+            "point LABKIT_HOME to a folder you may write to",
+        )
+        return
+    yield Check("write access", True, str(root))
+    free = shutil.disk_usage(root).free / 2**30
+    yield Check(
+        "free disk",
+        free >= NEEDED_DISK_GIB,
+        f"{free:.1f} GiB",
+        f"free {NEEDED_DISK_GIB:.0f} GiB or point LABKIT_HOME elsewhere",
+    )
+
+
+def temporary_folder() -> Check:
+    """Whether a notebook's sockets find a folder whose path is short enough for them."""
+    from labkit.course.execute import MOST_BYTES, socket_folder
+
+    folder, used = tempfile.gettempdir(), socket_folder()
+    long = f"{folder} has {len(os.fsencode(folder))} bytes, {MOST_BYTES} are room for sockets"
+    if used is None and os.name == "posix":
+        remedy = "set TMPDIR to a folder with a short path; until then notebooks use TCP ports"
+        return Check("TMPDIR", False, long, remedy)
+    return Check("TMPDIR", True, folder if used in (folder, None) else f"{long}: {used} is used")
+
+
+def speed() -> Check:
+    """Really trains llama-s for about ten seconds."""
+    from labkit.train.trainers import prepare_process
+
+    prepare_process()
+    from labkit.data.packs import load_pack
+    from labkit.models import zoo
+    from labkit.train.specs import Stage
+    from labkit.train.trainers import train_cpt
+
+    loaded = zoo.load("llama-s-base")
+    texts = [row["text"] for row in load_pack("materials").rows("raw")]
+    began, tokens, steps = time.perf_counter(), 0, 4
+    while time.perf_counter() - began < SPEED_TEST_SECONDS:
+        result = train_cpt(
+            Stage(kind="cpt", learning_rate=1e-5, steps=steps),
+            loaded.model,
+            loaded.tokenizer,
+            texts,
+            replay=[],
+            seed=0,
+        )
+        tokens, rate = tokens + result.tokens, result.tokens / result.wall_seconds
+        loaded = zoo.Loaded(result.model, loaded.tokenizer, loaded.name, "")
+        steps = max(4, round(rate * 3 / (result.tokens / steps)))
+    return Check(
+        "training speed",
+        rate >= NEEDED_TOKENS_PER_SECOND,
+        f"{rate:,.0f} tokens/s with llama-s",
+        "stop other programs; on battery, plug in; the course will take proportionally longer",
+    )

@@ -54,8 +54,6 @@ def run(
         for told in preflight.tell(loaded, card=gpu, count=gpus, price=price):
             out.print(
                 told if isinstance(told, str) else preflight.table(*told),
-                markup=False,
-                highlight=False,
                 soft_wrap=isinstance(told, str),
             )
         return
@@ -162,7 +160,7 @@ def zoo_show(name: str) -> None:
     """A model's card: shape, recipe, measured scores."""
     from labkit.models import zoo
 
-    out.print(zoo.card_text(name), markup=False, highlight=False)
+    out.print(zoo.card_text(name))
 
 
 @zoo_app.command("build")

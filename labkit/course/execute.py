@@ -30,8 +30,11 @@ CELL_TIMEOUT_SECONDS = 900
 QUIET = ["--IPKernelApp.log_level=50"]  # a kernel that is ended says so as if it were an error
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SMOKE_SECONDS = 12
+AS_IT_IS = {"markup": False, "emoji": False, "highlight": False}  # of a line on a terminal
 PREFIX = "labkit-"  # of the folder with a kernel's sockets; tempfile adds eight characters
-LONGEST_SOCKET_PATH = 103  # bytes, on macOS; Linux takes 107
+# Bytes of the path of a folder for that folder: a socket's whole path has 103 at most on macOS,
+# 107 on Linux.
+MOST_BYTES = 103 - len(f"/{PREFIX}12345678/kernel-5")
 
 
 @dataclass(frozen=True)
@@ -170,14 +173,10 @@ def socket_folder() -> str | None:
     path of a socket; where that folder's own path is too long, the short /tmp stands in for it.
     """
     for folder in (tempfile.gettempdir(), "/tmp"):
-        if os.name == "posix" and sockets_fit(folder) and os.access(folder, os.W_OK | os.X_OK):
+        fits = len(os.fsencode(folder)) <= MOST_BYTES
+        if os.name == "posix" and fits and os.access(folder, os.W_OK | os.X_OK):
             return folder
     return None
-
-
-def sockets_fit(folder: str) -> bool:
-    """Whether the paths of a kernel's socket files are short enough in a folder in this one."""
-    return len(os.fsencode(f"{folder}/{PREFIX}{'x' * 8}/kernel-5")) <= LONGEST_SOCKET_PATH
 
 
 def _kernel_config(sockets: str):
@@ -220,7 +219,7 @@ def _countdown(bars, name: str, expected: float) -> Iterator[Callable[[str], Non
     """
     told_in_lines = not bars.console.is_terminal
     if told_in_lines:
-        bars.console.print(f"{name}: takes about {expected:.0f} s", highlight=False)
+        bars.console.print(f"{name}: takes about {expected:.0f} s", **AS_IT_IS)
     task, began, ended = (
         bars.add_task(name, total=expected, told=f"about {expected:.0f} s left"),
         time.monotonic(),
@@ -238,7 +237,7 @@ def _countdown(bars, name: str, expected: float) -> Iterator[Callable[[str], Non
         clock.join()
         bars.update(task, completed=expected, told=told)
         if told_in_lines:
-            bars.console.print(f"{name}: {told}", markup=False, highlight=False)
+            bars.console.print(f"{name}: {told}", **AS_IT_IS)
 
     clock = Thread(target=tick, daemon=True)
     clock.start()
@@ -290,9 +289,9 @@ def run_course(
     }
     runs = []
     columns = [
-        TextColumn("{task.description:<16}"),
+        TextColumn("{task.description:<16}", markup=False),
         BarColumn(30),
-        TextColumn("{task.fields[told]:<24}"),
+        TextColumn("{task.fields[told]:<24}", markup=False),
         TimeElapsedColumn(),
     ]
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:

@@ -585,10 +585,9 @@ def _disk_lines(needs: Disk) -> Iterator[str]:
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """One of these tables as the terminal draws it."""
-    from rich.markup import escape
     from rich.table import Table
 
-    drawn = Table(*heads, title=escape(title), title_justify="left")
+    drawn = Table(*heads, title=title, title_justify="left")
     for row in rows:
-        drawn.add_row(*map(escape, row))
+        drawn.add_row(*row)
     return drawn

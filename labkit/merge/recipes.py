@@ -17,7 +17,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError, field_validator, model_validator
 
 from labkit.base.errors import MergeError, suggest
-from labkit.base.inputs import Strict, explain, read_yaml
+from labkit.base.inputs import Strict, beside, explain, read_yaml
 from labkit.merge.schedule import PRESETS as SCHEDULES
 from labkit.merge.schedule import Schedule, Weights, complement, outside, plain
 
@@ -163,9 +163,7 @@ def recipe_text(recipe: Recipe) -> str:
 
 
 CARD = """---
-base_model:
-{parents}
-library_name: transformers
+{parents}library_name: transformers
 tags: [merge, labkit]
 ---
 
@@ -192,7 +190,7 @@ def merge_card(recipe: Recipe) -> str:
         .removesuffix("...\n")
         .strip()
     )
-    parents = "\n".join(f"- {name}" for name in names)
+    parents = yaml.safe_dump({"base_model": names}, allow_unicode=True, width=1000)
     return CARD.format(
         general=names[0], domain=names[1], method=recipe.merge.method, t=t, parents=parents
     )
@@ -202,14 +200,27 @@ def merge_card(recipe: Recipe) -> str:
 
 
 def read_recipe(path: Path, *, extrapolate: bool = False) -> Recipe:
-    """A mergekit slerp, linear or nuslerp recipe. Raises MergeError naming file, key and remedy."""
+    """A mergekit slerp, linear or nuslerp recipe. Models may lie beside the file, too.
+
+    Raises MergeError naming file, key and remedy.
+    """
+    from labkit.models.zoo import known_names
+
+    def found(name: str) -> str:
+        return beside(path, name, known_names())
+
     content = read_yaml(path, missing="docs/merging.md shows a recipe", error=MergeError)
     try:
         recipe = _recipe(content, extrapolate)
     except MergeError as error:
         raise MergeError(f"{path}: {error}") from None
+    ancestor = recipe.merge.ancestor
     return replace(
-        recipe, places={what: f"{path}: {place}" for what, place in recipe.places.items()}
+        recipe,
+        general=found(recipe.general),
+        domain=found(recipe.domain),
+        merge=recipe.merge.model_copy(update={"ancestor": ancestor and found(ancestor)}),
+        places={what: f"{path}: {place}" for what, place in recipe.places.items()},
     )
 
 

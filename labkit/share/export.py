@@ -12,7 +12,9 @@ included: an export is for one tokenizer.
 
 from __future__ import annotations
 
+import glob
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import yaml
 
@@ -162,7 +165,7 @@ def export_lm_eval(
         )
     names = []
     for (axis, kind), items in kinds.items():
-        name = f"labkit_{pack.name}_{axis}_{kind}"
+        name = _task_name(f"labkit_{pack.name}_{axis}_{kind}")
         documents = [document(item, tokenizer) for item in items]
         path = folder.resolve() / f"{name}.jsonl"
         write_file(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in documents))
@@ -174,12 +177,17 @@ def export_lm_eval(
     return names
 
 
+def _task_name(words: str) -> str:
+    """Without what lm-eval, a shell or a path would read otherwise, such as [x], a comma or /."""
+    return re.sub(r"[^\w.-]", lambda sign: quote(sign[0], safe=""), words)
+
+
 def task(name: str, documents: Path, *, is_chat: bool) -> dict:
     """A multiple-choice task over a file of documents, as lm-eval's YAML has it."""
     return {
         "task": name,
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(documents)}},
+        "dataset_kwargs": {"data_files": {"test": glob.escape(str(documents))}},
         "test_split": "test",
         "output_type": "multiple_choice",
         "doc_to_text": "{{context}}",

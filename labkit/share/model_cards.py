@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from shlex import quote
 
 import yaml
 
@@ -434,16 +435,20 @@ def _limits(card: Card) -> Iterator[str]:
 
 def _serving(card: Card) -> Iterator[str]:
     if card.model["chat"]:
-        yield text_template("serve_python.txt").format(folder=card.folder)
+        yield text_template("serve_python.txt").format(
+            folder=json.dumps(card.folder, ensure_ascii=False)
+        )
     else:
         yield "There is no chat template: it continues text and cannot be asked in a chat.\n"
     llama_cpp = (
-        f"llama-server -m {card.folder}/{card.gguf} --host 127.0.0.1 --port 8000"
+        f"llama-server -m {quote(f'{card.folder}/{card.gguf}')} --host 127.0.0.1 --port 8000"
         if card.gguf
         else "# llama.cpp: no GGUF file was made; labkit export --gguf makes one where llama.cpp "
         "can read the tokenizer"
     )
-    yield text_template("serve_http.md").format(folder=card.folder, llama_cpp=llama_cpp)
+    yield text_template("serve_http.md").format(
+        folder=quote(f"./{card.folder}"), llama_cpp=llama_cpp
+    )
     yield (
         f"Exported with {in_words(card.versions)}; an older major version of transformers "
         "may not read it.\n"

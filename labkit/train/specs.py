@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from labkit.base.errors import SpecError, suggest
-from labkit.base.inputs import Strict, explain, read_yaml
+from labkit.base.inputs import Strict, beside, explain, read_yaml
 from labkit.base.store import write_file
 from labkit.merge.recipes import Merge
 
@@ -213,7 +213,32 @@ def trail_of(steps: Iterable[Stage | Merge]) -> str:
 
 
 def load_spec(path: Path) -> PipelineSpec:
-    """Read a spec from YAML. Raises SpecError naming file and field."""
+    """Read a spec from YAML. A pack's or a model's folder may also lie beside the file.
+
+    Raises SpecError naming file and field.
+    """
+    from labkit.data.packs import shipped_packs
+
+    spec = read_spec(path)
+    changes: dict[str, Any] = {
+        "pack": beside(path, spec.pack, shipped_packs()),
+        "model": _model(path, spec.model),
+    }
+    if spec.merge:
+        given = {"general": spec.merge.general, "ancestor": spec.merge.ancestor}
+        found = {field: name and _model(path, name) for field, name in given.items()}
+        changes["merge"] = spec.merge.model_copy(update=found)
+    return spec.model_copy(update=changes)
+
+
+def _model(path: Path, name: str) -> str:
+    from labkit.models.zoo import known_names
+
+    return beside(path, name, known_names())
+
+
+def read_spec(path: Path) -> PipelineSpec:
+    """Read a spec from YAML, with its names as they stand there. Raises SpecError as load_spec."""
     raw = read_yaml(path, missing="write one like docs/spec.md shows", error=SpecError)
     if not isinstance(raw, dict):
         raise SpecError(f"{path}: expected a mapping with pack, model and stages; see docs/spec.md")

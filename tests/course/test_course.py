@@ -179,7 +179,7 @@ def test_sockets_go_to_a_folder_whose_path_is_short_enough(monkeypatch, length, 
 
 
 def test_a_notebook_runs_over_ports_where_no_folder_is_short_enough(tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "LONGEST_SOCKET_PATH", 10)
+    monkeypatch.setattr(execute, "MOST_BYTES", 3)
     cell = (
         "import ipykernel.connect as c, json\n"
         "assert json.loads(c.get_connection_info())['transport'] == 'tcp'"

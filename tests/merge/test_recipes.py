@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from labkit.base.errors import MergeError
 from labkit.merge import recipes, schedule
@@ -158,3 +159,17 @@ def test_places_are_kept_for_what_is_found_wrong_later(tmp_path):
 def test_no_such_recipe(tmp_path):
     with pytest.raises(MergeError, match="no such file"):
         recipes.read_recipe(tmp_path / "none.yaml")
+
+
+def test_a_folder_beside_the_recipe_is_found_and_one_here_comes_first(tmp_path, monkeypatch):
+    (tmp_path / "there" / "mine").mkdir(parents=True)
+    path = written(tmp_path / "there", SLERP.replace("llama-s-instruct", "mine"))
+    monkeypatch.chdir(tmp_path)
+    assert recipes.read_recipe(path).general == str(tmp_path / "there" / "mine")
+    (tmp_path / "mine").mkdir()
+    assert recipes.read_recipe(path).general == "mine"
+
+
+def test_a_name_in_the_head_of_a_card_stays_one_name():
+    card = recipes.merge_card(Recipe("[a]: b", "- c", Merge()))
+    assert yaml.safe_load(card.split("---")[1])["base_model"] == ["[a]: b", "- c"]

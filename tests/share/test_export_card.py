@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -129,3 +131,14 @@ def test_values_are_said_in_words():
             "on": True,
         }
     ) == ("learning rate 0.0008, sources raw and qa, lora rank 16, steps 1,200, on yes")
+
+
+def test_commands_of_a_card_can_be_pasted_whatever_the_folder_is_called():
+    folder = 'it\'s "my" $model'
+    told = card_text(replace(CARD, folder=folder, gguf="m y.gguf")).split("```")
+    shown = [block.partition("\n")[2] for block in told[1::2]]
+    words = [word for block in shown if "llama-server" in block for word in shlex.split(block)]
+    assert words.count(f"./{folder}") == 2 and f"{folder}/m y.gguf" in words
+    (python,) = [block for block in shown if "from_pretrained" in block]
+    named = [node.value for node in ast.walk(ast.parse(python)) if isinstance(node, ast.Constant)]
+    assert named.count(folder) == 2

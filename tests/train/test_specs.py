@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from labkit.data.packs import load_pack, samples_folder
+from labkit.data.packs import load_pack, packs_folder, samples_folder
 from labkit.design import designer
 from labkit.merge.schedule import PRESETS
 from labkit.train.pipeline import check_data, stage_splits
@@ -118,3 +119,35 @@ def test_the_page_has_what_the_planner_says_today(tmp_path, monkeypatch):
     page = script.PAGE.read_text("utf-8")
     assert page.split(script.START)[1].split(script.END)[0].strip() == script.tables()
     assert all(f"`{size}-full`" in page for size in SIZES)
+
+
+BESIDE = """
+pack: mine
+model: tuned
+stages: gentle
+merge: {method: task_vector, general: other, ancestor: llama-s-base}
+"""
+
+
+def test_folders_are_looked_for_here_and_then_beside_the_spec(tmp_path, monkeypatch):
+    there = tmp_path / "there"
+    for name in ("mine", "tuned", "other", "llama-s-base"):
+        (there / name).mkdir(parents=True)
+    (there / "spec.yaml").write_text(BESIDE)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = load_spec(Path("there/spec.yaml"))
+    assert (found.pack, found.model) == ("there/mine", "there/tuned")
+    # a folder here comes first, and a model that comes with labkit before any folder
+    assert (found.merge.general, found.merge.ancestor) == ("other", "llama-s-base")
+    monkeypatch.chdir(there)
+    assert load_spec(Path("spec.yaml")).pack == "mine"
+
+
+def test_a_pack_beside_the_spec_trains(tmp_path, monkeypatch):
+    shutil.copytree(packs_folder() / "legal", tmp_path / "there" / "mine")
+    (tmp_path / "there" / "spec.yaml").write_text(
+        "{pack: mine, model: llama-s-base, stages: gentle}"
+    )
+    monkeypatch.chdir(tmp_path)
+    check_data(load_spec(Path("there/spec.yaml")))
