@@ -52,8 +52,8 @@ _MEANINGLESS = re.compile(
     "|(?<![\u0e00-\u109f\u1780-\u17ff])\u200b(?![\u0e00-\u109f\u1780-\u17ff])"
 )
 _LIGATURES = re.compile("[\ufb00-\ufb06]")  # ff, fi, fl, ffi, ffl, ft, st in one character
-# Default_Ignorable_Code_Point of Unicode 16 (DerivedCoreProperties.txt), controls, the empty Braille
-# pattern
+# Default_Ignorable_Code_Point of Unicode 16 (DerivedCoreProperties.txt), controls, the empty
+# Braille pattern
 _UNSEEN = re.compile(
     "[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"

@@ -33,6 +33,7 @@ from labkit.data.workbench import (
     Spool,
     Work,
     convert,
+    no_good_row,
     unused_columns,
     write_card,
     write_rows,
@@ -169,25 +170,31 @@ def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
 def _read(work: Work, source: Path) -> None:
     """Every document to the spool, every example to its list.
 
-    Raises InputError when there is nothing at all.
+    Raises InputError when there is nothing at all, and for a data file without a row that can be
+    used.
     """
     seen: dict[bytes, str] = {}
     numbers: dict[str, int] = {}
     unused: Counter[tuple[str, str]] = Counter()
     files: set[str] = set()
+    first_bad: dict[str, Dropped] = {}  # of each data file
     for entry in read_folder(source):
         if isinstance(entry, Record):
-            files.add(entry.source)
             unused.update((entry.source, tidy(column)) for column in unused_columns(entry))
             work.read["rows"] += 1
         found = convert(entry) if isinstance(entry, Record) else entry
         if isinstance(found, Dropped):
             work.ledger.drop(found)
+            if found.what == "row":
+                first_bad.setdefault(found.source.rpartition("#")[0], found)
         elif isinstance(found, Example):
             work.examples[found.kind].append(found)
+            files.add(found.origin)
         else:
             files.add(found.origin)
             _take(work, found, seen, numbers)
+    for file in first_bad.keys() - files:
+        raise no_good_row(source / file, first_bad[file])
     for (file, column), count in sorted(unused.items()):
         work.ledger.drop(Dropped(file, "cell", "a column that is not read", column, count))
     if not work.sources and not any(work.examples.values()):

@@ -34,11 +34,12 @@ NO_ROWS = "column names and no row below them"
 BROKEN_JSON = "broken JSON"
 HEADS_WITHIN = 20  # first rows of a table among which its column names are looked for
 # names of columns that are read (workbench.LAYOUTS); the row of a table that has them is its head
-COLUMN_NAMES = frozenset(
+_NAMES = (
     "text source messages conversations system system_prompt history tools functions label kto_tag "
     "instruction input context output response prompt completion question answer chosen rejected "
-    "preferred_output non_preferred_output".split()
+    "preferred_output non_preferred_output"
 )
+COLUMN_NAMES = frozenset(_NAMES.split())
 
 
 @dataclass(frozen=True)
@@ -367,8 +368,8 @@ def table_rows(
         found = True
         yield entry if isinstance(entry, Dropped) else _record(path, source, names, *entry)
         if isinstance(entry, tuple):
-            cells = enumerate(entry[1][: len(names)])
-            nameless.update(at for at, cell in cells if not names[at] and seen(cell))
+            placed = enumerate(entry[1][: len(names)])
+            nameless.update(at for at, cell in placed if not names[at] and seen(cell))
     for at, count in sorted(nameless.items()):
         yield Dropped(source, "cell", "a column without a name", f"column {at + 1}", count)
     if not found:

@@ -8,10 +8,12 @@ card). The module does not know in which order things are done; ingest.py does.
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,20 +22,63 @@ from typing import Generic, TextIO, TypeVar
 import yaml
 
 from labkit.base.errors import InputError
-from labkit.base.inputs import tidy
+from labkit.base.inputs import seen, tidy
 from labkit.data.cleaning import SharedLines
 from labkit.data.leaks import question_of
-from labkit.data.packs import SPLITS, Pack, message_problems
-from labkit.data.readers import Document, Dropped, Record
+from labkit.data.packs import SPLITS, Pack
+from labkit.data.readers import COLUMN_NAMES, Document, Dropped, Record, column_name
 
 SPEAKERS = {
     "human": "user",
     "user": "user",
+    "prompter": "user",
     "gpt": "assistant",
     "assistant": "assistant",
     "chatgpt": "assistant",
+    "model": "assistant",
     "system": "system",
+    "developer": "system",
 }
+SPEAKER_KEYS, TEXT_KEYS = ("role", "from"), ("content", "value")
+TEXT_PARTS = ("text", "input_text", "output_text")  # kinds of parts of a turn's content
+# a turn that has one of the keys, or is spoken by one of these, is an exchange with a program
+TOOL_KEYS = ("tool_calls", "function_call")
+TOOL_SPEAKERS = (
+    "tool",
+    "tool_call",
+    "tool_response",
+    "function",
+    "function_call",
+    "function_response",
+    "observation",
+    "ipython",
+)
+# turn keys that say whether its tokens carry loss
+WEIGHTS = ("weight", "train", "training")
+TURN_KEYS = SPEAKER_KEYS + TEXT_KEYS + TOOL_KEYS + WEIGHTS
+
+# columns beside a conversation that belong to it
+SYSTEMS = ("system", "system_prompt")
+TOOLS = ("tools", "functions")
+LABELS = ("label", "kto_tag")  # whether an answer is wanted
+FLAGS = {"true": True, "false": False}
+BESIDE = (*SYSTEMS, *TOOLS, "source")
+
+NO_LAYOUT = "no known layout has its columns"
+ILL_TYPED = "a field is empty or ill-typed"
+NEEDS_TOOLS = "a conversation with tools, which a pack cannot hold"
+NOT_WANTED = "its label says that the answer is not wanted"
+NOT_LEARNED = "every answer has weight 0"
+
+
+class LeftOut(ValueError):
+    """A row that is read well and still is nothing to train on. reason: why; the message: more
+    about this row.
+    """
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(detail)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -52,56 +97,93 @@ class Example:
 @dataclass(frozen=True)
 class Layout:
     """name: who uses it. make: from a row's columns to a pack's; raises ValueError saying what is
-    wrong with the row.
+    wrong with the row. optional: columns that it reads where they are there.
     """
 
     name: str
     kind: str
     columns: tuple[str, ...]
     make: Callable[[dict], dict]
-    optional: tuple[str, ...] = ("source",)
+    optional: tuple[str, ...] = BESIDE
 
     def __str__(self) -> str:
         return f"{', '.join(self.columns)} ({self.name})"
 
 
 def convert(record: Record) -> Document | Example | Dropped:
-    """A row as a document or a training example; dropped, with the reason, where a field is empty
-    or ill-typed.
-
-    Raises InputError naming file, line, the columns found and the known layouts when no layout has
-    these columns.
+    """A row as a document or a training example; dropped, with the reason, where it has the columns
+    of no layout, a field is empty or ill-typed, or it is nothing to train on.
     """
-    layout = layout_of(record)
     place = f"{record.source}#{record.line}"
-    family = record.values.get("source")
+    values = _named(record.values)
+    layout = layout_of(values)
+    if layout is None:
+        return Dropped(place, "row", NO_LAYOUT, ", ".join(list(record.values)[:12]) or "none")
+    family = values.get("source")
     family = tidy(family).strip() if isinstance(family, str) else ""
     try:
-        row = layout.make(record.values)
+        row = layout.make(values)
     except ValueError as error:
-        return Dropped(place, "row", "a field is empty or ill-typed", str(error))
+        return Dropped(place, "row", getattr(error, "reason", ILL_TYPED), str(error))
     if layout.kind == "text":
         return Document(place, row["text"], record.source, family)
     return Example(layout.kind, place, row, record.source, family)
 
 
-def layout_of(record: Record) -> Layout:
-    """The first layout whose columns a row has. Raises InputError as `convert` does."""
-    for layout in LAYOUTS:
-        if all(column in record.values for column in layout.columns):
-            return layout
-    known = "; ".join(map(str, LAYOUTS))
-    found = ", ".join(list(record.values)[:12]) or "none"
-    raise InputError(
-        f"{record.path}:{record.line}: no known layout has these columns ({found}); "
-        f"rename them or move the file away; known: {known}"
+def layout_of(values: dict) -> Layout | None:
+    """The first layout whose columns a row has."""
+    return next(
+        (layout for layout in LAYOUTS if all(column in values for column in layout.columns)), None
     )
 
 
+def _named(values: dict) -> dict:
+    """A row whose columns are known whatever their capitals and blanks."""
+    named: dict = {}
+    for column, value in values.items():
+        known = column_name(column)
+        free = known in COLUMN_NAMES and known not in values and known not in named
+        named[known if free else column] = value
+    return named
+
+
 def unused_columns(record: Record) -> list[str]:
-    """Columns of a row that its layout does not read."""
-    layout = layout_of(record)
-    return [column for column in record.values if column not in layout.columns + layout.optional]
+    """Columns of a row, and keys of its turns, that hold something its layout does not read."""
+    values = _named(record.values)
+    layout = layout_of(values)
+    if layout is None:
+        return []
+    read = {*layout.columns, *layout.optional}
+    read -= {column for column in LABELS if column in values and _flag(values[column]) is None}
+    return [column for column in values if column not in read] + [
+        f"{column}: {key}" for column in layout.columns for key in _unread_keys(values[column])
+    ]
+
+
+def _unread_keys(turns: object) -> list[str]:
+    """Keys of the turns in a column that hold something and are not read."""
+    turns = turns if isinstance(turns, list) else [turns]
+    found = (turn.items() for turn in turns if isinstance(turn, dict) and _speaks(turn))
+    return list(
+        dict.fromkeys(
+            key for items in found for key, value in items if key not in TURN_KEYS and value
+        )
+    )
+
+
+def no_good_row(path: Path, first: Dropped) -> InputError:
+    """What to tell of a data file none of whose rows can be used. first: its first row."""
+    line = first.source.rpartition("#")[2]
+    if first.reason == NO_LAYOUT:
+        return InputError(
+            f"{path}:{line}: no known layout has these columns ({first.detail}); rename them or "
+            f"move the file away; known: {'; '.join(map(str, LAYOUTS))}"
+        )
+    detail = f" ({first.detail})" if first.detail else ""
+    return InputError(
+        f"{path}:{line}: no row of this file can be used; the first: {first.reason}{detail}; "
+        "mend the rows or move the file away"
+    )
 
 
 # --- fields -----------------------------------------------------------------------------------
@@ -111,91 +193,362 @@ def _text(values: dict, column: str) -> str:
     value = values[column]
     if not isinstance(value, str):
         raise ValueError(f'"{column}" must be text, got {type(value).__name__}')
-    if not tidy(value).strip():
+    if not seen(tidy(value)):
         raise ValueError(f'"{column}" is empty')
     return tidy(value).strip()
 
 
-def _turns(values: dict, column: str, role: str) -> list[dict]:
-    """A column as message list: text is one turn of `role`."""
+def _given(values: dict, columns: Iterable[str]) -> list[str]:
+    """The columns that hold something; a blank text holds nothing."""
+    return [
+        column
+        for column in columns
+        if values.get(column) not in (None, [], {}, False)
+        and not (isinstance(values[column], str) and not seen(tidy(values[column])))
+    ]
+
+
+def _flag(value: object) -> bool | None:
+    """True and false, also as text; None for anything else, numbers too: they may be classes."""
+    if isinstance(value, str):
+        return FLAGS.get(value.strip().lower())
+    return value if isinstance(value, bool) else None
+
+
+def _turns(values: dict, column: str, role: str, transcripts: bool = True) -> list[dict]:
+    """A column as message list: plain text is one turn of `role`, a transcript several."""
     value = values[column]
     if isinstance(value, str):
-        return [{"role": role, "content": _text(values, column)}]
-    for problem in message_problems(value, column):
-        raise ValueError(problem)
-    turns = [{"role": turn["role"], "content": tidy(turn["content"]).strip()} for turn in value]
-    if not all(turn["content"] for turn in turns):
-        raise ValueError(f'a turn of "{column}" is empty')
+        text = _text(values, column)
+        value = _written_out(text) or (_transcript(text) if transcripts else [])
+        if not value:
+            return [{"role": role, "content": text}]
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list) or not value:
+        raise ValueError(
+            f'"{column}" must be a non-empty list of turns, each with "role" and "content" or '
+            f'"from" and "value", or text; got {type(value).__name__}'
+        )
+    return [_turn(turn, column, number) for number, turn in enumerate(value, 1)]
+
+
+def _conversation(values: dict, column: str) -> list[dict]:
+    """A column of turns, with what the columns beside it add."""
+    turns = _turns(values, column, "")
+    if not turns[0]["role"]:
+        raise ValueError(f'"{column}" must be a list of turns, got text')
+    return _with_system(values, turns)
+
+
+def _turn(turn: object, column: str, number: int) -> dict:
+    """One turn as in a pack. Raises ValueError that names the column and what was found there."""
+    place = f'turn {number} of "{column}"'
+    if not isinstance(turn, dict):
+        raise ValueError(f'{place} must be "role" and "content", got {type(turn).__name__}')
+    key = next((key for key in SPEAKER_KEYS if turn.get(key) is not None), None)
+    if key is None:
+        raise ValueError(f'{place} has no "role" and no "from"; found: {", ".join(turn) or "none"}')
+    speaker = turn[key].lower() if isinstance(turn[key], str) else turn[key]
+    called = _given(turn, TOOL_KEYS)
+    if called or speaker in TOOL_SPEAKERS:
+        raise LeftOut(NEEDS_TOOLS, f"{place}: {called[0] if called else speaker}")
+    if not isinstance(speaker, str) or speaker not in SPEAKERS:
+        raise ValueError(
+            f'"{column}" has {key} {turn[key]!r}; "{key}" is one of {", ".join(SPEAKERS)}'
+        )
+    message = {"role": SPEAKERS[speaker], "content": _content(turn, place)}
+    return {**message, "weight": 0} if _weightless(turn, message["role"], place) else message
+
+
+def _content(turn: dict, place: str) -> str:
+    key = next((key for key in TEXT_KEYS if turn.get(key) is not None), None)
+    if key is None:
+        raise ValueError(f'{place} has no text in "content" or "value"')
+    text = turn[key]
+    if isinstance(text, list):
+        text = "\n".join(_part(part, place) for part in text)
+    if not isinstance(text, str):
+        raise ValueError(f'{place} must have text in "{key}", got {type(text).__name__}')
+    if not seen(tidy(text)):
+        raise ValueError(f"{place} is empty")
+    return tidy(text).strip()
+
+
+def _part(part: object, place: str) -> str:
+    """One part of a turn's content: text, or an object that says it is text."""
+    if isinstance(part, str):
+        return part
+    kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
+    if not isinstance(part, dict) or kind not in TEXT_PARTS or not isinstance(part["text"], str):
+        raise ValueError(f"{place} holds {kind}; only text can be read")
+    return part["text"]
+
+
+def _weightless(turn: dict, role: str, place: str) -> bool:
+    """Whether a turn says that its answer is not to be learned."""
+    given = [key for key in WEIGHTS if turn.get(key) is not None]
+    for key in given:
+        if turn[key] not in (0, 1):
+            raise ValueError(f'{place} has "{key}" {turn[key]!r}; use 0 or 1')
+    return role == "assistant" and any(not turn[key] for key in given)
+
+
+def _speaks(value: object) -> bool:
+    return isinstance(value, dict) and any(key in value for key in SPEAKER_KEYS)
+
+
+def _parsed(text: str) -> object:
+    """What a table holds as text: JSON, or as Python prints it; other text as it is."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
+
+
+_WRITTEN_OUT = re.compile(r"""\[?\s*\{\s*['"](role|from|content|value)['"]""")
+
+
+def _written_out(text: str) -> list[dict]:
+    """Turns that a table holds as text; none for other text, which may be JSON itself."""
+    found = _parsed(text) if _WRITTEN_OUT.match(text) else []
+    turns: list = found if isinstance(found, list) else [found]
+    return turns if all(map(_speaks, turns)) else []
+
+
+_SPEAKS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+
+
+def _transcript(text: str) -> list[dict]:
+    """The turns of a transcript as Anthropic writes it ("Human: ...", a blank line, "Assistant:
+    ..."); none for any other text. An open last turn of the assistant is left off.
+    """
+    before, *parts = _SPEAKS.split(text)
+    turns = [
+        {"from": speaker, "value": said}
+        for speaker, said in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    if before or len(turns) < 2 or turns[0]["from"] != "Human":
+        return []
+    return turns if turns[-1]["from"] == "Human" or seen(turns[-1]["value"]) else turns[:-1]
+
+
+def _with_system(values: dict, turns: list[dict]) -> list[dict]:
+    """Turns with the system columns before them."""
+    return _under([_text(values, column) for column in _given(values, SYSTEMS)], turns)
+
+
+def _under(systems: list[str], turns: list[dict]) -> list[dict]:
+    """Turns with these texts before them, and one system turn that holds all of it."""
+    if turns and turns[0]["role"] == "system":
+        systems, turns = [*systems, turns[0]["content"]], turns[1:]
+    content = "\n\n".join(dict.fromkeys(systems))
+    return [{"role": "system", "content": content}, *turns] if content else turns
+
+
+def _asked(values: dict, column: str) -> list[dict]:
+    """A column that asks, with what belongs to it: system, earlier turns, and a text to work on."""
+    turns = _turns(values, column, "user")
+    for other in _given(values, ("input", "context")):
+        if turns[-1]["role"] != "user":
+            raise ValueError(f'"{column}" must end with a user\'s turn for "{other}" to follow it')
+        content = f"{turns[-1]['content']}\n\n{_passage(values, other)}"
+        turns = [*turns[:-1], {"role": "user", "content": content}]
+    return _with_system(values, _history(values) + turns)
+
+
+def _passage(values: dict, column: str) -> str:
+    """A text, or several texts with blank lines between them."""
+    value = values[column]
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = "\n\n".join(value)
+    return _text({column: value}, column)
+
+
+def _history(values: dict) -> list[dict]:
+    """Earlier turns: pairs of question and answer, or turns that say who speaks."""
+    if not _given(values, ("history",)):
+        return []
+    history = values["history"]
+    history = (_parsed(history) or []) if isinstance(history, str) else history
+    if history and isinstance(history, list) and all(map(_speaks, history)):
+        return _turns({"history": history}, "history", "user")
+    turns: list[dict] = []
+    for pair in history if isinstance(history, list) else [history]:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ValueError('"history" must be a list of [question, answer]')
+        turns += [
+            {"role": role, "content": _text({"history": text}, "history")}
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        ]
     return turns
 
 
-def _chat(turns: list[dict]) -> dict:
+def _without_tools(values: dict) -> None:
+    for column in _given(values, TOOLS):
+        if values[column] not in ("[]", "{}", "null"):
+            raise LeftOut(NEEDS_TOOLS, column)
+
+
+def _chat(values: dict, turns: list[dict]) -> dict:
     """A chat for SFT: it must ask something and end with an answer."""
+    _without_tools(values)
+    for column in LABELS:
+        if _flag(values.get(column)) is False:
+            raise LeftOut(NOT_WANTED, column)
     if turns[-1]["role"] != "assistant" or not any(turn["role"] == "user" for turn in turns):
         raise ValueError("a chat needs a user's turn and must end with the assistant's")
+    if all("weight" in turn for turn in turns if turn["role"] == "assistant"):
+        raise LeftOut(NOT_LEARNED, "weight")
     return {"messages": turns}
+
+
+# --- preferences ------------------------------------------------------------------------------
+
+
+def _preferred(values: dict, prompt: list[dict], columns: tuple[str, str]) -> dict:
+    """A preference: two answers to one prompt. What both columns begin with belongs to the prompt.
+
+    prompt: empty where the answers hold it. columns: of the preferred and of the other answer.
+    """
+    _without_tools(values)
+    prompt, first, second = (
+        [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+        for turns in (prompt, *(_turns(values, column, "assistant") for column in columns))
+    )
+    first, second = (_after(prompt, turns) for turns in (first, second))
+    count = _shared(first[:-1], second[:-1])
+    prompt = _joined(prompt, first[:count], columns)
+    answers = dict(zip(("chosen", "rejected"), (first[count:], second[count:]), strict=True))
+    if not prompt:
+        raise ValueError('"chosen" and "rejected" do not begin with one prompt; add "prompt"')
+    if prompt[-1]["role"] != "user":
+        raise ValueError("the prompt must end with a user's turn")
+    for column, turns in zip(columns, answers.values(), strict=True):
+        if [turn["role"] for turn in turns] != ["assistant"]:
+            raise ValueError(f'"{column}" must be one answer to the prompt')
+        turns[0]["content"] = _without_question(prompt[-1]["content"], turns[0]["content"])
+    if answers["chosen"] == answers["rejected"]:
+        raise ValueError(" and ".join(f'"{column}"' for column in columns) + " are the same")
+    return {"prompt": prompt, **answers}
+
+
+def _shared(first: Sequence, second: Sequence) -> int:
+    """How many things two sequences begin with alike."""
+    pairs = zip(first, second, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+
+
+def _after(prompt: list[dict], turns: list[dict]) -> list[dict]:
+    """Turns without the prompt where they repeat it, with its system turn or without."""
+    for start in (prompt, [turn for turn in prompt if turn["role"] != "system"]):
+        if start and turns[: len(start)] == start:
+            return turns[len(start) :]
+    return turns
+
+
+def _joined(prompt: list[dict], shared: list[dict], columns: tuple[str, str]) -> list[dict]:
+    """The whole prompt, from its column and from the turns that both answers begin with."""
+    if not prompt or not shared:
+        return prompt or shared
+    if shared[0]["role"] == "assistant":  # the conversation goes on
+        return prompt + shared
+    asked = [turn for turn in prompt if turn["role"] != "system"]
+    if asked and shared[-len(asked) :] != asked:
+        raise ValueError(f'the turns of "{columns[0]}" do not hold the prompt')
+    return _under([turn["content"] for turn in prompt if turn["role"] == "system"], shared)
+
+
+def _without_question(question: str, answer: str) -> str:
+    """An answer without the question where it begins with it, word for word.
+
+    A question of one word may well begin an answer.
+    """
+    rest = answer.removeprefix(question)
+    inside_word = rest[:1].isalnum() and question[-1:].isalnum()
+    if rest == answer or inside_word or not re.search(r"\w\W", question):
+        return answer
+    if not seen(rest):
+        raise ValueError("an answer repeats the prompt and says nothing more")
+    return rest.strip()
+
+
+def _implicit(values: dict) -> dict:
+    """A preference whose prompt is what both answers begin with: turns, or words."""
+    system = _with_system(values, [])
+    turns = [_turns(values, column, "") for column in ANSWERS]
+    if any(turn["role"] for each in turns for turn in each):
+        return _preferred(values, system, ANSWERS)
+    first, second = (each[0]["content"] for each in turns)
+    shared = first[: _shared(first[:-1], second[:-1])]
+    start = max(map(shared.rfind, " \n")) + 1  # whole words only
+    prompt = [{"role": "user", "content": shared[:start].strip()}] if start else []
+    rest = {"chosen": first[start:], "rejected": second[start:]}
+    return _preferred({**values, **rest}, system + prompt, ANSWERS)
+
+
+def _openai_preference(values: dict) -> dict:
+    request = values["input"]
+    if not isinstance(request, dict) or "messages" not in request:
+        raise ValueError('"input" must hold "messages"')
+    _without_tools(request)
+    prompt = _conversation(request, "messages")
+    return _preferred(values, _with_system(values, prompt), OPENAI_ANSWERS)
 
 
 # --- layouts ----------------------------------------------------------------------------------
 
-
-def _preference(values: dict) -> dict:
-    prompt = _turns(values, "prompt", "user")
-    answers = {}
-    for column in ("chosen", "rejected"):
-        turns = _turns(values, column, "assistant")
-        # some repeat the prompt
-        answers[column] = turns[len(prompt) :] if turns[: len(prompt)] == prompt else turns
-        if [turn["role"] for turn in answers[column]] != ["assistant"]:
-            raise ValueError(f'"{column}" must be one answer to "prompt"')
-    if answers["chosen"] == answers["rejected"]:
-        raise ValueError('"chosen" and "rejected" are the same')
-    return {"prompt": prompt, **answers}
+ANSWERS = ("chosen", "rejected")
+OPENAI_ANSWERS = ("preferred_output", "non_preferred_output")
 
 
-def _sharegpt(values: dict) -> dict:
-    turns = values["conversations"]
-    if not isinstance(turns, list) or not all(
-        isinstance(turn, dict) and turn.get("from") in SPEAKERS for turn in turns
-    ):
-        raise ValueError(
-            f'"conversations" must be a list of turns whose "from" is one of {", ".join(SPEAKERS)}'
-        )
-    messages = [{"role": SPEAKERS[turn["from"]], "content": turn.get("value")} for turn in turns]
-    return _chat(_turns({"conversations": messages}, "conversations", "user"))
+def _pair(
+    name: str, asked: str, answered: str, more: tuple[str, ...] = ("history", "context")
+) -> Layout:
+    def make(values: dict) -> dict:
+        prompt = _asked({column: values[column] for column in values if column in known}, asked)
+        answer = _turns(values, answered, "assistant", transcripts=False)
+        return _chat(values, prompt + _after(prompt, answer))
+
+    known = (asked, *BESIDE, *more)
+    return Layout(name, "qa", (asked, answered), make, (*BESIDE, *LABELS, *more))
 
 
-def _alpaca(values: dict) -> dict:
-    asked = _text(values, "instruction")
-    if values.get("input"):
-        asked += "\n\n" + _text(values, "input")
-    return _chat(
-        [
-            {"role": "user", "content": asked},
-            {"role": "assistant", "content": _text(values, "output")},
-        ]
-    )
+def _preference(name: str, asked: str, more: tuple[str, ...] = ("history", "context")) -> Layout:
+    def make(values: dict) -> dict:
+        prompt = _asked({column: values[column] for column in values if column in known}, asked)
+        return _preferred(values, prompt, ANSWERS)
+
+    known = (asked, *BESIDE, *more)
+    return Layout(name, "preferences", (asked, *ANSWERS), make, (*BESIDE, *more))
 
 
-def _pair(asked: str, answered: str) -> Callable[[dict], dict]:
-    return lambda values: _chat(
-        _turns(values, asked, "user") + _turns(values, answered, "assistant")
-    )
+def _chats(name: str, column: str) -> Layout:
+    def make(values: dict) -> dict:
+        return _chat(values, _conversation(values, column))
+
+    return Layout(name, "qa", (column,), make, (*BESIDE, *LABELS))
 
 
+ALPACA = ("history", "input", "context")
 LAYOUTS = (
-    Layout("preferences", "preferences", ("prompt", "chosen", "rejected"), _preference),
-    Layout(
-        "chat messages",
-        "qa",
-        ("messages",),
-        lambda values: _chat(_turns(values, "messages", "user")),
-    ),
-    Layout("ShareGPT", "qa", ("conversations",), _sharegpt),
-    Layout("Alpaca", "qa", ("instruction", "output"), _alpaca, optional=("input", "source")),
-    Layout("prompt and completion", "qa", ("prompt", "completion"), _pair("prompt", "completion")),
-    Layout("question and answer", "qa", ("question", "answer"), _pair("question", "answer")),
-    Layout("text", "text", ("text",), lambda values: {"text": _text(values, "text")}),
+    _preference("preferences", "prompt"),
+    _preference("preferences of questions", "question"),
+    _preference("preferences in Alpaca's columns", "instruction", ALPACA),
+    _preference("preferences after messages", "messages", ()),
+    _preference("preferences after ShareGPT's turns", "conversations", ()),
+    Layout("preferences that hold their prompt", "preferences", ANSWERS, _implicit),
+    Layout("OpenAI's preferences", "preferences", ("input", *OPENAI_ANSWERS), _openai_preference),
+    _chats("chat messages", "messages"),
+    _chats("ShareGPT", "conversations"),
+    _pair("Alpaca", "instruction", "output", ALPACA),
+    _pair("Dolly", "instruction", "response", ALPACA),
+    _pair("prompt and completion", "prompt", "completion"),
+    _pair("question and answer", "question", "answer"),
+    _pair("OpenOrca", "question", "response"),
+    Layout("text", "text", ("text",), lambda values: {"text": _text(values, "text")}, ("source",)),
 )
 
 

@@ -153,15 +153,20 @@ def test_jsonl_rows_keep_their_lines(folder):
 @pytest.mark.parametrize(
     "line,words",
     [
-        ('{"text": "x"', "broken JSON at column 13"),
-        ("[1]", "expected a JSON object, got list"),
+        ('{"text": "x"', "column 13"),
+        ("[1]", "no JSON object"),
         ('{"a": ' + "1" * 5000 + "}", "too long to read"),
         ("[" * 100_000, "too long to read"),
     ],
 )
-def test_broken_json_names_file_and_line(folder, line, words):
-    with pytest.raises(InputError, match=rf"a\.jsonl:17: .*{words}"):
-        one(folder, "a.jsonl", '{"text": "fine"}\n' * 16 + line + "\n")
+def test_a_line_of_broken_json_is_left_out_with_its_place_and_the_others_are_read(
+    folder, line, words
+):
+    found = one(folder, "a.jsonl", '{"text": "fine"}\n' * 16 + line + '\n{"text": "fine"}\n')
+    (dropped,) = (each for each in found if isinstance(each, Dropped))
+    assert (dropped.source, dropped.what) == ("a.jsonl#17", "row")
+    assert words in f"{dropped.reason} {dropped.detail}"
+    assert sum(isinstance(each, Record) for each in found) == 17
 
 
 def test_a_row_too_long_is_left_out_and_the_next_is_read(folder, monkeypatch):
@@ -191,8 +196,8 @@ def test_csv_rows_that_do_not_fit(folder):
     found = one(folder, "a.csv", "question,answer\na,b,c\nd\ne,f\n")
     assert [(each.source, each.detail) for each in found if isinstance(each, Dropped)] == [
         ("a.csv#2", "3 for 2 columns"),
-        ("a.csv#3", "1 for 2 columns"),
     ]
+    assert found[1].values == {"question": "d", "answer": ""}
 
 
 @pytest.mark.parametrize(
@@ -205,6 +210,77 @@ def test_csv_rows_that_do_not_fit(folder):
 def test_broken_csv_names_file_and_line(folder, text, words):
     with pytest.raises(InputError, match=words):
         one(folder, "a.csv", text)
+
+
+TABLE = [
+    {"question": "What is it?", "answer": "A ring; of steel"},
+    {"question": "b", "answer": "c"},
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'sep=;\nquestion;answer\nWhat is it?;"A ring; of steel"\nb;c\n',
+        "SEP=|\r\nquestion|answer\r\nWhat is it?|A ring; of steel\r\nb|c\r\n",
+        '"sep=^"\nquestion^answer\nWhat is it?^A ring; of steel\nb^c\n',
+        '\n;;\nquestion;answer\nWhat is it?;"A ring; of steel"\nb;c\n',
+        "question,answer,,\nWhat is it?,A ring; of steel,,\nb,c,,\n",
+        "question,answer\nWhat is it?,A ring; of steel,,,\nb,c,\u200b\n",
+        "\ufeff question\u200b ,answer\nWhat is it?,A ring; of steel\nb,c\n",
+        "question\tanswer\rWhat is it?\tA ring; of steel\rb\tc\r",
+    ],
+)
+def test_tables_as_excel_writes_them(folder, text):
+    assert [each.values for each in one(folder, "a.csv", text)] == TABLE
+
+
+def test_the_delimiter_is_told_by_the_column_names_and_not_inside_quotes(folder):
+    text = 'question;answer;"note (a, b, c, d)"\nWhat, where, why?;A ring;"x, y"\n'
+    assert [each.values for each in one(folder, "a.csv", text)] == [
+        {"question": "What, where, why?", "answer": "A ring", "note (a, b, c, d)": "x, y"}
+    ]
+    text = '"notes; all; of; them","more; notes"\n1,2\n'
+    assert [each.values for each in one(folder, "a.csv", text)] == [
+        {"notes; all; of; them": "1", "more; notes": "2"}
+    ]
+
+
+def test_a_single_column_is_not_cut_at_the_commas_of_its_texts(folder):
+    found = one(folder, "a.csv", "text\nA ring, a rod and a bolt.\nA ring; of steel.\n")
+    assert [each.values["text"] for each in found] == [
+        "A ring, a rod and a bolt.",
+        "A ring; of steel.",
+    ]
+
+
+def test_lines_above_the_column_names_are_told(folder):
+    *told, row = one(
+        folder, "a.csv", "Our questions;;\n\nSource;Intranet;\nQuestion;Answer;\na;b;\n"
+    )
+    assert [(each.source, each.what, each.detail) for each in told] == [
+        ("a.csv#1", "line", "Our questions"),
+        ("a.csv#3", "line", "Source Intranet"),
+    ]
+    assert (row.line, row.values) == (5, {"Question": "a", "Answer": "b"})
+
+
+def test_cells_under_no_name_are_counted(folder):
+    first, second, told = one(folder, "a.csv", ",question,answer,\n0,a,b,\n1,c,d,x\n")[:3]
+    assert first.values == {"question": "a", "answer": "b"} and second.line == 3
+    assert told == Dropped("a.csv", "cell", "a column without a name", "column 1", 2)
+
+
+def test_a_row_whose_quotes_are_wrong_is_left_out_and_the_others_are_read(folder):
+    found = one(folder, "a.csv", 'question,answer\n"5" pipe,steel\na,b\n"c\nd",e\n')
+    assert (found[0].source, found[0].reason) == ("a.csv#2", "not CSV")
+    assert [(each.line, each.values["question"]) for each in found[1:]] == [(3, "a"), (4, "c\nd")]
+
+
+def test_column_names_without_rows(folder):
+    assert [each.reason for each in one(folder, "a.csv", "question,answer\n,\n")] == [
+        readers.NO_ROWS
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
