@@ -157,9 +157,9 @@ def verdict(seats: Sequence[Seat]) -> str:
 
 def printable(text: str) -> str:
     """Without letters that only steer: no font draws them, some turn a line around, and some move a
-    terminal's cursor.
+    terminal's cursor. The two joiners stay: they shape the letters beside them.
     """
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return "".join(one if one.isprintable() or one in "\u200c\u200d" else " " for one in text)
 
 
 def _cell(text: object) -> str:

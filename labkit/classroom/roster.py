@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.base.errors import InputError, PackError, SpecError, suggest
+from labkit.base.inputs import MARKS, seen
 from labkit.course.journal import learner_key
 from labkit.data.packs import SPLITS, load_pack, shipped_packs
 from labkit.design.designer import stage_kinds
@@ -24,6 +25,12 @@ REQUIRED = "learner"
 MOST_BYTES, MOST_LEARNERS = 2**20, 1000
 MOST_CHARACTERS = {"learner": 100, "pack": 300, "design": 60, "seed": 10, "notebooks": 400}
 LARGEST_SEED = 2**31 - 1
+DELIMITERS = (",", ";", "\t")
+SEP = re.compile('"?sep=([^\\w\\s"]|\t)"?', re.IGNORECASE)
+# Soft hyphen, zero-width space, word joiner, byte-order mark, and marks of direction, which steer
+# nothing in a name. Joiners shape letters: Persian, Indian and Arabic names have them.
+SHAPELESS = dict.fromkeys(map(ord, "\xad\u200b\u2060\ufeff\u200e\u200f\u061c"))
+JOINERS = "\u200c\u200d"
 # Characters between two commas, as csv has it: a quote that is never closed takes in the rest of
 # the file.
 LONGEST_FIELD = 2**17
@@ -73,14 +80,14 @@ def read_roster(path: Path, defaults: Defaults) -> list[Learner]:
     Raises InputError naming file, line, field and remedy for the first thing that cannot be used.
     """
     learners: dict[str, Learner] = {}
-    lines: dict[str, int] = {}
+    lines: dict[str, int] = {}  # by how a name looks
     for number, (line, row) in enumerate(_rows(path), 1):
         if number > MOST_LEARNERS:
             raise InputError(
                 f"{path}:{line}: more than {MOST_LEARNERS:,} learners; split the roster"
             )
         learner = _learner(_Place(path, line), number, row, defaults)
-        same = learner.name.casefold()
+        same = " ".join(seen(learner.name).split()).casefold()
         if same in learners:
             raise InputError(
                 f"{path}:{line}: learner: the same name as in line {lines[same]}; tell "
@@ -105,25 +112,21 @@ class _Place:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and fields of every line that is not empty."""
-    text = _text(path)
-    first = text.partition("\n")[0]
-    # spreadsheets write semicolons where the comma is decimal
-    delimiter = ";" if ";" in first and "," not in first else ","
+    delimiter, text = _delimiter(re.sub("\r\n?", "\n", _text(path)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     # the limit holds for the whole process, and some libraries raise it
     others = csv.field_size_limit(LONGEST_FIELD)
     try:
-        columns = _columns(path, next(reader, []))
-        for fields in reader:
-            line = reader.line_num
-            if not any(field.strip() for field in fields):
-                continue
+        filled = ((reader.line_num, _filled(fields)) for fields in reader if any(_filled(fields)))
+        line, heads = next(filled, (1, []))
+        columns = _columns(path, line, heads)
+        for line, fields in filled:
             if len(fields) > len(columns):
                 raise InputError(
                     f"{path}:{line}: {len(fields)} fields under {len(columns)} columns; "
                     f"put a field that holds a {delimiter!r} in quotes"
                 )
-            row = dict(zip(columns, map(_plain, fields), strict=False))
+            row = dict(zip(columns, fields, strict=False))
             for field, value in row.items():
                 if len(value) > MOST_CHARACTERS[field]:
                     raise InputError(
@@ -151,35 +154,65 @@ def _text(path: Path) -> str:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give a CSV file with a column `learner`"
         ) from None
+    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = len(re.split(rb"\r\n?|\n", content[: error.start]))
         raise InputError(
-            f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8; save the "
+            f"{path}:{line}: byte {content[error.start]:#04x} is not {encoding.upper()}; save the "
             "roster as `CSV UTF-8`"
         ) from None
 
 
+def _delimiter(text: str) -> tuple[str, str]:
+    """What is between two fields, and the text without the line `sep=` in which Excel says it.
+
+    Else it is the commonest of comma, semicolon and tab in the heads: spreadsheets write semicolons
+    where the comma is decimal, and tabs where cells are copied.
+    """
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    if said := SEP.fullmatch(first):
+        return said[1], text.replace(first, "", 1)
+    return max(DELIMITERS, key=first.count), text
+
+
+def _filled(fields: list[str]) -> list[str]:
+    """The fields of a line as plain text, without the empty ones that a spreadsheet puts last."""
+    plain = [_plain(field) for field in fields]
+    while plain and not plain[-1]:
+        plain.pop()
+    return plain
+
+
 def _plain(field: str) -> str:
-    """One line of composed letters: two spellings of one name in Unicode are one learner."""
-    return unicodedata.normalize("NFC", field).strip()
+    """Composed letters and ordinary blanks, without signs that have neither shape nor meaning.
+
+    So two spellings of one name in Unicode are one learner.
+    """
+    letters = unicodedata.normalize("NFC", field).translate(SHAPELESS)
+    return "".join(" " if unicodedata.category(one) == "Zs" else one for one in letters).strip()
 
 
-def _columns(path: Path, fields: list[str]) -> list[str]:
-    columns = [field.strip().lower() for field in fields]
-    for column in columns:
+def _columns(path: Path, line: int, fields: list[str]) -> list[str]:
+    columns = [field.lower() for field in fields]
+    for number, column in enumerate(columns, 1):
+        if not column:
+            raise InputError(
+                f"{path}:{line}: column {number} has no name; give it one or remove it"
+            )
         if column not in COLUMNS:
             raise InputError(
-                f"{path}:1: unknown column {column[:60]!a}; {suggest(column[:60], list(COLUMNS))}"
+                f"{path}:{line}: unknown column {column[:60]!a}; "
+                f"{suggest(column[:60], list(COLUMNS))}"
             )
         if columns.count(column) > 1:
             raise InputError(
-                f"{path}:1: column {column!r} is there {columns.count(column)} times; keep one"
+                f"{path}:{line}: column {column!r} is there {columns.count(column)} times; keep one"
             )
     if REQUIRED not in columns:
         raise InputError(
-            f"{path}:1: column {REQUIRED!r} is missing; the first line names the "
+            f"{path}:{line}: column {REQUIRED!r} is missing; the first line names the "
             f"columns, for example: {','.join(COLUMNS)}"
         )
     return columns
@@ -187,8 +220,15 @@ def _columns(path: Path, fields: list[str]) -> list[str]:
 
 def _learner(place: _Place, number: int, row: dict[str, str], defaults: Defaults) -> Learner:
     name, seed = row["learner"], row.get("seed") or str(defaults.seed)
-    if not name or not name.isprintable():
+    if not seen(name):
         raise place.error("learner", name, "write a name of letters, digits, spaces and signs")
+    for at, sign in enumerate(name, 1):
+        if not sign.isprintable() and sign not in JOINERS:
+            raise place.error(
+                "learner",
+                name,
+                f"its character {at} ({_called(sign)}) cannot be shown: take it out",
+            )
     if not re.fullmatch(r"[0-9]+", seed) or int(seed) > LARGEST_SEED:
         raise place.error("seed", seed, f"use a whole number from 0 to {LARGEST_SEED}")
     try:
@@ -199,6 +239,11 @@ def _learner(place: _Place, number: int, row: dict[str, str], defaults: Defaults
     return Learner(
         number, name, _pack(place, row.get("pack", ""), defaults.pack), design, int(seed), notebooks
     )
+
+
+def _called(sign: str) -> str:
+    """A character that no font draws, as in U+202E RIGHT-TO-LEFT OVERRIDE."""
+    return f"U+{ord(sign):04X} {unicodedata.name(sign, 'control character')}"
 
 
 def _pack(place: _Place, given: str, default: str) -> str:

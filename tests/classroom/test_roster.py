@@ -7,6 +7,7 @@ import pytest
 from class_case import roster
 
 from labkit.base.errors import InputError
+from labkit.classroom.class_page import printable
 from labkit.classroom.roster import Defaults, read_roster
 from labkit.data.packs import packs_folder
 
@@ -42,6 +43,72 @@ def test_columns_may_be_short_semicolons_and_a_byte_order_mark_read(tmp_path):
         ("Zoë Å", 3, 1),
         ("Lovelace; Ada", 5, 2),
     ]
+
+
+PLAIN = "learner;seed\nAda Lovelace;1\n\nBob;2\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN.encode(),
+        PLAIN.replace(";", "\t").encode(),
+        PLAIN.replace("\n", "\r").encode(),
+        PLAIN.replace("\n", "\r\n").encode("utf-16"),  # Excel's "Unicode text"
+        ("sep=;\n" + PLAIN).encode(),
+        ('\ufeff"SEP=|"\r\n' + PLAIN.replace(";", "|")).encode(),
+        b"\n\n" + PLAIN.encode(),
+        PLAIN.replace("\n", ";;\n").encode(),  # empty cells behind every row
+        PLAIN.replace("Ada Lovelace", "Ada\xa0Love\u200blace\u200e").encode(),
+        PLAIN.replace("seed", "\u200bseed\xa0").encode(),
+    ],
+    ids=["plain", "tabs", "returns", "utf-16", "sep", "sep-bar", "blank", "cells", "name", "heads"],
+)
+def test_the_same_roster_as_programs_write_it_is_the_same_class(tmp_path, content):
+    path = tmp_path / "roster.csv"
+    path.write_bytes(content)
+    ada, bob = read_roster(path, DEFAULTS)
+    assert (ada.name, ada.seed, bob.name, bob.seed) == ("Ada Lovelace", 1, "Bob", 2)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])
+def test_a_line_is_counted_as_an_editor_counts_it(tmp_path, line_end):
+    path = tmp_path / "roster.csv"
+    for content, words in (
+        ("sep=;|learner;seed||Ada;1|Bob;x|", r":5: seed is 'x'"),
+        ("||learner;sead|Ada;1", r":3: unknown column 'sead'"),
+        ("|learner;;seed|Ada;;1", r":2: column 2 has no name"),
+        ("learner;seed|Ada;1|Bob;2;x", r":3: 3 fields under 2 columns"),
+    ):
+        path.write_bytes(content.replace("|", line_end).encode())
+        with pytest.raises(InputError, match=words):
+            read_roster(path, DEFAULTS)
+    path.write_bytes(f"learner{line_end}Ada{line_end}Zoë".encode("latin-1"))
+    with pytest.raises(InputError, match=":3: byte 0xeb is not UTF-8"):
+        read_roster(path, DEFAULTS)
+
+
+def test_joiners_stay_in_a_name_and_make_no_second_learner(tmp_path):
+    name = "سید\u200cرضا"
+    (one,) = read(tmp_path, f"{name},1")
+    assert one.name == name and printable(name) == name
+    for twin in (name.replace("\u200c", ""), name.replace("\u200c", "\u200d")):
+        with pytest.raises(InputError, match=r":3: learner: the same name as in line 2"):
+            read(tmp_path, f"{name},1", f"{twin},2")
+
+
+@pytest.mark.parametrize(
+    "name,words",
+    [
+        ("A\u202eda", r"its character 2 \(U\+202E RIGHT-TO-LEFT OVERRIDE\) cannot be shown"),
+        ("Ada\x07", r"its character 4 \(U\+0007 control character\) cannot be shown"),
+        ("\u200d", "write a name of letters"),
+        ("\u3164\u200b", "write a name of letters"),
+    ],
+)
+def test_what_nobody_sees_in_a_name_is_named_with_its_place(tmp_path, name, words):
+    with pytest.raises(InputError, match=rf"roster.csv:2: learner is .*{words}"):
+        read(tmp_path, f"{name},1")
 
 
 @pytest.mark.parametrize(
