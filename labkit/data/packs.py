@@ -16,7 +16,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from labkit.base.errors import InputError, PackError, suggest
-from labkit.base.inputs import read_yaml
+from labkit.base.inputs import read_yaml, seen
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import shipped_or_checkout
 from labkit.data.instructions import INSTRUCTIONS
@@ -80,6 +80,10 @@ class Pack:
                 raise PackError(problems[0])
             self._cache[split] = rows
         return self._cache[split]
+
+    def places(self, split: str) -> list[str]:
+        """Where each row of `rows` lies, as in `qa.jsonl:12`."""
+        return [Path(place).name for place, _ in placed_rows(self, [split])]
 
     def has(self, split: str) -> bool:
         """Whether the pack has a file for this split."""
@@ -215,7 +219,7 @@ def row_problems(row: object, kind: str) -> Iterator[str]:
     if unknown or missing:
         return
     for key in ("text", "id", "entity", "axis", "source", "kind", "pattern"):
-        if key in row and (not isinstance(row[key], str) or not row[key].strip()):
+        if key in row and not _is_text(row[key]):
             yield f'"{key}" must be a non-empty string'
     for key in ("messages", "prompt", "chosen", "rejected"):
         if key in row and not (key == "prompt" and kind == "eval" and isinstance(row[key], str)):
@@ -235,10 +239,16 @@ def message_problems(messages: object, key: str) -> Iterator[str]:
         if turn.get("role") not in ("system", "user", "assistant"):
             yield f'"{key}" has role {turn.get("role")!r}; use system, user or assistant'
             return
+        if turn.get("tool_calls"):
+            yield f'"{key}" has a turn with "tool_calls", which are not trained on; take it out'
+            return
+        if turn.get("weight", 1) not in (0, 1):
+            yield f'"{key}" has a turn of weight {turn["weight"]!r}; use 0 or 1'
+            return
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and bool(seen(value))
 
 
 def item_problems(item: dict) -> Iterator[str]:

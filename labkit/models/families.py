@@ -9,6 +9,7 @@ up to each answer instead. The module does not load or train a model.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
@@ -174,7 +175,7 @@ def conversation(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict]
 ) -> tuple[list[int], list[int]]:
     """Tokens of a conversation, and for each whether an assistant's turn, its end included, holds
-    it (1) or not (0).
+    it (1) or not (0). A turn of weight 0 is not to be learned and counts as if it were asked.
 
     Raises InputError when the template cannot be used for training.
     """
@@ -199,13 +200,28 @@ def _tokens_and_mask(
     )
     ids = encoded["input_ids"]
     if marked:
-        return ids, encoded["assistant_masks"]
+        return ids, _weighed(encoded["assistant_masks"], messages)
     mask = [0] * len(ids)
     for number, turn in enumerate(messages):
-        if turn["role"] == "assistant":
+        if turn["role"] == "assistant" and turn.get("weight", 1):
             start, end = _span(tokenizer, messages, number, ids)
             mask[start:end] = [1] * (end - start)
     return ids, mask
+
+
+def _weighed(mask: list[int], messages: list[dict]) -> list[int]:
+    """A mask without the answers of weight 0. Every run of ones in it is an answer."""
+    weights = [turn.get("weight", 1) for turn in messages if turn["role"] == "assistant"]
+    if all(weights):
+        return mask
+    runs = [(one, len(list(run))) for one, run in groupby(mask)]
+    if sum(one for one, _ in runs) != len(weights):
+        raise InputError(
+            "the chat template's {% generation %} markers do not tell one answer from the next, so "
+            "none can have weight 0; take such rows out, or use another template"
+        )
+    weight = iter(weights)
+    return [value for one, length in runs for value in [one and next(weight)] * length]
 
 
 def _span(

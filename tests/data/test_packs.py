@@ -60,6 +60,17 @@ def test_broken_json_names_file_and_line(broken):
             "an item needs",
         ),
         ("test", lambda row: [row], "expected a JSON object"),
+        ("raw", lambda row: {**row, "text": "\u3164\u200b"}, '"text" must be a non-empty string'),
+        (
+            "qa",
+            lambda row: {"messages": [{**turn, "tool_calls": [{}]} for turn in row["messages"]]},
+            'has a turn with "tool_calls"',
+        ),
+        (
+            "qa",
+            lambda row: {"messages": [{**turn, "weight": 0.5} for turn in row["messages"]]},
+            '"messages" has a turn of weight 0.5; use 0 or 1',
+        ),
     ],
 )
 def test_bad_rows_name_place_and_remedy(broken, split, change, expected):
@@ -127,6 +138,7 @@ def test_an_id_used_twice_in_one_file_is_named_with_its_line(broken):
     "item,words",
     [
         ({"answer": 4}, '"answer" must be a non-empty string'),
+        ({"answer": "\u2060"}, '"answer" must be a non-empty string'),
         ({"choices": ["", "a"], "answer": "a"}, '"choices" must be a list of non-empty'),
         ({"answer": "b", "choices": ["a"]}, "must be one of"),
     ],

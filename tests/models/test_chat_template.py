@@ -75,3 +75,28 @@ def test_a_template_that_rewrites_what_was_said_is_one_sentence():
     )
     with pytest.raises(InputError, match="writes earlier turns anew"):
         families.conversation(made, CHAT)
+
+
+@pytest.mark.parametrize("markers", [True, False])
+def test_an_answer_of_weight_0_is_read_and_not_learned(markers):
+    made = tokenizer()
+    if not markers:
+        made.chat_template = made.chat_template.replace("{% generation %}", "").replace(
+            "{% endgeneration %}", ""
+        )
+    ids, mask = families.conversation(made, CHAT)
+    chat = [CHAT[0], {**CHAT[1], "weight": 0}, CHAT[2], {**CHAT[3], "weight": 1}]
+    weighed, kept = families.conversation(made, chat)
+    assert weighed == ids
+    learnt = made.decode([token for token, own in zip(ids, kept, strict=True) if own])
+    assert "Horn is hard" in learnt and "Silk" not in learnt
+    assert sum(kept) < sum(mask)
+
+
+def test_markers_that_do_not_part_the_answers_cannot_weigh_them():
+    made = tokenizer()
+    made.chat_template = (
+        "{% generation %}{% for m in messages %}{{ m['content'] }}{% endfor %}{% endgeneration %}"
+    )
+    with pytest.raises(InputError, match="do not tell one answer from the next"):
+        families.conversation(made, [CHAT[0], {**CHAT[1], "weight": 0}, *CHAT[2:]])
