@@ -200,8 +200,8 @@ def weighted_sum(
     """out = weights[0] a + weights[1] b; with an ancestor c, out = c + weights[0] (a - c) +
     weights[1] (b - c).
 
-    out: contiguous. Computed in the widest dtype of all. Raises MergeError where float16 cannot
-    hold the result.
+    out: contiguous. Computed in the widest dtype of all. Raises MergeError where the dtype cannot
+    hold the result, so that no merge has a weight that is not finite.
     """
     import numkong
     import torch
@@ -214,8 +214,13 @@ def weighted_sum(
         numkong.blend(first, second, name, alpha=weights[0], beta=weights[1], out=result)
         if not direct:
             z.copy_(target if c is None else target.add_(c))
-    if out.dtype == torch.float16 and not out.isfinite().all():
-        raise MergeError("the merge does not fit into float16; choose bfloat16 or float32")
+        if not z.isfinite().all():
+            kind = str(out.dtype).removeprefix("torch.")
+            wider = "bfloat16 or float32" if kind == "float16" else "t between 0 and 1"
+            raise MergeError(
+                f"the merge has weights that are not finite: it does not fit into {kind}; choose "
+                f"{wider}"
+            )
     return out
 
 
@@ -278,16 +283,13 @@ class Pairing:
         domain: Mapping[str, Tensor],
         *,
         ancestor: Mapping[str, Tensor] | None = None,
-        tied: bool = False,
     ):
-        names = match_tensors(signatures(general), signatures(domain), tied=tied)
+        names = match_tensors(signatures(general), signatures(domain))
         self.general = {name: general[ours] for name, (ours, _) in names.items()}
         self.domain = {name: domain[theirs] for name, (_, theirs) in names.items()}
         self.ancestor = None
         if ancestor is not None:
-            before = match_tensors(
-                signatures(general), signatures(ancestor), tied=tied, other="ancestor"
-            )
+            before = match_tensors(signatures(general), signatures(ancestor), other="ancestor")
             self.ancestor = {name: ancestor[theirs] for name, (_, theirs) in before.items()}
         self._pairs: dict[bool, dict[str, Pair]] = {}
 

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 from labkit.base.errors import InputError, MergeError, StoreError
-from labkit.merge.guards import EMBEDDINGS, HEAD, Signature, match_tensors
+from labkit.merge.guards import Layout, Signature, layout_of, match_tensors, wrapper_of
 from labkit.merge.methods import find_method, measure, same, weighted_sum
 from labkit.merge.recipes import Merge
 from labkit.merge.schedule import resolve
+from labkit.models import zoo
 
 if TYPE_CHECKING:
     import torch
@@ -147,15 +148,36 @@ def check_copied_head(folder: Path, tensors: Stored) -> None:
     """Raises MergeError when a model that calls its embeddings tied stores another head beside
     them.
     """
-    if (
-        HEAD in tensors.files
-        and EMBEDDINGS in tensors.files
-        and not tensors.read(HEAD).equal(tensors.read(EMBEDDINGS))
-    ):
+    layout = layout_in(folder)
+    wrapper = wrapper_of(tensors.signatures)
+    names = {layout.called(name.removeprefix(wrapper)): name for name in tensors.files}
+    for head, embeddings in layout.tied.items():
+        if (
+            head in names
+            and embeddings in names
+            and not tensors.read(names[head]).equal(tensors.read(names[embeddings]))
+        ):
+            raise MergeError(
+                f"{folder}: config.json says the embeddings are tied, but {names[head]} differs "
+                "from them; set tie_word_embeddings to false in config.json if the head was trained"
+            )
+
+
+def layout_in(folder: Path) -> Layout:
+    """What transformers knows of the tensors in a folder; nothing without a config.json.
+
+    Raises MergeError for a config that describes no model.
+    """
+    if not (folder / "config.json").is_file():
+        return Layout()
+    config = zoo.config_of(folder)
+    try:
+        return layout_of(config)
+    except Exception as error:  # a model's code raises anything for a field it cannot use
         raise MergeError(
-            f"{folder}: config.json says the embeddings are tied, but {HEAD} differs from them; "
-            "set tie_word_embeddings to false in config.json if the head was trained"
-        )
+            f"{folder}: transformers cannot build the model that config.json describes "
+            f"({type(error).__name__}: {error}); copy or export the model again"[:400]
+        ) from error
 
 
 def _readable(code: str, name: str, path: Path) -> str:
@@ -222,13 +244,13 @@ def merge_folders(
     """
     first, second = stored(general), stored(domain)
     origin = stored(ancestor) if ancestor and find_method(merge.method).on_task_vectors else None
-    tied = _config(general).get("tie_word_embeddings", False)
-    for folder, tensors in ((general, first), (domain, second)):
-        if tied:
+    layout = layout_in(general)
+    for folder, tensors in ((general, first), (domain, second), (ancestor, origin)):
+        if folder and tensors:
             check_copied_head(folder, tensors)
-    names = match_tensors(first.signatures, second.signatures, tied=tied)
+    names = match_tensors(first.signatures, second.signatures, layout=layout)
     origins = (
-        match_tensors(first.signatures, origin.signatures, tied=tied, other="ancestor")
+        match_tensors(first.signatures, origin.signatures, layout=layout, other="ancestor")
         if origin
         else {}
     )
@@ -338,19 +360,29 @@ def _enough_room(output: Path, needed: int) -> None:
         )
 
 
-def _config(folder: Path) -> dict:
-    path = folder / "config.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
-
-
 def _copy_rest(general: Path, output: Path, dtypes: set[str]) -> None:
     """Config, tokenizer and whatever else the general model's folder holds beside weights."""
     for path in _others(general):
         shutil.copyfile(path, output / path.name)
-    config = _config(output)
-    if config and len(dtypes) == 1:
-        config["dtype"] = dtypes.pop()
-        (output / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
+    floats = dtypes & set(CODES.values())
+    path = output / "config.json"
+    if path.is_file() and len(floats) == 1:
+        config = json.loads(path.read_text("utf-8"))
+        (dtype,) = floats
+        config["dtype"] = dtype
+        _set_dtype(config, dtype)
+        path.write_text(json.dumps(config, indent=2), "utf-8")
+
+
+def _set_dtype(config: dict, dtype: str) -> None:
+    """Write a dtype wherever a config names one: older readers look for `torch_dtype`, and configs
+    of several parts name one for each.
+    """
+    for key, value in config.items():
+        if key in ("dtype", "torch_dtype"):
+            config[key] = dtype
+        elif isinstance(value, dict):
+            _set_dtype(value, dtype)
 
 
 def _others(folder: Path) -> Iterator[Path]:

@@ -92,6 +92,65 @@ def test_a_tied_models_copied_head_does_not_come_back(tmp_path):
     assert "lm_head.weight" not in load_file(output / "model.safetensors")
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "bloom"])
+def test_a_trained_head_beside_tied_embeddings_is_refused_under_every_name(tmp_path, kind):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        kind,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        vocab_size=30,
+        tie_word_embeddings=False,
+    )
+    for name in "ab":
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / name)
+        path = tmp_path / name / "config.json"
+        said = json.loads(path.read_text())
+        path.write_text(json.dumps(said | {"tie_word_embeddings": True}))
+    with pytest.raises(MergeError, match=r"says the embeddings are tied, but \w+.weight differs"):
+        merged(tmp_path, tmp_path / "a", tmp_path / "b")
+
+
+def test_the_dtype_is_written_wherever_a_config_names_one(tmp_path):
+    shutil.copytree(BASE, tmp_path / "old")
+    path = tmp_path / "old" / "config.json"
+    said = json.loads(path.read_text()) | {"torch_dtype": "float32"}
+    path.write_text(json.dumps(said | {"vision_config": {"dtype": "float32"}}))
+    output = merged(tmp_path, tmp_path / "old", INSTRUCT, Merge(dtype="float16"))
+    found = json.loads((output / "config.json").read_text())
+    assert (found["dtype"], found["torch_dtype"]) == ("float16", "float16")
+    assert found["vision_config"] == {"dtype": "float16"}
+
+
+def test_whole_numbers_beside_the_weights_do_not_hide_the_dtype(tmp_path):
+    for name in "ab":
+        folder = folder_with(tmp_path, name, w=torch.ones(2), ids=torch.arange(2))
+        (folder / "config.json").write_text('{"model_type": "llama", "torch_dtype": "float32"}')
+    output = merged(tmp_path, tmp_path / "a", tmp_path / "b", Merge(dtype="bfloat16"))
+    found = json.loads((output / "config.json").read_text())
+    assert found["dtype"] == found["torch_dtype"] == "bfloat16"
+
+
+def test_a_merge_that_is_not_finite_is_not_written(tmp_path):
+    largest = torch.full((4,), 3e38)
+    general = folder_with(tmp_path, "a", w=torch.ones(4), model_norm=largest)
+    domain = folder_with(tmp_path, "b", w=torch.ones(4), model_norm=-largest)
+    with pytest.raises(MergeError, match="model_norm: the merge has weights that are not finite"):
+        merged(tmp_path, general, domain, Merge(method="lerp", t=3.0, extrapolate=True))
+
+
+def test_a_config_that_describes_no_model_is_one_sentence(tmp_path):
+    for name in "ab":
+        shutil.copytree(BASE, tmp_path / name)
+        path = tmp_path / name / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "gellu"}))
+    with pytest.raises(MergeError, match=r"a: transformers cannot build .*config.json .*gellu"):
+        merged(tmp_path, tmp_path / "a", tmp_path / "b")
+
+
 def folder_with(tmp_path, name, **tensors):
     folder = tmp_path / name
     folder.mkdir()
