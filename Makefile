@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NEWEST := .venv-newest
 PROFILE ?= lab
 PACK ?= materials
 SEED ?= 0
@@ -12,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: course test quick lint lab app gallery install peers servers evidence benchmarks clean
+.PHONY: course test quick newest lint lab app gallery install peers servers evidence benchmarks clean
 
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
@@ -32,6 +33,14 @@ test: lint
 quick: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
+# For a machine that works at night: what rests on trl, transformers and peft, tested with the newest of them in an environment of
+# its own. It is installed as .venv is; then these three are renewed, with what they ask for. torch stays at its pin.
+newest:
+	$(MAKE) install VENV=$(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade $$(grep '^torch==' constraints.txt) trl transformers peft
+	$(NEWEST)/bin/python -m pip list --disable-pip-version-check | grep -E '^(torch|trl|transformers|peft) '
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/train tests/merge tests/evaluate
+
 lab: install
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
 
@@ -47,6 +56,7 @@ evidence: install
 
 benchmarks: install
 	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/orpo_speed.py
 	$(BIN)/python benchmarks/evaluate_speed.py
 	$(BIN)/python benchmarks/lm_eval_speed.py
 	$(BIN)/python benchmarks/merge_speed.py
@@ -80,4 +90,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) $(NEWEST) out

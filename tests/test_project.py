@@ -68,6 +68,27 @@ def test_three_files_pin_the_same_versions():
     assert conda_pins.items() <= constraints.items()
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_pages_name_the_versions_that_are_pinned(page):
+    constraints = pins((ROOT / "constraints.txt").read_text("utf-8").splitlines())
+    named = dict(
+        re.findall(
+            r"\b(torch|transformers|trl|peft)\s(\d[\d.]*\d)", (ROOT / page).read_text("utf-8")
+        )
+    )
+    assert named == {name: constraints[name] for name in ("torch", "transformers", "trl", "peft")}
+
+
+def test_the_newest_libraries_are_tried_beside_the_pinned_torch():
+    asked = subprocess.check_output(
+        ["make", "--dry-run", "--no-print-directory", "newest"], cwd=ROOT, text=True
+    ).splitlines()
+    renewed = next(line for line in asked if "--upgrade" in line)
+    assert renewed.split()[-3:] == ["trl", "transformers", "peft"] and "'^torch=='" in renewed
+    assert asked[-1].split()[-3:] == ["tests/train", "tests/merge", "tests/evaluate"]
+    assert not any(".venv/" in line for line in asked)  # the working one stays as it is
+
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
