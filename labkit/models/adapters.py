@@ -18,21 +18,29 @@ from labkit.base.errors import InputError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 LAYERS = ".layers."
-PLAIN = {
-    "use_rslora": False,
-    "use_dora": False,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "fan_in_fan_out": False,
-    "bias": "none",
-    "modules_to_save": None,
+# Keys of an adapter's config that say nothing about what is added to which weight: the tensors say
+# that themselves, or it is read here.
+HARMLESS = {
+    *("peft_type", "base_model_name_or_path", "r", "lora_alpha"),
+    *("task_type", "auto_mapping", "peft_version", "inference_mode", "lora_dropout"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("megatron_core", "qalora_group_size", "eva_config", "velora_config"),
 }
+# Values of the other keys that are plain LoRA, where these may be something else than nothing. Only
+# these initialisations leave the base's own weights as they are; PiSSA and its kind do not.
+PLAIN: dict[str, tuple] = {
+    "bias": ("none",),
+    "revision": ("main",),
+    "init_lora_weights": (True, "gaussian", "orthogonal", "eva", "mica"),
+}
+NOTHING: tuple = (None, False, "", [], {})
+TEMPLATE = "chat_template.jinja"
 
 
 @dataclass(frozen=True)
@@ -129,10 +137,11 @@ def base_of(folder: Path) -> str:
             f"{folder / CONFIG}: labkit applies LoRA adapters that name their "
             "base_model_name_or_path; this one does not"
         )
-    for name, plain in PLAIN.items():
-        if (config.get(name) or plain) != plain:
+    for name, value in config.items():
+        said = value.lower() if isinstance(value, str) else value
+        if name not in HARMLESS and said not in NOTHING and said not in PLAIN.get(name, ()):
             raise InputError(
-                f"{folder / CONFIG}: {name} is {config[name]!r}; labkit applies plain "
+                f"{folder / CONFIG}: {name} is {value!r}; labkit applies plain "
                 "LoRA only, merge the adapter with peft first"
             )
     return str(config["base_model_name_or_path"])
@@ -148,6 +157,37 @@ def _config(folder: Path) -> dict:
             f"{folder / CONFIG}: this is not a readable adapter config; export the adapter again"
         )
     return config
+
+
+def adapter_tokenizer(
+    folder: Path, base: PreTrainedTokenizerBase, rows: int
+) -> PreTrainedTokenizerBase:
+    """The tokenizer an adapter was trained with: its own where its folder holds one, else its
+    base's; with the adapter's own chat template, if it has one.
+
+    rows: of the base's embeddings. Raises InputError when there are more tokens than rows.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = base
+    if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        except Exception as error:  # as for any folder: anything may come up from a broken file
+            raise InputError(
+                f"{folder}: no readable tokenizer; copy or export the adapter again"
+            ) from error
+        tokenizer.chat_template = tokenizer.chat_template or base.chat_template
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    elif (folder / TEMPLATE).is_file():
+        tokenizer.chat_template = (folder / TEMPLATE).read_text("utf-8")
+    if (most := max(tokenizer.get_vocab().values())) >= rows:
+        raise InputError(
+            f"{folder}: its tokenizer counts tokens up to {most}, but the base model has "
+            f"embeddings for {rows}, and a LoRA adapter holds none of the others; merge the "
+            "adapter with peft first"
+        )
+    return tokenizer
 
 
 def apply_adapter(model: PreTrainedModel, folder: Path) -> None:
@@ -185,7 +225,7 @@ def apply_adapter(model: PreTrainedModel, folder: Path) -> None:
                 and down is not None
                 and (up.shape[0], down.shape[1]) == tuple(weights[name].shape)
             )
-            if not fits or up.shape[1] != down.shape[0]:
+            if not fits or {up.shape[1], down.shape[0]} != {config["r"]}:
                 raise InputError(
                     f"{folder / WEIGHTS}: {name} does not fit this model; the adapter "
                     "belongs to another base model"

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.store import PACKAGE
-from labkit.models.adapters import CONFIG, apply_adapter, base_of, is_adapter
+from labkit.models.adapters import (
+    CONFIG,
+    adapter_tokenizer,
+    apply_adapter,
+    base_of,
+    is_adapter,
+)
 from labkit.models.families import CHATML, FAMILIES, family_template
 
 if TYPE_CHECKING:
@@ -327,9 +333,9 @@ def _load_adapter(folder: Path, name: str) -> Loaded:
     base = _base_of(folder)
     loaded = load(base)
     apply_adapter(loaded.model, folder)
-    return Loaded(
-        loaded.model, loaded.tokenizer, name, _adapter_fingerprint(folder, loaded.fingerprint)
-    )
+    rows = loaded.model.get_input_embeddings().num_embeddings
+    tokenizer = adapter_tokenizer(folder, loaded.tokenizer, rows)
+    return Loaded(loaded.model, tokenizer, name, _adapter_fingerprint(folder, loaded.fingerprint))
 
 
 def adapter_base(name: str) -> str | None:

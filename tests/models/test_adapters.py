@@ -129,6 +129,77 @@ def test_what_is_not_plain_lora_is_refused(base, tmp_path, name, value):
         zoo.load(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "name,value",
+    [
+        ("init_lora_weights", "pissa"),
+        ("init_lora_weights", "PiSSA_niter_16"),
+        ("init_lora_weights", "olora"),
+        ("init_lora_weights", "loftq"),
+        ("alora_invocation_tokens", [5, 6]),
+        ("layer_replication", [[0, 2], [1, 3]]),
+        ("trainable_token_indices", [1]),
+        ("target_parameters", ["mlp.experts.down_proj"]),
+        ("lora_bias", True),
+        ("revision", "v2"),
+        ("a_key_of_tomorrow", 3),
+    ],
+)
+def test_a_key_that_may_change_what_is_added_is_refused_by_name(base, tmp_path, name, value):
+    adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="llama-s-instruct")
+    config = json.loads((tmp_path / adapters.CONFIG).read_text())
+    (tmp_path / adapters.CONFIG).write_text(json.dumps({**config, name: value}))
+    with pytest.raises(InputError, match=f"{name} is .* plain LoRA only"):
+        zoo.load(str(tmp_path))
+
+
+def test_what_peft_writes_by_default_is_plain_lora(base, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(
+        zoo.load("llama-s-instruct").model,
+        LoraConfig(r=2, lora_alpha=4, target_modules="all-linear", init_lora_weights="gaussian"),
+    )
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight += 0.01
+    adapted.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / adapters.CONFIG).read_text())
+    (tmp_path / adapters.CONFIG).write_text(
+        json.dumps({**config, "base_model_name_or_path": "llama-s-instruct"})
+    )
+    ids = torch.arange(20)[None]
+    with torch.inference_mode():
+        expected = adapted(input_ids=ids).logits
+        found = zoo.load(str(tmp_path)).model(input_ids=ids).logits
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_rank_that_the_config_does_not_name_is_refused(base, tmp_path):
+    adapters.save_adapter(base, tuned_by(base, 4), tmp_path, rank=4, base_name="llama-s-instruct")
+    config = json.loads((tmp_path / adapters.CONFIG).read_text())
+    (tmp_path / adapters.CONFIG).write_text(json.dumps({**config, "r": 8}))
+    with pytest.raises(InputError, match="does not fit this model"):
+        zoo.load(str(tmp_path))
+
+
+def test_an_adapters_own_tokenizer_and_template_are_used(base, tmp_path):
+    adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="llama-s-instruct")
+    without = zoo.load(str(tmp_path)).tokenizer.chat_template
+    (tmp_path / adapters.TEMPLATE).write_text("{{ messages }}", "utf-8")
+    assert zoo.load(str(tmp_path)).tokenizer.chat_template == "{{ messages }}" != without
+    own = zoo.load("llama-s-instruct").tokenizer
+    own.eos_token, own.chat_template = "<|end|>", "{{ messages[0] }}"
+    own.save_pretrained(tmp_path)
+    found = zoo.load(str(tmp_path)).tokenizer
+    assert (found.eos_token, found.chat_template) == ("<|end|>", "{{ messages[0] }}")
+    own.add_tokens(["<new>"])
+    own.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"counts tokens up to \d+, but the base model has"):
+        zoo.load(str(tmp_path))
+
+
 def test_another_scale_is_another_model(base, tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
     adapters.save_adapter(
