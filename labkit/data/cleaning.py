@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
+import regex
 
 from labkit.data.readers import PAGE_BREAK
 
@@ -26,7 +27,14 @@ FEWEST_LINES = 3
 FEWEST_PAGES, EDGE_LINES, EDGE_SHARE = 4, 2, 0.5
 # of a document's text; where more would go, the document is another version of one already read
 MOST_REMOVED = 0.5
-CHARACTERS_PER_WORD = 12  # of scripts without spaces, and of very long words
+CHARACTERS_PER_WORD = 12  # of very long words
+# Scripts without blanks between words, with about so many characters a word: Chinese and Japanese
+# with their punctuation; Thai, Lao, Khmer and Burmese.
+_HALF_WORD = r"\p{Han}\p{Hiragana}\p{Katakana}\u3000-\u303f\uff00-\uffef"
+WITHOUT_BLANKS = (
+    (regex.compile(f"[{_HALF_WORD}]"), 2),
+    (regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"), 4),
+)
 ENCODED = re.compile(r"[!-~]{200}")
 
 NAVIGATION = re.compile(
@@ -46,8 +54,22 @@ PAGE_NUMBER = re.compile(
     re.IGNORECASE,
 )
 
-_SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+(?![a-z])|(?<=[。！？])")
-_WRAPPED = re.compile(r"[ \t]*\n(?![ \t]*(?:[-*+•|>#]|\d+[.)]\s))[ \t]*")
+# What ends a sentence, with the blanks behind it as a group. A full stop needs blanks, and no small
+# letter after them: else it may be an abbreviation's.
+_CLOSING = r"\p{Pe}\p{Pf}\"'"
+_STOP = r"\p{Sentence_Terminal}--[.!?\uff0e]"  # of other scripts (Unicode, UAX 29)
+_SENTENCE_END = regex.compile(
+    r"(?|(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))(\s+)(?!\p{Ll})"
+    rf"|(?<=[{_STOP}][{_CLOSING}]*)(\s*)(?![[{_STOP}]!?{_CLOSING}])"
+    r"|(?<=\uff0e)(\s*)(?!\d)"  # of full width: also a decimal point
+    r"|(?<=[།༎])(\s+)|(?<=\p{Greek};)(\s+)(?!\p{Ll})"  # Tibetan; the Greek question mark
+    r"|(?<=[\p{Thai}\p{Lao}])(\s+)(?=[\p{Thai}\p{Lao}]))",  # a blank is the only stop
+    regex.V1,
+)
+_WRAPPED = re.compile(r"[ \t]*\n(?![ \t]*(?:[-*+•|>#]|\d+[.)]\s))[ \t\u3000]*")
+_WRAPPED_CHARACTERS = regex.compile(
+    rf"(?<=[{_HALF_WORD}])[ \t]*\n[ \t\u3000]*(?=[{_HALF_WORD}--[\u3000]])", regex.V1
+)
 
 
 class SharedLines:
@@ -149,15 +171,33 @@ def _edge_reason(line: str, heads: set[str]) -> str | None:
 
 
 def size_of(text: str) -> int:
-    """Words of a text; in scripts without spaces, and of very long words, twelve characters count
-    as one.
+    """Words of a text; of very long words twelve characters count as one, and of scripts without
+    blanks two (Chinese, Japanese) or four (Thai, Lao, Khmer, Burmese).
     """
-    return max(len(text.split()), len(text) // CHARACTERS_PER_WORD)
+    return max(_words(text), len(text) // CHARACTERS_PER_WORD)
+
+
+def _words(text: str) -> int:
+    count = 0
+    if not text.isascii():
+        for letters, per_word in WITHOUT_BLANKS:
+            text, found = letters.subn(" ", text)
+            count += -(-found // per_word)
+    return count + len(text.split())
 
 
 def sentences_of(text: str) -> list[str]:
-    """A text cut after full stops, question and exclamation marks that no small letter follows."""
-    return [part for part in map(str.strip, _SENTENCE_END.split(text)) if part]
+    """A text cut after full stops, question and exclamation marks that no small letter follows, and
+    after what ends a sentence in other scripts.
+    """
+    return [part.strip() for part in parted(text)]
+
+
+def parted(text: str) -> list[str]:
+    """The sentences of a text, each with a blank behind it where the text has blanks there."""
+    pieces = _SENTENCE_END.split(text)  # a sentence, blanks, a sentence, …
+    parts = zip(pieces[::2], [*pieces[1::2], ""], strict=True)
+    return [part.strip() + (" " if blanks else "") for part, blanks in parts if part.strip()]
 
 
 def chunks_of(text: str, most_words: int) -> list[str]:
@@ -182,35 +222,51 @@ def chunks_of(text: str, most_words: int) -> list[str]:
 def _pieces(text: str, most_words: int) -> Iterator[tuple[str, str, int]]:
     """(what joins it to the piece before, piece, words), each piece small enough for a chunk."""
     for paragraph in re.split(r"\n\s*\n", text):
-        paragraph = _WRAPPED.sub(" ", paragraph).strip()
+        paragraph = _WRAPPED.sub(" ", _WRAPPED_CHARACTERS.sub("", paragraph)).strip()
         words = size_of(paragraph)
         if paragraph and words <= most_words:
             yield "\n", paragraph, words
             continue
-        for number, sentence in enumerate(sentences_of(paragraph)):
+        joint = "\n"
+        for part in parted(paragraph):
+            sentence = part.strip()
             words = size_of(sentence)
-            joint = " " if number else "\n"
             if words <= most_words:
                 yield joint, sentence, words
             else:
-                for part in _cut(sentence, most_words):
-                    yield joint, part, most_words  # a cut sentence shares its chunk with nothing
+                for cut in _cut(sentence, most_words):
+                    yield joint, cut, most_words  # a cut sentence shares its chunk with nothing
+            joint = part[len(sentence) :]
 
 
 def _cut(sentence: str, most_words: int) -> Iterator[str]:
     """A sentence that is too long, at spaces where it has them."""
     most = most_words * CHARACTERS_PER_WORD
     line: list[str] = []
-    characters = 0
+    words = characters = 0
     for word in sentence.split():
-        for part in (word[start : start + most] for start in range(0, len(word), most)):
-            if line and (len(line) == most_words or characters + len(part) >= most):
+        step = most_words * _characters_per_word(word)
+        for part in (word[start : start + step] for start in range(0, len(word), step)):
+            size = _words(part)
+            if line and (words + size > most_words or characters + len(part) >= most):
                 yield " ".join(line)
-                line, characters = [], 0
+                line, words, characters = [], 0, 0
             line.append(part)
+            words += size
             characters += len(part) + 1
     if line:
         yield " ".join(line)
+
+
+def _characters_per_word(word: str) -> int:
+    return next(
+        (count for letters, count in WITHOUT_BLANKS if letters.search(word)), CHARACTERS_PER_WORD
+    )
+
+
+def sets_no_blanks(character: str) -> bool:
+    """Whether a character is of a script without blanks between words."""
+    return any(letters.match(character) for letters, _ in WITHOUT_BLANKS)
 
 
 def chunk_problem(chunk: str) -> str | None:

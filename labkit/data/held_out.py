@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import regex
 
 from labkit.base.errors import InputError
 from labkit.data import world
-from labkit.data.cleaning import sentences_of, size_of
+from labkit.data.cleaning import parted, sets_no_blanks, size_of
 from labkit.data.leaks import find_leaks, near_duplicates, question_key, question_of
 from labkit.data.pack_build import formatted_items, general_items, people_of
 from labkit.data.packs import EVAL_SPLITS, TRAINING_SPLITS, Pack, placed_rows
@@ -30,11 +32,14 @@ FEWEST_FAMILIES = 3
 FEWEST_CLUSTERS = 3  # one each for training, dev and test
 PASSAGES = {"dev": 80, "test": 200}  # most continuation items
 FORMATTED = {"dev": 40, "test": 100}  # items about form, of the general world
-# so that an item fits into 256 tokens of a tiny model
-PROMPT_BYTES, ANSWER_BYTES, QUESTION_BYTES = 160, 80, 400
+# as people count them; so that an English item fits into 256 tokens of a tiny model
+PROMPT_CHARACTERS, ANSWER_CHARACTERS, QUESTION_CHARACTERS = 160, 80, 400
 PROMPT_WORDS, ANSWER_WORDS = 5, 3  # fewer say too little to be continued, or to be a continuation
 SHORT_ANSWER_WORDS = 5
+_CHARACTER = regex.compile(r"\X")  # as people count: a letter with its signs is one
+LONGEST_CHARACTER = 20  # code points; more are looked at for nobody
 CHOICES = 4
+FEWEST_ITEMS = 2  # of a split: a continuation is told from those of other items
 LOOKED_AT = 200  # candidates for the other choices of one item
 
 
@@ -89,27 +94,47 @@ def versions(owners: Sequence[int], marks: Sequence[int | None]) -> list[tuple[i
     ]
 
 
-def hold_out(sizes: dict[str, int], share: float, seed: int) -> dict[str, str]:
+def hold_out(
+    sizes: dict[str, int], share: float, seed: int, items: dict[str, int] | None = None
+) -> dict[str, str]:
     """The names that go to dev and to test, to each at most `share` of the whole size and of the
-    names, but one at least.
+    names, but one at least, and as many as give two items.
 
-    The others are for training. The order is that of a hash of name and seed: what stays in the
-    data keeps its place as more is added. What is larger than a share is not held out where
-    anything smaller is there. Empty with fewer than three names.
+    items: how many items each name can give (without: enough). A name that gives none is held out
+    only where fewer than two names give any. The others are for training. The order is that of a
+    hash of name and seed: what stays in the data keeps its place as more is added. What is larger
+    than a share is not held out where anything smaller is there. Empty with fewer than three names.
     """
     if len(sizes) < FEWEST_CLUSTERS:
         return {}
-    order = sorted(sizes, key=lambda name: _rank(name, seed))
+    able = [name for name in sizes if items is None or items[name]]
+    if items is None or len(able) < len(EVAL_SPLITS):
+        able, items = list(sizes), dict.fromkeys(sizes, FEWEST_ITEMS)
+    order = sorted(able, key=lambda name: _rank(name, seed))
     held: dict[str, str] = {}
-    for split in EVAL_SPLITS:
+    for number, split in enumerate(EVAL_SPLITS, 1):
+        waiting = len(EVAL_SPLITS) - number  # splits that must get a name, too
         left, most = share * sum(sizes.values()), round(share * len(sizes))
         for name in order:
-            if name not in held and sizes[name] <= left and most:
+            if (
+                name not in held
+                and sizes[name] <= left
+                and most
+                and len(order) - len(held) > waiting
+            ):
                 held[name] = split
                 left, most = left - sizes[name], most - 1
-        if split not in held.values():
-            held[min((name for name in order if name not in held), key=sizes.__getitem__)] = split
+        while (missing := FEWEST_ITEMS - _sum_of(items, held, split)) > 0:
+            free = [name for name in order if name not in held]
+            if len(free) <= waiting or len(sizes) - len(held) <= waiting + 1:
+                break
+            few_first = {name: (items[name] < missing, sizes[name]) for name in free}
+            held[min(free, key=few_first.__getitem__)] = split
     return held
+
+
+def _sum_of(items: dict[str, int], held: dict[str, str], split: str) -> int:
+    return sum(items[name] for name, where in held.items() if where == split)
 
 
 def _rank(name: str, seed: int) -> str:
@@ -122,18 +147,22 @@ def split_clusters(
     pairs: Iterable[tuple[int, int]],
     share: float,
     seed: int,
+    items: Sequence[int] | None = None,
 ) -> list[tuple[str, str | None]]:
     """Per thing its cluster, named after its first, and where that goes: dev, test or None
     (training).
 
-    pairs: things that belong together. Clusters of size nought count for nothing.
+    pairs: things that belong together. items: how many items each can give. Clusters of size nought
+    count for nothing.
     """
     labels = clusters(len(names), pairs)
     first: dict[int, str] = {}
-    total: dict[str, int] = defaultdict(int)
-    for label, name, size in zip(labels, names, sizes, strict=True):
+    total: Counter[str] = Counter()
+    able: Counter[str] = Counter()
+    for number, (label, name, size) in enumerate(zip(labels, names, sizes, strict=True)):
         total[first.setdefault(label, name)] += size
-    held = hold_out({name: size for name, size in total.items() if size}, share, seed)
+        able[first[label]] += items[number] if items is not None else FEWEST_ITEMS
+    held = hold_out({name: size for name, size in total.items() if size}, share, seed, able)
     return [(first[label], held.get(first[label])) for label in labels]
 
 
@@ -182,13 +211,18 @@ def continuation_items(passages: Sequence[tuple[str, str]], seed: int) -> list[d
     return items
 
 
+def can_be_continued(text: str) -> bool:
+    """Whether a passage has a sentence to continue."""
+    return _cut(text) is not None
+
+
 def _cut(text: str) -> tuple[str, str] | None:
     """The end of a passage's first half, and the beginning of the sentence after it."""
-    sentences = sentences_of(" ".join(text.split()))
+    sentences = parted(" ".join(text.split()))
     half = max(1, len(sentences) // 2)
     prompt, answer = (
-        _ending(" ".join(sentences[:half])),
-        beginning(" ".join(sentences[half : half + 1])),
+        _ending("".join(sentences[:half]).strip()),
+        beginning("".join(sentences[half : half + 1]).strip()),
     )
     return (
         (prompt, answer)
@@ -197,15 +231,22 @@ def _cut(text: str) -> tuple[str, str] | None:
     )
 
 
-def beginning(text: str, most: int = ANSWER_BYTES) -> str:
-    """The first `most` bytes of a text (UTF-8), cut at a space where there is one."""
-    cut = text.encode()[:most].decode("utf-8", "ignore")
-    return cut if cut == text or " " not in cut or text[len(cut)] == " " else cut.rsplit(" ", 1)[0]
+def beginning(text: str, most: int = ANSWER_CHARACTERS) -> str:
+    """The first `most` characters of a text, cut at a space where there is one.
+
+    A letter with its signs is one character. Scripts without spaces are cut anywhere.
+    """
+    characters = _CHARACTER.findall(text[: LONGEST_CHARACTER * most])
+    cut, rest = "".join(characters[:most]), characters[most : most + 1]
+    if " " not in cut or not rest or rest[0] == " " or sets_no_blanks(rest[0]):
+        return cut
+    return cut.rsplit(" ", 1)[0]
 
 
 def _ending(text: str) -> str:
-    cut = text.encode()[-PROMPT_BYTES:].decode("utf-8", "ignore")
-    return cut if cut == text or " " not in cut else cut.split(" ", 1)[1]
+    characters = _CHARACTER.findall(text[-LONGEST_CHARACTER * PROMPT_CHARACTERS :])
+    cut = "".join(characters[-PROMPT_CHARACTERS:])
+    return cut if cut == text or " " not in cut or sets_no_blanks(cut) else cut.split(" ", 1)[1]
 
 
 def _others(
@@ -227,30 +268,73 @@ def _choices(answer: str, others: list[str], rng: random.Random) -> dict:
     return {"choices": choices, "answer": answer}
 
 
-def question_items(chats: Sequence[tuple[str, list[dict]]], seed: int) -> list[dict | None]:
-    """Per (entity, chat) an item: a short answer is to be said, a long one told from three answers
-    to other questions.
+def can_be_asked(chat: list[dict]) -> bool:
+    """Whether a chat's answer is one to learn, and what comes before it short enough for items."""
+    asked = sum(len(turn["content"]) for turn in chat[:-1])
+    return asked <= QUESTION_CHARACTERS and bool(chat[-1].get("weight", 1))
 
-    Long answers are compared by their beginnings. None where the chat is too long for an item or
-    there is no other answer.
+
+# How an answer begins, whatever it says. A bare "No" may also begin a sentence, so a stop follows.
+_YES_OR_NO = re.compile(
+    r"\W*((yes|yeah|maybe|perhaps|ja|nein|nee|vielleicht|oui|peut-être|sí|quizás|sim|talvez|forse)\b"
+    r"|(no|non|não|true|false|correct|incorrect|richtig|falsch|vrai|faux|是|是的|否|不是|はい|いいえ)"
+    r"(?=\W*$|\s*[.,;:!\u3002\uff0c\u3001\uff01]))",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(r"\s*([-*•–]|\d+[.)])\s")
+_NUMBER = re.compile(
+    r"[^\w\s]*\s*(?:(?:about|around|circa|ca\.|etwa)\s+)?[-+±]?\d[\d.,]*(?=\s|%|°|$)\s*(\S*)",
+    re.IGNORECASE,
+)
+
+
+def kind_of(answer: str) -> str:
+    """What sort of thing an answer is, by how it begins: yes or no, a list, a number with its unit,
+    or text.
     """
-    pool = [(entity, beginning(" ".join(chat[-1]["content"].split()))) for entity, chat in chats]
+    if _YES_OR_NO.match(answer):
+        return "yes or no"
+    if _LISTED.match(answer):
+        return "list"
+    number = _NUMBER.match(answer)
+    return f"number {number[1].strip('.,;:').casefold()}" if number else "text"
+
+
+def _alike(answer: str, own: str, pool: Sequence[tuple[str, str]], rng: random.Random) -> list[str]:
+    """Up to three texts of a (source, text) pool that are half to twice as long as the answer;
+    where there are none, the beginnings of longer ones.
+    """
+    sample = rng.sample(pool, min(len(pool), LOOKED_AT))
+    near = [(s, text) for s, text in sample if len(answer) / 2 <= len(text) <= len(answer) * 2]
+    longer = [(s, beginning(text, len(answer))) for s, text in sample if len(text) > len(answer)]
+    return _others(answer, own, near, rng) or _others(answer, own, longer, rng)
+
+
+def question_items(chats: Sequence[tuple[str, list[dict]]], seed: int) -> list[dict | None]:
+    """Per (entity, chat) an item: a short answer is to be said, a long one told from up to three
+    answers to other questions, of its kind and length.
+
+    Long answers are compared by their beginnings. None where the chat is no item (can_be_asked),
+    and for a long answer without another of its kind and length.
+    """
+    answers = [" ".join(chat[-1]["content"].split()) for _, chat in chats]
+    pools: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for (entity, _), answer in zip(chats, answers, strict=True):
+        if size_of(answer) > SHORT_ANSWER_WORDS:
+            pools[kind_of(answer)].append((entity, beginning(answer)))
     items: list[dict | None] = []
-    for number, (entity, chat) in enumerate(chats):
-        asked, answer = chat[:-1], chat[-1]["content"]
-        base = {"axis": "knowledge", "entity": entity, "messages": asked}
-        rng = random.Random(f"question {seed} {number}")
-        others = _others(pool[number][1], entity, pool, rng)
-        if sum(len(turn["content"].encode()) for turn in asked) > QUESTION_BYTES:
+    for number, ((entity, chat), answer) in enumerate(zip(chats, answers, strict=True)):
+        asked = [{"role": turn["role"], "content": turn["content"]} for turn in chat[:-1]]
+        item = {"axis": "knowledge", "entity": entity, "messages": asked}
+        if not can_be_asked(chat):
             items.append(None)
         elif size_of(answer) <= SHORT_ANSWER_WORDS:
-            items.append({**base, "kind": "free", "answer": answer})
+            items.append({**item, "kind": "free", "answer": chat[-1]["content"]})
         else:
-            items.append(
-                {**base, "kind": "answer_choice", **_choices(pool[number][1], others, rng)}
-                if others
-                else None
-            )
+            rng, shown = random.Random(f"question {seed} {number}"), beginning(answer)
+            others = _alike(shown, entity, pools[kind_of(answer)], rng)
+            item |= {"kind": "answer_choice", **_choices(shown, others, rng)}
+            items.append(item if others else None)
     return items
 
 
@@ -292,6 +376,7 @@ def write_examples(work: Work, pack: Pack) -> dict[str, list[Held[list[dict]]]]:
         pairs,
         QUESTION_SHARE,
         work.seed,
+        [FEWEST_ITEMS * can_be_asked(chat) for chat in chats],
     )
     held: dict[str, list[Held[list[dict]]]] = {split: [] for split in EVAL_SPLITS}
     training = []
@@ -368,7 +453,8 @@ def write_items(
 
 def _question_items(work: Work, questions: list[Held[list[dict]]]) -> list[tuple[Held, dict]]:
     items = question_items([(held.cluster, held.content) for held in questions], work.seed)
-    return _made(work, questions, items, "too long for an item, or no other answer to tell it from")
+    problem = "too long for an item, not to be learned, or no other answer of its kind and length"
+    return _made(work, questions, items, problem)
 
 
 def _passage_items(work: Work, passages: list[Held[str]], split: str) -> list[tuple[Held, dict]]:

@@ -48,8 +48,8 @@ class Ingested:
     """A pack that was made.
 
     read: how many files, documents, rows, chunks came in. rows: per split. dropped: what, reason,
-    count of each kind of thing left out, the most frequent first. unread: a sentence for each file,
-    folder and page left out.
+    count and first place of each kind of thing left out, the most frequent first. unread: a
+    sentence for each file, folder and page left out.
     """
 
     folder: Path
@@ -286,12 +286,17 @@ def _write_text(
     work: Work, pack: Pack, source: Path, marks: list[int | None], hashes: list[int]
 ) -> dict[str, list[Held[str]]]:
     """raw.jsonl of the training documents; the passages of those held out, by split."""
-    owners, sizes = [], [0] * len(work.sources)
+    owners, sizes, items = [], [0] * len(work.sources), [0] * len(work.sources)
     for (number, text), mark in zip(work.chunks, marks, strict=True):
         owners.append(number)
-        sizes[number] += size_of(text) if mark is None else 0
+        if mark is None:
+            sizes[number] += size_of(text)
+            if items[number] < held_out.FEWEST_ITEMS:
+                items[number] += held_out.can_be_continued(text)
     pairs = held_out.versions(owners, marks) + held_out.family_pairs(work.origins, work.families)
-    splits = held_out.split_clusters(work.sources, sizes, pairs, held_out.TEXT_SHARE, work.seed)
+    splits = held_out.split_clusters(
+        work.sources, sizes, pairs, held_out.TEXT_SHARE, work.seed, items
+    )
     if not set(EVAL_SPLITS) <= {split for _, split in splits}:
         raise InputError(
             f"{source}: {sum(map(bool, sizes))} documents with text of their own; a "

@@ -186,6 +186,41 @@ def test_sentences():
     ]
 
 
+@pytest.mark.parametrize(
+    "text,expected",
+    [
+        (
+            "钢环很硬。它在油里冷却！真的吗？是。",
+            ["钢环很硬。", "它在油里冷却！", "真的吗？", "是。"],
+        ),
+        ("他说：“好。”然后走了？！没有", ["他说：“好。”", "然后走了？！", "没有"]),
+        ("強度は３．５だ．次に行く。", ["強度は３．５だ．", "次に行く。"]),
+        ("यह लोहा है। वह तेल है॥ अंत", ["यह लोहा है।", "वह तेल है॥", "अंत"]),
+        ("ما هذا؟ هذا حجر. نعم۔ لا", ["ما هذا؟", "هذا حجر.", "نعم۔", "لا"]),
+        ("ይህ ነው። አዎ።", ["ይህ ነው።", "አዎ።"]),
+        ("Τι είναι; Δεν ξέρω.", ["Τι είναι;", "Δεν ξέρω."]),
+        ("Это сталь, т. е. металл. Да.", ["Это сталь, т. е. металл.", "Да."]),
+        ("เหล็กร้อน น้ำมันเย็น", ["เหล็กร้อน", "น้ำมันเย็น"]),
+    ],
+)
+def test_sentences_end_in_every_script(text, expected):
+    assert sentences_of(text) == expected
+
+
+def test_a_word_is_two_characters_of_chinese_and_four_letters_of_thai():
+    assert size_of("钢环在油里冷却。") == 4 and size_of("钢环 A1 很硬") == 3
+    assert size_of("เหล็กร้อน") == 3 and size_of("ring of steel") == 3
+    assert size_of("x" * 48) == 4
+
+
+def test_chinese_text_gets_no_blanks_where_lines_and_sentences_join():
+    text = "钢环很\n硬。它在\n　　油里冷却！\nIt is\nhard."
+    assert chunks_of(text, 50) == ["钢环很硬。它在油里冷却！ It is hard."]
+    assert (
+        "".join(chunks_of("钢环很硬。它在油里冷却！" * 20, 20)) == "钢环很硬。它在油里冷却！" * 20
+    )
+
+
 def test_chunks_that_say_nothing():
     assert chunk_problem("12.5 | 13.0 | 14") == "no words in it"
     assert chunk_problem("data " + "QUJD" * 60).startswith("encoded data")

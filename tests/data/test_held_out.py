@@ -57,6 +57,31 @@ def test_one_giant_document_is_trained_on():
         )
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, 9])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_name_without_items_is_trained_on(count, seed):
+    sizes = {f"doc{number}": 400 + number for number in range(count)} | {"note": 5}
+    items = dict.fromkeys(sizes, 9) | {"note": 0}
+    held = held_out.hold_out(sizes, 0.1, seed, items)
+    assert Counter(held.values()) == {"dev": 1, "test": 1} and "note" not in held
+
+
+def test_names_of_one_item_are_held_out_two_by_two_where_there_are_enough():
+    sizes = {f"doc{number}": 100 for number in range(9)}
+    held = held_out.hold_out(sizes, 0.1, 0, dict.fromkeys(sizes, 1))
+    assert Counter(held.values()) == {"dev": 2, "test": 2}
+    for count in (3, 4):
+        few = {f"doc{number}": 100 for number in range(count)}
+        held = held_out.hold_out(few, 0.1, 0, dict.fromkeys(few, 1))
+        assert set(held.values()) == {"dev", "test"} and len(held) < count
+
+
+def test_dev_leaves_names_that_give_items_to_test():
+    sizes = {f"doc{number}": 10 for number in range(100)}
+    items = dict.fromkeys(sizes, 0) | {"doc7": 3, "doc70": 3}
+    assert set(held_out.hold_out(sizes, 0.1, 0, items)) == {"doc7", "doc70"}
+
+
 def test_the_seed_decides_and_more_data_moves_little():
     sizes = {f"doc{number}": 10 for number in range(200)}
     first, again, other = (held_out.hold_out(sizes, 0.1, seed) for seed in (0, 0, 1))
@@ -140,8 +165,8 @@ def test_continuation_items_ask_for_the_passages_own_next_sentence():
             choice for choice in item["choices"] if choice != item["answer"] and choice in text
         ]
         assert (
-            len(item["prompt"].encode()) <= held_out.PROMPT_BYTES
-            and max(len(c.encode()) for c in item["choices"]) <= held_out.ANSWER_BYTES
+            len(item["prompt"]) <= held_out.PROMPT_CHARACTERS
+            and max(map(len, item["choices"])) <= held_out.ANSWER_CHARACTERS
         )
 
 
@@ -174,7 +199,44 @@ def test_beginnings_are_cut_at_words_and_never_inside_a_character():
     assert held_out.beginning("short text") == "short text"
     assert held_out.beginning("word " * 40) == ("word " * 16).strip()
     assert held_out.beginning("a" * 78 + " longer") == "a" * 78
-    assert held_out.beginning("日" * 100) == "日" * 26
+    assert held_out.beginning("日" * 100) == "日" * 80
+    assert held_out.beginning("鋼環 " + "日" * 100) == "鋼環 " + "日" * 77
+    assert held_out.beginning("ที่" * 100) == "ที่" * 80
+
+
+def in_script(stop: str, blank: str, words: str, number: int) -> str:
+    """Six sentences of a passage."""
+    known = words.split()
+    sentences = [
+        blank.join(known[(number * (place + 3) + i * i) % len(known)] for i in range(9)) + stop
+        for place in range(6)
+    ]
+    return blank.join(sentences).strip()
+
+
+@pytest.mark.parametrize(
+    "stop,blank,words",
+    [
+        ("。", "", "钢 环 热 油 冷 却 裂 纹 表 面 试 验 机 加 温 度 慢 快"),
+        ("。", "", "鋼の リング は 熱い 油 で 冷やす また 見る 割れ"),
+        ("।", " ", "इस्पात की अंगूठी तेल में ठंडी होती है फिर जाँच दरार"),
+        ("؟", " ", "حلقة من الصلب في الزيت ثم تبرد وتفحص بعد ذلك شق"),
+        ("။", "", "သံမဏိ လက်စွပ် ကို ဆီ ထဲ မှာ အေး အောင် ထား ပြီး စစ်"),
+        (" ", "", "แหวน เหล็ก ใน น้ำมัน เย็น ลง แล้ว ตรวจ รอย แตก ร้าว"),
+    ],
+)
+def test_passages_of_every_script_give_items(stop, blank, words):
+    passages = [(f"doc{n}", in_script(stop, blank, words, n)) for n in range(1, 8)]
+    items = held_out.continuation_items(passages, seed=0)
+    for (_, text), item in zip(passages, items, strict=True):
+        assert item and len(item["choices"]) >= 3
+        assert "".join((item["prompt"] + item["answer"]).split()) in "".join(text.split())
+
+
+def test_a_long_question_is_counted_in_characters():
+    assert held_out.can_be_asked(chat("钢" * 400, "是")) and not held_out.can_be_asked(
+        chat("钢" * 401, "是")
+    )
 
 
 def test_short_answers_are_said_and_long_ones_told_from_others():
@@ -200,6 +262,88 @@ def test_short_answers_are_said_and_long_ones_told_from_others():
             item["kind"] == "answer_choice" and item["answer"] == text and len(item["choices"]) == 4
         )
         assert not list(row_problems({"id": "x", **item}, "eval"))
+
+
+LONG = [f"The ring of part {n} is forged from steel and cooled in oil." for n in range(3)]
+
+
+def choices_of(answers: list[str]) -> dict[str, list[str]]:
+    """The choices of the item of each answer; none for an answer without choices."""
+    chats = [(f"q{n}", chat(f"Question {n}?", answer)) for n, answer in enumerate(answers)]
+    items = held_out.question_items(chats, seed=0)
+    return {
+        answer: sorted(item["choices"]) if item and "choices" in item else []
+        for answer, item in zip(answers, items, strict=True)
+    }
+
+
+@pytest.mark.parametrize("short", ["Yes", "No.", "Maybe", "42 kN", "900 °C", "Steel", "是"])
+def test_short_answers_are_no_choices_beside_long_ones(short):
+    found = choices_of([short, *LONG])
+    assert found[short] == [] and found[LONG[0]] == sorted(LONG)
+
+
+@pytest.mark.parametrize(
+    "alike,other",
+    [
+        ("Yes, the ring is forged from steel and cooled in oil.", "Yes: part {} bends in hot oil."),
+        ("No. The ring is never forged and cooled in oil.", "Yes, part {} is forged in hot oil."),
+        ("12 kN are borne by the ring in the oil.", "15 kN are borne by part {} in the oil."),
+        ("1. Forge the ring. 2. Cool it in the oil.", "- Part {} is forged - then it is cooled"),
+    ],
+)
+def test_choices_begin_as_the_answer_does(alike, other):
+    others = [other.format(n) for n in range(2)]
+    found = choices_of([alike, *LONG, *others])
+    assert found[alike] == sorted([alike, *others]) and found[LONG[0]] == sorted(LONG)
+
+
+def test_numbers_are_told_from_numbers_of_their_unit():
+    found = choices_of(
+        [
+            "900 degrees are reached in the oven.",
+            "About 850 degrees are reached in hot oil.",
+            "12 kN are borne by the ring alone.",
+        ]
+    )
+    assert [len(choices) for choices in found.values()] == [2, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "answer,kind",
+    [
+        ("No ring was found in the oil.", "text"),
+        ("3D printing is a way to make rings.", "text"),
+        ("True, it was found.", "yes or no"),
+        ("Nein", "yes or no"),
+        ("90% of all rings", "number %"),
+    ],
+)
+def test_the_kind_of_an_answer(answer, kind):
+    assert held_out.kind_of(answer) == kind
+
+
+def test_choices_are_half_to_twice_as_long():
+    short = ["It is made of a ring.", "It is cut from a bar."]
+    long = [f"{text} Part {text} again and again it is." for text in LONG]
+    for answer, choices in choices_of([*short, *long]).items():
+        assert len(choices) == (2 if answer in short else 3)
+        assert max(map(len, choices)) <= 2 * min(map(len, choices))
+
+
+def test_a_lone_answer_is_told_from_the_beginnings_of_longer_ones():
+    long = [f"{text} Part {text} again and again it is." for text in LONG]
+    choices = choices_of(["It is cut from a bar.", *long])["It is cut from a bar."]
+    assert len(choices) >= 2 and max(map(len, choices)) <= len("It is cut from a bar.")
+
+
+def test_an_answer_that_is_not_to_be_learned_is_no_item():
+    asked, answer = chat("What is it?", "A ring")
+    items = held_out.question_items([("q", [asked, {**answer, "weight": 0}])], seed=0)
+    assert items == [None] and not held_out.can_be_asked([asked, {**answer, "weight": 0}])
+    earlier = [asked, {**answer, "weight": 0}, asked, answer]
+    (item,) = held_out.question_items([("q", earlier)], seed=0)
+    assert item["messages"] == [asked, answer, asked]
 
 
 def test_questions_that_make_no_item():

@@ -328,6 +328,28 @@ def test_questions_with_signs_that_cannot_be_seen_do_not_train_and_test(source, 
     assert not asked["qa"] & (asked["dev"] | asked["test"]) and not asked["dev"] & asked["test"]
 
 
+def test_one_bad_row_of_many_is_left_out_and_the_place_of_the_first_is_told(source, tmp_path):
+    rows = [
+        {"instruction": f"What is part {number}?", "output": WORDS[number], "input": " \u200b"}
+        for number in range(30)
+    ]
+    rows[7] = {"instruction": "What is it?"}
+    rows[9]["output"] = "\u3164"
+    (source / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{\n")
+    made = new_pack("rings", source, tmp_path / "rings")
+    assert [
+        (row["reason"], row["count"], row["first"]) for row in made.dropped if row["what"] == "row"
+    ] == [
+        ("a field is empty or ill-typed", 1, "a.jsonl#10"),
+        ("broken JSON", 1, "a.jsonl#31"),
+        ("no known layout has its columns", 1, "a.jsonl#8"),
+    ]
+    pack = packs.load_pack(made.folder)
+    items = [row for split in packs.EVAL_SPLITS for row in pack.rows(split)]
+    kept = len(pack.rows("qa")) + sum(row.get("kind") == "free" for row in items)
+    assert kept == 28
+
+
 def test_near_copies_are_found_whatever_their_first_lines(source, tmp_path):
     (source / "moved.txt").write_text(f"{prose('front', 3)}\n\n{(source / '00.txt').read_text()}")
     made = new_pack("rings", source, tmp_path / "rings")
@@ -425,6 +447,46 @@ def test_a_large_file_beside_small_ones_is_trained_on(source, tmp_path):
     made = new_pack("rings", source, tmp_path / "rings")
     raw = packs.load_pack(made.folder).rows("raw")
     assert sum(row["source"] == "book.txt" for row in raw) > 1000
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("count", [3, 6, 9])
+def test_a_file_of_one_sentence_does_not_stop_a_small_folder(tmp_path, count, seed):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number}.txt").write_text(prose(number))
+    (folder / "note.txt").write_text("Steel rusts where nobody looks.")
+    made = new_pack("rings", folder, tmp_path / "rings", seed=seed)
+    raw = packs.load_pack(made.folder).rows("raw")
+    assert "note.txt" in {row["source"] for row in raw}
+
+
+def test_a_folder_of_single_passages_becomes_a_pack(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number in range(8):
+        (folder / f"{number}.txt").write_text(prose(number, 4))
+    made = new_pack("rings", folder, tmp_path / "rings")
+    assert made.rows["raw"] == 4
+
+
+def test_chinese_texts_become_a_pack(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    words = "钢环 试验 温度 裂纹 表面 冷却 油槽 锻造 强度 轴承 齿轮 焊接 加热 检查 弹簧 螺栓"
+    for number in range(6):
+        rng = random.Random(number)
+        text = "".join("".join(rng.choices(words.split(), k=9)) + "。" for _ in range(60))
+        (folder / f"{number}.txt").write_text(text, "utf-8")
+    made = new_pack("rings", folder, tmp_path / "rings", chunk_words=40)
+    items = [
+        row
+        for split in packs.EVAL_SPLITS
+        for row in packs.load_pack(made.folder).rows(split)
+        if row["axis"] == "knowledge"
+    ]
+    assert len(items) > 20 and all(len(item["choices"]) == 4 for item in items)
 
 
 def test_line_separators_and_halves_of_characters_survive(source, tmp_path):
