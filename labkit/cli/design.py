@@ -274,9 +274,9 @@ def pack_new(
     for sentence in made.unread:
         note(f"left out: {sentence}")
     if made.dropped:
-        table = Table("what", "why", "how many", title="left out")
+        table = Table("what", "why", "how many", "first", title="left out")
         for row in made.dropped:
-            table.add_row(row["what"], row["reason"], f"{row['count']:,}")
+            table.add_row(row["what"], row["reason"], f"{row['count']:,}", row["first"])
         out.print(table)
     read, rows = (
         ", ".join(f"{count:,} {key}" for key, count in each.items())

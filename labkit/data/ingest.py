@@ -181,6 +181,7 @@ def _read(work: Work, source: Path) -> None:
     for entry in read_folder(source):
         if isinstance(entry, Record):
             unused.update((entry.source, tidy(column)) for column in unused_columns(entry))
+        if isinstance(entry, Record) or (isinstance(entry, Dropped) and entry.what == "row"):
             work.read["rows"] += 1
         found = convert(entry) if isinstance(entry, Record) else entry
         if isinstance(found, Dropped):

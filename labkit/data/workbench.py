@@ -589,10 +589,12 @@ class Ledger:
     def __init__(self, file: TextIO):
         self._file = file
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.first: dict[tuple[str, str], str] = {}
         self.unread: list[str] = []
 
     def drop(self, dropped: Dropped) -> None:
         self.counts[dropped.what, dropped.reason] += dropped.count
+        self.first.setdefault((dropped.what, dropped.reason), dropped.source)
         if dropped.what in FILES:
             self.unread.append(
                 f"{dropped.source}: "
@@ -607,9 +609,14 @@ class Ledger:
         )
 
     def table(self) -> list[dict]:
-        """Rows of what, reason, count; the most frequent first."""
+        """Rows of what, reason, count and the place of the first; the most frequent first."""
         return [
-            {"what": what, "reason": reason, "count": count}
+            {
+                "what": what,
+                "reason": reason,
+                "count": count,
+                "first": self.first[what, reason],
+            }
             for (what, reason), count in sorted(
                 self.counts.items(), key=lambda kind: (-kind[1], kind[0])
             )

@@ -30,8 +30,8 @@ def test_the_ledger_writes_every_line_and_counts_by_reason(tmp_path):
     )
     assert ledger.unread == ["a.txt: empty", "b.txt: empty"]
     assert ledger.table() == [
-        {"what": "character", "reason": "odd", "count": 7},
-        {"what": "file", "reason": "empty", "count": 2},
+        {"what": "character", "reason": "odd", "count": 7, "first": "c.txt"},
+        {"what": "file", "reason": "empty", "count": 2, "first": "a.txt"},
     ]
 
 

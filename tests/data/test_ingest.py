@@ -346,8 +346,8 @@ def test_one_bad_row_of_many_is_left_out_and_the_place_of_the_first_is_told(sour
     ]
     pack = packs.load_pack(made.folder)
     items = [row for split in packs.EVAL_SPLITS for row in pack.rows(split)]
-    kept = len(pack.rows("qa")) + sum(row.get("kind") == "free" for row in items)
-    assert kept == 28
+    asked = sum(row["axis"] == "knowledge" and row["kind"] == "free" for row in items)
+    assert made.read["rows"] == 31 and len(pack.rows("qa")) + asked == 28
 
 
 def test_near_copies_are_found_whatever_their_first_lines(source, tmp_path):
