@@ -43,6 +43,7 @@ MARKS = (
 SOFT_HYPHEN = "\xad"
 
 _NEWLINES = re.compile("\r\n?|[\v\x85\u2028\u2029]")
+_SOFT_HYPHENS = re.compile("\xad(?:[ \t]*\n[ \t]*(?=\\w))?")  # at a line's end with that end
 _CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
 # Signs without a shape that mean nothing: word joiners, invisible operators, old format controls,
 # annotation marks, Hangul fillers; and the zero-width space, which parts words in the scripts from
@@ -66,7 +67,7 @@ def tidy(text: str) -> str:
 
     Control characters, soft hyphens, halves of characters and signs without shape and meaning go.
     """
-    text = _CONTROLS.sub("", _NEWLINES.sub("\n", text)).replace(SOFT_HYPHEN, "")
+    text = _SOFT_HYPHENS.sub("", _CONTROLS.sub("", _NEWLINES.sub("\n", text)))
     text = _LIGATURES.sub(lambda sign: unicodedata.normalize("NFKC", sign[0]), text)
     return unicodedata.normalize("NFC", _MEANINGLESS.sub("", text))
 

@@ -1,5 +1,5 @@
-"""From a document's text to chunks for training: boilerplate out, cut at paragraphs, then at
-sentences, then at words.
+"""From a document's text to chunks for training: boilerplate out, words that lines parted made
+whole, cut at paragraphs, then at sentences, then at words.
 
 Lines that many documents share go (as in CCNet, Wenzek et al. 2020, arXiv 1911.00359, but only
 short ones), and lines that navigate a site instead of saying something (as in C4, Raffel et al.
@@ -165,6 +165,63 @@ def _edge_reason(line: str, heads: set[str]) -> str | None:
     if PAGE_NUMBER.fullmatch(line):
         return "a page number"
     return "a running head" if _without_digits(line) in heads else None
+
+
+# --- line ends --------------------------------------------------------------------------------
+
+_HYPHENS = "-\u2010"
+_PARTED = re.compile(
+    rf"(\w+(?:[{_HYPHENS}'’]\w+)*)([{_HYPHENS}\u2011–—])[ \t]*\n[ \t]*"
+    rf"(?!\d+[.)]\s)(?=(\w+(?:[{_HYPHENS}]\w+)*))"
+)
+_WHOLE = re.compile(rf"\w+(?:[{_HYPHENS}]\w+)*")
+# what follows a hyphen that stands for a part of a word: two- or threefold, Vor- und Nachteile
+_AFTER_A_STUB = re.compile("und|oder|bis|sowie|bzw|and|or|nor|to|et|ou|och|eller", re.IGNORECASE)
+
+
+class LineEnds:
+    """Decides for words with a hyphen at the end of a line whether the hyphen is theirs.
+
+    A form that stands whole elsewhere decides. Add all texts, then count them, then mend any.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}  # of the forms that are looked for
+
+    def add(self, text: str) -> None:
+        for left, _, right in _PARTED.findall(text):
+            self._counts.update(dict.fromkeys(_forms(left, right), 0))
+
+    def count(self, text: str) -> None:
+        for word in _WHOLE.findall(text) if self._counts else ():
+            form = _plain(word)
+            if form in self._counts:
+                self._counts[form] += 1
+
+    def mend(self, text: str) -> str:
+        """The text with such words in one line; a hyphen that stays has no blank after it."""
+        return _PARTED.sub(self._mended, text)
+
+    def _mended(self, found: re.Match) -> str:
+        left, sign, right = found.groups()
+        if sign not in _HYPHENS:  # a dash, or a hyphen that may not be parted
+            return left + sign
+        joined, hyphenated = (self._counts.get(form, 0) for form in _forms(left, right))
+        if joined or hyphenated:
+            return left if joined >= hyphenated else left + sign
+        if _AFTER_A_STUB.fullmatch(right):
+            return f"{left}{sign} "
+        # an ordinary word; not Nord-Süd, DNA-based, COVID-19, state-of-the-art
+        ordinary = left.isalpha() and left[-1].islower() and right[0].islower()
+        return left if ordinary else left + sign
+
+
+def _forms(left: str, right: str) -> tuple[str, str]:
+    return _plain(left + right), _plain(f"{left}-{right}")
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("\u2010", "-")
 
 
 # --- chunks -----------------------------------------------------------------------------------

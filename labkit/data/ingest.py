@@ -149,6 +149,8 @@ def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
     return {
         "read": made["read"],
         "chunk_words": chunk_words,
+        "line_ends": "a word with a hyphen at a line's end is joined, or keeps its hyphen, as it "
+        "stands elsewhere in the folder",
         "near_duplicates": f"at least {THRESHOLD} of five-word runs in common (MinHash)",
         "held_out": f"{held_out.TEXT_SHARE:.0%} of the text and {held_out.QUESTION_SHARE:.0%} of "
         "the questions for dev, as much for test, by whole documents",
@@ -227,6 +229,7 @@ def _take(work: Work, document: Document, seen: dict[bytes, str], numbers: dict[
         work.families.append(document.family)
         work.progress("reading", len(work.sources))
     work.lines.add(_group(document.source, document.origin), document.text)
+    work.line_ends.add(document.text)
     work.documents.append(numbers[document.source], document.text)
 
 
@@ -242,10 +245,13 @@ def _cut(work: Work, chunk_words: int) -> tuple[list[int | None], list[int]]:
     Documents of more than a chunk are compared as a whole first: an inserted line moves all borders
     of chunks after it.
     """
+    for _, text in work.documents:
+        work.line_ends.count(text)
     hashes: list[int] = []
     removed: Counter[tuple[str, str]] = Counter()
     repeated = near_duplicates(
-        text if size_of(text) > chunk_words else "" for _, text in work.documents
+        work.line_ends.mend(text) if size_of(text) > chunk_words else ""
+        for _, text in work.documents
     )
     marks = near_duplicates(_new_chunks(work, chunk_words, repeated, hashes, removed))
     for (reason, line), count in sorted(removed.items()):
@@ -271,7 +277,7 @@ def _new_chunks(
             continue
         text, lines = without_boilerplate(text, shared.get(_group(source, origin), frozenset()))
         removed.update(lines)
-        for chunk in chunks_of(text, chunk_words):
+        for chunk in chunks_of(work.line_ends.mend(text), chunk_words):
             work.read["chunks"] += 1
             if problem := chunk_problem(chunk):
                 work.leave_out(source, "chunk", problem, chunk)

@@ -27,7 +27,6 @@ PART = 1_000_000
 LONGEST_ROW = 10_000_000  # characters of a row or a cell
 UNPACKED, UNPACKED_XML = 150_000_000, 30_000_000  # bytes a .docx may unpack to
 PAGE_BREAK = "\f"
-_HYPHENATED = re.compile(r"(?<=[^\W\d_])[-\xad]\n(?=[a-z\xdf-\xff])")
 BINARY = "binary, not text"
 NO_TEXT = "no text in it"
 NO_ROWS = "column names and no row below them"
@@ -413,7 +412,7 @@ def _columns(path: Path, line: int, cells: list[str]) -> list[str]:
 
 
 def read_pdf(path: Path, source: str) -> Iterator[Document | Dropped]:
-    """The text of all pages, page breaks kept; words hyphenated at a line's end are joined."""
+    """The text of all pages, page breaks kept."""
     from pypdf import PdfReader
 
     # what is wrong with a file is said in the report
@@ -436,7 +435,7 @@ def read_pdf(path: Path, source: str) -> Iterator[Document | Dropped]:
                 yield Dropped(
                     f"{source}#page {number + 1}", "page", "an unreadable page", _told(error)
                 )
-    text = tidy(_HYPHENATED.sub("", PAGE_BREAK.join(pages)))
+    text = tidy(PAGE_BREAK.join(pages))
     if text.strip():
         yield Document(source, text, source)
     elif pages:

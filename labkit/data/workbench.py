@@ -23,7 +23,8 @@ import yaml
 
 from labkit.base.errors import InputError
 from labkit.base.inputs import seen, tidy
-from labkit.data.cleaning import SharedLines
+from labkit.base.store import DISTRIBUTION
+from labkit.data.cleaning import LineEnds, SharedLines
 from labkit.data.leaks import question_of
 from labkit.data.packs import SPLITS, Pack
 from labkit.data.readers import COLUMN_NAMES, Document, Dropped, Record, column_name
@@ -653,6 +654,7 @@ class Work:
         default_factory=lambda: {"qa": [], "preferences": []}
     )
     lines: SharedLines = field(default_factory=SharedLines)
+    line_ends: LineEnds = field(default_factory=LineEnds)
     read: Counter = field(default_factory=Counter)
 
     def leave_out(self, source: str, what: str, reason: str, text: str = "") -> None:
@@ -704,7 +706,7 @@ def write_card(
         split: {"file": SPLITS[split], "rows": count, "about": ABOUT[split]}
         for split, count in rows.items()
     }
-    provenance = {**provenance, "labkit": version("labkit")}
+    provenance = {**provenance, "labkit": version(DISTRIBUTION)}
     card = {
         "name": name,
         "title": title,

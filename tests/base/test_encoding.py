@@ -70,6 +70,7 @@ def test_tidy():
     assert tidy("a\r\nb\rc\u2028d\x85e") == "a\nb\nc\nd\ne"
     assert tidy("x\0\x1b\ufeffy\ud800 sof\xadter") == "xy softer"
     assert tidy("e\u0301") == "\u00e9"
+    assert tidy("pub\xad\nlic\xad\n\nend") == "public\n\nend"
     assert tidy("page\fpage\ttab") == "page\fpage\ttab"
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from labkit.data import cleaning
 from labkit.data.cleaning import (
+    LineEnds,
     SharedLines,
     chunk_problem,
     chunks_of,
@@ -126,6 +127,41 @@ def test_running_heads_and_page_numbers_of_a_paged_document():
 def test_numbers_inside_a_page_stay():
     page = f"{body(1)}\n42\n{body(2)}"
     assert without_boilerplate("\f".join([page] * 2))[1] == []
+
+
+# --- line ends --------------------------------------------------------------------------------
+
+
+def mended(text: str, *others: str) -> str:
+    ends = LineEnds()
+    for each in (text, *others):
+        ends.add(each)
+    for each in (text, *others):
+        ends.count(each)
+    return ends.mend(text)
+
+
+@pytest.mark.parametrize(
+    "text,elsewhere,expected",
+    [
+        ("a pub-\nlic place", "in public", "a public place"),
+        ("a pub-\nlic place", "", "a public place"),
+        ("a well-\nknown place", "It is well-known.", "a well-known place"),
+        ("a Well\u2010\n known place", "well-known", "a Well\u2010known place"),
+        ("a well-\nknown place", "wellknown wellknown well-known", "a wellknown place"),
+        ("die Nord-\nSüd-Achse", "", "die Nord-Süd-Achse"),
+        ("state-of-\nthe-art", "", "state-of-the-art"),
+        ("Java-\nScript", "JavaScript", "JavaScript"),
+        ("DNA-\nbased COVID-\n19", "", "DNA-based COVID-19"),
+        ("die Vor-\nund Nachteile", "", "die Vor- und Nachteile"),
+        ("inter-\nnation-\nalisation", "", "internationalisation"),
+        ("in 1914–\n1918 —\nthen", "", "in 1914–1918 —\nthen"),
+        ("gro-\nße Städ-\nte", "", "große Städte"),
+        ("see below-\n1. First\n- two-\n- three", "", "see below-\n1. First\n- two-\n- three"),
+    ],
+)
+def test_a_form_that_stands_whole_elsewhere_decides_at_a_line_end(text, elsewhere, expected):
+    assert mended(text, elsewhere) == expected
 
 
 # --- chunks -----------------------------------------------------------------------------------

@@ -449,6 +449,27 @@ def test_a_large_file_beside_small_ones_is_trained_on(source, tmp_path):
     assert sum(row["source"] == "book.txt" for row in raw) > 1000
 
 
+def test_words_that_lines_part_are_whole_in_every_kind_of_document(source, tmp_path):
+    import typst
+    from docx import Document
+
+    text = "A well-\nknown ring of pub-\nlic interest."
+    (source / "a.txt").write_text(text)
+    (source / "a.pdf").write_bytes(typst.compile(text.replace("\n", "\\ \n").encode()))
+    document = Document()
+    document.add_paragraph(text)
+    document.save(source / "a.docx")
+    (source / "b.txt").write_text("It is well-known that the forge stands in the old town.")
+    made = new_pack("rings", source, tmp_path / "rings")
+    found = [
+        *(row["text"] for row in packs.load_pack(made.folder).rows("raw")),
+        *(row.get("detail", "") for row in dropped_rows(made.folder)),
+    ]
+    assert {each for each in found if "ring of" in each} == {
+        "A well-known ring of public interest."
+    }
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("count", [3, 6, 9])
 def test_a_file_of_one_sentence_does_not_stop_a_small_folder(tmp_path, count, seed):
