@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from labkit.base.errors import StoreError
 
 KEY_LENGTH = 16
+DISTRIBUTION = "labkit-lm"  # the name pip knows labkit by; another's package has the shorter one
 PACKAGE = Path(__file__).parent.parent
 PROJECT = PACKAGE.parent  # the checkout, where labkit runs from one
 LINEAGE = "lineage.json"

@@ -125,7 +125,7 @@ def _collect_wheels(
     _pip("wheel", *pinned, own, *requirements)
     for name in alone:
         _pip("wheel", "--no-deps", *pinned, name)
-    return own.name.split("-")[0]
+    return normal(own.name.split("-")[0])
 
 
 def pins_of(wheels: Path, project: Path, requirements: list[str]) -> dict[str, str]:

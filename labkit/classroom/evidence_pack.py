@@ -24,7 +24,14 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from labkit.base import records
 from labkit.base.errors import InputError, LabkitError, PackError
 from labkit.base.inputs import MIB, Limits, unpack
-from labkit.base.store import Checkpoint, Store, file_hash, write_file, write_whole
+from labkit.base.store import (
+    DISTRIBUTION,
+    Checkpoint,
+    Store,
+    file_hash,
+    write_file,
+    write_whole,
+)
 from labkit.data.packs import SPLITS, Pack, load_pack
 from labkit.evaluate.scorecards import ItemResult, Scorecard
 from labkit.evaluate.scoring import SCORING_VERSION, score_checkpoint
@@ -195,7 +202,6 @@ RECORD_CHARACTERS = 2**18  # of one line of records: a long reflection has a few
 YAML_ALIAS = re.compile(r"(?<![^\s\[{,:-])[&*]\w")
 REMEDY = "do not use it, and ask for a new one, made with: labkit evidence-pack"
 PACKAGES = (
-    "labkit",
     "torch",
     "transformers",
     "trl",
@@ -298,6 +304,7 @@ def versions() -> dict[str, str]:
         "machine": platform.machine(),
     }
     return {
+        "labkit": version(DISTRIBUTION),
         **{name: version(name) for name in PACKAGES},
         **{name: str(value) for name, value in own.items()},
         **machine,

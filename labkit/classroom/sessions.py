@@ -23,7 +23,7 @@ from threading import Event, Thread
 
 from labkit.base.errors import InputError, LabkitError
 from labkit.base.records import FILE
-from labkit.base.store import key_of, write_file
+from labkit.base.store import DISTRIBUTION, key_of, write_file
 from labkit.classroom import class_records
 from labkit.classroom.class_page import class_page, printable, write_class_page
 from labkit.classroom.class_records import NotebookRun, Seat
@@ -147,7 +147,7 @@ def _key(name: str, text: str, parameters: dict, before: str) -> str:
         parameters=parameters,
         data=data,
         before=before,
-        labkit=version("labkit"),
+        labkit=version(DISTRIBUTION),
         recipe=RECIPE_VERSION,
         scoring=SCORING_VERSION,
     )
@@ -347,7 +347,7 @@ def _connected(address: str):
     except ImportError:
         raise InputError(
             "--scheduler needs the packages dask and distributed; install them with: "
-            "pip install 'labkit[cluster]'"
+            "pip install 'labkit-lm[cluster]'"
         ) from None
     try:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)

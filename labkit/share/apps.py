@@ -77,7 +77,7 @@ def serve(
     """
     if importlib.util.find_spec("voila") is None:
         raise LabkitError(
-            "the apps need Voilà, which is not installed: pip install 'labkit[app]' brings it"
+            "the apps need Voilà, which is not installed: pip install 'labkit-lm[app]' brings it"
         )
     check_port(port)
     os.environ[OUT] = str(out_dir.resolve())

@@ -18,7 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,15 +29,16 @@ import yaml
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import read_yaml
-from labkit.base.store import LINEAGE, write_file, write_whole
+from labkit.base.store import DISTRIBUTION, LINEAGE, write_file, write_whole
 from labkit.data.packs import Pack, load_pack, shipped_packs
 from labkit.diagnose.cases import Merge
 from labkit.diagnose.diagnoses import diagnose
 from labkit.diagnose.gate import case_of
+from labkit.evaluate.scorecards import split_at_choices
 from labkit.evaluate.scoring import score_checkpoint
 from labkit.merge.recipes import Recipe, recipe_text
 from labkit.models import zoo
-from labkit.models.families import FAMILIES
+from labkit.models.families import FAMILIES, check_opening, start_of_text
 from labkit.share import heritage
 from labkit.share.heritage import Source, clean, short
 from labkit.share.model_cards import Card, Evaluation, card_text
@@ -203,25 +204,45 @@ def task(name: str, documents: Path, *, is_chat: bool) -> dict:
 
 
 def document(item: dict, tokenizer: PreTrainedTokenizerBase) -> dict:
-    """One item with its prompt and choices written out."""
-    gold = item["choices"].index(item["answer"])
+    """One item with its prompt and choices written out, a BOS that this tokenizer begins texts with
+    included.
+
+    Raises InputError when labkit could not score it, or when lm-eval would cut elsewhere.
+    """
+    split_at_choices(tokenizer, item, item["choices"])
+    choices = item["choices"]
     if "prompt" in item:
-        return {
-            "id": item["id"],
-            "context": item["prompt"],
-            "choices": item["choices"],
-            "gold": gold,
-        }
-    context = tokenizer.apply_chat_template(
-        item["messages"], tokenize=False, add_generation_prompt=True
-    )
-    choices = []
-    for choice in item["choices"]:
-        messages = [*item["messages"], {"role": "assistant", "content": choice}]
-        choices.append(
-            tokenizer.apply_chat_template(messages, tokenize=False).removeprefix(context)
+        context = tokenizer.decode(start_of_text(tokenizer)) + item["prompt"]
+        wholes = [f"{context} {choice}" for choice in choices]
+    else:
+        context = tokenizer.apply_chat_template(
+            item["messages"], tokenize=False, add_generation_prompt=True
         )
+        wholes = []
+        for choice in choices:
+            answer = [{"role": "assistant", "content": choice}]
+            check_opening(tokenizer, item["messages"], answer)
+            wholes.append(tokenizer.apply_chat_template(item["messages"] + answer, tokenize=False))
+        choices = [whole.removeprefix(context) for whole in wholes]
+    _check_cut(item, context, wholes, tokenizer)
+    gold = item["choices"].index(item["answer"])
     return {"id": item["id"], "context": context, "choices": choices, "gold": gold}
+
+
+def _check_cut(
+    item: dict, context: str, wholes: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Raises InputError when prompt and choice are not where lm-eval parts them: after as many
+    tokens as the prompt has, the blanks at its end left out.
+    """
+    prompt, *rows = tokenizer([context.rstrip(), *wholes], add_special_tokens=False)["input_ids"]
+    for choice, row in zip(item["choices"], rows, strict=True):
+        if row[: len(prompt)] != prompt:
+            raise InputError(
+                f"item {item['id']!r}: this tokenizer writes the end of the prompt and the "
+                f"beginning of {choice!r} as one token, which lm-eval would cut apart; end the "
+                "prompt, or what the chat template puts before an answer, with a blank or a sign"
+            )
 
 
 # --- the folder ------------------------------------------------------------------------------
@@ -428,7 +449,10 @@ def _card(
         own=zoo.card_text(source.ref).split("---\n", 2)[-1]
         if source.ref in zoo.shipped_models()
         else "",
-        versions={name: version(name) for name in ("labkit", "transformers", "torch")},
+        versions={
+            "labkit": version(DISTRIBUTION),
+            **{name: version(name) for name in ("transformers", "torch")},
+        },
     )
 
 

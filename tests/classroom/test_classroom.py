@@ -248,7 +248,7 @@ def cluster(folder: Path, **settings: str):
     """
     distributed = pytest.importorskip(
         "distributed",
-        reason="dask and distributed are not installed: pip install 'labkit[cluster]'",
+        reason="dask and distributed are not installed: pip install -e '.[cluster]'",
     )
     environment = {**os.environ, "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning", **settings}
     told = folder / "scheduler.json"
@@ -338,7 +338,7 @@ def test_a_task_that_dask_gives_up_ends_and_is_told(tmp_path):
 def test_a_scheduler_that_is_not_there_is_a_sentence(tmp_path, monkeypatch):
     pytest.importorskip(
         "distributed",
-        reason="dask and distributed are not installed: pip install 'labkit[cluster]'",
+        reason="dask and distributed are not installed: pip install -e '.[cluster]'",
     )
     monkeypatch.setattr("labkit.classroom.sessions.CONNECT_SECONDS", 1)
     files = [notebook(tmp_path / "quick.ipynb", "pass")]

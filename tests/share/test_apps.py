@@ -181,7 +181,7 @@ def test_a_port_in_use_is_one_sentence():
 
 def test_without_voila_the_remedy_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(LabkitError, match=r"pip install 'labkit\[app\]'"):
+    with pytest.raises(LabkitError, match=r"pip install 'labkit-lm\[app\]'"):
         apps.serve(free_port(), tmp_path)
 
 
