@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 import regex
 
+from labkit.base.inputs import seen
 from labkit.data.readers import PAGE_BREAK
 
 SHORT_LINE = 100  # characters: a longer line is never taken for boilerplate
@@ -328,7 +329,7 @@ def sets_no_blanks(character: str) -> bool:
 
 def chunk_problem(chunk: str) -> str | None:
     """Why a chunk is nothing to learn from, or None."""
-    if not any(character.isalpha() for character in chunk):
+    if not any(map(str.isalpha, seen(chunk))):
         return "no words in it"
     if ENCODED.search(chunk):
         return "encoded data (200 characters without a space)"

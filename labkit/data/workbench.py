@@ -319,21 +319,20 @@ def _written_out(text: str) -> list[dict]:
     return turns if all(map(_speaks, turns)) else []
 
 
-_SPEAKS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
-
-
 def _transcript(text: str) -> list[dict]:
-    """The turns of a transcript as Anthropic writes it ("Human: ...", a blank line, "Assistant:
+    """The turns of a transcript, such as Anthropic's ("Human: ...", a blank line, "Assistant:
     ..."); none for any other text. An open last turn of the assistant is left off.
     """
-    before, *parts = _SPEAKS.split(text)
-    turns = [
-        {"from": speaker, "value": said}
-        for speaker, said in zip(parts[::2], parts[1::2], strict=True)
-    ]
-    if before or len(turns) < 2 or turns[0]["from"] != "Human":
-        return []
-    return turns if turns[-1]["from"] == "Human" or seen(turns[-1]["value"]) else turns[:-1]
+    for gap in ("\n\n", "\n"):
+        before, *parts = re.split(rf"(?:\A\s*|{gap}\s*)(Human|User|Assistant):", text)
+        turns = [
+            {"from": speaker, "value": said}
+            for speaker, said in zip(parts[::2], parts[1::2], strict=True)
+        ]
+        if not before and len(turns) > 1 and turns[0]["from"] != "Assistant":
+            answered = turns[-1]["from"] != "Assistant" or seen(turns[-1]["value"])
+            return turns if answered else turns[:-1]
+    return []
 
 
 def _with_system(values: dict, turns: list[dict]) -> list[dict]:
@@ -431,7 +430,7 @@ def _preferred(values: dict, prompt: list[dict], columns: tuple[str, str]) -> di
         if [turn["role"] for turn in turns] != ["assistant"]:
             raise ValueError(f'"{column}" must be one answer to the prompt')
         turns[0]["content"] = _without_question(prompt[-1]["content"], turns[0]["content"])
-    if answers["chosen"] == answers["rejected"]:
+    if len({seen(turns[0]["content"]) for turns in answers.values()}) == 1:
         raise ValueError(" and ".join(f'"{column}"' for column in columns) + " are the same")
     return {"prompt": prompt, **answers}
 
@@ -463,13 +462,15 @@ def _joined(prompt: list[dict], shared: list[dict], columns: tuple[str, str]) ->
 
 
 def _without_question(question: str, answer: str) -> str:
-    """An answer without the question where it begins with it, word for word.
+    """An answer without the question where it begins with it, capitals and blanks aside.
 
     A question of one word may well begin an answer.
     """
-    rest = answer.removeprefix(question)
+    words = r"\s+".join(map(re.escape, question.split()))
+    repeated = re.match(words, answer, re.IGNORECASE)
+    rest = answer[repeated.end() :] if repeated else ""
     inside_word = rest[:1].isalnum() and question[-1:].isalnum()
-    if rest == answer or inside_word or not re.search(r"\w\W", question):
+    if not repeated or inside_word or not re.search(r"\w\W", question):
         return answer
     if not seen(rest):
         raise ValueError("an answer repeats the prompt and says nothing more")
@@ -510,8 +511,10 @@ def _pair(
 ) -> Layout:
     def make(values: dict) -> dict:
         prompt = _asked({column: values[column] for column in values if column in known}, asked)
-        answer = _turns(values, answered, "assistant", transcripts=False)
-        return _chat(values, prompt + _after(prompt, answer))
+        answer = _after(prompt, _turns(values, answered, "assistant", transcripts=False))
+        if answer and answer[0]["role"] == "system":
+            raise ValueError(f'"{answered}" begins with a system turn; it belongs into "{asked}"')
+        return _chat(values, prompt + answer)
 
     known = (asked, *BESIDE, *more)
     return Layout(name, "qa", (asked, answered), make, (*BESIDE, *LABELS, *more))

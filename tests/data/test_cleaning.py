@@ -259,5 +259,6 @@ def test_chinese_text_gets_no_blanks_where_lines_and_sentences_join():
 
 def test_chunks_that_say_nothing():
     assert chunk_problem("12.5 | 13.0 | 14") == "no words in it"
+    assert chunk_problem("\u115f\u1160\u3164 \u200b") == "no words in it"
     assert chunk_problem("data " + "QUJD" * 60).startswith("encoded data")
     assert chunk_problem("Ordinary words.") is None and chunk_problem("これは日本語") is None

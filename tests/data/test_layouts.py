@@ -108,6 +108,10 @@ def test_turns_and_system_prompts_are_kept():
         ({"messages": [ANSWER]}, "needs a user's turn"),
         ({"messages": []}, "non-empty list"),
         (
+            {"prompt": [USER], "completion": [{"role": "system", "content": "x"}, USER, ANSWER]},
+            '"completion" begins with a system turn',
+        ),
+        (
             {"messages": [USER, {"role": "assistant", "content": " "}]},
             'turn 2 of "messages" is empty',
         ),
@@ -379,6 +383,12 @@ HH = "\n\nHuman: What is it?\n\nAssistant:"
             "rejected": "What is it? A rod.",
         },
         {"prompt": "What is it?", "chosen": "What is it? A ring.", "rejected": "A rod."},
+        {"prompt": "What is it?", "chosen": "what  is it?A ring.", "rejected": "A rod."},
+        {
+            "prompt": "What is it?",
+            "chosen": "User: What is it?\nAssistant: A ring.",
+            "rejected": "Human: What is it?\n\nAssistant: A rod.",
+        },
         {"prompt": str([USER]), "chosen": str([USER, ANSWER]), "rejected": str([USER, WRONG])},
     ],
 )
@@ -433,6 +443,7 @@ def test_a_word_that_is_a_question_may_begin_an_answer():
         ({"chosen": "Yes.", "rejected": "No."}, "do not begin with one prompt"),
         ({"chosen": [USER, ANSWER], "rejected": [ANSWER]}, "do not begin with one prompt"),
         ({"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]}, "are the same"),
+        ({"prompt": "x", "chosen": "A ring", "rejected": "A ri\u200dng"}, "are the same"),
         (
             {"prompt": "Why?", "chosen": [USER, ANSWER], "rejected": [USER, WRONG]},
             'the turns of "chosen" do not hold the prompt',
