@@ -204,8 +204,7 @@ SHOWN = (
     Shown(
         "axes-after-cpt",
         "What reading gives and takes",
-        "Six scores before and after continued pre-training by two recipes, with a "
-        "guess made before the run.",
+        "Six scores before and after continued pre-training by two recipes.",
         "notebook `03_cpt`",
         _kept("03_cpt", "axes"),
     ),

@@ -20,7 +20,7 @@ from typing import Literal
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.records import AXES, CONTROLS
-from labkit.base.stats import Interval
+from labkit.base.stats import Interval, told_verdict
 from labkit.base.store import PACKAGE, write_file
 
 # --- templates and tables ---------------------------------------------------------------------
@@ -58,8 +58,7 @@ def findings_table(rows: list[dict]) -> str:
     """Finding records as a table: claim, effect, verdict, and what is reported elsewhere."""
     said, notes = noted([(row["reported"],) for row in rows])
     cells = [
-        (row, str(Interval(**row["effect"])), words)
-        for row, (words,) in zip(rows, said, strict=True)
+        (row, Interval(**row["effect"]), words) for row, (words,) in zip(rows, said, strict=True)
     ]
     return template("findings.html.j2").render(rows=cells, notes=notes)
 
@@ -94,10 +93,15 @@ def claims_table(rows: list[dict]) -> str:
     )
     said, notes = noted([(row["reported"], row["differs"]) for row in rows])
     cells = [
-        (row["topic"], row["claim"], signed(Interval(**row["effect"])), row["verdict"], *words)
+        (row["topic"], row["claim"], signed(Interval(**row["effect"])), claim_verdict(row), *words)
         for row, words in zip(rows, said, strict=True)
     ]
     return plain_table(heads, cells) + template("notes.html.j2").render(notes=notes)
+
+
+def claim_verdict(row: dict) -> str:
+    """The verdict of a claim of a register, as people read it."""
+    return told_verdict(row["verdict"], Interval(**row["effect"]), row["compared"])
 
 
 def noted(rows: Sequence[Sequence[str]]) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -120,6 +124,11 @@ def signed(found: Interval) -> str:
     return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
 
 
+def covered(found: Interval) -> str:
+    """A difference with its sign, and what its interval covers."""
+    return f"{signed(found)} ({found.covers})"
+
+
 def synergy_table(rows: list[dict]) -> str:
     """Synergy records (axis, merge, merged, over_max, over_mean) as a table; intervals are
     Interval.as_dict().
@@ -129,7 +138,7 @@ def synergy_table(rows: list[dict]) -> str:
             row["axis"],
             row["merge"],
             str(Interval(**row["merged"])),
-            *(signed(Interval(**row[bar])) for bar in ("over_max", "over_mean")),
+            *(covered(Interval(**row[bar])) for bar in ("over_max", "over_mean")),
         )
         for row in rows
     ]
@@ -149,7 +158,7 @@ def claims_rows(rows: list[dict]) -> str:
         effect = Interval(**row["effect"])
         lines.append(
             f"| {row['claim']} | {signed(effect)} | {effect.n}, {effect.seeds} | "
-            f"{row['verdict']} | {' | '.join(words)} |"
+            f"{claim_verdict(row)} | {' | '.join(words)} |"
         )
     told = (
         ["", "Notes:", "", *(f"{number}. {text}" for number, text in enumerate(notes, 1))]

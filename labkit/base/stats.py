@@ -18,12 +18,16 @@ from labkit.base.errors import InputError, PairingError
 DRAWS = 2000
 LEVEL = 0.95
 Z_LEVEL = 1.959963984540054  # two-sided 95% quantile of the normal distribution
+NOT_DISTINGUISHABLE = "not distinguishable"
 SIGN_TEST_NEEDS = 6  # clusters: with five, even all of one sign has p = 2 / 32
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95% interval. n: scores in it; clusters: entities; seeds: training runs."""
+    """A mean with its 95% interval. n: scores in it; clusters: entities; seeds: training runs.
+
+    with_seeds: the noise between training seeds is in it, though a single run was scored.
+    """
 
     mean: float
     low: float
@@ -31,9 +35,17 @@ class Interval:
     n: int
     clusters: int
     seeds: int = 1
+    with_seeds: bool = False
 
     def __str__(self) -> str:
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+    @property
+    def covers(self) -> str:
+        """What could have come out otherwise, as the interval counts it: other items only, or other
+        training seeds too.
+        """
+        return "items and seeds" if self.seeds > 1 or self.with_seeds else "items only"
 
     def holds(self, value: float) -> bool:
         """Whether a value lies within the interval, ends included."""
@@ -318,7 +330,18 @@ def verdict(difference: Interval, *, claimed: int = 1) -> str:
         return "supported" if claimed > 0 else "contradicted"
     if difference.high < 0:
         return "supported" if claimed < 0 else "contradicted"
-    return "not distinguishable"
+    return NOT_DISTINGUISHABLE
+
+
+def told_verdict(said: str, difference: Interval, compared: int) -> str:
+    """The verdict on one of several differences that were corrected together, as people read it.
+
+    said: the verdict after Holm's correction. Where the interval alone leaves zero out and only the
+    correction takes the verdict away, that is told: a reader would see a contradiction.
+    """
+    if said == NOT_DISTINGUISHABLE and verdict(difference) != NOT_DISTINGUISHABLE:
+        return f"{said} (not after correction for {compared} comparisons)"
+    return said
 
 
 def with_run_noise(difference: Interval, noise: RunNoise) -> Interval:
@@ -331,13 +354,14 @@ def with_run_noise(difference: Interval, noise: RunNoise) -> Interval:
     from scipy.special import stdtrit
 
     between = float(stdtrit(noise.degrees, (1 + LEVEL) / 2)) * math.sqrt(2) * noise.deviation
-    if not between:
-        return difference
     low, high = (
         math.hypot(end - difference.mean, between) for end in (difference.low, difference.high)
     )
     return replace(
-        difference, low=max(-1.0, difference.mean - low), high=min(1.0, difference.mean + high)
+        difference,
+        low=max(-1.0, difference.mean - low),
+        high=min(1.0, difference.mean + high),
+        with_seeds=True,
     )
 
 

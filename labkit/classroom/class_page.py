@@ -21,7 +21,7 @@ from labkit.base.store import write_file
 from labkit.classroom.class_records import Prediction, Seat, Span
 from labkit.course import journal_figures
 from labkit.course.figures import AXIS_LABELS
-from labkit.course.journal import COMMITTED, UNTOUCHED, on_scale
+from labkit.course.journal import COMMITTED, NOBODYS, UNTOUCHED, on_scale
 from labkit.course.journal_figures import Picture, picture
 
 MOST_QUESTIONS, MOST_CHECKPOINTS, MOST_ROWS = 24, 8, 60
@@ -459,8 +459,8 @@ def beliefs(seats: Sequence[Seat]) -> Part | None:
     wrong = [belief for belief in found if belief.wrong]
     headless = all(belief.headless for belief in found)
     told = (
-        "These notebooks ran without anybody in front of them: the guesses are the "
-        "notebooks' own, and say nothing of a belief."
+        "These notebooks ran without anybody in front of them: every guess is the notebook's "
+        "default guess (nobody guessed), and says nothing of a belief."
         if headless
         else f"On {len(wrong)} of {len(found)} questions more than half of the room guessed "
         "outside the measured interval, to the same side."
@@ -470,9 +470,9 @@ def beliefs(seats: Sequence[Seat]) -> Part | None:
             one.question,
             one.notebook,
             len(one.guesses),
-            _range([g.guess for g in one.guesses]),
+            NOBODYS.lower() if one.headless else _range([g.guess for g in one.guesses]),
             _range([g.measured.mean for g in one.guesses]),
-            one.sides["right"],
+            "" if one.headless else one.sides["right"],
             one.told(),
         )
         for one in found[:MOST_ROWS]
@@ -484,19 +484,15 @@ def beliefs(seats: Sequence[Seat]) -> Part | None:
             [_clip(_place(g, g.guess)) for g in one.guesses],
             [_clip(_place(g, g.measured.mean)) for g in one.guesses],
         )
-        for one in found[:MOST_QUESTIONS]
-    ]
+        for one in found
+        if not one.headless
+    ][:MOST_QUESTIONS]
     alt = (
         f"Guesses of the class as circles above what was measured, for {len(asked)} "
         "questions, each on its own scale; the table below has the numbers."
     )
-    return Part(
-        "What the room believed",
-        told,
-        heads,
-        _rows(rows),
-        (picture(journal_figures.room_predictions(asked), alt),),
-    )
+    pictures = (picture(journal_figures.room_predictions(asked), alt),) if asked else ()
+    return Part("What the room believed", told, heads, _rows(rows), pictures)
 
 
 def _clip(place: float) -> float:

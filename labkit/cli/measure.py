@@ -42,8 +42,8 @@ def evaluate(
     if export_lm_eval:
         names = export.export_lm_eval(loaded_pack, split, loaded.tokenizer, export_lm_eval)
         say(
-            f"{len(names)} tasks; run: lm_eval --include_path {quote(str(export_lm_eval))} --tasks "
-            f"{quote(','.join(names))}"
+            f"{len(names)} tasks; run: lm_eval --model_args pretrained=MODEL,add_bos_token=False "
+            f"--include_path {quote(str(export_lm_eval))} --tasks {quote(','.join(names))}"
         )
         return
     card = score(
@@ -161,7 +161,7 @@ def gate(
     """
     from rich.table import Table
 
-    from labkit.base.pages import signed
+    from labkit.base.pages import covered
     from labkit.diagnose import gate as kit
 
     report = kit.run_gate(
@@ -185,7 +185,7 @@ def gate(
             held.axis,
             str(held.before),
             str(held.after),
-            signed(held.change),
+            covered(held.change),
             f"{held.allowed:.2f}",
             held.verdict,
         )

@@ -66,6 +66,7 @@ MOST_CHARACTERS = 5000  # of a reflection
 FEWEST = 4  # guesses below which nothing is said of a habit
 # How a guess was made. DEFAULT: headless, by the notebook.
 COMMITTED, DEFAULT, UNTOUCHED = "committed", "default", "untouched"
+NOBODYS = "Default guess (nobody guessed)"
 TOPICS = {
     "design and data": ("01", "02"),
     "training": ("03", "04", "05"),
@@ -92,6 +93,11 @@ def kept(folder: Path, learner: str, kind: str | None = None) -> list[dict]:
 def by_id(rows: list[dict]) -> dict[str, dict]:
     """id -> its last record."""
     return {row["id"]: row for row in latest(rows, "id")}
+
+
+def by_a_person(rows: list[dict]) -> list[dict]:
+    """Without the defaults of runs without a person."""
+    return [row for row in rows if row.get("made") != DEFAULT]
 
 
 def made_by_hand(folder: Path) -> bool:
@@ -381,8 +387,29 @@ def predictions(folder: Path, learner: str) -> list[Prediction]:
 
 
 def counted(found: Sequence[Prediction]) -> list[Prediction]:
-    """Those that were really made before the outcome was shown."""
-    return [one for one in found if one.made != UNTOUCHED]
+    """Those that a person made before the outcome was shown."""
+    return [one for one in found if one.made == COMMITTED]
+
+
+def told_uncounted(found: Sequence[Prediction]) -> list[str]:
+    """What is left out of every count of guesses, and why."""
+    defaults, untouched = (sum(one.made == made for one in found) for made in (DEFAULT, UNTOUCHED))
+    told = []
+    if defaults:
+        told.append(f"{defaults} not counted: default guess (nobody guessed).")
+    if untouched:
+        told.append(f"{untouched} not counted: no guess was made before the outcome was shown.")
+    return told
+
+
+def told_none(found: Sequence[Prediction]) -> str:
+    """What to say where no person has guessed."""
+    return " ".join(
+        [
+            *told_uncounted(found),
+            "No guesses yet: make one under Predict in any notebook, before its outcome is shown.",
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -421,12 +448,10 @@ def student(values: Sequence[float]) -> Interval:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How good a learner's guesses were. left_out: guesses whose slider was not touched before the
-    outcome.
-    """
+    """How good a learner's guesses were. left_out: in sentences, what is not counted, and why."""
 
     found: tuple[Prediction, ...]
-    left_out: int
+    left_out: tuple[str, ...]
     overall: Bias
     topics: tuple[Bias, ...]
 
@@ -448,11 +473,7 @@ class Calibration:
             else ""
         )
         told.append(f"Direction: {self.overall}{size}.")
-        if self.left_out:
-            told.append(
-                f"{self.left_out} not counted: no guess was made before the outcome was shown."
-            )
-        return told
+        return [*told, *self.left_out]
 
     def topic_rows(self) -> list[tuple[str, ...]]:
         """Per topic: its name, number of guesses, mean error with interval, and what it says."""
@@ -468,22 +489,23 @@ class Calibration:
 
 
 def told_inside(found: Sequence[Prediction]) -> list[str]:
-    """How many guesses fell inside what was measured, of those that could; with an interval where
-    they are enough.
+    """How many guesses of a person fell inside what was measured, of those that could; with an
+    interval where they are enough. What is not counted is told.
     """
-    ranged = [one for one in found if not one.exact]
+    good = counted(found)
+    ranged = [one for one in good if not one.exact]
     told = []
     if ranged:
         inside, n = sum(one.inside for one in ranged), len(ranged)
         low, high = wilson(inside, n)
         share = f" ({inside / n:.0%}, 95% interval {low:.0%} to {high:.0%})" if n >= FEWEST else ""
         told.append(f"{inside} of {n} guesses fell inside the measured interval{share}.")
-    if len(found) > len(ranged):
+    if len(good) > len(ranged):
         told.append(
-            f"{len(found) - len(ranged)} of the guesses were about numbers that are "
+            f"{len(good) - len(ranged)} of the guesses were about numbers that are "
             "known exactly: they can only be near."
         )
-    return told
+    return [*told, *told_uncounted(found)]
 
 
 TOPIC_HEADS = ("topic", "guesses", "mean error, share of scale (95% interval)", "what it says")
@@ -499,4 +521,4 @@ def calibration(found: Sequence[Prediction]) -> Calibration | None:
         for topic in (*TOPICS, OTHER)
         if (mine := [one for one in good if one.topic == topic])
     ]
-    return Calibration(tuple(good), len(found) - len(good), bias("all", good), tuple(topics))
+    return Calibration(tuple(good), tuple(told_uncounted(found)), bias("all", good), tuple(topics))

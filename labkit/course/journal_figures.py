@@ -10,11 +10,19 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.base.stats import Interval
 from labkit.course.figures import AXIS_LABELS, COLOURS, LINES, MARKERS, new_figure, plain, png
-from labkit.course.journal import OTHER, TOPICS, Bias, Calibration, Prediction
+from labkit.course.journal import (
+    COMMITTED,
+    NOBODYS,
+    OTHER,
+    TOPICS,
+    Bias,
+    Calibration,
+    Prediction,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,16 +32,23 @@ STYLES = {
 }
 
 
+# whether a person guessed -> the words in the legend, and how it is drawn
+GUESSES: dict[bool, tuple[str, dict[str, Any]]] = {
+    True: ("your guess", {"marker": "*", "markersize": 17}),
+    False: (NOBODYS.lower(), {"marker": "s", "markersize": 9, "markerfacecolor": "none"}),
+}
+
 # --- one learner ------------------------------------------------------------------------------
 
 
 def guesses(found: Sequence[Prediction]) -> Figure:
-    """One line per guess on the scale it was made on: a star for the guess, a dot with its interval
-    for what was measured.
+    """One line per guess on the scale it was made on: a star for a person's guess, a hollow square
+    for a default that nobody guessed, a dot with its interval for what was measured.
     """
     labels = [plain(one.question) for one in found]
     lines = sum(max(2, label.count("\n") + 1) for label in labels)
     figure, (ax,) = new_figure(10.5, 1.7 + 0.27 * lines)
+    labelled: set[str] = set()
     for i, one in enumerate(found):
         low, mean, high = _bounded(one)
         ax.errorbar(
@@ -46,15 +61,16 @@ def guesses(found: Sequence[Prediction]) -> Figure:
             capsize=4,
             label="measured, 95% interval" if i == 0 else None,
         )
+        label, style = GUESSES[one.made == COMMITTED]
         ax.plot(
             one.place(one.guess),
             i,
-            marker="*",
-            markersize=17,
+            **style,
             color="#000000",
             linestyle="none",
-            label="your guess" if i == 0 else None,
+            label=None if label in labelled else label,
         )
+        labelled.add(label)
         ax.text(1.05, i, f"{one.guess:.3g} / {one.measured.mean:.3g}", va="center", fontsize=12)
     ax.text(1.05, -0.75, "guess / measured", va="center", fontsize=12)
     ax.set_yticks(range(len(found)), labels)
@@ -63,15 +79,21 @@ def guesses(found: Sequence[Prediction]) -> Figure:
     ax.set_xticks([0, 0.5, 1], ["low end", "middle", "high end"])
     ax.set_xlabel("place on the slider of the question", fontsize=13)
     ax.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=12)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=12)
     return figure
 
 
 def guesses_alt(found: Sequence[Prediction]) -> str:
     told = "; ".join(
-        f"{one.question}: {one.guess:.3g}, measured {one.told_measured}" for one in found
+        f"{one.question}: {one.guess:.3g}"
+        f"{'' if one.made == COMMITTED else ' (default, nobody guessed)'}, "
+        f"measured {one.told_measured}"
+        for one in found
     )
-    return f"Each guess as a star beside what was measured, a dot with its interval. {told}."
+    return (
+        "Each guess as a star, or as a square where nobody guessed, beside what was measured, a "
+        f"dot with its interval. {told}."
+    )
 
 
 def calibration(told: Calibration) -> Figure:

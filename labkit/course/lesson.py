@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,11 +68,53 @@ class Guess:
         """Follows the slider until the outcome is shown."""
         return self.panel.value if self.panel else self.default
 
+    @property
+    def own(self) -> float | None:
+        """The value when a person guessed it. None for a slider left alone, and for the default of
+        a run without a person.
+        """
+        guessed = self.panel.committed if self.panel else self.made == journal.COMMITTED
+        return self.value if guessed else None
+
+    def star(self, axis: str) -> tuple[str, float] | None:
+        """As figures take it: drawn on an axis, and only when a person guessed."""
+        return None if self.own is None else (axis, self.own)
+
+    @contextmanager
+    def curtain(self) -> Iterator[None]:
+        """Around what gives the outcome away: it stays hidden while the guess can still be made.
+
+        So a notebook that is run whole takes no guess away. It is shown when the guess is made or
+        skipped, and at once when nobody is there to make it.
+        """
+        if self.panel is None or not self.panel.awaited:
+            yield
+            return
+        from IPython.display import display
+
+        from labkit.course.panels import Curtain
+
+        curtain = Curtain(self.question, self.panel.reveal)
+        display(curtain.whole)
+        self.panel.curtains.append(curtain)
+        with curtain.hidden():
+            yield
+
     def close(self) -> None:
         """The outcome is known: take down how the guess was made, and take no other."""
         if self.panel:
             self.made = journal.COMMITTED if self.panel.committed else journal.UNTOUCHED
             self.panel.close()
+
+
+def told_guess(guess: Guess, found: str, *, inside: bool) -> str:
+    """A guess beside what came out, in words that tell whose guess it is."""
+    if guess.made == journal.UNTOUCHED:
+        return f"You made no guess; {found}."
+    place = f"{'inside' if inside else 'outside'} the interval"
+    if guess.made == journal.DEFAULT:
+        return f"{journal.NOBODYS} of {guess.value:.2f}; {found}. It is {place}."
+    return f"You guessed {guess.value:.2f}; {found}. Your guess is {place}."
 
 
 @dataclass
@@ -103,14 +146,20 @@ class Lab:
         )
 
     def train(
-        self, stages: Iterable, *, start: str | None = None, watched: bool = False
+        self,
+        stages: Iterable,
+        *,
+        start: str | None = None,
+        watched: bool = False,
+        guess: Guess | None = None,
     ) -> Checkpoint:
         """Train stages from a start model (by default the lab's instruct model); finished stages
         are reused.
 
-        What it will take is told first. Stopped with an interrupt, it goes on where it was last
-        saved when it is run again. watched: with the early-warning probe of probe.py, drawn beside
-        the loss; its looks stay in the lineage.
+        What it will take is told first. Stopped with an interrupt, it is saved, and goes on there
+        when it is run again. watched: with the early-warning probe of probe.py, drawn beside the
+        loss; its looks stay in the lineage. guess: of what the probe will see, which is not drawn
+        while the guess can still be made.
         """
         spec = PipelineSpec(
             pack=str(self.pack.folder),
@@ -120,9 +169,9 @@ class Lab:
             profile=self.profile,
         )
         with training([spec], watched=watched) as live:
-            checkpoint = run_spec(
-                spec, progress=live, watch=watcher(self.pack, live.saw) if watched else None
-            )[-1]
+            hidden = guess and guess.panel and guess.panel.awaited
+            watch = watcher(self.pack, None if hidden else live.saw) if watched else None
+            checkpoint = run_spec(spec, progress=live, watch=watch)[-1]
         told = checkpoint.lineage
         print(
             f"{checkpoint.name}: {told['tokens']:,} tokens, trained in "
@@ -322,17 +371,38 @@ class Lab:
 
         return keep
 
-    def outcome(self, guess: Guess, measured: Interval) -> None:
-        """Compare a guess with what was measured, in words, and keep both."""
-        guess.close()
-        inside = measured.holds(guess.value)
-        if guess.made == journal.UNTOUCHED:
-            print(f"You made no guess; measured {measured}.")
+    def outcome(
+        self,
+        guess: Guess,
+        measured: Interval,
+        show: Callable[[], None] | None = None,
+        *,
+        words: str = "",
+    ) -> None:
+        """Compare a guess with what was measured, in words, and keep both.
+
+        show: draws what belongs to it, when the guess is known. words: what came out, where it was
+        not measured. While the guess can still be made, all of it waits behind a curtain.
+        """
+
+        def tell() -> None:
+            guess.close()
+            if show:
+                show()
+            difference = f" (interval: {measured.covers})" if guess.low < 0 else ""
+            self._compare(guess, measured, words or f"measured {measured}{difference}")
+
+        if guess.panel is None or not guess.panel.awaited:
+            tell()
+        elif guess.panel.curtains and guess.panel.curtains[-1].open:
+            guess.panel.curtains[-1].later.append(tell)
         else:
-            print(
-                f"You guessed {guess.value:.2f}; measured {measured}. Your guess is "
-                f"{'inside' if inside else 'outside'} the interval."
-            )
+            with guess.curtain():
+                guess.panel.curtains[-1].later.append(tell)
+
+    def _compare(self, guess: Guess, measured: Interval, found: str) -> None:
+        inside = measured.holds(guess.value)
+        print(told_guess(guess, found, inside=inside))
         self.record(
             "prediction",
             id=guess.id,
@@ -357,7 +427,8 @@ class Lab:
 
         def check(choice: int) -> tuple[str, str]:
             if self._answered(id, exercise.options) != choice:
-                self.record("answer", id=id, **exercise.as_record(choice))
+                made = journal.DEFAULT if headless() else journal.COMMITTED
+                self.record("answer", id=id, **exercise.as_record(choice), made=made)
             told = journal.told_steps(self.out_dir, self.learner, self.notebook)
             return exercise.verdict(choice), f"{exercise.why} {told}"
 
@@ -374,14 +445,11 @@ class Lab:
         display(ChoicePanel(exercise.question, exercise.options, before, check).whole)
 
     def _answered(self, id: str, options: tuple[str, ...]) -> int | None:
-        """The place of the option chosen before; None when none was, or when it is no option any
-        more.
+        """The place of the option that a person chose before; None when none was, or when it is no
+        option any more.
         """
-        choice = (
-            journal.by_id(journal.kept(self.out_dir, self.learner, "answer"))
-            .get(id, {})
-            .get("choice")
-        )
+        chosen = journal.by_a_person(journal.kept(self.out_dir, self.learner, "answer"))
+        choice = journal.by_id(chosen).get(id, {}).get("choice")
         return options.index(choice) if choice in options else None
 
     def reflect(self, id: str, question: str, headless_text: str = "") -> None:
@@ -465,8 +533,8 @@ class Lab:
         said = verdict(effect, claimed=claimed)
         size = f"{effect.n} items about {effect.clusters} entities, {effect.seeds} training seed"
         print(
-            f"Claim: {claim}.\nMeasured here: {effect} ({size}), so: {said}.\nReported "
-            f"elsewhere: {reported}."
+            f"Claim: {claim}.\nMeasured here: {effect} (interval: {effect.covers}; {size}), "
+            f"so: {said}.\nReported elsewhere: {reported}."
         )
         self.record(
             "finding", claim=claim, effect=effect.as_dict(), verdict=said, reported=reported
@@ -507,9 +575,11 @@ class Lab:
         """Every guess of this pack, profile and seed beside what was measured."""
         from labkit.course import journal_figures
 
-        rows = journal.counted(
-            [journal.as_prediction(row) for row in latest(self.mine("prediction"), "id")]
-        )
+        rows = [
+            row
+            for row in map(journal.as_prediction, latest(self.mine("prediction"), "id"))
+            if row.made != journal.UNTOUCHED
+        ]
         if not rows:
             print("No predictions yet.")
             return
@@ -523,12 +593,10 @@ class Lab:
         from labkit.base.pages import plain_table
         from labkit.course import journal_figures
 
-        told = journal.calibration(journal.predictions(self.out_dir, self.learner))
+        found = journal.predictions(self.out_dir, self.learner)
+        told = journal.calibration(found)
         if told is None:
-            print(
-                "No guesses yet: make one under Predict in any notebook, before its "
-                "outcome is shown."
-            )
+            print(journal.told_none(found))
             return
         print("\n".join(told.sentences()))
         self.show(

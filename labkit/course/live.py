@@ -99,9 +99,7 @@ def training(specs: Iterable[PipelineSpec], *, watched: bool = False) -> Iterato
             with LiveLine() as live:
                 yield live
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                stopped([stored(stage, watched) for stage in found], watched)
-            ) from None
+            raise KeyboardInterrupt(stopped([stored(stage) for stage in found])) from None
 
 
 def run(spec: PipelineSpec) -> list[Checkpoint]:

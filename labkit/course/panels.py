@@ -6,7 +6,8 @@ Panels wire; they neither compute nor draw. The panels of a single topic lie in 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,10 @@ def guard_label(act: Callable[[], None], told: widgets.Label) -> Callable:
 # --- the merge panel ------------------------------------------------------------------------
 
 STEP = 0.05
+ABOUT_TEST = (
+    '<span style="line-height: 1.4">Choose by dev. Test is for the one merge you report: a score '
+    "that was chosen on test is too good.</span>"
+)
 DEPTHS = ("first", "1/4", "1/2", "3/4", "last")  # layers
 GROUP_NAMES = {"attention": "attention", "mlp": "MLP", "other": "other"}
 
@@ -162,10 +167,11 @@ class _MergePanel:
         ]
         self.answers, self.result = widgets.HTML(), widgets.HTML()
         names = {
-            "evaluate": "evaluate on the full test split",
+            "dev": "score on dev",
             "save": "save as checkpoint",
             "export": "export recipe",
             "grid": "score the grid",
+            "test": "look at test (once)",
         }
         self.buttons = {
             key: widgets.Button(description=name, layout=widgets.Layout(width="auto"))
@@ -182,7 +188,8 @@ class _MergePanel:
                 self.picture,
                 widgets.HBox(self.prompts),
                 self.answers,
-                widgets.HBox(list(self.buttons.values())),
+                widgets.HBox([b for key, b in self.buttons.items() if key != "test"]),
+                widgets.HBox([self.buttons["test"], widgets.HTML(ABOUT_TEST)]),
                 self.sentence,
                 self.result,
             ]
@@ -249,33 +256,42 @@ class _MergePanel:
     def _wire(self) -> None:
         self.pair.observe(self._guarded(self._reopen), "value")
         self.method.observe(self._guarded(self._follow), "value")
-        self._lead(self.t, lambda: dict.fromkeys(GROUP_NAMES, [self.t.value] * len(DEPTHS)))
+        self._lead(self.t, tuple(GROUP_NAMES))
         for group, slider in self.groups.items():
-            self._lead(
-                slider, lambda group=group: {group: [self.groups[group].value] * len(DEPTHS)}
-            )
+            self._lead(slider, (group,))
         for group, sliders in self.anchors.items():
             for slider in sliders:
-                self._lead(
-                    slider, lambda group=group: {group: [one.value for one in self.anchors[group]]}
-                )
+                self._lead(slider, (group,), among=sliders)
         self.preset.observe(self._guarded(self._choose_schedule), "value")
         self.per_layer.observe(self._guarded(self._show_layers), "value")
         for place, field in enumerate(self.prompts):
             field.observe(self._guarded(lambda place=place: self._ask(place)), "value")
         for key, work in {
-            "evaluate": self._evaluate,
+            "dev": self._score_on_dev,
             "save": self._save,
             "export": self._export,
             "grid": self._grid,
+            "test": self._look_at_test,
         }.items():
             self.buttons[key].on_click(
                 self._guarded(lambda key=key, work=work: self._press(key, work))
             )
 
-    def _lead(self, slider: widgets.FloatSlider, anchors: Callable[[], Mapping]) -> None:
-        """Let a slider lead to the anchors that its value means, whenever it is moved by hand."""
-        slider.observe(self._guarded(lambda: self._by_hand(anchors(), moved=slider)), "value")
+    def _lead(
+        self,
+        slider: widgets.FloatSlider,
+        groups: Sequence[str],
+        among: Sequence[widgets.FloatSlider] = (),
+    ) -> None:
+        """Let a slider that is moved by hand lead to the anchors of some groups: all at its own
+        value, or, where it is one `among` several anchors, each at its own.
+        """
+
+        def follow() -> None:
+            anchors = [one.value for one in among] or [slider.value] * len(DEPTHS)
+            self._by_hand(dict.fromkeys(groups, anchors), moved=slider)
+
+        slider.observe(self._guarded(follow), "value")
 
     def _guarded(self, act: Callable) -> Callable:
         """An observer that does `act`, unless the panel itself is moving its widgets; errors become
@@ -402,8 +418,11 @@ class _MergePanel:
         finally:
             button.disabled = False
 
-    def _evaluate(self) -> None:
-        self.result.value = self.session.evaluate(self.move)
+    def _score_on_dev(self) -> None:
+        self.result.value = self.session.score_on_dev(self.move)
+
+    def _look_at_test(self) -> None:
+        self.result.value = self.session.look_at_test(self.move)
 
     def _save(self) -> None:
         self.result.value = escape(self.session.save(self.move))
@@ -506,7 +525,8 @@ class GuessPanel:
         start: float | None,
         keep: Callable[[float], str],
     ):
-        self.keep, self.committed = keep, start is not None
+        self.keep, self.committed, self.closed = keep, start is not None, False
+        self.curtains: list[Curtain] = []
         self.slider = guess_slider(question, low, high)
         self.slider.continuous_update = False
         self.button = widgets.Button(
@@ -516,9 +536,8 @@ class GuessPanel:
         if start is not None:
             self.slider.value = start
             _say(self.told, f"Kept from before: {start:.2f}.")
-        commit = guarded_into(self.told, self._commit)
-        self.slider.observe(commit, "value")
-        self.button.on_click(commit)
+        self.slider.observe(guarded_into(self.told, self._commit), "value")
+        self.button.on_click(guarded_into(self.told, self._confirm))
         self.whole = widgets.VBox(
             [_asked(question), widgets.HBox([self.slider, self.button]), self.told]
         )
@@ -527,19 +546,80 @@ class GuessPanel:
     def value(self) -> float:
         return float(self.slider.value)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether there is no guess yet, and one can still be made."""
+        return not self.committed and not self.closed
+
     def _commit(self) -> None:
-        _say(self.told, self.keep(self.value))
+        waiting = " The result is ready: press 'this is my guess' to see it."
+        _say(self.told, self.keep(self.value) + (waiting if self.curtains else ""))
         self.committed = True
 
+    def _confirm(self) -> None:
+        self._commit()
+        if self.curtains:
+            self.reveal()
+
+    def reveal(self) -> None:
+        """Show what waits for the guess, made or not."""
+        curtains, self.curtains = self.curtains, []
+        for curtain in curtains:
+            curtain.lift()
+
     def close(self) -> None:
-        """The outcome is known: from now on a guess would not be one."""
-        self.slider.disabled = self.button.disabled = True
+        """The outcome is shown: from now on a guess would not be one. What else waited is shown
+        too.
+        """
+        self.closed = self.slider.disabled = self.button.disabled = True
         made = (
-            f"your guess of {self.value:.2f} stays as it is"
+            f"Your guess of {self.value:.2f} stays as it is"
             if self.committed
-            else "no guess was made before it; another seed in the first cell asks anew"
+            else "The result is already shown, so it is too late to guess. To guess again, change "
+            "seed in the first cell"
         )
-        _say(self.told, f"The outcome is known: {made}.")
+        _say(self.told, f"{made}.")
+        self.reveal()
+
+
+class Curtain:
+    """Hides what gives an outcome away until its guess is made or skipped. reveal: lifts all
+    curtains of the guess. later: what to show on lifting it; it can depend on the guess.
+    """
+
+    def __init__(self, question: str, reveal: Callable[[], None]):
+        self.open = False
+        self.later: list[Callable[[], None]] = []
+        self.out = widgets.Output(layout=widgets.Layout(display="none"))
+        self.told = widgets.HTML()
+        _say(
+            self.told,
+            "The result is ready and hidden. Make your guess above and press 'this is my guess', "
+            "or press 'show me'.",
+        )
+        self.button = widgets.Button(
+            description="show me", tooltip=f"show the result without a guess: {question}", **BUTTON
+        )
+        self.button.on_click(guarded_into(self.told, reveal))
+        self.whole = widgets.VBox([self.told, self.button, self.out])
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """What is displayed in this block is not seen before `lift`. An error is, at once."""
+        self.open = True
+        self.out.__enter__()
+        try:
+            yield
+        finally:
+            self.out.__exit__(None, None, None)
+            self.open = False
+
+    def lift(self) -> None:
+        self.told.layout.display = self.button.layout.display = "none"
+        self.out.layout.display = None
+        with self.hidden():
+            for show in self.later:
+                show()
 
 
 class ChoicePanel:

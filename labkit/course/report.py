@@ -156,7 +156,7 @@ def read_learner(out_dir: Path, learner: str) -> Learner:
         ),
         _exercises(of_kind("answer")),
         _guesses(guesses),
-        _topics(told),
+        _topics(guesses),
         *_measured(of_kind("finding"), of_kind("scorecard")),
     )
     return Learner(
@@ -177,10 +177,14 @@ def read_learner(out_dir: Path, learner: str) -> Learner:
 
 def _exercises(rows: list[dict]) -> Section:
     first: dict[str, bool] = {}
-    for row in rows:
+    own = journal.by_a_person(rows)
+    for row in own:
         first.setdefault(row["id"], row["right"])
     cells = []
-    for row in latest(rows, "id"):
+    for row in {**journal.by_id(rows), **journal.by_id(own)}.values():
+        if row.get("made") == journal.DEFAULT:
+            cells.append((row["question"], "default (nobody chose)", "", row["why"]))
+            continue
         said = (
             "not right"
             if not row["right"]
@@ -190,8 +194,8 @@ def _exercises(rows: list[dict]) -> Section:
         )
         cells.append((row["question"], row["choice"], said, row["why"]))
     told = (
-        f"{sum(first.values())} of {len(cells)} right at the first choice."
-        if cells
+        f"{sum(first.values())} of {len(first)} right at the first choice."
+        if first
         else "None answered yet."
     )
     return Section("Exercises", told, ("question", "your choice", "check", "why"), tuple(cells))
@@ -202,7 +206,7 @@ def _guesses(found: list[journal.Prediction]) -> Section:
         (
             one.notebook,
             one.question,
-            "none made" if one.made == journal.UNTOUCHED else f"{one.guess:.2f}",
+            _guessed(one),
             one.told_measured,
             _fell(one),
         )
@@ -217,16 +221,25 @@ def _guesses(found: list[journal.Prediction]) -> Section:
     )
 
 
+def _guessed(one: journal.Prediction) -> str:
+    if one.made == journal.UNTOUCHED:
+        return "none made"
+    return f"{one.guess:.2f}" if one.made == journal.COMMITTED else "default (nobody guessed)"
+
+
+def _effect(finding: dict) -> str:
+    effect = Interval(**finding["effect"])
+    return f"{effect} ({effect.covers})"
+
+
 def _fell(one: journal.Prediction) -> str:
-    return "" if one.exact or one.made == journal.UNTOUCHED else "yes" if one.inside else "no"
+    return "" if one.exact or one.made != journal.COMMITTED else "yes" if one.inside else "no"
 
 
-def _topics(told: journal.Calibration | None) -> Section:
+def _topics(found: list[journal.Prediction]) -> Section:
+    told = journal.calibration(found)
     if told is None:
-        return Section(
-            "How good the guesses were",
-            "Nothing to tell yet: no guess was made before its outcome was shown.",
-        )
+        return Section("How good the guesses were", journal.told_none(found))
     return Section(
         "How good the guesses were",
         " ".join(told.sentences()),
@@ -253,7 +266,7 @@ def _measured(findings: list[dict], scorecards: list[dict]) -> tuple[Section, Se
         )
 
     claims = tuple(
-        (name(row, "claim"), str(Interval(**row["effect"])), row["verdict"], row["reported"])
+        (name(row, "claim"), _effect(row), row["verdict"], row["reported"])
         for row in last(findings, "claim")
     )
     cards = last(tested, "checkpoint")

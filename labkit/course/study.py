@@ -833,6 +833,7 @@ def register_rows(found: Sequence[tuple[Lesson, Interval]]) -> list[dict]:
             "claim": lesson.words,
             "effect": effect.as_dict(),
             "verdict": verdict(effect) if p <= 0.05 else "not distinguishable",
+            "compared": len(found),
             "reported": lesson.elsewhere,
             "differs": lesson.differs,
         }

@@ -202,21 +202,20 @@ def ahead(spec: PipelineSpec, *, watched: bool = False) -> list[Ahead]:
     )
     keys = [*asked.keys, *[None] * (len(spec.stages) - len(before))]
     return [
-        _timed(stored(Ahead(stage.kind, steps_run(stage, spec.profile), key), watched), stage, spec)
+        _timed(stored(Ahead(stage.kind, steps_run(stage, spec.profile), key)), stage, spec)
         for stage, key in zip(spec.stages, keys, strict=True)
     ]
 
 
-def stored(stage: Ahead, watched: bool) -> Ahead:
+def stored(stage: Ahead) -> Ahead:
     """With what the store has of it now."""
     store = Store()
-    if stage.key is None or (watched and not store.find(stage.key)):
+    if stage.key is None:
         return stage
     if store.find(stage.key):
         return replace(stage, kept=True)
     state = Partial(store.partial(stage.key)).find()
-    # the folder's name is checkpoint-STEP
-    return replace(stage, at=int(state.folder.name.rpartition("-")[2])) if state else stage
+    return replace(stage, at=state.step) if state else stage
 
 
 def _timed(found: Ahead, stage: Stage, spec: PipelineSpec) -> Ahead:
@@ -241,7 +240,7 @@ def about(seconds: float) -> str:
     )
 
 
-def told(stages: list[Ahead], *, watched: bool = False, each: bool = True) -> str:
+def told(stages: list[Ahead], *, each: bool = True) -> str:
     """What is ahead in a line. each: stage by stage; else how many and their sum."""
     to_train = [stage for stage in stages if not stage.kept]
     resumed = [stage for stage in to_train if stage.at]
@@ -266,11 +265,7 @@ def told(stages: list[Ahead], *, watched: bool = False, each: bool = True) -> st
     if not all(stage.here for stage in to_train):
         line += f" ({ELSEWHERE})"
     if to_train and not headless():
-        line += (
-            ". ■ stops it; a watched stage then starts over"
-            if watched
-            else ". Stop with the ■ button; run the cell again to go on"
-        )
+        line += ". Stop with the ■ button; run the cell again to go on"
     return line
 
 
@@ -297,7 +292,7 @@ def announce(specs: Iterable[PipelineSpec], *, watched: bool = False) -> list[Ah
         print(f"measuring this machine first, {about(probe_seconds(model))}")
         probe_speed(model)
         found = _all_ahead(specs, watched)
-    print(told(found, watched=watched, each=len(specs) == 1))
+    print(told(found, each=len(specs) == 1))
     return found
 
 
@@ -314,7 +309,7 @@ def _worth_measuring(specs: list[PipelineSpec], found: list[Ahead]) -> str | Non
     return None
 
 
-def stopped(stages: list[Ahead], watched: bool = False) -> str:
+def stopped(stages: list[Ahead]) -> str:
     """What an interrupt left, in a sentence."""
     begun = next((stage for stage in stages if stage.at and not stage.kept), None)
     if begun:
@@ -322,5 +317,4 @@ def stopped(stages: list[Ahead], watched: bool = False) -> str:
             f"stopped: {begun.kind} is kept up to step {begun.at} of {begun.steps}, and so "
             "are finished stages; run the cell again to go on from there"
         )
-    again = " (a watched stage starts over)" if watched else ""
-    return f"stopped: finished stages are kept; run the cell again to go on{again}"
+    return "stopped: finished stages are kept; run the cell again to go on"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from labkit.base.errors import SpecError
 from labkit.base.pages import plain_table, signed, template, write_pdf
-from labkit.base.stats import Interval, holm, p_value, verdict, with_run_noise
+from labkit.base.stats import Interval, holm, p_value, told_verdict, verdict, with_run_noise
 from labkit.base.store import Store, write_file
 from labkit.data.packs import load_pack
 from labkit.data.published import run_noise_of
@@ -52,13 +52,14 @@ class Candidate:
 @dataclass(frozen=True)
 class Difference:
     """A candidate against the first design on one axis; interval with the noise between training
-    seeds, p after Holm.
+    seeds, p after Holm for all that were `compared`.
     """
 
     candidate: str
     axis: str
     runs: Interval
     p: float
+    compared: int = 1
 
     @property
     def verdict(self) -> str:
@@ -71,6 +72,10 @@ class Difference:
             if verdict(self.runs) == "contradicted"
             else "not distinguishable"
         )
+
+    @property
+    def told(self) -> str:
+        return told_verdict(self.verdict, self.runs, self.compared)
 
 
 @dataclass(frozen=True)
@@ -339,7 +344,7 @@ def differences_to_first(
             looked.append((candidate.name, axis, found))
     corrected = holm([p_value(found) for *_, found in looked])
     return tuple(
-        Difference(name, axis, found, p)
+        Difference(name, axis, found, p, len(looked))
         for (name, axis, found), p in zip(looked, corrected, strict=True)
     )
 
@@ -351,11 +356,12 @@ def score_rows(measured: Measured) -> tuple[tuple[str, ...], list[tuple[str, ...
     cards = measured.cards
     axes = next(iter(cards.values())).axes()
     first = next(name for name in cards if name != START)
-    told = {(d.candidate, d.axis): f"{signed(d.runs)} {d.verdict}" for d in measured.differences}
+    told = {(d.candidate, d.axis): f"{signed(d.runs)} {d.told}" for d in measured.differences}
     scores = [(name, *(str(card.interval(axis)) for axis in axes)) for name, card in cards.items()]
-    others = dict.fromkeys(d.candidate for d in measured.differences)
+    others = {d.candidate: d.runs.covers for d in measured.differences}
     return ("", *axes), scores + [
-        (f"{name} − {first}", *(told.get((name, axis), "") for axis in axes)) for name in others
+        (f"{name} − {first} ({covers})", *(told.get((name, axis), "") for axis in axes))
+        for name, covers in others.items()
     ]
 
 

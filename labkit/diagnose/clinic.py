@@ -22,6 +22,7 @@ from labkit.merge.methods import merge_at
 from labkit.models.families import MODEL, TWIN
 from labkit.models.zoo import Loaded
 from labkit.train import trainers
+from labkit.train.callbacks import Partial, Stop
 from labkit.train.pipeline import load_checkpoint, run_spec, save_model, steps_run, versions
 from labkit.train.specs import DPO, GENTLE, PipelineSpec, ProfileName, Stage
 from labkit.train.zoo_build import general_rows
@@ -146,6 +147,7 @@ def _loss_on_prompts(ward: Ward) -> Case:
     """The gentle recipe whose SFT takes its loss on every token."""
     read = ward.train(GENTLE[:1])
     stage = _changed(GENTLE[1], steps=steps_run(GENTLE[1], ward.profile))
+    store = Store()
     key = key_of(
         clinic="loss on prompts",
         stage=stage.model_dump(mode="json"),
@@ -174,6 +176,8 @@ def _loss_on_prompts(ward: Ward) -> Case:
             loaded.tokenizer,
             [{**row, "labels": list(row["input_ids"])} for row in rows],
             seed=ward.seed,
+            partial=Partial(store.partial(key)),
+            stop=stop,
         )
         save_model(result.model, loaded.tokenizer, folder)
         told = {
@@ -192,7 +196,9 @@ def _loss_on_prompts(ward: Ward) -> Case:
             "metrics": result.metrics,
         }
 
-    return ward.case(Store().get_or_make(key, make))
+    with Stop(stage.kind) as stop:
+        made = store.get_or_make(key, make)
+    return ward.case(made)
 
 
 def _merge_case(
@@ -347,10 +353,19 @@ class Answer:
     missed: tuple[str, ...]
 
     def __str__(self) -> str:
-        head = "Right" if self.right else "Not so"
-        seen = "" if not self.missed else f" You had not ordered: {', '.join(self.missed)}."
-        proof = f" Decisive: {', '.join(self.cause.decisive)}." if self.cause.decisive else ""
-        return f"{head}: {self.cause.words}. {self.cause.explain}{proof}{seen}"
+        words, proof = self.cause.words, " ".join(map(self._proof, self.cause.decisive))
+        if self.right:
+            told = f"Right: {words}."
+        elif self.cause.decisive:
+            told = f"No. The cause was: {words}."
+        else:
+            told = f"No. {words[0].upper()}{words[1:]}."
+        return f"{told} {self.cause.explain} {proof}".strip()
+
+    def _proof(self, test: str) -> str:
+        if test in self.missed:
+            return f'The test "{test}" would have shown it; you did not order it.'
+        return f'The test "{test}" shows it; you ordered it.'
 
 
 @dataclass

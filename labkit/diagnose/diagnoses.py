@@ -95,11 +95,12 @@ QUESTIONS = {
 @dataclass(frozen=True)
 class Found:
     """What a test measured. value: with its interval; words: the figure in a sentence, units
-    included.
+    included. of: which items, where these are not all of an axis.
     """
 
     value: Interval
     words: str
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,10 +174,12 @@ def _change(axis: str, *kinds: str) -> Callable[[Case], Found | None]:
         if not scores(case.card):
             return None
         found = paired_difference(scores(case.base_card), scores(case.card))
+        of = f"{' and '.join(kinds)} items of {axis}" if kinds else ""
         return Found(
             found,
-            f"{axis}{' (' + ', '.join(kinds) + ')' if kinds else ''}: {found.mean:+.2f} "
-            f"[{found.low:+.2f}, {found.high:+.2f}] against the baseline",
+            f"{of or axis}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] against the "
+            f"baseline (interval: {found.covers})",
+            of,
         )
 
     return measure
@@ -204,7 +207,7 @@ def _since_preferences(
         return Found(
             found,
             f"{what}: {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] since the "
-            "preference stage began",
+            f"preference stage began (interval: {found.covers})",
         )
 
     return measure
@@ -244,7 +247,7 @@ def _inconsistency_of_merge(case: Case) -> Found | None:
     return Found(
         found,
         f"facts that depend on the wording: {found.mean:+.2f} [{found.low:+.2f}, "
-        f"{found.high:+.2f}] against the domain model",
+        f"{found.high:+.2f}] against the domain model (interval: {found.covers})",
     )
 
 

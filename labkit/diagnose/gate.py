@@ -73,7 +73,8 @@ class GateReport:
             )
         told = "; ".join(
             f"{held.axis} fell by {-held.change.mean:.2f} [{-held.change.high:.2f}, "
-            f"{-held.change.low:.2f}], {held.allowed:.2f} is let through"
+            f"{-held.change.low:.2f}] (interval: {held.change.covers}), "
+            f"{held.allowed:.2f} is let through"
             for held in self.axes
             if held.fell
         )

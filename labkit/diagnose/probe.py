@@ -95,6 +95,13 @@ class EarlyWarning:
     def as_rows(self) -> list[dict]:
         return [asdict(look) for look in self.looks]
 
+    def restore(self, rows: list[dict], seconds: float) -> None:
+        """Go on with a stage that was stopped. rows: as `as_rows` gave them; seconds: the stage had
+        taken by then.
+        """
+        self.looks = [Look(**row) for row in rows]
+        self.began = time.perf_counter() - seconds
+
 
 def probe_items(pack: Pack) -> list[dict]:
     """The dev items a probe looks at, spread over entities."""

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING
 from labkit.base.errors import InputError, suggest
 from labkit.base.pages import text_table
 from labkit.base.records import AXES, CONTROLS
-from labkit.base.stats import Interval, ItemScore, cluster_mean, holm, p_value, paired_difference
+from labkit.base.stats import (
+    Interval,
+    ItemScore,
+    cluster_mean,
+    holm,
+    p_value,
+    paired_difference,
+    told_verdict,
+)
 from labkit.data.instructions import obeys, obeys_loosely
 from labkit.data.packs import EVAL_SPLITS, Pack
 
@@ -148,10 +156,16 @@ class Differences:
 
     def __str__(self) -> str:
         rows = [
-            (axis, f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]", str(d.n), self.verdict(axis))
+            (
+                axis,
+                f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]",
+                str(d.n),
+                told_verdict(self.verdict(axis), d, len(self.p)),
+            )
             for axis, d in self.by_axis.items()
         ]
-        title = f"{self.after} minus {self.before}, over the same items"
+        covers = next(iter(self.by_axis.values())).covers if self.by_axis else "items only"
+        title = f"{self.after} minus {self.before}, over the same items (interval: {covers})"
         return text_table(title, ("axis", "difference", "items", "verdict"), rows)
 
 

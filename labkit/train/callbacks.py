@@ -2,9 +2,10 @@
 a probe look, and saves the state.
 
 A stage that is killed goes on where it was last saved. Its state (weights or adapters, optimiser,
-schedule, random numbers, loss curve) is saved every few minutes beside the store's checkpoints, by
-transformers' own Trainer. Only the last state is kept, and none when the stage is done. The module
-does not know what a stage trains on or what a probe looks at.
+schedule, random numbers, loss curve, what a probe saw) is saved every few minutes, and when
+somebody stops the stage. It lies beside the store's checkpoints and is written by transformers' own
+Trainer. Only the last state is kept, and none when the stage is done. The module does not know what
+a stage trains on or what a probe looks at.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from labkit.base import processes
 from labkit.base.errors import InputError
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """One moment of a running stage, as callbacks receive it."""
+    """One moment of a running stage, as callbacks receive it. began: the step this run of the stage
+    goes on from.
+    """
 
     stage: str
     step: int
@@ -41,6 +46,19 @@ class Progress:
     loss: float
     tokens_per_second: float
     seconds_left: float
+    began: int = 0
+
+
+class Probe(Protocol):
+    """Looks at a model while it trains (diagnose/probe.py has one). What it has seen is saved with
+    the state.
+    """
+
+    def __call__(self, model: PreTrainedModel, step: int, steps: int) -> None: ...
+
+    def as_rows(self) -> list[dict]: ...
+
+    def restore(self, rows: list[dict], seconds: float) -> None: ...
 
 
 @dataclass
@@ -81,6 +99,7 @@ def reporter(
 
         def on_train_begin(self, args, state, control, model=None, **kwargs):
             self.began, self.first = time.perf_counter(), state.global_step
+            self.told = self.first
             for logs in state.log_history:  # of the run that is resumed
                 if "loss" in logs:
                     result.add(logs["step"], logs)
@@ -104,14 +123,13 @@ def reporter(
             self.tell(state.global_step)
 
         def tell(self, step: int) -> None:
-            if progress and processes.is_main() and result.loss_curve and step > self.first:
+            """Each step at most once: a last step is logged, and ends the training too."""
+            if progress and processes.is_main() and result.loss_curve and step > self.told:
+                self.told = step
                 rate = (step - self.first) / max(time.perf_counter() - self.began, 1e-9)
-                loss = result.loss_curve[-1][1]
-                progress(
-                    Progress(
-                        stage, step, steps, loss, rate * tokens_per_step, (steps - step) / rate
-                    )
-                )
+                loss, left = result.loss_curve[-1][1], (steps - step) / rate
+                speed = rate * tokens_per_step
+                progress(Progress(stage, step, steps, loss, speed, left, self.first))
 
     return Reporter()
 
@@ -130,10 +148,75 @@ def _undisturbed(model):
     model.train(training)
 
 
+# --- being stopped ----------------------------------------------------------------------------
+
+
+class Terminated(SystemExit):
+    """SIGTERM came while a stage trained. Its text says what is kept; the status is a shell's."""
+
+    def __init__(self, sentence: str):
+        super().__init__(128 + signal.SIGTERM)
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class Stop:
+    """Goes around a stage, so that Ctrl-C, a notebook's stop button and SIGTERM wait until it is
+    saved.
+
+    Before and after training a signal acts as ever. While `patient`, it is only taken down, in
+    `asked`, and the keeper saves and ends the training within a few steps. A second Ctrl-C acts at
+    once. Only the main thread gets signals; elsewhere this does nothing.
+    """
+
+    def __init__(self, stage: str):
+        self.stage = stage
+        self.patient, self.asked = False, 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.getsignal(number)
+                if before not in (None, signal.SIG_IGN):  # a job in the background ignores Ctrl-C
+                    self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, kind, *exc) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        if kind is None and self.asked:
+            self.end(f"stopped: {self.stage} is finished and kept")
+
+    def _take(self, number: int, frame: object) -> None:
+        if self.patient and not (self.asked and number == signal.SIGINT):
+            self.asked = self.asked or number
+            return
+        before = self._before[number]
+        if callable(before):
+            before(number, frame)
+        else:
+            signal.signal(number, before)
+            signal.raise_signal(number)
+
+    def end(self, sentence: str) -> None:
+        """Do now what was asked for. In a process that was not asked itself, another one was."""
+        if self.asked == signal.SIGTERM:
+            raise Terminated(sentence)
+        raise KeyboardInterrupt(sentence)
+
+
 # --- saving and going on ----------------------------------------------------------------------
 
 SAVE_EVERY_SECONDS = 600.0
 MARK = "labkit.json"  # written last: a state without it was being written when the run was killed
+SEEN = "probe.json"
+
+
+class StateWarning(UserWarning):
+    """A saved state cannot be used."""
 
 
 def save_every_seconds() -> float:
@@ -163,6 +246,15 @@ class State:
     folder: Path
     seconds: float
 
+    @property
+    def step(self) -> int:
+        return _step(self.folder)
+
+    def seen(self) -> list[dict]:
+        """What a probe had seen by then."""
+        path = self.folder / SEEN
+        return json.loads(path.read_text("utf-8")) if path.exists() else []
+
 
 class Partial:
     """The saved states of one unfinished stage, in a folder of their own."""
@@ -188,6 +280,7 @@ class Partial:
             warnings.warn(
                 f"{self.folder}: the saved state of an unfinished stage is damaged or "
                 "of another kind of run; the stage starts over",
+                StateWarning,
                 stacklevel=2,
             )
         self.discard()
@@ -227,9 +320,11 @@ def _seconds_if_intact(state: Path) -> float | None:
         return None
 
 
-def keeper(partial: Partial, seconds_before: float, log_every: int):
-    """A TrainerCallback that has the state saved when it is time, just after a logged step, so that
-    no loss is lost.
+def keeper(
+    partial: Partial, stop: Stop, probe: Probe | None, seconds_before: float, log_every: int
+):
+    """A TrainerCallback that has the state saved when it is time and when somebody wants to stop,
+    just after a logged step, so that no loss is lost.
     """
     from transformers import TrainerCallback
 
@@ -243,15 +338,19 @@ def keeper(partial: Partial, seconds_before: float, log_every: int):
             if state.global_step % log_every or state.global_step >= state.max_steps:
                 return
             due = time.perf_counter() - self.saved >= every
-            if processes.from_main(due):
+            due, end = processes.from_main((due, bool(stop.asked)))
+            if due or end:
                 args.output_dir = str(partial.folder)  # until now a folder that is thrown away
-                control.should_save = True
+                control.should_save, control.should_training_stop = True, end
 
         def on_save(self, args, state, control, **kwargs):
             processes.wait()
             if processes.is_main():
                 spent = seconds_before + time.perf_counter() - self.began
-                partial.keep(partial.folder / f"checkpoint-{state.global_step}", spent)
+                folder = partial.folder / f"checkpoint-{state.global_step}"
+                if probe:
+                    write_file(folder / SEEN, json.dumps(probe.as_rows()))
+                partial.keep(folder, spent)
             processes.wait()
             self.saved = time.perf_counter()
 

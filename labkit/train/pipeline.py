@@ -16,7 +16,7 @@ from labkit.merge.recipes import THEIR_METHOD, Merge, Recipe, merge_card, recipe
 from labkit.merge.schedule import resolve
 from labkit.models import zoo
 from labkit.train import memory, zoo_build
-from labkit.train.callbacks import Partial, TrainResult
+from labkit.train.callbacks import Partial, Stop, TrainResult
 from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, profile, trail_of
 
 RECIPE_VERSION = 2  # part of every key: raise it when training code changes what a spec means
@@ -93,8 +93,9 @@ def run_spec(
     Finished stages are read from the store. Interrupting keeps every finished stage. progress:
     called with callbacks.Progress. watch: makes a probe for a stage from its kind and tokenizer;
     its looks are kept in the lineage under `probe`, in a checkpoint of its own beside the one
-    without. A stage that was killed goes on where it was last saved. Of several processes
-    (docs/distributed.md) the first writes and tells, and all return the same.
+    without. A stage that is interrupted is saved first and goes on there; one that was killed goes
+    on where it was last saved. Of several processes (docs/distributed.md) the first writes and
+    tells, and all return the same.
     """
     from labkit.train.trainers import prepare_process
 
@@ -151,8 +152,6 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
     def make(folder: Path | None) -> dict:
         loaded, base = _start_of(ran, str(previous.folder) if previous else spec.model)
         probe = watch(ran.kind, loaded.tokenizer) if watch else None
-        # what a probe has seen is in memory only
-        partial = None if watch else Partial(store.partial(key))
         result = train_stage(
             ran,
             loaded,
@@ -160,7 +159,8 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
             seed=spec.seed,
             progress=progress,
             probe=probe,
-            partial=partial,
+            partial=Partial(store.partial(key)),
+            stop=stop,
             base=base,
         )
         if folder:
@@ -180,7 +180,8 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
             **({"probe": probe.as_rows()} if probe else {}),
         }
 
-    return _made_together(store, key, make, follow=lambda: make(None))
+    with Stop(ran.kind) as stop:
+        return _made_together(store, key, make, follow=lambda: make(None))
 
 
 def _start_of(stage: Stage, name: str) -> tuple[zoo.Loaded, Path | None]:

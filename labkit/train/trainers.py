@@ -20,7 +20,15 @@ from labkit.base import processes
 from labkit.base.errors import InputError
 from labkit.models.families import conversation
 from labkit.models.zoo import uncollected
-from labkit.train.callbacks import Partial, Progress, TrainResult, keeper, reporter
+from labkit.train.callbacks import (
+    Partial,
+    Probe,
+    Progress,
+    Stop,
+    TrainResult,
+    keeper,
+    reporter,
+)
 from labkit.train.memory import Batches, bf16_is_fast, load_as_stored, shares, steps_of
 from labkit.train.specs import Stage
 
@@ -39,14 +47,16 @@ class Run:
 
     progress: told where the stage stands. probe: called with (model, step, steps) before the first
     step and after each; it cannot disturb the training. partial: where to save the state of an
-    unfinished stage, and to resume it from. base: the folder of the frozen base, when adapters are
-    to be merged into it as it is stored and not as it was trained on.
+    unfinished stage, and to resume it from. stop: lets an interrupt wait for a saved state. base:
+    the folder of the frozen base, when adapters are to be merged into it as it is stored and not as
+    it was trained on.
     """
 
     seed: int
     progress: Callable[[Progress], None] | None = None
-    probe: Callable[[PreTrainedModel, int, int], None] | None = None
+    probe: Probe | None = None
     partial: Partial | None = None
+    stop: Stop | None = None
     base: Path | None = None
 
 
@@ -192,7 +202,7 @@ def _in_our_order(trainer_class: type, stage: Stage, run: Run) -> type:
 def _run(
     trainer, model: PreTrainedModel, stage: Stage, run: Run, *, tokens: int, tokens_per_step: float
 ) -> TrainResult:
-    """Train, resuming what a killed run left, and take back a model that is free of everything the
+    """Train, resuming what a stopped run left, and take back a model that is free of everything the
     trainer hung on it.
 
     model: as it was given, for its configs: trainers rewrite the EOS in them.
@@ -214,11 +224,18 @@ def _run(
             weight.data = weight.data.float()
     state = run.partial.find() if run.partial else None
     before = state.seconds if state else 0.0
+    stop = run.stop or Stop(stage.kind)
     if run.partial:
-        trainer.add_callback(keeper(run.partial, before, LOG_EVERY))
+        trainer.add_callback(keeper(run.partial, stop, run.probe, before, LOG_EVERY))
+        stop.patient = True
+    if state and run.probe:
+        run.probe.restore(state.seen(), before)
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(state.folder) if state else None)
     result.wall_seconds = before + time.perf_counter() - began
+    at, steps = trainer.state.global_step, trainer.args.max_steps
+    if at < steps:
+        stop.end(f"stopped: {stage.kind} is kept up to step {at} of {steps}")
     result.model = _trained_model(trainer, config, run.base)
     if result.model is not None:
         result.model.generation_config = generation_config

@@ -20,6 +20,7 @@ from labkit.base.stats import (
     power_of,
     run_noise,
     standard_error,
+    told_verdict,
     verdict,
     wilson,
     with_run_noise,
@@ -191,8 +192,27 @@ def test_noise_between_runs_widens_a_difference_and_stays_in_range():
         0.3 + half, abs=1e-3
     )
     assert with_run_noise(Interval(0.9, 0.8, 0.95, 9, 9), RunNoise(0.5, 2)).high == 1
+    assert (
+        found.covers == "items and seeds" and Interval(0.3, 0.2, 0.4, 9, 9).covers == "items only"
+    )
     with pytest.raises(PairingError, match="no recipe was run twice"):
         run_noise([[0.5], [0.7]])
+
+
+@pytest.mark.parametrize(
+    ("said", "low", "told"),
+    [
+        (
+            "not distinguishable",
+            0.06,
+            "not distinguishable (not after correction for 36 comparisons)",
+        ),
+        ("not distinguishable", -0.06, "not distinguishable"),
+        ("supported", 0.06, "supported"),
+    ],
+)
+def test_a_verdict_that_only_the_correction_takes_away_says_so(said, low, told):
+    assert told_verdict(said, Interval(0.25, low, 0.49, 9, 9), 36) == told
 
 
 def test_p_value_agrees_with_the_interval():

@@ -129,8 +129,10 @@ def test_the_room_is_wrong_only_where_it_was_asked(tmp_path):
     assert answered["Exercises, hardest first"] == "" and "notebooks' own" in answered["Exercises"]
     assert (
         "wrong" not in headless.verdict
-        and "notebooks' own" in beliefs.text
+        and "default guess (nobody guessed)" in beliefs.text
         and beliefs.rows[0][-1] == "nobody was asked"
+        and "default guess (nobody guessed)" in beliefs.rows[0]
+        and beliefs.pictures == ()
     )
 
 

@@ -60,13 +60,16 @@ def test_a_patient_is_seen_tested_and_named(page, clinic, folder):
     page.wait_for_selector(f"text=/patient {PATIENT}: \\d+ tests can be ordered/")
     assert clinic.locator("table").count() == 2  # scores, and samples of what it says
     chosen(clinic, "test").select_option(TEST)
+    clinic.get_by_role("button", name="this is the cause").click()
+    page.wait_for_selector("text=Choose a cause first.")
+    assert records.read(folder / "out" / "lab", "clinic") == []
     clinic.get_by_role("button", name="order").click()
     page.wait_for_selector(f"text=/{TEST}: flagged.*of the budget left/")
     chosen(clinic, "cause").select_option(
         next(cause.words for cause in CAUSES if cause.id == CAUSE)
     )
     clinic.get_by_role("button", name="this is the cause").click()
-    page.wait_for_selector("text=Right:")
+    page.wait_for_selector("text=/Right: .*you ordered it/")
     (visit,) = records.read(folder / "out" / "lab", "clinic")
     assert visit["right"] and visit["ordered"] == [TEST]
 

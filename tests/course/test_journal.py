@@ -200,10 +200,23 @@ def test_sliders_left_alone_do_not_count(tmp_path):
     prediction(tmp_path, "b", 0.5, 0.9)
     found = told(tmp_path)
     assert (
-        found.left_out == 1
+        len(found.left_out) == 1
         and len(found.found) == 1
         and found.sentences()[-1].startswith("1 not counted")
     )
+
+
+def test_what_nobody_guessed_is_counted_nowhere_and_told(tmp_path):
+    for i in range(5):
+        prediction(tmp_path, f"d{i}", 0.5, 0.5, made=journal.DEFAULT)
+    found = journal.predictions(tmp_path, "me")
+    assert journal.calibration(found) is None
+    said = "5 not counted: default guess (nobody guessed)."
+    assert journal.told_inside(found) == [said] and journal.told_none(found).startswith(said)
+    prediction(tmp_path, "mine", 0.5, 0.9)
+    sentences = told(tmp_path).sentences()
+    assert sentences[0] == "0 of 1 guesses fell inside the measured interval."
+    assert sentences[-1] == said and len(told(tmp_path).overall.errors) == 1
 
 
 def test_few_guesses_tell_nothing_of_a_habit(tmp_path):

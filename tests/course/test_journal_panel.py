@@ -31,7 +31,7 @@ def test_a_guess_from_before_is_shown_and_not_kept_again():
 
 
 @pytest.mark.parametrize(
-    "start,words", [(0.3, "your guess of 0.30 stays"), (None, "no guess was made before it")]
+    "start,words", [(0.3, "Your guess of 0.30 stays"), (None, "it is too late to guess")]
 )
 def test_after_the_outcome_a_guess_is_closed(start, words):
     panel = GuessPanel("How many?", 0, 1, start, lambda value: "kept")

@@ -46,6 +46,19 @@ def test_guesses_stand_on_their_own_scales_with_their_values():
     assert png(figure).startswith(b"\x89PNG")
 
 
+def test_a_default_that_nobody_guessed_is_no_star():
+    nobodys = replace(ONE, id="d", made=journal.DEFAULT)
+    for found, stars, words in (
+        ([nobodys], 0, ["default guess (nobody guessed)"]),
+        ([ONE, nobodys], 1, ["your guess", "default guess (nobody guessed)"]),
+    ):
+        figure = journal_figures.guesses(found)
+        assert sum(line.get_marker() == "*" for line in figure.axes[0].lines) == stars
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert [word for word in legend if "guess" in word] == words
+    assert "0.4 (default, nobody guessed), measured" in journal_figures.guesses_alt([nobodys])
+
+
 def test_nothing_is_drawn_beyond_the_slider():
     assert journal_figures._bounded(HOURS) == (0.0, 0.65, 1.0)
 

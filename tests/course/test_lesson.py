@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from labkit.base import records
 from labkit.base.errors import InputError
-from labkit.base.stats import Interval
+from labkit.base.stats import Interval, RunNoise, with_run_noise
 from labkit.course import journal, lesson
+from labkit.course.journal import COMMITTED
 from labkit.train.specs import Stage
 
 
@@ -175,7 +178,9 @@ def test_a_guess_survives_a_restart_and_stays_after_its_outcome(hands_on, shown)
 
 def test_a_slider_left_alone_is_no_guess_even_when_moved_afterwards(hands_on, shown, capsys):
     lab = hands_on()
-    lab.outcome(lab.predict("x", "How many?"), HALF)
+    guess = lab.predict("x", "How many?")
+    lab.outcome(guess, HALF)
+    guess.panel.curtains[0].button.click()
     again = lab.predict("x", "How many?")
     assert panel_of(shown)["FloatSlider"].disabled
     lab.outcome(again, HALF)
@@ -183,6 +188,65 @@ def test_a_slider_left_alone_is_no_guess_even_when_moved_afterwards(hands_on, sh
     lab.show_calibration()
     told = capsys.readouterr().out
     assert "You made no guess" in told and "No guesses yet" in told
+
+
+def test_a_headless_default_is_told_as_nobodys(lab, capsys):
+    guess = lab.predict("x", "How many?", headless_value=0.9)
+    lab.outcome(guess, HALF)
+    lab.show_calibration()
+    told = capsys.readouterr().out
+    assert f"Default guess (nobody guessed) of 0.90; measured {HALF}" in told
+    assert "You guessed" not in told and "fell inside" not in told
+    assert guess.own is None and guess.star("knowledge") is None
+
+
+def test_an_outcome_waits_for_its_guess_and_is_drawn_with_it(hands_on, shown, capsys):
+    lab, drawn = hands_on(), []
+    guess = lab.predict("x", "How many?")
+    slider, whole = panel_of(shown)["FloatSlider"], guess.panel
+    with guess.curtain():
+        lab.outcome(guess, HALF, lambda: drawn.append(guess.star("knowledge")))
+    lab.outcome(guess, HALF)  # of another cell
+    slider.value = 0.25
+    assert drawn == [] and "measured" not in capsys.readouterr().out
+    assert not slider.disabled and lab.mine("prediction") == []
+    assert all(curtain.out.layout.display == "none" for curtain in whole.curtains)
+    waiting = list(whole.curtains)
+    whole.button.click()
+    assert drawn == [("knowledge", 0.25)] and "You guessed 0.25" in capsys.readouterr().out
+    assert {row["made"] for row in lab.mine("prediction")} == {"committed"}
+    assert slider.disabled and all(one.out.layout.display is None for one in waiting)
+
+
+def test_a_guess_can_be_skipped_and_is_then_none(hands_on, shown, capsys):
+    lab, drawn = hands_on(), []
+    guess = lab.predict("x", "How many?")
+    lab.outcome(guess, HALF, lambda: drawn.append(guess.star("knowledge")))
+    (curtain,) = guess.panel.curtains
+    curtain.button.click()
+    assert drawn == [None] and "You made no guess" in capsys.readouterr().out
+    assert [row["made"] for row in lab.mine("prediction")] == ["untouched"]
+
+
+def test_an_error_behind_a_curtain_is_not_swallowed(hands_on, shown):
+    guess = hands_on().predict("x", "How many?")
+    with pytest.raises(InputError, match="no such thing"), guess.curtain():
+        raise InputError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("effect", "covers"),
+    [
+        (Interval(0.2, 0.1, 0.3, 10, 5), "items only"),
+        (Interval(0.2, 0.1, 0.3, 10, 5, seeds=5), "items and seeds"),
+        (with_run_noise(Interval(0.2, 0.1, 0.3, 10, 5), RunNoise(0.0, 12)), "items and seeds"),
+    ],
+)
+def test_a_finding_says_what_its_interval_covers(lab, shown, capsys, effect, covers):
+    lab.finding("something", effect, claimed=1, reported="nothing")
+    assert f"(interval: {covers};" in capsys.readouterr().out
+    lab.show_findings()
+    assert f"({covers})" in shown[-1][0][0].data
 
 
 def test_headless_takes_the_guess_that_was_kept_and_does_not_shut_anyone_out(
@@ -202,7 +266,9 @@ def test_headless_takes_the_guess_that_was_kept_and_does_not_shut_anyone_out(
 def test_progress_calibration_and_both_answers_are_shown_escaped(lab, shown, capsys):
     lab.reflect("critical_1_before", "?", headless_text=NASTY)
     for i, value in enumerate((0.2, 0.4, 0.5, 0.9)):
-        lab.outcome(lab.predict(f"x{i}", NASTY, headless_value=value), HALF)
+        lab.outcome(
+            replace(lab.predict(f"x{i}", NASTY, headless_value=value), made=COMMITTED), HALF
+        )
     lab.show_progress()
     lab.show_before_and_after()
     lab.show_predictions()

@@ -8,7 +8,7 @@ import pytest
 
 from labkit.base.errors import MergeError
 from labkit.course.labs import merge_lab
-from labkit.course.labs.merge_lab import Bench, MergeSession, Setting
+from labkit.course.labs.merge_lab import Bench, MergeSession, Setting, setting_of
 from labkit.evaluate import scoring
 from labkit.merge import methods, recipes
 from labkit.merge.schedule import PRESETS
@@ -124,9 +124,14 @@ def test_session_tells_draws_and_escapes(bench, tmp_path):
     assert session.draw(move).startswith(b"\x89PNG") and session.draw(move) == session.draw(move)
     assert session.draw(move) != session.draw(session.move(Setting("slerp", 0.6)))
     assert "<b>hello" not in session.answers(move) and "&lt;b&gt;hello" in session.answers(move)
-    assert "looked at 1 time:" in session.evaluate(
-        move
-    ) and "looked at 2 times" in session.evaluate(move)
+    scheduled = session.move(setting_of("slerp", [0.0, 0.5, 1.0, 0.5, 0.2], [0.5] * 5, [0.5] * 5))
+    assert "this one was not scored, press 'score on dev'" in session.tell(scheduled)
+    on_dev = session.score_on_dev(scheduled)
+    assert "scored on dev" in on_dev and "test" not in on_dev and session.test_looks == 0
+    assert str(bench.measure(scheduled.setting, split="dev").interval("knowledge")) in on_dev
+    first, second = session.look_at_test(move), session.look_at_test(move)
+    assert "for the first time" in first and "dev" not in first
+    assert "for the 2. time" in second and "choose on dev" in second
     assert "recipes" in session.export(move) and len(list((tmp_path / "recipes").iterdir())) == 1
     assert "saved as materials/instruct+base/slerp" in session.save(move)
     assert session.open("two") == ("instruct", "twin")

@@ -46,8 +46,11 @@ class Session:
     def answers(self, move):
         return " ".join(self.prompts)
 
-    def evaluate(self, move):
-        return "evaluated"
+    def score_on_dev(self, move):
+        return "scored on dev"
+
+    def look_at_test(self, move):
+        return "looked at test"
 
     def save(self, move):
         return "<saved>"
@@ -147,8 +150,11 @@ def test_method_prompt_and_pair_lead_to_the_session(panel):
 
 def test_buttons_work_and_their_errors_are_sentences(panel):
     panel, _session = panel
-    panel.buttons["evaluate"].click()
-    assert panel.result.value == "evaluated"
+    panel.buttons["dev"].click()
+    assert panel.result.value == "scored on dev"
+    panel.buttons["test"].click()
+    assert panel.result.value == "looked at test"
+    assert panel.buttons["test"].description == "look at test (once)"
     panel.buttons["save"].click()
     assert panel.result.value == "&lt;saved&gt;"
     panel.buttons["export"].click()
@@ -259,6 +265,12 @@ def test_the_clinic_panel_leads_from_symptoms_to_an_answer():
     )
     seen = [part.value for part in press(panel, "see the patient") if hasattr(part, "value")]
     assert "<i>pale</i>" in seen and "patient 1: 4 tests can be ordered" in seen
+    test, cause = (panel.children[place].children[0] for place in (4, 6))
+    for choice, button, name in ((test, "order", "test"), (cause, "this is the cause", "cause")):
+        assert choice.label == diagnose_lab.CHOOSE
+        sent = [part.value for part in press(panel, button) if hasattr(part, "value")]
+        assert f"Choose a {name} first." in sent and "<p><b>Right: flu</b></p>" not in sent
+        choice.value = {"test": "blood", "cause": "flu"}[name]
     assert "<p>blood: &lt;clear&gt;</p>" in [
         part.value for part in press(panel, "order") if hasattr(part, "value")
     ]

@@ -109,6 +109,9 @@ def folder(tmp_path):
             expected="b",
             why="So.",
         )
+    default = {"right": True, "expected": "b", "why": "So.", "made": "default"}
+    for id in ("a", "d"):  # a run without a person, after she had answered one of the two
+        records.append(tmp_path, "answer", **ME, id=id, question="And?", choice="b", **default)
     for i in range(4):
         records.append(
             tmp_path,
@@ -170,6 +173,8 @@ def test_a_learners_page_is_escaped_whole_and_self_contained(folder):
         "because &lt;script&gt;",
         "right, not at first",
         "0 of 1 right at the first choice",
+        "default (nobody chose)",
+        "0.50 [0.40, 0.60] (items only)",
         "4 of 4 guesses fell inside",
         "supported",
         "0.50 [0.40, 0.60]",
@@ -229,7 +234,7 @@ def test_an_empty_report_says_so(tmp_path):
     assert (
         html.count("(nothing written)") == 6
         and "None answered yet" in html
-        and "Nothing to tell yet" in html
+        and "No guesses yet" in html
         and "None yet." in text_of(made.pdf)
     )
 

@@ -167,7 +167,8 @@ def test_differences_have_the_sign_of_the_claim():
 def test_smoke_trains_compares_and_records(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_HEADLESS", "1")
     lab = lesson.start("01_design", profile="smoke", out_dir=str(tmp_path / "out"))
-    found = retrieval.show_retrieval(lab)
+    guess = lab.predict("changed", "Changed facts answered rightly")
+    found = retrieval.show_retrieval(lab, guess)
     assert list(found.ways) == [
         retrieval.NOTHING,
         retrieval.TRAINED,

@@ -129,11 +129,15 @@ def test_no_star_where_no_guess_was_made(lab, monkeypatch):
         "show",
         lambda self, figure, name, alt: drawn.append(figure.legends[0].get_texts()),
     )
-    for made in (journal.COMMITTED, journal.UNTOUCHED):
+    for made in (journal.COMMITTED, journal.UNTOUCHED, journal.DEFAULT):
         warm_up.show_effect(
             lab, warm_up.measured_effect(), lesson.Guess("warm_up_merge", "Share", 0.5, made=made)
         )
-    assert ["your guess" in [text.get_text() for text in texts] for texts in drawn] == [True, False]
+    assert ["your guess" in [text.get_text() for text in texts] for texts in drawn] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_the_notebook_trains_nothing_and_asks_the_critical_questions():

@@ -56,6 +56,13 @@ def test_a_shuffled_vocabulary_keeps_its_special_tokens(instruct):
     assert all(ours[token] == theirs[token] for token in instruct.tokenizer.all_special_tokens)
 
 
+def test_a_healthy_patient_called_ill_is_told_without_a_test():
+    healthy = clinic.BY_CAUSE["healthy"]
+    told = str(clinic.Answer(False, healthy, ()))
+    assert told.startswith("No. Nothing is wrong: the gentle recipe as it should be.")
+    assert "The test" not in told
+
+
 def test_a_visit_costs_tests_and_ends_with_an_explanation(ward):
     number = 1 + clinic._ORDER.index(
         [cause.id for cause in clinic.CAUSES].index("tokenizer mismatch")
@@ -68,10 +75,15 @@ def test_a_visit_costs_tests_and_ends_with_an_explanation(ward):
     assert (
         not missed.right
         and missed.missed == ("other tokenizer",)
-        and "You had not ordered" in str(missed)
+        and str(missed)
+        == f"No. The cause was: {missed.cause.words}. {missed.cause.explain} "
+        'The test "other tokenizer" would have shown it; you did not order it.'
     )
     visit.order("other tokenizer")
-    assert str(visit.answer("tokenizer mismatch")).startswith("Right: ")
+    right = str(visit.answer("tokenizer mismatch"))
+    assert right.startswith("Right: ") and right.endswith(
+        'The test "other tokenizer" shows it; you ordered it.'
+    )
     visit.budget = 0
     with pytest.raises(InputError, match="0 is left"):
         visit.order("loss rose")

@@ -13,6 +13,7 @@ import torch
 
 from labkit.base.errors import InputError
 from labkit.base.store import Store
+from labkit.diagnose.probe import watcher
 from labkit.models import zoo
 from labkit.train import callbacks, pipeline
 from labkit.train.callbacks import Partial
@@ -80,6 +81,104 @@ def test_goes_on_as_if_it_had_not_stopped(tmp_path, materials, wanted):
     ]
     assert told[0].step == 10 and told[-1].step == STEPS
     assert [path.name for path in partial.folder.glob("checkpoint-*")] == ["checkpoint-10"]
+
+
+def interrupted(wanted, pack, partial, number, at=5, **how):
+    """A stage that gets a signal at a step; it is saved at no other moment."""
+
+    def press(moment):
+        if moment.step == at:
+            signal.raise_signal(number)
+
+    with callbacks.Stop(wanted.kind) as stop:
+        fit(wanted, pack, partial=partial, progress=press, stop=stop, **how)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number", "raised"),
+    [
+        (stage("cpt"), signal.SIGINT, KeyboardInterrupt),
+        (stage("sft", replay=0.5), signal.SIGTERM, callbacks.Terminated),
+    ],
+    ids=["cpt, Ctrl-C", "sft, SIGTERM"],
+)
+def test_an_interrupted_stage_is_saved_where_it_stopped(
+    tmp_path, materials, monkeypatch, wanted, number, raised
+):
+    monkeypatch.delenv("LABKIT_SAVE_EVERY_SECONDS")
+    partial, told = Partial(tmp_path / "k.partial"), []
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(raised, match=f"stopped: {wanted.kind} is kept up to step 10 of 12"):
+        interrupted(wanted, materials, partial, number)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert [path.name for path in partial.folder.glob("checkpoint-*")] == ["checkpoint-10"]
+    again = fit(wanted, materials, partial=partial, progress=told.append)
+    whole = fit(wanted, materials)
+    assert same(whole.model, again.model) and again.loss_curve == whole.loss_curve
+    assert [(moment.step, moment.began) for moment in told] == [(STEPS, 10)]
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path, materials, monkeypatch):
+    monkeypatch.delenv("LABKIT_SAVE_EVERY_SECONDS")
+
+    def press_twice(moment):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    partial = Partial(tmp_path / "k.partial")
+    with pytest.raises(KeyboardInterrupt), callbacks.Stop("cpt") as stop:
+        fit(stage("cpt"), materials, partial=partial, progress=press_twice, stop=stop)
+    assert not partial.folder.exists()
+
+
+def test_a_stage_interrupted_in_its_last_steps_is_finished_and_kept(tmp_path):
+    spec = PipelineSpec(pack="materials", model="llama-s-instruct", stages=(stage("cpt", steps=7),))
+    store = Store(tmp_path / "store")
+
+    def press(moment):
+        if moment.step == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match="cpt is finished and kept"):
+        pipeline.run_spec(spec, store=store, progress=press)
+    assert len(store.all()) == 1 and not list(store.root.glob("*.partial"))
+
+
+def test_before_training_an_interrupt_acts_at_once():
+    with pytest.raises(KeyboardInterrupt), callbacks.Stop("cpt"):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it waited")
+
+
+def test_a_watched_stage_goes_on_with_what_its_probe_has_seen(tmp_path, materials):
+    spec = PipelineSpec(
+        pack="materials", model="llama-s-instruct", stages=(stage("cpt", steps=16),)
+    )
+    store, eager = Store(tmp_path / "store"), []
+
+    def press(moment):
+        if moment.step == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    def watch(kind, tokenizer):
+        found = watcher(materials)(kind, tokenizer)
+        found._due = lambda step, steps: step % 4 == 0  # however long a look takes
+        eager.append(found)
+        return found
+
+    with pytest.raises(KeyboardInterrupt, match="kept up to step 10 of 16"):
+        pipeline.run_spec(spec, store=store, progress=press, watch=watch)
+    (made,) = pipeline.run_spec(spec, store=store, watch=watch)
+    assert [row["step"] for row in made.lineage["probe"]] == [0, 4, 8, 12, 16]
+    assert [look.step for look in eager[1].looks] == [0, 4, 8, 12, 16]
+    whole = pipeline.run_spec(spec, store=Store(tmp_path / "other"))[0]
+    assert made.lineage["files"]["model.safetensors"] == whole.lineage["files"]["model.safetensors"]
+
+
+def test_no_step_is_told_twice(materials):
+    told = []
+    fit(stage("cpt", steps=5), materials, progress=lambda moment: told.append(moment.step))
+    assert told == [1, 5]
 
 
 def test_nothing_is_written_before_it_is_time(tmp_path, materials, monkeypatch):

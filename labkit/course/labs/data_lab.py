@@ -472,13 +472,18 @@ def show_experiment(lab: Lab, name: str, unit: Unit, guess: Guess | None = None)
     found = experiment(name)
     scores = knowledge([unit], found)
     told = "; ".join(f"{arm}: {score}" for arm, score in scores.items())
-    lab.show(
-        figures.arms({found.question: scores}, guess=guess.value if guess else None),
-        f"arms-{name.replace(' ', '-')}",
-        f"Share of questions answered in each arm. {told}.",
-    )
+
+    def show() -> None:
+        lab.show(
+            figures.arms({found.question: scores}, guess=guess.own if guess else None),
+            f"arms-{name.replace(' ', '-')}",
+            f"Share of questions answered in each arm. {told}.",
+        )
+
     if guess:
-        lab.outcome(guess, list(scores.values())[-1])
+        lab.outcome(guess, list(scores.values())[-1], show)
+    else:
+        show()
     for claim in found.claims:
         effect = with_run_noise(claim.measure([unit]), run_noise_of("knowledge", found.kind))
         lab.finding(claim.words, effect, claimed=1, reported=claim.elsewhere)

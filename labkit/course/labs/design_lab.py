@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
@@ -201,12 +202,17 @@ def show_design(made: Studio) -> None:
     print(f"saved as {made.save()}: `labkit run` trains it")
 
 
-def compare(made: Studio, changes: Sequence[str] | None = None) -> Comparison:
-    """Train the design and its alternatives, and show all of the comparison."""
+def compare(
+    made: Studio, changes: Sequence[str] | None = None, guess: Guess | None = None
+) -> Comparison:
+    """Train the design and its alternatives, and show all of the comparison. guess: of one of its
+    differences.
+    """
     found = made.compared(changes)
     with training([candidate.spec for candidate in found.candidates]) as live:
         done = made.train(found, live)
-    show_html(as_html(done))
+    with guess.curtain() if guess else nullcontext():
+        show_html(as_html(done))
     assert done.measured is not None, "the designs were trained"
     print(
         f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and "

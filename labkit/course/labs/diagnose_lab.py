@@ -12,7 +12,7 @@ from html import escape
 import ipywidgets as widgets
 
 from labkit.base.inputs import Strict
-from labkit.base.pages import plain_table, signed
+from labkit.base.pages import covered, plain_table
 from labkit.base.store import Checkpoint
 from labkit.course import figures, journal
 from labkit.course.lesson import Lab, headless, show_html
@@ -27,6 +27,12 @@ from labkit.merge.schedule import plain
 from labkit.models.families import MODEL
 from labkit.train.pipeline import load_checkpoint
 from labkit.train.specs import Stage
+
+CHOOSE = "choose …"  # nothing is preselected that could be sent by a stray click
+COVERS = (
+    "In brackets: 95% intervals. 'Items only': what other items would have given for this very "
+    "checkpoint. What another training seed would have given is not in them."
+)
 
 
 def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
@@ -98,6 +104,7 @@ def show_diagnoses(lab: Lab, cases: dict[str, Case]) -> dict[str, list[Result]]:
             if diagnosis.asks == key
         ]
         show_html(f"<h3>{question}</h3>" + plain_table(("diagnosis", "asks", *found), rows))
+    print(COVERS)
     for label, results in found.items():
         for result in results:
             if result.found and result.verdict == "flagged":
@@ -112,7 +119,8 @@ def _told(result: Result) -> str:
     if result.found is None:
         return "not measured"
     value = result.found.value
-    shown = f"{value.mean:.2f}" if value.low == value.high else signed(value)
+    of = f"; {result.found.of}" if result.found.of else ""
+    shown = f"{value.mean:.2f}" if value.low == value.high else f"{covered(value)}{of}"
     return f"{result.verdict.upper() if result.verdict == 'flagged' else result.verdict} ({shown})"
 
 
@@ -126,7 +134,7 @@ def show_gate(lab: Lab, checkpoint: Checkpoint, label: str) -> GateReport:
             held.axis,
             str(held.before),
             str(held.after),
-            signed(held.change),
+            covered(held.change),
             held.allowed,
             held.verdict,
         )
@@ -255,10 +263,14 @@ def clinic_panel(
         options=patients, description="patient", layout=widgets.Layout(width="200px")
     )
     call = widgets.Button(description="see the patient", button_style="primary")
-    test = widgets.Dropdown(options=tests, description="test", layout=widgets.Layout(width="340px"))
+    test = widgets.Dropdown(
+        options={CHOOSE: "", **{name: name for name in tests}},
+        description="test",
+        layout=widgets.Layout(width="340px"),
+    )
     order = widgets.Button(description="order", disabled=True)
     cause = widgets.Dropdown(
-        options={words: key for key, words in causes.items()},
+        options={CHOOSE: "", **{words: key for key, words in causes.items()}},
         description="cause",
         layout=widgets.Layout(width="640px"),
     )
@@ -271,6 +283,7 @@ def clinic_panel(
 
     def see() -> None:
         answer.value = found.value = symptoms.value = ""
+        test.value = cause.value = ""
         picture.layout.display = "none"
         picture.value = b""
         told.value = "training or loading this patient; up to a minute …"
@@ -282,9 +295,15 @@ def clinic_panel(
         order.disabled = name.disabled = False
 
     def run() -> None:
+        if not test.value:
+            told.value = "Choose a test first."
+            return
         found.value += f"<p>{escape(room.order(test.value))}</p>"
 
     def check() -> None:
+        if not cause.value:
+            told.value = "Choose a cause first."
+            return
         answer.value = f"<p><b>{escape(str(room.answer(cause.value)))}</b></p>"
 
     for button, act in ((call, see), (order, run), (name, check)):

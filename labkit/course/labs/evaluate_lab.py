@@ -19,6 +19,7 @@ from labkit.base.errors import InputError
 from labkit.base.pages import plain_table, signed
 from labkit.base.records import AXES
 from labkit.base.stats import (
+    NOT_DISTINGUISHABLE,
     Interval,
     Power,
     holm,
@@ -26,6 +27,7 @@ from labkit.base.stats import (
     p_value,
     paired_scores,
     power_of,
+    told_verdict,
     verdict,
     with_run_noise,
 )
@@ -57,8 +59,8 @@ class Comparison:
     """Two checkpoints on one axis. items: by the items alone; runs: with the noise between training
     seeds.
 
-    p: from `runs`, corrected for the number of pairs (Holm). mcnemar: exact, as if items were
-    independent (None where scores are not 0 or 1). power: of the items alone.
+    p: from `runs`, corrected for the number of pairs `compared` (Holm). mcnemar: exact, as if items
+    were independent (None where scores are not 0 or 1). power: of the items alone.
     """
 
     before: str
@@ -69,6 +71,7 @@ class Comparison:
     p: float
     mcnemar: float | None
     power: Power
+    compared: int = 1
 
     @property
     def verdict(self) -> str:
@@ -80,6 +83,13 @@ class Comparison:
             if verdict(self.items) == "not distinguishable"
             else "these two runs differ, the recipes may not"
         )
+
+    @property
+    def told(self) -> str:
+        """The verdict; where only the correction takes it away, that."""
+        if self.p > 0.05 and verdict(self.runs) != NOT_DISTINGUISHABLE:
+            return told_verdict(NOT_DISTINGUISHABLE, self.runs, self.compared)
+        return self.verdict
 
 
 def compare_all(cards: Sequence[Scorecard], axis: str, kind: str | None = None) -> list[Comparison]:
@@ -102,6 +112,7 @@ def compare_all(cards: Sequence[Scorecard], axis: str, kind: str | None = None) 
             p,
             _mcnemar([score.score for score in scores]),
             power_of(scores),
+            len(pairs),
         )
         for (a, b), scores, by_items, by_runs, p in zip(
             pairs, differences, items, runs, corrected, strict=True
@@ -167,7 +178,7 @@ def show_bits_per_byte(lab: Lab, models: Mapping[str, str | Checkpoint]) -> None
 def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
     """Differences as a figure and a table, recorded."""
     rows = [(f"{c.after} − {c.before}", c.items, c.runs) for c in found]
-    told = "; ".join(f"{c.after} minus {c.before}: {signed(c.runs)}, {c.verdict}" for c in found)
+    told = "; ".join(f"{c.after} minus {c.before}: {signed(c.runs)}, {c.told}" for c in found)
     lab.show(
         figures.differences(rows),
         name,
@@ -175,7 +186,7 @@ def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
     )
     heads = (
         "difference",
-        "with noise between runs",
+        "measured (items and seeds)",
         "p (Holm)",
         "p (McNemar)",
         "verdict",
@@ -188,7 +199,7 @@ def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
             signed(c.runs),
             _p(c.p),
             "" if c.mcnemar is None else _p(c.mcnemar),
-            c.verdict,
+            c.told,
             c.power.detectable,
             c.power.needed or "?",
         )

@@ -468,7 +468,7 @@ class MergeSession:
         """One line on what is seen and where its scores come from."""
         if not move.expected:
             missing = "this method" if self.bench.sweep else "this pair"
-            remedy = "evaluate" if self.bench.sweep else "score the grid"
+            remedy = "score on dev" if self.bench.sweep else "score the grid"
             return (
                 f"{move.setting}. No grid of merges was scored for {missing}: press "
                 f"'{remedy}' for scores."
@@ -477,7 +477,7 @@ class MergeSession:
             ON_GRID: "this very merge was scored on dev",
             BETWEEN: "read between two merges scored on dev",
             SCHEDULED: f"those of the uniform merge at the mean t={move.mean_t:.2f}; this one was "
-            "not scored, press evaluate",
+            "not scored, press 'score on dev'",
         }[move.source]
         return f"{move.setting}. Scores: {source}."
 
@@ -490,25 +490,43 @@ class MergeSession:
         rows = list(zip(self.prompts, general, move.answers, domain, strict=True))
         return template("answers.html.j2").render(rows=rows, ends=self.bench.ends)
 
-    def evaluate(self, move: Move) -> str:
-        """This very merge on dev, beside what was expected of it, and on the full test split; an
-        HTML table.
-        """
-        dev, test = (self.bench.measure(move.setting, split=split) for split in ("dev", "test"))
-        self.test_looks += 1
+    def score_on_dev(self, move: Move) -> str:
+        """This very merge on dev, beside what was expected of it; an HTML table."""
+        dev = self.bench.measure(move.setting, split="dev")
         off = gaps(move, dev)
         rows = [
             (
                 axis,
-                move.expected.get(axis),
-                dev.interval(axis).mean,
-                off.get(axis),
-                str(test.interval(axis)),
+                f"{move.expected[axis]:.2f}" if axis in off else "",
+                str(dev.interval(axis)),
+                f"{off[axis]:+.2f}" if axis in off else "",
             )
             for axis in LAB_AXES
         ]
         return template("evaluated.html.j2").render(
-            rows=rows, setting=str(move.setting), looks=self.test_looks
+            heads=("axis", "expected", "scored on dev, 95% interval", "gap"),
+            rows=rows,
+            setting=str(move.setting),
+            told="scored on dev. Choose by these scores.",
+        )
+
+    def look_at_test(self, move: Move) -> str:
+        """This very merge on the full test split; an HTML table, and how often test was looked
+        at.
+        """
+        test = self.bench.measure(move.setting, split="test")
+        self.test_looks += 1
+        told = (
+            "scored on test, for the first time. Report it as it is."
+            if self.test_looks == 1
+            else f"scored on test, for the {self.test_looks}. time. Choosing the best of several "
+            "looks makes its score too good: choose on dev."
+        )
+        return template("evaluated.html.j2").render(
+            heads=("axis", "scored on test, 95% interval"),
+            rows=[(axis, str(test.interval(axis))) for axis in LAB_AXES],
+            setting=str(move.setting),
+            told=told,
         )
 
     def save(self, move: Move) -> str:

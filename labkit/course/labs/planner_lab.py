@@ -28,7 +28,6 @@ from labkit.design.planner import (
     between,
     costs_of,
     design_rows,
-    digits,
     gpus,
     plan_spec,
     told,
@@ -100,28 +99,19 @@ def remedies_table(found: Costs) -> str:
 
 def show_costs(lab: Lab, settings: Settings, guess: Guess | None = None) -> Costs:
     """Plan settings; shown with the guess of hours, if there is one, and recorded."""
-    session = CostSession(settings, guess.value if guess else None)
+    session = CostSession(settings)
     found = session.look(settings)
     low, high = found.plan.hours(found.card)
+
+    def show() -> None:
+        session.guess = guess.own if guess else None
+        _show_costs(lab, session, found)
+
     if guess:
-        place = (
-            "inside" if low <= guess.value <= high else "below" if guess.value < low else "above"
-        )
-        print(
-            f"You guessed {digits(guess.value)} hours; planned {between((low, high))}. "
-            f"Your guess is {place} the range."
-        )
-    alt = f"Memory by component and hours of {settings.model} with three methods. " + "; ".join(
-        f"{name}: {value}" for name, value in told(found)
-    )
-    lab.show(
-        session.figure(found),
-        re.sub(
-            r"[^\w.-]+", "-", f"cost-{Path(settings.model).name}-{settings.gpus}x{settings.card}"
-        ).lower(),
-        alt,
-    )
-    show_html(session.sentences(found))
+        planned = f"planned {between((low, high))}"
+        lab.outcome(guess, Interval((low + high) / 2, low, high, 1, 1), show, words=planned)
+    else:
+        show()
     lab.record(
         "plan",
         **asdict(settings),
@@ -133,9 +123,23 @@ def show_costs(lab: Lab, settings: Settings, guess: Guess | None = None) -> Cost
         hours=[low, high],
         fits=found.plan.fits(found.card),
         give_up=[remedy.name for remedy in found.remedies],
-        **({"guess_hours": guess.value} if guess else {}),
     )
     return found
+
+
+def _show_costs(lab: Lab, session: CostSession, found: Costs) -> None:
+    settings = session.settings
+    alt = f"Memory by component and hours of {settings.model} with three methods. " + "; ".join(
+        f"{name}: {value}" for name, value in told(found)
+    )
+    lab.show(
+        session.figure(found),
+        re.sub(
+            r"[^\w.-]+", "-", f"cost-{Path(settings.model).name}-{settings.gpus}x{settings.card}"
+        ).lower(),
+        alt,
+    )
+    show_html(session.sentences(found))
 
 
 # --- the paper's recipe -------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from labkit.base.stats import Interval, ItemScore, cluster_mean, paired_differen
 from labkit.base.store import Checkpoint, write_whole
 from labkit.course import live
 from labkit.course.figures import COLOURS, MARKERS, new_figure
-from labkit.course.lesson import Lab, show_html
+from labkit.course.lesson import Guess, Lab, show_html
 from labkit.data import world
 from labkit.data.packs import SPLITS, TEXT_SPLITS, Pack, load_pack
 from labkit.data.published import run_noise_of
@@ -623,9 +623,9 @@ def train_both(
     )
 
 
-def show_retrieval(lab: Lab) -> RetrievalResult:
+def show_retrieval(lab: Lab, guess: Guess) -> RetrievalResult:
     """Train what is not there yet, compare, and show: a figure, what each way costs, findings, what
-    learning to read cost.
+    learning to read cost. guess: of the changed facts that the trained model answers rightly.
     """
     pack = lab.known_pack()
     reader, stages = train_both(pack, model=lab.model, seed=lab.seed, profile_name=lab.profile)
@@ -642,6 +642,14 @@ def show_retrieval(lab: Lab) -> RetrievalResult:
         limit=profile(lab.profile).eval_limit,
         seed=lab.seed,
     )
+    with guess.curtain():
+        _show_found(lab, found)
+        show_cost_of_reading(lab, pack, models[0])
+        lab.outcome(guess, found.ways["trained in"].intervals()[1])
+    return found
+
+
+def _show_found(lab: Lab, found: RetrievalResult) -> None:
     shares = {name: way.intervals() for name, way in found.ways.items()}
     told = "; ".join(
         f"{name}: {before.mean:.2f}, then new {new.mean:.2f}, old {old.mean:.2f}"
@@ -661,8 +669,6 @@ def show_retrieval(lab: Lab) -> RetrievalResult:
             claimed=difference.claimed,
             reported=difference.reported,
         )
-    show_cost_of_reading(lab, pack, models[0])
-    return found
 
 
 def _show_table(

@@ -14,7 +14,7 @@ from itertools import combinations, pairwise
 from math import log10
 from typing import TYPE_CHECKING, Any
 
-from labkit.base.pages import claims_table, plain_table, signed
+from labkit.base.pages import claim_verdict, claims_table, covered, plain_table, signed
 from labkit.base.records import AXES
 from labkit.base.stats import Interval, ItemScore, cluster_mean, combined, with_run_noise
 from labkit.base.store import Checkpoint
@@ -501,7 +501,7 @@ RARE_CLAIMS = (
 
 def _verdict_of(data: dict, claim: str) -> str:
     row = next(row for row in data["claims"] if claim in row["claim"])
-    return f"{row['verdict']} ({signed(Interval(**row['effect']))})"
+    return f"{claim_verdict(row)} ({signed(Interval(**row['effect']))})"
 
 
 SYNERGY_TITLE = "Merge synergy: merged minus the better parent"
@@ -555,7 +555,7 @@ def sizes_words(data: dict) -> str:
         f"{_verdict_of(data, 'mean of four axes, per tenfold')} for the mean of the "
         "four axes; off the ladder, "
         "at 135 million (SmolLM2, LoRA, pre-trained on other data), that a merge beats "
-        f"the better parent is {real['verdict']} ({signed(Interval(**real['effect']))})."
+        f"the better parent is {claim_verdict(real)} ({signed(Interval(**real['effect']))})."
     )
 
 
@@ -591,7 +591,8 @@ def families_words(data: dict) -> str:
 
 def _told(rows: Iterable[dict]) -> str:
     return "; ".join(
-        f"{row['claim']}: {row['verdict']} ({signed(Interval(**row['effect']))})" for row in rows
+        f"{row['claim']}: {claim_verdict(row)} ({signed(Interval(**row['effect']))})"
+        for row in rows
     )
 
 
@@ -677,7 +678,12 @@ def show_climb(lab: Lab, unit: Unit, guess: Guess, families: Iterable[str] = LIV
         f"Merge minus better parent at each size of this run. {told}.",
     )
     rows = [
-        (family, f"{parameters_of(family):,}", f"{unit.chosen[f'{family}: slerp']:g}", str(effect))
+        (
+            family,
+            f"{parameters_of(family):,}",
+            f"{unit.chosen[f'{family}: slerp']:g}",
+            covered(effect),
+        )
         for family, effect in found.items()
     ]
     show_html(

@@ -14,7 +14,6 @@ from labkit.base.errors import InputError
 from labkit.base.pages import claims_table, plain_table
 from labkit.base.stats import Interval
 from labkit.course import figures
-from labkit.course.journal import UNTOUCHED
 from labkit.course.lesson import Guess, Lab, show_html
 from labkit.data.packs import Pack
 from labkit.data.published import measured, measured_scale
@@ -149,20 +148,23 @@ def show_parents(effect: Effect) -> None:
 
 
 def show_effect(lab: Lab, effect: Effect, guess: Guess) -> None:
-    """The guess compared, and both parents and the merge as a figure with it, if one was made."""
-    lab.outcome(guess, effect.guessed)
-    figure = figures.scorecards(
-        (effect.general, effect.specialist, effect.merge),
-        axes=tuple(AXES),
-        guess=None if guess.made == UNTOUCHED else ("compositional", guess.value),
-        title=f"Means over {effect.seeds} training seeds, pack {effect.pack}",
-    )
-    lab.show(
-        figure,
-        "merge",
-        "Three scores of a general model, a specialist and their merge, with "
-        f"intervals. {effect.words()}",
-    )
+    """Both parents and the merge as a figure, and the guess compared, if one was made."""
+
+    def show() -> None:
+        figure = figures.scorecards(
+            (effect.general, effect.specialist, effect.merge),
+            axes=tuple(AXES),
+            guess=guess.star("compositional"),
+            title=f"Means over {effect.seeds} training seeds, pack {effect.pack}",
+        )
+        lab.show(
+            figure,
+            "merge",
+            "Three scores of a general model, a specialist and their merge, with "
+            f"intervals. {effect.words()}",
+        )
+
+    lab.outcome(guess, effect.guessed, show)
 
 
 def show_claims() -> None:
