@@ -453,8 +453,13 @@ def write_items(
 
 def _question_items(work: Work, questions: list[Held[list[dict]]]) -> list[tuple[Held, dict]]:
     items = question_items([(held.cluster, held.content) for held in questions], work.seed)
-    problem = "too long for an item, not to be learned, or no other answer of its kind and length"
-    return _made(work, questions, items, problem)
+    problems = [
+        "no other answer of its kind and length"
+        if can_be_asked(held.content)
+        else "a question too long for an item, or an answer not to be learned"
+        for held in questions
+    ]
+    return _made(work, questions, items, problems)
 
 
 def _passage_items(work: Work, passages: list[Held[str]], split: str) -> list[tuple[Held, dict]]:
@@ -464,13 +469,14 @@ def _passage_items(work: Work, passages: list[Held[str]], split: str) -> list[tu
     for number in order[len(chosen) :]:
         work.set_aside(passages[number], "enough items without it")
     items = continuation_items([(held.cluster, held.content) for held in chosen], work.seed)
-    return _made(work, chosen, items, "no sentence to continue")
+    return _made(work, chosen, items, ["no sentence to continue"] * len(chosen))
 
 
 def _made(
-    work: Work, held: list[Held], items: list[dict | None], problem: str
+    work: Work, held: list[Held], items: list[dict | None], problems: list[str]
 ) -> list[tuple[Held, dict]]:
-    for each, item in zip(held, items, strict=True):
+    """Everything held out with its item; what gives none is set aside with its problem."""
+    for each, item, problem in zip(held, items, problems, strict=True):
         if item is None:
             work.set_aside(each, problem)
     return [(each, item) for each, item in zip(held, items, strict=True) if item is not None]
