@@ -395,7 +395,7 @@ def _record(
 
 def column_name(text: str) -> str:
     """A column's name whatever its capitals and what surrounds it."""
-    return seen(tidy(text)).casefold()
+    return seen(tidy(text)).rstrip(": ").casefold()
 
 
 def _columns(path: Path, line: int, cells: list[str]) -> list[str]:

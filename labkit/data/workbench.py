@@ -277,13 +277,17 @@ def _content(turn: dict, place: str) -> str:
 
 
 def _part(part: object, place: str) -> str:
-    """One part of a turn's content: text, or an object that says it is text."""
+    """One part of a content: text, or an object that says it is text."""
     if isinstance(part, str):
         return part
-    kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
-    if not isinstance(part, dict) or kind not in TEXT_PARTS or not isinstance(part["text"], str):
-        raise ValueError(f"{place} holds {kind}; only text can be read")
-    return part["text"]
+    kind = str(part.get("type", "text")) if isinstance(part, dict) else type(part).__name__
+    if kind in TOOL_SPEAKERS or kind.startswith("tool_"):
+        raise LeftOut(NEEDS_TOOLS, f"{place}: {kind}")
+    text = part.get("text") if isinstance(part, dict) and kind in TEXT_PARTS else None
+    if not isinstance(text, str):
+        found = f'{kind} without "text"' if kind in TEXT_PARTS else kind
+        raise ValueError(f"{place} holds {found}; only text can be read")
+    return text
 
 
 def _weightless(turn: dict, role: str, place: str) -> bool:
@@ -337,7 +341,7 @@ def _transcript(text: str) -> list[dict]:
 
 def _with_system(values: dict, turns: list[dict]) -> list[dict]:
     """Turns with the system columns before them."""
-    return _under([_text(values, column) for column in _given(values, SYSTEMS)], turns)
+    return _under([_passage(values, column) for column in _given(values, SYSTEMS)], turns)
 
 
 def _under(systems: list[str], turns: list[dict]) -> list[dict]:
@@ -360,10 +364,10 @@ def _asked(values: dict, column: str) -> list[dict]:
 
 
 def _passage(values: dict, column: str) -> str:
-    """A text, or several texts with blank lines between them."""
+    """A text, or the texts of a list with blank lines between them."""
     value = values[column]
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        value = "\n\n".join(value)
+    if isinstance(value, list):
+        value = "\n\n".join(_part(part, f'"{column}"') for part in value)
     return _text({column: value}, column)
 
 
@@ -558,7 +562,7 @@ LAYOUTS = (
 
 # --- what is at hand --------------------------------------------------------------------------
 
-FILES = ("file", "folder", "page")  # what is named to the user one by one
+FILES = ("file", "folder", "page", "sheet")  # what is named to the user one by one
 SHOWN = 80  # characters of something left out that the report shows
 
 Progress = Callable[[str, int], None]

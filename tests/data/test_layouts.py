@@ -179,6 +179,7 @@ SHAREGPT = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": 
     [
         {"conversations": SHAREGPT, "system": "Be brief."},
         {"messages": [USER, ANSWER], "system": "Be brief."},
+        {"messages": [USER, ANSWER], "system": [{"type": "text", "text": "Be brief."}]},
         {"messages": [SYSTEM, USER, ANSWER], "system": "Be brief."},
         {"messages": [{**SYSTEM, "role": "developer"}, USER, ANSWER]},
         {"instruction": "What is it?", "output": "A ring.", "system": "Be brief."},
@@ -239,6 +240,10 @@ CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name
         ({"messages": [USER, {**ANSWER, "function_call": {"name": "f"}}]}, "function_call"),
         ({"messages": [USER, ANSWER], "tools": [{"type": "function"}]}, "tools"),
         ({"messages": [USER, ANSWER], "functions": [{"name": "f"}]}, "functions"),
+        (
+            {"messages": [USER, {**ANSWER, "content": [{"type": "tool_use", "name": "f"}]}]},
+            'turn 2 of "messages": tool_use',
+        ),
         ({"conversations": [*SHAREGPT, {"from": "observation", "value": "x"}]}, "observation"),
         (
             {"prompt": [USER], "chosen": [CALL], "rejected": [ANSWER]},
@@ -293,7 +298,7 @@ def test_a_label_that_is_a_class_is_a_column_that_is_not_read():
             '{"role": "assistant", "content": "A ring."}]'
         },
         {"messages": str([USER, ANSWER])},
-        {"Question": "What is it?", " ANSWER\u200b": "A ring."},
+        {"Question:": "What is it?", " ANSWER\u200b": "A ring."},
         {"prompt": "\n\nHuman: What is it?\n\nAssistant:", "completion": " A ring."},
     ],
 )
@@ -307,6 +312,7 @@ def test_turns_are_read_whatever_their_keys_are_called(values):
         ({"role": "user", "content": [{"type": "image_url"}]}, 'turn 1 of "messages" holds image_'),
         ({"role": "user", "content": [3]}, 'turn 1 of "messages" holds int; only text can be read'),
         ({"role": "user", "content": {"a": 1}}, 'must have text in "content", got dict'),
+        ({"role": "user", "content": [{"type": "text"}]}, 'holds text without "text"; only'),
         ({"speaker": "user", "text": "x"}, 'no "role" and no "from"; found: speaker, text'),
         ({"from": 3, "value": "x"}, '"messages" has from 3; "from" is one of human'),
         ("hello", 'turn 1 of "messages" must be "role" and "content", got str'),
