@@ -1,15 +1,18 @@
-"""This module describes the tiny families, and how a conversation becomes tokens to train on.
+"""This module describes the tiny families, and how texts and conversations become tokens.
 
 All families have one recipe, so that size or architecture is the only thing that changes. A family
-has a chat template, and so do base models of known families on the hub. Which tokens are the
-assistant's is read off the template's {% generation %} markers; a template without them is rendered
-up to each answer instead. The module does not load or train a model.
+has a chat template, and so do base models of known families on the hub. A text begins as the
+tokenizer begins one, a conversation as the chat template does, wherever they are read: in training,
+in scoring, in a chat. Which tokens are the assistant's is read off the template's {% generation %}
+markers; a template without them is rendered up to each answer instead. The module does not load or
+train a model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
@@ -130,6 +133,27 @@ LADDER = ("llama-xs", "llama-s", "llama-m", "llama-l")
 ARCHITECTURES = ("llama-s", "mistral-s", "smollm-s")
 
 
+# --- texts as tokens --------------------------------------------------------------------------
+
+
+def start_of_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What a tokenizer puts before every text, such as a BOS; for most it is nothing."""
+    plain, whole = (
+        tokenizer("a", add_special_tokens=added)["input_ids"] for added in (False, True)
+    )
+    places = range(len(whole) - len(plain) + 1)
+    return whole[: next((at for at in places if whole[at : at + len(plain)] == plain), 0)]
+
+
+def text_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of each text; it begins as this tokenizer begins one, and nothing closes it."""
+    if not texts:
+        return []
+    start = start_of_text(tokenizer)
+    encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return [[*start, *ids] for ids in encoded]
+
+
 # --- conversations as tokens ------------------------------------------------------------------
 
 CHATML = (
@@ -160,6 +184,10 @@ MISTRAL = (
     "{%- else -%}{{ '[INST] ' + message['content'] + '[/INST]' }}{%- endif -%}"
     "{%- endfor -%}"
 )
+REWRITES = (
+    "the chat template writes earlier turns anew when a conversation goes on, so no answer can be "
+    "told from its question; use one that does not"
+)
 BY_TOKEN = {"<|im_start|>": CHATML, "<|start_header_id|>": LLAMA3, "[INST]": MISTRAL}
 
 
@@ -169,6 +197,66 @@ def family_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """
     added = tokenizer.get_added_vocab()
     return next((template for token, template in BY_TOKEN.items() if token in added), None)
+
+
+def shared_start(rows: Sequence[Sequence]) -> int:
+    """How many of their first elements all rows have in common."""
+    return sum(1 for _ in takewhile(lambda at: len(set(at)) == 1, zip(*rows, strict=False)))
+
+
+def check_opening(
+    tokenizer: PreTrainedTokenizerBase, asked: list[dict], answer: list[dict]
+) -> None:
+    """Raises InputError when a question with its answer does not begin as the question alone does.
+
+    Templates of thinking models ask with an opened <think> that no written answer has. Such an
+    answer would be learned, and scored, where the model never gives one.
+    """
+    before, question = (
+        tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=asking)
+        for asking in (False, True)
+    )
+    whole = tokenizer.apply_chat_template([*asked, *answer], tokenize=False)
+    if not whole.startswith(before):
+        raise InputError(REWRITES)
+    if not whole.startswith(question):
+        same = shared_start([question, whole])
+        raise InputError(
+            f"the chat template ends a question with {question[same:]!r}, which is not there once "
+            "the answer is written, so the answer would stand where the model never gives one; use "
+            "a chat template that ends a question the same way in both cases"
+        )
+
+
+def question_and_answers(
+    tokenizer: PreTrainedTokenizerBase, asked: list[dict], answers: Sequence[list[dict]]
+) -> tuple[list[int], list[list[int]]]:
+    """Tokens of a chat up to the assistant's turn, and what each answer adds to them.
+
+    Where the last token before an answer grows together with its first one, both belong to the
+    answer. Raises InputError when the template cannot be used (see check_opening).
+    """
+    try:
+        question = tokenizer.apply_chat_template(
+            asked, add_generation_prompt=True, return_dict=True
+        )["input_ids"]
+        wholes = tokenizer.apply_chat_template(
+            [[*asked, *answer] for answer in answers], return_dict=True
+        )["input_ids"]
+    except (ValueError, TemplateError) as error:
+        raise _refusal(error) from None
+    shared = shared_start([question, *wholes])
+    if shared < len(question):
+        for answer in answers:
+            check_opening(tokenizer, asked, answer)
+    return question[:shared], [whole[shared:] for whole in wholes]
+
+
+def _refusal(error: Exception) -> InputError:
+    return InputError(
+        f"the chat template refuses a conversation ({error}); change the order of "
+        "its turns, or use another template"
+    )
 
 
 def conversation(
@@ -182,10 +270,7 @@ def conversation(
     try:
         return _tokens_and_mask(tokenizer, messages)
     except (ValueError, TemplateError) as error:
-        raise InputError(
-            f"the chat template refuses a conversation ({error}); change the order of "
-            "its turns, or use another template"
-        ) from None
+        raise _refusal(error) from None
 
 
 def _tokens_and_mask(
@@ -235,11 +320,9 @@ def _span(
     )["input_ids"]
     after = tokenizer.apply_chat_template(messages[: number + 1], return_dict=True)["input_ids"]
     if ids[: len(before)] != before or ids[: len(after)] != after:
-        raise InputError(
-            "the chat template writes earlier turns anew when a conversation goes on, "
-            "so no answer can be told from its question; use one with {% generation %} "
-            "markers"
-        )
+        if number:
+            check_opening(tokenizer, messages[:number], messages[number : number + 1])
+        raise InputError(f"{REWRITES}, or one with {{% generation %}} markers")
     end = len(after)
     while end > len(before) and not tokenizer.decode(ids[end - 1 : end]).strip():
         end -= 1

@@ -9,10 +9,13 @@ scored.
 from __future__ import annotations
 
 import gc
+import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +50,26 @@ def uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def let_libraries_stay() -> None:
+    """Take everything there is out of the garbage collector's rounds, unless it holds a model.
+
+    To be called right after libraries were imported. A trainer collects garbage when it starts,
+    and looking through half a million objects of theirs takes it half a second.
+    """
+    import torch
+
+    # by type: asked for their class, some lazy modules would import and warn
+    if not any(issubclass(type(thing), torch.nn.Parameter) for thing in gc.get_objects()):
+        gc.freeze()
+
+
+@cache
+def _transformers_stays() -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+    let_libraries_stay()
 
 
 # --- the model hub ----------------------------------------------------------------------------
@@ -159,6 +182,54 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 STARTS = ("base", "instruct")
 SMOLLM2 = "smollm2-135m-instruct"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# Files that say how weights are used.
+READ = (
+    "config.json",
+    "generation_config.json",
+    "chat_template.*",
+    "additional_chat_templates/*",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "tekken.json",
+)
+# Keys in them that change no answer: who wrote a file and from where; the precision, which labkit
+# chooses itself; caches; how a tokenizer was last called.
+UNREAD = {
+    "_name_or_path",
+    "name_or_path",
+    "transformers_version",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "use_cache",
+    "truncation",
+    "padding",
+    "tokenizer_file",
+    "backend",
+    "is_local",
+    "local_files_only",
+}
+# What reading_of says of labkit's own models; tests/models/test_fingerprint.py reads it off them.
+OWN_READINGS = {
+    "e00fe620c3b5ebd7",  # llama-xs
+    "f3444a07a59e2eea",  # llama-s and its twin
+    "2dba0a189bbe19e1",  # llama-m
+    "ce438e8b12d1f9ed",  # llama-l
+    "293e051d943939ef",  # mistral-s
+    "19d46f173b9e6933",  # smollm-s
+    "724c4dec653a6a99",  # SmolLM2-135M
+    "",  # an adapter that leaves all of it to its base
+}
+PLACES = re.compile("wpe|pos")  # names of tables of places
+TRAINED_HEAD = (
+    "config.json says the embeddings are tied, but the output head (lm_head) differs from them; "
+    "set tie_word_embeddings to false in config.json if the head was trained"
+)
 SMALL_HIDDEN = 512  # below it plain attention is faster on a CPU than the fused kernel
 
 
@@ -295,6 +366,7 @@ def _unpacked(name: str, make: Callable[[], Loaded]) -> Path:
 
     def save(draft: Path) -> None:
         loaded = make()
+        check_head(loaded.model, loaded.name)
         loaded.model.save_pretrained(draft)
         loaded.tokenizer.save_pretrained(draft)
 
@@ -318,10 +390,44 @@ def _hub_folder(name: str) -> Path:
 
 
 def fingerprint_of(folder: Path) -> str:
-    """Hash of the weight files: equal fingerprints, equal weights."""
+    """What identifies the model in a folder, wherever it is part of a key: equal fingerprints,
+    equal answers.
+
+    Weights do not say how they are computed with and how text is read: config, tokenizer and chat
+    template are part of it. Those of labkit's own models are known (OWN_READINGS) and add nothing.
+    So these models, and what is trained from them, are found under keys made from weights alone.
+    """
     from labkit.base.store import file_hash, key_of
 
-    return key_of(files=[file_hash(path) for path in sorted(folder.glob("*.safetensors"))])
+    weights = [file_hash(path) for path in sorted(folder.glob("*.safetensors"))]
+    reading = reading_of(folder)
+    return key_of(files=weights, **({} if reading in OWN_READINGS else {"reading": reading}))
+
+
+def reading_of(folder: Path) -> str:
+    """Hash of all that says how a folder's weights are used: config, tokenizer, chat template;
+    empty where nothing does.
+
+    What changes no answer is left out (UNREAD), and so is the order of keys.
+    """
+    from labkit.base.store import key_of
+
+    paths = {path for pattern in READ for path in folder.glob(pattern) if path.is_file()}
+    read = {path.relative_to(folder).as_posix(): _content(path) for path in paths}
+    return key_of(**read) if read else ""
+
+
+def _content(path: Path) -> object:
+    """A file's JSON without what is not read, or the hash of any other file."""
+    from labkit.base.store import file_hash
+
+    try:
+        found = json.loads(path.read_text("utf-8")) if path.suffix == ".json" else None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        return file_hash(path)
+    return {key: value for key, value in found.items() if key not in UNREAD}
 
 
 def _load_adapter(folder: Path, name: str) -> Loaded:
@@ -379,15 +485,62 @@ def _load_folder(folder: Path, name: str) -> Loaded:
         )
     try:
         model, tokenizer = _from_pretrained(str(folder))
+    except InputError:
+        raise
     except Exception as error:
         # For a broken file the libraries below raise anything from KeyError to bare Exception.
         cause = (
             str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         )
+        remedy = (
+            "take the model that is not quantised"
+            if "quantiz" in cause
+            else "copy or export it again"
+        )
         raise InputError(
-            f"{folder}: this model folder cannot be loaded ({cause}); copy or export it again"
+            f"{folder}: this model folder cannot be loaded ({cause}); {remedy}"
         ) from error
     return Loaded(model, tokenizer, name, fingerprint_of(folder))
+
+
+def not_finite(model: PreTrainedModel) -> str | None:
+    """The first weight or buffer with a value that is not finite; None when all are finite."""
+    import torch
+
+    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
+    return next(
+        (
+            name
+            for name, tensor in tensors
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+        ),
+        None,
+    )
+
+
+def learned_positions(model: PreTrainedModel) -> int | None:
+    """How many places a model has a vector of its own for, as GPT-2 has; None for one that computes
+    places as it goes, as Llama does.
+    """
+    longest = getattr(model.config, "max_position_embeddings", None)
+    tables = itertools.chain(model.named_parameters(), model.named_buffers())
+    if longest and any(
+        tensor.ndim == 2 and tensor.shape[0] in range(longest, longest + 3) and PLACES.search(name)
+        for name, tensor in tables  # some begin to count at 2
+    ):
+        return longest
+    return None
+
+
+def check_head(model: PreTrainedModel, where: str | Path) -> None:
+    """Raises InputError when a model that calls its embeddings tied came with another output head.
+
+    transformers keeps both apart in memory, but whatever is written from there has only one.
+    """
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
+    if tied and head is not None and not head.weight.equal(embeddings.weight):
+        raise InputError(f"{where}: {TRAINED_HEAD}")
 
 
 def config_of(folder: Path) -> PreTrainedConfig:
@@ -442,21 +595,50 @@ def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    _transformers_stays()
     quiet()
     config = AutoConfig.from_pretrained(where)
     attention = "eager" if getattr(config, "hidden_size", SMALL_HIDDEN) < SMALL_HIDDEN else "sdpa"
-    model = AutoModelForCausalLM.from_pretrained(
-        where, dtype=torch.float32, use_safetensors=True, attn_implementation=attention
+    model, told = AutoModelForCausalLM.from_pretrained(
+        where,
+        dtype=torch.float32,
+        use_safetensors=True,
+        attn_implementation=attention,
+        output_loading_info=True,
     )
+    _check_complete(where, told)
+    if not getattr(model, "is_quantized", False):
+        model = model.float()  # transformers turns some codes into bfloat16 on the way
     tokenizer = _tokenizer(where)
     if tokenizer.pad_token is None:  # common on the hub; padding is masked, any token serves
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
 
 
+SCALES = ("_scale", "_scale_inv", ".absmax")  # of a quantisation: codes mean nothing without them
+
+
+def _check_complete(where: str, told: dict) -> None:
+    """Raises InputError when a model's files lack weights, which transformers would fill with
+    random numbers, or hold the scales of a quantisation that the config does not name.
+    """
+    if lacking := sorted(told["missing_keys"]):
+        raise InputError(
+            f"{where}: its files lack {len(lacking)} of the tensors that config.json asks for, "
+            f"first {lacking[0]}; copy or export the model again"
+        )
+    if scales := sorted(name for name in told["unexpected_keys"] if name.endswith(SCALES)):
+        raise InputError(
+            f"{where}: {scales[0]} is the scale of quantised weights, but config.json has no "
+            "quantization_config that says how they are read; copy the model's config.json whole"
+        )
+
+
 def _load_hub(name: str) -> Loaded:
     try:
         model, tokenizer = _from_pretrained(name)
+    except InputError:
+        raise
     except Exception as error:  # as in _hub_folder
         raise InputError(f"model {name!r} cannot be loaded; {hub_remedy(name, error)}") from error
     revision = getattr(model.config, "_commit_hash", None) or "unknown"

@@ -1,5 +1,5 @@
-"""This module watches a running stage: it keeps the loss curve, tells where the stage stands, lets
-a probe look, and saves the state.
+"""This module watches a running stage: it counts what becomes of the rows, keeps the loss curve,
+tells where the stage stands, lets a probe look, and saves the state.
 
 A stage that is killed goes on where it was last saved. Its state (weights or adapters, optimiser,
 schedule, random numbers, loss curve, what a probe saw) is saved every few minutes, and when
@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,63 @@ class Progress:
     began: int = 0
 
 
+PLACES_KEPT, PLACES_SAID = 100, 3
+
+
+@dataclass
+class RowCount:
+    """What became of a stage's rows before the first step.
+
+    places: where each lies, as in `qa.jsonl:12`. label: what to call rows that have no place. rows:
+    how many were given. fates: of the rows that lost something, what happened to them -> where they
+    lie.
+    """
+
+    places: Sequence[str] = ()
+    label: str = "row"
+    rows: int = 0
+    fates: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, fate: str, number: int) -> None:
+        """Take down what happened to a row, by its number from 0."""
+        place = self.places[number] if self.places else f"{self.label} {number + 1}"
+        self.fates.setdefault(fate, []).append(place)
+
+    def add(self, other: RowCount) -> None:
+        """Take over what became of other rows."""
+        self.rows += other.rows
+        for fate, places in other.fates.items():
+            self.fates.setdefault(fate, []).extend(places)
+
+    def as_json(self) -> dict:
+        """As a lineage keeps it: the number of rows, and of every fate its number and places."""
+        return {
+            "given": self.rows,
+            "fates": {
+                fate: {"rows": len(places), "places": places[:PLACES_KEPT]}
+                for fate, places in self.fates.items()
+            },
+        }
+
+
+def row_words(counted: dict | None) -> str:
+    """A row count of a lineage as a sentence; empty when every row was used whole.
+
+    counted: None in lineages older than the count.
+    """
+    told = [
+        f"{found['rows']:,} {fate} ({_places_in_words(found)})"
+        for fate, found in (counted or {}).get("fates", {}).items()
+    ]
+    return f"of {counted['given']:,} rows, {'; '.join(told)}" if counted and told else ""
+
+
+def _places_in_words(found: dict) -> str:
+    said = found["places"][:PLACES_SAID]
+    more = found["rows"] - len(said)
+    return ", ".join(said) + (f" and {more:,} more" if more else "")
+
+
 class Probe(Protocol):
     """Looks at a model while it trains (diagnose/probe.py has one). What it has seen is saved with
     the state.
@@ -66,7 +123,7 @@ class TrainResult:
     """What a stage leaves beside its weights. loss_curve: (step, loss) every few steps.
 
     model: None while it trains, and in every process but the first. wall_seconds: of training,
-    those before a resumption included.
+    those before a resumption included. rows: what became of the stage's rows.
     """
 
     model: PreTrainedModel | None
@@ -74,6 +131,7 @@ class TrainResult:
     metrics: list[dict] = field(default_factory=list)
     wall_seconds: float = 0.0
     tokens: int = 0
+    rows: RowCount = field(default_factory=RowCount)
 
     def add(self, step: int, logs: dict) -> None:
         """Take down what was logged at a step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from labkit.merge import guards
 from labkit.merge.recipes import THEIR_METHOD, Merge, Recipe, merge_card, recipe_text
 from labkit.merge.schedule import resolve
 from labkit.models import zoo
+from labkit.models.families import CONTEXT
 from labkit.train import memory, zoo_build
-from labkit.train.callbacks import Partial, Stop, TrainResult
+from labkit.train.callbacks import Partial, RowCount, Stop, TrainResult
 from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, profile, trail_of
 
 RECIPE_VERSION = 2  # part of every key: raise it when training code changes what a spec means
@@ -34,6 +36,7 @@ def steps_run(stage: Stage, profile_name: str) -> int:
     return max(2, round(stage.steps * profile(profile_name).step_share))
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of everything that can change weights."""
     from importlib.metadata import version
@@ -150,6 +153,9 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
     )
 
     def make(folder: Path | None) -> dict:
+        from labkit.train.trainers import import_libraries
+
+        import_libraries()
         loaded, base = _start_of(ran, str(previous.folder) if previous else spec.model)
         probe = watch(ran.kind, loaded.tokenizer) if watch else None
         result = train_stage(
@@ -175,6 +181,7 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
             "versions": versions(),
             "wall_seconds": result.wall_seconds,
             "tokens": result.tokens,
+            "rows": result.rows.as_json(),
             "loss_curve": result.loss_curve,
             "metrics": result.metrics,
             **({"probe": probe.as_rows()} if probe else {}),
@@ -191,11 +198,13 @@ def _start_of(stage: Stage, name: str) -> tuple[zoo.Loaded, Path | None]:
     zoo.quiet()
     if not memory.lowered(stage):
         loaded = zoo.load(name)
+        zoo.check_head(loaded.model, name)
         return loaded, zoo.model_folder(name) if stage.lora and processes.sharded() else None
     folder = zoo.model_folder(name)
     tokenizer = zoo.tokenizer_of(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as zoo.load does
     model = memory.load_lowered(folder, stage)
+    zoo.check_head(model, name)
     return zoo.Loaded(model, tokenizer, name, zoo.fingerprint_of(folder)), folder
 
 
@@ -243,17 +252,32 @@ def train_stage(
     from labkit.train import trainers
 
     model, tokenizer = loaded.model, loaded.tokenizer
-    common: dict[str, Any] = {"seed": seed, **how}
+    mixed_in = RowCount()
+    counted = RowCount([place for split in stage_splits(stage) for place in pack.places(split)])
+    common: dict[str, Any] = {"seed": seed, "counted": counted, **how}
     if stage.kind in PREFERENCE_STAGES:
         fit = trainers.train_dpo if stage.kind == "dpo" else trainers.train_orpo
         return fit(stage, model, tokenizer, pack.rows("preferences"), **common)
     replayed = round(stage.steps * stage.batch_size * stage.replay)
-    replay = zoo_build.general_rows(tokenizer, replayed, seed=1000 + seed) if replayed else []
+    replay = (
+        zoo_build.general_rows(
+            tokenizer,
+            replayed,
+            1000 + seed,
+            max_length=min(CONTEXT, zoo.learned_positions(model) or CONTEXT),
+            counted=mixed_in,
+        )
+        if replayed
+        else []
+    )
     if stage.kind == "cpt":
         texts = [text_of(row) for split in stage.sources for row in pack.rows(split)]
-        return trainers.train_cpt(stage, model, tokenizer, texts, replay=replay, **common)
-    chats = [row["messages"] for row in pack.rows("qa")]
-    return trainers.train_sft(stage, model, tokenizer, chats, replay=replay, **common)
+        result = trainers.train_cpt(stage, model, tokenizer, texts, replay=replay, **common)
+    else:
+        chats = [row["messages"] for row in pack.rows("qa")]
+        result = trainers.train_sft(stage, model, tokenizer, chats, replay=replay, **common)
+    result.rows.add(mixed_in)
+    return result
 
 
 def _run_merge(

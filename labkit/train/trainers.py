@@ -6,28 +6,41 @@ module does not know packs or the store: it takes a model and rows, and gives a 
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import tempfile
 import time
+import unicodedata
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.base import processes
 from labkit.base.errors import InputError
-from labkit.models.families import conversation
-from labkit.models.zoo import uncollected
+from labkit.base.inputs import seen
+from labkit.models.families import (
+    check_opening,
+    conversation,
+    question_and_answers,
+    start_of_text,
+    text_tokens,
+)
+from labkit.models.zoo import learned_positions, let_libraries_stay, not_finite, uncollected
 from labkit.train.callbacks import (
     Partial,
     Probe,
     Progress,
+    RowCount,
     Stop,
     TrainResult,
     keeper,
     reporter,
+    row_words,
 )
 from labkit.train.memory import Batches, bf16_is_fast, load_as_stored, shares, steps_of
 from labkit.train.specs import Stage
@@ -65,7 +78,6 @@ def prepare_process() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("DATASETS_VERBOSITY", "error")
     for switch in ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
         # progress is labkit's one line; in a notebook theirs are widgets
@@ -75,43 +87,211 @@ def prepare_process() -> None:
     warnings.filterwarnings("ignore", message="Could not find a config file", module=r"peft\.")
 
 
+@cache
+def import_libraries() -> None:
+    """What trains, imported before there is a model, so that it can be left out of the garbage
+    collector's rounds.
+    """
+    with uncollected():
+        import datasets  # noqa: F401
+        import peft  # noqa: F401
+        from trl import DPOTrainer, SFTTrainer  # noqa: F401
+
+        let_libraries_stay()
+
+
 # --- rows -------------------------------------------------------------------------------------
 
 
+# what becomes of rows that are not trained on whole, as lineages and sentences say it
+CUT = "cut at {} tokens"
+CUT_ANSWER = "trained without the end of the answer, which lies beyond {} tokens"
+EMPTY = "left out because nothing is in them"
+NO_ANSWER = "left out because no turn of the assistant is in them"
+LOST_ANSWER = "left out because the answer begins beyond {} tokens"
+LOST_PAIR = "left out because the prompt alone takes {} tokens or more"
+SAME_PAIR = "left out because both answers look the same"
+CUT_TO_THE_SAME = "left out because both answers are the same up to {} tokens"
+EMPTY_ANSWER = "trained with an empty answer"
+
+
 def text_rows(
-    tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Iterable[str],
+    max_length: int,
+    counted: RowCount | None = None,
 ) -> list[dict]:
-    """One row per document, closed by the document EOS, every token trained on."""
-    encoded = tokenizer(
-        list(texts), add_special_tokens=False, truncation=True, max_length=max_length - 1
-    )
-    rows = [[*ids, tokenizer.eos_token_id] for ids in encoded["input_ids"]]
-    return [{"input_ids": ids, "labels": list(ids)} for ids in rows]
+    """One row per document, closed by the document EOS, every token trained on. counted: is told
+    which documents are cut or empty.
+
+    Raises InputError when the tokenizer has no EOS, or when no document has a token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            "the model's tokenizer names no token that ends a document; add one as eos_token to "
+            "its tokenizer_config.json"
+        )
+    rows, counted, nothing = [], counted or RowCount(), len(start_of_text(tokenizer))
+    for number, ids in enumerate(text_tokens(tokenizer, list(texts))):
+        counted.rows += 1
+        if len(ids) == nothing:
+            counted.note(EMPTY, number)
+            continue
+        if len(ids) > max_length - 1:
+            counted.note(CUT.format(max_length), number)
+        row = [*ids[: max_length - 1], tokenizer.eos_token_id]
+        rows.append({"input_ids": row, "labels": list(row)})
+    if counted.rows and not rows:
+        raise _nothing_left(counted, "text", "put words into the documents")
+    return rows
 
 
 def chat_rows(
-    tokenizer: PreTrainedTokenizerBase, chats: Iterable[list[dict]], max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    chats: Iterable[list[dict]],
+    max_length: int,
+    counted: RowCount | None = None,
 ) -> list[dict]:
-    """One row per conversation; loss on assistant turns only, end-of-turn token included.
+    """One row per conversation; loss on assistant turns only, end-of-turn token included. counted:
+    is told which conversations are cut or left out.
 
-    Raises InputError when max_length cuts every answer off, or when the chat template cannot be
-    used for training.
+    Raises InputError when no row keeps an answer, or when the chat template cannot be used for
+    training.
     """
-    rows = []
-    for messages in chats:
-        ids, mask = (found[:max_length] for found in conversation(tokenizer, messages))
-        if not any(mask):
-            raise InputError(
-                f"no assistant token to train on: max_length {max_length} cuts every "
-                "answer off; raise it"
-            )
-        rows.append(
-            {
-                "input_ids": ids,
-                "labels": [i if m else IGNORED for i, m in zip(ids, mask, strict=True)],
-            }
+    rows: list[dict] = []
+    counted = counted or RowCount()
+    for number, messages in enumerate(chats):
+        counted.rows += 1
+        ids, mask = conversation(tokenizer, messages)
+        if fate := _fate_of_chat(messages, mask, max_length):
+            counted.note(fate.format(max_length), number)
+        if not any(mask[:max_length]):
+            continue
+        if not rows:
+            _check_first_answer(tokenizer, messages)
+        ids, mask = ids[:max_length], mask[:max_length]
+        labels = [i if m else IGNORED for i, m in zip(ids, mask, strict=True)]
+        rows.append({"input_ids": ids, "labels": labels})
+    if counted.rows and not rows:
+        raise _nothing_left(
+            counted,
+            "assistant token",
+            f"max_length {max_length} cuts every answer off; raise it"
+            if LOST_ANSWER.format(max_length) in counted.fates
+            else "give every row an answer",
         )
     return rows
+
+
+def _fate_of_chat(messages: list[dict], mask: list[int], max_length: int) -> str | None:
+    """What a conversation loses to max_length; None when it loses nothing of its answers."""
+    if not any(mask):
+        return NO_ANSWER
+    if not any(mask[:max_length]):
+        return LOST_ANSWER
+    if any(mask[max_length:]):
+        return CUT_ANSWER
+    answers = [turn["content"] for turn in messages if turn["role"] == "assistant"]
+    return None if all(map(_visible, answers)) else EMPTY_ANSWER
+
+
+def _check_first_answer(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> None:
+    at = next(i for i, turn in enumerate(messages) if turn["role"] == "assistant")
+    if at:
+        check_opening(tokenizer, messages[:at], messages[at : at + 1])
+
+
+def _nothing_left(counted: RowCount, what: str, remedy: str) -> InputError:
+    return InputError(f"no {what} to train on: {remedy} ({row_words(counted.as_json())})")
+
+
+def preference_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Iterable[dict],
+    max_length: int,
+    counted: RowCount | None = None,
+    *,
+    closed: bool = False,
+) -> list[dict]:
+    """One row per pair: {"prompt_ids", "chosen_ids", "rejected_ids"}, its answers cut at
+    max_length.
+
+    Pairs that can teach nothing are left out: the prompt alone is that long, or both answers are
+    the same, to a reader or as far as they are read. counted: is told which. closed: an answer that
+    does not end in the tokenizer's EOS gets it.
+
+    Raises InputError when no pair is left, or when the chat template cannot be used for training.
+    """
+    rows: list[dict] = []
+    counted = counted or RowCount()
+    for number, pair in enumerate(pairs):
+        counted.rows += 1
+        question, answers = question_and_answers(
+            tokenizer, pair["prompt"], [pair["chosen"], pair["rejected"]]
+        )
+        if closed:
+            end = tokenizer.eos_token_id
+            answers = [ids if ids[-1:] == [end] else [*ids, end] for ids in answers]
+        room = max(0, max_length - len(question))
+        kept = [ids[:room] for ids in answers]
+        fate = _fate_of_pair(pair, answers, kept)
+        if fate:
+            counted.note(fate.format(max_length), number)
+        if fate in (None, CUT_ANSWER):
+            rows.append({"prompt_ids": question, "chosen_ids": kept[0], "rejected_ids": kept[1]})
+    if counted.rows and not rows:
+        raise _nothing_left(counted, "pair", "raise max_length, or give answers that differ")
+    return rows
+
+
+def _fate_of_pair(pair: dict, answers: list[list[int]], kept: list[list[int]]) -> str | None:
+    """Why a pair teaches nothing, or what it loses to max_length; None when neither."""
+    if not all(kept):
+        return LOST_PAIR
+    chosen, rejected = (
+        [(turn["role"], _visible(turn["content"])) for turn in pair[side]]
+        for side in ("chosen", "rejected")
+    )
+    if chosen == rejected or answers[0] == answers[1]:
+        return SAME_PAIR
+    if kept[0] == kept[1]:
+        return CUT_TO_THE_SAME
+    return None if kept == answers else CUT_ANSWER
+
+
+def _visible(text: str) -> str:
+    """A text as a reader sees it, in one spelling of its letters."""
+    return seen(unicodedata.normalize("NFC", text))
+
+
+def longest_row(stage: Stage, model: PreTrainedModel) -> int:
+    """Tokens that a row of a stage may have: max_length, or the places the model has, where it has
+    learned each of them.
+    """
+    return min(stage.max_length, learned_positions(model) or stage.max_length)
+
+
+def check_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Iterable[list[int]]
+) -> None:
+    """Raises InputError when a row holds a token that the model has no embedding for, or when
+    there is no token to fill rows up with.
+    """
+    pad, size = tokenizer.pad_token_id, model.get_input_embeddings().weight.shape[0]
+    if pad is None:
+        raise InputError(
+            "the model's tokenizer names neither a token that ends a document nor one that fills "
+            "rows up; add an eos_token to its tokenizer_config.json"
+        )
+    if len(tokenizer) <= size:
+        return
+    highest = max((max(row, default=0) for row in rows), default=0)
+    if (worst := max(highest, pad)) >= size:
+        raise InputError(
+            f"the tokenizer has {len(tokenizer):,} tokens, but the model has embeddings for "
+            f"{size:,}: {tokenizer.convert_ids_to_tokens(worst)!r} (number {worst}) is used and "
+            "has none; put the tokenizer into the folder that belongs to this model"
+        )
 
 
 def mix(
@@ -196,7 +376,38 @@ def _in_our_order(trainer_class: type, stage: Stage, run: Run) -> type:
                 pin_memory=args.dataloader_pin_memory,
             )
 
+        def training_step(self, *args, **kwargs):
+            loss = super().training_step(*args, **kwargs)
+            self._check_number("the loss", loss)
+            return loss
+
+        def _get_grad_norm(self, *args, **kwargs):
+            norm = super()._get_grad_norm(*args, **kwargs)
+            self._check_number("the gradient", norm)
+            return norm
+
+        def _check_number(self, what: str, value) -> None:
+            if value is not None and not math.isfinite(value):
+                raise _not_finite(what, stage, self.state.global_step + 1)
+
     return Ordered
+
+
+def _not_finite(what: str, stage: Stage, step: int) -> InputError:
+    return InputError(
+        f"{stage.kind}: {what} is not a finite number from step {step} of {stage.steps} on; this "
+        "stage is not kept, what was finished before it is; lower its learning_rate (now "
+        f"{stage.learning_rate:g}), or look for what is odd in its data"
+    )
+
+
+def _check_start(model: PreTrainedModel, stage: Stage) -> None:
+    """Raises InputError naming a weight of the start model that is not finite."""
+    if name := not_finite(model):
+        raise InputError(
+            f"{stage.kind}: {name} of the start model holds values that are not finite, so nothing "
+            "can be trained from it; copy or export the model again"
+        )
 
 
 def _run(
@@ -230,6 +441,7 @@ def _run(
         stop.patient = True
     if state and run.probe:
         run.probe.restore(state.seen(), before)
+    _check_start(model, stage)
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(state.folder) if state else None)
     result.wall_seconds = before + time.perf_counter() - began
@@ -238,6 +450,8 @@ def _run(
         stop.end(f"stopped: {stage.kind} is kept up to step {at} of {steps}")
     result.model = _trained_model(trainer, config, run.base)
     if result.model is not None:
+        if name := not_finite(result.model):
+            raise _not_finite(name, stage, steps)
         result.model.generation_config = generation_config
     return result
 
@@ -284,6 +498,20 @@ def _merged_into(base: PreTrainedModel, trained, state: dict | None) -> PreTrain
     return whole.merge_and_unload()
 
 
+@contextmanager
+def _adapters_fit(stage: Stage, model: PreTrainedModel) -> Iterator[None]:
+    """Raises InputError for a model that peft puts no adapters on, such as Mamba."""
+    try:
+        yield
+    except ValueError as error:
+        if stage.lora is None:
+            raise
+        raise InputError(
+            f"{stage.kind}: adapters (lora) cannot be put on {type(model).__name__} "
+            f"({str(error).split('] ')[-1].split('. ')[0]}); drop lora to train all weights"
+        ) from error
+
+
 def _peft_config(stage: Stage):
     if stage.lora is None:
         return None
@@ -298,8 +526,8 @@ def _peft_config(stage: Stage):
 
 
 def _prepared(stage: Stage, model: PreTrainedModel) -> PreTrainedModel:
-    """A base in four bits made fit for training; ORPO's trainer does it itself."""
-    if not (stage.lora and stage.lora.four_bit) or stage.kind == "orpo":
+    """A base in four bits made fit for training."""
+    if not (stage.lora and stage.lora.four_bit):
         return model
     from peft import prepare_model_for_kbit_training
 
@@ -312,10 +540,12 @@ def fit_rows(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: list[dict],
+    *,
+    counted: RowCount | None = None,
     **how: Any,
 ) -> TrainResult:
     """Next-token training on prepared rows {"input_ids", "labels"}: what CPT and SFT share. how:
-    see Run.
+    see Run. counted: what became of the rows that these were made of.
 
     rows are used once each, in order of a seeded shuffle.
     """
@@ -335,6 +565,7 @@ def fit_rows(
             return Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
 
     run = Run(**how)
+    check_tokens(model, tokenizer, (row["input_ids"] for row in rows))
     steps = len(rows) // stage.batch_size
     tokens = sum(len(row["input_ids"]) for row in rows)
     with tempfile.TemporaryDirectory() as folder:
@@ -343,36 +574,61 @@ def fit_rows(
             dataset_kwargs={"skip_prepare_dataset": True},
             max_length=None,
         )
-        trainer = _in_our_order(LeanSFTTrainer, stage, run)(
-            model=_prepared(stage, model),
-            args=arguments,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            peft_config=_peft_config(stage),
-        )
+        with _adapters_fit(stage, model):
+            trainer = _in_our_order(LeanSFTTrainer, stage, run)(
+                model=_prepared(stage, model),
+                args=arguments,
+                train_dataset=Dataset.from_list(rows),
+                processing_class=tokenizer,
+                peft_config=_peft_config(stage),
+            )
         per_step = tokens / len(rows) * stage.batch_size
-        return _run(trainer, model, stage, run, tokens=tokens, tokens_per_step=per_step)
+        result = _run(trainer, model, stage, run, tokens=tokens, tokens_per_step=per_step)
+    result.rows = counted or RowCount(rows=len(rows))
+    return result
 
 
 # --- the four stages --------------------------------------------------------------------------
 
 
 def train_cpt(
-    stage, model, tokenizer, texts: list[str], *, replay: list[dict], seed: int, **how
+    stage,
+    model,
+    tokenizer,
+    texts: list[str],
+    *,
+    replay: list[dict],
+    seed: int,
+    counted: RowCount | None = None,
+    **how,
 ) -> TrainResult:
     """Continued pre-training on `texts`, `stage.replay` of the rows drawn from prepared `replay`
-    rows.
+    rows. counted: knows where the texts lie.
     """
-    rows = text_rows(tokenizer, texts, stage.max_length)
-    return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, **how)
+    counted = counted or RowCount()
+    rows = text_rows(tokenizer, texts, longest_row(stage, model), counted)
+    picked = _picked(stage, rows, replay, seed)
+    return fit_rows(stage, model, tokenizer, picked, seed=seed, counted=counted, **how)
 
 
 def train_sft(
-    stage, model, tokenizer, chats: list[list[dict]], *, replay: list[dict], seed: int, **how
+    stage,
+    model,
+    tokenizer,
+    chats: list[list[dict]],
+    *,
+    replay: list[dict],
+    seed: int,
+    counted: RowCount | None = None,
+    **how,
 ) -> TrainResult:
-    """Supervised fine-tuning on conversations; loss on assistant tokens only."""
-    rows = chat_rows(tokenizer, chats, stage.max_length)
-    return fit_rows(stage, model, tokenizer, _picked(stage, rows, replay, seed), seed=seed, **how)
+    """Supervised fine-tuning on conversations; loss on assistant tokens only. counted: knows where
+    the conversations lie.
+    """
+    counted = counted or RowCount()
+    rows = chat_rows(tokenizer, chats, longest_row(stage, model), counted)
+    picked = _picked(stage, rows, replay, seed)
+    return fit_rows(stage, model, tokenizer, picked, seed=seed, counted=counted, **how)
 
 
 def _picked(stage, rows: list[dict], replay: list[dict], seed: int) -> list[dict]:
@@ -391,33 +647,15 @@ def turn_end(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def preference_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """A copy for DPO and ORPO: its EOS is the end of a turn, and it prepends nothing.
+    """A copy for DPO and ORPO: its EOS is the end of a turn.
 
-    With the document EOS, ORPO would close every answer twice; with a BOS, ORPO would put one
-    before prompts that no other stage gave one.
+    With the document EOS, ORPO would close every answer twice.
     """
     import copy
 
     ours = copy.deepcopy(tokenizer)
     ours.eos_token = turn_end(tokenizer)
-    ours.bos_token = None
     return ours
-
-
-def _preference_dataset(pairs: list[dict], count: int, seed: int):
-    from datasets import Dataset
-
-    rng = random.Random(seed)
-    rows = [{key: pair[key] for key in ("prompt", "chosen", "rejected")} for pair in pairs]
-    return Dataset.from_list(rng.sample(rows, min(count, len(rows))))
-
-
-def _pair_tokens(tokenizer, pairs: list[dict]) -> float:
-    """Mean tokens per pair, both answers and both copies of the prompt counted."""
-    sample = pairs[:50]
-    chats = [pair["prompt"] + pair[side] for pair in sample for side in ("chosen", "rejected")]
-    encoded = [tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"] for chat in chats]
-    return sum(map(len, encoded)) / len(sample)
 
 
 def train_dpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult:
@@ -434,6 +672,10 @@ def train_dpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult:
         from trl import DPOConfig, DPOTrainer
 
     class LeanDPOTrainer(DPOTrainer):
+        def _prepare_dataset(self, dataset, *_):
+            """TRL would tokenise here, and drop rows without a word; these are tokens already."""
+            return dataset
+
         def _precompute_ref_logps(self, dataset, name, batch_size):
             """TRL passes them on through a file in a temporary folder that other processes do not
             see; here each keeps its own.
@@ -461,56 +703,44 @@ def train_dpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult:
         LeanDPOTrainer,
         DPOConfig,
         {"precompute_ref_log_probs": True},
-        Run(**how),
+        **how,
     )
 
 
 def train_orpo(stage, model, tokenizer, pairs: list[dict], **how) -> TrainResult:
     """Odds-ratio preference optimisation (arXiv 2403.07691): no reference model. how: see Run.
 
-    Its likelihood term covers prompt and answer.
+    labkit/train/orpo.py has the loss and says what it follows.
     """
     with uncollected():
-        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+        from labkit.train.orpo import ORPOConfig, ORPOTrainer
 
-    class LeanORPOTrainer(ORPOTrainer):
-        """The likelihood term is a mean over the tokens of a whole step, however the step is
-        shared; TRL's is one over each share.
-        """
-
-        def get_batch_samples(self, epoch_iterator, num_batches, device):
-            batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-            self.parts = len(batches) * processes.count()
-            if self.parts > 1:
-                tokens = sum(_likelihood_tokens(batch) for batch in batches).to(device)
-                self.step_tokens = self.accelerator.gather(tokens).sum()
-            return batches, items
-
-        def concatenated_forward(self, model, batch):
-            *rest, likelihood = super().concatenated_forward(model, batch)
-            if self.parts > 1:
-                likelihood = likelihood * (
-                    _likelihood_tokens(batch) * self.parts / self.step_tokens
-                )
-            return (*rest, likelihood)
-
-    return _train_preferences(
-        stage, model, tokenizer, pairs, LeanORPOTrainer, ORPOConfig, {}, Run(**how)
-    )
-
-
-def _likelihood_tokens(batch: dict):
-    """Tokens of the preferred answers, prompts included, that are predicted: all but the first of
-    each row.
-    """
-    return batch["chosen_attention_mask"][:, 1:].sum()
+    return _train_preferences(stage, model, tokenizer, pairs, ORPOTrainer, ORPOConfig, {}, **how)
 
 
 def _train_preferences(
-    stage, model, tokenizer, pairs, trainer_class, config_class, extra, run: Run
+    stage,
+    model,
+    tokenizer,
+    pairs,
+    trainer_class,
+    config_class,
+    extra,
+    *,
+    counted: RowCount | None = None,
+    **how,
 ) -> TrainResult:
-    ours = preference_tokenizer(tokenizer)
-    per_step = _pair_tokens(ours, pairs) * stage.batch_size
+    run = Run(**how)
+    from datasets import Dataset
+
+    ours, counted = preference_tokenizer(tokenizer), counted or RowCount()
+    rows = preference_rows(
+        ours, pairs, longest_row(stage, model), counted, closed=stage.kind == "orpo"
+    )
+    lengths = [2 * len(prompt) + len(a) + len(b) for prompt, a, b in map(dict.values, rows)]
+    per_step = sum(lengths) / len(rows) * stage.batch_size
+    check_tokens(model, ours, (ids for row in rows for ids in row.values()))
+    wanted = min(stage.steps * stage.batch_size, len(rows))
     with tempfile.TemporaryDirectory() as folder:
         arguments = config_class(
             **_common_arguments(stage, stage.steps, run.seed, folder),
@@ -518,12 +748,15 @@ def _train_preferences(
             beta=stage.beta,
             max_length=stage.max_length,
         )
-        trainer = _in_our_order(trainer_class, stage, run)(
-            model=_prepared(stage, model),
-            args=arguments,
-            train_dataset=_preference_dataset(pairs, stage.steps * stage.batch_size, run.seed),
-            processing_class=ours,
-            peft_config=_peft_config(stage),
-        )
+        with _adapters_fit(stage, model):
+            trainer = _in_our_order(trainer_class, stage, run)(
+                model=_prepared(stage, model),
+                args=arguments,
+                train_dataset=Dataset.from_list(random.Random(run.seed).sample(rows, wanted)),
+                processing_class=ours,
+                peft_config=_peft_config(stage),
+            )
         tokens = round(per_step * stage.steps)
-        return _run(trainer, model, stage, run, tokens=tokens, tokens_per_step=per_step)
+        result = _run(trainer, model, stage, run, tokens=tokens, tokens_per_step=per_step)
+    result.rows = counted
+    return result

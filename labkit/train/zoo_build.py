@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from labkit.data import world
 from labkit.models.families import CONTEXT, FAMILIES, ROWS_PER_STEP, VOCABULARY, Family
+from labkit.train.callbacks import RowCount
 from labkit.train.specs import Stage
 
 if TYPE_CHECKING:
@@ -152,16 +153,30 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [tokenizer.eos_token_id] + ([turn_end] if turn_end is not None else [])
 
 
-def general_rows(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> list[dict]:
-    """The mix an instruct model is trained on, and what replay draws from: chats and world text."""
+def general_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    count: int,
+    seed: int,
+    *,
+    max_length: int = CONTEXT,
+    counted: RowCount | None = None,
+) -> list[dict]:
+    """The mix an instruct model is trained on, and what replay draws from: chats and world text.
+
+    counted: is told which of them are cut or left out.
+    """
     from labkit.train.trainers import chat_rows, mix, text_rows
 
-    chats = round(count * CHAT_SHARE)
-    rows = chat_rows(tokenizer, itertools.islice(world.instruction_chats(seed), chats), CONTEXT)
-    texts = text_rows(
-        tokenizer, itertools.islice(world.pretraining_texts(seed + 1), count - chats), CONTEXT
-    )
-    return mix(rows, texts, 1 - CHAT_SHARE, count, random.Random(seed))
+    number = round(count * CHAT_SHARE)
+    chats = itertools.islice(world.instruction_chats(seed), number)
+    texts = itertools.islice(world.pretraining_texts(seed + 1), count - number)
+    counts = RowCount(label="replayed chat"), RowCount(label="replayed text")
+    spoken = chat_rows(tokenizer, chats, max_length, counts[0])
+    written = text_rows(tokenizer, texts, max_length, counts[1])
+    if counted:
+        for found in counts:
+            counted.add(found)
+    return mix(spoken, written, 1 - CHAT_SHARE, count, random.Random(seed))
 
 
 def build_pair(name: str, *, progress: Callable | None = None) -> dict[str, PreTrainedModel]:
