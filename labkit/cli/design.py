@@ -245,7 +245,7 @@ def pack_new(
     ],
     from_: Annotated[
         Path,
-        typer.Option("--from", help="Folder of .txt, .md, .jsonl, .csv, .pdf and .docx files."),
+        typer.Option("--from", help="Folder of text, web pages, PDFs, Word files, tables."),
     ],
     to: Annotated[Path | None, typer.Option(help="Folder to write; by default ./NAME.")] = None,
     title: Annotated[str | None, typer.Option(help="Title on the data card.")] = None,

@@ -24,7 +24,7 @@ from labkit.data.cleaning import chunk_problem, chunks_of, size_of, without_boil
 from labkit.data.held_out import write_examples, write_items
 from labkit.data.leaks import RUN_WORDS, THRESHOLD, near_duplicates
 from labkit.data.packs import EVAL_SPLITS, SPLITS, Pack, check_pack, placed_rows, shipped_packs
-from labkit.data.readers import Document, Dropped, Record, read_folder
+from labkit.data.readers import KNOWN, Document, Dropped, Record, read_folder
 from labkit.data.workbench import (
     Example,
     Held,
@@ -41,6 +41,9 @@ from labkit.data.workbench import (
 
 CHUNK_WORDS = 150
 FEWEST_CHUNK_WORDS = 10
+# Files of these kinds are meant to be rows, so that one without a good row stops the command. The
+# other kinds often hold something else, such as settings or figures.
+MEANT_AS_ROWS = (".jsonl", ".csv")
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def new_pack(
     seed: int = 0,
     progress: Progress = lambda step, done: None,
 ) -> Ingested:
-    """Make a pack of the .txt, .md, .jsonl, .csv, .pdf and .docx files below a folder.
+    """Make a pack of the text, web pages, PDFs, Word files and tables below a folder.
 
     name: of small letters, digits and dashes. output: the new pack's folder, by default ./NAME.
     chunk_words: most words of a row of raw text. seed: of what is held out. progress: told (step,
@@ -179,9 +182,11 @@ def _read(work: Work, source: Path) -> None:
     numbers: dict[str, int] = {}
     unused: Counter[tuple[str, str]] = Counter()
     files: set[str] = set()
+    paths: dict[str, Path] = {}  # of what holds rows; a workbook may hold several tables
     first_bad: dict[str, Dropped] = {}  # of each data file
     for entry in read_folder(source):
         if isinstance(entry, Record):
+            paths[entry.source] = entry.path
             unused.update((entry.source, tidy(column)) for column in unused_columns(entry))
         if isinstance(entry, Record) or (isinstance(entry, Dropped) and entry.what == "row"):
             work.read["rows"] += 1
@@ -196,8 +201,11 @@ def _read(work: Work, source: Path) -> None:
         else:
             files.add(found.origin)
             _take(work, found, seen, numbers)
-    for file in first_bad.keys() - files:
-        raise no_good_row(source / file, first_bad[file])
+    for file in sorted(first_bad.keys() - files):
+        if Path(file).suffix.lower() in MEANT_AS_ROWS:
+            raise no_good_row(source / file, first_bad[file])
+        what = "file" if (source / file).is_file() else "sheet"
+        work.ledger.drop(Dropped(file, what, "no row that can be used", _why(first_bad[file])))
     for (file, column), count in sorted(unused.items()):
         work.ledger.drop(Dropped(file, "cell", "a column that is not read", column, count))
     if not work.sources and not any(work.examples.values()):
@@ -208,10 +216,15 @@ def _read(work: Work, source: Path) -> None:
             or "the folder is empty"
         )
         raise InputError(
-            f"{source}: nothing in it could be read ({reasons}); add .txt, .md, .jsonl, "
-            ".csv, .pdf or .docx files with text"
+            f"{source}: nothing in it could be read ({reasons}); add files with text ({KNOWN})"
         )
-    work.read.update(files=len(files), documents=len(work.sources))
+    opened = {str(paths.get(file, file)) for file in files}
+    work.read.update(files=len(opened), documents=len(work.sources))
+
+
+def _why(first: Dropped) -> str:
+    """What is wrong with the first row of a file."""
+    return f"{first.reason}: {first.detail}" if first.detail else first.reason
 
 
 def _take(work: Work, document: Document, seen: dict[bytes, str], numbers: dict[str, int]) -> None:

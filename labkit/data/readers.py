@@ -1,4 +1,4 @@
-"""Text out of files as people have them: .txt, .md, .jsonl, .csv, .pdf, .docx.
+"""Text out of files as people have them: text, web pages, PDF, Word, and tables of many kinds.
 
 Whatever is not read is named with its reason. A file or a row that cannot be read does not stop the
 others. A data file whose rows cannot be told apart does: its owner meant every row of it.
@@ -26,9 +26,12 @@ from labkit.base.inputs import find_encoding, seen, tidy
 PART = 1_000_000
 LONGEST_ROW = 10_000_000  # characters of a row or a cell
 UNPACKED, UNPACKED_XML = 150_000_000, 30_000_000  # bytes a .docx may unpack to
+PARQUET_ROWS = 1000  # read at once
 PAGE_BREAK = "\f"
 BINARY = "binary, not text"
 NO_TEXT = "no text in it"
+TOO_MUCH = "a file that unpacks to far too much"
+NOT_RUNNING = "not part of a document's running text"
 NO_ROWS = "column names and no row below them"
 BROKEN_JSON = "broken JSON"
 HEADS_WITHIN = 20  # first rows of a table among which its column names are looked for
@@ -100,7 +103,7 @@ def read_file(path: Path, source: str) -> Iterator[Document | Record | Dropped]:
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        yield Dropped(source, "file", "unknown kind of file", f"known: {', '.join(READERS)}")
+        yield Dropped(source, "file", "unknown kind of file", _remedy(path.suffix.lower()))
         return
     try:
         if path.stat().st_size == 0:
@@ -207,10 +210,17 @@ def front_matter(text: str) -> str:
 
 
 def read_jsonl(path: Path, source: str) -> Iterator[Record | Dropped]:
-    """One object per line; a line that holds none is left out."""
+    """One object per line; a line that holds none is left out.
+
+    A file that holds a list, or objects over several lines, is read as .json.
+    """
     encoding = find_encoding(path)
     if encoding is None:
         yield Dropped(source, "file", BINARY)
+        return
+    first = next((line for _, line in _rows(path, encoding) if line.strip()), "").strip()
+    if first.startswith("[") or first == "{":
+        yield from read_json(path, source)
         return
     found, replaced = False, 0
     for number, line in _rows(path, encoding):
@@ -241,15 +251,134 @@ def _rows(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
 def _row(path: Path, source: str, number: int, line: str) -> Record | Dropped:
     problem, detail = BROKEN_JSON, ""
     try:
-        value = json.loads(line.rstrip())
-        if isinstance(value, dict):
-            return Record(path, source, number, value)
-        problem, detail = "no JSON object", type(value).__name__
+        return _object(path, source, number, json.loads(line.rstrip()))
     except json.JSONDecodeError as error:
         detail = f"column {error.colno}: {error.msg}"
     except (ValueError, RecursionError):
         problem = "a number or a nesting that is too long to read"
     return Dropped(f"{source}#{number}", "row", problem, detail)
+
+
+def _object(path: Path, source: str, number: int, value: object) -> Record | Dropped:
+    if isinstance(value, dict):
+        return Record(path, source, number, value)
+    return Dropped(f"{source}#{number}", "row", "no JSON object", type(value).__name__)
+
+
+def read_json(path: Path, source: str) -> Iterator[Record | Dropped]:
+    """The objects of a list, numbered from one; also objects one after the other.
+
+    Where the JSON breaks, what was read before stays.
+    """
+    encoding = find_encoding(path)
+    if encoding is None:
+        yield Dropped(source, "file", BINARY)
+        return
+    if path.stat().st_size > UNPACKED:
+        yield Dropped(source, "file", "too long to be read as a whole", "save it as .jsonl")
+        return
+    text = path.read_text(encoding, errors="replace")
+    number = 0
+    try:
+        for number, value in enumerate(_values(text), 1):
+            yield _object(path, source, number, value)
+    except (ValueError, RecursionError) as error:
+        where = f"{source}#{number + 1}"
+        yield Dropped(where, "row", f"{BROKEN_JSON}, and all that follows", _told(error))
+    else:
+        if not number:
+            yield Dropped(source, "file", NO_TEXT)
+    yield from _replaced(source, text.count("\ufffd"), encoding)
+
+
+_GAP = re.compile(r"[\s,]*")
+
+
+def _values(text: str) -> Iterator[Any]:
+    """The values of a list, or values one after the other."""
+    decoder, at, inside = json.JSONDecoder(), 0, False
+    while (at := _GAP.match(text, at).end()) < len(text):  # type: ignore[union-attr]
+        if text[at] == "]" if inside else text[at] == "[":
+            inside, at = not inside, at + 1
+        else:
+            value, at = decoder.raw_decode(text, at)
+            yield value
+    if inside:
+        raise ValueError("the list does not end")
+
+
+def read_parquet(path: Path, source: str) -> Iterator[Record | Dropped]:
+    """Rows, numbered from one."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    number = 0
+    try:
+        with ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Record(path, source, number, {k: _bare(v) for k, v in values.items()})
+    except (ArrowException, ValueError) as error:
+        if not number:
+            yield Dropped(source, "file", "an unreadable .parquet", _told(error))
+        else:
+            where = f"{source}#{number + 1}"
+            yield Dropped(where, "row", "unreadable, and all that follows", _told(error))
+    else:
+        if not number:
+            yield Dropped(source, "file", NO_TEXT)
+
+
+def _bare(value: Any) -> Any:
+    """A value without the nulls that Parquet sets where JSON has no such key."""
+    if isinstance(value, dict):
+        return {key: _bare(part) for key, part in value.items() if part is not None}
+    return [_bare(part) for part in value] if isinstance(value, list) else value
+
+
+def read_workbook(path: Path, source: str) -> Iterator[Record | Dropped]:
+    """The rows of every sheet of Excel or LibreOffice. Where several sheets have any, each is named
+    as if the file were a folder.
+    """
+    from python_calamine import CalamineError, CalamineWorkbook
+
+    try:
+        if _unpacks_to_too_much(path):
+            yield Dropped(source, "file", TOO_MUCH)
+            return
+        with CalamineWorkbook.from_path(path) as book:
+            sheets = {
+                name: book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+                for name in book.sheet_names
+            }
+    except (CalamineError, zipfile.BadZipFile) as error:
+        hint = f"{_told(error)}; save a copy without a password as .xlsx, or as .csv"
+        yield Dropped(source, "file", "an unreadable workbook", hint)
+        return
+    filled = {name: rows for name, rows in sheets.items() if rows}
+    for name, rows in filled.items():
+        place = source if len(filled) == 1 else f"{source}/{name}"
+        cells = ((line, list(map(_cell, row))) for line, row in enumerate(rows, 1))
+        try:
+            yield from table_rows(path, place, cells)
+        except InputError as error:
+            yield Dropped(place, "sheet", "a table that cannot be read", str(error))
+    if not filled:
+        yield Dropped(source, "file", NO_TEXT)
+
+
+def _cell(value: object) -> str:
+    """What Excel shows: whole numbers without a point."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _unpacks_to_too_much(path: Path) -> bool:
+    """Whether a file is a zip file of far too much, as a zip bomb is."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as packed:
+        return sum(entry.file_size for entry in packed.infolist()) > UNPACKED
 
 
 def read_csv(path: Path, source: str) -> Iterator[Record | Dropped]:
@@ -408,6 +537,56 @@ def _columns(path: Path, line: int, cells: list[str]) -> list[str]:
     return columns
 
 
+# --- web pages --------------------------------------------------------------------------------
+
+# elements that begin a line of their own; the others stand in one
+_OWN_LINE = (
+    "address article aside blockquote body caption dd details div dl dt figcaption figure footer "
+    "form h1 h2 h3 h4 h5 h6 header hr li main ol p pre section summary table tr ul"
+)
+_NEVER_SEEN = ("head", "script", "style", "template", "noscript", "rp")
+_BESIDE_THE_TEXT = {"nav": "navigation", "rt": "reading aid above characters"}
+
+
+def read_html(path: Path, source: str) -> Iterator[Document | Dropped]:
+    """What a page says, a line for each row of a table; scripts and navigation go."""
+    from bs4 import BeautifulSoup
+
+    if find_encoding(path) is None:
+        yield Dropped(source, "file", BINARY)
+        return
+    page = BeautifulSoup(path.read_bytes(), "html.parser")
+    for element in page(_NEVER_SEEN):
+        element.decompose()
+    for name, what in _BESIDE_THE_TEXT.items():
+        if found := [element for element in page(name) if element.get_text(strip=True)]:
+            yield Dropped(source, what, NOT_RUNNING, count=len(found))
+        for element in page(name):
+            element.decompose()
+    text = tidy(_page_text(page))
+    yield Document(source, text, source) if text else Dropped(source, "file", NO_TEXT)
+    encoding = page.original_encoding or "unknown"
+    yield from _replaced(source, text.count("\ufffd"), encoding)
+
+
+def _page_text(page: Any) -> str:
+    for string in page.find_all(string=True):
+        if not string.find_parent("pre"):
+            string.replace_with(type(string)(re.sub(r"\s+", " ", string)))
+    for element in page.find_all("br"):
+        element.replace_with("\n")
+    for element in page.find_all(["td", "th"]):
+        if element.find_next_sibling(["td", "th"]):
+            element.insert_after(" | ")
+    for element in page.find_all(_OWN_LINE.split()):
+        in_cell = element.find_parent(["td", "th"])  # a row stays one line
+        line_of_list = element.name in ("tr", "li")
+        element.insert_before(" " if in_cell else "\n" if line_of_list else "\n\n")
+        element.insert_after(" " if in_cell or line_of_list else "\n\n")
+    lines = "\n".join(re.sub(" {2,}", " ", line).strip() for line in page.get_text().split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", lines).strip()
+
+
 # --- documents --------------------------------------------------------------------------------
 
 
@@ -461,12 +640,7 @@ def read_docx(path: Path, source: str) -> Iterator[Document | Dropped]:
             sizes = {entry.filename: entry.file_size for entry in packed.infolist()}
         xml = sum(size for name, size in sizes.items() if name.lower().endswith((".xml", ".rels")))
         if sum(sizes.values()) > UNPACKED or xml > UNPACKED_XML:
-            yield Dropped(
-                source,
-                "file",
-                "a .docx that unpacks to far too much",
-                f"{sum(sizes.values()):,} bytes",
-            )
+            yield Dropped(source, "file", TOO_MUCH, f"{sum(sizes.values()):,} bytes")
             return
         opened, body = open_docx(str(path)), _WordText()
         blocks = body.blocks(opened.element.body)
@@ -479,7 +653,7 @@ def read_docx(path: Path, source: str) -> Iterator[Document | Dropped]:
     text = tidy("\n\n".join(block for block in blocks if block.strip()))
     yield Document(source, text, source) if text.strip() else Dropped(source, "file", NO_TEXT)
     for what, count in sorted(body.left_out.items()):
-        yield Dropped(source, what, "not part of a document's running text", count=count)
+        yield Dropped(source, what, NOT_RUNNING, count=count)
 
 
 # What Word keeps beside the running text, by the name of its element. Every other element is looked
@@ -655,8 +829,38 @@ def _told(error: Exception) -> str:
 READERS = {
     ".txt": read_text,
     ".md": read_text,
-    ".jsonl": read_jsonl,
-    ".csv": read_csv,
+    ".html": read_html,
+    ".htm": read_html,
     ".pdf": read_pdf,
     ".docx": read_docx,
+    ".jsonl": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".xlsx": read_workbook,
+    ".xls": read_workbook,
+    ".ods": read_workbook,
+    ".parquet": read_parquet,
 }
+KNOWN = ", ".join(READERS)
+REMEDIES = {
+    ".doc .docm .dotx .rtf .odt .pages .wpd": "save it as .docx",
+    ".ppt .pptx .odp .key .ps .djvu": "save it as .pdf",
+    ".epub .mobi .azw3 .mht .mhtml .ipynb": "save it as .html",
+    ".xlsm .xlsb .numbers": "save it as .xlsx",
+    ".tex .rst .org .log .text .markdown .srt .vtt .eml .msg": "save it as .txt",
+    ".xml .yaml .yml .toml": "save its text as .txt, or its rows as .json",
+    ".ndjson": "rename it to .jsonl",
+    ".arrow .feather .pkl .db .sqlite .sql .mdb": "save its rows as .parquet or .csv",
+    ".zip .gz .tgz .bz2 .xz .zst .tar .7z .rar": "unpack it",
+    ".png .jpg .jpeg .tif .tiff .gif .webp .heic": "run text recognition (OCR) first",
+    ".mp3 .wav .m4a .ogg .flac .mp4 .mov .mkv .avi": "write down what is said as .txt",
+}
+
+
+def _remedy(suffix: str) -> str:
+    """What to do with a file of a kind that is not read."""
+    for kinds, remedy in REMEDIES.items():
+        if suffix in kinds.split():
+            return remedy
+    return f"save what it says as one of {KNOWN}"

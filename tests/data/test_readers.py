@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 
@@ -47,7 +48,7 @@ def test_files_come_in_the_order_of_names_and_nothing_is_skipped_silently(folder
     (folder / "A.TXT").write_text(PROSE)
     (folder / ".hidden.txt").write_text(PROSE)
     (folder / ".git").mkdir()
-    (folder / "table.xlsx").write_bytes(b"PK")
+    (folder / "song.mp3").write_bytes(b"ID3")
     (folder / "empty.txt").touch()
     (folder / "blank.txt").write_text(" \n\t\n")
     found = read(folder)
@@ -56,7 +57,7 @@ def test_files_come_in_the_order_of_names_and_nothing_is_skipped_silently(folder
     assert dropped == {
         ".hidden.txt": ("file", "hidden"),
         ".git": ("folder", "hidden"),
-        "table.xlsx": ("file", "unknown kind of file"),
+        "song.mp3": ("file", "unknown kind of file"),
         "empty.txt": ("file", "empty"),
         "blank.txt": ("file", readers.NO_TEXT),
     }
@@ -287,6 +288,169 @@ def test_column_names_without_rows(folder):
 @pytest.mark.parametrize("data,reason", [(b"\n \n", readers.NO_TEXT), (bytes(999), readers.BINARY)])
 def test_data_files_without_data(folder, name, data, reason):
     assert [each.reason for each in one(folder, name, data)] == [reason]
+
+
+ROWS = [{"question": "Why?", "answer": "So."}, {"question": "Who?", "answer": "I, Zoë."}]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_list_of_objects_is_read_whatever_its_lines(folder, name, indent):
+    found = one(folder, name, json.dumps(ROWS, indent=indent, ensure_ascii=False))
+    assert [(each.line, each.values) for each in found] == [(1, ROWS[0]), (2, ROWS[1])]
+    several = "\n".join(json.dumps(row, indent=4) for row in ROWS)
+    assert [each.values for each in one(folder, name, several)] == ROWS
+
+
+def test_what_a_list_holds_before_it_breaks_is_kept(folder):
+    cut = json.dumps([*ROWS, 7, "x"], indent=1)
+    *rows, seven, x = one(folder, "a.json", cut)
+    assert [row.values for row in rows] == ROWS
+    assert [(each.source, each.detail) for each in (seven, x)] == [
+        ("a.json#3", "int"),
+        ("a.json#4", "str"),
+    ]
+    first, broken = one(folder, "a.json", cut[:90])
+    assert first.values == ROWS[0] and broken.source == "a.json#2" and "line 8" in broken.detail
+    *rows, open_ended = one(folder, "a.json", json.dumps(ROWS)[:-1])
+    assert len(rows) == 2 and "does not end" in open_ended.detail
+
+
+def test_tab_separated_and_parquet_rows(folder):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (folder / "a.tsv").write_text("question\tanswer\nWhy?\tSo, so.\n")
+    chat = [{"role": "user", "content": "Hi", "weight": None}, {"role": "x", "content": "Ho"}]
+    parquet.write_table(pa.table({"messages": [chat], "year": [1999]}), folder / "b.parquet")
+    assert [(each.source, each.line, each.values) for each in read(folder)] == [
+        ("a.tsv", 2, {"question": "Why?", "answer": "So, so."}),
+        (
+            "b.parquet",
+            1,
+            {
+                "messages": [{"role": "user", "content": "Hi"}, {"role": "x", "content": "Ho"}],
+                "year": 1999,
+            },
+        ),
+    ]
+
+
+def workbook(path, **sheets: str) -> None:
+    """An .xlsx with these sheets, each given as the XML of its rows."""
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    names = list(sheets)
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{package}"><Relationship Id="r" Type="{office}/officeDocument" '
+            'Target="xl/workbook.xml"/></Relationships>',
+        )
+        packed.writestr(
+            "xl/workbook.xml",
+            f'<workbook {main} xmlns:r="{office}"><sheets>'
+            + "".join(
+                f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"/>' for n, name in enumerate(names)
+            )
+            + "</sheets></workbook>",
+        )
+        packed.writestr(
+            "xl/_rels/workbook.xml.rels",
+            f'<Relationships xmlns="{package}">'
+            + "".join(
+                f'<Relationship Id="r{n}" Type="{office}/worksheet" Target="worksheets/s{n}.xml"/>'
+                for n in range(len(names))
+            )
+            + "</Relationships>",
+        )
+        for number, rows in enumerate(sheets.values()):
+            packed.writestr(
+                f"xl/worksheets/s{number}.xml",
+                f"<worksheet {main}><sheetData>{rows}</sheetData></worksheet>",
+            )
+
+
+def sheet_row(number: int, *cells: object) -> str:
+    def cell(column: str, value: object) -> str:
+        place = f'r="{column}{number}"'
+        if isinstance(value, str):
+            return f'<c {place} t="inlineStr"><is><t>{value}</t></is></c>'
+        return f"<c {place}><v>{value}</v></c>"
+
+    return f'<row r="{number}">{"".join(map(cell, "ABC", cells))}</row>'
+
+
+def test_workbooks_row_by_row_and_sheet_by_sheet(folder):
+    rows = sheet_row(1, "Question", "Answer") + sheet_row(3, "How many?", 3)
+    workbook(folder / "a.xlsx", Sheet1=rows)
+    workbook(folder / "b.xlsx", Mine=rows, Yours=rows + sheet_row(4, "How hot?", 1.5), Empty="")
+    workbook(folder / "c.xlsx", Twice=sheet_row(1, "Size", "Size") + sheet_row(2, 1, 2))
+    (folder / "d.xlsx").write_bytes(b"PK")
+    found = read(folder)
+    assert [
+        (each.source, each.line, list(each.values.values()))
+        for each in found
+        if isinstance(each, Record)
+    ] == [
+        ("a.xlsx", 3, ["How many?", "3"]),
+        ("b.xlsx/Mine", 3, ["How many?", "3"]),
+        ("b.xlsx/Yours", 3, ["How many?", "3"]),
+        ("b.xlsx/Yours", 4, ["How hot?", "1.5"]),
+    ]
+    assert [(each.source, each.reason) for each in found if isinstance(each, Dropped)] == [
+        ("c.xlsx", "a table that cannot be read"),
+        ("d.xlsx", "an unreadable workbook"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name,words",
+    [
+        ("a.doc", "save it as .docx"),
+        ("a.ZIP", "unpack it"),
+        ("a.png", "OCR"),
+        ("a.pptx", "save it as .pdf"),
+        ("README", "save what it says as one of .txt, .md"),
+    ],
+)
+def test_a_file_that_is_not_read_says_what_to_do(folder, name, words):
+    (dropped,) = one(folder, name, "x")
+    assert dropped.reason == "unknown kind of file" and words in dropped.detail
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.xlsx", "a.parquet", "a.html", "a.ods", "a.tsv"])
+def test_broken_files_of_every_kind_stop_nothing(folder, name):
+    for data in (bytes(999), b"PK\x03\x04" + bytes(99), b"{[<"):
+        assert not [each for each in one(folder, name, data) if isinstance(each, Record)]
+
+
+# --- web pages --------------------------------------------------------------------------------
+
+
+def test_a_web_page_gives_its_text(folder):
+    page = """<!DOCTYPE html><html><head><title>T</title><style>p {}</style></head><body>
+    <nav><a href="/">Home</a></nav><h1>Rings &amp;
+    bolts</h1><p>A <b>steel</b> ring
+    holds.<br>It lasts.<ul><li>one<li>two</ul><script>var x = "hidden";</script><!-- no -->
+    <table><tr><th>part</th><th>load</th></tr><tr><td><p>ring</p></td><td>9 kN</td></tr></table>
+    <pre>a
+      b</pre></body></html>"""
+    told, document = one(folder, "a.html", page)
+    assert document.text == (
+        "Rings & bolts\n\nA steel ring holds.\nIt lasts.\n\none\ntwo\n\n"
+        "part | load\nring | 9 kN\n\na\nb"
+    )
+    assert (told.what, told.count) == ("navigation", 1)
+
+
+def test_a_web_page_in_the_encoding_that_it_names(folder):
+    page = '<meta charset="shift_jis"><p>鋼のリングは熱い油で冷やす。</p>'
+    (document,) = one(folder, "a.htm", page.encode("shift_jis"))
+    assert document.text == "鋼のリングは熱い油で冷やす。"
+    (dropped,) = one(folder, "a.htm", "<html><script>x</script></html>")
+    assert dropped.reason == readers.NO_TEXT
 
 
 # --- documents --------------------------------------------------------------------------------
@@ -530,7 +694,7 @@ def test_unreadable_docx(folder):
     assert {each.source: each.reason for each in read(folder)} == {
         "none.docx": "an unreadable .docx",
         "zip.docx": "an unreadable .docx",
-        "bomb.docx": "a .docx that unpacks to far too much",
+        "bomb.docx": readers.TOO_MUCH,
     }
 
 
