@@ -1,7 +1,8 @@
-"""CPT, SFT, DPO and ORPO on TRL.
+"""CPT, SFT and DPO on TRL, and ORPO on a loss of our own.
 
-TRL moves fast. Every assumption about it lives here, and tests/train/test_train.py covers it. The
-module does not know packs or the store: it takes a model and rows, and gives a model back.
+TRL moves fast. Every assumption about it lives here and in orpo.py, and tests/train/test_train.py
+covers it. The module does not know packs or the store: it takes a model and rows, and gives a model
+back.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -218,9 +217,8 @@ def test_nothing_of_ours_rests_on_trls_experiments():
         for path in (ROOT / room).rglob("*")
         if path.suffix in (".py", ".ipynb")
     ]
-    imports = re.compile(r"(from|import) trl\.experimental|from trl import .*experimental")
     assert len(files) > 100
-    assert [path for path in files if imports.search(path.read_text("utf-8"))] == []
+    assert [path for path in files if "trl.experimental" in path.read_text("utf-8")] == []
 
 
 if __name__ == "__main__":
