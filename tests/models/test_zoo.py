@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 
 import pytest
 import torch
@@ -129,6 +130,65 @@ def test_bad_names_and_folders(tmp_path):
         zoo.load(str(tmp_path))
     with pytest.raises(InputError, match="no card for 'nothing'"):
         zoo.card_text("nothing")
+
+
+def changed(tmp_path, change, **config):
+    """The folder of a shipped model with other tensors and other fields in its config."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(zoo.shipped_folder() / "llama-xs-instruct", folder)
+    tensors = change(load_file(folder / "model.safetensors"))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    said = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(said | config), "utf-8")
+    return str(folder)
+
+
+def in_fp8(tensors):
+    scales = {
+        f"{name}_scale_inv": torch.full((2, 2), 2.0)
+        for name in tensors
+        if name.endswith("_proj.weight")
+    }
+    half = {
+        name: (tensor / 2).to(torch.float8_e4m3fn) if f"{name}_scale_inv" in scales else tensor
+        for name, tensor in tensors.items()
+    }
+    return half | scales
+
+
+def test_fp8_weights_become_float32_with_and_without_a_block_size(tmp_path):
+    whole = zoo.load("llama-xs-instruct").model.state_dict()
+    for number, said in enumerate(({}, {"weight_block_size": [128, 128]})):
+        (tmp_path / str(number)).mkdir()
+        folder = changed(
+            tmp_path / str(number), in_fp8, quantization_config={"quant_method": "fp8", **said}
+        )
+        model = zoo.load(folder).model
+        assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+        name = "model.layers.0.mlp.up_proj.weight"
+        assert torch.allclose(model.state_dict()[name], whole[name], rtol=0.07, atol=3e-3)
+        assert model(input_ids=torch.arange(5)[None]).logits.isfinite().all()
+
+
+def test_scales_without_a_word_in_the_config_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"proj.weight_scale_inv is the scale of quantised"):
+        zoo.load(changed(tmp_path, in_fp8))
+
+
+def test_missing_weights_are_not_filled_with_random_numbers(tmp_path):
+    def without(tensors):
+        return {name: tensor for name, tensor in tensors.items() if "layers.1.mlp" not in name}
+
+    with pytest.raises(InputError, match=r"lack 3 of the tensors .* model.layers.1.mlp.down_proj"):
+        zoo.load(changed(tmp_path, without))
+
+
+def test_a_quantisation_that_cannot_be_read_here_says_what_to_take(tmp_path):
+    said = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    with pytest.raises(InputError, match="take the model that is not quantised"):
+        zoo.load(changed(tmp_path, dict, quantization_config=said))
 
 
 def test_a_hub_id_without_network_says_so():
