@@ -113,28 +113,36 @@ def hold_out(
     order = sorted(able, key=lambda name: _rank(name, seed))
     held: dict[str, str] = {}
     for number, split in enumerate(EVAL_SPLITS, 1):
-        waiting = len(EVAL_SPLITS) - number  # splits that must get a name, too
+        spare = len(EVAL_SPLITS) - number  # splits that must get a name, too
         left, most = share * sum(sizes.values()), round(share * len(sizes))
         for name in order:
-            if (
-                name not in held
-                and sizes[name] <= left
-                and most
-                and len(order) - len(held) > waiting
-            ):
+            fits = sizes[name] <= left and most and len(order) - len(held) > spare
+            if name not in held and fits:
                 held[name] = split
                 left, most = left - sizes[name], most - 1
-        while (missing := FEWEST_ITEMS - _sum_of(items, held, split)) > 0:
-            free = [name for name in order if name not in held]
-            if len(free) <= waiting or len(sizes) - len(held) <= waiting + 1:
+        while len(sizes) - len(held) > spare + 1:
+            free = {name: sizes[name] for name in order if name not in held}
+            own = [items[name] for name, where in held.items() if where == split]
+            chosen = _one_more(free, items, own, sum(sizes.values())) if len(free) > spare else None
+            if chosen is None:
                 break
-            few_first = {name: (items[name] < missing, sizes[name]) for name in free}
-            held[min(free, key=few_first.__getitem__)] = split
+            held[chosen] = split
     return held
 
 
-def _sum_of(items: dict[str, int], held: dict[str, str], split: str) -> int:
-    return sum(items[name] for name, where in held.items() if where == split)
+def _one_more(
+    free: dict[str, int], items: dict[str, int], own: list[int], whole: int
+) -> str | None:
+    """The name that a split needs to have two items, or None: the smallest that gives all that are
+    missing, else the smallest. One with most of the text is for training if it can be.
+
+    free: sizes of the names that can be had. own: items of each that the split has.
+    """
+    missing = FEWEST_ITEMS - sum(own)
+    light = [name for name, size in free.items() if 2 * size <= whole]
+    if missing <= 0 or (own and not light):
+        return None
+    return min(light or free, key=lambda name: (items[name] < missing, free[name]))
 
 
 def _rank(name: str, seed: int) -> str:
@@ -440,8 +448,8 @@ def write_items(
         if not kept:
             raise InputError(
                 f"{pack.name}: no item for {split} could be made of what was held out "
-                "(text of two sentences and more, or "
-                f"questions that training rows do not have); add files, or give another seed"
+                "(two passages of two sentences and more, or questions that training rows do not "
+                "have); add files or longer texts, or give another seed"
             )
         items = kept + control_items(split)
         write_rows(

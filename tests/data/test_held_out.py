@@ -76,6 +76,13 @@ def test_names_of_one_item_are_held_out_two_by_two_where_there_are_enough():
         assert set(held.values()) == {"dev", "test"} and len(held) < count
 
 
+def test_a_giant_is_not_held_out_for_a_second_item():
+    sizes = {"book": 10_000, **{f"note{number}": 10 for number in range(3)}}
+    for seed in range(5):
+        held = held_out.hold_out(sizes, 0.1, seed, {name: 1 + (name == "book") for name in sizes})
+        assert "book" not in held and set(held.values()) == {"dev", "test"}
+
+
 def test_dev_leaves_names_that_give_items_to_test():
     sizes = {f"doc{number}": 10 for number in range(100)}
     items = dict.fromkeys(sizes, 0) | {"doc7": 3, "doc70": 3}
