@@ -22,7 +22,7 @@ from labkit.base.stats import wilson
 from labkit.base.store import write_file
 from labkit.data.instructions import INSTRUCTIONS, obeys
 from labkit.data.packs import Pack
-from labkit.evaluate.scorecards import generate, prompt_ids, says
+from labkit.evaluate.scorecards import generate, matches, prompt_ids, says
 
 if TYPE_CHECKING:
     from labkit.models.zoo import Loaded
@@ -114,7 +114,7 @@ CHECKS: dict[str, Callable[..., bool]] = {
     "says": lambda wanted, replies: all(says(wanted, reply) for reply in replies),
     "says_none_of": lambda options, replies: not any(_names(options, reply) for reply in replies),
     "format": lambda forms, replies: all(obeys(form, reply) for form in forms for reply in replies),
-    "matches": lambda pattern, replies: all(re.fullmatch(pattern, reply) for reply in replies),
+    "matches": lambda pattern, replies: all(matches(pattern, reply) for reply in replies),
     "same_answer": _one_answer,
 }
 

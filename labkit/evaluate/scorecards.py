@@ -12,12 +12,18 @@ import json
 import math
 import random
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import regex
 
 from labkit.base.errors import InputError, suggest
+from labkit.base.inputs import seen
 from labkit.base.pages import text_table
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.stats import (
@@ -31,6 +37,7 @@ from labkit.base.stats import (
 )
 from labkit.data.instructions import obeys, obeys_loosely
 from labkit.data.packs import EVAL_SPLITS, Pack
+from labkit.models.families import question_and_answers, shared_start, text_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -191,6 +198,15 @@ def compare_axis(
 # --- model in, text and likelihoods out ---------------------------------------------------------
 
 
+def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises InputError when the tokenizer has no chat template."""
+    if tokenizer.chat_template is None:
+        raise InputError(
+            "this model's tokenizer has no chat template, so it cannot be asked in a "
+            "chat; use an instruct model, or add one"
+        )
+
+
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
     """Token ids a model is given for an item: a chat up to the assistant's turn, or text to
     continue.
@@ -198,29 +214,38 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
     Raises InputError when the item is a chat and the tokenizer has no chat template.
     """
     if "prompt" in item:
-        return tokenizer(item["prompt"], add_special_tokens=False)["input_ids"]
-    if tokenizer.chat_template is None:
-        raise InputError(
-            "this model's tokenizer has no chat template, so it cannot be asked in a "
-            "chat; use an instruct model, or add one"
-        )
+        return text_tokens(tokenizer, [item["prompt"]])[0]
+    check_template(tokenizer)
     return tokenizer.apply_chat_template(
         item["messages"], add_generation_prompt=True, return_dict=True
     )["input_ids"]
 
 
-def choice_ids(
+def split_at_choices(
     tokenizer: PreTrainedTokenizerBase, item: dict, choices: Sequence[str]
-) -> list[list[int]]:
-    """Prompt and each choice together, tokenized as one text so that no token straddles a false
-    boundary.
+) -> tuple[list[int], list[list[int]]]:
+    """Token ids that all choices follow, and those of each choice, its end of turn included.
+
+    Prompt and choice are tokenized as one text. Where a token would hold the end of the one and the
+    beginning of the other, it belongs to the choices. Raises InputError when the chat template
+    writes a question otherwise once it is answered, or when a choice has no token of its own.
     """
     if "prompt" in item:
-        return tokenizer(
-            [f"{item['prompt']} {choice}" for choice in choices], add_special_tokens=False
-        )["input_ids"]
-    chats = [[*item["messages"], {"role": "assistant", "content": choice}] for choice in choices]
-    return tokenizer.apply_chat_template(chats, return_dict=True)["input_ids"]
+        texts = [item["prompt"], *(f"{item['prompt']} {choice}" for choice in choices)]
+        prompt, *wholes = text_tokens(tokenizer, texts)
+        shared = shared_start([prompt, *wholes])
+        context, tails = prompt[:shared], [whole[shared:] for whole in wholes]
+    else:
+        check_template(tokenizer)
+        answers = [[{"role": "assistant", "content": choice}] for choice in choices]
+        context, tails = question_and_answers(tokenizer, item["messages"], answers)
+    for choice, tail in zip(choices, tails, strict=True):
+        if not tail:
+            raise InputError(
+                f"{choice!r} adds no token to its question, so nothing can be scored: the "
+                "chat template or the tokenizer leaves it out; use another"
+            )
+    return context, tails
 
 
 def batches(
@@ -261,10 +286,13 @@ def log_likelihoods(
     """Sum of log-probabilities (nats) of each row's tokens after its context, which must be a
     prefix of it.
 
-    Rows that share a context, as the choices of one question do, have it read once.
+    Rows that share a context, as the choices of one question do, have it read once, if the model
+    can.
     """
     import torch
 
+    if not reads_padded(model, pad, rows):
+        return _plain_likelihoods(model, contexts, rows)
     sums = [0.0] * len(rows)
     shape = [
         (len(row) - len(context), len(context)) for context, row in zip(contexts, rows, strict=True)
@@ -325,6 +353,83 @@ def _tail_likelihoods(
     return values.tolist()
 
 
+def _plain_likelihoods(
+    model: PreTrainedModel, contexts: list[list[int]], rows: list[list[int]]
+) -> list[float]:
+    """As `log_likelihoods`, each row read as a whole and beside rows of its length only."""
+    import torch
+
+    sums = [0.0] * len(rows)
+    with torch.inference_mode():
+        for batch in _batches_of_one_length([len(row) for row in rows]):
+            ids = torch.tensor([rows[i] for i in batch], device=model.device)
+            logits = model(input_ids=ids).logits[:, :-1].float()
+            values = logits.gather(-1, ids[:, 1:, None])[..., 0] - logits.logsumexp(-1)
+            for line, i in enumerate(batch):
+                sums[i] = float(values[line, len(contexts[i]) - 1 :].sum())
+    return sums
+
+
+def _batches_of_one_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices in batches that need no padding."""
+    places: dict[int, list[int]] = {}
+    for i, length in enumerate(lengths):
+        places.setdefault(length, []).append(i)
+    for length, group in places.items():
+        for batch in batches([length] * len(group)):
+            yield [group[i] for i in batch]
+
+
+_READS_PADDED: WeakKeyDictionary = WeakKeyDictionary()
+TRIED_TOKENS = 32
+SAME_NATS = {"float32": 1e-3, "float64": 1e-3}  # what rounding may change; more in other formats
+ROUGHLY_SAME_NATS = 0.1
+
+
+def reads_padded(model: PreTrainedModel, pad: int, rows: list[list[int]]) -> bool:
+    """Whether a model says the same after contexts that were padded and read once; tried once per
+    model, on a few tokens of the rows.
+
+    Recurrent models keep no keys and values to read on from, and some others count the places of
+    padding as well. No list of architectures would be complete.
+    """
+    if model not in _READS_PADDED and any(rows):
+        row = (next(filter(None, rows)) * TRIED_TOKENS)[:TRIED_TOKENS]
+        short, long = row[:2], row[: TRIED_TOKENS - 8]
+        wholes = [row[:5], row, [*long, *row[:3]]]
+        _READS_PADDED[model] = _agree(
+            _tried(model, pad, short, long, wholes),
+            _plain_likelihoods(model, [short, long, long], wholes),
+            SAME_NATS.get(str(model.dtype).removeprefix("torch."), ROUGHLY_SAME_NATS),
+        )
+    return _READS_PADDED.get(model, True)
+
+
+def _tried(
+    model: PreTrainedModel, pad: int, short: list[int], long: list[int], wholes: list[list[int]]
+) -> list[float] | None:
+    """What the model says to one row of a short context, which is padded, and to two of a long one;
+    None when it cannot read them.
+    """
+    import torch
+
+    owners = torch.tensor([0, 1, 1])
+    tails = [
+        whole[len(context) :] for context, whole in zip((short, long, long), wholes, strict=True)
+    ]
+    try:
+        with torch.inference_mode():
+            return _tail_likelihoods(model, pad, [tuple(short), tuple(long)], owners, tails)
+    except Exception:  # each architecture without such a cache fails in its own way
+        return None
+
+
+def _agree(some: list[float] | None, others: list[float], within: float) -> bool:
+    return some is not None and all(
+        abs(one - other) <= within for one, other in zip(some, others, strict=True)
+    )
+
+
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -347,8 +452,10 @@ def generate(
         else {"do_sample": False}
     )
     answers: list[list[str]] = [[] for _ in prompts]
+    lengths = [(len(ids) + max_new_tokens) * copies for ids in prompts]
+    padded = reads_padded(model, tokenizer.pad_token_id, prompts)
     with torch.inference_mode():
-        for batch in batches([(len(ids) + max_new_tokens) * copies for ids in prompts]):
+        for batch in batches(lengths) if padded else _batches_of_one_length(lengths):
             ids, mask = _padded([prompts[i] for i in batch], tokenizer.pad_token_id, "left")
             out = model.generate(
                 input_ids=ids.to(model.device),
@@ -367,9 +474,87 @@ def generate(
 # --- scoring ----------------------------------------------------------------------------------
 
 
+# Scripts without blanks between words; and scripts whose words end where another script begins.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Line_Break=Complex_Context}"
+_KATAKANA, _HANGUL = r"\p{Katakana}\u30fc", r"\p{Hangul}"
+_STACKING = r"\p{Canonical_Combining_Class=Virama}"  # puts a letter under the one before it
+_SPACED = rf"[[\w\p{{M}}\p{{N}}]--[{_UNSPACED}{_KATAKANA}{_HANGUL}]]"
+# What is written together with a word: how Korean particles and the copula begin after it; and
+# before it "and", "in", "to", "the" and others in Arabic and in Hebrew.
+_KOREAN_ENDINGS = (
+    "은는이가을를의에로으와과도만까부처보마조밖께한하해"
+    "했할합함되된될됩됐돼들적라란랑입였예인임다죠며"
+)
+_BEFORE = {r"\p{Arabic}": "[وف]?[بكل]?(?:ال)?", r"\p{Hebrew}": "[ושהבכלמ]{0,3}"}
+# Signs that are typed for one another; the joiner that ends a part of a Persian word; the stroke
+# that stretches an Arabic one.
+_TYPED_ALIKE = str.maketrans(
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\u05be", "-")
+    | dict.fromkeys("\u2018\u2019\u02bc\u2032\u05f3`\xb4", "'")
+    | dict.fromkeys("\u201c\u201d\u2033\u05f4", '"')
+    | {"\u200c": "-", "\u0640": None, "\u0131": "i"}
+)
+_NO_POWER = regex.compile(r"[^\p{Decomposition_Type=Super}\p{Decomposition_Type=Fraction}]+")
+_MAY_BE_LEFT_OUT = regex.compile(r"[[\u0591-\u05c7\u064b-\u0652\u0670]&&\p{M}]", regex.V1)
+_DIGIT = regex.compile(r"[\p{Nd}--[0-9]]", regex.V1)
+
+
+def alike(text: str) -> str:
+    """The form in which answers are compared: the same for texts that differ in case, in how
+    Unicode spells them, in typographic signs or in vowel signs that may be left out.
+
+    A power stays one: 10² is not 102.
+    """
+    if text.isascii():
+        return text.lower()
+    text = text.translate(_TYPED_ALIKE)
+    text = _NO_POWER.sub(lambda part: unicodedata.normalize("NFKC", part[0]), text)
+    text = _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
+    text = seen(_MAY_BE_LEFT_OUT.sub("", text))
+    return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i"))
+
+
+@lru_cache(maxsize=4096)
+def whole_words(text: str) -> regex.Pattern:
+    """A pattern that finds a text, written as by `alike`, where it is no part of a longer word.
+
+    In scripts without blanks between words it is found everywhere; particles may be written
+    together with it.
+    """
+    first, last = text[:1], text[-1:]
+    before = next((may for script, may in _BEFORE.items() if regex.match(script, first)), "")
+    after = f"[{_HANGUL}--[{_KOREAN_ENDINGS}]]" if regex.match(_HANGUL, last) else _joins(last)
+    return regex.compile(
+        rf"(?<!{_joins(first)})(?:{before}){regex.escape(text)}(?!{after}|\p{{M}})", regex.V1
+    )
+
+
+def _joins(sign: str) -> str:
+    """A class of the signs that make one word together with this one."""
+    if regex.match(f"[{_UNSPACED}]", sign):
+        return _STACKING
+    scripts = (_KATAKANA, _HANGUL)
+    return next((f"[{script}]" for script in scripts if regex.match(f"[{script}]", sign)), _SPACED)
+
+
 def says(answer: str, output: str) -> bool:
-    """Whether `output` contains `answer` as whole words, whatever the case."""
-    return bool(re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", output, re.IGNORECASE))
+    """Whether `output` contains `answer` as whole words, whatever the case and the spelling in
+    Unicode.
+
+    Chinese, Japanese, Thai and others have no blanks between words: there it is enough that the
+    answer stands somewhere.
+    """
+    return bool(whole_words(alike(answer)).search(alike(output)))
+
+
+def composed(text: str) -> str:
+    """A text with each letter and its accents in one sign, where Unicode has one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def matches(pattern: str, output: str) -> bool:
+    """Whether a regular expression matches a whole output."""
+    return bool(re.fullmatch(composed(pattern), composed(output)))
 
 
 def score_answer(item: dict, output: str, *, rule: Callable[[str, str], bool] = obeys) -> float:
@@ -381,11 +566,11 @@ def score_answer(item: dict, output: str, *, rule: Callable[[str, str], bool] = 
 
 
 def score_proposals(item: dict, outputs: list[str], training_text: str) -> float:
-    """Share of samples that are valid (match the pattern), novel (not in training text) and not yet
-    given.
+    """Share of samples that are valid (match the pattern), novel (not in training text, which is
+    written as by `alike`) and not yet given.
     """
-    valid = {text for text in outputs if re.fullmatch(item["pattern"], text)}
-    return sum(text.lower() not in training_text for text in valid) / len(outputs)
+    valid = {composed(text) for text in outputs if matches(item["pattern"], text)}
+    return sum(alike(text) not in training_text for text in valid) / len(outputs)
 
 
 @dataclass(frozen=True)
@@ -404,11 +589,11 @@ def without_question(item: dict) -> dict:
 
 
 def _choose(model, tokenizer, items: list[dict]) -> list[_Outcome]:
-    """Each item's likeliest choice: raw; per character (lm-eval's acc_norm); and by how much the
-    question raised it.
+    """Each item's likeliest choice: raw; per character of the choice; and by how much the question
+    raised it.
 
-    The last is PMI, for choices that are likely whatever is asked. Source: Holtzman et al. 2021,
-    arXiv 2104.08315.
+    lm-eval's acc_norm counts the end of a chat's turn, too (docs/packs.md). The last is PMI, for
+    choices that are likely whatever is asked. Source: Holtzman et al. 2021, arXiv 2104.08315.
     """
     owners = [(i, choice) for i, item in enumerate(items) for choice in item["choices"]]
     asked = [pair for item in items for pair in _contexts_and_rows(tokenizer, item)]
@@ -459,11 +644,9 @@ def _contexts_and_rows(
     tokenizer: PreTrainedTokenizerBase, item: dict
 ) -> list[tuple[list[int], list[int]]]:
     """Per choice the ids before it, and those with it; the first are a prefix of the second."""
-    context, rows = prompt_ids(tokenizer, item), choice_ids(tokenizer, item, item["choices"])
-    return [
-        (context, row) if context else (start_ids(tokenizer), start_ids(tokenizer) + row)
-        for row in rows
-    ]
+    context, tails = split_at_choices(tokenizer, item, item["choices"])
+    context = context or start_ids(tokenizer)
+    return [(context, context + tail) for tail in tails]
 
 
 def _without_questions(
@@ -595,12 +778,11 @@ def score_items(
     seed: int = 0,
     max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> list[ItemResult]:
-    """One result per item, in their order. training_text: lower case; proposals found in it are not
-    novel.
-    """
+    """One result per item, in their order. training_text: proposals found in it are not novel."""
+    known = alike(training_text)
 
     def propose(model, tokenizer, group: list[dict]) -> list[_Outcome]:
-        return _propose(model, tokenizer, group, training_text, samples, seed)
+        return _propose(model, tokenizer, group, known, samples, seed)
 
     def answer(model, tokenizer, group: list[dict]) -> list[_Outcome]:
         return _answer(model, tokenizer, group, max_new_tokens)

@@ -295,6 +295,7 @@ def export(
             else f"{_no_data(wanted)}; labkit export --pack PACK measures it"
         )
     loaded = load_checkpoint(str(source.folder))
+    zoo.check_head(loaded.model, source.folder)
 
     def fill(draft: Path) -> None:
         say("writing")
@@ -393,12 +394,11 @@ def _write_model(loaded: zoo.Loaded, folder: Path, dtype: str) -> None:
     import torch
 
     model = loaded.model.to(getattr(torch, dtype))
-    for name, weight in model.named_parameters():
-        if not torch.isfinite(weight).all():
-            raise InputError(
-                f"{name} has values that {dtype} cannot hold, or NaN; export in another "
-                "--dtype, or train again"
-            )
+    if name := zoo.not_finite(model):
+        raise InputError(
+            f"{name} has values that {dtype} cannot hold, or NaN; export in another "
+            "--dtype, or train again"
+        )
     # training turns it off; answers are the same, only slower without
     model.config.use_cache = True
     model.save_pretrained(folder, safe_serialization=True)

@@ -60,9 +60,9 @@ def test_likelihoods_equal_a_plain_forward_pass(name):
         (longer, ("pilot",)),
         ({"prompt": "Ada"}, ("Ender lives in Oslo.",)),
     ):
-        context = scorecards.prompt_ids(tokenizer, asked)
-        pairs += [(context, row) for row in scorecards.choice_ids(tokenizer, asked, choices)]
-    assert all(row[: len(context)] == context for context, row in pairs)
+        context, tails = scorecards.split_at_choices(tokenizer, asked, choices)
+        assert context == scorecards.prompt_ids(tokenizer, asked)
+        pairs += [(context, context + tail) for tail in tails]
     batched = scorecards.log_likelihoods(
         loaded.model, tokenizer.pad_token_id, *map(list, zip(*pairs, strict=True))
     )

@@ -51,6 +51,50 @@ def test_a_pack_without_choices_says_so(tmp_path):
         )
 
 
+def test_per_char_leaves_the_end_of_a_turn_out_and_acc_norm_counts_it(instruct, monkeypatch):
+    """Two choices of 4 and 8 characters, -8 and -15 nats: per character -2.00 and -1.88, but with
+    the seven characters of <|end|> -0.73 and -1.00. In text there is no such end.
+    """
+    tokenizer = instruct.tokenizer
+    nats = {"silk": -8.0, "concrete": -15.0}
+    choices = {"choices": list(nats), "answer": "silk", "id": "1"}
+    chat = {**choices, "messages": [{"role": "user", "content": "What is it?"}]}
+    text = {**choices, "prompt": "It is"}
+
+    def likelihoods(model, pad, contexts, rows):
+        tails = [row[len(context) :] for context, row in zip(contexts, rows, strict=True)]
+        return [
+            next(value for choice, value in nats.items() if choice in tokenizer.decode(tail))
+            for tail in tails
+        ]
+
+    monkeypatch.setattr(scorecards, "log_likelihoods", likelihoods)
+    for item, theirs in ((chat, "silk"), (text, "concrete")):
+        written = export.document(item, tokenizer)
+        lengths = dict(zip(nats, map(len, written["choices"]), strict=True))
+        assert max(nats, key=lambda choice: nats[choice] / lengths[choice]) == theirs
+        ours = scorecards._choose(None, tokenizer, [item])[0]
+        assert ours.score == 1 and ours.variants["per_char"] == 0
+
+
+def test_what_lm_eval_would_cut_inside_a_token_is_one_sentence():
+    """A tokenizer without words: it joins the end of a prompt and the beginning of a choice."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {letter: i for i, letter in enumerate(["<eos>", "a", " ", "b", "a ", "a b"])}
+    joined = Tokenizer(BPE(vocab=vocabulary, merges=[("a", " "), ("a ", "b")]))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=joined, eos_token="<eos>")
+    item = {"id": "7", "prompt": "ba", "choices": ["b", "a"], "answer": "b"}
+    with pytest.raises(InputError, match=r"item '7'.* and the beginning of 'b' as one token"):
+        export.document(item, tokenizer)
+    assert scorecards.split_at_choices(tokenizer, item, item["choices"]) == (
+        [3],
+        [[5], [4, 1]],
+    )
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_lm_eval_agrees_item_by_item(tmp_path, materials):
     pytest.importorskip(
