@@ -551,11 +551,14 @@ _BESIDE_THE_TEXT = {"nav": "navigation", "rt": "reading aid above characters"}
 def read_html(path: Path, source: str) -> Iterator[Document | Dropped]:
     """What a page says, a line for each row of a table; scripts and navigation go."""
     from bs4 import BeautifulSoup
+    from bs4.dammit import EncodingDetector
 
-    if find_encoding(path) is None:
+    encoding, data = find_encoding(path), path.read_bytes()
+    if encoding is None:
         yield Dropped(source, "file", BINARY)
         return
-    page = BeautifulSoup(path.read_bytes(), "html.parser")
+    declared = EncodingDetector.find_declared_encoding(data, is_html=True)
+    page = BeautifulSoup(data, "html.parser", from_encoding=declared or encoding)
     for element in page(_NEVER_SEEN):
         element.decompose()
     for name, what in _BESIDE_THE_TEXT.items():
@@ -565,8 +568,7 @@ def read_html(path: Path, source: str) -> Iterator[Document | Dropped]:
             element.decompose()
     text = tidy(_page_text(page))
     yield Document(source, text, source) if text else Dropped(source, "file", NO_TEXT)
-    encoding = page.original_encoding or "unknown"
-    yield from _replaced(source, text.count("\ufffd"), encoding)
+    yield from _replaced(source, text.count("\ufffd"), page.original_encoding or encoding)
 
 
 def _page_text(page: Any) -> str:
@@ -648,7 +650,8 @@ def read_docx(path: Path, source: str) -> Iterator[Document | Dropped]:
     except OSError:
         raise
     except Exception as error:  # a damaged file raises whatever the parser stumbles over
-        yield Dropped(source, "file", "an unreadable .docx", _told(error))
+        hint = f"{_told(error)}; open it in Word and save it as an ordinary .docx"
+        yield Dropped(source, "file", "an unreadable .docx", hint)
         return
     text = tidy("\n\n".join(block for block in blocks if block.strip()))
     yield Document(source, text, source) if text.strip() else Dropped(source, "file", NO_TEXT)

@@ -449,6 +449,9 @@ def test_a_web_page_in_the_encoding_that_it_names(folder):
     page = '<meta charset="shift_jis"><p>鋼のリングは熱い油で冷やす。</p>'
     (document,) = one(folder, "a.htm", page.encode("shift_jis"))
     assert document.text == "鋼のリングは熱い油で冷やす。"
+    for encoding in ("cp1252", "utf-16"):
+        (document,) = one(folder, "a.htm", "<p>Größe über alles.</p>".encode(encoding))
+        assert document.text == "Größe über alles."
     (dropped,) = one(folder, "a.htm", "<html><script>x</script></html>")
     assert dropped.reason == readers.NO_TEXT
 
