@@ -57,8 +57,9 @@ def test_a_printed_command_can_be_pasted_and_its_tasks_opened(tmp_path):
     done = labkit("evaluate", "llama-s-base", "--split", "dev", "--export-lm-eval", out)
     assert done.returncode == 0, done.stderr
     words = shlex.split(done.stdout.split("run: ")[1].replace("\n", " "))
-    assert words[:4] == ["lm_eval", "--include_path", str(out), "--tasks"]
-    task = safe_load((out / f"{words[4].split(',')[0]}.yaml").read_text("utf-8"))
+    given = dict(zip(words[1::2], words[2::2], strict=True))
+    assert words[0] == "lm_eval" and given["--include_path"] == str(out)
+    task = safe_load((out / f"{given['--tasks'].split(',')[0]}.yaml").read_text("utf-8"))
     rows = load_dataset(
         task["dataset_path"], **task["dataset_kwargs"], cache_dir=str(tmp_path / "cache")
     )
