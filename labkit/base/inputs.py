@@ -154,6 +154,11 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
                 f"{path}: its aliases (*name) stand for more than {MOST_VALUES:,} "
                 "values; write out what is meant"
             )
+        if twice := _given_twice(node, set()):
+            raise error(
+                f"{path}:{twice.start_mark.line + 1}: {twice.value} is given a second time, and "
+                "only one can be meant; keep one"
+            )
         return None if node is None else loader.construct_document(node)
     except FileNotFoundError:
         raise error(f"{path}: no such file; {missing}") from None
@@ -168,6 +173,26 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
         ) from None
     except (OSError, ValueError):
         raise error(f"{path}: this cannot be read as YAML; check the file") from None
+
+
+def _given_twice(node: yaml.Node | None, seen: set[int]) -> yaml.ScalarNode | None:
+    """The first key that its mapping has already, which YAML would let take the first one's place.
+
+    seen: ids of nodes that were looked through.
+    """
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return None
+    seen.add(id(node))
+    inner = node.value
+    if isinstance(node, yaml.MappingNode):
+        keys: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
+                if (key.tag, key.value) in keys:
+                    return key
+                keys.add((key.tag, key.value))
+        inner = [part for pair in node.value for part in pair]
+    return next((found for part in inner if (found := _given_twice(part, seen))), None)
 
 
 def beside(file: Path, given: str, known: Iterable[str] = ()) -> str:

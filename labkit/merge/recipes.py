@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError, field_validator, model_valida
 
 from labkit.base.errors import MergeError, suggest
 from labkit.base.inputs import Strict, beside, explain, read_yaml
+from labkit.merge.guards import note
 from labkit.merge.schedule import PRESETS as SCHEDULES
 from labkit.merge.schedule import Schedule, Weights, complement, outside, plain
 
@@ -31,6 +32,10 @@ TOP_KEYS = (
     "out_dtype",
     "tokenizer_source",
 )
+# What recipes on the hub hold besides, and what changes nothing in a merge of two models of one
+# tokenizer: left out with a note.
+IGNORED_KEYS = ("name", "description", "metadata", "author", "license", "tags", "version")
+IGNORED_PARAMETERS = ("int8_mask", "embed_slerp")
 PARAMETERS = {
     "slerp": ("t",),
     "linear": ("weight", "normalize"),
@@ -83,7 +88,7 @@ class Recipe:
     """Two parents and how they are joined. general, domain: zoo names, folders or hub ids.
 
     layers: how many layers the recipe says it merges, None for all. places: `general`, `domain`,
-    `ancestor` or `t` -> where in which file it stands, for sentences.
+    `ancestor`, `layers` or `t` -> where in which file it stands, for sentences.
     """
 
     general: str
@@ -110,11 +115,15 @@ def recipe_of(general: str, domain: str, **fields: Any) -> Recipe:
     return Recipe(general, domain, _checked(**given))
 
 
-def _checked(**fields: Any) -> Merge:
+def _checked(place: str = "", **fields: Any) -> Merge:
+    """place: where t stands, for what is wrong with the fields together."""
     try:
         return Merge(**fields)
     except ValidationError as error:
-        raise MergeError(explain(error, Merge)) from None
+        sentence = explain(error, Merge)
+        if not error.errors()[0]["loc"]:
+            sentence = f"{place}: ".removeprefix(": ") + sentence.removeprefix("spec: ")
+        raise MergeError(sentence) from None
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -229,30 +238,44 @@ def _recipe(content: object, extrapolate: bool) -> Recipe:
         raise MergeError(
             "expected a mapping with merge_method, models and parameters; docs/merging.md shows one"
         )
+    content = _without_ignored(content)
     _known_keys(content, TOP_KEYS, "")
     method = content.get("merge_method")
     if not isinstance(method, str) or method not in PARAMETERS:
         raise MergeError(
             f"merge_method {method!r} cannot be run here; {suggest(str(method), list(PARAMETERS))}"
         )
-    if content.get("tokenizer_source") not in (None, "base", "union"):
-        raise MergeError(
-            "tokenizer_source can only be base or union: labkit merges models of one "
-            "tokenizer, so both are the same"
-        )
     parents, settings, layers, where = _parents(content, PARAMETERS[method])
     read = {"slerp": _slerp, "linear": _linear, "nuslerp": _nuslerp}[method]
     general, domain, fields = read(content.get("base_model"), parents, settings)
+    if content.get("tokenizer_source") not in (None, "base", "union", general):
+        raise MergeError(
+            f"tokenizer_source can only be base, union or {general}: labkit merges models of one "
+            "tokenizer, and the merge takes the general model's"
+        )
     dtype = content.get("out_dtype") or content.get("dtype")
     names = [name for name, _ in parents]
     places = {
         what: f"{where}.{names.index(name)}.model"
         for what, name in (("general", general), ("domain", domain))
     }
-    places |= {"ancestor": "base_model", "t": "parameters.t" if method == "slerp" else "weight"}
-    return Recipe(
-        general, domain, _checked(**fields, dtype=dtype, extrapolate=extrapolate), layers, places
-    )
+    places |= {
+        "ancestor": "base_model",
+        "layers": f"{where}.0.layer_range",
+        "t": "parameters.t" if method == "slerp" else "weight",
+    }
+    merge = _checked(places["t"], **fields, dtype=dtype, extrapolate=extrapolate)
+    return Recipe(general, domain, merge, layers, places)
+
+
+def _without_ignored(content: Mapping) -> dict:
+    """A recipe without what changes nothing here; a note names it."""
+    ignored = [key for key in IGNORED_KEYS if key in content]
+    if content.get("chat_template", "") in (None, "auto"):
+        ignored.append("chat_template")
+    if ignored:
+        note(f"{', '.join(ignored)} of the recipe: nothing here depends on it, it is left out")
+    return {key: value for key, value in content.items() if key not in ignored}
 
 
 def _known_keys(mapping: Mapping, known: tuple[str, ...], where: str) -> None:
@@ -278,7 +301,10 @@ def _parents(
         entries, where, layers = _only_slice(content["slices"], known, common)
         allowed += ("layer_range",)
     if not isinstance(entries, list) or len(entries) != 2:
-        raise MergeError(f"{where} must list exactly two models")
+        base = content.get("base_model")
+        alone = isinstance(entries, list) and len(entries) == 1 and base
+        remedy = f": list base_model ({base}) as well" if alone else ""
+        raise MergeError(f"{where} must list exactly two models{remedy}")
     parents = []
     for number, entry in enumerate(entries):
         place = f"{where}.{number}"
@@ -319,6 +345,9 @@ def _parameters(mapping: Mapping, known: tuple[str, ...], where: str) -> Mapping
     found = mapping.get("parameters") or {}
     if not isinstance(found, Mapping):
         raise MergeError(f"{where} must be a mapping, as in `t: 0.5`")
+    if ignored := [key for key in IGNORED_PARAMETERS if key in found]:
+        note(f"{where}: nothing here depends on {', '.join(ignored)}, it is left out")
+        found = {key: value for key, value in found.items() if key not in ignored}
     _known_keys(found, known, f"{where}.")
     return found
 

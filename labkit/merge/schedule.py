@@ -145,12 +145,30 @@ def resolve(
                 f"filter {part.filter!r} is part of no tensor's name; names look like "
                 f"{names[len(names) // 2]!r}"
             )
+    _check_order(schedule, names)
     layers = count_layers(names)
     resolved = {name: t_of(schedule, name, layers) for name in names}
     for name, t in resolved.items():
         if not (extrapolate or 0 <= t <= 1) or not math.isfinite(t):
             raise MergeError(outside(t, name))
     return resolved
+
+
+def _check_order(schedule: Schedule | Weights, names: list[str]) -> None:
+    """Raises MergeError for a filter that comes too late: those before it take all its tensors."""
+    if isinstance(schedule, Weights):
+        _check_order(schedule.general, names)
+        _check_order(schedule.domain, names)
+        return
+    left = names
+    for part in parts(schedule):
+        if part.filter not in (None, "*") and not any(part.takes(name) for name in left):
+            raise MergeError(
+                f"filter {part.filter!r} has no effect: what stands before it takes all its "
+                "tensors, the first that takes a tensor wins; move it before them, and a value "
+                "without a filter to the end"
+            )
+        left = [name for name in left if not part.takes(name)]
 
 
 def outside(t: float, where: str = "") -> str:

@@ -364,7 +364,7 @@ def check_recipe(recipe: Recipe) -> tuple[Path, Path, Path | None]:
     layers = getattr(config, "num_hidden_layers", recipe.layers)
     if recipe.layers not in (None, layers):
         raise recipe.blame(
-            "t",
+            "layers",
             MergeError(
                 f"layer_range ends at {recipe.layers}, but the models have {layers} "
                 "layers: take all of them"

@@ -60,3 +60,12 @@ def test_what_is_no_yaml_is_refused(written, text, words):
 def test_a_missing_file_names_the_remedy(tmp_path):
     with pytest.raises(InputError, match=r"gone\.yaml: no such file; make one"):
         read_yaml(tmp_path / "gone.yaml", missing="make one")
+
+
+def test_a_key_given_twice_is_refused_with_both_its_line_and_its_name(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text("a: 1\nlist:\n- {b: 1, c: 2}\n- b: 1\n  b: 2\n", "utf-8")
+    with pytest.raises(InputError, match=r"spec.yaml:5: b is given a second time"):
+        read_yaml(path, missing="")
+    path.write_text("one: &one {a: 1}\ntwo: {<<: *one, a: 2}\nthree: *one\n", "utf-8")
+    assert read_yaml(path, missing="")["two"] == {"a": 2}

@@ -5,6 +5,7 @@ import yaml
 
 from labkit.base.errors import MergeError
 from labkit.merge import recipes, schedule
+from labkit.merge.guards import MergeWarning
 from labkit.merge.recipes import Merge, Recipe
 
 SLERP = """
@@ -126,6 +127,17 @@ def test_what_mergekit_lacks_is_not_written():
             "parameters: {t: .nan}\n",
             "parameters.t must be a number",
         ),
+        (
+            "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\n"
+            "parameters: {t: 1.5}\n",
+            "recipe.yaml: parameters.t: t is 1.5, outside",
+        ),
+        (
+            "merge_method: slerp\nbase_model: a\nmodels: [{model: b}]\nparameters: {t: 0.5}\n",
+            r"exactly two models: list base_model \(a\) as well",
+        ),
+        (SLERP + "chat_template: chatml\n", "chat_template is not a key"),
+        (SLERP + "base_model: llama-s-base\n", "recipe.yaml:14: base_model is given a second time"),
         ("merge_method: [slerp]\n", "merge_method"),
         ("t: 2024-13-45\n", "cannot be read as YAML"),
         (SLERP.replace("layer_range: [0, 4]", "layer_range: 4"), "layer_range must be the same"),
@@ -145,6 +157,34 @@ def test_a_recipe_that_cannot_run_names_file_and_key(tmp_path, text, words):
     with pytest.raises(MergeError, match=words) as found:
         recipes.read_recipe(path)
     assert str(found.value).startswith(str(path))
+
+
+def test_what_changes_nothing_is_left_out_with_a_note(tmp_path):
+    extra = (
+        "name: my-merge\ndescription: good\nmetadata: {by: me}\nchat_template: auto\n"
+        "tokenizer_source: llama-s-instruct\n"
+    )
+    with pytest.warns(MergeWarning, match="name, description, metadata, chat_template of the rec"):
+        recipe = recipes.read_recipe(written(tmp_path, SLERP + extra))
+    plain = recipes.read_recipe(written(tmp_path, SLERP))
+    assert recipe == plain
+    with pytest.warns(MergeWarning, match="parameters: nothing here depends on int8_mask"):
+        recipes.read_recipe(
+            written(tmp_path, SLERP.replace("parameters:\n", "parameters:\n  int8_mask: true\n"))
+        )
+
+
+def test_a_layer_range_over_some_layers_is_blamed_on_the_layer_range(tmp_path):
+    from labkit.train.pipeline import check_recipe
+
+    recipe = recipes.read_recipe(written(tmp_path, SLERP.replace("[0, 4]", "[0, 3]")))
+    with pytest.raises(MergeError, match=r"yaml: slices.0.sources.0.layer_range: .* ends at 3"):
+        check_recipe(recipe)
+
+
+def test_a_t_outside_on_the_command_line_names_no_spec():
+    with pytest.raises(MergeError, match=r"^t is 1.5, outside"):
+        recipes.recipe_of("a", "b", t="1.5")
 
 
 def test_places_are_kept_for_what_is_found_wrong_later(tmp_path):

@@ -82,3 +82,20 @@ def test_a_schedule_that_does_not_fit_says_why(bad, words):
 
 def test_extrapolation_is_given_where_asked_for():
     assert schedule.resolve(1.2, NAMES, extrapolate=True)["lm_head.weight"] == 1.2
+
+
+@pytest.mark.parametrize(
+    "first,late",
+    [
+        (Part(value=0.5), "mlp"),
+        (Part(filter="*", value=0.5), "mlp"),
+        (Part(filter="ml", value=1), "mlp"),
+    ],
+)
+def test_a_filter_behind_those_that_take_its_tensors_is_refused(first, late):
+    listed = (first, Part(filter=late, value=1.0), Part(value=0.0))
+    names = ["model.norm.weight", "model.layers.0.mlp.up.weight"]
+    for t in (listed, schedule.Weights(general=0.5, domain=listed)):
+        with pytest.raises(MergeError, match=f"filter '{late}' has no effect: what stands before"):
+            schedule.resolve(t, names)
+    assert schedule.resolve((listed[1], listed[2]), names)[names[1]] == 1.0
