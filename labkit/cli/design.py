@@ -23,7 +23,7 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
     from rich.table import Table
 
     from labkit.base.errors import SpecError
-    from labkit.design import comparison, designer, rules
+    from labkit.design import comparison, designer, planner_memory, rules
     from labkit.train.specs import load_spec
 
     loaded = load_spec(spec)
@@ -32,6 +32,8 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
         raise SpecError(f"{spec}: {found[0]}")
     say(f"{designer.in_words(loaded)}: this design can run")
     say(f"takes: {'; '.join(comparison.resources(loaded))}")
+    for lost in planner_memory.lost_rows(loaded):
+        say(lost)
     table = Table(
         "strength",
         "speaks of a",

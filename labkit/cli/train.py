@@ -42,6 +42,7 @@ def run(
     from labkit.base.errors import InputError
     from labkit.design import preflight
     from labkit.train import pipeline, specs
+    from labkit.train.callbacks import row_words
 
     changes: dict[str, Any] = {}
     if profile is not None:
@@ -68,6 +69,8 @@ def run(
         made = pipeline.run_spec(loaded, progress=line)
     for checkpoint in made if processes.is_main() else ():
         say(f"{checkpoint.name}  {checkpoint.lineage['wall_seconds']:.1f} s  {checkpoint.folder}")
+        if told := row_words(checkpoint.lineage.get("rows")):
+            say(f"  {told}")
 
 
 @app.command(rich_help_panel="Merge")

@@ -34,6 +34,7 @@ from labkit.evaluate.scoring import best_t, score_checkpoint
 from labkit.merge.methods import merge_at
 from labkit.merge.schedule import Schedule, plain
 from labkit.models.zoo import Loaded
+from labkit.train.callbacks import row_words
 from labkit.train.pipeline import load_checkpoint, run_spec
 from labkit.train.specs import PipelineSpec, ProfileName
 from labkit.train.specs import profile as find_profile
@@ -177,6 +178,8 @@ class Lab:
             f"{checkpoint.name}: {told['tokens']:,} tokens, trained in "
             f"{told['wall_seconds']:.0f} s (kept, and reused next time)"
         )
+        if lost := row_words(told.get("rows")):
+            print(lost)
         self.record(
             "checkpoint",
             name=checkpoint.name,

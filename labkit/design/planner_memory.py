@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -31,7 +31,9 @@ from labkit.models import zoo
 from labkit.models.architecture import Architecture
 from labkit.models.families import FAMILIES
 from labkit.train import zoo_build
-from labkit.train.specs import PREFERENCE_STAGES, STAGES, Stage, StageKind
+from labkit.train.callbacks import RowCount, row_words
+from labkit.train.pipeline import stage_splits
+from labkit.train.specs import PREFERENCE_STAGES, STAGES, PipelineSpec, Stage, StageKind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,13 +46,15 @@ class RowLengths:
     """Lengths in tokens, ascending, and the share of all rows up to each.
 
     rows: of the pack, replay apart; of a preference stage, pairs. estimated: whether lengths were
-    read off characters.
+    read off characters. lost: what becomes of rows that are not used whole, as a sentence; empty
+    where there are none, and where lengths are estimated.
     """
 
     lengths: np.ndarray
     shares: np.ndarray
     rows: int = 0
     estimated: bool = False
+    lost: str = ""
 
     @property
     def mean(self) -> float:
@@ -79,27 +83,60 @@ def lengths_of(pack: str, model: str, stage: Stage) -> RowLengths:
     """Row lengths of a stage, cut at its max_length; of a pair, both answers with their prompt
     count as rows.
     """
-    return _lengths_of(pack, model, stage.kind, stage.max_length, stage.replay, stage.sources)
+    splits = stage_splits(stage)
+    return _lengths_of(
+        pack,
+        model,
+        stage.kind,
+        stage.max_length,
+        stage.replay,
+        splits,
+        load_pack(pack).fingerprint(*splits),
+        zoo.reading_of(Path(model)) if Path(model).is_dir() else "",
+    )
 
 
 @cache
 def _lengths_of(
-    pack: str, model: str, kind: str, max_length: int, replay: float, sources: tuple[str, ...]
+    pack: str,
+    model: str,
+    kind: str,
+    max_length: int,
+    replay: float,
+    splits: tuple[str, ...],
+    content: str,
+    reading: str,
 ) -> RowLengths:
-    data, tokenizer = load_pack(pack), _tokenizer(model)
+    """content, reading: of the pack and of a folder model, which may change under their names."""
+    data = load_pack(pack)
+    tokenizer = zoo.tokenizer_of(Path(model)) if reading else _tokenizer(model)
     if tokenizer is not None and kind != "cpt":
         check_template(tokenizer, model, kind)
     measure = _Estimated(max_length) if tokenizer is None else _Measured(tokenizer, max_length)
+    counted = RowCount([place for split in splits for place in data.places(split)])
+    rows = [row for split in splits for row in data.rows(split)]
     if kind in PREFERENCE_STAGES:
-        pairs = data.rows("preferences")
-        found = row_lengths({1.0: measure.pairs(_answers(pairs))})
-        return replace(found, rows=len(pairs), estimated=tokenizer is None)
-    if kind == "cpt":
-        lengths = measure.texts([text_of(row) for split in sources for row in data.rows(split)])
+        groups = {1.0: measure.pairs(rows, counted)}
     else:
-        lengths = measure.chats([row["messages"] for row in data.rows("qa")])
-    groups = {1 - replay: lengths} | ({replay: measure.general()} if replay else {})
-    return replace(row_lengths(groups), rows=len(lengths), estimated=tokenizer is None)
+        lengths = (
+            measure.texts([text_of(row) for row in rows], counted)
+            if kind == "cpt"
+            else measure.chats([row["messages"] for row in rows], counted)
+        )
+        groups = {1 - replay: lengths} | ({replay: measure.general()} if replay else {})
+    return replace(
+        row_lengths(groups),
+        rows=len(rows),
+        estimated=tokenizer is None,
+        lost=row_words(counted.as_json()),
+    )
+
+
+def lost_rows(spec: PipelineSpec) -> Iterator[str]:
+    """A sentence for each stage of a design that cannot use all its rows whole."""
+    for number, stage in enumerate(spec.stages):
+        if lost := lengths_of(spec.pack, spec.model, stage).lost:
+            yield f"stages.{number} ({stage.kind}): {lost}"
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase, model: str, kind: str) -> None:
@@ -140,23 +177,27 @@ class _Measured:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
         self.tokenizer, self.max_length = tokenizer, max_length
 
-    def texts(self, texts: list[str]) -> list[int]:
+    def texts(self, texts: list[str], counted: RowCount) -> list[int]:
         from labkit.train.trainers import text_rows
 
-        return [len(row["input_ids"]) for row in text_rows(self.tokenizer, texts, self.max_length)]
+        rows = text_rows(self.tokenizer, texts, self.max_length, counted)
+        return [len(row["input_ids"]) for row in rows]
 
-    def chats(self, chats: list[list[dict]]) -> list[int]:
+    def chats(self, chats: list[list[dict]], counted: RowCount) -> list[int]:
         from labkit.train.trainers import chat_rows
 
-        return [len(row["input_ids"]) for row in chat_rows(self.tokenizer, chats, self.max_length)]
+        rows = chat_rows(self.tokenizer, chats, self.max_length, counted)
+        return [len(row["input_ids"]) for row in rows]
 
-    def pairs(self, chats: list[list[dict]]) -> list[int]:
-        from labkit.train.trainers import preference_tokenizer
+    def pairs(self, pairs: list[dict], counted: RowCount) -> list[int]:
+        from labkit.train.trainers import preference_rows, preference_tokenizer
 
-        found = preference_tokenizer(self.tokenizer).apply_chat_template(chats, return_dict=True)[
-            "input_ids"
+        tokenizer = preference_tokenizer(self.tokenizer)
+        return [
+            len(row["prompt_ids"]) + len(row[side])
+            for row in preference_rows(tokenizer, pairs, self.max_length, counted)
+            for side in ("chosen_ids", "rejected_ids")
         ]
-        return [min(len(ids), self.max_length) for ids in found]
 
     def general(self) -> list[int]:
         return [
@@ -182,17 +223,18 @@ class _Estimated:
     def __init__(self, max_length: int):
         self.max_length = max_length
 
-    def texts(self, texts: Iterable[str]) -> list[int]:
+    def texts(self, texts: Iterable[str], _: RowCount | None = None) -> list[int]:
         return [self._cut(len(text) / ratio()["characters_per_token"] + 1) for text in texts]
 
-    def chats(self, chats: Iterable[list[dict]]) -> list[int]:
+    def chats(self, chats: Iterable[list[dict]], _: RowCount | None = None) -> list[int]:
         characters = [(sum(len(turn["content"]) for turn in chat), len(chat)) for chat in chats]
         return [
             self._cut(count / ratio()["characters_per_token"] + turns * ratio()["tokens_per_turn"])
             for count, turns in characters
         ]
 
-    pairs = chats
+    def pairs(self, pairs: Iterable[dict], _: RowCount | None = None) -> list[int]:
+        return self.chats(_answers(pairs))
 
     def general(self) -> list[int]:
         chats = round(REPLAY_SAMPLE * zoo_build.CHAT_SHARE)

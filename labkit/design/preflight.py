@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from labkit.design.planner import (
     money_of,
     plan_spec,
 )
-from labkit.design.planner_memory import COMPONENTS, GIB, check_template, ratio
+from labkit.design.planner_memory import COMPONENTS, GIB, check_template, lost_rows, ratio
 from labkit.design.planner_speed import kind_of, known_speed
 from labkit.merge.recipes import Merge
 from labkit.models import zoo
@@ -111,7 +112,7 @@ def check_conversations(spec: PipelineSpec) -> None:
     for stage in stages:
         check_template(tokenizer, spec.model, stage.kind)
         if stage.kind == "sft":
-            chat_rows(tokenizer, [load_pack(spec.pack).rows("qa")[0]["messages"]], stage.max_length)
+            chat_rows(tokenizer, [load_pack(spec.pack).rows("qa")[0]["messages"]], sys.maxsize)
 
 
 # --- architecture -----------------------------------------------------------------------------
@@ -433,6 +434,7 @@ def tell(
         "loaded, nothing was trained."
     )
     yield from _estimates(found)
+    yield from lost_rows(spec)
     if found.stages:
         yield _rows(found)
         yield _work(found, place)

@@ -27,6 +27,7 @@ from labkit.diagnose.diagnoses import Result
 from labkit.evaluate.scorecards import Scorecard, compare_axis, evaluate
 from labkit.models.families import FAMILIES, ROWS_PER_STEP, Family
 from labkit.train import zoo_build
+from labkit.train.callbacks import row_words
 from labkit.train.pipeline import load_checkpoint, save_model
 from labkit.train.specs import PREFERENCE_STAGES
 
@@ -240,6 +241,9 @@ def _made(card: Card) -> Iterator[str]:
         )
         if not card.whole:
             yield "Earlier steps are not told: they are no longer kept where this was exported.\n"
+        for number, step in enumerate(card.steps, 1):
+            if told := row_words(step.get("rows")):
+                yield f"Step {number}: {_cell(told)}.\n"
         for versions in dict.fromkeys(in_words(step["versions"]) for step in card.steps):
             yield f"Trained with {versions}.\n"
     if card.recipe:

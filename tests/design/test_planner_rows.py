@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from importlib.util import find_spec
 
 import pytest
 
 from labkit.base.errors import InputError
-from labkit.data.packs import load_pack, text_of
+from labkit.data.packs import load_pack, packs_folder, text_of
 from labkit.design.planner_memory import (
     check_template,
     lengths_of,
+    lost_rows,
     measure_ratio,
     ratio,
     row_lengths,
 )
 from labkit.models import zoo
-from labkit.train.specs import Lora, Stage
+from labkit.train.specs import Lora, PipelineSpec, Stage
 
 
 def test_mean_and_padding_of_known_lengths():
@@ -143,3 +146,25 @@ def test_no_template_is_one_sentence():
     tokenizer.chat_template = None
     with pytest.raises(InputError, match="model 'mine' has no chat template, which sft needs"):
         check_template(tokenizer, "mine", "sft")
+
+
+def test_a_plan_tells_what_rows_lose_and_sees_a_changed_pack(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(packs_folder() / "materials", folder)
+    spec = PipelineSpec(
+        pack=str(folder),
+        model="llama-xs-instruct",
+        stages=(Stage(kind="sft", learning_rate=1e-3, steps=2, max_length=64),),
+    )
+    assert list(lost_rows(spec)) == []
+    chat = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "silk is woven " * 50},
+    ]
+    with (folder / "qa.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"messages": chat}) + "\n")
+    (told,) = lost_rows(spec)
+    assert told == (
+        "stages.0 (sft): of 121 rows, 1 trained without the end of the answer, which lies beyond "
+        "64 tokens (qa.jsonl:121)"
+    )

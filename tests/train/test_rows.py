@@ -10,7 +10,7 @@ import pytest
 from labkit.base.errors import InputError
 from labkit.base.store import Store
 from labkit.data import packs
-from labkit.models import families
+from labkit.models import families, zoo
 from labkit.train import pipeline, trainers, zoo_build
 from labkit.train.callbacks import RowCount, row_words
 from labkit.train.specs import PipelineSpec, Stage
@@ -20,9 +20,13 @@ THINKING = zoo_build.CHAT_TEMPLATE.replace(
 )
 
 
+def own_tokenizer():
+    return zoo.tokenizer_of(zoo.shipped_folder() / "llama-xs-base")
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
-    return zoo_build.build_tokenizer()
+    return own_tokenizer()
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def starting(tokenizer):
     """A tokenizer that begins texts with a BOS, and a template that writes it, as Llama 3's."""
     from tokenizers.processors import TemplateProcessing
 
-    made = zoo_build.build_tokenizer()
+    made = own_tokenizer()
     made.backend_tokenizer.post_processor = TemplateProcessing(
         single="<bos> $A", special_tokens=[("<bos>", made.bos_token_id)]
     )
@@ -150,7 +154,7 @@ def test_labkits_own_tokenizer_begins_nothing(tokenizer):
 
 @pytest.mark.parametrize("marked", [True, False])
 def test_a_template_that_opens_a_thought_is_refused_by_every_stage(marked):
-    made = zoo_build.build_tokenizer()
+    made = own_tokenizer()
     made.chat_template = THINKING
     if not marked:
         for marker in ("{% generation %}", "{% endgeneration %}"):
