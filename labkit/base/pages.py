@@ -101,7 +101,7 @@ def claims_table(rows: list[dict]) -> str:
 
 def claim_verdict(row: dict) -> str:
     """The verdict of a claim of a register, as people read it."""
-    return told_verdict(row["verdict"], Interval(**row["effect"]), row["compared"])
+    return told_verdict(row["verdict"], Interval(**row["effect"]), row.get("compared", 0))
 
 
 def noted(rows: Sequence[Sequence[str]]) -> tuple[list[tuple[str, ...]], list[str]]:

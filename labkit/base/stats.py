@@ -336,11 +336,13 @@ def verdict(difference: Interval, *, claimed: int = 1) -> str:
 def told_verdict(said: str, difference: Interval, compared: int) -> str:
     """The verdict on one of several differences that were corrected together, as people read it.
 
-    said: the verdict after Holm's correction. Where the interval alone leaves zero out and only the
-    correction takes the verdict away, that is told: a reader would see a contradiction.
+    said: the verdict after Holm's correction. compared: how many; 0 in records that do not say.
+    Where the interval alone leaves zero out and only the correction takes the verdict away, that is
+    told: a reader would see a contradiction.
     """
     if said == NOT_DISTINGUISHABLE and verdict(difference) != NOT_DISTINGUISHABLE:
-        return f"{said} (not after correction for {compared} comparisons)"
+        how_many = f" for {compared} comparisons" if compared else ""
+        return f"{said} (not after correction{how_many})"
     return said
 
 

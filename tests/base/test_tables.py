@@ -58,3 +58,37 @@ def test_synergy_shows_both_bars_signed():
     assert (
         "<b>" not in html and "+0.004 [+0.001, +0.009]" in html and "+0.50 [+0.40, +0.60]" in html
     )
+
+
+def test_a_row_whose_verdict_only_the_correction_takes_away_says_so():
+    row = {
+        "topic": "t",
+        "claim": "a",
+        "effect": EFFECT,
+        "verdict": "not distinguishable",
+        "compared": 12,
+        "reported": "r",
+        "differs": "d",
+    }
+    said = "not distinguishable (not after correction for 12 comparisons)"
+    assert said in pages.claims_table([row]) and f"| {said} |" in pages.claims_rows([row])
+    unclear = {**row, "effect": {**EFFECT, "low": -0.4}}
+    assert "not after correction" not in pages.claims_table([unclear])
+
+
+def test_the_shipped_registers_never_contradict_their_own_rule():
+    from labkit.base.stats import Interval, verdict
+    from labkit.data import published
+
+    scale = [
+        row for part in published.SCALE_FILES for row in published.measured_scale(part)["claims"]
+    ]
+    registers = (
+        published.measured_claims(),
+        published.measured_data()["claims"],
+        published.measured_real()["claims"],
+        scale,
+    )
+    for row in (row for rows in registers for row in rows):
+        told, alone = pages.claim_verdict(row), verdict(Interval(**row["effect"]))
+        assert told == alone or told.startswith("not distinguishable (not after correction for ")

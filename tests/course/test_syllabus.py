@@ -120,6 +120,16 @@ def exercises(path: Path) -> list[Exercise]:
     return [from_quiz(path.stem, told["id"], Exercise) for _, told in calls(path, "ask")]
 
 
+@pytest.mark.parametrize("path", journal.course_notebooks(), ids=lambda path: path.stem)
+def test_the_first_cell_says_how_a_notebook_is_run(path):
+    assert "Run the cells one at a time: *Shift+Enter*" in cells_of(path)[0][1]
+
+
+@pytest.mark.parametrize("path", journal.course_notebooks(), ids=lambda path: path.stem)
+def test_no_cell_draws_a_guess_that_nobody_made(path):
+    assert "guess.value" not in "".join(text for kind, text in cells_of(path) if kind == "code")
+
+
 @lessons
 def test_a_lesson_has_its_sections_in_order(path):
     found = [head.split(":")[0] for head in heads(path)]
