@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: course test quick newest lint lab app gallery install peers servers evidence benchmarks clean
+.PHONY: course test quick nightly newest lint lab app gallery install peers servers evidence benchmarks clean
 
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
@@ -33,8 +33,14 @@ test: lint
 quick: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-# For a machine that works at night: what rests on trl, transformers and peft, tested with the newest of them in an environment of
-# its own. It is installed as .venv is; then these three are renewed, with what they ask for. torch stays at its pin.
+# For a machine that works at night: twenty times as many broken files as in `make test`, and other ones every night; then the newest
+# libraries.
+nightly: install
+	LABKIT_NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_fuzz.py
+	$(MAKE) newest
+
+# What rests on trl, transformers and peft, tested with the newest of them in an environment of its own. It is installed as .venv is;
+# then these three are renewed, with what they ask for. torch stays at its pin.
 newest:
 	$(MAKE) install VENV=$(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade $$(grep '^torch==' constraints.txt) trl transformers peft
