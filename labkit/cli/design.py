@@ -183,8 +183,9 @@ def _plan_design(path: Path, measure: bool) -> None:
     """Stage by stage, as the design runs on this machine."""
     from rich.table import Table
 
-    from labkit.design.planner import design_rows, plan_spec
+    from labkit.design.planner import UNCOUNTED_HEADS, design_rows, plan_spec, uncounted_rows
     from labkit.design.planner_speed import kind_of, probe_speed
+    from labkit.models.architecture import Uncounted
     from labkit.train.specs import load_spec
 
     spec = load_spec(path)
@@ -199,7 +200,12 @@ def _plan_design(path: Path, measure: bool) -> None:
         "seconds here",
         title=spec.name,
     )
-    for row in design_rows(plan_spec(spec)):
+    try:
+        rows: list[tuple[str, ...]] = [*design_rows(plan_spec(spec))]
+    except Uncounted as error:
+        say(f"{error}; memory and time cannot be told")
+        table, rows = Table(*UNCOUNTED_HEADS, title=spec.name), [*uncounted_rows(spec)]
+    for row in rows:
         table.add_row(*row)
     out.print(table)
 

@@ -19,11 +19,11 @@ from labkit.base.store import Store, write_file
 from labkit.data.packs import load_pack
 from labkit.data.published import run_noise_of
 from labkit.design.designer import in_words, is_local
-from labkit.design.planner import SpecPlan, plan_spec
+from labkit.design.planner import SpecPlan, plan_spec, uncounted_rows
 from labkit.design.rules import Advice, Alternative, Facts, advise, size_note
 from labkit.evaluate.scorecards import Scorecard, compare_axis
 from labkit.evaluate.scoring import score_checkpoint
-from labkit.models.architecture import architecture_of
+from labkit.models.architecture import Uncounted, parameters_of
 from labkit.train.pipeline import run_spec
 from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, load_spec, save_spec
 
@@ -244,10 +244,20 @@ def resources(spec: PipelineSpec) -> tuple[str, ...]:
     """
     if not is_local(spec.model):
         return (
-            f"{architecture_of(spec.model).parameters / 1e6:,.1f} million parameters",
+            f"{parameters_of(spec.model) / 1e6:,.1f} million parameters",
             "tokens not counted: its tokenizer is on the hub; labkit plan gives memory and hours",
         )
-    plan: SpecPlan = plan_spec(spec)
+    try:
+        plan: SpecPlan = plan_spec(spec)
+    except Uncounted as error:
+        return (
+            f"{parameters_of(spec.model) / 1e6:,.1f} million parameters",
+            *(
+                f"{kind}: {steps} steps, {tokens} tokens"
+                for kind, steps, _, tokens, _ in uncounted_rows(spec)
+            ),
+            f"memory and time not counted ({error})",
+        )
     told = [f"{plan.parameters / 1e6:,.1f} million parameters"]
     if plan.stages:
         trained = max(stage.trained for stage in plan.stages)

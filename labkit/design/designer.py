@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from labkit.base.errors import InputError, SpecError, suggest
 from labkit.data.packs import Pack, load_pack
 from labkit.merge.recipes import Merge
-from labkit.models.architecture import architecture_of
+from labkit.models.architecture import parameters_of
 from labkit.models.families import FAMILIES
 from labkit.models.zoo import HUB_ID, SMOLLM2, known_names
 from labkit.train import specs
@@ -161,7 +161,7 @@ def size_of(model: str) -> str:
 
     Raises InputError for an unknown model.
     """
-    parameters = architecture_of(model).parameters
+    parameters = parameters_of(model)
     return "tiny" if parameters < TINY else "small" if parameters < SMALL else "large"
 
 
@@ -263,7 +263,7 @@ def problems(spec: PipelineSpec) -> list[str]:
     Nothing is downloaded: of hub models only the data is checked.
     """
     try:
-        architecture_of(spec.model)
+        parameters_of(spec.model)
         named = [spec.model, *((spec.merge.general,) if spec.merge and spec.merge.general else ())]
         if all(map(is_local, named)):
             check_spec(spec)

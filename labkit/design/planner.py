@@ -33,7 +33,7 @@ from labkit.design.planner_speed import (
 )
 from labkit.models.architecture import Architecture, architecture_of
 from labkit.train.pipeline import steps_run
-from labkit.train.specs import PipelineSpec, Stage
+from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage
 
 # What fine-tuning runs reach of a GPU's peak rate; a range, because it depends on the setup.
 UTILISATION = (0.14, 0.33)
@@ -524,6 +524,30 @@ def plan_spec(
         for stage in stages
     ]
     return SpecPlan(architecture.parameters, tuple(plans))
+
+
+UNCOUNTED_HEADS = ("stage", "steps", "rows a step", "tokens", "each row is read")
+
+
+def uncounted_rows(spec: PipelineSpec) -> list[tuple[str, str, str, str, str]]:
+    """What can be told of a design whose model the planner cannot count, as rows under
+    UNCOUNTED_HEADS.
+    """
+    told: list[tuple[str, str, str, str, str]] = []
+    for stage in spec.stages:
+        steps, rows = steps_run(stage, spec.profile), lengths_of(spec.pack, spec.model, stage)
+        answers = 2 if stage.kind in PREFERENCE_STAGES else 1  # a pair is two rows of tokens
+        own = steps * stage.batch_size * (1 - stage.replay)
+        told.append(
+            (
+                stage.kind,
+                f"{steps:,}",
+                f"{stage.batch_size:,}",
+                f"{round(steps * stage.batch_size * answers * rows.mean):,}",
+                f"{own / rows.rows:.1f} times",
+            )
+        )
+    return told
 
 
 def _plan_stage(

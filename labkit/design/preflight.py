@@ -23,6 +23,7 @@ from labkit.base.errors import InputError, SpecError, StoreError, suggest
 from labkit.base.store import default_root
 from labkit.data.packs import load_pack
 from labkit.design.planner import (
+    UNCOUNTED_HEADS,
     Gpu,
     Remedy,
     SpecPlan,
@@ -36,12 +37,20 @@ from labkit.design.planner import (
     gpus_needed,
     money_of,
     plan_spec,
+    uncounted_rows,
 )
 from labkit.design.planner_memory import COMPONENTS, GIB, check_template, lost_rows, ratio
 from labkit.design.planner_speed import kind_of, known_speed
 from labkit.merge.recipes import Merge
 from labkit.models import zoo
-from labkit.models.architecture import KINDS, Architecture, architecture_of, config_of
+from labkit.models.architecture import (
+    KINDS,
+    Architecture,
+    Uncounted,
+    architecture_of,
+    config_of,
+    parameters_of,
+)
 from labkit.train.pipeline import check_data
 from labkit.train.specs import PipelineSpec, Stage
 
@@ -420,6 +429,17 @@ def tell(
     """
     check_data(spec)
     money_of((0.0, 0.0), count, price)
+    try:
+        architecture_of(spec.model)
+    except Uncounted as error:
+        yield (
+            f"{spec.name}: {parameters_of(spec.model):,} parameters. {error}; memory, time and "
+            "money cannot be told. Nothing was trained."
+        )
+        yield from lost_rows(spec)
+        if spec.stages:
+            yield "rows (of a preference stage: pairs)", UNCOUNTED_HEADS, uncounted_rows(spec)
+        return
     here = (
         card is None
         and count == 1

@@ -22,7 +22,7 @@ from labkit.data.packs import load_pack
 from labkit.data.published import measured, reported, run_noise_of, study
 from labkit.design.designer import TINY, default_stage, families, is_local, problems
 from labkit.merge.recipes import Merge
-from labkit.models.architecture import architecture_of
+from labkit.models.architecture import parameters_of
 from labkit.train.pipeline import steps_run
 from labkit.train.specs import PREFERENCE_STAGES, Lora, PipelineSpec, Stage
 
@@ -46,7 +46,7 @@ class Facts:
 
     @cached_property
     def parameters(self) -> int:
-        return architecture_of(self.spec.model).parameters
+        return parameters_of(self.spec.model)
 
     @property
     def base(self) -> bool:

@@ -81,6 +81,12 @@ KINDS = {
         norm_bias=True,
     ),
 }
+
+
+class Uncounted(InputError):
+    """A model of a type that transformers knows, but whose matrices are not counted here."""
+
+
 STORED_BYTES = {"bfloat16": 2, "float16": 2}
 GPT2_NAMES = {
     "hidden_size": "n_embd",
@@ -306,13 +312,48 @@ class _Fields:
         return value
 
 
+def parameters_of(source: str | Path) -> int:
+    """How many parameters a model has, also of a type that Architecture does not know: transformers
+    builds that one without memory for its weights.
+
+    Raises InputError as `architecture_of` does.
+    """
+    try:
+        return architecture_of(source).parameters
+    except Uncounted:
+        return _built_parameters(*config_of(str(source)))
+
+
+def _built_parameters(config: dict, place: str) -> int:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    known = {key: value for key, value in config.items() if key != "_name_or_path"}
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**known))
+    except Exception as error:  # a model's code raises anything for a field it cannot use
+        raise InputError(
+            f"{place}: transformers cannot build this model ({type(error).__name__}: {error}); "
+            "copy the model's config.json whole"[:400]
+        ) from error
+    return sum(weights.numel() for weights in model.parameters())
+
+
+def _not_counted(model_type: object, place: str) -> InputError:
+    """A type that transformers knows is no typing error, so no other name is proposed for it."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    said = f"{place}: model_type is {model_type!r}, which the planner cannot count"
+    if model_type in CONFIG_MAPPING_NAMES:
+        return Uncounted(f"{said}; it counts {', '.join(KINDS)}")
+    return InputError(f"{said}; {suggest(str(model_type), list(KINDS))}")
+
+
 def _from_config(config: dict, place: str, name: str) -> Architecture:
     model_type = config.get("model_type")
     if model_type not in KINDS:
-        raise InputError(
-            f"{place}: model_type is {model_type!r}, which the planner cannot count; "
-            f"{suggest(str(model_type), list(KINDS))}"
-        )
+        raise _not_counted(model_type, place)
     kind, fields = KINDS[model_type], _Fields(config, place)
     hidden, heads = fields.number("hidden_size"), fields.number("num_attention_heads")
     if "head_dim" not in config and hidden % heads:

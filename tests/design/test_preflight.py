@@ -293,3 +293,31 @@ def _without_template(read):
         return tokenizer
 
     return reader
+
+
+def test_stages_rows_and_steps_are_told_of_a_model_that_cannot_be_counted(tmp_path):
+    from transformers import AutoConfig
+
+    from labkit.design import comparison, designer, planner
+    from labkit.models import zoo
+
+    tokenizer = zoo.load("llama-s-instruct").tokenizer
+    tokenizer.save_pretrained(tmp_path)
+    AutoConfig.for_model(
+        "stablelm",
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        vocab_size=len(tokenizer),
+    ).save_pretrained(tmp_path)
+    spec = SPEC.model_copy(update={"model": str(tmp_path), "merge": None})
+    sentence, table = preflight.tell(spec)
+    assert "model_type is 'stablelm', which the planner cannot count" in sentence
+    counted = preflight.plan_spec(spec.model_copy(update={"model": "llama-s-instruct"}))
+    expected = [(s.kind, f"{s.steps:,}", f"{s.plan.tokens:,}") for s in counted.stages]
+    assert table[1] == planner.UNCOUNTED_HEADS
+    assert [(row[0], row[1], row[3]) for row in table[2]] == expected
+    assert designer.problems(spec) == []
+    assert f"cpt: {expected[0][1]} steps" in comparison.resources(spec)[1]

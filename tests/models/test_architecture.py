@@ -9,7 +9,13 @@ import pytest
 
 from labkit.base.errors import InputError
 from labkit.models import zoo
-from labkit.models.architecture import KINDS, architecture_of, known_configs
+from labkit.models.architecture import (
+    KINDS,
+    Uncounted,
+    architecture_of,
+    known_configs,
+    parameters_of,
+)
 from labkit.models.families import FAMILIES
 from labkit.train import zoo_build
 
@@ -217,6 +223,18 @@ def test_a_broken_config_is_one_sentence(config, words, tmp_path):
     with pytest.raises(InputError, match=words) as caught:
         architecture_of(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "falcon", "mamba", "stablelm"])
+def test_a_type_that_is_not_counted_is_no_typing_error_and_its_parameters_are_known(kind, tmp_path):
+    from transformers import AutoConfig
+
+    said = AutoConfig.for_model(kind, **SMALL).to_dict()
+    (tmp_path / "config.json").write_text(json.dumps(said), "utf-8")
+    with pytest.raises(Uncounted, match=f"model_type is '{kind}', .* it counts llama") as caught:
+        architecture_of(tmp_path)
+    assert "did you mean" not in str(caught.value)
+    assert parameters_of(tmp_path) == counted(on_meta(said))
 
 
 def test_what_is_no_model_is_one_sentence(tmp_path):
