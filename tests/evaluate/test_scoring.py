@@ -18,6 +18,15 @@ def test_second_time_is_read_back(materials, monkeypatch):
     assert again.items == first.items and (first.checkpoint, again.checkpoint) == ("a", "b")
 
 
+def test_a_score_of_an_answer_beyond_ascii_is_not_read_back_from_before():
+    """Version 5 once scored these answers 0; keys of other scorecards are as they were."""
+    loaded = zoo.load("llama-s-base")
+    assert scoring._rescored(loaded, [{"answer": "silk"}, {"checks": ["json"]}]) == {}
+    assert scoring._rescored(loaded, [{"answer": "silk"}, {"answer": "丝绸"}]) == {"rescored": 1}
+    of_hub = zoo.Loaded(loaded.model, loaded.tokenizer, "owner/name", "owner/name@1f")
+    assert scoring._rescored(of_hub, [{"answer": "silk"}]) == {"rescored": 1}
+
+
 def test_half_a_scorecard_is_scored_again(materials):
     first = scoring.score_checkpoint(
         "llama-s-base", materials, split="dev", axes=("general",), profile_name="smoke"
