@@ -569,6 +569,7 @@ def _tokenizer(where: str) -> PreTrainedTokenizerBase:
     """A model's tokenizer; one without a chat template, as base models have, gets its family's."""
     from transformers import AutoTokenizer
 
+    quiet()
     tokenizer = AutoTokenizer.from_pretrained(where)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = family_template(tokenizer)
