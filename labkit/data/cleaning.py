@@ -55,16 +55,15 @@ PAGE_NUMBER = re.compile(
     re.IGNORECASE,
 )
 
-# What ends a sentence, with the blanks behind it as a group. A full stop needs blanks, and no small
-# letter after them: else it may be an abbreviation's.
-_CLOSING = r"\p{Pe}\p{Pf}\"'"
+# What ends a sentence, with the blanks behind it. A full stop needs blanks, and no small letter
+# after them: else it may be an abbreviation's.
 _STOP = r"\p{Sentence_Terminal}--[.!?\uff0e]"  # of other scripts (Unicode, UAX 29)
 _SENTENCE_END = regex.compile(
-    r"(?|(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))(\s+)(?!\p{Ll})"
-    rf"|(?<=[{_STOP}][{_CLOSING}]*)(\s*)(?![[{_STOP}]!?{_CLOSING}])"
-    r"|(?<=\uff0e)(\s*)(?!\d)"  # of full width: also a decimal point
-    r"|(?<=[།༎])(\s+)|(?<=\p{Greek};)(\s+)(?!\p{Ll})"  # Tibetan; the Greek question mark
-    r"|(?<=[\p{Thai}\p{Lao}])(\s+)(?=[\p{Thai}\p{Lao}]))",  # a blank is the only stop
+    r"[.!?…][\"'”’)\]]?\s+(?!\p{Ll})"
+    rf"|[{_STOP}][[{_STOP}]!?\p{{Pe}}\p{{Pf}}\"']*+\s*"
+    r"|\uff0e(?!\d)\s*"  # of full width: also a decimal point
+    r"|[།༎]\s+|\p{Greek};\s+(?!\p{Ll})"  # Tibetan; the Greek question mark
+    r"|[\p{Thai}\p{Lao}]\s+(?=[\p{Thai}\p{Lao}])",  # a blank is the only stop
     regex.V1,
 )
 _WRAPPED = re.compile(r"[ \t]*\n(?![ \t]*(?:[-*+•|>#]|\d+[.)]\s))[ \t\u3000]*")
@@ -172,7 +171,7 @@ def _edge_reason(line: str, heads: set[str]) -> str | None:
 
 _HYPHENS = "-\u2010"
 _PARTED = re.compile(
-    rf"(\w+(?:[{_HYPHENS}'’]\w+)*)([{_HYPHENS}\u2011–—])[ \t]*\n[ \t]*"
+    rf"\b(\w+(?:[{_HYPHENS}'’]\w+){{0,3}})([{_HYPHENS}\u2011–—])[ \t]*\n[ \t]*"
     rf"(?!\d+[.)]\s)(?=(\w+(?:[{_HYPHENS}]\w+)*))"
 )
 _WHOLE = re.compile(rf"\w+(?:[{_HYPHENS}]\w+)*")
@@ -253,9 +252,11 @@ def sentences_of(text: str) -> list[str]:
 
 def parted(text: str) -> list[str]:
     """The sentences of a text, each with a blank behind it where the text has blanks there."""
-    pieces = _SENTENCE_END.split(text)  # a sentence, blanks, a sentence, …
-    parts = zip(pieces[::2], [*pieces[1::2], ""], strict=True)
-    return [part.strip() + (" " if blanks else "") for part, blanks in parts if part.strip()]
+    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
+    pieces = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+    return [
+        piece.strip() + (" " if piece[-1].isspace() else "") for piece in pieces if piece.strip()
+    ]
 
 
 def chunks_of(text: str, most_words: int) -> list[str]:
@@ -304,9 +305,11 @@ def _cut(sentence: str, most_words: int) -> Iterator[str]:
     words = characters = 0
     for word in sentence.split():
         step = most_words * _characters_per_word(word)
-        for part in (word[start : start + step] for start in range(0, len(word), step)):
+        for start in range(0, len(word), step):
+            part = word[start : start + step]
             size = _words(part)
-            if line and (words + size > most_words or characters + len(part) >= most):
+            full = words + size > most_words or characters + len(part) >= most
+            if line and (full or start):  # no blank inside a word
                 yield " ".join(line)
                 line, words, characters = [], 0, 0
             line.append(part)

@@ -249,6 +249,16 @@ def test_a_word_is_two_characters_of_chinese_and_four_letters_of_thai():
     assert size_of("x" * 48) == 4
 
 
+def test_a_long_word_of_two_scripts_gets_no_blanks():
+    word = "abcdefghij" * 30 + "钢" + "abcdefghij" * 30
+    assert "".join(chunks_of(word, 20)) == word
+
+
+def test_odd_texts_are_cut_in_linear_time():
+    for text in ("word" * 300_000, "a-" * 100_000, "。" * 100_000, "。" + "」" * 100_000):
+        assert sentences_of(mended(text))
+
+
 def test_chinese_text_gets_no_blanks_where_lines_and_sentences_join():
     text = "钢环很\n硬。它在\n　　油里冷却！\nIt is\nhard."
     assert chunks_of(text, 50) == ["钢环很硬。它在油里冷却！ It is hard."]
