@@ -1,4 +1,4 @@
-"""The studies' own commands: `python -m studies evidence|gallery`.
+"""The studies' own commands: `python -m studies evidence|gallery|api|compatibility`.
 
 They write docs/*.md, their pictures and measured data.
 """
@@ -124,6 +124,37 @@ def api() -> None:
     from studies.api_page import write_api_page
 
     out.print(f"written: {write_api_page()}", markup=False, highlight=False)
+
+
+@app.command()
+def compatibility(
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option(help="A model type of transformers; again for more. By default all."),
+    ] = None,
+    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
+        "docs/compatibility.md"
+    ),
+    measured: Annotated[
+        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
+    ] = None,
+) -> None:
+    """Try every step on a miniature of every architecture; stops and continues."""
+    from labkit.data.packs import samples_folder
+    from studies.compatibility import FAULT, write_compatibility
+
+    with working("starting") as step:
+        rows = write_compatibility(
+            page,
+            measured or samples_folder("measured") / "compatibility.json",
+            kinds=architecture,
+            say=step,
+        )
+    for kind, row in rows.items():
+        for column, told in row.items():
+            if told.startswith(FAULT):
+                note(f"{kind}, {column}: {told}")
+    say(f"written: {page}")
 
 
 def main() -> None:

@@ -6,12 +6,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from miniatures import VOCABULARY, as_parameters, miniature, tokenizer
 
 from labkit.evaluate import scorecards
+from studies.miniatures import SKIPPED, VOCABULARY, architectures, miniature, tokenizer
 
 CONTEXTS = (11, 20, 3)  # tokens
 TAILS = ((0, 1), (0, 5), (1, 4), (2, 9), (2, 2))  # which context, tokens
+
+
+def as_parameters() -> list:
+    """Every architecture; what is not built is skipped with its reason."""
+    return [
+        pytest.param(kind, marks=[pytest.mark.skip(reason=SKIPPED[kind])])
+        if kind in SKIPPED
+        else kind
+        for kind in architectures()
+    ]
 
 
 def rows() -> tuple[list[list[int]], list[list[int]]]:

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from miniatures import miniature, tokenizer
 
 from labkit.merge.recipes import Merge
 from labkit.merge.stream import merge_folders
 from labkit.models import zoo
 from labkit.share import export
 from labkit.train import pipeline, trainers
+from studies.miniatures import miniature, tokenizer
 
 # One of each kind of weights and names: tied, shared or of its own head; names with and without a
 # prefix; buffers; experts in one tensor; states, convolutions, and layers of several kinds.

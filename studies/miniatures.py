@@ -198,18 +198,6 @@ def architectures() -> list[str]:
     return list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
-def as_parameters() -> list:
-    """The same for a parametrised test; what is not built is skipped with its reason."""
-    import pytest
-
-    return [
-        pytest.param(kind, marks=[pytest.mark.skip(reason=SKIPPED[kind])])
-        if kind in SKIPPED
-        else kind
-        for kind in architectures()
-    ]
-
-
 def small_config(kind: str, **changes: Any) -> PreTrainedConfig:
     """The config of an architecture with everything as it is but the sizes."""
     from transformers import CONFIG_MAPPING
