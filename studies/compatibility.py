@@ -59,7 +59,7 @@ def try_architecture(kind: str) -> dict[str, str]:
     """One row of the table: column -> what came of it."""
     with tempfile.TemporaryDirectory() as folder, _own_home(Path(folder) / "home"):
         start, other, out = (Path(folder) / name for name in ("start", "other", "out"))
-        tries = {
+        tries: dict[str, Callable[[], Any]] = {
             "merge": lambda: _merge(start, other, out / "merged"),
             **{stage: _stage(start, stage) for stage in TRAINED},
             "lora": _stage(start, "sft", lora=Lora(rank=2, alpha=4)),
