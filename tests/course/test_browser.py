@@ -121,11 +121,11 @@ def settled(page, session, setting) -> dict:
     assert found["readout"] == expected["readout"] and same_answers(
         found["answers"], expected["answers"]
     )
-    assert same_picture(found["figure"], expected["figure"])
-    page.wait_for_selector(
-        IDLE
-    )  # a hand is slower than this test: let the page send what it still holds back
+    # a hand is slower than this test: let the page send what it still holds back
+    page.wait_for_selector(IDLE)
     page.wait_for_timeout(1000)
+    found = shown(page)
+    assert same_picture(found["figure"], expected["figure"])
     return found
 
 

@@ -125,7 +125,7 @@ def test_session_tells_draws_and_escapes(bench, tmp_path):
     assert session.draw(move) != session.draw(session.move(Setting("slerp", 0.6)))
     assert "<b>hello" not in session.answers(move) and "&lt;b&gt;hello" in session.answers(move)
     scheduled = session.move(setting_of("slerp", [0.0, 0.5, 1.0, 0.5, 0.2], [0.5] * 5, [0.5] * 5))
-    assert "this one was not scored, press 'score on dev'" in session.tell(scheduled)
+    assert "press 'score on dev' for its own" in session.tell(scheduled)
     on_dev = session.score_on_dev(scheduled)
     assert "scored on dev" in on_dev and "test" not in on_dev and session.test_looks == 0
     assert str(bench.measure(scheduled.setting, split="dev").interval("knowledge")) in on_dev

@@ -476,8 +476,8 @@ class MergeSession:
         source = {
             ON_GRID: "this very merge was scored on dev",
             BETWEEN: "read between two merges scored on dev",
-            SCHEDULED: f"those of the uniform merge at the mean t={move.mean_t:.2f}; this one was "
-            "not scored, press 'score on dev'",
+            SCHEDULED: f"of the uniform merge at the mean t={move.mean_t:.2f}; press "
+            "'score on dev' for its own",
         }[move.source]
         return f"{move.setting}. Scores: {source}."
 
