@@ -53,7 +53,7 @@ def test_short_runs_are_no_repetition(text):
         ("", 0),
         ("Naïve (or not): “yes”, 3.5—really?", 0),
         ("यह हिन्दी में है।", 0),
-        ("می\u200cخواهم؟", 0),  # noqa: RUF001  # Persian is meant
+        ("می\u200cخواهم؟", 0),  # Persian is meant
         ("日本語の文章です。", 0),
         (" \n\t", 0),
         ("ab## ##cd", 0.5),
