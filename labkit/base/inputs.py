@@ -41,6 +41,18 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 SOFT_HYPHEN = "\xad"
+# What the languages of Europe write beside a to z, and in which encodings they do. A text in Latin
+# letters holds too few other bytes for statistics of bytes.
+LATIN_ENCODINGS = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2", "mac_roman", "cp850")
+_LATIN_LETTERS = (
+    "äöüß àâçéèêëîïôûùœ áéíóúñü áâãàçéêíóôõú àèéìòù åäöé åæøé áéíóúýðþæö "
+    "ąćęłńóśźż áčďéěíňóřšťúůýž áäčďéíĺľňóôŕšťúýž áéíóöőúüű ăâîșțşţ čćđšž çğ\u0131iöşü "
+    "äõöüšž āčēģīķļņšūž ąčęėįšųūž"
+)
+LATIN_LETTERS = _LATIN_LETTERS.split()
+PUNCTUATION = "\xa0«»“”„\u2018’\u201a–—…•·€£¥§©®°±²³µ¼½¾×¿¡\xb4"
+INSIDE_A_WORD = re.compile(f"(?<=[^\\W\\d_])[{PUNCTUATION.replace('’', '')}](?=[^\\W\\d_])")
+KNOWN_SHARE = 0.8  # of these characters; of fewer the encoding is not believed
 
 _NEWLINES = re.compile("\r\n?|[\v\x85\u2028\u2029]")
 _SOFT_HYPHENS = re.compile("\xad(?:[ \t]*\n[ \t]*(?=\\w))?")  # at a line's end with that end
@@ -82,9 +94,9 @@ def seen(text: str) -> str:
 def find_encoding(path: Path) -> str | None:
     """The encoding of a text file, or None for a binary one.
 
-    UTF-8, UTF-16 and UTF-32 by their marks; UTF-8 where all bytes are, or all but a few; else the
-    best guess of charset-normalizer, and of the encodings that read the sample alike the Western
-    Windows one.
+    UTF-8, UTF-16 and UTF-32 by their marks; UTF-8 where all bytes are, or all but a few; else it is
+    guessed. Text in Latin letters has the encoding in which it looks most like one language; for
+    other text the guess is that of charset-normalizer.
     """
     with path.open("rb") as file:
         start = file.read(SAMPLE)
@@ -121,13 +133,41 @@ def _around_first_not_utf8(path: Path) -> bytes | None:
                 return None
 
 
+def is_guessed(encoding: str) -> bool:
+    """Whether an encoding of find_encoding rests on what the text looks like."""
+    return encoding not in ("utf-8", *(name for _, name in MARKS))
+
+
 def _guess(sample: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
+    if latin := _latin_encoding(sample):
+        return latin
     best = from_bytes(sample).best()
     if best is None or _is_binary(str(best)):
         return None
     return "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
+
+
+def _latin_encoding(sample: bytes) -> str | None:
+    """The encoding in which a text in Latin letters looks most like one of LATIN_LETTERS.
+
+    None for other text, where bytes beyond ASCII stand mostly side by side.
+    """
+    runs = re.findall(rb"[\x80-\xff]+", sample)
+    if 3 * len(runs) < 2 * sum(map(len, runs)) or _is_binary(sample.decode("latin-1")):
+        return None
+    looks = {name: _like_a_language(sample.decode(name, "replace")) for name in LATIN_ENCODINGS}
+    best = max(looks, key=looks.__getitem__)
+    return best if looks[best] >= KNOWN_SHARE else None
+
+
+def _like_a_language(text: str) -> float:
+    """The share of the characters beyond ASCII that one language has, of the likeliest language."""
+    beyond = Counter(re.findall("[^\0-\x7f]", text.lower()))
+    signs = sum(beyond[sign] for sign in PUNCTUATION) - len(INSIDE_A_WORD.findall(text))
+    letters = max(sum(beyond[letter] for letter in letters) for letters in LATIN_LETTERS)
+    return (signs + letters) / max(1, beyond.total())
 
 
 # --- YAML -------------------------------------------------------------------------------------

@@ -12,15 +12,15 @@ import logging
 import os
 import re
 import zipfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
 from labkit.base.errors import InputError
-from labkit.base.inputs import find_encoding, seen, tidy
+from labkit.base.inputs import find_encoding, is_guessed, seen, tidy
 
 # characters of a text file that become one document; longer files are read in parts
 PART = 1_000_000
@@ -37,9 +37,10 @@ BROKEN_JSON = "broken JSON"
 HEADS_WITHIN = 20  # first rows of a table among which its column names are looked for
 # names of columns that are read (workbench.LAYOUTS); the row of a table that has them is its head
 _NAMES = (
-    "text source messages conversations system system_prompt history tools functions label kto_tag "
-    "instruction input context output response prompt completion question answer chosen rejected "
-    "preferred_output non_preferred_output"
+    "text source messages conversations system system_prompt system_message system_instruction "
+    "history chat_history conversation_history tools functions available_tools images videos "
+    "audios label kto_tag instruction input context output response prompt completion question "
+    "answer chosen rejected preferred_output non_preferred_output"
 )
 COLUMN_NAMES = frozenset(_NAMES.split())
 
@@ -151,14 +152,20 @@ def _files(folder: Path, root: Path) -> Iterator[Path | Dropped]:
 # --- text -------------------------------------------------------------------------------------
 
 
-def _replaced(source: str, count: int, encoding: str) -> Iterator[Dropped]:
-    if count:
+def _doubts(
+    source: str, replaced: int, encoding: str, *, declared: bool = False
+) -> Iterator[Dropped]:
+    """What may be wrong with the characters of a file. replaced: how many bytes were none."""
+    if is_guessed(encoding) and not declared:
+        detail = f"read as {encoding}; if letters are wrong, save it as UTF-8"
+        yield Dropped(source, "encoding", "guessed, for it is not UTF-8", detail)
+    if replaced:
         yield Dropped(
             source,
             "character",
             "bytes that are no text in the file's encoding",
             f"read as {encoding}, marked \ufffd",
-            count,
+            replaced,
         )
 
 
@@ -184,7 +191,7 @@ def read_text(path: Path, source: str) -> Iterator[Document | Dropped]:
             yield Document(source, text, source)
     if not found:
         yield Dropped(source, "file", NO_TEXT)
-    yield from _replaced(source, replaced, encoding)
+    yield from _doubts(source, replaced, encoding)
 
 
 def _parts(path: Path, encoding: str) -> Iterator[str]:
@@ -233,7 +240,7 @@ def read_jsonl(path: Path, source: str) -> Iterator[Record | Dropped]:
             yield _row(path, source, number, line)
     if not found:
         yield Dropped(source, "file", NO_TEXT)
-    yield from _replaced(source, replaced, encoding)
+    yield from _doubts(source, replaced, encoding)
 
 
 def _rows(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
@@ -266,7 +273,8 @@ def _object(path: Path, source: str, number: int, value: object) -> Record | Dro
 
 
 def read_json(path: Path, source: str) -> Iterator[Record | Dropped]:
-    """The objects of a list, numbered from one; also objects one after the other.
+    """The objects of a list, numbered from one; also objects one after the other, and the only list
+    inside one object.
 
     Where the JSON breaks, what was read before stays.
     """
@@ -278,9 +286,9 @@ def read_json(path: Path, source: str) -> Iterator[Record | Dropped]:
         yield Dropped(source, "file", "too long to be read as a whole", "save it as .jsonl")
         return
     text = path.read_text(encoding, errors="replace")
-    number = 0
+    number, beside = 0, Counter[str]()
     try:
-        for number, value in enumerate(_values(text), 1):
+        for number, value in enumerate(_rows_inside(_values(text), beside), 1):
             yield _object(path, source, number, value)
     except (ValueError, RecursionError) as error:
         where = f"{source}#{number + 1}"
@@ -288,7 +296,34 @@ def read_json(path: Path, source: str) -> Iterator[Record | Dropped]:
     else:
         if not number:
             yield Dropped(source, "file", NO_TEXT)
-    yield from _replaced(source, text.count("\ufffd"), encoding)
+    for key, count in beside.items():
+        yield Dropped(source, "field", "beside the list of rows", key, count)
+    yield from _doubts(source, text.count("\ufffd"), encoding)
+
+
+def _rows_inside(values: Iterable[Any], beside: Counter[str]) -> Iterator[Any]:
+    """Values, and for an object that only holds a list of rows these. beside: its other keys."""
+    for value in values:
+        if key := _list_inside(value):
+            beside.update(other for other in value if other != key)
+            yield from value[key]
+        else:
+            yield value
+
+
+def _list_inside(value: object) -> str:
+    """The key under which an object has its only list of rows; empty where it is a row itself."""
+    if not isinstance(value, dict):
+        return ""
+    lists = [key for key, part in value.items() if isinstance(part, list) and _known_keys(part)]
+    itself = sum(column_name(key) in COLUMN_NAMES for key in value)
+    return lists[0] if len(lists) == 1 and _known_keys(value[lists[0]]) > itself else ""
+
+
+def _known_keys(rows: list) -> int:
+    """How many names of columns that are read the first of some rows has."""
+    first = next((row for row in rows if isinstance(row, dict)), {})
+    return len({column_name(key) for key in first} & COLUMN_NAMES)
 
 
 _GAP = re.compile(r"[\s,]*")
@@ -385,8 +420,7 @@ def read_csv(path: Path, source: str) -> Iterator[Record | Dropped]:
     """Rows under column names, parted by commas, semicolons, tabs, bars, or what a first line
     `sep=` says.
 
-    Raises InputError naming file and line where a quotation mark that is not closed runs on over
-    rows, and for a column that is there twice.
+    Raises InputError naming file and line for a column that is read and is there twice.
     """
     encoding = find_encoding(path)
     if encoding is None:
@@ -396,14 +430,14 @@ def read_csv(path: Path, source: str) -> Iterator[Record | Dropped]:
     csv.field_size_limit(LONGEST_ROW)
     with path.open(encoding=encoding, errors="replace", newline="") as file:
         delimiter, skipped = _delimiter(file)
-        for entry in table_rows(path, source, _numbered(path, source, file, delimiter, skipped)):
+        for entry in table_rows(path, source, _numbered(source, file, delimiter, skipped)):
             if isinstance(entry, Record):
                 replaced += sum(cell.count("\ufffd") for cell in entry.values.values())
             yield entry
-    yield from _replaced(source, replaced, encoding)
+    yield from _doubts(source, replaced, encoding)
 
 
-_DECLARED = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_DECLARED = re.compile(r'"?sep=(.)"?\1*\s*', re.IGNORECASE)
 
 
 def _delimiter(file: TextIO) -> tuple[str, int]:
@@ -448,24 +482,57 @@ def _head(rows: list[list[str]]) -> int:
     return max(filled, key=lambda number: _known(rows[number]), default=0)
 
 
+class _Lines:
+    """The lines of a file, which can be gone back to: a CSV reader takes several for one row."""
+
+    def __init__(self, file: TextIO, number: int):
+        self._file, self._back = file, deque[str]()
+        self.number = number  # of the line that was read last
+        self._row: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._back.popleft() if self._back else self._file.readline()
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self._row.append(line)
+        return line
+
+    def begin(self) -> int:
+        """Forget the lines before; the number of the next one."""
+        self._row = []
+        return self.number + 1
+
+    def back(self) -> None:
+        """Behind the first line since `begin`."""
+        self.number -= len(self._row) - 1
+        self._back.extendleft(reversed(self._row[1:]))
+
+
 def _numbered(
-    path: Path, source: str, file: TextIO, delimiter: str, skipped: int
+    source: str, file: TextIO, delimiter: str, skipped: int
 ) -> Iterator[tuple[int, list[str]] | Dropped]:
-    """Rows of a CSV file with the line each begins on."""
-    rows = csv.reader(file, delimiter=delimiter, strict=True)
+    """Rows of a CSV file with the line each begins on.
+
+    A row with a quotation mark that is not closed ends with its line, so that it takes no other
+    rows with it.
+    """
+    lines = _Lines(file, skipped)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        line = skipped + rows.line_num + 1
+        line = lines.begin()
         try:
             yield line, next(rows)
         except StopIteration:
             return
         except csv.Error as error:
-            if skipped + rows.line_num > line:
-                raise InputError(
-                    f"{path}:{line}: this is not CSV ({error}); look for a quotation mark that "
-                    "is not closed, or move the file away"
-                ) from None
-            yield Dropped(f"{source}#{line}", "row", "not CSV", str(error))
+            over_lines = lines.number > line
+            lines.back()
+            problem = "a quotation mark that is not closed" if over_lines else "not CSV"
+            yield Dropped(f"{source}#{line}", "row", problem, "" if over_lines else str(error))
 
 
 def table_rows(
@@ -473,8 +540,9 @@ def table_rows(
 ) -> Iterator[Record | Dropped]:
     """The rows of a table below its column names. rows: every row with its number.
 
-    What stands above the names and what stands in a column without a name is left out and told.
-    Raises InputError for a column that is there twice.
+    What stands above the names and what stands in a column without a name is left out and told, and
+    so are the names where they come again. Raises InputError for a column that is read and is there
+    twice.
     """
     rows, found = iter(rows), False
     start: list[tuple[int, list[str]]] = []
@@ -494,6 +562,9 @@ def table_rows(
         if isinstance(entry, tuple) and not any(map(seen, entry[1])):
             continue
         found = True
+        if isinstance(entry, tuple) and _are_names(entry[1], names):
+            yield Dropped(f"{source}#{entry[0]}", "line", "the column names once more")
+            continue
         yield entry if isinstance(entry, Dropped) else _record(path, source, names, *entry)
         if isinstance(entry, tuple):
             placed = enumerate(entry[1][: len(names)])
@@ -523,17 +594,30 @@ def _record(
 
 
 def column_name(text: str) -> str:
-    """A column's name whatever its capitals and what surrounds it."""
-    return seen(tidy(text)).rstrip(": ").casefold()
+    """A column's name whatever its capitals, what surrounds it, and what parts its words."""
+    name = seen(tidy(text)).rstrip(": ")
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s_-]+", "_", name) if name.isascii() else name
+    return words.casefold()
+
+
+def _are_names(cells: list[str], names: list[str]) -> bool:
+    """Whether a row has the column names again, as in tables that were put together."""
+    pairs = zip_longest(cells, names, fillvalue="")
+    return all(cell == name or seen(tidy(cell)) == name for cell, name in pairs)
 
 
 def _columns(path: Path, line: int, cells: list[str]) -> list[str]:
-    columns = [seen(tidy(cell)) for cell in cells]
-    twice = next((name for name in columns if name and columns.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"{path}:{line}: column {twice!r} is there twice; give every column its own name"
-        )
+    """The names of columns. A second one of a name that is not read is numbered."""
+    columns: list[str] = []
+    for cell in cells:
+        name = seen(tidy(cell))
+        if name and name in columns:
+            if column_name(name) in COLUMN_NAMES:
+                raise InputError(
+                    f"{path}:{line}: column {name!r} is there twice; give every column its own name"
+                )
+            name = f"{name} ({len(columns) + 1})"
+        columns.append(name)
     return columns
 
 
@@ -568,7 +652,8 @@ def read_html(path: Path, source: str) -> Iterator[Document | Dropped]:
             element.decompose()
     text = tidy(_page_text(page))
     yield Document(source, text, source) if text else Dropped(source, "file", NO_TEXT)
-    yield from _replaced(source, text.count("\ufffd"), page.original_encoding or encoding)
+    used = page.original_encoding or encoding
+    yield from _doubts(source, text.count("\ufffd"), used, declared=used == declared)
 
 
 def _page_text(page: Any) -> str:

@@ -55,19 +55,30 @@ TOOL_SPEAKERS = (
     "ipython",
 )
 # turn keys that say whether its tokens carry loss
-WEIGHTS = ("weight", "train", "training")
+WEIGHTS = (
+    "weight",
+    "train",
+    "training",
+    "trainable",
+    "train_on_turn",
+    "loss",
+    "loss_weight",
+)
 TURN_KEYS = SPEAKER_KEYS + TEXT_KEYS + TOOL_KEYS + WEIGHTS
 
 # columns beside a conversation that belong to it
-SYSTEMS = ("system", "system_prompt")
-TOOLS = ("tools", "functions")
+SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
+HISTORIES = ("history", "chat_history", "conversation_history")
+TOOLS = ("tools", "functions", "available_tools")
+MEDIA = ("images", "videos", "audios")
 LABELS = ("label", "kto_tag")  # whether an answer is wanted
 FLAGS = {"true": True, "false": False}
-BESIDE = (*SYSTEMS, *TOOLS, "source")
+BESIDE = (*SYSTEMS, *TOOLS, *MEDIA, "source")
 
 NO_LAYOUT = "no known layout has its columns"
 ILL_TYPED = "a field is empty or ill-typed"
 NEEDS_TOOLS = "a conversation with tools, which a pack cannot hold"
+NEEDS_MEDIA = "a conversation about pictures or sound, which a pack cannot hold"
 NOT_WANTED = "its label says that the answer is not wanted"
 NOT_LEARNED = "every answer has weight 0"
 
@@ -132,10 +143,15 @@ def convert(record: Record) -> Document | Example | Dropped:
 
 
 def layout_of(values: dict) -> Layout | None:
-    """The first layout whose columns a row has."""
-    return next(
-        (layout for layout in LAYOUTS if all(column in values for column in layout.columns)), None
-    )
+    """The first layout whose columns a row has, and fills: a table may hold rows of several.
+
+    Where a chat or a preference has begun and is not whole, its layout says what is missing.
+    """
+    there = [layout for layout in LAYOUTS if all(column in values for column in layout.columns)]
+    filled = {layout: [not _blank(values[column]) for column in layout.columns] for layout in there}
+    whole = [layout for layout in there if all(filled[layout]) and layout.kind != "text"]
+    begun = [layout for layout in there if any(filled[layout])]
+    return next(iter(whole + begun + there), None)
 
 
 def _named(values: dict) -> dict:
@@ -156,7 +172,7 @@ def unused_columns(record: Record) -> list[str]:
         return []
     read = {*layout.columns, *layout.optional}
     read -= {column for column in LABELS if column in values and _flag(values[column]) is None}
-    return [column for column in values if column not in read] + [
+    return [column for column in values if column not in read and not _blank(values[column])] + [
         f"{column}: {key}" for column in layout.columns for key in _unread_keys(values[column])
     ]
 
@@ -167,7 +183,10 @@ def _unread_keys(turns: object) -> list[str]:
     found = (turn.items() for turn in turns if isinstance(turn, dict) and _speaks(turn))
     return list(
         dict.fromkeys(
-            key for items in found for key, value in items if key not in TURN_KEYS and value
+            key
+            for items in found
+            for key, value in items
+            if key not in TURN_KEYS and not _blank(value)
         )
     )
 
@@ -204,9 +223,13 @@ def _given(values: dict, columns: Iterable[str]) -> list[str]:
     return [
         column
         for column in columns
-        if values.get(column) not in (None, [], {}, False)
-        and not (isinstance(values[column], str) and not seen(tidy(values[column])))
+        if values.get(column) is not False and not _blank(values.get(column))
     ]
+
+
+def _blank(value: object) -> bool:
+    """Whether a cell holds nothing; false and 0 are something."""
+    return not seen(tidy(value)) if isinstance(value, str) else value in (None, [], {})
 
 
 def _flag(value: object) -> bool | None:
@@ -250,7 +273,7 @@ def _turn(turn: object, column: str, number: int) -> dict:
     key = next((key for key in SPEAKER_KEYS if turn.get(key) is not None), None)
     if key is None:
         raise ValueError(f'{place} has no "role" and no "from"; found: {", ".join(turn) or "none"}')
-    speaker = turn[key].lower() if isinstance(turn[key], str) else turn[key]
+    speaker = seen(turn[key]).lower() if isinstance(turn[key], str) else turn[key]
     called = _given(turn, TOOL_KEYS)
     if called or speaker in TOOL_SPEAKERS:
         raise LeftOut(NEEDS_TOOLS, f"{place}: {called[0] if called else speaker}")
@@ -373,32 +396,34 @@ def _passage(values: dict, column: str) -> str:
 
 def _history(values: dict) -> list[dict]:
     """Earlier turns: pairs of question and answer, or turns that say who speaks."""
-    if not _given(values, ("history",)):
-        return []
-    history = values["history"]
-    history = (_parsed(history) or []) if isinstance(history, str) else history
-    if history and isinstance(history, list) and all(map(_speaks, history)):
-        return _turns({"history": history}, "history", "user")
     turns: list[dict] = []
-    for pair in history if isinstance(history, list) else [history]:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise ValueError('"history" must be a list of [question, answer]')
-        turns += [
-            {"role": role, "content": _text({"history": text}, "history")}
-            for role, text in zip(("user", "assistant"), pair, strict=True)
-        ]
+    for column in _given(values, HISTORIES):
+        history = values[column]
+        history = (_parsed(history) or []) if isinstance(history, str) else history
+        if history and isinstance(history, list) and all(map(_speaks, history)):
+            turns += _turns({column: history}, column, "user")
+            continue
+        for pair in history if isinstance(history, list) else [history]:
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise ValueError(f'"{column}" must be a list of [question, answer]')
+            turns += [
+                {"role": role, "content": _text({column: text}, column)}
+                for role, text in zip(("user", "assistant"), pair, strict=True)
+            ]
     return turns
 
 
-def _without_tools(values: dict) -> None:
-    for column in _given(values, TOOLS):
-        if values[column] not in ("[]", "{}", "null"):
-            raise LeftOut(NEEDS_TOOLS, column)
+def _check_text_only(values: dict) -> None:
+    """Raises LeftOut for a row that needs more than text."""
+    for columns, reason in ((TOOLS, NEEDS_TOOLS), (MEDIA, NEEDS_MEDIA)):
+        for column in _given(values, columns):
+            if values[column] not in ("[]", "{}", "null"):
+                raise LeftOut(reason, column)
 
 
 def _chat(values: dict, turns: list[dict]) -> dict:
     """A chat for SFT: it must ask something and end with an answer."""
-    _without_tools(values)
+    _check_text_only(values)
     for column in LABELS:
         if _flag(values.get(column)) is False:
             raise LeftOut(NOT_WANTED, column)
@@ -417,7 +442,7 @@ def _preferred(values: dict, prompt: list[dict], columns: tuple[str, str]) -> di
 
     prompt: empty where the answers hold it. columns: of the preferred and of the other answer.
     """
-    _without_tools(values)
+    _check_text_only(values)
     prompt, first, second = (
         [{"role": turn["role"], "content": turn["content"]} for turn in turns]
         for turns in (prompt, *(_turns(values, column, "assistant") for column in columns))
@@ -499,19 +524,21 @@ def _openai_preference(values: dict) -> dict:
     request = values["input"]
     if not isinstance(request, dict) or "messages" not in request:
         raise ValueError('"input" must hold "messages"')
-    _without_tools(request)
+    _check_text_only(request)
     prompt = _conversation(request, "messages")
     return _preferred(values, _with_system(values, prompt), OPENAI_ANSWERS)
 
 
 # --- layouts ----------------------------------------------------------------------------------
 
+# columns that belong to a question, before it or behind it
+BEFORE_THE_ANSWER = (*HISTORIES, "input", "context")
 ANSWERS = ("chosen", "rejected")
 OPENAI_ANSWERS = ("preferred_output", "non_preferred_output")
 
 
 def _pair(
-    name: str, asked: str, answered: str, more: tuple[str, ...] = ("history", "context")
+    name: str, asked: str, answered: str, more: tuple[str, ...] = BEFORE_THE_ANSWER
 ) -> Layout:
     def make(values: dict) -> dict:
         prompt = _asked({column: values[column] for column in values if column in known}, asked)
@@ -524,7 +551,7 @@ def _pair(
     return Layout(name, "qa", (asked, answered), make, (*BESIDE, *LABELS, *more))
 
 
-def _preference(name: str, asked: str, more: tuple[str, ...] = ("history", "context")) -> Layout:
+def _preference(name: str, asked: str, more: tuple[str, ...] = BEFORE_THE_ANSWER) -> Layout:
     def make(values: dict) -> dict:
         prompt = _asked({column: values[column] for column in values if column in known}, asked)
         return _preferred(values, prompt, ANSWERS)
@@ -540,19 +567,18 @@ def _chats(name: str, column: str) -> Layout:
     return Layout(name, "qa", (column,), make, (*BESIDE, *LABELS))
 
 
-ALPACA = ("history", "input", "context")
 LAYOUTS = (
     _preference("preferences", "prompt"),
     _preference("preferences of questions", "question"),
-    _preference("preferences in Alpaca's columns", "instruction", ALPACA),
+    _preference("preferences in Alpaca's columns", "instruction"),
     _preference("preferences after messages", "messages", ()),
     _preference("preferences after ShareGPT's turns", "conversations", ()),
     Layout("preferences that hold their prompt", "preferences", ANSWERS, _implicit),
     Layout("OpenAI's preferences", "preferences", ("input", *OPENAI_ANSWERS), _openai_preference),
     _chats("chat messages", "messages"),
     _chats("ShareGPT", "conversations"),
-    _pair("Alpaca", "instruction", "output", ALPACA),
-    _pair("Dolly", "instruction", "response", ALPACA),
+    _pair("Alpaca", "instruction", "output"),
+    _pair("Dolly", "instruction", "response"),
     _pair("prompt and completion", "prompt", "completion"),
     _pair("question and answer", "question", "answer"),
     _pair("OpenOrca", "question", "response"),

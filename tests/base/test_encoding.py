@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from labkit.base.inputs import SAMPLE, find_encoding, tidy
+from labkit.base.inputs import SAMPLE, find_encoding, is_guessed, tidy
 
 GERMAN = "Die Größe der Maße wurde überprüft. Für jede Prüfung müssen die Geräte geöffnet werden. "
 RUSSIAN = "Привет, как дела? Это простой текст на русском языке. "
@@ -32,6 +32,29 @@ def test_german_in_every_encoding(tmp_path, encoding):
 )
 def test_other_scripts(tmp_path, text, encoding):
     assert read(tmp_path, (text * 20).encode(encoding)) == text * 20
+
+
+@pytest.mark.parametrize(
+    "text,encodings",
+    [
+        ("Wie lange hält Harz? Für sechs Monate.", ("cp1252", "mac_roman", "cp850")),
+        ("Le château fut bâti à l’époque où l’été était chaud.", ("cp1252", "mac_roman")),
+        ("Żywica zachowuje swoje właściwości przez sześć miesięcy.", ("cp1250", "iso8859_2")),
+        ("Pryskyřice vydrží v chladu šest měsíců.", ("cp1250",)),
+        ("Reçine soğukta altı ay dayanır, sonra gücünü yitirir.", ("cp1254",)),
+        ("Hartset håller i sex månader vid fyra grader.", ("cp1252",)),
+        ("The resin’s “pot life” costs £5 at 4 °C.", ("cp1252", "mac_roman")),
+        ("It’s kept cold.", ("cp1252",)),
+    ],
+)
+def test_a_sentence_in_latin_letters_is_enough_to_tell_its_encoding(tmp_path, text, encodings):
+    for encoding in encodings:
+        assert read(tmp_path, text.encode(encoding)) == text
+        path = tmp_path / "a.txt"
+        assert is_guessed(str(find_encoding(path)))
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes(text.encode(encoding))
+        assert not is_guessed(str(find_encoding(path)))
 
 
 def test_letters_whose_bytes_look_like_controls(tmp_path):

@@ -162,9 +162,35 @@ def test_columns_that_are_not_read():
             Path("a"),
             "a",
             1,
-            {"question": "", "answer": "", "source": "", "category": "", "id": ""},
+            {"question": "", "answer": "", "source": "", "category": "a", "id": 0, "note": None},
         )
     ) == ["category", "id"]
+
+
+def test_a_row_of_a_table_of_several_layouts_has_the_one_that_it_fills():
+    asked = {"question": "What is it?", "answer": "A ring."}
+    empty = {"messages": None, "prompt": "", "chosen": None, "rejected": None, "text": ""}
+    assert convert(**empty, **asked).row == {"messages": [USER, ANSWER]}
+    assert convert(question=None, answer=None, text="A ring.").text == "A ring."
+    pair = {"prompt": "What is it?", "completion": None, "chosen": "A ring.", "rejected": "Rust."}
+    assert convert(**pair).kind == "preferences"
+    # a text beside it does not hide what a chat lacks
+    found = convert(instruction="What is it?", output="", text="What is it? Response:")
+    assert found.detail == '"output" is empty'
+
+
+@pytest.mark.parametrize(
+    "name", ["systemPrompt", "System Prompt", "system-prompt", "SYSTEM_PROMPT"]
+)
+def test_a_column_is_known_however_its_words_are_parted(name):
+    row = convert(**{name: "Be brief.", "Question": "What is it?", "ANSWER": "A ring."}).row
+    assert row["messages"] == [SYSTEM, USER, ANSWER]
+
+
+def test_a_conversation_about_pictures_is_left_out():
+    found = convert(messages=[USER, ANSWER], images=["ring.png"])
+    assert (found.reason, found.detail) == (workbench.NEEDS_MEDIA, "images")
+    assert isinstance(convert(messages=[USER, ANSWER], images=[]), Example)
 
 
 # --- what belongs to a conversation -----------------------------------------------------------
@@ -184,6 +210,8 @@ SHAREGPT = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": 
         {"messages": [{**SYSTEM, "role": "developer"}, USER, ANSWER]},
         {"instruction": "What is it?", "output": "A ring.", "system": "Be brief."},
         {"question": "What is it?", "response": "A ring.", "system_prompt": "Be brief."},
+        {"messages": [USER, ANSWER], "system_message": "Be brief."},
+        {"question": "What is it?", "answer": "A ring.", "system_instruction": "Be brief."},
         {"prompt": [USER], "completion": [ANSWER], "system": "Be brief."},
     ],
 )
@@ -202,6 +230,8 @@ def test_a_system_column_and_another_system_turn_are_one_turn():
 def test_history_is_earlier_turns(history):
     row = convert(instruction="What is it?", output="A ring.", history=history, system="Be brief.")
     assert row.row["messages"] == [SYSTEM, *EARLIER, USER, ANSWER]
+    row = convert(question="What is it?", answer="A ring.", chat_history=history)
+    assert row.row["messages"] == [*EARLIER, USER, ANSWER]
 
 
 @pytest.mark.parametrize("nothing", ["", " \u200b", None, [], "[]"])
@@ -256,7 +286,18 @@ def test_a_row_that_needs_tools_is_left_out_and_named(values, found):
     assert dropped.reason == workbench.NEEDS_TOOLS and dropped.detail.endswith(found)
 
 
-@pytest.mark.parametrize("turn", [{"weight": 0}, {"train": False}, {"training": False}])
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"weight": 0},
+        {"train": False},
+        {"training": False},
+        {"trainable": False},
+        {"train_on_turn": False},
+        {"loss": False},
+        {"loss_weight": 0.0},
+    ],
+)
 def test_a_turn_of_weight_0_stays_and_is_marked(turn):
     row = convert(messages=[USER, {**WRONG, **turn}, USER, {**ANSWER, "weight": 1}]).row
     assert row["messages"] == [USER, {**WRONG, "weight": 0}, USER, ANSWER]

@@ -111,6 +111,16 @@ def test_replaced_bytes_are_reported(folder):
     assert (dropped.what, dropped.count) == ("character", 2)
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json"])
+def test_a_file_whose_encoding_is_guessed_is_told(folder, name):
+    rows = json.dumps([{"text": "Größe über alles."}], ensure_ascii=False)
+    text = rows if "json" in name else "text\nGröße über alles.\n"
+    read_well, told = one(folder, name, text.encode("cp1252"))
+    assert "Größe über alles." in str(read_well)
+    assert (told.source, told.what) == (name, "encoding") and "read as cp1252" in told.detail
+    assert len(one(folder, name, text)) == 1
+
+
 def test_markdown_loses_its_front_matter_only(folder):
     told, document = one(
         folder, "a.md", f"---\ntitle: x\ntags: [a]\n---\n# Head\n\n{PROSE}\n\n---\n\nmore\n---\n"
@@ -201,16 +211,28 @@ def test_csv_rows_that_do_not_fit(folder):
     assert found[1].values == {"question": "d", "answer": ""}
 
 
-@pytest.mark.parametrize(
-    "text,words",
-    [
-        ('a,b\n"never closed,x\ny,z\n', "a.csv:2: this is not CSV"),
-        ("a,a\n1,2\n", "a.csv:1: column 'a' is there twice"),
-    ],
-)
-def test_broken_csv_names_file_and_line(folder, text, words):
-    with pytest.raises(InputError, match=words):
-        one(folder, "a.csv", text)
+def test_a_column_that_is_read_and_is_there_twice_names_file_and_line(folder):
+    with pytest.raises(InputError, match=r"a\.csv:1: column 'answer' is there twice"):
+        one(folder, "a.csv", "question,answer,answer\n1,2,3\n")
+    (row,) = one(folder, "a.csv", "question,answer,note,note\n1,2,3,4\n")
+    assert row.values == {"question": "1", "answer": "2", "note": "3", "note (4)": "4"}
+
+
+@pytest.mark.parametrize("end", ["", 'q4,"a\n4"\n'])
+@pytest.mark.parametrize("mark", [",", "\t"])
+def test_a_quotation_mark_that_is_not_closed_takes_no_other_rows_with_it(folder, mark, end):
+    text = f'question,answer\nq1,a1\nq2,"a2\nq3,a3\n{end}'.replace(",", mark)
+    found = one(folder, "a.csv", text)
+    (told,) = (each for each in found if isinstance(each, Dropped))
+    assert (told.source, told.reason) == ("a.csv#3", "a quotation mark that is not closed")
+    rows = [(each.line, *each.values.values()) for each in found if each is not told]
+    assert rows == [(2, "q1", "a1"), (4, "q3", "a3"), *[(5, "q4", "a\n4")] * bool(end)]
+
+
+def test_column_names_that_come_again_are_no_row(folder):
+    first, told, second = one(folder, "a.csv", "question,answer\na,b\nquestion,answer,\nc,d\n")
+    assert (first.line, told.source, second.line) == (2, "a.csv#3", 4)
+    assert told.reason == "the column names once more"
 
 
 TABLE = [
@@ -302,6 +324,27 @@ def test_a_list_of_objects_is_read_whatever_its_lines(folder, name, indent):
     assert [each.values for each in one(folder, name, several)] == ROWS
 
 
+def test_the_only_list_of_rows_inside_an_object_is_read(folder):
+    held = {"version": 1, "data": ROWS, "tags": ["x"]}
+    *found, version, tags = one(folder, "a.json", json.dumps(held))
+    assert [(each.line, each.values) for each in found] == [(1, ROWS[0]), (2, ROWS[1])]
+    assert (version.reason, version.detail) == ("beside the list of rows", "version")
+    assert tags.detail == "tags"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"train": ROWS, "test": ROWS},
+        {"question": "Why?", "answer": "So.", "see": [{"text": "x"}]},
+        {"messages": [{"role": "user", "content": "Why?"}]},
+        {"data": [{"size": 1}]},
+    ],
+)
+def test_an_object_that_is_a_row_or_holds_several_lists_stays_one(folder, value):
+    assert [each.values for each in one(folder, "a.json", json.dumps(value))] == [value]
+
+
 def test_what_a_list_holds_before_it_breaks_is_kept(folder):
     cut = json.dumps([*ROWS, 7, "x"], indent=1)
     *rows, seven, x = one(folder, "a.json", cut)
@@ -386,7 +429,7 @@ def test_workbooks_row_by_row_and_sheet_by_sheet(folder):
     rows = sheet_row(1, "Question", "Answer") + sheet_row(3, "How many?", 3)
     workbook(folder / "a.xlsx", Sheet1=rows)
     workbook(folder / "b.xlsx", Mine=rows, Yours=rows + sheet_row(4, "How hot?", 1.5), Empty="")
-    workbook(folder / "c.xlsx", Twice=sheet_row(1, "Size", "Size") + sheet_row(2, 1, 2))
+    workbook(folder / "c.xlsx", Twice=sheet_row(1, "Answer", "Answer") + sheet_row(2, 1, 2))
     (folder / "d.xlsx").write_bytes(b"PK")
     found = read(folder)
     assert [
@@ -450,8 +493,9 @@ def test_a_web_page_in_the_encoding_that_it_names(folder):
     (document,) = one(folder, "a.htm", page.encode("shift_jis"))
     assert document.text == "鋼のリングは熱い油で冷やす。"
     for encoding in ("cp1252", "utf-16"):
-        (document,) = one(folder, "a.htm", "<p>Größe über alles.</p>".encode(encoding))
+        document, *told = one(folder, "a.htm", "<p>Größe über alles.</p>".encode(encoding))
         assert document.text == "Größe über alles."
+        assert [each.what for each in told] == ["encoding"] * (encoding == "cp1252")
     (dropped,) = one(folder, "a.htm", "<html><script>x</script></html>")
     assert dropped.reason == readers.NO_TEXT
 
