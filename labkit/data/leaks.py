@@ -38,23 +38,48 @@ _WORD = regex.compile(
     rf"|[[\w\p{{M}}]--[{_CHARACTERS}{_SYLLABLES}]]+",
     regex.V1,
 )
+_EMPHASIS = re.compile(r"\b_+|_+\b")  # Markdown's, around words
 _MARK = regex.compile(r"\p{M}")
+_DIGIT = regex.compile(r"[\p{Nd}--[0-9]]", regex.V1)  # of other scripts
 # Canonical combining classes (Unicode, UnicodeData.txt): vowel signs of Hebrew, Arabic and Syriac,
 # which most texts leave out, and accents. Vowel signs of other scripts are letters of the word.
 _VOWEL_SIGNS, _ACCENTS = range(10, 37), range(200, 241)
 # What looks the same in a word: the Persian and the Arabic kaf and yeh; the stroke that stretches
-# an Arabic word; the letter and the sign that are both an apostrophe.
-_ALIKE = str.maketrans({"ک": "ك", "ی": "ي", "ى": "ي", "ـ": None, "\u02bc": "'"})
+# an Arabic word; the letters and the sign that are an apostrophe; i without its dot.
+_ALIKE = str.maketrans(
+    {"ک": "ك", "ی": "ي", "ى": "ي", "ـ": None, "\u0131": "i"}
+    | dict.fromkeys("\u02b9\u02bb\u02bc\u02bd\u02c8\ua78c", "'")
+)
+# Letters of Cyrillic and Greek that look like Latin ones (Unicode, confusables.txt): everywhere,
+# for a word of them alone may stand for a Latin one; and those that do as capitals, or nearly, in
+# words with Latin letters only.
+_CYRILLIC_OR_GREEK = re.compile("[\u0370-\u052f]")
+_LATIN_ALONE = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u0501\u051b\u051d\u03bf",
+    "aeopcyxijshdqwo",
+)
+_LATIN_WITH_OTHERS = str.maketrans("\u0432\u043a\u043c\u043d\u0442", "bkmht") | str.maketrans(
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bd\u03c1\u03c4\u03c5\u03c7", "abezhikvptux"
+)
 
 
 def folded(text: str) -> str:
     """A text as it is compared: in small letters, without signs that cannot be seen, typographic
-    forms (ligatures, full width), accents, and vowel signs that may be left out.
+    forms (ligatures, full width), letters and digits of one script for those of another, accents,
+    and vowel signs that may be left out.
     """
     if text.isascii():
         return text.lower()
     text = unicodedata.normalize("NFKD", seen(text)).casefold().translate(_ALIKE)
-    return unicodedata.normalize("NFC", _MARK.sub(_if_needed, text))
+    text = unicodedata.normalize("NFC", _MARK.sub(_if_needed, text))
+    text = _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
+    return _in_one_script(text) if _CYRILLIC_OR_GREEK.search(text) else text
+
+
+def _in_one_script(text: str) -> str:
+    """A text in which letters that look like Latin ones are Latin ones."""
+    text = re.sub(r"\w*[a-z]\w*", lambda word: word[0].translate(_LATIN_WITH_OTHERS), text)
+    return text.translate(_LATIN_ALONE)
 
 
 def _if_needed(mark: re.Match) -> str:
@@ -69,6 +94,8 @@ def words_of(text: str) -> list[str]:
     a syllable.
     """
     text = folded(text)
+    if "_" in text:
+        text = _EMPHASIS.sub(" ", text)
     if _BEYOND_LETTERS_AND_BLANKS.search(text):
         return _WORD.findall(text)
     return re.findall(r"\w+", text)

@@ -93,11 +93,24 @@ def test_no_run_reaches_over_the_end_of_a_row():
         ("Don\u2019t they?", "Don\u02bct they?"),
         ("한국어는\u3164 무엇", "한국어는 무엇"),
         ("Wo ist die Straße?", "WO IST DIE STRASSE?"),
+        ("How is a cap coated?", "How is \u0430 \u0441\u0430\u0440 c\u043eat\u0435d?"),
+        ("Which BOND breaks?", "Which \u0412\u039fND br\u03b5aks?"),
+        ("What is 25 times 4?", "What is \u0662\u0665 times \u06f4?"),
+        ("Where is O'ahu?", "Where is O\u02bbahu?"),
+        ("What is annealed?", "What is _annealed_?"),
+        ("I\u015fi nas\u0131l?", "I\u015eI NASIL?"),
     ],
 )
 def test_questions_that_look_alike_are_one(one, other):
     assert leaks.question_key(one) == leaks.question_key(other) != ""
     assert find(asked(one), chat(other, "Yes."))
+
+
+def test_cyrillic_and_greek_words_stay_what_they_are():
+    assert (
+        leaks.words_of("Металл МЕТАЛЛ") == ["мeтaлл"] * 2
+    )  # its e and a are Latin, the rest is not
+    assert leaks.words_of("Ωμέγα μm") == ["ωμεγα", "μm"]
 
 
 def test_signs_that_make_another_word_are_compared():
