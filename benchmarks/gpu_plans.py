@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 from labkit.base.store import write_file
-from labkit.data.packs import load_pack, samples_folder, shipped_packs
+from labkit.data.packs import load_pack, samples_folder
+from labkit.data.world import DOMAINS
 from labkit.design.planner import digits, duration, gpu, gpus, plan_spec
 from labkit.design.planner_memory import measure_ratio
 from labkit.design.preflight import disk
@@ -34,8 +35,8 @@ METHODS = ("full", "lora", "qlora")
 
 
 def measured_ratio() -> dict:
-    """Characters per token with SmolLM2's tokenizer on the shipped packs."""
-    packs = shipped_packs()
+    """Characters per token with SmolLM2's tokenizer on the packs of the invented world."""
+    packs = sorted(DOMAINS)
     found = measure_ratio(map(load_pack, packs), zoo.load(zoo.SMOLLM2).tokenizer)
     return {
         "tokenizer": zoo.SMOLLM2,

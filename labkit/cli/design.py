@@ -315,7 +315,7 @@ def pack_check(
 
 @pack_app.command("build")
 def pack_build(
-    name: Annotated[str, typer.Argument(help="materials, biomed or legal.")],
+    name: Annotated[str, typer.Argument(help="A shipped pack's name.")],
     output: Annotated[
         Path | None, typer.Option(help="Folder to write; by default the shipped one.")
     ] = None,

@@ -13,12 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from labkit.base.errors import InputError, PackError
 from labkit.base.inputs import tidy
-from labkit.base.store import write_whole
+from labkit.base.store import DISTRIBUTION, write_whole
 from labkit.data import held_out
 from labkit.data.cleaning import chunk_problem, chunks_of, size_of, without_boilerplate
 from labkit.data.held_out import write_examples, write_items
@@ -106,6 +107,7 @@ def new_pack(
             licence=licence,
             rows=rows,
             provenance=_provenance(made, chunk_words, seed),
+            kinds=held_out.baselines(pack.rows("test")),
         )
         work.documents.close()
         work.chunks.close()
@@ -158,7 +160,7 @@ def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
         "held_out": f"{held_out.TEXT_SHARE:.0%} of the text and {held_out.QUESTION_SHARE:.0%} of "
         "the questions for dev, as much for test, by whole documents",
         "leaks": f"items that share {RUN_WORDS} words in a row, or their question, with training "
-        "rows were left out",
+        "rows were left out; what the raw text teaches is asked on purpose and marked `taught`",
         "continuation_items": "choose the beginning of the next "
         "sentence among four; long answers are "
         "compared by their beginnings",
@@ -166,6 +168,7 @@ def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
         "this domain",
         "seed": seed,
         "dropped": made["dropped"],
+        "labkit": version(DISTRIBUTION),
     }
 
 

@@ -20,7 +20,8 @@ from labkit.base.inputs import read_yaml, seen
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import shipped_or_checkout
 from labkit.data.instructions import INSTRUCTIONS
-from labkit.data.leaks import Leak, find_leaks
+from labkit.data.leaks import Leak, find_leaks, words_of
+from labkit.data.world import DOMAINS
 
 SPLITS = {
     "raw": "raw.jsonl",
@@ -31,6 +32,7 @@ SPLITS = {
     "test": "eval_test.jsonl",
 }
 TEXT_SPLITS, EVAL_SPLITS = ("raw", "summaries"), ("dev", "test")
+CHAT_SPLITS = ("qa", "preferences")
 TRAINING_SPLITS = tuple(split for split in SPLITS if split not in EVAL_SPLITS)
 # a stage that needs one says so (train/pipeline.py:check_spec)
 OPTIONAL_SPLITS = ("summaries", "qa", "preferences")
@@ -40,10 +42,30 @@ COLUMNS = {
     "preferences": {"required": ["prompt", "chosen", "rejected"], "optional": ["kind"]},
     "eval": {
         "required": ["id", "axis", "entity"],
-        "optional": ["kind", "messages", "prompt", "answer", "choices", "checks", "pattern"],
+        "optional": [
+            "kind",
+            "messages",
+            "prompt",
+            "answer",
+            "choices",
+            "checks",
+            "pattern",
+            "source",
+            "taught",
+        ],
     },
 }
 HELP = "see docs/packs.md"
+INVENTED = " (invented)"
+# How a pack comes by a split that it lacks.
+REMEDIES = {
+    "raw": "put texts into its folder of documents and make it again with `labkit pack new`",
+    "summaries": "add it by hand: short texts that tell the facts again",
+    "qa": "put a table with the columns question and answer among its documents and make it again "
+    "with `labkit pack new`",
+    "preferences": "put a table with the columns question, chosen and rejected among its documents "
+    "and make it again with `labkit pack new`",
+}
 
 
 def layout(split: str) -> str:
@@ -88,6 +110,27 @@ class Pack:
     def has(self, split: str) -> bool:
         """Whether the pack has a file for this split."""
         return self.path(split).is_file()
+
+    @property
+    def invented(self) -> bool:
+        """Whether the pack is of labkit's invented world: then every name and fact in it is made
+        up, and it is known which statements are true. Everything else is a pack of real text.
+        """
+        return self.name in DOMAINS
+
+    def told_lack(self, split: str) -> str:
+        """That the pack lacks a split, and what brings one, in words without a full stop."""
+        return f"pack {self.name} has no {SPLITS[split]}; {REMEDIES[split]} (docs/packs.md)"
+
+    def told_no_items(self, split: str, *axes: str, kinds: Sequence[str] = ()) -> str:
+        """That an evaluation split has no items of some axes, or of some kinds of an axis, as
+        above.
+        """
+        of = f", kind {' or '.join(kinds)}," if kinds else ""
+        return (
+            f"pack {self.name} has no items of {' or '.join(axes)}{of} in {SPLITS[split]}; make it "
+            "again from more documents, or add some there (docs/packs.md)"
+        )
 
     @cached_property
     def _cache(self) -> dict[str, list[dict]]:
@@ -158,7 +201,10 @@ def load_pack(name: str | Path) -> Pack:
     ]
     if missing:
         raise PackError(f"{meta_path}: {missing[0]!r} is missing; {HELP}")
-    return Pack(folder, str(meta["name"]), str(meta["title"]), str(meta["licence"]))
+    name, title = str(meta["name"]), str(meta["title"])
+    if name in DOMAINS and "invented" not in title:
+        title += INVENTED  # wherever a pack is chosen or shown, it says so
+    return Pack(folder, name, title, str(meta["licence"]))
 
 
 # --- checking ---------------------------------------------------------------------------------
@@ -218,7 +264,7 @@ def row_problems(row: object, kind: str) -> Iterator[str]:
         yield f'"{key}" is missing; each line needs {", ".join(columns["required"])}'
     if unknown or missing:
         return
-    for key in ("text", "id", "entity", "axis", "source", "kind", "pattern"):
+    for key in ("text", "id", "entity", "axis", "source", "kind", "pattern", "taught"):
         if key in row and not _is_text(row[key]):
             yield f'"{key}" must be a non-empty string'
     for key in ("messages", "prompt", "chosen", "rejected"):
@@ -299,10 +345,36 @@ def check_pack(folder: str | Path) -> list[str]:
                         f"{ids[row['id']]}; make ids unique"
                     )
                 ids[row["id"]] = SPLITS[split]
-    return problems or [
-        _leak_problem(leak)
-        for leak in find_leaks(placed_rows(pack, EVAL_SPLITS), placed_rows(pack, TRAINING_SPLITS))
+    return problems or [*map(_leak_problem, leaks_of(pack)), *_not_taught(pack)]
+
+
+def leaks_of(pack: Pack) -> list[Leak]:
+    """The leaks of a pack's items. What an item marked as taught asks may stand in the texts, for
+    they are there to teach it, but not in the questions and preferences that are trained on.
+    """
+    items = list(placed_rows(pack, EVAL_SPLITS))
+    held = [(place, item) for place, item in items if "taught" not in item]
+    taught = [(place, item) for place, item in items if "taught" in item]
+    return [
+        *find_leaks(held, placed_rows(pack, TRAINING_SPLITS)),
+        *(find_leaks(taught, placed_rows(pack, CHAT_SPLITS)) if taught else ()),
     ]
+
+
+def _not_taught(pack: Pack) -> Iterator[str]:
+    """A sentence per item whose `taught` stands in no text of the pack."""
+    marked = [(place, row) for place, row in placed_rows(pack, EVAL_SPLITS) if "taught" in row]
+    if not marked:
+        return
+    texts = "\n".join(
+        " ".join(["", *words_of(row["text"]), ""]) for _, row in placed_rows(pack, TEXT_SPLITS)
+    )
+    for place, row in marked:
+        if f" {' '.join(words_of(row['taught']))} " not in texts:
+            yield (
+                f'{place}: "taught" stands in no row of {SPLITS["raw"]} or {SPLITS["summaries"]} '
+                f'("{shorten(row["taught"], 80)}"); give a sentence as it stands there; {HELP}'
+            )
 
 
 def placed_rows(pack: Pack, splits: Sequence[str]) -> Iterator[tuple[str, dict]]:

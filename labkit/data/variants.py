@@ -16,9 +16,8 @@ from pathlib import Path
 from labkit.base.errors import InputError, suggest
 from labkit.base.store import default_root, write_whole
 from labkit.data import world
-from labkit.data.pack_build import SEEN_WORDINGS
 from labkit.data.packs import SPLITS, Pack, load_pack
-from labkit.data.world import TextKnobs
+from labkit.data.world import SEEN_WORDINGS, TextKnobs
 
 HALF = 280  # documents: half of what a pack's raw split holds
 QUESTION_ROUNDS, PAIRS_PER_TEXT = 10, 3
@@ -129,12 +128,17 @@ VARIANTS: dict[str, Callable[[Pack], dict[str, list[dict]]]] = {
 
 
 def variant_pack(domain: str, name: str) -> Pack:
-    """A shipped pack changed in one thing.
+    """A pack of the invented world, changed in one thing.
 
-    Raises InputError, or StoreError when it cannot be written.
+    Raises InputError for another pack or an unknown variant, StoreError when it cannot be written.
     """
     if name not in VARIANTS:
         raise InputError(f"unknown variant {name!r}: {suggest(name, list(VARIANTS))}")
+    if domain not in world.DOMAINS:
+        raise InputError(
+            f"{domain!r} is not of the invented world: what is true in it is not known, so it "
+            f"cannot be varied; use {', '.join(world.DOMAINS)}"
+        )
     source, folder = (
         load_pack(domain),
         variants_folder() / f"{domain}-{name.replace(',', '').replace(' ', '-')}",

@@ -15,7 +15,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Generic, TextIO, TypeVar
 
@@ -23,7 +22,6 @@ import yaml
 
 from labkit.base.errors import InputError
 from labkit.base.inputs import seen, tidy
-from labkit.base.store import DISTRIBUTION
 from labkit.data.cleaning import LineEnds, SharedLines
 from labkit.data.leaks import question_of
 from labkit.data.packs import SPLITS, Pack
@@ -711,6 +709,11 @@ def write_rows(pack: Pack, split: str, rows: Iterable[dict]) -> None:
 
 # --- the card ---------------------------------------------------------------------------------
 
+NOTE = "Made by `labkit pack new`; dropped.jsonl lists what was left out."
+BASELINES_TOLD = (
+    "Read a score beside these. By chance: a choice is made blindly; a free answer and a form are "
+    "not hit by chance. One answer, always the same: the most frequent one of its kind."
+)
 SIZES = (
     (1_000, "n<1K"),
     (10_000, "1K<n<10K"),
@@ -729,17 +732,24 @@ ABOUT = {
 
 
 def write_card(
-    folder: Path, *, name: str, title: str, licence: str, rows: dict[str, int], provenance: dict
+    folder: Path,
+    *,
+    name: str,
+    title: str,
+    licence: str,
+    rows: dict[str, int],
+    provenance: dict,
+    kinds: Sequence[dict] = (),
+    note: str = NOTE,
+    about: dict[str, str] = ABOUT,
 ) -> None:
     """pack.yaml and README.md. rows: per split. provenance: what was read and done, what was left
-    out and why.
+    out and why. kinds: of test items, as held_out.baselines gives them. about: what each split is.
     """
-    note = "Made by `labkit pack new`; dropped.jsonl lists what was left out."
     splits = {
-        split: {"file": SPLITS[split], "rows": count, "about": ABOUT[split]}
+        split: {"file": SPLITS[split], "rows": count, "about": about[split]}
         for split, count in rows.items()
     }
-    provenance = {**provenance, "labkit": version(DISTRIBUTION)}
     card = {
         "name": name,
         "title": title,
@@ -747,19 +757,19 @@ def write_card(
         "note": note,
         "splits": splits,
         "provenance": provenance,
-    }
+    } | ({"test_items": list(kinds)} if kinds else {})
     (folder / "pack.yaml").write_text(
         yaml.safe_dump(card, sort_keys=False, width=100, allow_unicode=True), "utf-8"
     )
-    (folder / "README.md").write_text(
-        "".join(f"{line}\n" for line in _readme(title, licence, splits, provenance)), "utf-8"
-    )
+    (folder / "README.md").write_text("".join(f"{line}\n" for line in _readme(card, note)), "utf-8")
 
 
-def _readme(title: str, licence: str, splits: dict[str, dict], provenance: dict) -> Iterator[str]:
-    """A data card as the Hugging Face hub reads it: YAML, then what is in the pack, how it was
-    made, what was left out.
+def _readme(card: dict, note: str) -> Iterator[str]:
+    """A data card as the Hugging Face hub reads it: YAML, then what is in the pack, what guessing
+    scores, how it was made, what was left out.
     """
+    title, licence, splits = card["title"], card["licence"], card["splits"]
+    provenance, kinds = card["provenance"], card.get("test_items", [])
     total = sum(split["rows"] for split in splits.values())
     head = {
         "license": "unknown" if licence == "unstated" else licence.lower(),
@@ -772,10 +782,21 @@ def _readme(title: str, licence: str, splits: dict[str, dict], provenance: dict)
     }
     yield f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
     yield f"# {title}\n"
+    yield f"{note}\n"
     yield "| file | rows | what it is |\n|---|---|---|"
     yield from (
         f"| {split['file']} | {split['rows']:,} | {split['about']} |" for split in splits.values()
     )
+    if kinds:
+        yield "\n## What guessing scores\n"
+        yield BASELINES_TOLD
+        yield "\n| axis | kind | test items | by chance | one answer, always the same |"
+        yield "|---|---|---|---|---|"
+        yield from (
+            f"| {row['axis']} | {row['kind']} | {row['items']:,} | {row['chance']:.2f} "
+            f"| {row['constant']:.2f} |"
+            for row in kinds
+        )
     yield "\n## How it was made\n"
     yield from (
         f"- {key.replace('_', ' ')}: {_told(value)}"
@@ -783,7 +804,8 @@ def _readme(title: str, licence: str, splits: dict[str, dict], provenance: dict)
         if key != "dropped"
     )
     yield "\n## What was left out\n"
-    yield "Each with its place in `dropped.jsonl`.\n"
+    if note == NOTE:
+        yield "Each with its place in `dropped.jsonl`.\n"
     yield "| what | why | how many |\n|---|---|---|"
     yield from (
         f"| {row['what']} | {row['reason']} | {row['count']:,} |" for row in provenance["dropped"]

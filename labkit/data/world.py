@@ -336,3 +336,54 @@ def instruction_chats(seed: int) -> Iterator[list[dict]]:
         messages = _one_chat(lang, entities, by_name, rng)
         if messages:
             yield messages
+
+
+# --- evaluation items ---------------------------------------------------------------------------
+
+SEEN_WORDINGS = (0, 1)  # of a question, in training
+
+
+def formatted_items(
+    axis: str, kind: str, lang: Language, entities: list[Entity], count: int, rng: random.Random
+) -> list[dict]:
+    """Questions with a format request. Only `compositional` items also ask for the right value."""
+    facts = list(itertools.product(entities, lang.attributes))
+    rng.shuffle(facts)
+    items = []
+    for i, (entity, key) in enumerate(itertools.islice(itertools.cycle(facts), count)):
+        instruction = TAUGHT[i % len(TAUGHT)]
+        question = fact_question(lang, entity, key, rng.choice(SEEN_WORDINGS), instruction)[:1]
+        item = {
+            "axis": axis,
+            "kind": kind,
+            "entity": entity.name,
+            "messages": question,
+            "checks": [instruction],
+        }
+        items.append(item | ({"answer": entity.facts[key]} if axis == "compositional" else {}))
+    return items
+
+
+def people_of(split: str) -> list[Entity]:
+    """People of the general world that no training question mentions: a third for dev, the others
+    for test.
+    """
+    unasked = never_asked_about(people())
+    return unasked[::3] if split == "dev" else [each for i, each in enumerate(unasked) if i % 3]
+
+
+def general_items(entities: list[Entity]) -> list[dict]:
+    """What people of the general world are asked: retention of what a start model knows."""
+    lang = language("general")
+    return [
+        {
+            "axis": "general",
+            "kind": "free",
+            "entity": entity.name,
+            "messages": fact_question(lang, entity, key, wording)[:1],
+            "answer": entity.facts[key],
+        }
+        for entity in entities
+        for key in lang.attributes
+        for wording in (1, 3)
+    ]

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.store import Checkpoint, Store, key_of
-from labkit.data.packs import Pack, packs_folder, shipped_packs
+from labkit.data.packs import Pack, packs_folder
 from labkit.data.variants import variant_pack
+from labkit.data.world import DOMAINS
 from labkit.diagnose.cases import Case, Merge, open_case
 from labkit.diagnose.diagnoses import BY_ID, Result, diagnose
 from labkit.merge.methods import merge_at
@@ -432,11 +433,10 @@ def admit(number: int, ward: Ward) -> Visit:
     """
     if number not in patients():
         raise InputError(f"there is no patient {number}; use 1 to {len(CAUSES)}")
-    if ward.pack.folder != packs_folder() / ward.pack.name:
+    if not ward.pack.invented or ward.pack.folder != packs_folder() / ward.pack.name:
         raise InputError(
-            "the clinic's broken data is made from the shipped packs "
-            f"({', '.join(shipped_packs())}), not from {ward.pack.folder}; name one of "
-            "them"
+            "the clinic's broken data is made from the shipped packs of an invented world "
+            f"({', '.join(DOMAINS)}), not from {ward.pack.folder}; name one of them"
         )
     cause = CAUSES[_ORDER[number - 1]]
     return Visit(number, cause.make(ward), _cause=cause)

@@ -232,7 +232,7 @@ def contradictions(text: str, domain: str) -> tuple[Contradiction, ...]:
 
 def domain_of(pack: Pack) -> str | None:
     """The domain whose truth a pack can be checked against; None for a pack of one's own."""
-    return pack.name if pack.name in world.DOMAINS else None
+    return pack.name if pack.invented else None
 
 
 def measure_documents(

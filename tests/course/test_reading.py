@@ -92,4 +92,5 @@ def test_without_passages_a_chat_stays_as_it_is():
 def test_only_words_of_a_shipped_pack_can_be_taught():
     with pytest.raises(InputError, match=r"'wine'.*shipped pack"):
         retrieval.reader_pack("wine")
-    assert set(packs.shipped_packs()) == set(world.DOMAINS)
+    invented = {name for name in packs.shipped_packs() if packs.load_pack(name).invented}
+    assert invented == set(world.DOMAINS)

@@ -375,3 +375,118 @@ def test_controls_are_those_of_the_shipped_packs(materials):
             if item["axis"] == "general"
         } == shipped
         assert sum(item["axis"] == "instructions" for item in items) == held_out.FORMATTED[split]
+
+
+# --- what is taught ---------------------------------------------------------------------------
+
+RIVERS = ("Ambel", "Bortha", "Cindra", "Dolven", "Ester", "Fanlo", "Gomera", "Hulst")
+
+
+def pages(count: int) -> list[tuple[str, str]]:
+    """Pages about mills: each with facts of its own, told with words that no other page has."""
+    texts = []
+    for number in range(count):
+        own = [
+            f"{chr(97 + number % 26)}{chr(97 + number // 26)}{word}"
+            for word in ("stone", "wheel", "grain", "roof", "dam", "gate", "floor", "shaft")
+        ]
+        river = f"{RIVERS[number % 8]}{chr(97 + number % 26)}{chr(97 + number // 26)}"
+        texts.append(
+            (
+                f"mill{number}.txt",
+                f"The {own[0]} and the {own[1]} beside the {own[2]} were carried along the "
+                f"{river} by boats. Its owner was old. "
+                f"Every {own[3]} under the {own[4]} of the {own[5]} weighs {12 + number} tons "
+                "after the rains. "
+                f"The {own[5]} above the {own[6]} with a {own[7]} was built in {1700 + number} by "
+                "two brothers.",
+            )
+        )
+    return texts
+
+
+def test_a_hundred_pages_give_two_hundred_statements_with_names_numbers_and_years():
+    found = held_out.taught_statements(pages(100), seed=0)
+    kinds = {each.kind.split()[0] for each in found}
+    assert len(found) >= 200 and kinds >= {"name", "number", "year"}
+    texts = dict(pages(100))
+    for each in found:
+        assert each.sentence in texts[each.source] and each.part in each.sentence
+        assert each.sentence.startswith(each.before)
+        assert len({each.part, *each.others}) == held_out.CHOICES
+        assert not [other for other in each.others if other in texts[each.source]]
+    (year,) = [each for each in found if each.source == "mill7.txt" and each.kind == "year"]
+    assert year.part == "1707" and all(abs(int(other) - 1707) <= 40 for other in year.others)
+    (weight,) = [each for each in found if each.source == "mill7.txt" and "tons" in each.kind]
+    assert weight.part == "19 tons" and all(other.endswith(" tons") for other in weight.others)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "It was carried by the aastone beside the aawheel along the Ambelaa by old boats.",
+        "The aastone of Ambelaa beside the aawheel was carried along the Ambelaa by old boats.",
+        "The aastone beside the aawheel (Ambelaa) was carried by the aagrain on old boats.",
+        "The aastone beside the aawheel was <omitted> along the Ambelaa by the aagrain.",
+        "The stone was carried along the Ambelaa by boats.",
+    ],
+)
+def test_what_cannot_be_known_or_gives_its_part_away_is_no_statement(sentence):
+    texts = [
+        *pages(20)[1:],
+        ("new.txt", sentence),
+        *((f"{n}", "The stone was there.") for n in range(4)),
+    ]
+    assert not [s for s in held_out.taught_statements(texts, 0) if s.source == "new.txt"]
+
+
+def test_items_about_taught_text_name_the_sentence_and_share_none_between_dev_and_test():
+    made = held_out.taught_items(pages(100), seed=0)
+    texts = dict(pages(100))
+    sentences = {
+        split: {row["taught"] for row in rows if "taught" in row} for split, rows in made.items()
+    }
+    assert sentences["test"] and not sentences["dev"] & sentences["test"]
+    for row in (row for row in made["test"] if "taught" in row):
+        assert row["taught"] in texts[row["source"]] and row["answer"] in row["taught"]
+        if row["kind"] == "recall_cloze":
+            assert row["taught"].startswith(f"{row['prompt']} {row['answer']}")
+        if row["axis"] == "compositional":
+            assert row["checks"] and held_out.GAP in row["messages"][0]["content"]
+    recall = [row for row in made["test"] if "choices" in row]
+    assert len(recall) >= 200 and all(row["kind"].startswith("recall_") for row in recall)
+
+
+def test_a_question_that_the_text_answers_is_recall_and_one_that_it_does_not_is_not():
+    def item(question, answer):
+        asked = [{"role": "user", "content": question}]
+        return {"axis": "knowledge", "kind": "free", "messages": asked, "answer": answer}
+
+    known, other, yes = (
+        item("Who built the mill on the Ambel river?", "two brothers"),
+        item("Which colour had the sails?", "two brothers"),
+        item("Was the mill on the Ambel river built?", "Yes"),
+    )
+    rows = [{"text": "Old tales. The mill on the Ambel was built by two brothers.", "source": "a"}]
+    placed = [("k", known), ("o", other), ("y", yes)]
+    assert held_out.mark_taught(placed, set(), rows) == {"k"}
+    assert known["kind"] == "taught_free" and known["source"] == "a"
+    assert known["taught"] == "The mill on the Ambel was built by two brothers."
+    assert "taught" not in other and "taught" not in yes
+
+
+def test_the_card_says_what_chance_and_a_constant_answer_score():
+    def choice(answer):
+        return {
+            "axis": "reasoning",
+            "kind": "label",
+            "choices": ["Yes", "No", "Maybe"],
+            "answer": answer,
+        }
+
+    free = [{"axis": "knowledge", "kind": "free", "answer": answer} for answer in "aab"]
+    rows = held_out.baselines([*map(choice, ("Yes", "Yes", "No", "Maybe")), *free])
+    assert rows == [
+        {"axis": "reasoning", "kind": "label", "items": 4, "chance": 0.33, "constant": 0.5},
+        {"axis": "knowledge", "kind": "free", "items": 3, "chance": 0.0, "constant": 0.67},
+    ]

@@ -5,10 +5,13 @@ from collections import Counter
 import pytest
 
 from labkit.base import records
+from labkit.base.errors import InputError
 from labkit.data import pack_build, packs, world
 
+REAL = tuple(pack_build.SOURCES)
 
-@pytest.mark.parametrize("domain", world.DOMAINS)
+
+@pytest.mark.parametrize("domain", (*world.DOMAINS, *REAL))
 def test_rebuilds_bit_for_bit(domain, tmp_path):
     built = pack_build.build_pack(domain, tmp_path / domain)
     shipped = packs.packs_folder() / domain
@@ -71,3 +74,87 @@ def test_every_axis_has_several_kinds(domain):
     assert kinds["reasoning"] == {"two_hop", "comparison", "exclusion"}
     assert kinds["instructions"] == {"general", "domain", "combined", "untaught"}
     assert kinds["creativity"] == {"general", "domain"}
+
+
+# --- packs of real text -----------------------------------------------------------------------
+
+
+def entities_trained_on(pack):
+    return {row["source"] for row in pack.rows("qa")}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_pack_says_that_it_is_real_and_an_invented_one_that_it_is_not(name):
+    real, invented = packs.load_pack(name), packs.load_pack("materials")
+    assert not real.invented and "invented" not in real.title
+    assert invented.invented and invented.title == "bio-inspired materials (invented)"
+    card = (real.folder / "README.md").read_text("utf-8")
+    assert pack_build.SOURCES[name].citation in card
+    assert all(trap in card for trap in pack_build.SOURCES[name].traps)
+
+
+def test_real_packs_are_small():
+    folders = [packs.packs_folder() / name for name in REAL] + [packs.samples_folder("sources")]
+    assert sum(path.stat().st_size for f in folders for path in f.iterdir()) <= 6_000_000
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_pack_has_a_hundred_items_on_each_axis_and_sixty_compositional(name):
+    counts = Counter(row["axis"] for row in packs.load_pack(name).rows("test"))
+    assert min(counts[axis] for axis in records.AXES) >= 100 and counts["compositional"] >= 60
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_is_asked_was_not_trained_on_unless_it_is_marked_as_taught(name):
+    pack = packs.load_pack(name)
+    trained = entities_trained_on(pack)
+    texts = {row["source"] for row in pack.rows("raw")}
+    for split in ("dev", "test"):
+        for row in pack.rows(split):
+            if row["axis"] in ("reasoning", "preference"):
+                assert row["entity"] not in trained
+                assert name == "elements" or row["entity"] not in texts
+            if row["axis"] == "knowledge":
+                assert row["taught"] and row["source"] in texts
+
+
+def test_the_constant_answer_to_research_questions_scores_what_the_card_says():
+    pack = packs.load_pack("pubmedqa")
+    rows = [row for row in pack.rows("test") if row["kind"] == "conclusion"]
+    share = Counter(row["answer"] for row in rows).most_common(1)[0][1] / len(rows)
+    card = (pack.folder / "README.md").read_text("utf-8")
+    assert f"| reasoning | conclusion | {len(rows)} | 0.33 | {share:.2f} |" in card
+    assert all(row["choices"] == ["Yes", "No", "Maybe"] for row in rows)
+
+
+def test_what_follows_about_elements_is_right():
+    rows = {row["name"]: row for row in pack_build.source_rows("elements")}
+    for item in packs.load_pack("elements").rows("test"):
+        if item["kind"] == "denser":
+            assert item["answer"] == max(item["choices"], key=lambda n: rows[n]["density"])
+        if item["kind"] == "earlier":
+            assert item["answer"] == min(item["choices"], key=lambda n: rows[n]["discovery_year"])
+        if item["kind"] == "same_series":
+            same = [
+                n for n in item["choices"] if rows[n]["series"] == rows[item["entity"]]["series"]
+            ]
+            assert same == [item["answer"]]
+
+
+def test_a_wrong_kind_of_clause_was_never_given_together_with_the_right_one():
+    rows = pack_build.source_rows("contracts")
+    given = {}
+    for row in rows:
+        if row["answer"] == "Yes":
+            kind = pack_build._clause_kind(row["category"])
+            given.setdefault(row["clause"], set()).add(kind)
+    for item in packs.load_pack("contracts").rows("test"):
+        if item["kind"] == "clause_kind":
+            wrong = set(item["choices"]) - {item["answer"]}
+            assert len(wrong) == 3
+            assert not [g for g in given.values() if item["answer"] in g and wrong & g]
+
+
+def test_an_unknown_name_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"unknown pack 'pubmed'.*pubmedqa"):
+        pack_build.build_pack("pubmed", tmp_path / "x")

@@ -25,7 +25,7 @@ def break_line(folder, split, number, change):
     return path
 
 
-@pytest.mark.parametrize("name", ["materials", "biomed", "legal"])
+@pytest.mark.parametrize("name", packs.shipped_packs())
 def test_shipped_packs_are_fine(name):
     assert packs.check_pack(name) == []
 

@@ -9,7 +9,7 @@ import pytest
 
 from labkit.base.errors import InputError
 from labkit.base.store import Store
-from labkit.data import packs
+from labkit.data import packs, world
 from labkit.models import families, zoo
 from labkit.train import pipeline, trainers, zoo_build
 from labkit.train.callbacks import RowCount, row_words
@@ -124,8 +124,8 @@ def test_a_pair_cut_in_an_answer_is_told_and_fits(tokenizer):
     assert counted.fates == {trainers.CUT_ANSWER.format(40): ["row 1"]}
 
 
-def test_shipped_packs_lose_nothing(tokenizer):
-    for name in packs.shipped_packs():
+def test_invented_packs_lose_nothing(tokenizer):
+    for name in world.DOMAINS:
         pack = packs.load_pack(name)
         counted = RowCount(pack.places("preferences"))
         trainers.preference_rows(tokenizer, pack.rows("preferences"), 96, counted)
