@@ -26,7 +26,14 @@ from labkit.base.errors import InputError
 from labkit.data import world
 from labkit.data.cleaning import parted, sentences_of, sets_no_blanks, size_of
 from labkit.data.instructions import COMBINATIONS, INSTRUCTIONS, TAUGHT
-from labkit.data.leaks import find_leaks, near_duplicates, question_key, question_of, words_of
+from labkit.data.leaks import (
+    QUESTION_WORDS,
+    find_leaks,
+    near_duplicates,
+    question_key,
+    question_of,
+    words_of,
+)
 from labkit.data.packs import CHAT_SPLITS, EVAL_SPLITS, TEXT_SPLITS, Pack, placed_rows
 from labkit.data.workbench import Example, Held, Work, write_rows
 from labkit.data.world import formatted_items, general_items, people_of
@@ -180,10 +187,27 @@ def split_clusters(
 
 
 def question_pairs(chats: Sequence[list[dict]]) -> list[tuple[int, int]]:
-    """Chats that must not be parted: of one question, or nearly of one text."""
+    """Chats that must not be parted: of one question, nearly of one text, or of a question that
+    begins or ends with the other's, as one with a request for a form does.
+    """
     marks = near_duplicates(" ".join(turn["content"] for turn in chat) for chat in chats)
     pairs = [(first, number) for number, first in enumerate(marks) if first is not None]
-    return pairs + same([question_key(question_of(chat)) or None for chat in chats])
+    keys = [question_key(question_of(chat)) for chat in chats]
+    return pairs + same([key or None for key in keys]) + _longer_questions(keys)
+
+
+def _longer_questions(keys: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of questions the first of which (five words and more) begins or ends the second."""
+    first = {key: number for number, key in reversed(list(enumerate(keys)))}
+    pairs = []
+    for number, key in enumerate(keys):
+        words = key.split()
+        for cut in range(QUESTION_WORDS, len(words)):
+            for part in (words[:cut], words[-cut:]):
+                shorter = first.get(" ".join(part))
+                if shorter is not None:
+                    pairs.append((shorter, number))
+    return pairs
 
 
 # --- items ------------------------------------------------------------------------------------

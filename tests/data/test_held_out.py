@@ -490,3 +490,18 @@ def test_the_card_says_what_chance_and_a_constant_answer_score():
         {"axis": "reasoning", "kind": "label", "items": 4, "chance": 0.33, "constant": 0.5},
         {"axis": "knowledge", "kind": "free", "items": 3, "chance": 0.0, "constant": 0.67},
     ]
+
+
+def test_a_question_and_the_same_with_a_request_stay_together():
+    def chat(question, answer):
+        return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+    asked = "Does the ring hold in the cold?"
+    chats = [
+        chat(asked, "It holds."),
+        chat(f"{asked} Answer yes or no.", "Yes"),
+        chat("Does the ring hold?", "Yes"),
+        chat(f"Think well. {asked}", "Surely."),
+    ]
+    labels = held_out.clusters(4, held_out.question_pairs(chats))
+    assert labels[0] == labels[1] == labels[3] != labels[2]

@@ -222,3 +222,34 @@ def test_a_test_split_copied_into_raw_is_found(broken):
             file.write(json.dumps(row) + "\n")
     (problem,) = packs.check_pack(broken)
     assert "the item leaks" in problem and "the ring was forged at nine hundred degrees" in problem
+
+
+def test_what_is_marked_as_taught_stands_in_the_texts_and_in_no_question(broken):
+    raw = packs.load_pack(broken).rows("raw")[0]["text"]
+    sentence = raw.split(". ")[0] + "."
+
+    def taught(text):
+        asked = [{"role": "user", "content": f'Fill the gap: "{text}"'}]
+        return lambda line: json.dumps(
+            {
+                "id": "t",
+                "axis": "knowledge",
+                "entity": "x",
+                "messages": asked,
+                "answer": "silk",
+                "source": "a.txt",
+                "taught": text,
+            }
+        )
+
+    break_line(broken, "test", 1, taught(sentence))
+    assert packs.check_pack(broken) == []
+    path = break_line(broken, "test", 1, taught("The moon is made of no cheese at all."))
+    (problem,) = packs.check_pack(broken)
+    assert problem.startswith(f'{path}:1: "taught" stands in no row of raw.jsonl')
+    question = {"role": "user", "content": f'Fill the gap: "{sentence}"'}
+    reply = {"role": "assistant", "content": "silk"}
+    break_line(broken, "test", 1, taught(sentence))
+    break_line(broken, "qa", 1, lambda line: json.dumps({"messages": [question, reply]}))
+    (problem,) = packs.check_pack(broken)
+    assert "the item leaks" in problem and "qa.jsonl:1" in problem
