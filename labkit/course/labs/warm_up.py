@@ -23,6 +23,7 @@ FAMILY = "llama-s"
 MODELS = {"base": f"{FAMILY}-base", "instruct": f"{FAMILY}-instruct"}
 # A person both read of; the same in a form; a fact neither read of.
 ASKED = ("general", "instructions", "knowledge")
+SHORT_QUESTION = 160  # characters
 # As figures call it -> as the study's file does.
 AXES = {"instructions": "instructions", "knowledge": "knowledge", "compositional": "both"}
 SHARES = {
@@ -87,12 +88,16 @@ def measured_effect() -> Effect:
 
 
 def items(pack: Pack) -> list[dict]:
-    """The first dev question of each kind in ASKED. Raises InputError naming a missing kind."""
-    found = {
-        row["axis"]: row
-        for row in reversed(pack.rows("dev"))
+    """The first dev question of each kind in ASKED, a short one where there is one: it is printed
+    on one page. Raises InputError naming a missing kind.
+    """
+    asked = [
+        row
+        for row in pack.rows("dev")
         if "messages" in row and ("answer" in row or "checks" in row)
-    }
+    ]
+    short = [row for row in asked if len(question_of(row)) <= SHORT_QUESTION]
+    found = {row["axis"]: row for row in reversed([*short, *asked])}
     for axis in ASKED:
         if axis not in found:
             raise InputError(
