@@ -250,7 +250,7 @@ def progress(folder: Path, learner: str) -> list[Status]:
     done |= {
         (step, row["id"])
         for row in found
-        for step, kind in (("predict", "prediction"), ("ask", "answer"))
+        for step, kind in (("predict", "prediction"), ("predict", "no_outcome"), ("ask", "answer"))
         if row["kind"] == kind
     }
     told = []

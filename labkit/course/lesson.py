@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from labkit.base import records
 from labkit.base.errors import InputError, LabkitError
@@ -25,18 +25,19 @@ from labkit.base.store import Checkpoint
 from labkit.course import journal
 from labkit.course.labs.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
 from labkit.course.live import training
-from labkit.data.packs import Pack, load_pack, shipped_packs
+from labkit.data.packs import EVAL_SPLITS, OPTIONAL_SPLITS, SPLITS, Pack, load_pack
 from labkit.data.published import measured_claims, reported, run_noise_of
 from labkit.design import clock
 from labkit.diagnose.probe import watcher
+from labkit.evaluate.quality import domain_of
 from labkit.evaluate.scorecards import Scorecard, compare_axis
 from labkit.evaluate.scoring import best_t, score_checkpoint
 from labkit.merge.methods import merge_at
 from labkit.merge.schedule import Schedule, plain
 from labkit.models.zoo import Loaded
 from labkit.train.callbacks import row_words
-from labkit.train.pipeline import load_checkpoint, run_spec
-from labkit.train.specs import PipelineSpec, ProfileName
+from labkit.train.pipeline import load_checkpoint, run_spec, trainable
+from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, ProfileName, trail_of
 from labkit.train.specs import profile as find_profile
 from labkit.train.trainers import prepare_process
 
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
     from labkit.course.panels import GuessPanel
 
 KNOWN_PACK = "materials"
+T = TypeVar("T")
+# Asked where dev holds too few questions.
+ABOUT_THE_PACK = (
+    "What do you know about {}?",
+    "Name one thing about {}.",
+    "What is special about {}?",
+)
 
 
 def show_html(html: str) -> None:
@@ -108,6 +116,17 @@ class Guess:
             self.panel.close()
 
 
+@dataclass(frozen=True)
+class Missing:
+    """Stands where a checkpoint, a scorecard or an interval would, when the pack lacks what it
+    takes. why: what is lacking, with the remedy, in words without a full stop.
+
+    What would be made of it is missing, too, and for the same reason: so a notebook goes on.
+    """
+
+    why: str
+
+
 def told_guess(guess: Guess, found: str, *, inside: bool) -> str:
     """A guess beside what came out, in words that tell whose guess it is."""
     if guess.made == journal.UNTOUCHED:
@@ -129,6 +148,40 @@ class Lab:
     seed: int
     learner: str
     out_dir: Path
+    # key of a checkpoint -> kinds of the stages that its recipe lost, for lack of rows
+    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+    # --- what the pack lacks
+
+    def there(self, things: Mapping[str, T | Missing]) -> dict[str, T]:
+        """What is there of several checkpoints or scorecards, by label; what is missing is told."""
+        gone: dict[str, list[str]] = {}
+        for label, one in things.items():
+            if isinstance(one, Missing):
+                gone.setdefault(one.why, []).append(label)
+        for why, labels in gone.items():
+            print(f"Not shown: {', '.join(labels)}. The reason: {why}.")
+        return {label: one for label, one in things.items() if not isinstance(one, Missing)}
+
+    def axes_there(self, axes: Iterable[str], *, split: str = "test") -> tuple[str, ...]:
+        """The axes that the pack has items of; the others are told with the remedy."""
+        has, axes = {row["axis"] for row in self.pack.rows(split)}, tuple(axes)
+        if lacks := [axis for axis in axes if axis not in has]:
+            why = self.pack.told_no_items(split, *lacks)
+            print(f"Not shown: {', '.join(lacks)}. The reason: {why}.")
+        return tuple(axis for axis in axes if axis in has)
+
+    def _kind_there(
+        self, card: Scorecard, axis: str, kinds: tuple[str, ...]
+    ) -> str | Missing | None:
+        """The first of some kinds that a card has items of; None for the whole axis, when none is
+        named.
+        """
+        found = {item.kind for item in card.items if item.axis == axis}
+        named = next((kind for kind in kinds if kind in found), None)
+        if not found or (kinds and named is None):
+            return Missing(self.pack.told_no_items(card.split, axis, kinds=kinds))
+        return named
 
     # --- training and scoring
 
@@ -153,19 +206,33 @@ class Lab:
         start: str | None = None,
         watched: bool = False,
         guess: Guess | None = None,
-    ) -> Checkpoint:
+    ) -> Checkpoint | Missing:
         """Train stages from a start model (by default the lab's instruct model); finished stages
         are reused.
+
+        A stage that the pack has no rows for is left out, and said to be. Where that leaves
+        nothing, or would leave out the preference stage that the recipe ends in, the result is
+        missing: no other checkpoint is shown in its place.
 
         What it will take is told first. Stopped with an interrupt, it is saved, and goes on there
         when it is run again. watched: with the early-warning probe of probe.py, drawn beside the
         loss; its looks stay in the lineage. guess: of what the probe will see, which is not drawn
         while the guess can still be made.
         """
+        wanted = tuple(stages)
+        kept, lacks = trainable(wanted, self.pack)
+        kinds = [stage.kind for stage in kept]
+        lost = tuple(stage.kind for stage in wanted if stage.kind not in kinds)
+        if lacks and (not kept or wanted[-1].kind in {*lost} & {*PREFERENCE_STAGES}):
+            why = [*lacks.values()][-1]
+            print(f"Not trained: {trail_of(wanted)}. The reason: {why}.")
+            return Missing(why)
+        for how, why in lacks.items():
+            print(f"{how}: {why}")
         spec = PipelineSpec(
             pack=str(self.pack.folder),
             model=start or self.model,
-            stages=tuple(stages),
+            stages=kept,
             seed=self.seed,
             profile=self.profile,
         )
@@ -173,13 +240,14 @@ class Lab:
             hidden = guess and guess.panel and guess.panel.awaited
             watch = watcher(self.pack, None if hidden else live.saw) if watched else None
             checkpoint = run_spec(spec, progress=live, watch=watch)[-1]
+        self.left_out[checkpoint.key] = lost
         told = checkpoint.lineage
         print(
             f"{checkpoint.name}: {told['tokens']:,} tokens, trained in "
             f"{told['wall_seconds']:.0f} s (kept, and reused next time)"
         )
-        if lost := row_words(told.get("rows")):
-            print(lost)
+        if cut := row_words(told.get("rows")):
+            print(cut)
         self.record(
             "checkpoint",
             name=checkpoint.name,
@@ -191,13 +259,20 @@ class Lab:
 
     def score(
         self,
-        model: Loaded | str | Checkpoint,
+        model: Loaded | str | Checkpoint | Missing,
         name: str | None = None,
         *,
         split: str = "test",
         axes: Iterable[str] = AXES + CONTROLS,
-    ) -> Scorecard:
-        """The scorecard of a checkpoint or model name; recorded under `name`."""
+    ) -> Scorecard | Missing:
+        """The scorecard of a checkpoint or model name; recorded under `name`, which also says what
+        stages its recipe lost for lack of rows.
+        """
+        if isinstance(model, Missing):
+            print(f"Not scored: {name}. The reason: {model.why}.")
+            return model
+        if name and isinstance(model, Checkpoint) and (lost := self.left_out.get(model.key)):
+            name = f"{name} (without {' and '.join(lost)})"
         loaded = model if isinstance(model, Loaded) else load_checkpoint(model)
         card = score_checkpoint(
             loaded, self.pack, split=split, axes=axes, profile_name=self.profile, name=name
@@ -211,16 +286,53 @@ class Lab:
         )
         return card
 
+    def measured(self, card: Scorecard | Missing, axis: str, *kinds: str) -> Interval | Missing:
+        """A scorecard's mean on an axis with its interval. kinds: the first that the pack has items
+        of counts alone; without any, the whole axis.
+        """
+        if isinstance(card, Missing):
+            return card
+        kind = self._kind_there(card, axis, kinds)
+        return kind if isinstance(kind, Missing) else card.interval(axis, kind)
+
     def compare(
-        self, before: Scorecard, after: Scorecard, axis: str, kind: str | None = None
-    ) -> Interval:
+        self, before: Scorecard | Missing, after: Scorecard | Missing, axis: str, *kinds: str
+    ) -> Interval | Missing:
         """The paired difference between one run of each recipe, the noise between training seeds
-        included.
+        included. kinds: as for `measured`.
 
         That noise is the study's, measured on tiny models (docs/evidence.md). Raises PairingError
         when items differ.
         """
+        if isinstance(before, Missing):
+            return before
+        if isinstance(after, Missing):
+            return after
+        kind = self._kind_there(before, axis, kinds)
+        if isinstance(kind, Missing):
+            return kind
         return with_run_noise(compare_axis(before, after, axis, kind), run_noise_of(axis, kind))
+
+    def better(self, cards: Sequence[Scorecard | Missing], axis: str) -> Scorecard | Missing:
+        """Of several scorecards the one with the highest mean on an axis."""
+        means: list[tuple[float, Scorecard]] = []
+        for card in cards:
+            found = self.measured(card, axis)
+            if isinstance(found, Missing) or isinstance(card, Missing):
+                return found if isinstance(found, Missing) else card
+            means.append((found.mean, card))
+        return max(means, key=lambda pair: pair[0])[1]
+
+    def best_t(self, sweep: list[tuple[float, Scorecard]], *axes: str) -> float:
+        """The t that dev chooses by some axes (scoring.best_t); where the pack lacks them, by all
+        that it has, and said so.
+        """
+        has = sweep[0][1].axes()
+        if chosen := [axis for axis in axes if axis in has]:
+            return best_t(sweep, *chosen)
+        why = self.pack.told_no_items("dev", *axes)
+        print(f"t is chosen by {', '.join(has)}. The reason: {why}.")
+        return best_t(sweep, *has)
 
     def at(
         self,
@@ -272,29 +384,57 @@ class Lab:
         self.record("sweep", ends=list(bench.ends), split="dev", points=points)
         return grid
 
-    def known_pack(self) -> Pack:
-        """The lab's pack where its world is known, else `materials`, and a sentence saying so.
+    def known_pack(
+        self, needs: str = "it takes known truth, and labkit does not know what is true of yours"
+    ) -> Pack:
+        """The lab's pack where its world is known, else `materials`, and a sentence saying so and
+        what needs it.
 
         Junk, errors and changed facts can be made only where the truth is known, which it is of
-        shipped packs.
+        invented packs.
         """
-        if self.pack.name in shipped_packs():
+        if domain_of(self.pack):
             return self.pack
-        print(
-            f"shown on {KNOWN_PACK}: of {self.pack.name} it is not known which "
-            "statements are true, and this needs that"
-        )
+        print(f"Shown on {KNOWN_PACK}, an invented pack, instead of {self.pack.name}: {needs}.")
+        return load_pack(KNOWN_PACK)
+
+    def pack_with(self, *axes: str) -> Pack:
+        """The lab's pack where it has questions to train on and items of these axes in dev and
+        test; else `materials`, and a sentence saying what is lacking.
+        """
+        lacks = [] if self.pack.has("qa") else [self.pack.told_lack("qa")]
+        for split in EVAL_SPLITS:
+            has = {row["axis"] for row in self.pack.rows(split)}
+            missing = [axis for axis in axes if axis not in has]
+            lacks += [self.pack.told_no_items(split, *missing)] * bool(missing)
+        if not lacks:
+            return self.pack
+        print(f"Shown on {KNOWN_PACK}, an invented pack, instead: {lacks[0]}.")
         return load_pack(KNOWN_PACK)
 
     def prompts(self, *axes: str) -> list[str]:
-        """The first dev item of each axis, as a learner would type it."""
-        rows = self.pack.rows("dev")
-        return [
-            next(row for row in rows if row["axis"] == axis and "messages" in row)["messages"][-1][
-                "content"
-            ]
-            for axis in axes
+        """The first dev item of each axis, as a learner would type it; all are different.
+
+        For an axis without a question, another question of dev stands in, or one about the pack as
+        a whole; said so.
+        """
+        asked: dict[str, list[str]] = {}
+        for row in self.pack.rows("dev"):
+            if "messages" in row:
+                asked.setdefault(row["axis"], []).append(row["messages"][-1]["content"])
+        found: dict[str, str] = {axis: asked[axis][0] for axis in axes if axis in asked}
+        spare = [
+            *(text for texts in asked.values() for text in texts if text not in found.values()),
+            *(words.format(self.pack.title) for words in ABOUT_THE_PACK),
         ]
+        for axis in axes:
+            if axis not in found:
+                found[axis] = spare.pop(0)
+                print(
+                    f"{found[axis]!r} is asked in place of a question of {axis}: pack "
+                    f"{self.pack.name} has none in {SPLITS['dev']} (docs/packs.md)."
+                )
+        return [found[axis] for axis in axes]
 
     def merge_panel(
         self,
@@ -377,12 +517,12 @@ class Lab:
     def outcome(
         self,
         guess: Guess,
-        measured: Interval,
+        measured: Interval | Missing,
         show: Callable[[], None] | None = None,
         *,
         words: str = "",
     ) -> None:
-        """Compare a guess with what was measured, in words, and keep both.
+        """Compare a guess with what was measured, in words, and keep both; or say why nothing was.
 
         show: draws what belongs to it, when the guess is known. words: what came out, where it was
         not measured. While the guess can still be made, all of it waits behind a curtain.
@@ -392,6 +532,10 @@ class Lab:
             guess.close()
             if show:
                 show()
+            if isinstance(measured, Missing):
+                print(f"There is no outcome for your guess: {measured.why}.")
+                self.record("no_outcome", id=guess.id, why=measured.why)
+                return
             difference = f" (interval: {measured.covers})" if guess.low < 0 else ""
             self._compare(guess, measured, words or f"measured {measured}{difference}")
 
@@ -505,16 +649,37 @@ class Lab:
         display({"image/png": content}, raw=True, metadata={"image/png": {"alt": alt}})
         self.record("figure", name=name, alt=alt, file=str(path.relative_to(self.out_dir)))
 
+    def show_axes(
+        self,
+        cards: Iterable[Scorecard | Missing],
+        axes: Iterable[str],
+        *,
+        guess: tuple[str, float] | None = None,
+        name: str = "axes",
+    ) -> None:
+        """Scorecards side by side on the axes that the pack has; axes that it lacks are told.
+
+        guess: as figures.scorecards takes it.
+        """
+        from labkit.course import figures
+
+        found = [card for card in cards if not isinstance(card, Missing)]
+        if found and (shown := self.axes_there(axes)):
+            star = guess if guess and guess[0] in shown else None
+            labels = ", ".join(card.checkpoint for card in found)
+            told = f"Scores of {labels} on {', '.join(shown)}, with 95% intervals."
+            self.show(figures.scorecards(found, axes=shown, guess=star), name, told)
+
     def show_synergy(
         self, *, parents: Sequence[Scorecard], merges: Sequence[Scorecard], axes: Iterable[str]
     ) -> None:
         """A table of every axis and merge: the score, and what it is over the better parent and
-        over their mean.
+        over their mean. Axes that the pack lacks are told.
         """
         from labkit.base.pages import synergy_table
 
         rows = []
-        for axis in axes:
+        for axis in self.axes_there(axes):
             better = max(parents, key=lambda card: card.interval(axis).mean)
             both = average(*(card.scores(axis) for card in parents))
             for card in merges:
@@ -531,8 +696,28 @@ class Lab:
             self.record("synergy", **row)
         show_html(synergy_table(rows))
 
-    def finding(self, claim: str, effect: Interval, *, claimed: int, reported: str) -> None:
-        """State a claim with its measured effect, a verdict and what the paper says; recorded."""
+    def finding(
+        self,
+        claim: str,
+        effect: Interval | Missing,
+        *,
+        claimed: int,
+        reported: str,
+        on: str = "",
+    ) -> None:
+        """State a claim with its measured effect, a verdict and what the paper says; recorded.
+
+        on: name of the pack it was measured on; the claim has it where that is not the lab's. What
+        is missing is no finding: why is told, and nothing is recorded.
+        """
+        if on not in ("", self.pack.name):
+            claim = f"{claim} (on {on})"
+        if isinstance(effect, Missing):
+            print(
+                f"Claim: {claim}.\nNot measured here: {effect.why}.\n"
+                f"Reported elsewhere: {reported}."
+            )
+            return
         said = verdict(effect, claimed=claimed)
         size = f"{effect.n} items about {effect.clusters} entities, {effect.seeds} training seed"
         print(
@@ -689,7 +874,24 @@ def start(
         f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, "
         f"seed {seed}; records go to {out_dir}"
     )
+    if lacks := what_lacks(lab.pack):
+        print(lacks)
     return lab
+
+
+def what_lacks(pack: Pack) -> str:
+    """Which splits and axes a pack lacks, in a sentence; empty for one that has all."""
+    files = [SPLITS[split] for split in OPTIONAL_SPLITS if not pack.has(split)]
+    has = {row["axis"] for row in pack.rows("test")} if pack.has("test") else set()
+    axes = [axis for axis in AXES + CONTROLS if axis not in has]
+    lacks = [", ".join(files)] * bool(files)
+    lacks += [f"test items of {', '.join(axes)}"] * bool(axes)
+    if not lacks:
+        return ""
+    return (
+        f"This pack has no {', and no '.join(lacks)}. Where that is needed, a sentence says so and "
+        "what to add."
+    )
 
 
 def say_errors_plainly() -> None:
@@ -711,4 +913,4 @@ def say_errors_plainly() -> None:
     shell.set_custom_exc((LabkitError, KeyboardInterrupt), say)
 
 
-__all__ = ["Guess", "Lab", "best_t", "headless", "reported", "start"]
+__all__ = ["Guess", "Lab", "Missing", "best_t", "headless", "reported", "start"]

@@ -15,8 +15,14 @@ from labkit.evaluate.scorecards import score_items
 LOOKS = 8  # planned per stage, the one before the first step not counted
 TIME_SHARE = 0.05  # of the stage's time; looks that would cost more are left out
 MAX_NEW_TOKENS = 12
-# axis and kind of the dev items that are looked at, and how many of each
-PROBED = (("instructions", "general", 12), ("general", "free", 12), ("knowledge", "cloze", 10))
+# axis and kind of the dev items that are looked at, and how many of each; the last is the kind that
+# packs of a person's own documents have in place of the one before
+PROBED = (
+    ("instructions", "general", 12),
+    ("general", "free", 12),
+    ("knowledge", "cloze", 10),
+    ("knowledge", "recall_cloze", 10),
+)
 
 
 @dataclass(frozen=True)

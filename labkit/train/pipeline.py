@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,24 @@ STAGE_SPLITS = {"sft": ("qa",), "dpo": ("preferences",), "orpo": ("preferences",
 def stage_splits(stage: Stage) -> tuple[str, ...]:
     """The pack splits a stage reads."""
     return stage.sources if stage.kind == "cpt" else STAGE_SPLITS[stage.kind]
+
+
+def trainable(stages: Iterable[Stage], pack: Pack) -> tuple[tuple[Stage, ...], dict[str, str]]:
+    """The stages that a pack has rows for; and what was changed or left out -> what the pack lacks.
+
+    CPT reads what there is of its sources. A stage of which nothing is there is left out.
+    """
+    kept, lacks = [], {}
+    for stage in stages:
+        there = tuple(split for split in stage_splits(stage) if pack.has(split))
+        for split in stage_splits(stage):
+            if split not in there:
+                how = f"reads {' and '.join(there)} alone" if there else "is left out"
+                lacks[f"{stage.kind} {how}"] = pack.told_lack(split)
+        if there:
+            changed = {"sources": there} if there != stage_splits(stage) else {}
+            kept.append(stage.model_copy(update=changed))
+    return tuple(kept), lacks
 
 
 def steps_run(stage: Stage, profile_name: str) -> int:

@@ -43,7 +43,7 @@ def test_with_a_pack_of_one_s_own_experiments_say_where_they_run(lab, tmp_path, 
     own = new_pack("my-domain", folder, tmp_path / "mine")
     other = lesson.start("02_data", pack=str(own.folder), profile="smoke", out_dir=str(lab.out_dir))
     assert data_lab.run_live(other, "wrong facts").pack == "materials"
-    assert "shown on materials" in capsys.readouterr().out
+    assert "Shown on materials" in capsys.readouterr().out
     with pytest.raises(InputError, match="did you mean 'junk'"):
         data_lab.run_live(lab, "junkk")
 

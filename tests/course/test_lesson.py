@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from own_packs import own_pack
 
 from labkit.base import records
 from labkit.base.errors import InputError
@@ -399,3 +400,119 @@ def test_errors_in_a_notebook_are_a_sentence(tmp_path, capsys, monkeypatch, cell
         InteractiveShell.clear_instance()
     told = capsys.readouterr()
     assert not result.success and said in told.err and "Traceback" not in told.err + told.out
+
+
+# --- a pack that lacks something ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def raw_pack(tmp_path_factory):
+    """A pack of raw text alone."""
+    return own_pack(tmp_path_factory.mktemp("own"), "raw")
+
+
+@pytest.fixture
+def own(raw_pack, tmp_path, monkeypatch):
+    """A lab on a pack of raw text alone."""
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    out = str(tmp_path / "out")
+    return lesson.start("03_cpt", pack=str(raw_pack.folder), profile="smoke", out_dir=out)
+
+
+PAIR = Stage(kind="dpo", learning_rate=1e-4, steps=2, batch_size=4)
+READ = Stage(kind="cpt", learning_rate=1e-3, steps=2, batch_size=4)
+ANSWER = Stage(kind="sft", learning_rate=1e-3, steps=2, batch_size=4)
+
+
+def test_the_first_cell_says_what_a_pack_lacks(own, capsys, tmp_path):
+    lesson.start("03_cpt", pack=str(own.pack.folder), out_dir=str(tmp_path / "o"))
+    told = capsys.readouterr().out
+    assert "no summaries.jsonl, qa.jsonl, preferences.jsonl" in told and "preference." in told
+    lesson.start("03_cpt", out_dir=str(tmp_path / "o"))
+    assert "has no" not in capsys.readouterr().out
+
+
+def test_a_stage_without_rows_is_left_out_and_the_label_says_so(own, capsys):
+    made = own.train([READ, ANSWER])
+    told = capsys.readouterr().out
+    assert made.name.endswith("/cpt") and "cpt reads raw alone: " in told
+    assert "sft is left out: pack cheeses-raw has no qa.jsonl; put a table with the columns" in told
+    assert own.score(made, "mine").checkpoint == "mine (without sft)"
+
+
+def test_no_other_checkpoint_stands_for_a_preference_stage_without_pairs(own, capsys):
+    made = own.train([READ, PAIR])
+    assert isinstance(made, lesson.Missing) and "has no preferences.jsonl" in made.why
+    assert "Not trained: cpt-dpo. The reason: " in capsys.readouterr().out
+    assert own.there({"a": made, "b": "model"}) == {"b": "model"}
+    assert "Not shown: a. The reason: pack cheeses-raw" in capsys.readouterr().out
+
+
+def test_what_is_made_of_something_missing_is_missing_for_the_same_reason(own, capsys):
+    gone = lesson.Missing("there were no pairs")
+    card = own.score(own.model, "start")
+    assert own.score(gone, "pairs") is gone and own.measured(gone, "knowledge") is gone
+    assert own.compare(card, gone, "knowledge") is gone is own.better([card, gone], "general")
+    guess = own.predict("held_out_after_sft", "How many?")
+    own.outcome(guess, gone)
+    own.finding("pairs help", gone, claimed=1, reported="nothing")
+    told = capsys.readouterr().out
+    assert "There is no outcome for your guess: there were no pairs." in told
+    assert "Claim: pairs help.\nNot measured here: there were no pairs." in told
+    assert not records.read(own.out_dir, "finding") + records.read(own.out_dir, "prediction")
+    assert [r["id"] for r in records.read(own.out_dir, "no_outcome")] == ["held_out_after_sft"]
+
+
+def test_a_guess_without_an_outcome_does_not_keep_a_notebook_from_being_done(own):
+    def done() -> int:
+        found = journal.progress(own.out_dir, own.learner)
+        return next(one.done for one in found if one.notebook == "04_sft")
+
+    before = done()
+    own.outcome(own.predict("held_out_after_sft", "How many?"), lesson.Missing("no items"))
+    assert done() == before + 1
+
+
+def test_an_axis_or_kind_without_items_is_told_with_the_remedy(own, capsys):
+    card = own.score(own.model, "start")
+    found = own.compare(card, card, "preference")
+    assert "no items of preference in eval_test.jsonl; make it again" in found.why
+    assert "kind cloze or never" in own.measured(card, "knowledge", "cloze", "never").why
+    assert own.measured(card, "general", "never", "free") == card.interval("general", "free")
+    assert own.axes_there(("general", "preference")) == ("general",)
+    assert "Not shown: preference. The reason: pack cheeses-raw" in capsys.readouterr().out
+    own.show_axes([card, lesson.Missing("gone")], ("general", "preference"))
+    (figure,) = records.read(own.out_dir, "figure")
+    assert figure["alt"] == "Scores of start on general, with 95% intervals."
+
+
+def test_questions_stand_in_for_those_that_a_pack_lacks(own, capsys):
+    asked = own.prompts("general", "preference", "preference2")
+    assert len(set(asked)) == 3 and all(asked)
+    assert f"{asked[1]!r} is asked in place of a question of preference" in capsys.readouterr().out
+
+
+def test_a_pack_without_any_question_is_asked_about_as_a_whole(own):
+    own.pack.rows("dev")[:] = [row for row in own.pack.rows("dev") if "prompt" in row]
+    try:
+        assert own.prompts("general") == [f"What do you know about {own.pack.title}?"]
+    finally:
+        own.pack._cache.clear()
+
+
+def test_t_is_chosen_by_the_axes_that_are_there(own, capsys):
+    sweep = [
+        (0.0, own.score("llama-s-base", split="dev")),
+        (1.0, own.score(own.model, split="dev")),
+    ]
+    assert own.best_t(sweep, "preference") == 1.0
+    assert "t is chosen by knowledge" in capsys.readouterr().out
+    assert own.best_t(sweep, "general") == 1.0 and not capsys.readouterr().out
+
+
+def test_what_takes_more_than_a_pack_has_is_shown_on_an_invented_one(own, lab, capsys):
+    assert own.pack_with("preference").name == own.known_pack().name == "materials"
+    assert capsys.readouterr().out.count("Shown on materials, an invented pack") == 2
+    assert lab.pack_with("preference") is lab.pack is lab.known_pack()
+    own.finding("x", Interval(0.2, 0.1, 0.3, 10, 5), claimed=1, reported="-", on="materials")
+    assert records.read(own.out_dir, "finding")[0]["claim"] == "x (on materials)"

@@ -13,7 +13,7 @@ from labkit.base.store import Store
 from labkit.data import packs
 from labkit.merge.recipes import Merge, Recipe
 from labkit.train import pipeline
-from labkit.train.specs import PipelineSpec, Stage
+from labkit.train.specs import GENTLE, PipelineSpec, Stage
 
 CPT = Stage(kind="cpt", learning_rate=1e-3, steps=3, batch_size=8)
 SFT = Stage(kind="sft", learning_rate=1e-3, steps=3, batch_size=8, replay=0.5)
@@ -228,3 +228,14 @@ def test_cpt_reads_questions_as_text(tmp_path):
         for sources in (("raw",), ("raw", "qa"))
     )
     assert plain.lineage["data"] != asked.lineage["data"] and plain.key != asked.key
+
+
+def test_a_recipe_is_cut_to_what_a_pack_has_rows_for(tmp_path, materials):
+    for split in ("pack.yaml", "raw.jsonl"):
+        shutil.copy(materials.folder / split, tmp_path / split)
+    recipe = (*GENTLE, DPO)
+    kept, lacks = pipeline.trainable(recipe, packs.load_pack(tmp_path))
+    assert kept == (GENTLE[0].model_copy(update={"sources": ("raw",)}),)
+    assert list(lacks) == ["cpt reads raw alone", "sft is left out", "dpo is left out"]
+    assert lacks["dpo is left out"].startswith("pack materials has no preferences.jsonl; put a")
+    assert pipeline.trainable(recipe, materials) == (recipe, {})

@@ -20,7 +20,8 @@ from labkit.base.errors import InputError, suggest
 from labkit.base.pages import claims_table, plain_table
 from labkit.base.stats import Interval, with_run_noise
 from labkit.course import figures
-from labkit.course.lesson import Guess, Lab, headless, show_html
+from labkit.course.labs.design_lab import sequence_for
+from labkit.course.lesson import Guess, Lab, headless, show_html, what_lacks
 from labkit.course.live import training
 from labkit.course.panels import guard_label
 from labkit.course.study import (
@@ -35,7 +36,7 @@ from labkit.course.study import (
     train_arm,
 )
 from labkit.data.ingest import Ingested, check_name, new_pack
-from labkit.data.packs import Pack
+from labkit.data.packs import Pack, load_pack
 from labkit.data.published import measured_data, run_noise_of
 from labkit.data.variants import variant_pack
 from labkit.evaluate.scoring import score_checkpoint
@@ -358,6 +359,7 @@ def knowledge(units: list[Unit], found: Experiment) -> dict[str, Interval]:
 
 PAGES, ROWS_PER_PAGE = 12, 8  # of the folder that is made to be read
 CHUNK_WORDS = 35  # what a tiny model reads in a row
+OF_A_FOLDER = "this folder is made to be messy; of a folder of your own, give its path"
 
 
 def messy_folder(pack: Pack, folder: Path) -> Path:
@@ -397,7 +399,9 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-do
     """
     check_name(name)
     folder = (
-        Path(source) if source else messy_folder(lab.known_pack(), lab.out_dir / "a messy folder")
+        Path(source)
+        if source
+        else messy_folder(lab.known_pack(OF_A_FOLDER), lab.out_dir / "a messy folder")
     )
     output, fresh = lab.out_dir / "packs" / name, lab.out_dir / "packs" / f"{name}.new"
     if output.resolve() in (folder.resolve(), *folder.resolve().parents):
@@ -426,6 +430,21 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-do
     )
     lab.record("ingest", read=made.read, rows=made.rows, dropped=made.dropped, seconds=made.seconds)
     return made
+
+
+def show_way_on(lab: Lab, folder: Path) -> None:
+    """Where a pack of one's own can be used next, and what it still lacks."""
+    pack, place = load_pack(folder), folder.resolve()
+    ways = (
+        ("any notebook of this course", f'pack = "{place}" in its first code cell'),
+        ("all of them, without a browser", f"labkit course --pack {place} --profile smoke"),
+        ("the designer, here and in labkit app", f"{place} as the domain"),
+        ("a model trained on it", f"pack: {place} in a spec, then labkit run spec.yaml"),
+        ("a class", f"the folder beside roster.csv, {place.name} in its column pack"),
+    )
+    show_html(plain_table(("your pack in", "how"), ways))
+    design = f"sequence {sequence_for(replace(lab, pack=pack))}"
+    print(f"What it has rows for: {design}. {what_lacks(pack)}")
 
 
 # --- experiments, live and as measured -------------------------------------------------------
@@ -486,7 +505,7 @@ def show_experiment(lab: Lab, name: str, unit: Unit, guess: Guess | None = None)
         show()
     for claim in found.claims:
         effect = with_run_noise(claim.measure([unit]), run_noise_of("knowledge", found.kind))
-        lab.finding(claim.words, effect, claimed=1, reported=claim.elsewhere)
+        lab.finding(claim.words, effect, claimed=1, reported=claim.elsewhere, on=unit.pack)
 
 
 def show_study(lab: Lab, names: tuple[str, ...] = tuple(EXPERIMENTS)) -> None:

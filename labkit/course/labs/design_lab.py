@@ -21,7 +21,7 @@ import ipywidgets as widgets
 from labkit.base.errors import InputError
 from labkit.base.inputs import Form, fill_form
 from labkit.base.pages import plain_table
-from labkit.course.lesson import Guess, Lab, headless, show_html
+from labkit.course.lesson import Guess, Lab, Missing, headless, show_html
 from labkit.course.live import training
 from labkit.course.panels import FAULT, guarded
 from labkit.data.packs import packs_folder, shipped_packs
@@ -35,7 +35,15 @@ from labkit.design.comparison import (
     resources,
     train_and_score,
 )
-from labkit.design.designer import SEQUENCES, STARTS, design, families, in_words, problems
+from labkit.design.designer import (
+    SEQUENCES,
+    STARTS,
+    design,
+    families,
+    in_words,
+    problems,
+    stage_kinds,
+)
 from labkit.design.fit import HELP as FIT_HELP
 from labkit.design.fit import Situation, advice_html
 from labkit.design.fit import advise as advise_tool
@@ -53,7 +61,8 @@ from labkit.design.vendor import Audit, audit, audit_html, audit_pdf
 from labkit.design.vendor_claim import HELP as CLAIM_HELP
 from labkit.design.vendor_claim import VendorClaim, load_claim
 from labkit.merge.schedule import PRESETS as SCHEDULES
-from labkit.train.specs import PipelineSpec, Why, save_spec, spec_text
+from labkit.train.pipeline import trainable
+from labkit.train.specs import DPO, GENTLE, ORPO, PipelineSpec, Stage, Why, save_spec, spec_text
 from labkit.train.trainers import Progress
 
 FILE = "design.yaml"
@@ -178,6 +187,19 @@ def options() -> dict[str, Any]:
     }
 
 
+def sequence_for(lab: Lab, wanted: str = "") -> str:
+    """The stages of a sequence (by default cpt-sft) that the pack has rows for; what is left out is
+    told. Raises SpecError for what is no stage.
+    """
+    usual: dict[str, Stage] = {stage.kind: stage for stage in (*GENTLE, DPO, ORPO)}
+    kept, lacks = trainable([usual[kind] for kind in stage_kinds(wanted or "cpt-sft")], lab.pack)
+    left = [stage.kind for stage in kept]
+    for kind in usual:
+        if why := lacks.get(f"{kind} is left out"):
+            print(f"{kind} is left out of the sequence: {why}.")
+    return "-".join(left or ["cpt"])
+
+
 def studio(lab: Lab, **choices: Any) -> Studio:
     """The designer on some first choices.
 
@@ -229,10 +251,9 @@ def show_outcome(lab: Lab, done: Comparison, axis: str, guess: Guess) -> None:
     differences = done.measured.differences if done.measured else ()
     found = next((d for d in differences if d.axis == axis), None)
     if found is None:
-        print(
-            f"nothing to compare: the pack's test split has no items on {axis}, or "
-            "there is no alternative"
-        )
+        has = any(d.axis != axis for d in differences)
+        no_items = lab.pack.told_no_items("test", axis)
+        lab.outcome(guess, Missing(no_items if has else "there was no alternative to compare"))
         return
     lab.outcome(guess, found.runs)
     other = next(candidate for candidate in done.candidates if candidate.name == found.candidate)
@@ -273,8 +294,8 @@ WHY = {
     "suits": "where you would use it",
 }
 SOURCES = {
-    "raw": "raw papers",
-    "summaries": "distilled summaries",
+    "raw": "raw text",
+    "summaries": "summaries of it",
     "qa": "question-answer pairs as text",
 }
 WEIGHTS = {"as is usual for the size": None, "all weights": False, "LoRA adapters": True}

@@ -168,7 +168,7 @@ class ClinicRoom:
     """What the clinic's panel computes: symptoms, tests, answers as text, tables and a figure."""
 
     def __init__(self, lab: Lab):
-        self.lab, self.ward = lab, ToldWard(lab.pack, lab.seed, lab.profile)
+        self.lab, self.ward = lab, ToldWard(lab.known_pack(), lab.seed, lab.profile)
         self.visit: Visit  # there once a patient is admitted
 
     def admit(self, number: int) -> Visit:

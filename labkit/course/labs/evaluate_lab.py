@@ -39,6 +39,7 @@ from labkit.data.published import run_noise_of
 from labkit.data.world import pretraining_texts
 from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
 from labkit.evaluate.scenarios import (
+    FILE,
     Scenario,
     ScenarioResult,
     make_scenario,
@@ -93,11 +94,12 @@ class Comparison:
 
 
 def compare_all(cards: Sequence[Scorecard], axis: str, kind: str | None = None) -> list[Comparison]:
-    """Every pair of checkpoints on an axis, corrected for having looked at so many.
+    """Every pair of checkpoints on an axis, corrected for having looked at so many; none on an axis
+    that was not measured.
 
     Raises PairingError.
     """
-    pairs = list(itertools.combinations(cards, 2))
+    pairs = list(itertools.combinations([card for card in cards if card.scores(axis, kind)], 2))
     differences = [paired_scores(a.scores(axis, kind), b.scores(axis, kind)) for a, b in pairs]
     items = [compare_axis(a, b, axis, kind) for a, b in pairs]
     runs = [with_run_noise(found, run_noise_of(axis, kind)) for found in items]
@@ -176,7 +178,12 @@ def show_bits_per_byte(lab: Lab, models: Mapping[str, str | Checkpoint]) -> None
 
 
 def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
-    """Differences as a figure and a table, recorded."""
+    """Differences as a figure and a table, recorded. name: of the figure, the axis that was
+    compared.
+    """
+    if not found:
+        print(f"Not compared: {lab.pack.told_no_items('test', name)}.")
+        return
     rows = [(f"{c.after} − {c.before}", c.items, c.runs) for c in found]
     told = "; ".join(f"{c.after} minus {c.before}: {signed(c.runs)}, {c.told}" for c in found)
     lab.show(
@@ -224,7 +231,8 @@ def _p(value: float) -> str:
 
 
 def show_ranks(lab: Lab, cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int]]:
-    """Ranks per axis as a figure; returns them."""
+    """Ranks per axis that the pack has as a figure; returns them."""
+    axes = lab.axes_there(axes)
     found = ranks(cards, axes)
     told = "; ".join(f"{label}: {', '.join(map(str, places))}" for label, places in found.items())
     lab.show(
@@ -239,8 +247,14 @@ def run_on(
     lab: Lab, models: Mapping[str, str | Checkpoint], scenarios: Sequence[Scenario] | None = None
 ) -> list[ScenarioResult]:
     """The pack's scenarios, or given ones, on several models; shown and recorded. models: label ->
-    checkpoint or name.
+    checkpoint or name. A pack without scenarios is said to have none.
     """
+    if not (scenarios or (lab.pack.folder / FILE).is_file()):
+        print(
+            f"Not shown: pack {lab.pack.name} ({lab.pack.title}) has no {FILE}, which says what "
+            "must not happen; write one (docs/scenarios.md), or try one in a notebook's form."
+        )
+        return []
     wanted = scenarios or pack_scenarios(lab.pack)
     results = [
         result

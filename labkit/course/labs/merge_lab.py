@@ -110,7 +110,8 @@ class Bench:
     """Two parents on the bench. general, domain: a zoo name, folder or checkpoint; ends: how they
     are called.
 
-    ancestor: the model both come from, for task vectors.
+    ancestor: the model both come from, for task vectors. axes: of LAB_AXES those that the pack has
+    dev items of.
     sweep: method -> [(t, dev scorecard)], None until `score_grid` was called.
     Raises MergeError when the parents do not match.
     """
@@ -131,6 +132,8 @@ class Bench:
         ]
         self.general, self.domain = load_checkpoint(general), load_checkpoint(domain)
         self.ends, self.pack, self.profile_name = ends, pack, profile_name
+        has = {row["axis"] for row in pack.rows("dev")}
+        self.axes = tuple(axis for axis in LAB_AXES if axis in has)
         check_tokenizers(self.general.tokenizer, self.domain.tokenizer)
         self.ancestor = load_checkpoint(ancestor) if ancestor else None
         self.pairing = pair_models(
@@ -188,7 +191,7 @@ class Bench:
         expected = (
             {
                 axis: read_between([(t, card.interval(axis).mean) for t, card in points], mean_t)
-                for axis in LAB_AXES
+                for axis in self.axes
             }
             if points
             else {}
@@ -284,10 +287,12 @@ class MergeView:
     def __init__(
         self, sweep: dict | None, *, axes: Sequence[str], ends: tuple[str, str], layers: int
     ):
-        """sweep: method -> [(t, scorecard)], None when no grid was scored. axes: five of them."""
+        """sweep: method -> [(t, scorecard)], None when no grid was scored. axes: five at most."""
         self.axes, self.sweep = tuple(axes), sweep
         self.figure, panels = new_figure(9.6, 4.7, 3, rows=2, size=11)
         self.panels, self.map = dict(zip(axes, panels, strict=False)), panels[len(self.axes)]
+        for empty in panels[len(self.axes) + 1 :]:  # the pack lacks an axis
+            empty.set_axis_off()
         for axis, ax in self.panels.items():
             self._curves(ax, axis, ends)
         self._frame_of_map(layers, ends)
@@ -457,7 +462,7 @@ class MergeSession:
         if key not in self._views:
             layers = count_layers(self.bench.pairing.general)
             self._views[key] = MergeView(
-                self.bench.sweep, axes=LAB_AXES, ends=self.bench.ends, layers=layers
+                self.bench.sweep, axes=self.bench.axes, ends=self.bench.ends, layers=layers
             )
         return self._views[key]
 
@@ -501,7 +506,7 @@ class MergeSession:
                 str(dev.interval(axis)),
                 f"{off[axis]:+.2f}" if axis in off else "",
             )
-            for axis in LAB_AXES
+            for axis in dev.axes()
         ]
         return template("evaluated.html.j2").render(
             heads=("axis", "expected", "scored on dev, 95% interval", "gap"),
@@ -524,7 +529,7 @@ class MergeSession:
         )
         return template("evaluated.html.j2").render(
             heads=("axis", "scored on test, 95% interval"),
-            rows=[(axis, str(test.interval(axis))) for axis in LAB_AXES],
+            rows=[(axis, str(test.interval(axis))) for axis in test.axes()],
             setting=str(move.setting),
             told=told,
         )

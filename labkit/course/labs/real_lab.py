@@ -277,7 +277,7 @@ def _opens(lab: Lab, model: str) -> bool:
         )
     if model == TINY:
         print(f'Set model = "{REAL}" in the parameters to do this with the real model here')
-    return model == REAL and lab.pack.name in measured_real()["packs"]
+    return model == REAL and _records(lab) is not None
 
 
 def _panels(

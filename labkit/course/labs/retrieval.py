@@ -643,13 +643,13 @@ def show_retrieval(lab: Lab, guess: Guess) -> RetrievalResult:
         seed=lab.seed,
     )
     with guess.curtain():
-        _show_found(lab, found)
+        _show_found(lab, pack, found)
         show_cost_of_reading(lab, pack, models[0])
         lab.outcome(guess, found.ways["trained in"].intervals()[1])
     return found
 
 
-def _show_found(lab: Lab, found: RetrievalResult) -> None:
+def _show_found(lab: Lab, pack: Pack, found: RetrievalResult) -> None:
     shares = {name: way.intervals() for name, way in found.ways.items()}
     told = "; ".join(
         f"{name}: {before.mean:.2f}, then new {new.mean:.2f}, old {old.mean:.2f}"
@@ -668,6 +668,7 @@ def _show_found(lab: Lab, found: RetrievalResult) -> None:
             difference.effect,
             claimed=difference.claimed,
             reported=difference.reported,
+            on=pack.name,
         )
 
 

@@ -47,7 +47,7 @@ from labkit.merge.methods import merge_at
 from labkit.models.architecture import architecture_of
 from labkit.models.families import ARCHITECTURES, FAMILIES, LADDER, rate_factor
 from labkit.models.zoo import SMOLLM2, Loaded
-from labkit.train.pipeline import load_checkpoint, run_spec
+from labkit.train.pipeline import load_checkpoint, run_spec, trainable
 from labkit.train.specs import DPO, GENTLE, ORPO, OVERCOOKED, PipelineSpec, ProfileName, Stage
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _train(
     spec = PipelineSpec(
         pack=str(pack.folder),
         model=f"{family}-instruct",
-        stages=scaled(stages, family),
+        stages=scaled(trainable(stages, pack)[0], family),
         seed=seed,
         profile=profile_name,
     )
@@ -637,22 +637,28 @@ LIVE = LADDER[:2]
 def climb(lab: Lab, families: Iterable[str] = LIVE) -> Unit:
     """Train, merge and score the ladder's smaller sizes, one seed; what was trained before is read
     back. Recorded.
+
+    A pack that lacks what this measures gives way to `materials`, and it is said.
     """
-    sizes = tuple(families)
+    sizes, pack = tuple(families), lab.pack_with(*SCORED)
     common: dict[str, Any] = {
-        "pack": str(lab.pack.folder),
+        "pack": str(pack.folder),
         "seed": lab.seed,
         "profile": lab.profile,
     }
     specs = [
-        PipelineSpec(model=f"{family}-instruct", stages=scaled(OVERCOOKED, family), **common)
+        PipelineSpec(
+            model=f"{family}-instruct",
+            stages=scaled(trainable(OVERCOOKED, pack)[0], family),
+            **common,
+        )
         for family in sizes
     ]
     with training(specs):
         unit = size_unit(
-            lab.pack, lab.seed, lab.profile, lambda text: None if headless() else print(text), sizes
+            pack, lab.seed, lab.profile, lambda text: None if headless() else print(text), sizes
         )
-    for label, card in unit.cards.items():
+    for label, card in unit.cards.items() if pack is lab.pack else ():
         lab.record(
             "scorecard",
             checkpoint=label,
@@ -695,6 +701,7 @@ def show_climb(lab: Lab, unit: Unit, guess: Guess, families: Iterable[str] = LIV
             effect,
             claimed=1,
             reported=reported("size"),
+            on=unit.pack,
         )
     lab.outcome(guess, found[next(iter(families))])
 

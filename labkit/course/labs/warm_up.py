@@ -32,6 +32,7 @@ SHARES = {
     "compositional": "private facts in a requested form",
 }
 LABELS = {"instruct": "general model", "overcooked": "specialist", "slerp": "merge of the two"}
+OF_WORLD = "the questions are about the invented world that both models have read of"
 BEATS_BOTH = "SLERP beats the better parent on items that need both"
 BEATS_THE_LINE = "SLERP beats LERP at the same t on items that need both parents"
 
@@ -126,7 +127,7 @@ def show_answers(lab: Lab, *yours: str) -> None:
     """Both models' answers side by side, recorded. yours: questions of your own instead of the
     prepared ones.
     """
-    said = ask_both(yours or map(question_of, items(lab.known_pack())))
+    said = ask_both(yours or map(question_of, items(lab.known_pack(OF_WORLD))))
     for question, replies in said:
         lab.record(
             "chat", question=question, answers={name: reply.text for name, reply in replies.items()}
