@@ -56,15 +56,6 @@ COLUMNS = {
     },
 }
 HELP = "see docs/packs.md"
-# How a pack comes by a split that it lacks.
-REMEDIES = {
-    "raw": "put texts into its folder of documents and make it again with `labkit pack new`",
-    "summaries": "add it by hand: short texts that tell the facts again",
-    "qa": "put a table with the columns question and answer among its documents and make it again "
-    "with `labkit pack new`",
-    "preferences": "put a table with the columns question, chosen and rejected among its documents "
-    "and make it again with `labkit pack new`",
-}
 INVENTED = " (invented)"
 # How a pack comes by a split that it lacks.
 REMEDIES = {
@@ -126,20 +117,6 @@ class Pack:
         up, and it is known which statements are true. Everything else is a pack of real text.
         """
         return self.name in DOMAINS
-
-    def told_lack(self, split: str) -> str:
-        """That the pack lacks a split, and what brings one, in words without a full stop."""
-        return f"pack {self.name} has no {SPLITS[split]}; {REMEDIES[split]} (docs/packs.md)"
-
-    def told_no_items(self, split: str, *axes: str, kinds: Sequence[str] = ()) -> str:
-        """That an evaluation split has no items of some axes, or of some kinds of an axis, as
-        above.
-        """
-        of = f", kind {' or '.join(kinds)}," if kinds else ""
-        return (
-            f"pack {self.name} has no items of {' or '.join(axes)}{of} in {SPLITS[split]}; make it "
-            "again from more documents, or add some there (docs/packs.md)"
-        )
 
     def told_lack(self, split: str) -> str:
         """That the pack lacks a split, and what brings one, in words without a full stop."""
