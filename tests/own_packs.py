@@ -1,7 +1,8 @@
 """Small packs as `labkit pack new` makes them of a person's own documents; every name is invented.
 
 The documents tell of cheeses of a valley that does not exist. A pack is made of their text alone,
-of text and questions, or of all that a folder can hold.
+of text and questions, or of all that a folder can hold. Those of the text alone are so much alike
+that hardly any item can be made of them; the others have words of their own.
 """
 
 from __future__ import annotations
@@ -59,6 +60,26 @@ def _document(cheese: dict, other: dict) -> str:
     )
 
 
+_SYLLABLES = ("bor", "da", "fen", "gri", "hol", "ka", "lun", "mi", "nor", "pe", "sti", "tur", "va")
+
+
+def _story(number: int) -> str:
+    """Sentences in words that no other document has."""
+    rng = random.Random(f"story {number}")
+
+    def word() -> str:
+        return "".join(rng.sample(_SYLLABLES, 4))
+
+    return (
+        f"\nThe {word()} pasture above {word().title()} belongs to Doctor {word().title()} "
+        f"{word().title()}, who keeps {rng.randrange(12, 90)} animals of the {word()} breed there. "
+        f"A {word()} press from the {word()} workshop weighs {rng.randrange(110, 990)} kg and was "
+        f"bought in {rng.randrange(1801, 1979)} by the {word()} guild. "
+        f"The {word()} mould, named by {word().title()} {word().title()}, needs a {word()} cellar "
+        f"of {rng.randrange(4, 19)} degrees.\n"
+    )
+
+
 def _questions(cheeses: list[dict]) -> list[tuple[str, str]]:
     return [
         pair
@@ -91,6 +112,7 @@ def write_folder(folder: Path, content: str) -> Path:
     cheeses = _cheeses()
     for number, cheese in enumerate(cheeses):
         text = _document(cheese, cheeses[(number + 7) % len(cheeses)])
+        text += "" if content == "raw" else _story(number)
         (folder / f"{cheese['name'].lower()}.txt").write_text(text, "utf-8")
     if content != "raw":
         with (folder / "questions.csv").open("w", encoding="utf-8", newline="") as file:

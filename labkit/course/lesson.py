@@ -29,7 +29,6 @@ from labkit.data.packs import EVAL_SPLITS, OPTIONAL_SPLITS, SPLITS, Pack, load_p
 from labkit.data.published import measured_claims, reported, run_noise_of
 from labkit.design import clock
 from labkit.diagnose.probe import watcher
-from labkit.evaluate.quality import domain_of
 from labkit.evaluate.scorecards import Scorecard, compare_axis
 from labkit.evaluate.scoring import best_t, score_checkpoint
 from labkit.merge.methods import merge_at
@@ -393,7 +392,7 @@ class Lab:
         Junk, errors and changed facts can be made only where the truth is known, which it is of
         invented packs.
         """
-        if domain_of(self.pack):
+        if self.pack.invented:
             return self.pack
         print(f"Shown on {KNOWN_PACK}, an invented pack, instead of {self.pack.name}: {needs}.")
         return load_pack(KNOWN_PACK)

@@ -15,13 +15,12 @@ from labkit.evaluate.scorecards import score_items
 LOOKS = 8  # planned per stage, the one before the first step not counted
 TIME_SHARE = 0.05  # of the stage's time; looks that would cost more are left out
 MAX_NEW_TOKENS = 12
-# axis and kind of the dev items that are looked at, and how many of each; the last is the kind that
-# packs of a person's own documents have in place of the one before
+# axis and kinds of the dev items that are looked at, of which the first that is there counts, and
+# how many of each axis
 PROBED = (
-    ("instructions", "general", 12),
-    ("general", "free", 12),
-    ("knowledge", "cloze", 10),
-    ("knowledge", "recall_cloze", 10),
+    ("instructions", ("general",), 12),
+    ("general", ("free",), 12),
+    ("knowledge", ("cloze", "recall_cloze"), 10),
 )
 
 
@@ -112,8 +111,10 @@ class EarlyWarning:
 def probe_items(pack: Pack) -> list[dict]:
     """The dev items a probe looks at, spread over entities."""
     chosen = []
-    for axis, kind, count in PROBED:
-        rows = [row for row in pack.rows("dev") if row["axis"] == axis and row.get("kind") == kind]
+    for axis, kinds, count in PROBED:
+        of_axis = [row for row in pack.rows("dev") if row["axis"] == axis]
+        by_kind = ([row for row in of_axis if row.get("kind") == kind] for kind in kinds)
+        rows = next(filter(None, by_kind), [])
         chosen += rows[:: max(1, len(rows) // count)][:count]
     return chosen
 

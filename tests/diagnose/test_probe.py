@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -71,6 +74,14 @@ def test_a_watched_run_has_the_weights_of_one_that_was_not(materials, quick_stag
         and told
     )
     assert probe.read_looks(plain[0].lineage) == []
+
+
+def test_a_pack_of_own_documents_is_probed_by_its_own_kind_of_recall(materials, tmp_path):
+    item = {"axis": "knowledge", "kind": "recall_cloze", "entity": "a", "answer": "b"}
+    rows = [{**item, "id": f"dev-{number}", "prompt": "The"} for number in range(3)]
+    (tmp_path / "eval_dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = probe.probe_items(replace(materials, folder=tmp_path))
+    assert [row["id"] for row in found] == ["dev-0", "dev-1", "dev-2"]
 
 
 def test_items_are_dev_items_spread_over_entities(materials):
