@@ -364,17 +364,29 @@ def leaks_of(pack: Pack) -> list[Leak]:
 def _not_taught(pack: Pack) -> Iterator[str]:
     """A sentence per item whose `taught` stands in no text of the pack."""
     marked = [(place, row) for place, row in placed_rows(pack, EVAL_SPLITS) if "taught" in row]
-    if not marked:
-        return
-    texts = "\n".join(
-        " ".join(["", *words_of(row["text"]), ""]) for _, row in placed_rows(pack, TEXT_SPLITS)
-    )
+    own = {row.get("source") for _, row in marked}
+    for sources in (own, None):  # all texts are read only for what its own source does not hold
+        if marked:
+            texts = _words_of_texts(pack, sources)
+            marked = [
+                (place, row)
+                for place, row in marked
+                if f" {' '.join(words_of(row['taught']))} " not in texts
+            ]
     for place, row in marked:
-        if f" {' '.join(words_of(row['taught']))} " not in texts:
-            yield (
-                f'{place}: "taught" stands in no row of {SPLITS["raw"]} or {SPLITS["summaries"]} '
-                f'("{shorten(row["taught"], 80)}"); give a sentence as it stands there; {HELP}'
-            )
+        yield (
+            f'{place}: "taught" stands in no row of {SPLITS["raw"]} or {SPLITS["summaries"]} '
+            f'("{shorten(row["taught"], 80)}"); give a sentence as it stands there; {HELP}'
+        )
+
+
+def _words_of_texts(pack: Pack, sources: set | None) -> str:
+    """The words of the texts of some sources, or of all, a line each."""
+    return "\n".join(
+        " ".join(["", *words_of(row["text"]), ""])
+        for _, row in placed_rows(pack, TEXT_SPLITS)
+        if sources is None or row.get("source") in sources
+    )
 
 
 def placed_rows(pack: Pack, splits: Sequence[str]) -> Iterator[tuple[str, dict]]:
