@@ -347,6 +347,25 @@ def test_one_bad_row_of_many_is_left_out_and_the_place_of_the_first_is_told(sour
     assert made.read["rows"] == 31 and len(pack.rows("qa")) + asked == 28
 
 
+def test_every_row_says_which_file_and_line_it_comes_from(source, tmp_path):
+    asked = [{"question": f"What is part {n}?", "answer": f"It is {n}."} for n in range(20)]
+    asked[3]["source"] = "manual"
+    (source / "qa.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    pairs = [
+        {"prompt": f"Why {n} rods?", "chosen": f"So {n}.", "rejected": "No."} for n in range(5)
+    ]
+    (source / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    made = new_pack("rings", source, tmp_path / "rings")
+    pack = packs.load_pack(made.folder)
+    for row in pack.rows("qa"):
+        line = int(row["messages"][0]["content"].split()[-1].strip("?")) + 1
+        assert row["source"] in (f"qa.jsonl#{line}", f"manual (qa.jsonl#{line})")
+        assert row["source"].startswith("manual") is (line == 4)
+    assert [row["source"] for row in pack.rows("preferences")] == [
+        f"pairs.jsonl#{line}" for line in range(1, 6)
+    ]
+
+
 def test_near_copies_are_found_whatever_their_first_lines(source, tmp_path):
     (source / "moved.txt").write_text(f"{prose('front', 3)}\n\n{(source / '00.txt').read_text()}")
     made = new_pack("rings", source, tmp_path / "rings")
