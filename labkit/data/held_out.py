@@ -407,7 +407,8 @@ def write_examples(work: Work, pack: Pack) -> dict[str, list[Held[list[dict]]]]:
 
 def _preferences(work: Work, held: set[str]) -> Iterator[dict]:
     for example in _once(work, "preferences"):
-        if question_key(question_of(example.row["prompt"])) in held:
+        asked = [turn["content"] for turn in example.row["prompt"] if turn["role"] == "user"]
+        if held.intersection(map(question_key, asked)):
             work.leave_out(example.source, "row", "a preference whose question is held out")
         else:
             yield {**example.row, "source": _place(example)}
