@@ -841,6 +841,8 @@ class _WordText:
         name = _name_of(element)
         if name == "sdt" and _has(element, "sdtPr/showingPlcHdr"):
             what = "placeholder that was never filled in"
+        elif name == "r" and _is_on(element, "rPr/vanish") and _says_something(element):
+            what = "hidden text"
         elif name == "tr" and _has(element, "trPr/del"):
             what = "deleted row of a table"
         elif name == "tc" and _has(element, "tcPr/cellDel"):
@@ -906,6 +908,12 @@ def _find(element: Any, steps: str) -> Any:
 
 def _has(element: Any, steps: str) -> bool:
     return _find(element, steps) is not None
+
+
+def _is_on(element: Any, steps: str) -> bool:
+    """Whether a property is there and not switched off."""
+    found = _find(element, steps)
+    return found is not None and _value(found, "val") not in ("0", "false", "off")
 
 
 def _value(element: Any, name: str) -> str:

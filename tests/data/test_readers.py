@@ -742,6 +742,12 @@ def test_docx_what_is_no_running_text_is_counted_once_per_kind(folder):
     )
 
 
+def test_docx_hidden_text_is_left_out_and_counted(folder):
+    hidden = "<w:r><w:rPr><w:vanish{}/></w:rPr><w:t>secret</w:t></w:r>"
+    body = paragraph(run("Seen "), hidden.format(""), hidden.format(' w:val="0"'))
+    assert word(folder, body) == ("Seen secret", {"hidden text": 1})
+
+
 def test_docx_headers_footers_and_comments_are_counted(folder):
     from docx import Document as make_docx
 
