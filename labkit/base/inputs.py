@@ -204,6 +204,11 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
         raise error(f"{path}: no such file; {missing}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         mark = getattr(problem, "problem_mark", None)
+        if "single document" in str(problem):
+            raise error(
+                f"{path}: a line of --- parts it into several documents, and only one can be "
+                "meant; keep one"
+            ) from None
         # libyaml's mark may lie behind the end
         line = f":{min(mark.line + 1, len(text.splitlines()))}" if mark else ""
         raise error(f"{path}{line}: this is not valid YAML; check indentation and colons") from None

@@ -304,15 +304,20 @@ def _span(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict], number: int, ids: list[int]
 ) -> tuple[int, int]:
     """Where turn `number` begins and ends among the tokens of the whole, what the template puts
-    after it left out.
+    after it left out. A token that holds the end of the question and the beginning of the answer
+    belongs to the answer, as in question_and_answers.
     """
     before = rendered(tokenizer, messages[:number], add_generation_prompt=True)["input_ids"]
     after = rendered(tokenizer, messages[: number + 1])["input_ids"]
-    if ids[: len(before)] != before or ids[: len(after)] != after:
+    start, end = (shared_start([ids, part]) for part in (before, after))
+    if start < len(before) or end < len(after):
         if number:
             check_opening(tokenizer, messages[:number], messages[number : number + 1])
-        raise InputError(f"{REWRITES}, or one with {{% generation %}} markers")
-    end = len(after)
-    while end > len(before) and not tokenizer.decode(ids[end - 1 : end]).strip():
+        so_far, whole = (
+            rendered(tokenizer, part, tokenize=False) for part in (messages[: number + 1], messages)
+        )
+        if not number or not whole.startswith(so_far):
+            raise InputError(f"{REWRITES}, or one with {{% generation %}} markers")
+    while end > start and not tokenizer.decode(ids[end - 1 : end]).strip():
         end -= 1
-    return len(before), end
+    return start, end

@@ -500,7 +500,7 @@ def _load_folder(folder: Path, name: str) -> Loaded:
         )
         remedy = (
             "take the model that is not quantised"
-            if "quantiz" in cause
+            if "quantiz" in cause or "quantization_config" in (folder / "config.json").read_text()
             else "copy or export it again"
         )
         raise InputError(
@@ -644,6 +644,7 @@ def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     _transformers_stays()
     quiet()
     config = AutoConfig.from_pretrained(where)
+    _check_quantisation(where, config)
     attention = "eager" if getattr(config, "hidden_size", SMALL_HIDDEN) < SMALL_HIDDEN else "sdpa"
     model, told = AutoModelForCausalLM.from_pretrained(
         where,
@@ -659,6 +660,23 @@ def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     if tokenizer.pad_token is None:  # common on the hub; padding is masked, any token serves
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
+
+
+def _check_quantisation(where: str, config: PreTrainedConfig) -> None:
+    """Raises InputError for a quantisation that transformers does not know: it would take the codes
+    for weights.
+    """
+    said = getattr(config, "quantization_config", None)
+    method = said.get("quant_method") if isinstance(said, dict) else None
+    if not method:
+        return
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    if not AutoHfQuantizer.supports_quant_method(said):
+        raise InputError(
+            f"{where}: transformers cannot read the quantisation {method!r} that config.json "
+            "names; take the model that is not quantised"
+        )
 
 
 SCALES = ("_scale", "_scale_inv", ".absmax")  # of a quantisation: codes mean nothing without them
