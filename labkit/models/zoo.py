@@ -185,6 +185,7 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # Files that say how weights are used.
 READ = (
     "config.json",
+    "model.safetensors.index.json",  # which shard a tensor is read from
     "generation_config.json",
     "chat_template.*",
     "additional_chat_templates/*",

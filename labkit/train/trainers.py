@@ -268,7 +268,13 @@ def preference_rows(
     if counted.rows and not rows:
         if len(refusals) == counted.rows:
             raise refusals[0]
-        raise _nothing_left(counted, "pair", "raise max_length, or give answers that differ")
+        raise _nothing_left(
+            counted,
+            "pair",
+            "use another chat template"
+            if DROPPED in counted.fates
+            else "raise max_length, or give answers that differ",
+        )
     return rows
 
 

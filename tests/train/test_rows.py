@@ -213,7 +213,7 @@ def test_a_template_that_leaves_the_answer_out_is_told_from_rows_without_one():
     made.chat_template = "{% for turn in messages[:1] %}{{ turn['content'] }}{% endfor %}"
     with pytest.raises(InputError, match=r"use another .*writes nothing of the answer"):
         trainers.chat_rows(made, [asked("What?", "Silk.")], 128)
-    with pytest.raises(InputError, match="writes nothing of the answer"):
+    with pytest.raises(InputError, match=r"use another .*writes nothing of the answer"):
         trainers.preference_rows(made, [pair("What?", "Silk.", "Horn.")], 128)
     made.chat_template = ""
     with pytest.raises(InputError, match="writes nothing for a question"):
