@@ -13,9 +13,11 @@ moment adds up; the peak is the larger sum, and a plan says which.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,7 +30,8 @@ from labkit.base.errors import InputError, suggest
 from labkit.data import world
 from labkit.data.packs import Pack, load_pack, samples_folder, text_of
 from labkit.models import zoo
-from labkit.models.architecture import Architecture, learned_places
+from labkit.models.adapters import adapter_tokenizer, base_of, is_adapter
+from labkit.models.architecture import Architecture, config_of, learned_places
 from labkit.models.families import CONTEXT, FAMILIES
 from labkit.train import zoo_build
 from labkit.train.callbacks import RowCount, row_words
@@ -113,7 +116,7 @@ def _lengths_of(
     places: that the model has learned, where these are fewer than max_length.
     """
     data = load_pack(pack)
-    tokenizer = zoo.tokenizer_of(Path(model)) if reading else _tokenizer(model)
+    tokenizer = _read_tokenizer(model) if reading else _tokenizer(model)
     if tokenizer is not None and kind != "cpt":
         check_template(tokenizer, model, kind)
     longest = places or max_length
@@ -155,6 +158,17 @@ def check_template(tokenizer: PreTrainedTokenizerBase, model: str, kind: str) ->
 
 def _answers(pairs: Iterable[dict]) -> list[list[dict]]:
     return [pair["prompt"] + pair[side] for pair in pairs for side in ("chosen", "rejected")]
+
+
+def _read_tokenizer(model: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a folder, which may change; an adapter's may be its base's with a template
+    of the adapter's own.
+    """
+    if not is_adapter(Path(model)):
+        return zoo.tokenizer_of(Path(model))
+    base = copy.deepcopy(_tokenizer(base_of(Path(model))))
+    rows = config_of(model)[0].get("vocab_size") or sys.maxsize
+    return base and adapter_tokenizer(Path(model), base, rows)
 
 
 @cache

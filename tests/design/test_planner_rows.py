@@ -146,6 +146,20 @@ def test_rows_are_planned_up_to_the_places_a_model_has_learned(tmp_path, kind, p
     assert any(f"cut at {places} tokens" in told for told in lost_rows(spec))
 
 
+def test_an_adapter_that_brings_only_a_template_is_planned_with_its_bases_tokenizer(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "llama-xs-instruct"})
+    )
+    (tmp_path / "adapter_model.safetensors").touch()
+    template = zoo.tokenizer_of(zoo.model_folder("llama-xs-instruct")).chat_template
+    (tmp_path / "chat_template.jinja").write_text("<|user|>" + template)
+    stage = Stage(kind="sft", learning_rate=1e-4, steps=2)
+    bare, own = (
+        lengths_of("materials", name, stage).mean for name in ("llama-xs-instruct", str(tmp_path))
+    )
+    assert own == pytest.approx(bare + 1)
+
+
 def test_a_family_that_is_not_built_has_the_others_tokenizer():
     raw = Stage(kind="cpt", learning_rate=1e-3, steps=2)
     assert (
