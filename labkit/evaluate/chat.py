@@ -128,6 +128,7 @@ class Talker:
                 )
             kept, dropped = kept[2:], dropped + 1
 
+    @zoo.library_errors("answering")
     def answer(self, fitted: tuple[list[dict], list[int], int], settings: Settings) -> Reply:
         """Answer what `fit` made ready, and remember both."""
         import torch

@@ -38,7 +38,7 @@ from labkit.base.stats import (
 from labkit.data.instructions import obeys, obeys_loosely
 from labkit.data.packs import EVAL_SPLITS, Pack
 from labkit.models.families import question_and_answers, rendered, shared_start, text_tokens
-from labkit.models.zoo import NO_PAD, check_rows, learned_positions
+from labkit.models.zoo import NO_PAD, check_rows, learned_positions, library_errors
 
 if TYPE_CHECKING:
     import torch
@@ -283,6 +283,7 @@ def _padded(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, t
     return ids, mask
 
 
+@library_errors("scoring")
 def log_likelihoods(
     model: PreTrainedModel, pad: int, contexts: list[list[int]], rows: list[list[int]]
 ) -> list[float]:
@@ -445,6 +446,7 @@ def _agree(some: list[float] | None, others: list[float], within: float) -> bool
     )
 
 
+@library_errors("answering")
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

@@ -12,6 +12,7 @@ import gc
 import itertools
 import json
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,6 +71,27 @@ def _transformers_stays() -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
     let_libraries_stay()
+
+
+@contextmanager
+def library_errors(what: str) -> Iterator[None]:
+    """An error that a library ends in while it computes with a model, as one sentence.
+
+    transformers and trl know hundreds of architectures, and not every one goes through every step.
+    what: the step. An error of labkit's own, or of too little memory, is raised as it is.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        *_, (innermost, _) = traceback.walk_tb(e.__traceback__)
+        if innermost.f_globals.get("__name__", "").startswith("labkit.") or "memory" in str(e):
+            raise
+        library = innermost.f_globals.get("__name__", "").partition(".")[0]
+        said = (str(e).strip().splitlines() or [""])[0][:160]
+        raise InputError(
+            f"{what}: {library} cannot do this with a model of this architecture "
+            f"({type(e).__name__}: {said}); docs/compatibility.md says what works with which"
+        ) from e
 
 
 # --- the model hub ----------------------------------------------------------------------------

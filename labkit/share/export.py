@@ -477,8 +477,8 @@ def _facts(loaded: zoo.Loaded, dtype: str, roots: list[str]) -> dict:
     return {
         "architecture": ", ".join(config.architectures or [type(loaded.model).__name__]),
         "parameters": sum(weight.numel() for weight in loaded.model.parameters()),
-        "vocabulary": config.vocab_size,
-        "context": getattr(config, "max_position_embeddings", None),
+        "vocabulary": config.get_text_config().vocab_size,
+        "context": zoo.longest_text(loaded.model),
         "dtype": dtype,
         "tiny": any(root.rsplit("-", 1)[0] in FAMILIES for root in roots),
         "chat": loaded.tokenizer.chat_template is not None,
