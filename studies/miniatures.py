@@ -208,6 +208,8 @@ def small_config(kind: str, **changes: Any) -> PreTrainedConfig:
         return made(text_config=small_config(text.model_type, **changes).to_dict())
     known = default.to_dict()
     sizes = {field: value for field, value in SIZES.items() if field in known}
+    if "vocab_size" in changes and "vocab_size_per_layer_input" in known:
+        sizes["vocab_size_per_layer_input"] = changes["vocab_size"]
     if "qk_rope_head_dim" in known:  # there a head's width is the sum of its parts
         sizes.pop("head_dim", None)
     if "kv_lora_rank" in known:

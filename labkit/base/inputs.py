@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.store import write_file
@@ -204,6 +211,11 @@ def read_yaml(path: Path, *, missing: str, error: type[InputError] = InputError)
         raise error(f"{path}: no such file; {missing}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         mark = getattr(problem, "problem_mark", None)
+        if "single document" in str(problem):
+            raise error(
+                f"{path}: a line of --- parts it into several documents, and only one can be "
+                "meant; keep one"
+            ) from None
         # libyaml's mark may lie behind the end
         line = f":{min(mark.line + 1, len(text.splitlines()))}" if mark else ""
         raise error(f"{path}{line}: this is not valid YAML; check indentation and colons") from None
@@ -262,9 +274,19 @@ def _written_out(node: yaml.Node | None, known: dict[int, float]) -> float:
 
 
 class Strict(BaseModel):
-    """Base of what a spec is made of: no unknown field, nothing changed once it is read."""
+    """Base of what a spec is made of: no unknown field, no number that is not finite, nothing
+    changed once it is read.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, field: ValidationInfo) -> object:
+        kinds = re.findall(r"\b(?:bool|int|float)\b", str(cls.model_fields[field.field_name or ""]))
+        if isinstance(value, bool) and kinds and "bool" not in kinds:  # true would be read as 1
+            raise ValueError(f"must not be {str(value).lower()}")
+        return value
 
 
 def explain(error: ValidationError, model: type[BaseModel], **parts: type[BaseModel]) -> str:

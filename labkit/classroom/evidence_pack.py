@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from labkit.base import records
 from labkit.base.errors import InputError, LabkitError, PackError
@@ -107,7 +107,16 @@ class Merged(Strict):
         return self.general, self.domain, self.merge.ancestor
 
 
-Model = Annotated[Shipped | Trained | Merged, Field(discriminator="kind")]
+def _kind_of(value: Any) -> object:
+    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+Model = Annotated[
+    Annotated[Shipped, Tag("shipped")]
+    | Annotated[Trained, Tag("trained")]
+    | Annotated[Merged, Tag("merged")],
+    Discriminator(_kind_of),
+]
 
 
 class Item(Strict):

@@ -25,8 +25,8 @@ REQUIRED = "learner"
 MOST_BYTES, MOST_LEARNERS = 2**20, 1000
 MOST_CHARACTERS = {"learner": 100, "pack": 300, "design": 60, "seed": 10, "notebooks": 400}
 LARGEST_SEED = 2**31 - 1
-DELIMITERS = (",", ";", "\t")
-SEP = re.compile('"?sep=([^\\w\\s"]|\t)"?', re.IGNORECASE)
+DELIMITERS = (",", ";", "\t", "|")
+SEP = re.compile('"?sep=([^\\w\\s"]|\t)"?\\1*', re.IGNORECASE)
 # Soft hyphen, zero-width space, word joiner, byte-order mark, and marks of direction, which steer
 # nothing in a name. Joiners shape letters: Persian, Indian and Arabic names have them.
 SHAPELESS = dict.fromkeys(map(ord, "\xad\u200b\u2060\ufeff\u200e\u200f\u061c"))
@@ -155,6 +155,10 @@ def _text(path: Path) -> str:
             f"{path}: cannot be read ({error.strerror}); give a CSV file with a column `learner`"
         ) from None
     encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in re.split(rb"[\r\n]", content, maxsplit=1)[0]:
+        raise InputError(
+            f"{path}: this is no text in UTF-8, perhaps a workbook; save the roster as `CSV UTF-8`"
+        )
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -168,8 +172,8 @@ def _text(path: Path) -> str:
 def _delimiter(text: str) -> tuple[str, str]:
     """What is between two fields, and the text without the line `sep=` in which Excel says it.
 
-    Else it is the commonest of comma, semicolon and tab in the heads: spreadsheets write semicolons
-    where the comma is decimal, and tabs where cells are copied.
+    Else it is the commonest of comma, semicolon, tab and bar in the heads: spreadsheets write
+    semicolons where the comma is decimal, and tabs where cells are copied.
     """
     first = next((line for line in text.split("\n") if line.strip()), "")
     if said := SEP.fullmatch(first):
@@ -275,8 +279,8 @@ def _pack(place: _Place, given: str, default: str) -> str:
 
 
 def _chosen(place: _Place, given: str, known: Sequence[str]) -> tuple[str, ...]:
-    """The notebooks named, separated by spaces, in the class's order; all of them when none is."""
-    names = given.split()
+    """The notebooks named, in the class's order; all of them when none is."""
+    names = re.split(r"[\s,;]+", given.strip(" ,;")) if given.strip(" ,;") else []
     for name in names:
         if name not in known:
             raise place.error("notebooks", name, suggest(name, list(known)))

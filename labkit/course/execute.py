@@ -78,16 +78,23 @@ def parameter_names(notebook: Path) -> list[str]:
         ) from None
     try:
         return _assigned(source)
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{notebook}: its parameters cell holds half of a character; write it anew"
+        ) from None
     except SyntaxError as error:
         raise InputError(
-            f"{notebook}: line {error.lineno} of its parameters cell is not Python "
+            f"{notebook}: line {error.lineno or 1} of its parameters cell is not Python "
             f"({error.msg}); write one `name = value` a line"
         ) from None
 
 
 def _assigned(source: str) -> list[str]:
-    """The names that a cell sets. Lines for IPython, such as %matplotlib inline, set none."""
-    python = re.sub(r"^[%!?].*", "", source, flags=re.MULTILINE)
+    """The names that a cell sets. What is for IPython, such as %matplotlib inline, sets none."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    cell = re.sub(r"\A\s*%%.*", "", source.removeprefix("\ufeff"))
+    python = TransformerManager().transform_cell(cell)
     return [
         name.get_name() for name in symtable(python, "", "exec").get_symbols() if name.is_assigned()
     ]

@@ -31,11 +31,31 @@ AXIS_LABELS = {
 
 
 def plain(text: str, width: int = 44) -> str:
-    """A label of at most three lines, in which no words are read as a formula."""
+    """A label of at most three lines."""
     import textwrap
 
-    lines = textwrap.wrap(text, width, max_lines=3, placeholder=" …")
-    return "\n".join(lines).replace("$", r"\$")
+    return "\n".join(textwrap.wrap(text, width, max_lines=3, placeholder=" …"))
+
+
+def in_legend(name: str) -> str:
+    """A name as the legend shows it: matplotlib hides those that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def _as_words(figure: Figure) -> None:
+    """No words in a figure are a formula, whatever names hold; but numbers on a log scale are."""
+    from matplotlib.text import Text
+
+    numbers = {
+        text
+        for ax in figure.axes
+        for axis in (ax.xaxis, ax.yaxis)
+        if axis.get_scale() == "log"
+        for text in axis.findobj(Text)
+        if text is not axis.label
+    }
+    for text in figure.findobj(Text):
+        text.set_parse_math(text in numbers)
 
 
 def new_figure(width: float, height: float, columns: int = 1, *, rows: int = 1, size: int = 13):
@@ -43,8 +63,13 @@ def new_figure(width: float, height: float, columns: int = 1, *, rows: int = 1, 
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    class Words(Figure):
+        def draw(self, renderer):
+            _as_words(self)
+            super().draw(renderer)
+
     with rc_context({"font.size": size}):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Words(figsize=(width, height), layout="constrained")
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in panels:
         ax.spines[["top", "right"]].set_visible(False)
@@ -88,7 +113,7 @@ def scorecards(
             color=COLOURS[i % 7],
             markersize=8,
             capsize=4,
-            label=card.checkpoint,
+            label=in_legend(card.checkpoint),
         )
     if guess:
         ax.plot(
@@ -127,7 +152,7 @@ def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], title: str = 
             color=COLOURS[i % 7],
             linestyle=LINES[i % 7],
             linewidth=2,
-            label=label,
+            label=in_legend(label),
         )
     ax.set_xlabel("optimiser step", fontsize=13)
     ax.set_ylabel("training loss (nats per token)", fontsize=13)
@@ -174,7 +199,13 @@ def parent_lines(
         (sweep[0], COLOURS[2], ":", f"{ends[0]} (t=0)"),
         (sweep[-1], COLOURS[3], "-.", f"{ends[1]} (t=1)"),
     ):
-        ax.axhline(card.interval(axis).mean, color=colour, linestyle=dash, linewidth=2, label=label)
+        ax.axhline(
+            card.interval(axis).mean,
+            color=colour,
+            linestyle=dash,
+            linewidth=2,
+            label=in_legend(label),
+        )
 
 
 def merge_sweep(
@@ -443,7 +474,7 @@ def loss_paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
             linestyle=LINES[i],
             marker=MARKERS[i],
             linewidth=2,
-            label=label,
+            label=in_legend(label),
         )
     ax.set_xlabel("t (0 = instruct, 1 = the other end)", fontsize=13)
     ax.set_ylabel("loss on general text\n(nats per token)", fontsize=13)
@@ -523,7 +554,7 @@ def learn_and_forget(
             markersize=11,
             linestyle="",
             capsize=3,
-            label=label,
+            label=in_legend(label),
         )
     xs, ys = zip(*[(learned.mean, kept.mean) for learned, kept in line.values()], strict=True)
     ax.plot(

@@ -1,7 +1,7 @@
 """The figures of guesses, each with the words for those who do not see it, and of the class page.
 
 The class page shows everybody's results at once. Words in its figures may come from participants:
-`plain` keeps them from being read as formulas.
+`plain` keeps them short.
 """
 
 from __future__ import annotations

@@ -591,10 +591,11 @@ class Lab:
         display(ChoicePanel(exercise.question, exercise.options, before, check).whole)
 
     def _answered(self, id: str, options: tuple[str, ...]) -> int | None:
-        """The place of the option that a person chose before; None when none was, or when it is no
-        option any more.
+        """The place of the option that was chosen before, by a person where there is one; None when
+        none was, or when it is no option any more.
         """
-        chosen = journal.by_a_person(journal.kept(self.out_dir, self.learner, "answer"))
+        answers = journal.kept(self.out_dir, self.learner, "answer")
+        chosen = answers if headless() else journal.by_a_person(answers)
         choice = journal.by_id(chosen).get(id, {}).get("choice")
         return options.index(choice) if choice in options else None
 

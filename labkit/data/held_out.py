@@ -882,7 +882,7 @@ def write_examples(work: Work, pack: Pack) -> dict[str, list[Held[list[dict]]]]:
         if split:
             held[split].append(Held(example.source, "row", cluster, chat))
         else:
-            training.append({"messages": chat, "source": example.family or example.origin})
+            training.append({"messages": chat, "source": _place(example)})
     write_rows(pack, "qa", training)
     write_rows(
         pack,
@@ -897,10 +897,16 @@ def write_examples(work: Work, pack: Pack) -> dict[str, list[Held[list[dict]]]]:
 
 def _preferences(work: Work, held: set[str]) -> Iterator[dict]:
     for example in _once(work, "preferences"):
-        if question_key(question_of(example.row["prompt"])) in held:
+        asked = [turn["content"] for turn in example.row["prompt"] if turn["role"] == "user"]
+        if held.intersection(map(question_key, asked)):
             work.leave_out(example.source, "row", "a preference whose question is held out")
         else:
-            yield example.row
+            yield {**example.row, "source": _place(example)}
+
+
+def _place(example: Example) -> str:
+    """Where a row comes from: file and line, behind what its own column `source` says."""
+    return f"{example.family} ({example.source})" if example.family else example.source
 
 
 def write_items(

@@ -39,7 +39,7 @@ OPTIONAL_SPLITS = ("summaries", "qa", "preferences")
 COLUMNS = {
     "text": {"required": ["text"], "optional": ["source"]},
     "qa": {"required": ["messages"], "optional": ["source"]},
-    "preferences": {"required": ["prompt", "chosen", "rejected"], "optional": ["kind"]},
+    "preferences": {"required": ["prompt", "chosen", "rejected"], "optional": ["source", "kind"]},
     "eval": {
         "required": ["id", "axis", "entity"],
         "optional": [

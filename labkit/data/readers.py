@@ -89,7 +89,8 @@ def read_folder(folder: Path) -> Iterator[Document | Record | Dropped]:
     broken.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give a folder with {', '.join(READERS)} files")
+        what = "a file and no folder" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {what}; give a folder with {', '.join(READERS)} files")
     for found in _files(folder, folder):
         if isinstance(found, Dropped):
             yield found
@@ -137,7 +138,7 @@ def _files(folder: Path, root: Path) -> Iterator[Path | Dropped]:
         except (OSError, RuntimeError):  # a link to itself
             yield Dropped(name, "file", "a link that leads nowhere")
             continue
-        if entry.name.startswith("."):
+        if entry.name.startswith((".", "~$")):  # Word's mark of a document that is open
             yield Dropped(name, what, "hidden")
         elif leads_out:
             yield Dropped(name, what, "a link that leads out of the folder")
@@ -626,10 +627,20 @@ def _columns(path: Path, line: int, cells: list[str]) -> list[str]:
 # elements that begin a line of their own; the others stand in one
 _OWN_LINE = (
     "address article aside blockquote body caption dd details div dl dt figcaption figure footer "
-    "form h1 h2 h3 h4 h5 h6 header hr li main ol p pre section summary table tr ul"
+    "form h1 h2 h3 h4 h5 h6 header hr legend li main ol option p pre search section select summary "
+    "svg table textarea tr ul"
 )
 _NEVER_SEEN = ("head", "script", "style", "template", "noscript", "rp")
-_BESIDE_THE_TEXT = {"nav": "navigation", "rt": "reading aid above characters"}
+_BESIDE_THE_TEXT = {
+    "nav": "navigation",
+    "rt": "reading aid above characters",
+    "del": "deletion",
+    "button": "button",
+    # a whole page is hidden until a script shows it
+    ':is([hidden], [style*="display:none" i], [style*="display: none" i]):not(body, html)': (
+        "hidden part of a page"
+    ),
+}
 
 
 def read_html(path: Path, source: str) -> Iterator[Document | Dropped]:
@@ -646,9 +657,9 @@ def read_html(path: Path, source: str) -> Iterator[Document | Dropped]:
     for element in page(_NEVER_SEEN):
         element.decompose()
     for name, what in _BESIDE_THE_TEXT.items():
-        if found := [element for element in page(name) if element.get_text(strip=True)]:
+        if found := [element for element in page.select(name) if element.get_text(strip=True)]:
             yield Dropped(source, what, NOT_RUNNING, count=len(found))
-        for element in page(name):
+        for element in page.select(name):
             element.decompose()
     text = tidy(_page_text(page))
     yield Document(source, text, source) if text else Dropped(source, "file", NO_TEXT)
@@ -830,6 +841,8 @@ class _WordText:
         name = _name_of(element)
         if name == "sdt" and _has(element, "sdtPr/showingPlcHdr"):
             what = "placeholder that was never filled in"
+        elif name == "r" and _is_on(element, "rPr/vanish") and _says_something(element):
+            what = "hidden text"
         elif name == "tr" and _has(element, "trPr/del"):
             what = "deleted row of a table"
         elif name == "tc" and _has(element, "tcPr/cellDel"):
@@ -895,6 +908,12 @@ def _find(element: Any, steps: str) -> Any:
 
 def _has(element: Any, steps: str) -> bool:
     return _find(element, steps) is not None
+
+
+def _is_on(element: Any, steps: str) -> bool:
+    """Whether a property is there and not switched off."""
+    found = _find(element, steps)
+    return found is not None and _value(found, "val") not in ("0", "false", "off")
 
 
 def _value(element: Any, name: str) -> str:

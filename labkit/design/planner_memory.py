@@ -13,9 +13,11 @@ moment adds up; the peak is the larger sum, and a plan says which.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,8 +30,9 @@ from labkit.base.errors import InputError, suggest
 from labkit.data import world
 from labkit.data.packs import Pack, load_pack, samples_folder, text_of
 from labkit.models import zoo
-from labkit.models.architecture import Architecture
-from labkit.models.families import FAMILIES
+from labkit.models.adapters import adapter_tokenizer, base_of, is_adapter
+from labkit.models.architecture import Architecture, config_of, learned_places
+from labkit.models.families import CONTEXT, FAMILIES
 from labkit.train import zoo_build
 from labkit.train.callbacks import RowCount, row_words
 from labkit.train.pipeline import stage_splits
@@ -93,6 +96,7 @@ def lengths_of(pack: str, model: str, stage: Stage) -> RowLengths:
         splits,
         load_pack(pack).fingerprint(*splits),
         zoo.reading_of(Path(model)) if Path(model).is_dir() else "",
+        learned_places(model, stage.max_length),
     )
 
 
@@ -106,13 +110,17 @@ def _lengths_of(
     splits: tuple[str, ...],
     content: str,
     reading: str,
+    places: int | None,
 ) -> RowLengths:
-    """content, reading: of the pack and of a folder model, which may change under their names."""
+    """content, reading: of the pack and of a folder model, which may change under their names.
+    places: that the model has learned, where these are fewer than max_length.
+    """
     data = load_pack(pack)
-    tokenizer = zoo.tokenizer_of(Path(model)) if reading else _tokenizer(model)
+    tokenizer = _read_tokenizer(model) if reading else _tokenizer(model)
     if tokenizer is not None and kind != "cpt":
         check_template(tokenizer, model, kind)
-    measure = _Estimated(max_length) if tokenizer is None else _Measured(tokenizer, max_length)
+    longest = places or max_length
+    measure = _Estimated(longest) if tokenizer is None else _Measured(tokenizer, longest, places)
     counted = RowCount([place for split in splits for place in data.places(split)])
     rows = [row for split in splits for row in data.rows(split)]
     if kind in PREFERENCE_STAGES:
@@ -152,6 +160,17 @@ def _answers(pairs: Iterable[dict]) -> list[list[dict]]:
     return [pair["prompt"] + pair[side] for pair in pairs for side in ("chosen", "rejected")]
 
 
+def _read_tokenizer(model: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a folder, which may change; an adapter's may be its base's with a template
+    of the adapter's own.
+    """
+    if not is_adapter(Path(model)):
+        return zoo.tokenizer_of(Path(model))
+    base = copy.deepcopy(_tokenizer(base_of(Path(model))))
+    rows = config_of(model)[0].get("vocab_size") or sys.maxsize
+    return base and adapter_tokenizer(Path(model), base, rows)
+
+
 @cache
 def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
     """A model's tokenizer alone; None for a hub model whose tokenizer is not in the local cache.
@@ -174,8 +193,10 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
 class _Measured:
     """Lengths in tokens as training has them."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
-        self.tokenizer, self.max_length = tokenizer, max_length
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int, places: int | None = None
+    ):
+        self.tokenizer, self.max_length, self.places = tokenizer, max_length, places
 
     def texts(self, texts: list[str], counted: RowCount) -> list[int]:
         from labkit.train.trainers import text_rows
@@ -202,7 +223,12 @@ class _Measured:
     def general(self) -> list[int]:
         return [
             len(row["input_ids"])
-            for row in zoo_build.general_rows(self.tokenizer, REPLAY_SAMPLE, seed=0)
+            for row in zoo_build.general_rows(
+                self.tokenizer,
+                REPLAY_SAMPLE,
+                seed=0,
+                max_length=min(CONTEXT, self.places or CONTEXT),
+            )
         ]
 
 

@@ -92,10 +92,7 @@ class Talker:
     @property
     def context(self) -> int | None:
         """How many tokens it can read and write together, where that is known."""
-        stated = (
-            getattr(self.loaded.model.config, "max_position_embeddings", None)
-            or self.loaded.tokenizer.model_max_length
-        )
+        stated = zoo.longest_text(self.loaded.model) or self.loaded.tokenizer.model_max_length
         return stated if stated < UNBOUNDED else None
 
     @property
@@ -113,13 +110,15 @@ class Talker:
         """The conversation that ends in a question, its token ids, and how many of the oldest
         questions were dropped for it.
 
-        Raises InputError when not even the question alone fits.
+        Raises InputError when not even the question alone fits, or when the model has no embedding
+        for one of its tokens.
         """
         kept = [*self.messages, {"role": "user", "content": question}]
         dropped = 0
         while True:
             ids = prompt_ids(self.loaded.tokenizer, {"messages": kept})
             if self.context is None or len(ids) + max_tokens <= self.context:
+                zoo.check_rows(self.loaded.model, [ids])
                 return kept, ids, dropped
             if len(kept) == 1:
                 raise InputError(
@@ -129,6 +128,7 @@ class Talker:
                 )
             kept, dropped = kept[2:], dropped + 1
 
+    @zoo.library_errors("answering")
     def answer(self, fitted: tuple[list[dict], list[int], int], settings: Settings) -> Reply:
         """Answer what `fit` made ready, and remember both."""
         import torch

@@ -28,7 +28,7 @@ from labkit.data import world
 from labkit.data.leaks import SHINGLE_WORDS, near_duplicates, run_hashes, word_codes, words_of
 from labkit.data.packs import SPLITS, Pack, load_pack
 from labkit.evaluate.scorecards import log_likelihoods, start_ids
-from labkit.models.zoo import Loaded
+from labkit.models.zoo import Loaded, longest_text
 
 READ_TOKENS = 256  # of a document by the model: its beginning stands for the whole
 SAMPLE = 1000  # documents of a large corpus that the model reads
@@ -124,9 +124,7 @@ def surprise(texts: Sequence[str], loaded: Loaded) -> list[float | None]:
     tokenizer, start = loaded.tokenizer, start_ids(loaded.tokenizer)
     # half of a surrogate pair is no text
     readable = [text.encode("utf-8", "replace").decode() for text in texts]
-    longest = min(
-        READ_TOKENS, getattr(loaded.model.config, "max_position_embeddings", READ_TOKENS)
-    ) - len(start)
+    longest = min(READ_TOKENS, longest_text(loaded.model) or READ_TOKENS) - len(start)
     encoded = tokenizer(
         readable,
         add_special_tokens=False,

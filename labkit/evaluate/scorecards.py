@@ -37,7 +37,8 @@ from labkit.base.stats import (
 )
 from labkit.data.instructions import obeys, obeys_loosely
 from labkit.data.packs import EVAL_SPLITS, Pack
-from labkit.models.families import question_and_answers, shared_start, text_tokens
+from labkit.models.families import question_and_answers, rendered, shared_start, text_tokens
+from labkit.models.zoo import NO_PAD, check_rows, learned_positions, library_errors
 
 if TYPE_CHECKING:
     import torch
@@ -211,14 +212,16 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, item: dict) -> list[int]:
     """Token ids a model is given for an item: a chat up to the assistant's turn, or text to
     continue.
 
-    Raises InputError when the item is a chat and the tokenizer has no chat template.
+    Raises InputError when the item is a chat and the tokenizer has no chat template, or one that
+    fails or writes nothing.
     """
     if "prompt" in item:
         return text_tokens(tokenizer, [item["prompt"]])[0]
     check_template(tokenizer)
-    return tokenizer.apply_chat_template(
-        item["messages"], add_generation_prompt=True, return_dict=True
-    )["input_ids"]
+    ids = rendered(tokenizer, item["messages"], add_generation_prompt=True)["input_ids"]
+    if not ids:
+        raise InputError("the chat template writes nothing for a question; use another template")
+    return ids
 
 
 def split_at_choices(
@@ -280,6 +283,7 @@ def _padded(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, t
     return ids, mask
 
 
+@library_errors("scoring")
 def log_likelihoods(
     model: PreTrainedModel, pad: int, contexts: list[list[int]], rows: list[list[int]]
 ) -> list[float]:
@@ -291,6 +295,7 @@ def log_likelihoods(
     """
     import torch
 
+    _check_rows(model, pad, rows)
     if not reads_padded(model, pad, rows):
         return _plain_likelihoods(model, contexts, rows)
     sums = [0.0] * len(rows)
@@ -312,6 +317,15 @@ def log_likelihoods(
             ):
                 sums[i] = value
     return sums
+
+
+def _check_rows(
+    model: PreTrainedModel, pad: int | None, rows: list[list[int]], *, room: int = 0
+) -> None:
+    """Raises InputError when the model cannot read a row, or nothing can fill rows up."""
+    if pad is None:
+        raise InputError(NO_PAD)
+    check_rows(model, [*rows, [pad]], room=room)
 
 
 def _tail_likelihoods(
@@ -393,6 +407,8 @@ def reads_padded(model: PreTrainedModel, pad: int, rows: list[list[int]]) -> boo
     Recurrent models keep no keys and values to read on from, and some others count the places of
     padding as well. No list of architectures would be complete.
     """
+    if (learned_positions(model) or TRIED_TOKENS) < TRIED_TOKENS:
+        return False
     if model not in _READS_PADDED and any(rows):
         row = (next(filter(None, rows)) * TRIED_TOKENS)[:TRIED_TOKENS]
         short, long = row[:2], row[: TRIED_TOKENS - 8]
@@ -430,6 +446,7 @@ def _agree(some: list[float] | None, others: list[float], within: float) -> bool
     )
 
 
+@library_errors("answering")
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -441,9 +458,14 @@ def generate(
 ) -> list[list[str]]:
     """Answers per prompt: one greedy one, or `samples` drawn at temperature 1 from a seeded
     generator.
+
+    An answer ends where the places that a model has learned do. Raises InputError when a prompt
+    leaves none.
     """
     import torch
 
+    _check_rows(model, tokenizer.pad_token_id, prompts, room=1)
+    places = learned_positions(model)
     torch.manual_seed(seed)
     copies = max(1, samples)
     sampling = (
@@ -453,14 +475,17 @@ def generate(
     )
     answers: list[list[str]] = [[] for _ in prompts]
     lengths = [(len(ids) + max_new_tokens) * copies for ids in prompts]
-    padded = reads_padded(model, tokenizer.pad_token_id, prompts)
+    whole = places is None or max(map(len, prompts), default=0) + max_new_tokens <= places
+    padded = whole and reads_padded(model, tokenizer.pad_token_id, prompts)
     with torch.inference_mode():
         for batch in batches(lengths) if padded else _batches_of_one_length(lengths):
             ids, mask = _padded([prompts[i] for i in batch], tokenizer.pad_token_id, "left")
             out = model.generate(
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=max_new_tokens
+                if whole
+                else min(max_new_tokens, places - ids.shape[1]),
                 num_return_sequences=copies,
                 pad_token_id=tokenizer.pad_token_id,
                 **sampling,
@@ -478,14 +503,16 @@ def generate(
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Line_Break=Complex_Context}"
 _KATAKANA, _HANGUL = r"\p{Katakana}\u30fc", r"\p{Hangul}"
 _STACKING = r"\p{Canonical_Combining_Class=Virama}"  # puts a letter under the one before it
-_SPACED = rf"[[\w\p{{M}}\p{{N}}]--[{_UNSPACED}{_KATAKANA}{_HANGUL}]]"
+_SPACED = rf"[[\w\p{{M}}\p{{N}}]--[_{_UNSPACED}{_KATAKANA}{_HANGUL}]]"
 # What is written together with a word: how Korean particles and the copula begin after it; and
 # before it "and", "in", "to", "the" and others in Arabic and in Hebrew.
 _KOREAN_ENDINGS = (
     "은는이가을를의에로으와과도만까부처보마조밖께한하해"
     "했할합함되된될됩됐돼들적라란랑입였예인임다죠며"
 )
-_BEFORE = {r"\p{Arabic}": "[وف]?[بكل]?(?:ال)?", r"\p{Hebrew}": "[ושהבכלמ]{0,3}"}
+_BEFORE = {r"\p{Arabic}": "[وف]?(?:[بكل]?(?:ال)?|لل)", r"\p{Hebrew}": "[ושהבכלמ]{0,3}"}
+# What makes a longer number of one: digits behind a point or a comma, and a minus before it.
+_NUMBER_BEFORE, _NUMBER_AFTER = r"(?<![0-9][.,]|(?<![\w)])-)", r"(?!\.[0-9]*[1-9]|,[0-9])"
 # Signs that are typed for one another; the joiner that ends a part of a Persian word; the stroke
 # that stretches an Arabic one.
 _TYPED_ALIKE = str.maketrans(
@@ -511,7 +538,8 @@ def alike(text: str) -> str:
     text = _NO_POWER.sub(lambda part: unicodedata.normalize("NFKC", part[0]), text)
     text = _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
     text = seen(_MAY_BE_LEFT_OUT.sub("", text))
-    return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i"))
+    text = unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i"))
+    return text.replace("\u0451", "\u0435")  # io as ie, as most Russian is written
 
 
 @lru_cache(maxsize=4096)
@@ -519,13 +547,17 @@ def whole_words(text: str) -> regex.Pattern:
     """A pattern that finds a text, written as by `alike`, where it is no part of a longer word.
 
     In scripts without blanks between words it is found everywhere; particles may be written
-    together with it.
+    together with it. A number is found as a whole, with or without a blank before its unit.
     """
     first, last = text[:1], text[-1:]
     before = next((may for script, may in _BEFORE.items() if regex.match(script, first)), "")
     after = f"[{_HANGUL}--[{_KOREAN_ENDINGS}]]" if regex.match(_HANGUL, last) else _joins(last)
+    written = regex.sub(r"(?<=[0-9])(?:\\ )?(?=[^\W\d_]|\\?[%°$€£¥])", r"\\ ?", regex.escape(text))
+    left = _NUMBER_BEFORE if first in "0123456789" else ""
+    right = _NUMBER_AFTER if last in "0123456789" else ""
+    # signs of emphasis such as _word_ are no part of a word, those inside one are
     return regex.compile(
-        rf"(?<!{_joins(first)})(?:{before}){regex.escape(text)}(?!{after}|\p{{M}})", regex.V1
+        rf"(?<!{_joins(first)}_*){left}(?:{before}){written}{right}(?!_*{after}|\p{{M}})", regex.V1
     )
 
 
@@ -636,8 +668,14 @@ def _belief(found: list[tuple[float, str]], answer: str) -> dict[str, float]:
 
 
 def start_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What a text begins after: the first token has to be expected from something."""
-    return [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
+    """What a text begins after: the first token has to be expected from something.
+
+    Raises InputError when the tokenizer has neither a BOS nor an EOS.
+    """
+    found = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if found is None:
+        raise InputError(NO_PAD)
+    return [found]
 
 
 def _contexts_and_rows(

@@ -195,17 +195,25 @@ def measure(a: Tensor, b: Tensor, ancestor: Tensor | None = None) -> Pair:
 
 
 def weighted_sum(
-    a: Tensor, b: Tensor, weights: tuple[float, float], out: Tensor, ancestor: Tensor | None = None
+    a: Tensor,
+    b: Tensor,
+    pair: Pair,
+    weights: tuple[float, float],
+    out: Tensor,
+    ancestor: Tensor | None = None,
 ) -> Tensor:
     """out = weights[0] a + weights[1] b; with an ancestor c, out = c + weights[0] (a - c) +
     weights[1] (b - c).
 
-    out: contiguous. Computed in the widest dtype of all. Raises MergeError where the dtype cannot
-    hold the result, so that no merge has a weight that is not finite.
+    pair: as measured. out: contiguous. Computed in the widest dtype of all. Raises MergeError where
+    the dtype cannot hold the result, so that no merge has a weight that is not finite.
     """
     import numkong
     import torch
 
+    # No value is larger than its tensor is long: nearly always that alone tells that all fit.
+    longest = abs(weights[0]) * pair.length_a + abs(weights[1]) * pair.length_b
+    surely_fits = ancestor is None and longest <= torch.finfo(out.dtype).max
     for x, y, c, z in _blocks(a, b, ancestor, out.view(-1)):
         x, y = _common(x, y, c, z.dtype)
         direct = c is None and x.dtype == z.dtype
@@ -214,7 +222,7 @@ def weighted_sum(
         numkong.blend(first, second, name, alpha=weights[0], beta=weights[1], out=result)
         if not direct:
             z.copy_(target if c is None else target.add_(c))
-        if not z.isfinite().all():
+        if not (surely_fits or z.isfinite().all()):
             kind = str(out.dtype).removeprefix("torch.")
             wider = "bfloat16 or float32" if kind == "float16" else "t between 0 and 1"
             raise MergeError(
@@ -248,7 +256,8 @@ def join(
             "tensors of one shape can be joined"
         )
     out = torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
-    return weighted_sum(a, b, chosen.weights(measure(a, b, origin), t), out, origin)
+    pair = measure(a, b, origin)
+    return weighted_sum(a, b, pair, chosen.weights(pair, t), out, origin)
 
 
 def _origin(method: str, ancestor: Any) -> Any:
@@ -339,9 +348,8 @@ class Pairing:
                 if into
                 else torch.empty(a.shape, dtype=dtype or torch.promote_types(a.dtype, b.dtype))
             )
-            merged[name] = weighted_sum(
-                a, b, chosen.weights(pairs[name], at), out, origin.get(name)
-            )
+            pair = pairs[name]
+            merged[name] = weighted_sum(a, b, pair, chosen.weights(pair, at), out, origin.get(name))
         return merged
 
 

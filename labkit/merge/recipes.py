@@ -31,6 +31,7 @@ TOP_KEYS = (
     "dtype",
     "out_dtype",
     "tokenizer_source",
+    "tokenizer",
 )
 # What recipes on the hub hold besides, and what changes nothing in a merge of two models of one
 # tokenizer: left out with a note.
@@ -248,7 +249,7 @@ def _recipe(content: object, extrapolate: bool) -> Recipe:
     parents, settings, layers, where = _parents(content, PARAMETERS[method])
     read = {"slerp": _slerp, "linear": _linear, "nuslerp": _nuslerp}[method]
     general, domain, fields = read(content.get("base_model"), parents, settings)
-    if content.get("tokenizer_source") not in (None, "base", "union", general):
+    if _tokenizer_source(content) not in (None, "base", "union", general, f"model:{general}"):
         raise MergeError(
             f"tokenizer_source can only be base, union or {general}: labkit merges models of one "
             "tokenizer, and the merge takes the general model's"
@@ -268,10 +269,29 @@ def _recipe(content: object, extrapolate: bool) -> Recipe:
     return Recipe(general, domain, merge, layers, places)
 
 
+def _tokenizer_source(content: Mapping) -> object:
+    """Whose tokenizer a recipe asks for, in mergekit's older way or its newer one."""
+    if "tokenizer" not in content:
+        return content.get("tokenizer_source")
+    block = content["tokenizer"]
+    if not isinstance(block, Mapping) or set(block) != {"source"}:
+        raise MergeError(
+            "tokenizer can only hold source, as in `source: base`: labkit merges models of one "
+            "tokenizer and adds no tokens"
+        )
+    return block["source"]
+
+
 def _without_ignored(content: Mapping) -> dict:
     """A recipe without what changes nothing here; a note names it."""
     ignored = [key for key in IGNORED_KEYS if key in content]
-    if content.get("chat_template", "") in (None, "auto"):
+    template = content.get("chat_template")
+    if template not in (None, "auto"):
+        raise MergeError(
+            f"chat_template can only be auto (got {str(template)[:60]!r}): the merge takes the "
+            "general model's; change chat_template.jinja in the merge's folder afterwards"
+        )
+    if "chat_template" in content:
         ignored.append("chat_template")
     if ignored:
         note(f"{', '.join(ignored)} of the recipe: nothing here depends on it, it is left out")

@@ -12,12 +12,20 @@ import re
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from labkit.base.errors import MergeError
 
 GROUPS: dict[str, str | None] = {"attention": "self_attn", "mlp": "mlp", "other": None}
-Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):  # would be read as 1 or 0
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_truth)]
 Anchors = Annotated[tuple[Number, ...], Field(min_length=1)]
 
 

@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -163,6 +164,19 @@ def check_copied_head(folder: Path, tensors: Stored) -> None:
             )
 
 
+def may_store_tied_head(folder: Path, tensors: Stored) -> bool:
+    """Whether a model calls its embeddings tied and stores two tensors of their shape."""
+    if not (folder / "config.json").is_file():
+        return False
+    config = zoo.config_of(folder)
+    text = config.get_text_config()
+    if not any(getattr(part, "tie_word_embeddings", True) for part in (config, text)):
+        return False
+    shapes = Counter(tensor.shape for tensor in tensors.signatures.values())
+    rows = getattr(text, "vocab_size", None)
+    return any(n > 1 and len(shape) == 2 and shape[0] == rows for shape, n in shapes.items())
+
+
 def layout_in(folder: Path) -> Layout:
     """What transformers knows of the tensors in a folder; nothing without a config.json.
 
@@ -244,9 +258,13 @@ def merge_folders(
     """
     first, second = stored(general), stored(domain)
     origin = stored(ancestor) if ancestor and find_method(merge.method).on_task_vectors else None
-    layout = layout_in(general)
-    for folder, tensors in ((general, first), (domain, second), (ancestor, origin)):
-        if folder and tensors:
+    folders = {general: first, domain: second} | ({ancestor: origin} if ancestor and origin else {})
+    layout = Layout()
+    if any(may_store_tied_head(folder, tensors) for folder, tensors in folders.items()) or (
+        len({frozenset(tensors.files) for tensors in folders.values()}) > 1
+    ):  # building the model that a config describes takes seconds
+        layout = layout_in(general)
+        for folder, tensors in folders.items():
             check_copied_head(folder, tensors)
     names = match_tensors(first.signatures, second.signatures, layout=layout)
     origins = (
@@ -304,7 +322,8 @@ def _merge_tensor(
         out.copy_(same(name, a, b))
         return
     try:
-        weighted_sum(a, b, find_method(method).weights(measure(a, b, c), t), out, c)
+        pair = measure(a, b, c)
+        weighted_sum(a, b, pair, find_method(method).weights(pair, t), out, c)
     except MergeError as error:
         raise MergeError(f"{name}: {error}") from None
 

@@ -132,10 +132,15 @@ def is_adapter(folder: Path) -> bool:
 def base_of(folder: Path) -> str:
     """The model an adapter belongs to. Raises InputError when its config cannot be used."""
     config = _config(folder)
-    if config.get("peft_type") != "LORA" or not config.get("base_model_name_or_path"):
+    if config.get("peft_type") != "LORA":
         raise InputError(
-            f"{folder / CONFIG}: labkit applies LoRA adapters that name their "
-            "base_model_name_or_path; this one does not"
+            f"{folder / CONFIG}: peft_type is {config.get('peft_type')!r}; labkit applies plain "
+            "LoRA only, merge the adapter with peft first"
+        )
+    if not config.get("base_model_name_or_path"):
+        raise InputError(
+            f"{folder / CONFIG}: base_model_name_or_path names no model that this adapter belongs "
+            "to; write its folder or hub id there"
         )
     for name, value in config.items():
         said = value.lower() if isinstance(value, str) else value

@@ -10,12 +10,16 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit.base.errors import InputError, suggest
 from labkit.data.packs import samples_folder
 from labkit.models import zoo
 from labkit.models.adapters import base_of, is_adapter
 from labkit.models.families import FAMILIES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Uncounted(InputError):
 
 
 STORED_BYTES = {"bfloat16": 2, "float16": 2}
+LONGEST = ("max_position_embeddings", "n_positions", "max_seq_len")
 GPT2_NAMES = {
     "hidden_size": "n_embd",
     "num_hidden_layers": "n_layer",
@@ -321,23 +326,42 @@ def parameters_of(source: str | Path) -> int:
     try:
         return architecture_of(source).parameters
     except Uncounted:
-        return _built_parameters(*config_of(str(source)))
+        model = _built(*config_of(str(source)))
+        return sum(weights.numel() for weights in model.parameters())
 
 
-def _built_parameters(config: dict, place: str) -> int:
+def learned_places(name: str, wanted: int) -> int | None:
+    """How many tokens a text may have in a model that has learned each place; None where so many
+    as are wanted fit. No weights are read.
+
+    Raises InputError as `architecture_of` does.
+    """
+    config, place = config_of(name)
+    stated = [value for field in LONGEST if isinstance(value := config.get(field), int)]
+    if stated and min(stated) > 2 * wanted:  # whatever is learned, it is enough
+        return None
+    kind = KINDS.get(str(config.get("model_type")))
+    if kind is None:
+        found = zoo.learned_positions(_built(config, place))
+    else:
+        found = _Fields(config, place).number(kind.positions) if kind.positions else None
+    return found if found and found < wanted else None
+
+
+def _built(config: dict, place: str) -> PreTrainedModel:
+    """The model a config describes, without memory for its weights."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     known = {key: value for key, value in config.items() if key != "_name_or_path"}
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**known))
+            return AutoModelForCausalLM.from_config(AutoConfig.for_model(**known))
     except Exception as error:  # a model's code raises anything for a field it cannot use
         raise InputError(
             f"{place}: transformers cannot build this model ({type(error).__name__}: {error}); "
             "copy the model's config.json whole"[:400]
         ) from error
-    return sum(weights.numel() for weights in model.parameters())
 
 
 def _not_counted(model_type: object, place: str) -> InputError:

@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, takewhile
-from typing import TYPE_CHECKING
-
-from jinja2 import TemplateError
+from typing import TYPE_CHECKING, Any
 
 from labkit.base.errors import InputError
 
@@ -199,6 +197,24 @@ def family_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return next((template for token, template in BY_TOKEN.items() if token in added), None)
 
 
+def rendered(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict] | list[list[dict]], **how: Any
+) -> Any:
+    """What a tokenizer's chat template makes of one conversation or of several. how: as
+    transformers' apply_chat_template takes it; with nothing said, a mapping with `input_ids`.
+
+    Raises InputError when the template refuses, or fails: it is a program of the model's author.
+    """
+    try:
+        return tokenizer.apply_chat_template(messages, return_dict=how.get("tokenize", True), **how)
+    except Exception as error:  # a program raises anything
+        cause = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise InputError(
+            f"the chat template refuses a conversation ({cause[0]}); change the order of "
+            "its turns, or use another template"
+        ) from error
+
+
 def shared_start(rows: Sequence[Sequence]) -> int:
     """How many of their first elements all rows have in common."""
     return sum(1 for _ in takewhile(lambda at: len(set(at)) == 1, zip(*rows, strict=False)))
@@ -213,10 +229,10 @@ def check_opening(
     answer would be learned, and scored, where the model never gives one.
     """
     before, question = (
-        tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=asking)
+        rendered(tokenizer, asked, tokenize=False, add_generation_prompt=asking)
         for asking in (False, True)
     )
-    whole = tokenizer.apply_chat_template([*asked, *answer], tokenize=False)
+    whole = rendered(tokenizer, [*asked, *answer], tokenize=False)
     if not whole.startswith(before):
         raise InputError(REWRITES)
     if not whole.startswith(question):
@@ -236,27 +252,13 @@ def question_and_answers(
     Where the last token before an answer grows together with its first one, both belong to the
     answer. Raises InputError when the template cannot be used (see check_opening).
     """
-    try:
-        question = tokenizer.apply_chat_template(
-            asked, add_generation_prompt=True, return_dict=True
-        )["input_ids"]
-        wholes = tokenizer.apply_chat_template(
-            [[*asked, *answer] for answer in answers], return_dict=True
-        )["input_ids"]
-    except (ValueError, TemplateError) as error:
-        raise _refusal(error) from None
+    question = rendered(tokenizer, asked, add_generation_prompt=True)["input_ids"]
+    wholes = rendered(tokenizer, [[*asked, *answer] for answer in answers])["input_ids"]
     shared = shared_start([question, *wholes])
     if shared < len(question):
         for answer in answers:
             check_opening(tokenizer, asked, answer)
     return question[:shared], [whole[shared:] for whole in wholes]
-
-
-def _refusal(error: Exception) -> InputError:
-    return InputError(
-        f"the chat template refuses a conversation ({error}); change the order of "
-        "its turns, or use another template"
-    )
 
 
 def conversation(
@@ -267,22 +269,11 @@ def conversation(
 
     Raises InputError when the template cannot be used for training.
     """
-    try:
-        return _tokens_and_mask(tokenizer, messages)
-    except (ValueError, TemplateError) as error:
-        raise _refusal(error) from None
-
-
-def _tokens_and_mask(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict]
-) -> tuple[list[int], list[int]]:
     marked = (
         "generation" in (tokenizer.chat_template or "")
         and "endgeneration" in tokenizer.chat_template
     )
-    encoded = tokenizer.apply_chat_template(
-        messages, return_dict=True, return_assistant_tokens_mask=marked
-    )
+    encoded = rendered(tokenizer, messages, return_assistant_tokens_mask=marked)
     ids = encoded["input_ids"]
     if marked:
         return ids, _weighed(encoded["assistant_masks"], messages)
@@ -313,17 +304,20 @@ def _span(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict], number: int, ids: list[int]
 ) -> tuple[int, int]:
     """Where turn `number` begins and ends among the tokens of the whole, what the template puts
-    after it left out.
+    after it left out. A token that holds the end of the question and the beginning of the answer
+    belongs to the answer, as in question_and_answers.
     """
-    before = tokenizer.apply_chat_template(
-        messages[:number], add_generation_prompt=True, return_dict=True
-    )["input_ids"]
-    after = tokenizer.apply_chat_template(messages[: number + 1], return_dict=True)["input_ids"]
-    if ids[: len(before)] != before or ids[: len(after)] != after:
+    before = rendered(tokenizer, messages[:number], add_generation_prompt=True)["input_ids"]
+    after = rendered(tokenizer, messages[: number + 1])["input_ids"]
+    start, end = (shared_start([ids, part]) for part in (before, after))
+    if start < len(before) or end < len(after):
         if number:
             check_opening(tokenizer, messages[:number], messages[number : number + 1])
-        raise InputError(f"{REWRITES}, or one with {{% generation %}} markers")
-    end = len(after)
-    while end > len(before) and not tokenizer.decode(ids[end - 1 : end]).strip():
+        so_far, whole = (
+            rendered(tokenizer, part, tokenize=False) for part in (messages[: number + 1], messages)
+        )
+        if not number or not whole.startswith(so_far):
+            raise InputError(f"{REWRITES}, or one with {{% generation %}} markers")
+    while end > start and not tokenizer.decode(ids[end - 1 : end]).strip():
         end -= 1
-    return len(before), end
+    return start, end

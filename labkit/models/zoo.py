@@ -12,7 +12,8 @@ import gc
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -70,6 +71,27 @@ def _transformers_stays() -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
     let_libraries_stay()
+
+
+@contextmanager
+def library_errors(what: str) -> Iterator[None]:
+    """An error that a library ends in while it computes with a model, as one sentence.
+
+    transformers and trl know hundreds of architectures, and not every one goes through every step.
+    what: the step. An error of labkit's own, or of too little memory, is raised as it is.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        *_, (innermost, _) = traceback.walk_tb(e.__traceback__)
+        if innermost.f_globals.get("__name__", "").startswith("labkit.") or "memory" in str(e):
+            raise
+        library = innermost.f_globals.get("__name__", "").partition(".")[0]
+        said = (str(e).strip().splitlines() or [""])[0][:160]
+        raise InputError(
+            f"{what}: {library} cannot do this with a model of this architecture "
+            f"({type(e).__name__}: {said}); docs/compatibility.md says what works with which"
+        ) from e
 
 
 # --- the model hub ----------------------------------------------------------------------------
@@ -185,6 +207,7 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # Files that say how weights are used.
 READ = (
     "config.json",
+    "model.safetensors.index.json",  # which shard a tensor is read from
     "generation_config.json",
     "chat_template.*",
     "additional_chat_templates/*",
@@ -226,6 +249,12 @@ OWN_READINGS = {
     "",  # an adapter that leaves all of it to its base
 }
 PLACES = re.compile("wpe|pos")  # names of tables of places
+# architectures without such a table that read no longer text all the same -> where that is said
+ENDS = {"mpt": "max_seq_len", "reformer": "max_position_embeddings"}
+NO_PAD = (
+    "the model's tokenizer names neither a token that ends a document nor one that fills rows up; "
+    "add an eos_token to its tokenizer_config.json"
+)
 TRAINED_HEAD = (
     "config.json says the embeddings are tied, but the output head (lm_head) differs from them; "
     "set tie_word_embeddings to false in config.json if the head was trained"
@@ -494,7 +523,7 @@ def _load_folder(folder: Path, name: str) -> Loaded:
         )
         remedy = (
             "take the model that is not quantised"
-            if "quantiz" in cause
+            if "quantiz" in cause or "quantization_config" in (folder / "config.json").read_text()
             else "copy or export it again"
         )
         raise InputError(
@@ -519,17 +548,56 @@ def not_finite(model: PreTrainedModel) -> str | None:
 
 
 def learned_positions(model: PreTrainedModel) -> int | None:
-    """How many places a model has a vector of its own for, as GPT-2 has; None for one that computes
-    places as it goes, as Llama does.
+    """How many tokens a text may have in a model that has a vector of its own for each place, as
+    GPT-2 has; None for one that computes places as it goes, as Llama does.
     """
-    longest = getattr(model.config, "max_position_embeddings", None)
+    if field := ENDS.get(model.config.model_type):
+        return getattr(model.config, field)
+    longest = getattr(model.config, "max_position_embeddings", None) or 0
     tables = itertools.chain(model.named_parameters(), model.named_buffers())
-    if longest and any(
-        tensor.ndim == 2 and tensor.shape[0] in range(longest, longest + 3) and PLACES.search(name)
-        for name, tensor in tables  # some begin to count at 2
-    ):
-        return longest
+    for name, table in tables if longest else ():
+        # some begin to count at 2
+        if (
+            table.ndim == 2
+            and table.shape[0] in range(longest, longest + 3)
+            and PLACES.search(name)
+        ):
+            # RoBERTa and its kind begin behind the place that stands for padding
+            padding = getattr(model.get_submodule(name.rpartition(".")[0]), "padding_idx", None)
+            return longest if padding is None else min(longest, table.shape[0] - padding - 1)
     return None
+
+
+def longest_text(model: PreTrainedModel) -> int | None:
+    """How many tokens a model was made to read and write together; None when its config does not
+    say.
+    """
+    stated = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
+    return learned_positions(model) or (stated if stated > 0 else None)
+
+
+def check_rows(model: PreTrainedModel, rows: Iterable[list[int]], *, room: int = 0) -> None:
+    """Raises InputError when a row of token numbers holds one that the model has no embedding for,
+    or is longer than the places the model has learned.
+
+    room: for how many tokens more there must be places.
+    """
+    rows = list(rows)
+    size = model.get_input_embeddings().weight.shape[0]
+    highest = max((max(row, default=0) for row in rows), default=0)
+    if highest >= size:
+        raise InputError(
+            f"token number {highest} is used, but the model has embeddings for {size:,} tokens: "
+            "its tokenizer has more; put the tokenizer into the folder that belongs to this model"
+        )
+    places = learned_positions(model)
+    if places and (long := [len(row) for row in rows if len(row) + room > places]):
+        raise InputError(
+            f"{len(long)} of {len(rows)} texts do not fit into the {places} tokens that this model "
+            f"has learned places for (the longest takes {max(long)}"
+            f"{f', and its answer at least {room}' if room else ''}); shorten them, or take a "
+            "model that reads more"
+        )
 
 
 def check_head(model: PreTrainedModel, where: str | Path) -> None:
@@ -599,6 +667,7 @@ def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     _transformers_stays()
     quiet()
     config = AutoConfig.from_pretrained(where)
+    _check_quantisation(where, config)
     attention = "eager" if getattr(config, "hidden_size", SMALL_HIDDEN) < SMALL_HIDDEN else "sdpa"
     model, told = AutoModelForCausalLM.from_pretrained(
         where,
@@ -614,6 +683,23 @@ def _from_pretrained(where: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     if tokenizer.pad_token is None:  # common on the hub; padding is masked, any token serves
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
+
+
+def _check_quantisation(where: str, config: PreTrainedConfig) -> None:
+    """Raises InputError for a quantisation that transformers does not know: it would take the codes
+    for weights.
+    """
+    said = getattr(config, "quantization_config", None)
+    method = said.get("quant_method") if isinstance(said, dict) else None
+    if not method:
+        return
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    if not AutoHfQuantizer.supports_quant_method(said):
+        raise InputError(
+            f"{where}: transformers cannot read the quantisation {method!r} that config.json "
+            "names; take the model that is not quantised"
+        )
 
 
 SCALES = ("_scale", "_scale_inv", ".absmax")  # of a quantisation: codes mean nothing without them

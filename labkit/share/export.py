@@ -38,7 +38,7 @@ from labkit.evaluate.scorecards import split_at_choices
 from labkit.evaluate.scoring import score_checkpoint
 from labkit.merge.recipes import Recipe, recipe_text
 from labkit.models import zoo
-from labkit.models.families import FAMILIES, check_opening, start_of_text
+from labkit.models.families import FAMILIES, check_opening, rendered, start_of_text
 from labkit.share import heritage
 from labkit.share.heritage import Source, clean, short
 from labkit.share.model_cards import Card, Evaluation, card_text
@@ -215,14 +215,12 @@ def document(item: dict, tokenizer: PreTrainedTokenizerBase) -> dict:
         context = tokenizer.decode(start_of_text(tokenizer)) + item["prompt"]
         wholes = [f"{context} {choice}" for choice in choices]
     else:
-        context = tokenizer.apply_chat_template(
-            item["messages"], tokenize=False, add_generation_prompt=True
-        )
+        context = rendered(tokenizer, item["messages"], tokenize=False, add_generation_prompt=True)
         wholes = []
         for choice in choices:
             answer = [{"role": "assistant", "content": choice}]
             check_opening(tokenizer, item["messages"], answer)
-            wholes.append(tokenizer.apply_chat_template(item["messages"] + answer, tokenize=False))
+            wholes.append(rendered(tokenizer, item["messages"] + answer, tokenize=False))
         choices = [whole.removeprefix(context) for whole in wholes]
     _check_cut(item, context, wholes, tokenizer)
     gold = item["choices"].index(item["answer"])
@@ -479,8 +477,8 @@ def _facts(loaded: zoo.Loaded, dtype: str, roots: list[str]) -> dict:
     return {
         "architecture": ", ".join(config.architectures or [type(loaded.model).__name__]),
         "parameters": sum(weight.numel() for weight in loaded.model.parameters()),
-        "vocabulary": config.vocab_size,
-        "context": getattr(config, "max_position_embeddings", None),
+        "vocabulary": config.get_text_config().vocab_size,
+        "context": zoo.longest_text(loaded.model),
         "dtype": dtype,
         "tiny": any(root.rsplit("-", 1)[0] in FAMILIES for root in roots),
         "chat": loaded.tokenizer.chat_template is not None,

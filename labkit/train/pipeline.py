@@ -176,17 +176,18 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         import_libraries()
         loaded, base = _start_of(ran, str(previous.folder) if previous else spec.model)
         probe = watch(ran.kind, loaded.tokenizer) if watch else None
-        result = train_stage(
-            ran,
-            loaded,
-            pack,
-            seed=spec.seed,
-            progress=progress,
-            probe=probe,
-            partial=Partial(store.partial(key)),
-            stop=stop,
-            base=base,
-        )
+        with zoo.library_errors(ran.kind):
+            result = train_stage(
+                ran,
+                loaded,
+                pack,
+                seed=spec.seed,
+                progress=progress,
+                probe=probe,
+                partial=Partial(store.partial(key)),
+                stop=stop,
+                base=base,
+            )
         if folder:
             save_model(result.model, loaded.tokenizer, folder)
         return {

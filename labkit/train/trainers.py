@@ -28,10 +28,18 @@ from labkit.models.families import (
     check_opening,
     conversation,
     question_and_answers,
+    rendered,
     start_of_text,
     text_tokens,
 )
-from labkit.models.zoo import learned_positions, let_libraries_stay, not_finite, uncollected
+from labkit.models.zoo import (
+    NO_PAD,
+    check_rows,
+    learned_positions,
+    let_libraries_stay,
+    not_finite,
+    uncollected,
+)
 from labkit.train.callbacks import (
     Partial,
     Probe,
@@ -109,6 +117,8 @@ CUT = "cut at {} tokens"
 CUT_ANSWER = "trained without the end of the answer, which lies beyond {} tokens"
 EMPTY = "left out because nothing is in them"
 NO_ANSWER = "left out because no turn of the assistant is in them"
+REFUSED = "left out because the chat template cannot write it"
+DROPPED = "left out because the chat template writes nothing of the answer"
 LOST_ANSWER = "left out because the answer begins beyond {} tokens"
 LOST_PAIR = "left out because the prompt alone takes {} tokens or more"
 SAME_PAIR = "left out because both answers look the same"
@@ -160,10 +170,15 @@ def chat_rows(
     training.
     """
     rows: list[dict] = []
-    counted = counted or RowCount()
+    counted, refusals = counted or RowCount(), []
     for number, messages in enumerate(chats):
         counted.rows += 1
-        ids, mask = conversation(tokenizer, messages)
+        try:
+            ids, mask = conversation(tokenizer, messages)
+        except InputError as error:
+            refusals.append(error)
+            counted.note(REFUSED, number)
+            continue
         if fate := _fate_of_chat(messages, mask, max_length):
             counted.note(fate.format(max_length), number)
         if not any(mask[:max_length]):
@@ -174,10 +189,14 @@ def chat_rows(
         labels = [i if m else IGNORED for i, m in zip(ids, mask, strict=True)]
         rows.append({"input_ids": ids, "labels": labels})
     if counted.rows and not rows:
+        if len(refusals) == counted.rows:
+            raise refusals[0]
         raise _nothing_left(
             counted,
             "assistant token",
-            f"max_length {max_length} cuts every answer off; raise it"
+            "use another chat template"
+            if DROPPED in counted.fates
+            else f"max_length {max_length} cuts every answer off; raise it"
             if LOST_ANSWER.format(max_length) in counted.fates
             else "give every row an answer",
         )
@@ -187,7 +206,8 @@ def chat_rows(
 def _fate_of_chat(messages: list[dict], mask: list[int], max_length: int) -> str | None:
     """What a conversation loses to max_length; None when it loses nothing of its answers."""
     if not any(mask):
-        return NO_ANSWER
+        asked = any(turn["role"] == "assistant" and turn.get("weight", 1) for turn in messages)
+        return DROPPED if asked else NO_ANSWER
     if not any(mask[:max_length]):
         return LOST_ANSWER
     if any(mask[max_length:]):
@@ -224,12 +244,17 @@ def preference_rows(
     Raises InputError when no pair is left, or when the chat template cannot be used for training.
     """
     rows: list[dict] = []
-    counted = counted or RowCount()
+    counted, refusals = counted or RowCount(), []
     for number, pair in enumerate(pairs):
         counted.rows += 1
-        question, answers = question_and_answers(
-            tokenizer, pair["prompt"], [pair["chosen"], pair["rejected"]]
-        )
+        try:
+            question, answers = question_and_answers(
+                tokenizer, pair["prompt"], [pair["chosen"], pair["rejected"]]
+            )
+        except InputError as error:
+            refusals.append(error)
+            counted.note(REFUSED, number)
+            continue
         if closed:
             end = tokenizer.eos_token_id
             answers = [ids if ids[-1:] == [end] else [*ids, end] for ids in answers]
@@ -241,12 +266,22 @@ def preference_rows(
         if fate in (None, CUT_ANSWER):
             rows.append({"prompt_ids": question, "chosen_ids": kept[0], "rejected_ids": kept[1]})
     if counted.rows and not rows:
-        raise _nothing_left(counted, "pair", "raise max_length, or give answers that differ")
+        if len(refusals) == counted.rows:
+            raise refusals[0]
+        raise _nothing_left(
+            counted,
+            "pair",
+            "use another chat template"
+            if DROPPED in counted.fates
+            else "raise max_length, or give answers that differ",
+        )
     return rows
 
 
 def _fate_of_pair(pair: dict, answers: list[list[int]], kept: list[list[int]]) -> str | None:
     """Why a pair teaches nothing, or what it loses to max_length; None when neither."""
+    if not all(answers):
+        return DROPPED
     if not all(kept):
         return LOST_PAIR
     chosen, rejected = (
@@ -278,21 +313,9 @@ def check_tokens(
     """Raises InputError when a row holds a token that the model has no embedding for, or when
     there is no token to fill rows up with.
     """
-    pad, size = tokenizer.pad_token_id, model.get_input_embeddings().weight.shape[0]
-    if pad is None:
-        raise InputError(
-            "the model's tokenizer names neither a token that ends a document nor one that fills "
-            "rows up; add an eos_token to its tokenizer_config.json"
-        )
-    if len(tokenizer) <= size:
-        return
-    highest = max((max(row, default=0) for row in rows), default=0)
-    if (worst := max(highest, pad)) >= size:
-        raise InputError(
-            f"the tokenizer has {len(tokenizer):,} tokens, but the model has embeddings for "
-            f"{size:,}: {tokenizer.convert_ids_to_tokens(worst)!r} (number {worst}) is used and "
-            "has none; put the tokenizer into the folder that belongs to this model"
-        )
+    if tokenizer.pad_token_id is None:
+        raise InputError(NO_PAD)
+    check_rows(model, [*rows, [tokenizer.pad_token_id]])
 
 
 def mix(
@@ -642,7 +665,7 @@ def _picked(stage, rows: list[dict], replay: list[dict], seed: int) -> list[dict
 def turn_end(tokenizer: PreTrainedTokenizerBase) -> str:
     """The token that closes an assistant turn, read off the chat template."""
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]
-    ids = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+    ids = rendered(tokenizer, messages)["input_ids"]
     special = [i for i in ids if i in tokenizer.all_special_ids]
     return tokenizer.convert_ids_to_tokens(special[-1]) if special else tokenizer.eos_token
 

@@ -50,6 +50,7 @@ def test_lists_without_end_are_refused(written):
     [
         ("a: [1\nb: 2\n", r"me\.yaml:2: this is not valid YAML"),
         (b"a: \xff\xfe", r"me\.yaml: this is not valid YAML"),
+        ("a: 1\n---\nb: 2\n", r"me\.yaml: a line of --- parts it into several documents"),
     ],
 )
 def test_what_is_no_yaml_is_refused(written, text, words):

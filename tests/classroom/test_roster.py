@@ -53,6 +53,8 @@ PLAIN = "learner;seed\nAda Lovelace;1\n\nBob;2\n"
     [
         PLAIN.encode(),
         PLAIN.replace(";", "\t").encode(),
+        PLAIN.replace(";", "|").encode(),
+        ("sep=;;\n" + PLAIN).encode(),
         PLAIN.replace("\n", "\r").encode(),
         PLAIN.replace("\n", "\r\n").encode("utf-16"),  # Excel's "Unicode text"
         ("sep=;\n" + PLAIN).encode(),
@@ -62,13 +64,33 @@ PLAIN = "learner;seed\nAda Lovelace;1\n\nBob;2\n"
         PLAIN.replace("Ada Lovelace", "Ada\xa0Love\u200blace\u200e").encode(),
         PLAIN.replace("seed", "\u200bseed\xa0").encode(),
     ],
-    ids=["plain", "tabs", "returns", "utf-16", "sep", "sep-bar", "blank", "cells", "name", "heads"],
+    ids=[
+        "plain",
+        "tabs",
+        "bars",
+        "sep-cells",
+        "returns",
+        "utf-16",
+        "sep",
+        "sep-bar",
+        "blank",
+        "cells",
+        "name",
+        "heads",
+    ],
 )
 def test_the_same_roster_as_programs_write_it_is_the_same_class(tmp_path, content):
     path = tmp_path / "roster.csv"
     path.write_bytes(content)
     ada, bob = read_roster(path, DEFAULTS)
     assert (ada.name, ada.seed, bob.name, bob.seed) == ("Ada Lovelace", 1, "Bob", 2)
+
+
+@pytest.mark.parametrize("mark", [" ", ";", ", ", " ; "])
+def test_notebooks_are_parted_by_blanks_or_signs(tmp_path, mark):
+    path = tmp_path / "roster.csv"
+    path.write_text(f'learner,notebooks\nAda,"{mark.join(DEFAULTS.notebooks)}{mark}"\n')
+    assert read_roster(path, DEFAULTS)[0].notebooks == DEFAULTS.notebooks
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n"])
@@ -217,6 +239,8 @@ def test_a_roster_of_nobody_no_file_another_encoding_and_a_huge_file(tmp_path):
             r":3: byte 0xeb is not UTF-8; save the roster as `CSV UTF-8`",
         ),
         (b"learner\n" + b"x" * 2**20, "a roster has at most 1"),
+        (b"PK\x03\x04\0\0workbook\n", "no text in UTF-8, perhaps a workbook; save the roster"),
+        ("learner\nAda\n".encode("utf-16-le"), "no text in UTF-8, perhaps a workbook"),
     ):
         path.write_bytes(content)
         with pytest.raises(InputError, match=words):

@@ -118,6 +118,9 @@ def parameters_cell(source, **cell):
         ("seed = (\n    0\n)\nif seed:\n    pack = 'legal'", ["seed", "pack"]),
         ('about = """\nseed = 7\n"""', ["about"]),
         ("# seed = 7\nimport os\nprint(seed == 7)\n", []),
+        ("files = !ls\nseed = 0\nlen?", ["files", "seed"]),
+        ("if True:\n    %time seed = 0\npack = 'legal'", ["pack"]),
+        ("%%time\nseed = 0", ["seed"]),
     ],
 )
 def test_what_a_cell_sets_is_read_as_python_reads_it(tmp_path, source, names):
@@ -130,6 +133,7 @@ def test_what_a_cell_sets_is_read_as_python_reads_it(tmp_path, source, names):
     "saved,words",
     [
         ({"cells": [parameters_cell("seed = 0\nfor = 1")]}, "line 2 of its parameters cell"),
+        ({"cells": [parameters_cell("seed = '\ud800'")]}, "half of a character"),
         ({"worksheets": [], "nbformat": 3}, "an old format of notebooks"),
     ],
 )

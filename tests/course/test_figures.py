@@ -135,3 +135,16 @@ def test_expected_scores_of_another_merge_are_a_white_star():
     MOVE.source = "grid"
     shown.draw(MOVE)
     assert shown.dots["knowledge"].get_markerfacecolor() == "#000000"
+
+
+def test_names_are_no_formulas_and_none_is_hidden_and_powers_of_ten_are_drawn():
+    from matplotlib.text import Text
+
+    named = [card("_mine $a_b$", 0.5), card("costs $5", 0.2)]
+    drawn = figures.scorecards(named, title="$x^2$ and $")
+    drawn.axes[0].twinx().set_yscale("log")
+    assert figures.png(drawn).startswith(b"\x89PNG")
+    formulas = {text.get_text(): text.get_parse_math() for text in drawn.findobj(Text)}
+    assert formulas[" _mine $a_b$"] is formulas["costs $5"] is formulas["$x^2$ and $"] is False
+    assert all(parsed for text, parsed in formulas.items() if "mathdefault" in text)
+    assert any("mathdefault" in text for text in formulas)

@@ -347,6 +347,53 @@ def test_one_bad_row_of_many_is_left_out_and_the_place_of_the_first_is_told(sour
     assert made.read["rows"] == 31 and len(pack.rows("qa")) + asked == 28
 
 
+def test_a_preference_that_asks_a_held_out_question_first_costs_no_item(source, tmp_path):
+    asked = [
+        (f"How long does part number {n} last in the cold?", f"For {n} days.") for n in range(40)
+    ]
+    rows = [{"question": question, "answer": answer} for question, answer in asked]
+    (source / "qa.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    follow_up = {"role": "user", "content": "And why is that?"}
+    pairs = [
+        {
+            "prompt": [
+                {"role": "user", "content": question},
+                {"role": "assistant", "content": answer},
+                follow_up,
+            ],
+            "chosen": "It is dry.",
+            "rejected": "No.",
+        }
+        for question, answer in asked
+    ]
+    (source / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    pack = packs.load_pack(new_pack("rings", source, tmp_path / "rings").folder)
+    kept = [row["prompt"][0]["content"] for row in pack.rows("preferences")]
+    trained = [row["messages"][0]["content"] for row in pack.rows("qa")]
+    assert sorted(kept) == sorted(trained) and len(kept) == 28
+    questions = [item for item in pack.rows("test") if item.get("kind") == "free"]
+    assert sum("part number" in item["messages"][0]["content"] for item in questions) == 6
+
+
+def test_every_row_says_which_file_and_line_it_comes_from(source, tmp_path):
+    asked = [{"question": f"What is part {n}?", "answer": f"It is {n}."} for n in range(20)]
+    asked[3]["source"] = "manual"
+    (source / "qa.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    pairs = [
+        {"prompt": f"Why {n} rods?", "chosen": f"So {n}.", "rejected": "No."} for n in range(5)
+    ]
+    (source / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    made = new_pack("rings", source, tmp_path / "rings")
+    pack = packs.load_pack(made.folder)
+    for row in pack.rows("qa"):
+        line = int(row["messages"][0]["content"].split()[-1].strip("?")) + 1
+        assert row["source"] in (f"qa.jsonl#{line}", f"manual (qa.jsonl#{line})")
+        assert row["source"].startswith("manual") is (line == 4)
+    assert [row["source"] for row in pack.rows("preferences")] == [
+        f"pairs.jsonl#{line}" for line in range(1, 6)
+    ]
+
+
 def test_near_copies_are_found_whatever_their_first_lines(source, tmp_path):
     (source / "moved.txt").write_text(f"{prose('front', 3)}\n\n{(source / '00.txt').read_text()}")
     made = new_pack("rings", source, tmp_path / "rings")
@@ -592,7 +639,7 @@ def test_bad_requests_say_what_to_do(source, tmp_path):
         ("already there; choose another folder with --to", ("rings", source, tmp_path / "there")),
         ("lies in the folder that is read", ("rings", source, source / "out")),
         ("no such folder", ("rings", tmp_path / "gone", tmp_path / "out")),
-        ("no such folder", ("rings", source / "00.txt", tmp_path / "out")),
+        ("a file and no folder", ("rings", source / "00.txt", tmp_path / "out")),
     ):
         with pytest.raises(InputError, match=words):
             new_pack(*arguments)

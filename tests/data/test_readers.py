@@ -48,6 +48,7 @@ def test_files_come_in_the_order_of_names_and_nothing_is_skipped_silently(folder
     (folder / "A.TXT").write_text(PROSE)
     (folder / ".hidden.txt").write_text(PROSE)
     (folder / ".git").mkdir()
+    (folder / "~$open.docx").write_bytes(b"Ada")
     (folder / "song.mp3").write_bytes(b"ID3")
     (folder / "empty.txt").touch()
     (folder / "blank.txt").write_text(" \n\t\n")
@@ -57,6 +58,7 @@ def test_files_come_in_the_order_of_names_and_nothing_is_skipped_silently(folder
     assert dropped == {
         ".hidden.txt": ("file", "hidden"),
         ".git": ("folder", "hidden"),
+        "~$open.docx": ("file", "hidden"),
         "song.mp3": ("file", "unknown kind of file"),
         "empty.txt": ("file", "empty"),
         "blank.txt": ("file", readers.NO_TEXT),
@@ -488,6 +490,26 @@ def test_a_web_page_gives_its_text(folder):
     assert (told.what, told.count) == ("navigation", 1)
 
 
+def test_a_web_page_is_read_as_it_is_seen_with_its_changes_accepted(folder):
+    page = """<p>It is <del>not</del><ins>always</ins> hard.</p><p hidden>Draft.</p>
+    <div style="Display: none">Off.</div><p>Choose: <select><option>one<option>two</select></p>
+    <button>Send</button>"""
+    *told, document = one(folder, "a.html", page)
+    assert [line for line in document.text.split("\n") if line] == [
+        "It is always hard.",
+        "Choose:",
+        "one",
+        "two",
+    ]
+    assert [(each.what, each.count) for each in told] == [
+        ("deletion", 1),
+        ("button", 1),
+        ("hidden part of a page", 2),
+    ]
+    (document,) = one(folder, "a.html", "<body style='display:none'><p>Shown by a script.</p>")
+    assert document.text == "Shown by a script."
+
+
 def test_a_web_page_in_the_encoding_that_it_names(folder):
     page = '<meta charset="shift_jis"><p>鋼のリングは熱い油で冷やす。</p>'
     (document,) = one(folder, "a.htm", page.encode("shift_jis"))
@@ -718,6 +740,12 @@ def test_docx_what_is_no_running_text_is_counted_once_per_kind(folder):
             "placeholder that was never filled in": 1,
         },
     )
+
+
+def test_docx_hidden_text_is_left_out_and_counted(folder):
+    hidden = "<w:r><w:rPr><w:vanish{}/></w:rPr><w:t>secret</w:t></w:r>"
+    body = paragraph(run("Seen "), hidden.format(""), hidden.format(' w:val="0"'))
+    assert word(folder, body) == ("Seen secret", {"hidden text": 1})
 
 
 def test_docx_headers_footers_and_comments_are_counted(folder):

@@ -21,6 +21,7 @@ from labkit.design.planner_memory import (
 )
 from labkit.models import zoo
 from labkit.train.specs import Lora, PipelineSpec, Stage
+from studies.miniatures import miniature
 
 
 def test_mean_and_padding_of_known_lengths():
@@ -126,11 +127,37 @@ def test_the_estimate_is_near_what_the_tokenizer_it_stands_on_counts(
     estimates = [lengths_of("materials", HUB, stage) for stage in stages]
     monkeypatch.setattr(planner_memory, "_tokenizer", lambda model: smollm2)
     for stage, estimated in zip(stages, estimates, strict=True):
-        real = lengths_of("materials", "measured", stage)
+        real = lengths_of("materials", "SmolLM2-135M", stage)
         assert estimated.estimated and not real.estimated
         assert estimated.mean == pytest.approx(real.mean, rel=0.1) and estimated.padded(
             32
         ) == pytest.approx(real.padded(32), rel=0.15)
+
+
+@pytest.mark.parametrize("kind,places", [("gpt2", 32), ("roberta", 31), ("opt", 32), ("mpt", 32)])
+def test_rows_are_planned_up_to_the_places_a_model_has_learned(tmp_path, kind, places):
+    longest = {"max_seq_len" if kind == "mpt" else "max_position_embeddings": 32}
+    miniature(kind, vocab_size=1869, **longest).save_pretrained(tmp_path)
+    zoo.tokenizer_of(zoo.model_folder("llama-xs-base")).save_pretrained(tmp_path)
+    stage = Stage(kind="cpt", learning_rate=1e-3, steps=2, replay=0.5)
+    found = lengths_of("materials", str(tmp_path), stage)
+    assert found.lengths.max() == places and f"cut at {places} tokens" in found.lost
+    spec = PipelineSpec(pack="materials", model=str(tmp_path), stages=(stage,))
+    assert any(f"cut at {places} tokens" in told for told in lost_rows(spec))
+
+
+def test_an_adapter_that_brings_only_a_template_is_planned_with_its_bases_tokenizer(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "llama-xs-instruct"})
+    )
+    (tmp_path / "adapter_model.safetensors").touch()
+    template = zoo.tokenizer_of(zoo.model_folder("llama-xs-instruct")).chat_template
+    (tmp_path / "chat_template.jinja").write_text("<|user|>" + template)
+    stage = Stage(kind="sft", learning_rate=1e-4, steps=2)
+    bare, own = (
+        lengths_of("materials", name, stage).mean for name in ("llama-xs-instruct", str(tmp_path))
+    )
+    assert own == pytest.approx(bare + 1)
 
 
 def test_a_family_that_is_not_built_has_the_others_tokenizer():

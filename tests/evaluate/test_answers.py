@@ -42,6 +42,7 @@ def test_scripts_without_blanks_need_none(answer, output):
         ("حرير", "مصنوع من الحرير"),
         ("ירושלים", "הוא גר בירושלים"),
         ("کتاب", "کتاب‌ها"),
+        ("حرير", "للحرير"),
         ("İstanbul", "istanbul'da"),
         ("eau", "de l’eau"),
     ],
@@ -70,6 +71,12 @@ def test_particles_may_be_attached(answer, output):
         ("حرير", "حَرِير"),
         ("straße", "STRASSE"),
         ("ışık", "IŞIK"),
+        ("шёлк", "это шелк"),
+        (decomposed("ёлка"), "Елка"),
+        ("5 €", "5€"),
+        ("5MPa", "5 MPa"),
+        ("$5", "$5.00"),
+        ("silk", "made of _silk_"),
     ],
 )
 def test_the_same_word_in_other_signs(answer, output):
@@ -91,11 +98,21 @@ def test_the_same_word_in_other_signs(answer, output):
         ("шёлк", "шёлковый"),
         ("حرير", "تحريري"),
         ("102", "10²"),
+        ("5", "3.5"),
+        ("5", "5.7 kg"),
+        ("3", "3,000"),
+        ("5", "at −5 °C"),
+        ("silk", "raw_silk"),
         ("丝绸", "它是用木头做的。"),
     ],
 )
 def test_parts_of_longer_words_and_other_words_are_not_the_answer(answer, output):
     assert not says(answer, output)
+
+
+@pytest.mark.parametrize("output", ["5.", "5, or 6", "(5)", "3-5", "x=5", "**5**", "5%", "5.0"])
+def test_a_number_may_stand_beside_signs(output):
+    assert says("5", output)
 
 
 def test_plain_text_is_compared_as_ever():

@@ -7,7 +7,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from labkit.base.errors import InputError
 from labkit.evaluate import scorecards
+from labkit.evaluate.chat import Conversation, Settings
+from labkit.models.zoo import Loaded, learned_positions
 from studies.miniatures import SKIPPED, VOCABULARY, architectures, miniature, tokenizer
 
 CONTEXTS = (11, 20, 3)  # tokens
@@ -85,3 +88,54 @@ def test_models_without_a_cache_are_evaluated(kind):
     assert [(item.id, item.score, item.output) for item in together] == [
         (item.id, item.score, item.output) for item in alone
     ]
+
+
+# GPT-2 and OPT count places from 0 and 2, RoBERTa from behind its padding's; MPT has no table.
+LEARNED = {"gpt2": 128, "opt": 128, "roberta": 127, "mpt": 128, "llama": None, "mamba": None}
+
+
+@pytest.mark.parametrize("kind,places", LEARNED.items())
+def test_no_text_is_longer_than_the_places_a_model_has_learned(kind, places):
+    model, words = miniature(kind), tokenizer()
+    assert learned_positions(model) == places
+    longest = [9] * (places or 128)
+    assert len(scorecards.log_likelihoods(model, 0, [[9]], [longest])) == 1
+    if places is None:
+        assert scorecards.generate(model, words, [longest], max_new_tokens=2)
+        return
+    with pytest.raises(InputError, match=f"1 of 2 texts do not fit into the {places} tokens"):
+        scorecards.log_likelihoods(model, 0, [[9]], [[*longest, 9]])
+    with pytest.raises(InputError, match="its answer at least 1"):
+        scorecards.generate(model, words, [longest], max_new_tokens=2)
+    # an answer ends where the places do, whatever is asked beside it
+    near, short = longest[3:], [9, 10]
+    both = scorecards.generate(model, words, [near, short], max_new_tokens=20)
+    assert len(both[0][0].split()) <= 3
+    assert both[1] == scorecards.generate(model, words, [short], max_new_tokens=20)[0]
+    with pytest.raises(InputError, match=f"reads {places} tokens"):
+        talk(model).ask("w1 " * (places - 12))
+
+
+def talk(model) -> Conversation:
+    return Conversation({"mine": Loaded(model, tokenizer(), "mine", "")}, Settings(max_tokens=8))
+
+
+def test_a_token_without_an_embedding_is_one_sentence_wherever_it_is_read():
+    model = miniature("llama", vocab_size=20)
+    words = "token number 30 is used, but the model has embeddings for 20 tokens"
+    with pytest.raises(InputError, match=words):
+        scorecards.log_likelihoods(model, 0, [[9]], [[9, 30]])
+    with pytest.raises(InputError, match=words):
+        scorecards.generate(model, tokenizer(), [[9, 30]])
+    with pytest.raises(InputError, match=words):
+        talk(model).ask("w23")
+    assert talk(model).ask("w1")  # what has one is answered
+
+
+def test_a_tokenizer_without_eos_and_pad_scores_nothing():
+    model, words = miniature("llama"), tokenizer()
+    words.pad_token = words.eos_token = words.bos_token = None
+    with pytest.raises(InputError, match="add an eos_token"):
+        scorecards.bits_per_byte(model, words, ["w1 w2"])
+    with pytest.raises(InputError, match="add an eos_token"):
+        scorecards.generate(model, words, [[9, 10]])

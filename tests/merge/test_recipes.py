@@ -136,7 +136,11 @@ def test_what_mergekit_lacks_is_not_written():
             "merge_method: slerp\nbase_model: a\nmodels: [{model: b}]\nparameters: {t: 0.5}\n",
             r"exactly two models: list base_model \(a\) as well",
         ),
-        (SLERP + "chat_template: chatml\n", "chat_template is not a key"),
+        (SLERP + "chat_template: chatml\n", "chat_template can only be auto .got 'chatml'"),
+        (SLERP + "tokenizer: {source: base, pad_to_multiple_of: 8}\n", "can only hold source"),
+        (SLERP + "tokenizer: {source: llama-s-base}\n", "tokenizer_source can only be"),
+        (LINEAR.replace("weight: 0.3", "weight: true"), "got True"),
+        (SLERP + "---\na: 1\n", "parts it into several documents"),
         (SLERP + "base_model: llama-s-base\n", "recipe.yaml:14: base_model is given a second time"),
         ("merge_method: [slerp]\n", "merge_method"),
         ("t: 2024-13-45\n", "cannot be read as YAML"),
@@ -213,3 +217,10 @@ def test_a_folder_beside_the_recipe_is_found_and_one_here_comes_first(tmp_path, 
 def test_a_name_in_the_head_of_a_card_stays_one_name():
     card = recipes.merge_card(Recipe("[a]: b", "- c", Merge()))
     assert yaml.safe_load(card.split("---")[1])["base_model"] == ["[a]: b", "- c"]
+
+
+@pytest.mark.parametrize("said", ["base", "union", "llama-s-instruct", "model:llama-s-instruct"])
+def test_whose_tokenizer_is_said_in_the_older_way_and_in_the_newer_one(tmp_path, said):
+    for text in (f"tokenizer_source: {said}\n", f"tokenizer: {{source: '{said}'}}\n"):
+        found = recipes.read_recipe(written(tmp_path, SLERP + text))
+        assert found.general == "llama-s-instruct"

@@ -143,10 +143,13 @@ def test_a_merge_that_is_not_finite_is_not_written(tmp_path):
 
 
 def test_a_config_that_describes_no_model_is_one_sentence(tmp_path):
+    """Where transformers has to say what the names of the two files mean."""
     for name in "ab":
         shutil.copytree(BASE, tmp_path / name)
         path = tmp_path / name / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "gellu"}))
+    weights = tmp_path / "b" / "model.safetensors"
+    save_file(load_file(weights) | {"model.mask": torch.ones(1)}, weights)
     with pytest.raises(MergeError, match=r"a: transformers cannot build .*config.json .*gellu"):
         merged(tmp_path, tmp_path / "a", tmp_path / "b")
 

@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_said(base, tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         adapters.apply_adapter(base, tmp_path)
     (tmp_path / adapters.CONFIG).write_text(json.dumps({"peft_type": "IA3"}))
-    with pytest.raises(InputError, match="LoRA adapters that name"):
+    with pytest.raises(InputError, match="peft_type is 'IA3'"):
         zoo.load(str(tmp_path))
 
 

@@ -64,6 +64,20 @@ def test_the_stock_llama_template_needs_no_markers():
     assert learned(made) == "Silk is strong.<|eot_id|>Horn is hard.<|eot_id|>"
 
 
+def test_a_blank_before_the_answer_belongs_to_it_where_both_are_one_token():
+    made = tokenizer()
+    made.chat_template = (
+        "{% for turn in messages %}<|{{ turn['role'] }}|> {{ turn['content'] }}<|end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|> {% endif %}"
+    )
+    whole = made.apply_chat_template(CHAT, return_dict=True)["input_ids"]
+    asked = made.apply_chat_template(CHAT[:1], add_generation_prompt=True, return_dict=True)
+    assert whole[: len(asked["input_ids"])] != asked["input_ids"]
+    assert learned(made).replace(" ", "") == "".join(f"{text}<|end|>" for text in ANSWERS).replace(
+        " ", ""
+    )
+
+
 def test_other_vocabularies_get_none():
     assert families.family_template(tokenizer()) is None
 

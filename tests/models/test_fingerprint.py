@@ -114,3 +114,12 @@ def test_a_changed_config_is_trained_anew(mine, tmp_path):
     assert json.loads((again.folder / "config.json").read_text())["rope_parameters"][
         "rope_theta"
     ] == pytest.approx(500)
+
+
+def test_which_shard_a_tensor_is_read_from_is_part_of_a_model(mine):
+    before = zoo.fingerprint_of(mine)
+    index = mine / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"model.norm.weight": "one.safetensors"}}), "utf-8")
+    first = zoo.fingerprint_of(mine)
+    index.write_text(json.dumps({"weight_map": {"model.norm.weight": "two.safetensors"}}), "utf-8")
+    assert len({before, first, zoo.fingerprint_of(mine)}) == 3

@@ -191,6 +191,12 @@ def test_a_quantisation_that_cannot_be_read_here_says_what_to_take(tmp_path):
         zoo.load(changed(tmp_path, dict, quantization_config=said))
 
 
+@pytest.mark.parametrize("method", ["hqq", "torchao", "bitnet", "gptq", "no-such-method"])
+def test_no_codes_are_taken_for_weights_whatever_the_method(tmp_path, method):
+    with pytest.raises(InputError, match="take the model that is not quantised"):
+        zoo.load(changed(tmp_path, dict, quantization_config={"quant_method": method}))
+
+
 def test_a_hub_id_without_network_says_so():
     with pytest.raises(
         InputError, match=r"keeps labkit from the hub|the hub cannot be reached|shows no such id"

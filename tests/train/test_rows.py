@@ -10,6 +10,7 @@ import pytest
 from labkit.base.errors import InputError
 from labkit.base.store import Store
 from labkit.data import packs, world
+from labkit.evaluate.scorecards import prompt_ids
 from labkit.models import families, zoo
 from labkit.train import pipeline, trainers, zoo_build
 from labkit.train.callbacks import RowCount, row_words
@@ -163,6 +164,60 @@ def test_a_template_that_opens_a_thought_is_refused_by_every_stage(marked):
         trainers.chat_rows(made, [asked("a", "silk")], 64)
     with pytest.raises(InputError, match="ends a question with '<think>'"):
         trainers.preference_rows(made, [pair("a", "silk", "iron")], 64)
+
+
+def templated(text: str):
+    made = own_tokenizer()
+    made.chat_template = text + zoo_build.CHAT_TEMPLATE.replace("{% generation %}", "").replace(
+        "{% endgeneration %}", ""
+    )
+    return made
+
+
+NO_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
+)
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def test_rows_that_a_template_refuses_are_left_out_and_named():
+    made, counted = templated(NO_SYSTEM), RowCount(["qa.jsonl:1", "qa.jsonl:2"])
+    chats = [[SYSTEM, *asked("What?", "Silk.")], asked("What?", "Silk.")]
+    assert len(trainers.chat_rows(made, chats, 128, counted)) == 1
+    assert counted.fates == {trainers.REFUSED: ["qa.jsonl:1"]}
+    pairs, counted = [pair("What?", "Silk.", "Horn."), pair("What?", "Silk.", "Horn.")], RowCount()
+    pairs[1]["prompt"] = [SYSTEM, *pairs[1]["prompt"]]
+    assert len(trainers.preference_rows(made, pairs, 128, counted)) == 1
+    assert counted.fates == {trainers.REFUSED: ["row 2"]}
+    with pytest.raises(InputError, match="no system turns"):
+        trainers.chat_rows(made, chats[:1], 128)
+    with pytest.raises(InputError, match="no system turns"):
+        trainers.preference_rows(made, pairs[1:], 128)
+
+
+@pytest.mark.parametrize("program", ["{{ 1 + 'a' }}", "{{ 1 // 0 }}", "{{ messages[9].x.y }}"])
+def test_a_template_that_fails_is_one_sentence(program):
+    made = templated(program)
+    for use in (
+        lambda: trainers.chat_rows(made, [asked("What?", "Silk.")], 128),
+        lambda: trainers.preference_rows(made, [pair("What?", "Silk.", "Horn.")], 128),
+        lambda: trainers.turn_end(made),
+        lambda: prompt_ids(made, {"messages": asked("What?", "")[:1]}),
+    ):
+        with pytest.raises(InputError, match="the chat template refuses a conversation"):
+            use()
+
+
+def test_a_template_that_leaves_the_answer_out_is_told_from_rows_without_one():
+    made = own_tokenizer()
+    made.chat_template = "{% for turn in messages[:1] %}{{ turn['content'] }}{% endfor %}"
+    with pytest.raises(InputError, match=r"use another .*writes nothing of the answer"):
+        trainers.chat_rows(made, [asked("What?", "Silk.")], 128)
+    with pytest.raises(InputError, match=r"use another .*writes nothing of the answer"):
+        trainers.preference_rows(made, [pair("What?", "Silk.", "Horn.")], 128)
+    made.chat_template = ""
+    with pytest.raises(InputError, match="writes nothing for a question"):
+        prompt_ids(made, {"messages": asked("What?", "")[:1]})
 
 
 def test_replay_of_one_row_has_no_text(tokenizer):

@@ -141,7 +141,7 @@ def test_adapters_on_a_model_that_takes_none_are_one_sentence(tmp_path, saved):
 @pytest.mark.parametrize("kind", ["cpt", "sft", "dpo", "orpo"])
 def test_a_tokenizer_with_more_tokens_than_the_model_is_one_sentence(tmp_path, saved, kind):
     folder = saved(llama(vocab_size=900))
-    with pytest.raises(InputError, match="1,869 tokens, but the model has embeddings for 900"):
+    with pytest.raises(InputError, match="is used, but the model has embeddings for 900 tokens"):
         run(tmp_path, folder, CPT.model_copy(update={"kind": kind}))
 
 
@@ -164,3 +164,13 @@ def test_a_model_without_pad_token_is_merged_with_what_was_trained_from_it(tmp_p
         issubclass(one.category, MergeWarning) and "pad_token_id" in str(one.message)
         for one in told
     )
+
+
+def test_what_a_library_cannot_do_with_an_architecture_is_one_sentence():
+    """Not an error of labkit's own: that has to be seen whole."""
+    layer = torch.nn.Linear(2, 3)
+    told = pytest.raises(InputError, match=r"scoring: torch cannot .*RuntimeError: mat1 and mat2")
+    with told, zoo.library_errors("scoring"):
+        layer(torch.ones(1, 5))
+    with pytest.raises(AttributeError), zoo.library_errors("scoring"):
+        trainers.row_words(7)

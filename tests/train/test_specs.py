@@ -10,9 +10,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from labkit.base.errors import SpecError
 from labkit.data.packs import load_pack, packs_folder, samples_folder
 from labkit.design import designer
+from labkit.merge.recipes import Merge
 from labkit.merge.schedule import PRESETS
 from labkit.train.pipeline import check_data, stage_splits
 from labkit.train.specs import load_spec
@@ -151,3 +154,31 @@ def test_a_pack_beside_the_spec_trains(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     check_data(load_spec(Path("there/spec.yaml")))
+
+
+@pytest.mark.parametrize(
+    "field,value,words",
+    [
+        ("steps", "true", "stages.0.steps: must not be true"),
+        ("learning_rate", "yes", "stages.0.learning_rate: must not be true"),
+        ("learning_rate", ".inf", "stages.0.learning_rate: Input should be a finite number"),
+        ("beta", "true", "stages.0.beta: must not be true"),
+        ("lora", "{rank: true, alpha: 2}", "stages.0.lora.rank: must not be true"),
+    ],
+)
+def test_no_number_is_true_or_without_end(tmp_path, field, value, words):
+    fields = {"kind": "dpo", "learning_rate": "1.0e-4", "steps": "2"}
+    fields |= {"activation_checkpointing": "true", field: value}
+    stage = ", ".join(f"{name}: {said}" for name, said in fields.items())
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        f"pack: materials\nmodel: llama-s-base\nstages: [{{{stage}}}]\nprofile: smoke\n"
+    )
+    with pytest.raises(SpecError, match=words):
+        load_spec(path)
+
+
+def test_t_is_not_true():
+    with pytest.raises(ValidationError, match="must not be true"):
+        Merge(t=True)
+    assert Merge(t=1, extrapolate=True).extrapolate

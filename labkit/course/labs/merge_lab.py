@@ -21,7 +21,7 @@ from labkit.base.records import AXES
 from labkit.base.store import Checkpoint, Store, key_of, write_file
 from labkit.course.figures import AXIS_LABELS, COLOURS, LINES, MARKERS, new_figure, parent_lines
 from labkit.data.packs import Pack
-from labkit.evaluate.scorecards import Scorecard, generate
+from labkit.evaluate.scorecards import Scorecard, generate, prompt_ids
 from labkit.evaluate.scoring import score_checkpoint, sweep_merge
 from labkit.merge.guards import check_tokenizers
 from labkit.merge.methods import METHODS, empty_like, merge_fingerprint, merge_into, pair_models
@@ -246,9 +246,7 @@ def ask(model, tokenizer, prompts: Sequence[str]) -> tuple[str, ...]:
     if not prompts:
         return ()
     ids = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=True
-        )["input_ids"]
+        prompt_ids(tokenizer, {"messages": [{"role": "user", "content": prompt}]})
         for prompt in prompts
     ]
     return tuple(

@@ -19,6 +19,7 @@ import math
 import random
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ from labkit.evaluate.scorecards import (
     says,
 )
 from labkit.evaluate.scoring import score_checkpoint
-from labkit.models.zoo import Loaded
+from labkit.models.zoo import Loaded, longest_text
 from labkit.train.pipeline import load_checkpoint
 from labkit.train.specs import GENTLE, PipelineSpec, ProfileName, Stage, profile
 
@@ -333,7 +334,7 @@ def ask(loaded: Loaded, items: Sequence[dict], found: Sequence[Sequence[str]]) -
 
 
 def _fitting(loaded: Loaded, item: dict, passages: Sequence[str]) -> list[int]:
-    room = loaded.model.config.max_position_embeddings - MAX_NEW_TOKENS
+    room = (longest_text(loaded.model) or sys.maxsize) - MAX_NEW_TOKENS
     for count in range(len(passages), 0, -1):
         ids = prompt_ids(
             loaded.tokenizer, {"messages": with_passages(item["messages"], passages[:count])}
