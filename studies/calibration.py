@@ -27,9 +27,8 @@ from labkit.base.stats import (
 from labkit.base.store import Checkpoint
 from labkit.course.study import CORE, Unit, having, train_arm
 from labkit.data.packs import Pack
-from labkit.diagnose.cases import Case, open_case
 from labkit.diagnose.clinic import CAUSES, Cause, Ward
-from labkit.diagnose.diagnoses import diagnose
+from labkit.diagnose.diagnoses import Case, diagnose, open_case
 from labkit.evaluate.scorecards import Scorecard, evaluate
 from labkit.models.families import MODEL
 from labkit.models.zoo import Loaded

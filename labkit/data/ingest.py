@@ -23,6 +23,7 @@ from labkit.base.store import DISTRIBUTION, write_whole
 from labkit.data import held_out
 from labkit.data.cleaning import chunk_problem, chunks_of, size_of, without_boilerplate
 from labkit.data.held_out import write_examples, write_items
+from labkit.data.items import baselines, can_be_continued
 from labkit.data.leaks import RUN_WORDS, THRESHOLD, near_duplicates
 from labkit.data.packs import EVAL_SPLITS, SPLITS, Pack, check_pack, placed_rows, shipped_packs
 from labkit.data.readers import KNOWN, Document, Dropped, Record, read_folder
@@ -107,7 +108,7 @@ def new_pack(
             licence=licence,
             rows=rows,
             provenance=_provenance(made, chunk_words, seed),
-            kinds=held_out.baselines(pack.rows("test")),
+            kinds=baselines(pack.rows("test")),
         )
         work.documents.close()
         work.chunks.close()
@@ -315,7 +316,7 @@ def _write_text(
         if mark is None:
             sizes[number] += size_of(text)
             if items[number] < held_out.FEWEST_ITEMS:
-                items[number] += held_out.can_be_continued(text)
+                items[number] += can_be_continued(text)
     pairs = held_out.versions(owners, marks) + held_out.family_pairs(work.origins, work.families)
     splits = held_out.split_clusters(
         work.sources, sizes, pairs, held_out.TEXT_SHARE, work.seed, items

@@ -20,9 +20,10 @@ from typing import Any
 import yaml
 
 from labkit.base.errors import InputError, suggest
-from labkit.data import held_out, world
+from labkit.data import world
 from labkit.data.cleaning import chunks_of
 from labkit.data.instructions import COMBINATIONS, INSTRUCTIONS, TAUGHT, UNTAUGHT
+from labkit.data.items import baselines, control_items, taught_items
 from labkit.data.leaks import find_leaks, near_duplicates
 from labkit.data.packs import EVAL_SPLITS, SPLITS, samples_folder
 from labkit.data.workbench import write_card
@@ -954,7 +955,7 @@ def _build_real(name: str, folder: Path) -> Path:
     source = SOURCES[name]
     draft = source.make(source_rows(name))
     passages = [(row["source"], row["text"]) for row in draft.raw]
-    taught = held_out.taught_items(passages, 0, draft.terms or None)
+    taught = taught_items(passages, 0, draft.terms or None)
     chats = list(_placed([*draft.qa, *draft.preferences]))
     texts = list(_placed(draft.raw))
     splits: dict[str, list[dict]] = {
@@ -972,7 +973,7 @@ def _build_real(name: str, folder: Path) -> Path:
         sound = [item for place, item in placed if place not in leaks]
         kept = _at_most(sound, split)
         draft.left_out["items more than a kind needs"] += len(sound) - len(kept)
-        kept += held_out.control_items(split)
+        kept += control_items(split)
         splits[split] = [{"id": f"{split}-{n:04d}", **item} for n, item in enumerate(kept)]
     folder.mkdir(parents=True, exist_ok=True)
     _write_splits(splits, folder)
@@ -1004,7 +1005,7 @@ def _build_real(name: str, folder: Path) -> Path:
                 if count
             ],
         },
-        kinds=held_out.baselines(splits["test"]),
+        kinds=baselines(splits["test"]),
     )
     return folder
 

@@ -744,7 +744,7 @@ def write_card(
     about: dict[str, str] = ABOUT,
 ) -> None:
     """pack.yaml and README.md. rows: per split. provenance: what was read and done, what was left
-    out and why. kinds: of test items, as held_out.baselines gives them. about: what each split is.
+    out and why. kinds: of test items, as items.baselines gives them. about: what each split is.
     """
     splits = {
         split: {"file": SPLITS[split], "rows": count, "about": about[split]}

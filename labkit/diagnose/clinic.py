@@ -17,8 +17,7 @@ from labkit.base.store import Checkpoint, Store, key_of
 from labkit.data.packs import Pack, packs_folder
 from labkit.data.variants import variant_pack
 from labkit.data.world import DOMAINS
-from labkit.diagnose.cases import Case, Merge, open_case
-from labkit.diagnose.diagnoses import BY_ID, Result, diagnose
+from labkit.diagnose.diagnoses import BY_ID, Case, Merge, Result, diagnose, open_case
 from labkit.merge.methods import merge_at
 from labkit.models.families import MODEL, TWIN
 from labkit.models.zoo import Loaded

@@ -1,6 +1,7 @@
 """This module asks what is wrong with a checkpoint before anyone deploys it.
 
-Each diagnosis is a test with a verdict, a figure and a remedy.
+A case is a checkpoint with what it came from and its scores, each computed once. Each diagnosis of
+it is a test with a verdict, a figure and a remedy.
 
 The lesson has four questions. Did CPT degrade instruction following? Did preference training buy
 accuracy with diversity or with the chosen answers' own likelihood? Did merging make answers depend
@@ -19,7 +20,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -33,13 +36,111 @@ from labkit.base.stats import (
     paired_difference,
     paired_scores,
 )
+from labkit.base.store import Checkpoint, Store
 from labkit.data import world
-from labkit.data.packs import TEXT_SPLITS
-from labkit.diagnose.cases import Case
+from labkit.data.packs import TEXT_SPLITS, Pack, load_pack, shipped_packs
 from labkit.evaluate.geometry import place_on_line
 from labkit.evaluate.scenarios import FILE as SCENARIOS
+from labkit.evaluate.scenarios import ScenarioResult, pack_scenarios, run_scenarios
 from labkit.evaluate.scorecards import ItemResult, Scorecard, log_likelihoods, prompt_ids, start_ids
+from labkit.evaluate.scoring import score_checkpoint, tokenizer_fingerprint
 from labkit.models import zoo
+from labkit.train.pipeline import load_checkpoint
+
+# --- a checkpoint laid out for diagnosis ------------------------------------------------------
+
+
+@dataclass
+class Merge:
+    """A merge and its parents: t is what was asked for, 0 being `general`."""
+
+    general: zoo.Loaded
+    domain: zoo.Loaded
+    t: float
+
+
+@dataclass
+class Case:
+    """A checkpoint, what it came from, and whatever is known of how it was made.
+
+    stages: lineages of its training stages, first to last. trained_on: the pack those read.
+    before_preferences: the checkpoint that a DPO or ORPO stage started from. Fields that are None
+    leave the diagnoses that need them unmeasured.
+    """
+
+    model: zoo.Loaded
+    baseline: zoo.Loaded
+    pack: Pack
+    split: str = "test"
+    profile: str = "lab"
+    stages: Sequence[dict] = ()
+    trained_on: Pack | None = None
+    before_preferences: zoo.Loaded | None = None
+    merge: Merge | None = None
+    _cards: dict[tuple[str, str], Scorecard] = field(default_factory=dict)
+
+    def score(self, loaded: zoo.Loaded) -> Scorecard:
+        # as scorecards are kept on disk
+        key = loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer)
+        if key not in self._cards:
+            self._cards[key] = score_checkpoint(
+                loaded, self.pack, split=self.split, profile_name=self.profile
+            )
+        return self._cards[key]
+
+    @property
+    def card(self) -> Scorecard:
+        return self.score(self.model)
+
+    @property
+    def base_card(self) -> Scorecard:
+        return self.score(self.baseline)
+
+    @cached_property
+    def scenarios(self) -> list[tuple[ScenarioResult, ScenarioResult]]:
+        """Each scenario of the pack on the baseline and on the model."""
+        wanted = pack_scenarios(self.pack)
+        return list(
+            zip(
+                run_scenarios(self.baseline, wanted), run_scenarios(self.model, wanted), strict=True
+            )
+        )
+
+
+def open_case(
+    checkpoint: Checkpoint,
+    baseline: str,
+    pack: Pack,
+    *,
+    split: str = "test",
+    profile: str = "lab",
+    store: Store | None = None,
+) -> Case:
+    """A case from a checkpoint of the store: its stages, the pack they read, and what preference
+    training started from.
+    """
+    history = (store or Store()).chain(checkpoint)
+    kinds = [stage.lineage["stage"]["kind"] for stage in history]
+    first = next((i for i, kind in enumerate(kinds) if kind in ("dpo", "orpo")), None)
+    # none of its stages is missing from the store
+    whole = len(history) == len(checkpoint.name.rsplit("/", 1)[-1].split("-"))
+    before = None
+    if first is not None and (first or whole):
+        before = load_checkpoint(
+            history[first - 1] if first else checkpoint.lineage["spec"]["model"]
+        )
+    source = checkpoint.lineage["spec"]["pack"]
+    return Case(
+        load_checkpoint(checkpoint),
+        load_checkpoint(baseline),
+        pack,
+        split,
+        profile,
+        [stage.lineage for stage in history],
+        load_pack(source) if source in shipped_packs() or Path(source).is_dir() else None,
+        before,
+    )
+
 
 # --- how different texts are ------------------------------------------------------------------
 

@@ -14,8 +14,7 @@ from labkit.base.records import AXES, CONTROLS
 from labkit.base.stats import Interval
 from labkit.base.store import LINEAGE, Checkpoint
 from labkit.data.packs import load_pack
-from labkit.diagnose.cases import Case, Merge, open_case
-from labkit.diagnose.diagnoses import Result, diagnose
+from labkit.diagnose.diagnoses import Case, Merge, Result, diagnose, open_case
 from labkit.evaluate.scorecards import compare_axis
 from labkit.train.pipeline import load_checkpoint
 from labkit.train.specs import profile as find_profile

@@ -31,8 +31,7 @@ from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import read_yaml
 from labkit.base.store import DISTRIBUTION, LINEAGE, write_file, write_whole
 from labkit.data.packs import Pack, load_pack, shipped_packs
-from labkit.diagnose.cases import Merge
-from labkit.diagnose.diagnoses import diagnose
+from labkit.diagnose.diagnoses import Merge, diagnose
 from labkit.diagnose.gate import case_of
 from labkit.evaluate.scorecards import split_at_choices
 from labkit.evaluate.scoring import score_checkpoint

@@ -10,7 +10,7 @@ import pytest
 
 from labkit.base.errors import InputError
 from labkit.base.stats import Interval
-from labkit.diagnose import cases, diagnoses
+from labkit.diagnose import diagnoses
 from labkit.evaluate.scorecards import ItemResult, Scorecard
 from labkit.evaluate.scoring import tokenizer_fingerprint
 from labkit.models import zoo
@@ -20,7 +20,7 @@ from labkit.train.specs import PipelineSpec
 
 @pytest.fixture
 def case(instruct, materials):
-    return cases.Case(
+    return diagnoses.Case(
         instruct, replace(instruct, fingerprint="baseline"), materials, split="dev", profile="smoke"
     )
 
@@ -155,7 +155,9 @@ def test_a_real_checkpoint_opens_with_its_history(materials, quick_stage):
         stages=(quick_stage("cpt"), quick_stage("sft"), quick_stage("dpo")),
     )
     made = pipeline.run_spec(spec)
-    case = cases.open_case(made[-1], "llama-s-instruct", materials, split="dev", profile="smoke")
+    case = diagnoses.open_case(
+        made[-1], "llama-s-instruct", materials, split="dev", profile="smoke"
+    )
     assert [stage["stage"]["kind"] for stage in case.stages] == ["cpt", "sft", "dpo"]
     assert case.before_preferences.fingerprint == zoo.fingerprint_of(made[1].folder)
     assert case.trained_on.fingerprint() == materials.fingerprint()

@@ -18,9 +18,16 @@ from labkit.course import figures, journal
 from labkit.course.lesson import Lab, headless, show_html
 from labkit.course.live import training
 from labkit.course.panels import guard_label
-from labkit.diagnose.cases import Case, Merge, open_case
 from labkit.diagnose.clinic import CAUSES, Answer, Visit, Ward, admit, patients
-from labkit.diagnose.diagnoses import DIAGNOSES, QUESTIONS, Result, diagnose
+from labkit.diagnose.diagnoses import (
+    DIAGNOSES,
+    QUESTIONS,
+    Case,
+    Merge,
+    Result,
+    diagnose,
+    open_case,
+)
 from labkit.diagnose.gate import GateReport, run_gate
 from labkit.diagnose.probe import Alarm, alarms, curves, read_looks
 from labkit.merge.schedule import plain
