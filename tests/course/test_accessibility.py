@@ -488,7 +488,7 @@ def designer(tmp_path, materials):
         lesson.start("01_design", profile="smoke", out_dir=str(tmp_path / "out")),
         {"pack": "materials"},
     )
-    return DesignPanel(studio, design_lab.options()).whole
+    return DesignPanel(studio, design_lab.options(studio.lab)).whole
 
 
 def quality_filter(tmp_path, materials):

@@ -14,7 +14,7 @@ from labkit.train.specs import GENTLE, load_spec
 def panel(tmp_path):
     lab = lesson.start("01_design", profile="smoke", out_dir=str(tmp_path / "out"))
     studio = design_lab.Studio(lab, {"pack": "materials"})
-    return DesignPanel(studio, design_lab.options())
+    return DesignPanel(studio, design_lab.options(studio.lab))
 
 
 def test_from_opening_to_a_validated_file_without_code(panel):
@@ -135,7 +135,7 @@ def test_the_panel_opens_with_the_choices_it_was_given(tmp_path):
         "sources": ("raw",),
     }
     studio = design_lab.Studio(lab, dict(given))
-    DesignPanel(studio, design_lab.options())
+    DesignPanel(studio, design_lab.options(studio.lab))
     assert (
         studio.spec.merge.t == 0.3
         and studio.spec.merge_after == 1

@@ -9,19 +9,23 @@ its results ship in data_samples/measured/data.json.
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import ipywidgets as widgets
 
-from labkit.base.errors import InputError, suggest
+from labkit.base.errors import InputError, LabkitError, PackError, suggest
+from labkit.base.inputs import read_yaml
 from labkit.base.pages import claims_table, plain_table
+from labkit.base.records import AXES, CONTROLS
 from labkit.base.stats import Interval, with_run_noise
 from labkit.course import figures
 from labkit.course.labs.design_lab import sequence_for
-from labkit.course.lesson import Guess, Lab, headless, show_html, what_lacks
+from labkit.course.lesson import Guess, Lab, headless, show_html, start, what_lacks
 from labkit.course.live import training
 from labkit.course.panels import guard_label
 from labkit.course.study import (
@@ -36,9 +40,10 @@ from labkit.course.study import (
     train_arm,
 )
 from labkit.data.ingest import Ingested, check_name, new_pack
-from labkit.data.packs import Pack, load_pack
+from labkit.data.packs import EVAL_SPLITS, HELP, SPLITS, Pack, load_pack, shipped_packs
 from labkit.data.published import measured_data, run_noise_of
 from labkit.data.variants import variant_pack
+from labkit.design.designer import design, problems
 from labkit.evaluate.scoring import score_checkpoint
 from labkit.models.families import MODEL
 from labkit.train.specs import GENTLE, PipelineSpec, ProfileName, Stage
@@ -359,7 +364,7 @@ def knowledge(units: list[Unit], found: Experiment) -> dict[str, Interval]:
 
 PAGES, ROWS_PER_PAGE = 12, 8  # of the folder that is made to be read
 CHUNK_WORDS = 35  # what a tiny model reads in a row
-OF_A_FOLDER = "this folder is made to be messy; of a folder of your own, give its path"
+OWN_NAME = "my-domain"
 
 
 def messy_folder(pack: Pack, folder: Path) -> Path:
@@ -393,16 +398,49 @@ def messy_folder(pack: Pack, folder: Path) -> Path:
     return folder
 
 
-def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-domain") -> Ingested:
-    """Make a pack of a folder (by default a messy one made for it) and show what came of every
-    file; recorded.
+def bring_folder(lab: Lab, folder: str = "") -> tuple[Lab, Path]:
+    """The session that notebook 02 goes on with, and the folder of the pack to take along from it.
+
+    folder: of the learner's own documents; the session is then about their pack. Without one, or
+    with one that no pack can be made of, which is told in a sentence, the session stays as it is:
+    a pack of one's own is shown, and of a shipped one a messy folder is made and read.
+    """
+    if folder:
+        source = Path(folder).expanduser()
+        try:
+            made = show_own_pack(lab, source, name_for(source))
+        except LabkitError as error:
+            print(f"error: {error}\nUntil then, this notebook goes on with {lab.pack.name}.\n")
+        else:
+            own = start(
+                lab.notebook,
+                pack=str(made.folder),
+                model=lab.model,
+                profile=lab.profile,
+                seed=lab.seed,
+                learner=lab.learner,
+                out_dir=str(lab.out_dir),
+            )
+            return own, made.folder
+    if lab.pack.name not in shipped_packs():
+        show_contents(lab.pack)
+        return lab, lab.pack.folder
+    print(f"Shown on a messy folder made of {lab.pack.title}.")
+    return lab, show_own_pack(lab).folder
+
+
+def name_for(folder: Path) -> str:
+    """The name of a pack made of a folder: the folder's own, as far as a pack can be called so."""
+    name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")
+    return name if name and name not in shipped_packs() else OWN_NAME
+
+
+def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = OWN_NAME) -> Ingested:
+    """Make a pack of a folder (by default a messy one made of the lab's pack) and show what came of
+    every file; recorded. Raises LabkitError, and keeps the pack before, where none can be made.
     """
     check_name(name)
-    folder = (
-        Path(source)
-        if source
-        else messy_folder(lab.known_pack(OF_A_FOLDER), lab.out_dir / "a messy folder")
-    )
+    folder = Path(source) if source else messy_folder(lab.pack, lab.out_dir / "a messy folder")
     output, fresh = lab.out_dir / "packs" / name, lab.out_dir / "packs" / f"{name}.new"
     if output.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise InputError(
@@ -417,34 +455,66 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = "my-do
     fresh.rename(output)
     for sentence in made.unread:
         print(f"left out: {sentence}")
-    show_html(
-        plain_table(
-            ("left out", "why", "how many"),
-            [(row["what"], row["reason"], row["count"]) for row in made.dropped],
-        )
-    )
-    show_html(plain_table(("split", "rows"), made.rows.items()))
+    show_contents(load_pack(output))
     print(
-        f"made in {made.seconds:.1f} s: {made.folder}; `labkit run` trains on it, "
-        "dropped.jsonl lists every piece left out"
+        f"made in {made.seconds:.1f} s: {made.folder}; dropped.jsonl there lists every piece that "
+        "was left out"
     )
     lab.record("ingest", read=made.read, rows=made.rows, dropped=made.dropped, seconds=made.seconds)
     return made
 
 
+def show_contents(pack: Pack) -> None:
+    """What was left out when a pack was made, as far as its card tells; the rows it has, and the
+    items it has for each axis.
+    """
+    card = read_yaml(pack.folder / "pack.yaml", missing=HELP, error=PackError)
+    dropped = card.get("provenance", {}).get("dropped", [])
+    if dropped:
+        rows = [(row["what"], row["reason"], row["count"]) for row in dropped]
+        show_html(plain_table(("left out", "why", "how many"), rows))
+    show_html(
+        plain_table(
+            ("file", "rows"),
+            [(SPLITS[one], len(pack.rows(one)) if pack.has(one) else "none") for one in SPLITS],
+        )
+    )
+    heads = ("axis", "kinds", *(f"items in {split}" for split in EVAL_SPLITS))
+    show_html(plain_table(heads, [_items_of(pack, axis) for axis in AXES + CONTROLS]))
+    if lacks := [axis for axis in AXES + CONTROLS if not _items_of(pack, axis)[-1]]:
+        print(f"Without items to test: {pack.told_no_items('test', *lacks)}.")
+
+
+def _items_of(pack: Pack, axis: str) -> tuple[str, str, int, int]:
+    """An axis, the kinds of its items, and how many there are in dev and in test."""
+    found = {
+        split: [row for row in pack.rows(split) if row["axis"] == axis] for split in EVAL_SPLITS
+    }
+    kinds = {row.get("kind", "") for rows in found.values() for row in rows}
+    dev, test = (len(found[split]) for split in EVAL_SPLITS)
+    return axis, ", ".join(sorted(filter(None, kinds))), dev, test
+
+
 def show_way_on(lab: Lab, folder: Path) -> None:
-    """Where a pack of one's own can be used next, and what it still lacks."""
+    """What the designer says of a pack of one's own, and where the pack can be used next."""
     pack, place = load_pack(folder), folder.resolve()
+    sequence = sequence_for(replace(lab, pack=pack))
+    spec = design(pack=str(place), sequence=sequence, seed=lab.seed, profile=lab.profile)
+    problem = next(iter(problems(spec)), "")
+    verdict = f"cannot run: {problem}" if problem else f"{sequence} can run"
     ways = (
         ("any notebook of this course", f'pack = "{place}" in its first code cell'),
-        ("all of them, without a browser", f"labkit course --pack {place} --profile smoke"),
-        ("the designer, here and in labkit app", f"{place} as the domain"),
-        ("a model trained on it", f"pack: {place} in a spec, then labkit run spec.yaml"),
-        ("a class", f"the folder beside roster.csv, {place.name} in its column pack"),
+        ("all of them, without a browser", f"labkit course --pack {quote(str(place))}"),
+        (f"the designer of notebook 01: {verdict}", f"its field domain offers {place}"),
+        ("the apps, for people who do not code", f"labkit app --pack {quote(str(place))}"),
+        (
+            "a class, where everybody may have another pack",
+            f"beside this pack's folder a file roster.csv with the lines learner,pack and "
+            f"Ada,{place.name}; then labkit class roster.csv",
+        ),
     )
     show_html(plain_table(("your pack in", "how"), ways))
-    design = f"sequence {sequence_for(replace(lab, pack=pack))}"
-    print(f"What it has rows for: {design}. {what_lacks(pack)}")
+    print(what_lacks(pack))
 
 
 # --- experiments, live and as measured -------------------------------------------------------

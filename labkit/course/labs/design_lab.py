@@ -24,7 +24,7 @@ from labkit.base.pages import plain_table
 from labkit.course.lesson import Guess, Lab, Missing, headless, show_html
 from labkit.course.live import training
 from labkit.course.panels import FAULT, guarded
-from labkit.data.packs import packs_folder, shipped_packs
+from labkit.data.packs import Pack, load_pack, packs_folder, shipped_packs
 from labkit.data.published import reported
 from labkit.design.comparison import (
     Comparison,
@@ -86,6 +86,7 @@ class Sheet:
     def html(self) -> str:
         """Spec, verdict, resources and advice, escaped."""
         rows = [
+            ("domain", load_pack(self.spec.pack).title),
             ("design", in_words(self.spec)),
             ("verdict", self.verdict),
             ("takes", "; ".join(self.takes)),
@@ -176,10 +177,13 @@ class Studio:
         return done
 
 
-def options() -> dict[str, Any]:
-    """What the designer's controls offer."""
+def options(lab: Lab) -> dict[str, Any]:
+    """What the designer's controls offer: the shipped packs, the lab's, and those made in its
+    folder, among much else.
+    """
+    made = sorted(str(card.parent.resolve()) for card in lab.out_dir.glob("packs/*/pack.yaml"))
     return {
-        "packs": shipped_packs(),
+        "packs": [*dict.fromkeys([*shipped_packs(), named(lab.pack), *made])],
         "families": families(),
         "sequences": SEQUENCES,
         "starts": STARTS,
@@ -200,19 +204,23 @@ def sequence_for(lab: Lab, wanted: str = "") -> str:
     return "-".join(left or ["cpt"])
 
 
+def named(pack: Pack) -> str:
+    """How a pack is chosen: a shipped one by its name, any other by its folder."""
+    return pack.name if pack.folder.parent == packs_folder() else str(pack.folder.resolve())
+
+
 def studio(lab: Lab, **choices: Any) -> Studio:
     """The designer on some first choices.
 
     Headless: the design they make, shown and saved, without a widget.
     """
-    shipped = lab.pack.folder.parent == packs_folder()
-    made = Studio(lab, {"pack": lab.pack.name if shipped else str(lab.pack.folder), **choices})
+    made = Studio(lab, {"pack": named(lab.pack), **choices})
     if headless():
         show_design(made)
         return made
     from IPython.display import display
 
-    display(design_panel(made, options()))
+    display(design_panel(made, options(lab)))
     return made
 
 
@@ -305,7 +313,7 @@ AT_THE_END, BY_HAND, DEFAULT = "after the last stage", "t by hand", "the size's 
 
 
 def design_panel(studio: Studio, options: dict[str, Any]) -> widgets.Widget:
-    """The designer. options: what `options()` gives."""
+    """The designer. options: what `options` gives."""
     return DesignPanel(studio, options).whole
 
 
@@ -329,7 +337,7 @@ class DesignPanel:
             options=list(offered["packs"]),
             description="domain",
             placeholder="a pack or a folder",
-            tooltip="a shipped pack or the folder of your own",
+            tooltip="a shipped pack, or the folder of your own",
             **WIDE,
         )
         self.model = widgets.Combobox(
