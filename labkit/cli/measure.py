@@ -225,7 +225,7 @@ def chat(
 ) -> None:
     """Talk to a model, or to several side by side. /reset forgets the conversation, /quit ends."""
     from labkit.evaluate.chat import Conversation, Settings, open_models
-    from labkit.share.heritage import locate, short
+    from labkit.share.model_cards import locate, short
 
     settings = Settings(temperature, max_tokens, seed)
     with working("loading"):

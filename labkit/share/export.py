@@ -38,9 +38,8 @@ from labkit.evaluate.scoring import score_checkpoint
 from labkit.merge.recipes import Recipe, recipe_text
 from labkit.models import zoo
 from labkit.models.families import FAMILIES, check_opening, rendered, start_of_text
-from labkit.share import heritage
-from labkit.share.heritage import Source, clean, short
-from labkit.share.model_cards import Card, Evaluation, card_text
+from labkit.share import model_cards
+from labkit.share.model_cards import Card, Evaluation, Source, card_text, clean, short
 from labkit.train import specs
 from labkit.train.pipeline import load_checkpoint
 
@@ -277,7 +276,7 @@ def export(
     if out.exists():
         raise InputError(f"{out} exists already; name a new folder")
     script = find_converter(converter) if gguf else None
-    source = heritage.source_of(name)
+    source = model_cards.source_of(name)
     check_architecture(source.folder)
     if script:
         check_tokenizer(source.folder)
@@ -297,7 +296,7 @@ def export(
     def fill(draft: Path) -> None:
         say("writing")
         _write_model(loaded, draft, dtype)
-        steps = [_told_step(step) for step in heritage.history_of(source)]
+        steps = [_told_step(step) for step in model_cards.history_of(source)]
         file = f"{out.name}-{OUTTYPES[dtype]}.gguf" if script else ""
         card = _card(source, out.name, loaded, dtype, data, evaluation, steps, file)
         if source.lineage:
@@ -430,15 +429,15 @@ def _card(
     steps: list[dict],
     gguf: str,
 ) -> Card:
-    roots = heritage.roots(source.ref)
+    roots = model_cards.roots(source.ref)
     return Card(
         name=source.name,
         folder=folder,
         model=_facts(loaded, dtype, roots),
-        licences={short(root): heritage.licence_of(root) for root in roots},
-        hub_ids={root: heritage.HUB_IDS[root] for root in roots if root in heritage.HUB_IDS},
+        licences={short(root): model_cards.licence_of(root) for root in roots},
+        hub_ids={root: model_cards.HUB_IDS[root] for root in roots if root in model_cards.HUB_IDS},
         steps=steps,
-        whole=not steps or heritage.is_whole(steps),
+        whole=not steps or model_cards.is_whole(steps),
         recipe=_told_recipe(source.recipe) if source.recipe else "",
         pack=clean(read_yaml(pack.folder / "pack.yaml", missing="docs/packs.md")) if pack else {},
         evaluation=evaluation,

@@ -232,7 +232,7 @@ def test_an_adapter_cannot_send_a_reader_to_the_hub_or_in_circles(base, tmp_path
 
 
 def test_an_exported_adapter_keeps_its_origin(base, tmp_path):
-    from labkit.share.heritage import roots
+    from labkit.share.model_cards import roots
 
     adapters.save_adapter(base, tuned_by(base, 2), tmp_path, rank=2, base_name="llama-s-instruct")
     assert roots(str(tmp_path)) == ["llama-s-instruct"]

@@ -13,8 +13,8 @@ from labkit.base.errors import InputError
 from labkit.base.store import LINEAGE
 from labkit.merge.recipes import Merge, Recipe
 from labkit.models import zoo
-from labkit.share import heritage
-from labkit.share.heritage import (
+from labkit.share import model_cards
+from labkit.share.model_cards import (
     clean,
     history,
     is_whole,
@@ -124,7 +124,7 @@ def test_a_merge_in_a_folder_goes_back_to_both_its_parents(made, tmp_path):
         and source.pack == "materials"
     )
     assert roots(str(folder)) == ["llama-s-twin-instruct", "llama-s-instruct"]
-    assert [step["stage"]["kind"] for step in heritage.history_of(source)] == ["cpt", "sft"]
+    assert [step["stage"]["kind"] for step in model_cards.history_of(source)] == ["cpt", "sft"]
     assert short(str(made[1].folder)) == made[1].name and short(str(folder)) == "merged"
 
 
@@ -147,7 +147,7 @@ def test_a_licence_is_known_stated_or_not_told(tmp_path):
 
 def test_a_merge_of_another_tool_is_a_model_like_any_other(tmp_path):
     shutil.copytree(zoo.model_folder("llama-s-base"), tmp_path / "ties")
-    (tmp_path / "ties" / heritage.MERGEKIT_FILE).write_text("merge_method: ties\nmodels: []\n")
+    (tmp_path / "ties" / model_cards.MERGEKIT_FILE).write_text("merge_method: ties\nmodels: []\n")
     source = source_of(str(tmp_path / "ties"))
     assert (source.name, source.recipe, source.start, source.pack) == ("ties", None, None, None)
 
