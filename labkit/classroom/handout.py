@@ -14,6 +14,7 @@ from labkit.base.stats import Interval
 from labkit.base.store import write_file
 from labkit.course import journal
 from labkit.course.labs import warm_up
+from labkit.course.lesson import KNOWN_PACK
 from labkit.data.packs import Pack, load_pack
 from labkit.data.published import measured, reported
 from labkit.design.comparison import HEADS
@@ -61,11 +62,13 @@ CHOICES = {  # of a design on the worksheet: field -> label, options
 def make_handout(folder: Path, pack: str) -> list[Path]:
     """Write both pages; returns their paths.
 
+    The warm-up asks about the invented world, so it takes an invented pack where `pack` is none.
+
     Raises InputError for an unknown pack, StoreError when they cannot be written.
     """
     loaded = load_pack(pack)
     return [
-        warm_up_pdf(loaded, folder / WARM_UP),
+        warm_up_pdf(loaded if loaded.invented else load_pack(KNOWN_PACK), folder / WARM_UP),
         worksheet_pdf(f"{loaded.name}: {loaded.title}", folder / WORKSHEET),
     ]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from labkit.base.errors import InputError, PackError, SpecError, suggest
 from labkit.base.inputs import MARKS, seen
 from labkit.course.journal import learner_key
-from labkit.data.packs import SPLITS, load_pack, shipped_packs
+from labkit.data.packs import SPLITS, load_pack, shipped_packs, suggest_pack
 from labkit.design.designer import stage_kinds
 
 COLUMNS = ("learner", "pack", "design", "seed", "notebooks")
@@ -263,7 +263,7 @@ def _pack(place: _Place, given: str, default: str) -> str:
             )
         if not folder.is_dir():
             raise place.error(
-                "pack", given, f"{suggest(given, shipped_packs())}, or a folder beside the roster"
+                "pack", given, f"{suggest_pack(given)}, or a folder beside the roster"
             )
         for name in ("pack.yaml", *SPLITS.values()):
             if not (folder / name).resolve().is_relative_to(folder):

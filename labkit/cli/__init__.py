@@ -25,6 +25,7 @@ err = Console(stderr=True, **_AS_IT_IS)
 ProfileOption = Annotated[
     str, typer.Option(help="smoke, brief, lab or study: how much of everything is run.")
 ]
+A_PACK = "A shipped pack (labkit pack list) or a folder"  # begins the help of what takes one
 
 
 def say(text: str, style: str | None = None) -> None:

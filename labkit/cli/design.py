@@ -242,8 +242,21 @@ def audit(
         say(f"written: {vendor.audit_pdf(found, pdf)}")
 
 
-pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: new, check, build.")
+pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: list, new, check, build.")
 app.add_typer(pack_app, name="pack", rich_help_panel="Data")
+
+
+@pack_app.command("list")
+def pack_list() -> None:
+    """The packs that come with labkit, and which of them are invented; a folder is a pack, too."""
+    from rich.table import Table
+
+    from labkit.data.packs import load_pack, shipped_packs
+
+    table = Table("name", "what it is about", "text", "licence")
+    for pack in map(load_pack, shipped_packs()):
+        table.add_row(pack.name, pack.title, "invented" if pack.invented else "real", pack.licence)
+    out.print(table)
 
 
 @pack_app.command("new")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli import ProfileOption, err, note, out, say, working
+from labkit.cli import A_PACK, ProfileOption, err, note, out, say, working
 
 app = typer.Typer()
 BITS_TEXTS = 100  # raw texts that bits per byte is measured on
@@ -17,7 +17,7 @@ BITS_TEXTS = 100  # raw texts that bits per byte is measured on
 @app.command(rich_help_panel="Measure")
 def evaluate(
     model: Annotated[str, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")],
-    pack: Annotated[str, typer.Option(help="A shipped pack or a folder.")] = "materials",
+    pack: Annotated[str, typer.Option(help=f"{A_PACK}.")] = "materials",
     split: Annotated[str, typer.Option(help="dev or test.")] = "test",
     profile: ProfileOption = "lab",
     save: Annotated[
@@ -93,7 +93,8 @@ def print_scorecard(card) -> None:
 def scenarios(
     model: Annotated[str, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")],
     pack: Annotated[
-        str, typer.Option(help="A shipped pack or a folder: its scenarios are run.")
+        str,
+        typer.Option(help=f"{A_PACK}: its scenarios are run."),
     ] = "materials",
     file: Annotated[
         Path | None,
@@ -152,7 +153,7 @@ def gate(
     ] = None,
     pack: Annotated[
         str | None,
-        typer.Option(help="A shipped pack or a folder; by default the one it was trained on."),
+        typer.Option(help=f"{A_PACK}; by default the one it was trained on."),
     ] = None,
     profile: ProfileOption = "lab",
 ) -> None:

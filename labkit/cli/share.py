@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labkit.cli import Notebooks, ProfileOption, err, note, out, say, working
+from labkit.cli import A_PACK, Notebooks, ProfileOption, err, note, out, say, working
 
 if TYPE_CHECKING:
     from labkit.classroom.sessions import Done
@@ -56,7 +56,7 @@ def export(
     ] = False,
     pack: Annotated[
         str | None,
-        typer.Option(help="A shipped pack or a folder; by default the one the model was made for."),
+        typer.Option(help=f"{A_PACK}; by default the one the model was made for."),
     ] = None,
     profile: ProfileOption = "lab",
 ) -> None:
@@ -90,6 +90,9 @@ def serve(
     out_dir: Annotated[
         Path, typer.Option(help="Where designs, recipes, audits and records go.")
     ] = Path("out/apps"),
+    pack: Annotated[
+        str, typer.Option(help=f"{A_PACK}: what designer and merge lab begin with.")
+    ] = "materials",
 ) -> None:
     """Serve designer, merge lab, clinic and vendor audit as pages without code; Ctrl-C ends it
     (docs/apps.md).
@@ -100,7 +103,7 @@ def serve(
         say(f"open {address}")
         err.print("for this machine only; Ctrl-C ends it")
 
-    apps.serve(port, out_dir, told=told)
+    apps.serve(port, out_dir, pack=pack, told=told)
 
 
 @app.command("evidence-pack", rich_help_panel="Share")
@@ -216,7 +219,7 @@ def bundle(
 @app.command(rich_help_panel="Teach")
 def course(
     profile: ProfileOption = "lab",
-    pack: Annotated[str, typer.Option(help="A shipped pack.")] = "materials",
+    pack: Annotated[str, typer.Option(help=f"{A_PACK}.")] = "materials",
     seed: Annotated[int, typer.Option(help="Training seed.")] = 0,
     out_dir: Annotated[Path, typer.Option(help="Where executed notebooks and the page go.")] = Path(
         "out/course"
@@ -247,7 +250,8 @@ def class_(
     ] = None,
     profile: ProfileOption = "lab",
     pack: Annotated[
-        str, typer.Option(help="Of learners whose line has none: a shipped pack or a folder.")
+        str,
+        typer.Option(help=f"Of learners whose line has none. {A_PACK}."),
     ] = "materials",
     seed: Annotated[int, typer.Option(min=0, help="Of learners whose line has none.")] = 0,
     notebook: Annotated[
@@ -374,9 +378,7 @@ def handout(
     out_dir: Annotated[Path, typer.Option(help="Where the two PDFs go.")] = Path("out/handout"),
     pack: Annotated[
         str,
-        typer.Option(
-            help="A shipped pack: the warm-up's questions, and the domain on the worksheet."
-        ),
+        typer.Option(help=f"{A_PACK}: the domain on the worksheet."),
     ] = "materials",
 ) -> None:
     """Make the five-minute warm-up as a one-page PDF and the design worksheet as a PDF form."""

@@ -25,7 +25,7 @@ AXIS_LABELS = {
     "instructions": "instruction\nfollowing",
     "creativity": "creativity",
     "general": "general\nknowledge",
-    "compositional": "private fact in\nrequested format",
+    "compositional": "fact in\nrequested format",
     "preference": "preference\naccuracy",
 }
 

@@ -384,7 +384,8 @@ class Lab:
         return grid
 
     def known_pack(
-        self, needs: str = "it takes known truth, and labkit does not know what is true of yours"
+        self,
+        needs: str = "it takes facts that labkit knows to be true, as it does in its own world",
     ) -> Pack:
         """The lab's pack where its world is known, else `materials`, and a sentence saying so and
         what needs it.

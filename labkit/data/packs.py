@@ -177,6 +177,14 @@ def shipped_packs() -> list[str]:
     )
 
 
+def suggest_pack(name: str) -> str:
+    """The remedy half of an unknown pack's error, as `suggest` words it; what is invented is called
+    so.
+    """
+    told = suggest(name, shipped_packs())
+    return re.sub(rf"('?)\b({'|'.join(DOMAINS)})\b\1", rf"\1\2\1{INVENTED}", told)
+
+
 def load_pack(name: str | Path) -> Pack:
     """A shipped pack by name or any pack by folder.
 
@@ -188,9 +196,7 @@ def load_pack(name: str | Path) -> Pack:
         folder = Path(name)
     meta_path = folder / "pack.yaml"
     if not folder.is_dir():
-        raise PackError(
-            f"unknown pack {str(name)!r}: {suggest(str(name), shipped_packs())}, or give a folder"
-        )
+        raise PackError(f"unknown pack {str(name)!r}: {suggest_pack(str(name))}, or give a folder")
     if not meta_path.is_file():
         raise PackError(
             f"{meta_path} is missing: a pack needs name, title and licence there; {HELP}"

@@ -25,17 +25,20 @@ from labkit.base.errors import InputError, LabkitError
 from labkit.base.store import PACKAGE, write_file
 from labkit.course import lesson
 from labkit.course.journal import notebooks_folder
+from labkit.course.labs.design_lab import named
 from labkit.course.labs.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
-from labkit.course.lesson import Lab, headless, show_html
-from labkit.train.pipeline import run_spec
+from labkit.course.lesson import KNOWN_PACK, Lab, headless, show_html
+from labkit.data.packs import load_pack
+from labkit.train.pipeline import run_spec, trainable
 from labkit.train.specs import OVERCOOKED, PipelineSpec
 
 # --- the server ------------------------------------------------------------------------------
 
 APPS = ("designer", "merge_lab", "clinic", "vendor_audit")  # in the order of the first page
 HOST = "127.0.0.1"
-# Tells an app, whose process starts in the folder of its notebook, where to write.
+# Tell an app, whose process starts in the folder of its notebook, where to write and which pack.
 OUT = "LABKIT_APP_OUT"
+PACK = "LABKIT_APP_PACK"
 LAST_PORT = 65535
 # A page whose browser was killed holds a process; a page that is only left alone keeps it.
 IDLE_SECONDS = 3600
@@ -68,19 +71,25 @@ def described(folder: Path) -> list[App]:
 
 
 def serve(
-    port: int, out_dir: Path, *, folder: Path | None = None, told: Callable[[str], None] = print
+    port: int,
+    out_dir: Path,
+    *,
+    folder: Path | None = None,
+    pack: str = KNOWN_PACK,
+    told: Callable[[str], None] = print,
 ) -> None:
-    """Serve the apps of a folder (by default all four) until Ctrl-C or SIGTERM. told: is called
-    with the address once it answers.
+    """Serve the apps of a folder (by default all four) until Ctrl-C or SIGTERM. pack: what designer
+    and merge lab begin with. told: is called with the address once it answers.
 
-    Raises InputError for a port that cannot be used, LabkitError when Voilà is not installed.
+    Raises InputError for a port that cannot be used, PackError for a pack, LabkitError when Voilà
+    is not installed.
     """
     if importlib.util.find_spec("voila") is None:
         raise LabkitError(
             "the apps need Voilà, which is not installed: pip install 'labkit-lm[app]' brings it"
         )
     check_port(port)
-    os.environ[OUT] = str(out_dir.resolve())
+    os.environ |= {OUT: str(out_dir.resolve()), PACK: named(load_pack(pack))}
     os.environ.pop("LABKIT_HEADLESS", None)  # else no app would show a control
     token = secrets.token_urlsafe(24)
     server = _voila(folder or apps_folder(), port, token)
@@ -215,11 +224,18 @@ def start(name: str) -> Lab:
     """An app's session; what its panel keeps goes where `labkit app` was told."""
     # the line on pack, model, profile and seed is for notebooks
     with contextlib.redirect_stdout(io.StringIO()):
-        return lesson.start(f"app_{name}", out_dir=str(out_dir()))
+        return lesson.start(
+            f"app_{name}", pack=os.environ.get(PACK, KNOWN_PACK), out_dir=str(out_dir())
+        )
 
 
 def say_where(lab: Lab) -> None:
     show_html(f"<p>What you save goes to <code>{escape(str(lab.out_dir))}</code>.</p>")
+
+
+def say_domain(lab: Lab) -> None:
+    lacks = lesson.what_lacks(lab.pack)
+    show_html(f"<p>The domain: <b>{escape(lab.pack.title)}</b>. {escape(lacks)}</p>")
 
 
 def designer() -> None:
@@ -231,7 +247,10 @@ def designer() -> None:
     with told():
         lab = start("designer")
         say_where(lab)
-        design_lab.studio(lab, model="llama-s", start="instruct", sequence="cpt-sft")
+        say_domain(lab)
+        with contextlib.redirect_stdout(io.StringIO()):  # what it lacks is told above
+            sequence = design_lab.sequence_for(lab)
+        design_lab.studio(lab, model="llama-s", start="instruct", sequence=sequence)
 
 
 def merge_lab() -> None:
@@ -241,6 +260,7 @@ def merge_lab() -> None:
     with told():
         lab = start("merge_lab")
         say_where(lab)
+        say_domain(lab)
         shipped = {
             "base and instruct": lab.bench(BASE, lab.model, ("base", "instruct")),
             "instruct and its twin": lab.bench(lab.model, TWIN, ("instruct", "twin")),
@@ -249,7 +269,7 @@ def merge_lab() -> None:
 
 
 def specialist() -> None:
-    """The same panel with a specialist of the materials pack, which a button trains and scores.
+    """The same panel with a specialist of the domain, which a button trains and scores.
 
     Headless: nothing.
     """
@@ -281,7 +301,7 @@ def specialist_panel(lab: Lab, progress: Callable):
     spec = PipelineSpec(
         pack=str(lab.pack.folder),
         model=lab.model,
-        stages=OVERCOOKED,
+        stages=trainable(OVERCOOKED, lab.pack)[0],
         seed=lab.seed,
         profile=lab.profile,
     )

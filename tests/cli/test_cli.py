@@ -67,6 +67,10 @@ def test_run_evaluate_merge(tmp_path):
 
 
 def test_pack_commands(tmp_path):
+    listed = labkit("pack", "list").stdout.splitlines()
+    for name in packs.shipped_packs():
+        row = next(line for line in listed if f" {name} " in line)
+        assert ("invented" in row) == packs.load_pack(name).invented
     assert labkit("pack", "check", "legal").returncode == 0
     assert labkit("pack", "build", "legal", "--output", tmp_path / "legal").returncode == 0
     path = tmp_path / "legal" / "qa.jsonl"
@@ -80,12 +84,12 @@ def test_pack_commands(tmp_path):
     "arguments,words",
     [
         (["evaluate", "llama-s-instrct"], ["unknown model", "llama-s-instruct"]),
-        (["evaluate", "llama-s-base", "--pack", "legl"], ["unknown pack", "legal"]),
+        (["evaluate", "llama-s-base", "--pack", "legl"], ["unknown pack", "'legal' (invented)"]),
         (["evaluate", "llama-s-base", "--profile", "labb"], ["unknown profile", "'lab'"]),
         (["evaluate", "llama-s-base", "--split", "tset"], ["unknown evaluation split"]),
         (["zoo", "build", "llama-x"], ["unknown family", "llama-"]),
-        (["pack", "build", "law"], ["unknown domain"]),
-        (["pack", "check", "nowhere"], ["unknown pack"]),
+        (["pack", "build", "law"], ["unknown pack"]),
+        (["pack", "check", "nowhere"], ["unknown pack", "contracts, elements, legal (invented)"]),
         (["run", "none.yaml"], ["no such file"]),
         (
             ["merge", "llama-s-base", "llama-m-base", "out"],

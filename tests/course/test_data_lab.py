@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import re
+
 import pytest
+from own_packs import own_pack, write_folder
 
 from labkit.base import records
 from labkit.base.errors import InputError
+from labkit.classroom.roster import Defaults, read_roster
 from labkit.course import lesson
 from labkit.course.labs import data_lab
 from labkit.data.ingest import new_pack
-from labkit.data.packs import check_pack, load_pack
+from labkit.data.packs import check_pack, load_pack, shipped_packs
 from labkit.data.published import measured_data
 
 
@@ -65,3 +69,75 @@ def test_a_name_that_is_a_path_deletes_nothing(lab):
     with pytest.raises(InputError, match="lies in"):
         data_lab.show_own_pack(lab, kept)
     assert check_pack(kept) == []
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The tables that were shown, as HTML."""
+    found = []
+    monkeypatch.setattr(data_lab, "show_html", found.append)
+    return found
+
+
+def test_a_folder_that_is_brought_becomes_what_the_notebook_is_about(lab, tmp_path, shown, capsys):
+    source = write_folder(tmp_path / "Cheeses of 2024", "raw")
+    (source / "empty.txt").write_bytes(b"")
+    own, folder = data_lab.bring_folder(lab, str(source))
+    assert own.pack.name == "cheeses-of-2024" and own.pack.folder == folder
+    assert check_pack(folder) == [] and own.out_dir == lab.out_dir
+    told, tables = capsys.readouterr().out, "".join(shown)
+    assert "left out: empty.txt: empty" in told
+    assert f"{own.pack.path('raw').name}</td>" in tables
+    for axis in ("knowledge", "compositional"):  # with how many items each axis got
+        count = sum(row["axis"] == axis for row in own.pack.rows("test"))
+        assert f"{axis}</td>" in tables and f">{count}</td>" in tables
+    assert "Without items to test: pack cheeses-of-2024 has no items of" in told
+    assert own.mine("session")  # its records are told apart from those of the shipped pack
+
+
+def test_the_way_on_leads_to_designer_apps_and_class(lab, tmp_path, shown):
+    own, folder = data_lab.bring_folder(lab, str(write_folder(tmp_path / "cheeses", "raw")))
+    data_lab.show_way_on(own, folder)
+    told = shown[-1]
+    assert "cpt can run" in told and f"labkit app --pack {folder.resolve()}" in told
+    head, learner = re.search(r"the lines (\S+) and (\S+); then labkit class", told).groups()
+    roster = folder.parent / "roster.csv"
+    roster.write_text(f"{head}\n{learner}\n", "utf-8")
+    (one,) = read_roster(roster, Defaults("materials", 0, ("02_data",)))
+    assert one.pack == str(folder.resolve())
+
+
+@pytest.mark.parametrize("what", ["nowhere", "a file", "nothing to read", "two texts"])
+def test_with_a_wrong_folder_the_notebook_goes_on(lab, tmp_path, shown, capsys, what):
+    source = tmp_path / "brought"
+    if what != "nowhere":
+        source.mkdir()
+    if what == "a file":
+        source = source / "x.txt"
+        source.write_text("One text.")
+    for number in range(2 if what == "two texts" else 0):
+        (source / f"{number}.txt").write_text(f"This is the text of number {number}, no more.")
+    same, folder = data_lab.bring_folder(lab, str(source))
+    told = capsys.readouterr().out
+    errors = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and str(source) in errors[0]
+    assert "Until then, this notebook goes on with materials." in told
+    assert same is lab and check_pack(folder) == []
+    assert {path.name for path in folder.parent.iterdir()} == {"my-domain"}  # no half a pack
+
+
+def test_who_brings_a_pack_sees_what_is_in_it(tmp_path, monkeypatch, shown):
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    own = own_pack(tmp_path, "raw")
+    lab = lesson.start(
+        "02_data", pack=str(own.folder), profile="smoke", out_dir=str(tmp_path / "o")
+    )
+    assert data_lab.bring_folder(lab) == (lab, own.folder)
+    assert "eval_test.jsonl" in "".join(shown) and not (lab.out_dir / "packs").exists()
+
+
+def test_a_messy_folder_can_be_made_of_every_shipped_pack(tmp_path):
+    for name in shipped_packs():
+        folder = data_lab.messy_folder(load_pack(name), tmp_path / name)
+        pages = sorted(folder.glob("note-*.txt"))
+        assert len(pages) == data_lab.PAGES and all(page.stat().st_size > 500 for page in pages)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from own_packs import own_pack
 
 from labkit.course import lesson
 from labkit.course.labs import design_lab
 from labkit.course.labs.design_lab import DesignPanel
+from labkit.data.packs import load_pack, shipped_packs
 from labkit.train.specs import GENTLE, load_spec
 
 
@@ -141,3 +143,18 @@ def test_the_panel_opens_with_the_choices_it_was_given(tmp_path):
         and studio.spec.merge_after == 1
         and studio.spec.stages[0].sources == ("raw",)
     )
+
+
+def test_packs_of_one_s_own_are_offered_and_a_pack_says_whether_it_is_invented(tmp_path):
+    own = own_pack(tmp_path / "out" / "packs", "raw")
+    lab = lesson.start("01_design", profile="smoke", out_dir=str(tmp_path / "out"))
+    panel = DesignPanel(
+        design_lab.Studio(lab, {"pack": "materials", "sequence": "cpt"}), design_lab.options(lab)
+    )
+    offered = panel.pack.options
+    assert {*shipped_packs(), str(own.folder.resolve())} == {*offered}
+    for name in offered:
+        panel.pack.value = name
+        title = load_pack(name).title
+        assert title in panel.sheet.value and "valid: " in panel.told.value
+        assert ("(invented)" in panel.sheet.value) == load_pack(name).invented

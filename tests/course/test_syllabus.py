@@ -14,6 +14,7 @@ from labkit.course import journal
 from labkit.course.execute import EXPECTED_SECONDS
 from labkit.course.journal import Exercise, Step, from_quiz
 from labkit.course.lesson import Lab
+from labkit.data.packs import load_pack, shipped_packs
 from labkit.data.published import measured_claims, measured_data, measured_scale
 from labkit.models.families import LADDER
 
@@ -123,6 +124,21 @@ def exercises(path: Path) -> list[Exercise]:
 @pytest.mark.parametrize("path", journal.course_notebooks(), ids=lambda path: path.stem)
 def test_the_first_cell_says_how_a_notebook_is_run(path):
     assert "Run the cells one at a time: *Shift+Enter*" in cells_of(path)[0][1]
+
+
+@pytest.mark.parametrize("path", journal.course_notebooks(), ids=lambda path: path.stem)
+def test_the_parameters_name_every_pack_and_say_which_are_invented(path):
+    line = next(
+        line
+        for kind, text in cells_of(path)
+        if kind == "code"
+        for line in text.splitlines()
+        if line.startswith("pack = ")
+    )
+    invented, real = line.split("of real text: ")
+    for name in shipped_packs():
+        found = (name in invented, name in real)
+        assert found == (load_pack(name).invented, not load_pack(name).invented)
 
 
 @pytest.mark.parametrize("path", journal.course_notebooks(), ids=lambda path: path.stem)

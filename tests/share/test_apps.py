@@ -19,11 +19,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from apps_case import free_port, served
+from own_packs import own_pack
 from test_cli import assert_one_sentence, labkit
 
 from labkit.base import records
 from labkit.base.errors import InputError, LabkitError
 from labkit.share import apps
+from labkit.train.specs import load_spec
 
 NOTEBOOKS = [apps.apps_folder() / f"{name}.ipynb" for name in apps.APPS]
 
@@ -122,6 +124,23 @@ def test_merge_lab_needs_no_training(shown, tmp_path):
     assert "figure" in kinds and "checkpoint" not in kinds
 
 
+def test_the_apps_say_their_domain_and_whether_it_is_invented(shown):
+    apps.designer()
+    assert any("<b>bio-inspired materials (invented)</b>" in part for part in shown)
+
+
+def test_the_apps_begin_with_a_pack_of_one_s_own(shown, tmp_path, monkeypatch):
+    own = own_pack(tmp_path, "raw")
+    monkeypatch.setenv(apps.PACK, str(own.folder))
+    apps.designer()
+    apps.merge_lab()
+    assert sum(f"<b>{own.title}</b>" in part for part in shown) == 2
+    assert any("This pack has no summaries.jsonl, qa.jsonl" in part for part in shown)
+    spec = load_spec(tmp_path / "out" / "designs" / "design.yaml")
+    assert spec.trail == "cpt" and spec.pack == str(own.folder)  # what the pack has rows for
+    assert not any('role="alert"' in part for part in shown)
+
+
 def test_an_error_is_a_sentence_and_escaped(shown):
     with apps.told():
         raise InputError("no <script> called 'x'")
@@ -177,6 +196,7 @@ def test_a_port_in_use_is_one_sentence():
         ):
             apps.check_port(port)
         assert_one_sentence(labkit("app", "--port", port), str(port), "--port")
+    assert_one_sentence(labkit("app", "--pack", "legl"), "unknown pack 'legl'")
 
 
 def test_without_voila_the_remedy_is_named(monkeypatch, tmp_path):
