@@ -18,12 +18,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import regex
+import yaml
 
 from labkit.data import world
 from labkit.data.cleaning import parted, sentences_of, sets_no_blanks, size_of
-from labkit.data.instructions import COMBINATIONS, INSTRUCTIONS, TAUGHT
+from labkit.data.instructions import (
+    COMBINATIONS,
+    INSTRUCTIONS,
+    REAL_MODELS,
+    TAUGHT,
+    TINY_MODELS,
+    natural_domain,
+    natural_general,
+)
 from labkit.data.leaks import question_key, question_of, words_of
-from labkit.data.packs import EVAL_SPLITS
+from labkit.data.packs import EVAL_SPLITS, samples_folder
 from labkit.data.world import formatted_items, general_items, people_of
 
 FORMATTED = {"dev": 40, "test": 100}  # items about form, of the general world
@@ -204,14 +213,57 @@ def question_items(chats: Sequence[tuple[str, list[dict]]], seed: int) -> list[d
     return items
 
 
+EVERYDAY_FILE = "items.yaml"
+EVERYDAY_DEV_EVERY = 3  # one item in so many is dev
+
+
+def everyday_items(split: str | None = None) -> list[dict]:
+    """Items {"id", "axis", "kind", "entity", "prompt", "choices", "answer"} of a split, `dev` or
+    `test`, or all.
+
+    The same every time; chance is a quarter. The packs' own control asks about labkit's invented
+    people, whom no real model knows. These items ask what a real one should know: capitals,
+    opposites, small sums, causes. They are scored by likelihood, as lm-eval scores such tasks.
+    """
+    items: list[dict] = []
+    for group, content in yaml.safe_load(
+        (samples_folder("everyday") / EVERYDAY_FILE).read_text("utf-8")
+    ).items():
+        rng = random.Random(group)
+        for asked, answer in content["pairs"].items():
+            wrong = rng.sample(sorted(set(content["pairs"].values()) - {answer}), CHOICES - 1)
+            items.append(
+                {
+                    "id": f"everyday-{len(items):03d}",
+                    "axis": "general",
+                    "kind": group,
+                    "entity": f"{group}: {asked}",
+                    "prompt": content["prompt"].format(asked),
+                    **_choices(answer, wrong, rng),
+                }
+            )
+    return [
+        item
+        for number, item in enumerate(items)
+        if split in (None, "test" if number % EVERYDAY_DEV_EVERY else "dev")
+    ]
+
+
 def control_items(split: str) -> list[dict]:
-    """What measures forgetting in labkit's tiny models: everyday questions and formats of the
-    general world, as in shipped packs.
+    """What measures forgetting. Labkit's tiny models are asked about people and formats of their
+    general world, as in the invented packs; real models get everyday questions and natural
+    requests.
     """
     people, rng = people_of(split), random.Random(f"controls {split}")
-    return formatted_items(
+    tiny = formatted_items(
         "instructions", "general", world.language("general"), people, FORMATTED[split], rng
     ) + general_items(people)
+    everyday = [
+        {**item, "kind": "everyday", "models": REAL_MODELS} for item in everyday_items(split)
+    ]
+    for item in everyday:
+        del item["id"]  # a pack numbers its items itself
+    return [{**item, "models": TINY_MODELS} for item in tiny] + everyday + natural_general(split)
 
 
 # --- items about what is taught ---------------------------------------------------------------
@@ -561,7 +613,9 @@ def _is_two_words(part: str) -> bool:
 
 
 def term_items(terms: Sequence[str], seed: int) -> list[dict]:
-    """Questions about terms of the domain with a request for a form: only the form is scored."""
+    """Questions about terms of the domain with a request for a form, in the words that tiny models
+    know: only the form is scored.
+    """
     rng = random.Random(f"terms {seed}")
     forms = [(name,) for name in INSTRUCTIONS] + list(COMBINATIONS)
     order = [term for _ in range(ROUNDS) for term in rng.sample(list(terms), len(terms))]
@@ -627,6 +681,7 @@ def taught_items(
             *free_items(statements[split])[: TAUGHT_ITEMS[split] // 2],
             *formed_items(statements[split])[: ASKED_FORMS[split]],
             *term_items(terms[split], seed)[: ASKED_FORMS[split]],
+            *natural_domain(terms[split], split, seed),
             *proposal_items(terms[split], seed)[: PROPOSALS[split]],
         ]
         for split in EVAL_SPLITS

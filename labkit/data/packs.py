@@ -19,7 +19,13 @@ from labkit.base.errors import InputError, PackError, suggest
 from labkit.base.inputs import read_yaml, seen
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import shipped_or_checkout
-from labkit.data.instructions import INSTRUCTIONS
+from labkit.data.instructions import (
+    FORMS,
+    INSTRUCTIONS,
+    REAL_MODELS,
+    TINY_MODELS,
+    setting_problems,
+)
 from labkit.data.leaks import Leak, find_leaks, words_of
 from labkit.data.world import DOMAINS
 
@@ -49,9 +55,11 @@ COLUMNS = {
             "answer",
             "choices",
             "checks",
+            "kwargs",
             "pattern",
             "source",
             "taught",
+            "models",
         ],
     },
 }
@@ -320,14 +328,34 @@ def item_problems(item: dict) -> Iterator[str]:
             yield '"choices" must be a list of non-empty strings'
         elif item.get("answer") not in item["choices"]:
             yield '"answer" must be one of "choices"'
-    for check in item.get("checks", []):
-        if check not in INSTRUCTIONS:
-            yield f'"checks" names {check!r}; {suggest(str(check), list(INSTRUCTIONS))}'
+    if item.get("models", TINY_MODELS) not in (TINY_MODELS, REAL_MODELS):
+        yield (
+            f'"models" is {item["models"]!r}; use "{TINY_MODELS}" (labkit\'s tiny families), '
+            f'"{REAL_MODELS}" (all others), or leave it out'
+        )
+    yield from _check_problems(item.get("checks", []), item.get("kwargs"))
     if "pattern" in item:
         try:
             re.compile(item["pattern"])
         except re.error as error:
             yield f'"pattern" is not a regular expression ({error})'
+
+
+def _check_problems(checks: object, settings: object) -> Iterator[str]:
+    """What is wrong with the checks of an item and their settings, `kwargs`, an object for each."""
+    if not isinstance(checks, list):
+        yield '"checks" must be a list of names of verifiable instructions'
+        return
+    known = [*INSTRUCTIONS, *FORMS]
+    if unknown := [check for check in checks if check not in known]:
+        yield from (f'"checks" names {name!r}; {suggest(str(name), known)}' for name in unknown)
+        return
+    each = [{}] * len(checks) if settings is None else settings
+    if not isinstance(each, list) or len(each) != len(checks):
+        yield '"kwargs" must be a list with an object for each of "checks"'
+        return
+    for check, given in zip(checks, each, strict=True):
+        yield from setting_problems(check, given)
 
 
 def check_pack(folder: str | Path) -> list[str]:

@@ -13,9 +13,10 @@ import math
 import random
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -35,10 +36,23 @@ from labkit.base.stats import (
     paired_difference,
     told_verdict,
 )
-from labkit.data.instructions import obeys, obeys_loosely
+from labkit.data.instructions import (
+    FORMS,
+    REAL_MODELS,
+    TINY_MODELS,
+    checks_of,
+    obeys,
+    obeys_loosely,
+)
 from labkit.data.packs import EVAL_SPLITS, Pack
-from labkit.models.families import question_and_answers, rendered, shared_start, text_tokens
-from labkit.models.zoo import NO_PAD, check_rows, learned_positions, library_errors
+from labkit.models.families import MODEL, question_and_answers, rendered, shared_start, text_tokens
+from labkit.models.zoo import (
+    NO_PAD,
+    check_rows,
+    learned_positions,
+    library_errors,
+    shipped_folder,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +60,7 @@ if TYPE_CHECKING:
 
 
 MAX_NEW_TOKENS = 32
+FORM_NEW_TOKENS = 160  # for a form of real models: "at least 60 words" does not fit into fewer
 TOKENS_PER_BATCH = 8_192
 TEMPERATURE = 1.0
 
@@ -72,13 +87,17 @@ class ItemResult:
 
 @dataclass
 class Scorecard:
-    """All outcomes of one checkpoint on one split of one pack."""
+    """All outcomes of one checkpoint on one split of one pack.
+
+    left_out: by "axis, kind", how many items were not asked because they are not for this model.
+    """
 
     checkpoint: str
     pack: str
     split: str
     data: str
     items: list[ItemResult] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def scores(
         self, axis: str, kind: str | None = None, *, seed: int = 0, variant: str | None = None
@@ -126,7 +145,14 @@ class Scorecard:
             for axis, found in self.summary().items()
         ]
         title = f"{self.checkpoint} on {self.pack} ({self.split}), 95% intervals"
-        return text_table(title, ("axis", "score", "items"), rows)
+        return text_table(title, ("axis", "score", "items"), rows) + self.told_left_out()
+
+    def told_left_out(self) -> str:
+        """A line with what was not asked, and why; empty where everything was."""
+        if not self.left_out:
+            return ""
+        kinds = "; ".join(f"{count} of {kind}" for kind, count in self.left_out.items())
+        return f"\nnot asked, for they are not for this model (docs/packs.md): {kinds}"
 
     def as_json(self) -> str:
         """The card with every item's outcome, as `load` reads it."""
@@ -589,11 +615,13 @@ def matches(pattern: str, output: str) -> bool:
     return bool(re.fullmatch(composed(pattern), composed(output)))
 
 
-def score_answer(item: dict, output: str, *, rule: Callable[[str, str], bool] = obeys) -> float:
+def score_answer(
+    item: dict, output: str, *, rule: Callable[[str, str, dict], bool] = obeys
+) -> float:
     """1 when the output obeys every check (by `rule`) and, where the item has an answer, says it;
     else 0.
     """
-    obeyed = all(rule(check, output) for check in item.get("checks", []))
+    obeyed = all(rule(check, output, settings) for check, settings in checks_of(item))
     return float(obeyed and ("answer" not in item or says(item["answer"], output)))
 
 
@@ -724,10 +752,12 @@ def _by_other_rules(item: dict, output: str) -> dict[str, float]:
     """Loose beside strict; and, of several forms asked for at once, the share obeyed (IFEval's two
     accuracies).
     """
-    checks = item.get("checks", [])
+    checks = checks_of(item)
     scores = {"loose": score_answer(item, output, rule=obeys_loosely)} if checks else {}
     if len(checks) > 1:
-        scores["per_instruction"] = sum(obeys(check, output) for check in checks) / len(checks)
+        scores["per_instruction"] = sum(
+            obeys(check, output, given) for check, given in checks
+        ) / len(checks)
     return scores
 
 
@@ -756,8 +786,8 @@ def bits_per_byte(
 
 
 def limited(items: list[dict], limit: int | None) -> list[dict]:
-    """At most `limit` items of each axis and kind, drawn over all entities, in the order given; all
-    when limit is None.
+    """At most `limit` items of each axis and kind, and of those for the same models, drawn over all
+    entities, in the order given; all when limit is None.
 
     What a smaller limit keeps, a larger one keeps too.
     """
@@ -768,11 +798,31 @@ def limited(items: list[dict], limit: int | None) -> list[dict]:
     seen: dict[tuple, int] = {}
     kept = []
     for i in drawn:
-        key = (items[i]["axis"], items[i].get("kind"))
+        key = (items[i]["axis"], items[i].get("kind"), items[i].get("models"))
         seen[key] = seen.get(key, 0) + 1
         if seen[key] <= limit:
             kept.append(i)
     return [items[i] for i in sorted(kept)]
+
+
+@cache
+def _tiny_vocabulary() -> frozenset[tuple[str, int]]:
+    """The tokens of labkit's tiny families, which share them, with their numbers."""
+    tokenizer = json.loads((shipped_folder() / MODEL / "tokenizer.json").read_text("utf-8"))
+    return frozenset(tokenizer["model"]["vocab"].items())
+
+
+def is_tiny(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a model is of labkit's tiny families, whatever it was trained on since: they have a
+    vocabulary of their own.
+    """
+    return _tiny_vocabulary() <= tokenizer.get_vocab().items()
+
+
+def is_for(item: dict, *, tiny: bool) -> bool:
+    """Whether an item is for such a model: for labkit's tiny families, or for others."""
+    mine = TINY_MODELS if tiny else REAL_MODELS
+    return item.get("models", mine) == mine
 
 
 def evaluate(
@@ -787,7 +837,7 @@ def evaluate(
     seed: int = 0,
     checkpoint: str = "",
 ) -> Scorecard:
-    """Score a model on the axes of a pack.
+    """Score a model on the axes of a pack, with the items that are for it.
 
     limit: items per kind (None: all). samples: generations per proposal request. seed: of the
     sampling. Raises InputError for an unknown split or axis, PackError for a broken pack.
@@ -798,12 +848,20 @@ def evaluate(
     for axis in sorted(wanted - set(AXES + CONTROLS)):
         raise InputError(f"unknown axis {axis!r}: {suggest(axis, list(AXES + CONTROLS))}")
     # before the axes are chosen: which items an axis gets must not hang on the others
-    drawn = limited(pack.rows(split), limit)
-    items = [item for item in drawn if item["axis"] in wanted]
+    drawn = [item for item in limited(pack.rows(split), limit) if item["axis"] in wanted]
+    tiny = is_tiny(tokenizer)
+    items = [item for item in drawn if is_for(item, tiny=tiny)]
+    others = Counter(
+        f"{item['axis']}, {item.get('kind', item['axis'])}"
+        for item in drawn
+        if not is_for(item, tiny=tiny)
+    )
     results = score_items(
         model, tokenizer, items, training_text=pack.training_text, samples=samples, seed=seed
     )
-    return Scorecard(checkpoint, pack.name, split, pack.fingerprint(split), results)
+    return Scorecard(
+        checkpoint, pack.name, split, pack.fingerprint(split), results, left_out=dict(others)
+    )
 
 
 def score_items(
@@ -814,22 +872,37 @@ def score_items(
     training_text: str = "",
     samples: int = 3,
     seed: int = 0,
-    max_new_tokens: int = MAX_NEW_TOKENS,
+    max_new_tokens: int | None = None,
 ) -> list[ItemResult]:
-    """One result per item, in their order. training_text: proposals found in it are not novel."""
+    """One result per item, in their order. training_text: proposals found in it are not novel.
+
+    max_new_tokens: of an answer; by default FORM_NEW_TOKENS where a form of real models is asked
+    for, else MAX_NEW_TOKENS.
+    """
     known = alike(training_text)
 
     def propose(model, tokenizer, group: list[dict]) -> list[_Outcome]:
         return _propose(model, tokenizer, group, known, samples, seed)
 
     def answer(model, tokenizer, group: list[dict]) -> list[_Outcome]:
-        return _answer(model, tokenizer, group, max_new_tokens)
+        return _answer(model, tokenizer, group, max_new_tokens or MAX_NEW_TOKENS)
 
-    groups: dict[Callable, list[dict]] = {_choose: [], propose: [], answer: []}
+    def answer_at_length(model, tokenizer, group: list[dict]) -> list[_Outcome]:
+        return _answer(model, tokenizer, group, max_new_tokens or FORM_NEW_TOKENS)
+
+    def how(item: dict) -> Callable:
+        if "choices" in item or "pattern" in item:
+            return _choose if "choices" in item else propose
+        return answer_at_length if FORMS.keys() & item.get("checks", ()) else answer
+
+    groups: dict[Callable, list[dict]] = {
+        _choose: [],
+        propose: [],
+        answer: [],
+        answer_at_length: [],
+    }
     for item in items:
-        groups[_choose if "choices" in item else propose if "pattern" in item else answer].append(
-            item
-        )
+        groups[how(item)].append(item)
     outcomes: dict[str, _Outcome] = {}
     for score, group in groups.items():
         if group:

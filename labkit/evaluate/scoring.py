@@ -8,15 +8,13 @@ The module does not know how an item is scored; scorecards.py does.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import yaml
-
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import Checkpoint, default_root, key_of, write_file
-from labkit.data.packs import Pack, samples_folder
+from labkit.data.items import everyday_items
+from labkit.data.packs import Pack
 from labkit.evaluate.scorecards import Scorecard, evaluate, score_items
 from labkit.merge.guards import check_tokenizers
 from labkit.merge.methods import merge_at
@@ -160,48 +158,6 @@ def best_t(sweep: list[tuple[float, Scorecard]], *axes: str) -> float:
 
 
 # --- everyday items ---------------------------------------------------------------------------
-
-EVERYDAY_FILE = "items.yaml"
-EVERYDAY_CHOICES = 4
-EVERYDAY_DEV_EVERY = 3  # one item in so many is dev
-EVERYDAY_AXIS = "general"
-
-
-def everyday_items(split: str | None = None) -> list[dict]:
-    """Items {"id", "axis", "kind", "entity", "prompt", "choices", "answer"} of a split, `dev` or
-    `test`, or all.
-
-    The same every time; chance is a quarter. The packs' own control asks about labkit's invented
-    people, whom no real model knows. These items ask what a real one should know: capitals,
-    opposites, small sums, causes. They are scored by likelihood, as lm-eval scores such tasks.
-    """
-    items: list[dict] = []
-    for group, content in yaml.safe_load(
-        (samples_folder("everyday") / EVERYDAY_FILE).read_text("utf-8")
-    ).items():
-        rng = random.Random(group)
-        for asked, answer in content["pairs"].items():
-            wrong = rng.sample(
-                sorted(set(content["pairs"].values()) - {answer}), EVERYDAY_CHOICES - 1
-            )
-            choices = [answer, *wrong]
-            rng.shuffle(choices)
-            items.append(
-                {
-                    "id": f"everyday-{len(items):03d}",
-                    "axis": EVERYDAY_AXIS,
-                    "kind": group,
-                    "entity": f"{group}: {asked}",
-                    "prompt": content["prompt"].format(asked),
-                    "choices": choices,
-                    "answer": answer,
-                }
-            )
-    return [
-        item
-        for number, item in enumerate(items)
-        if split in (None, "test" if number % EVERYDAY_DEV_EVERY else "dev")
-    ]
 
 
 def score_everyday(

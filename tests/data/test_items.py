@@ -237,20 +237,28 @@ def test_questions_that_make_no_item():
     assert lone == long == [None]
 
 
-def test_controls_are_those_of_the_shipped_packs(materials):
+def test_controls_of_tiny_models_are_those_of_the_shipped_packs(materials):
     for split in ("dev", "test"):
         shipped = {
             (row["axis"], row["messages"][0]["content"])
             for row in materials.rows(split)
             if row["axis"] == "general"
         }
-        items = making.control_items(split)
+        items = [item for item in making.control_items(split) if item["models"] == "tiny"]
         assert {
             (item["axis"], item["messages"][0]["content"])
             for item in items
             if item["axis"] == "general"
         } == shipped
         assert sum(item["axis"] == "instructions" for item in items) == making.FORMATTED[split]
+
+
+def test_controls_of_real_models_ask_what_a_real_model_can_know():
+    test = [item for item in making.control_items("test") if item["models"] == "real"]
+    kinds = Counter((item["axis"], item["kind"]) for item in test)
+    assert set(kinds) == {("general", "everyday"), ("instructions", "natural_general")}
+    assert min(kinds.values()) >= 100
+    assert not any("id" in item for item in test)  # a pack numbers its items itself
 
 
 # --- what is taught ---------------------------------------------------------------------------

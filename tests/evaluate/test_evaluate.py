@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
 from labkit.base.errors import InputError, PairingError
 from labkit.data import instructions
+from labkit.data.packs import check_pack, load_pack
 from labkit.evaluate import scorecards
 from labkit.models import zoo
+from studies.miniatures import miniature, tokenizer
 
 
 def test_answers_are_whole_words():
@@ -245,3 +249,79 @@ def test_of_two_forms_each_is_counted():
         "loose": 1.0
     }
     assert scorecards._by_other_rules({"id": "a", "answer": "Rome"}, "Rome") == {}
+
+
+@pytest.fixture
+def for_both(tmp_path):
+    """A pack with a question for everybody, one for tiny families and a request for real models."""
+    asked = [
+        {"kind": "free", "answer": "w1", "axis": "general"},
+        {"kind": "people", "answer": "w1", "axis": "general", "models": "tiny"},
+        {
+            "kind": "natural",
+            "axis": "instructions",
+            "checks": ["length_constraints:number_words"],
+            "kwargs": [{"relation": "at least", "num_words": 1}],
+            "models": "real",
+        },
+    ]
+    for split in ("dev", "test"):
+        rows = [
+            {"id": f"{split}{n}", "entity": "w3", "messages": [{"role": "user", "content": "w3"}]}
+            | item
+            for n, item in enumerate(asked)
+        ]
+        (tmp_path / f"eval_{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    (tmp_path / "raw.jsonl").write_text('{"text": "w5 w6"}', "utf-8")
+    (tmp_path / "pack.yaml").write_text("name: p\ntitle: P\nlicence: MIT\n", "utf-8")
+    assert check_pack(tmp_path) == []
+    return load_pack(tmp_path)
+
+
+def test_what_is_for_other_models_is_not_asked_and_is_told(instruct, for_both):
+    tiny = scorecards.evaluate(instruct.model, instruct.tokenizer, for_both)
+    real = scorecards.evaluate(miniature("llama"), tokenizer(), for_both)
+    assert [item.kind for item in tiny.items] == ["free", "people"]
+    assert [item.kind for item in real.items] == ["free", "natural"]
+    assert tiny.left_out == {"instructions, natural": 1}
+    assert real.left_out == {"general, people": 1}
+    assert "not for this model" in str(tiny) and "1 of instructions, natural" in str(tiny)
+    assert scorecards.Scorecard(**json.loads(tiny.as_json())).left_out == tiny.left_out
+
+
+def test_nothing_is_told_where_nothing_is_left_out(instruct, for_both):
+    card = scorecards.evaluate(
+        instruct.model, instruct.tokenizer, for_both, axes=("general",), limit=5
+    )
+    assert card.left_out == {} and "not for" not in str(card)
+
+
+def test_a_model_is_tiny_whatever_it_was_trained_on(instruct):
+    instruct.tokenizer.add_tokens(["Velufoam"])
+    assert scorecards.is_tiny(instruct.tokenizer) and not scorecards.is_tiny(tokenizer())
+
+
+def test_a_natural_request_is_given_room_and_others_are_as_ever(instruct, monkeypatch):
+    rooms = []
+
+    def generate(model, tokenizer, prompts, *, max_new_tokens, **_):
+        rooms.append((len(prompts), max_new_tokens))
+        return [["one two"]] * len(prompts)
+
+    monkeypatch.setattr(scorecards, "generate", generate)
+    item = {"axis": "instructions", "entity": "x", "messages": [{"role": "user", "content": "x"}]}
+    natural = {
+        "checks": ["length_constraints:number_words"],
+        "kwargs": [{"relation": "less than", "num_words": 3}],
+    }
+    items = [
+        {**item, "id": "a", "checks": ["json"]},
+        {**item, "id": "b", **natural},
+        {**item, "id": "c", "answer": "one"},
+    ]
+    results = scorecards.score_items(instruct.model, instruct.tokenizer, items)
+    assert sorted(rooms) == [(1, scorecards.FORM_NEW_TOKENS), (2, scorecards.MAX_NEW_TOKENS)]
+    assert [(item.id, item.score) for item in results] == [("a", 0), ("b", 1), ("c", 1)]
+    rooms.clear()
+    scorecards.score_items(instruct.model, instruct.tokenizer, items, max_new_tokens=7)
+    assert {room for _, room in rooms} == {7}
