@@ -74,7 +74,7 @@ benchmarks: install
 
 install: $(VENV)/.installed
 
-# mergekit and lm-eval, to compare with, and Dask, to run a class on: optional, tests that need them say so where they are skipped.
+# mergekit, lm-eval and if-verifiable, to compare with, and Dask, to run a class on: optional, tests that need them say so where they are skipped.
 peers: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers,cluster]'
 

@@ -150,24 +150,28 @@ RELATIONS: dict[str, Callable[[int, int], bool]] = {
 }
 OPTIONS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 # The little words by which a text of a language is known; enough for languages that are asked for.
+# None has one letter: such letters stand for many things.
 LANGUAGES = {
     "en": ("English", "the and of to in is that it for was with as on are be this you have not or "
-           "from at which but they we his her an by if so can your will my there their"),
+           "from at which but they we his her an by if so can your will my there their what when "
+           "do all me up out who were had has been them he she more about into just no "
+           "under over after before then some one two"),
     "de": ("German", "der die das und ist nicht ein eine zu den mit von auf für im sich es dem sie "
-           "ich wir aber auch als an oder wie man wenn du sein ihr kann noch nur bei"),
+           "ich wir aber auch als an oder wie man wenn du sein ihr kann noch nur bei einen einer"),
     "fr": ("French", "le la les et est un une des du de que qui dans pour pas il elle je vous nous "
-           "sur avec ce en au plus ne se sont ou mais votre à être son sa cette"),
-    "es": ("Spanish", "el la los las y es un una de que en por para con no se del al lo su como "
-           "más pero son muy está puede si o tu te mi le este esta"),
-    "it": ("Italian", "il la le lo gli e è un una di che in per con non si del della i da sono "
-           "come più ma anche al alla nel se o questo questa tuo ci essere può"),
-    "pt": ("Portuguese", "o a os as e é um uma de que em para com não se do da no na por mais como "
-           "mas são ou você seu sua ao dos das isso está pode"),
+           "sur avec ce en au plus ne se sont ou mais votre être son sa cette avoir aux par"),
+    "es": ("Spanish", "el la los las es un una de que en por para con no se del al lo su como más "
+           "pero son muy está puede si tu te mi le este esta sus hay ser una"),
+    "it": ("Italian", "il la le lo gli un una di che in per con non si del della da sono come più "
+           "ma anche al alla nel se questo questa tuo ci essere può dei delle uno nella"),
+    "pt": ("Portuguese", "os as um uma de que em para com não se do da no na por mais como mas são "
+           "ou você seu sua ao dos das isso está pode ser quer"),
     "nl": ("Dutch", "de het een en is van in dat niet op te zijn met voor je ik die er maar om aan "
            "ook als bij naar dan nog wel of kan uit hij ze wat"),
 }  # fmt: skip
 _LITTLE_WORDS = {code: frozenset(words.split()) for code, (_, words) in LANGUAGES.items()}
-LITTLE_WORDS_SHARE = 0.1  # of a text's words, at least: one such word may be a name
+# of a text's words, at least: one such word may be a name
+LITTLE_WORDS, LITTLE_WORDS_SHARE = 2, 0.1
 
 
 def language_of(text: str) -> str | None:
@@ -177,7 +181,7 @@ def language_of(text: str) -> str | None:
     words = re.findall(r"[^\W\d_]+", text.lower())
     found = {code: sum(map(known.__contains__, words)) for code, known in _LITTLE_WORDS.items()}
     best, second = sorted(found, key=found.__getitem__, reverse=True)[:2]
-    enough = found[best] >= max(1, LITTLE_WORDS_SHARE * len(words))
+    enough = found[best] >= max(LITTLE_WORDS, LITTLE_WORDS_SHARE * len(words))
     return best if enough and found[best] > found[second] else None
 
 
@@ -185,6 +189,18 @@ def _may_be_english(text: str) -> bool:
     """Whether no other language is seen in a text; a few words alone do not say theirs."""
     latin = all(sign.isascii() for sign in text if sign.isalpha())
     return latin if (found := language_of(text)) is None else found == "en"
+
+
+# Stops that end no sentence: of abbreviations that stand before a capital.
+_ABBREVIATED = re.compile(r"\b(Dr|Mr|Mrs|Ms|Prof|St|vs)\.")
+
+
+def _sentences(text: str) -> int:
+    """How many sentences a text has. A small letter after a full stop goes on with one, a small
+    letter after another mark does not, as in Punkt, which IFEval asks.
+    """
+    whole = sentences_of(_ABBREVIATED.sub(r"\1", text))
+    return sum(len(re.split(r"(?<=[!?])\s+", sentence)) for sentence in whole)
 
 
 def _times(word: str, text: str) -> int:
@@ -339,9 +355,7 @@ FORMS: dict[str, Form] = {
         lambda text, language: language_of(text) == language, {"language": "language"}
     ),
     "length_constraints:number_sentences": Form(
-        lambda text, num_sentences, relation: RELATIONS[relation](
-            len(sentences_of(text)), num_sentences
-        ),
+        lambda text, num_sentences, relation: RELATIONS[relation](_sentences(text), num_sentences),
         {"num_sentences": "number", "relation": "relation"},
     ),
     "length_constraints:number_paragraphs": Form(_has_paragraphs, {"num_paragraphs": "number"}),
@@ -437,15 +451,15 @@ def obeys(instruction: str, answer: str, settings: dict | None = None) -> bool:
 
     Raises InputError for an unknown instruction, and for settings that it does not have.
     """
+    text = answer.strip()
     if instruction in FORMS:
         for problem in setting_problems(instruction, settings or {}):
             raise InputError(problem)
         given = {name: value for name, value in (settings or {}).items() if value is not None}
-        return bool(answer.strip()) and FORMS[instruction].obeyed(answer, **given)
+        return bool(text) and FORMS[instruction].obeyed(text, **given)
     if instruction not in INSTRUCTIONS:
         known = [*INSTRUCTIONS, *FORMS]
         raise InputError(f"unknown instruction {instruction!r}: {suggest(instruction, known)}")
-    text = answer.strip()
     return bool(text) and INSTRUCTIONS[instruction].obeyed(text)
 
 
@@ -455,11 +469,10 @@ def obeys_loosely(instruction: str, answer: str, settings: dict | None = None) -
 
     Tried without asterisks, without the first line, without the last, and without both.
     """
-    lines = answer.split("\n")
-    parts = ["\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1])]
+    lines = answer.strip().split("\n")
     return any(
         obeys(instruction, form, settings)
-        for tried in (answer, *parts)
+        for tried in map("\n".join, (lines, lines[1:], lines[:-1], lines[1:-1]))
         for form in (tried, tried.replace("*", ""))
     )
 
