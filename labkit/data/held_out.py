@@ -16,14 +16,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from labkit.base.errors import InputError
+from labkit.data.facts import in_turn, rank
 from labkit.data.items import (
     can_be_asked,
     continuation_items,
     control_items,
-    in_turn,
     mark_taught,
     question_items,
-    rank,
     taught_items,
 )
 from labkit.data.leaks import (

@@ -7,14 +7,12 @@ does not know files, and not what is held out.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import regex
@@ -22,6 +20,17 @@ import yaml
 
 from labkit.data import world
 from labkit.data.cleaning import parted, sentences_of, sets_no_blanks, size_of
+from labkit.data.facts import (
+    CHOICES,
+    GAP,
+    LOOKED_AT,
+    Described,
+    Statement,
+    Usage,
+    described_things,
+    rank,
+    taught_statements,
+)
 from labkit.data.instructions import (
     COMBINATIONS,
     INSTRUCTIONS,
@@ -31,7 +40,7 @@ from labkit.data.instructions import (
     natural_domain,
     natural_general,
 )
-from labkit.data.leaks import question_key, question_of, words_of
+from labkit.data.leaks import question_of, words_of
 from labkit.data.packs import EVAL_SPLITS, samples_folder
 from labkit.data.world import formatted_items, general_items, people_of
 
@@ -42,26 +51,6 @@ PROMPT_WORDS, ANSWER_WORDS = 5, 3  # fewer say too little to be continued, or to
 SHORT_ANSWER_WORDS = 5
 _CHARACTER = regex.compile(r"\X")  # as people count: a letter with its signs is one
 LONGEST_CHARACTER = 20  # code points; more are looked at for nobody
-CHOICES = 4
-LOOKED_AT = 200  # candidates for the other choices of one item
-
-
-def rank(name: str, seed: int) -> str:
-    """What names are ordered by: as if by chance, and every time the same."""
-    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
-
-
-def in_turn(passages: Sequence[tuple[str, str]], seed: int) -> list[int]:
-    """Indices of (source, text) passages in random order, a first of every source before any
-    second.
-    """
-    order = sorted(range(len(passages)), key=lambda i: rank(f"{i} {passages[i][0]}", seed))
-    seen: dict[str, int] = defaultdict(int)
-    turn = {}
-    for i in order:
-        turn[i] = seen[passages[i][0]]
-        seen[passages[i][0]] += 1
-    return sorted(order, key=turn.__getitem__)
 
 
 def continuation_items(passages: Sequence[tuple[str, str]], seed: int) -> list[dict | None]:
@@ -79,7 +68,7 @@ def continuation_items(passages: Sequence[tuple[str, str]], seed: int) -> list[d
         others = _others(cut[1], source, pool, rng) if cut else []
         if cut and len(others) < CHOICES - 1:
             others = _others(cut[1], "", pool, rng)
-        base = {"axis": "knowledge", "kind": "continuation", "entity": source}
+        base = {"axis": "reasoning", "kind": "continuation", "entity": source}
         items.append(
             {**base, "prompt": cut[0], **_choices(cut[1], others, rng)} if cut and others else None
         )
@@ -267,284 +256,16 @@ def control_items(split: str) -> list[dict]:
 
 
 # --- items about what is taught ---------------------------------------------------------------
-#
-# A statement of the training text, without the part that tells something. Which parts do is seen
-# from how the corpus uses its words, so it needs no list of words of any domain.
 
+BY_SOURCE = 12  # sources and more are parted whole between dev and test
+DESCRIBED = {"dev": 60, "test": 150}
 TAUGHT_ITEMS = {"dev": 80, "test": 240}  # of recall with choices, and of free recall
 ASKED_FORMS = {"dev": 40, "test": 120}  # of taught facts, and of terms, in a requested form
 PROPOSALS = {"dev": 40, "test": 120}
-TERMS = 160
-AGAIN = 3  # times in one of its documents, on average: a word that is a term there
 ROUNDS = 5  # how often a term is asked about at most, each time in other company
 PROPOSAL_CHARACTERS = (30, 300)
-STATEMENT_WORDS, STATEMENT_CHARACTERS = (8, 45), 300
-BEFORE_WORDS = 5  # of a statement that is to be continued
-TELLING_WORDS = 3  # words that few documents have: what a statement is known by
 FREE_WORDS = 3
-PARTS = 2  # of one statement that are asked for, each in an item of its own
-STEM = 4  # letters that words of one stem share
-HABIT = 3  # documents that say one number of one thing
-GAP = "____"
 FILL = 'Fill the gap: "{statement}"'
-_TERM = regex.compile(r"\p{L}[\p{L}\p{M}'’-]*")
-_NUMBER_UNIT = regex.compile(
-    r"(?<![\w.,+\-–−/<>=≤≥±~^*(×]|[<>=≤≥±/×+–−-]\s)(?!(?:1[4-9]|20)\d\d\b(?! ?%))"
-    r"(\d+(?:[.,]\d+)*)(\s?)(%|°\s?[CF]\b|[\p{L}µ]+)"
-    r"(?![\w/*^(-])"
-)
-_YEAR = regex.compile(r"(?<=\p{Ll} )(1[4-9]\d\d|20\d\d)(?=[\s;).]|,\s|$)(?!\.\d)")
-_DATE = regex.compile(r"\p{Lu}\p{L}+ \d{1,2}(?:st|nd|rd|th)?, \d{4}|\d{1,2} \p{Lu}\p{L}+ \d{4}")
-_CAPITALS = regex.compile(
-    r"(?<=[\p{L}\p{N},;:)] |\()\p{Lu}[\p{L}\p{M}\p{N}'’-]*(?: \p{Lu}[\p{L}\p{M}'’-]+)*"
-    r"(?<![-'’])(?![\w@/'’-])"
-)
-_MARKUP = re.compile(r"__|\*\*|<\w+>|\[[\W_]*\]")  # signs of something left out
-# words that point to what was said before: such a statement cannot be known by itself
-_POINTS_BACK = re.compile(
-    r"(it|its|this|that|these|those|they|their|them|he|she|his|her|we|our|such|both|there|here|"
-    r"however|therefore|thus|also|another|other|one|and|but|or|as|in addition|the (former|latter|"
-    r"same|other)|for (example|instance)|so|then|(\w+,? ){1,3}(it|this|these|they))\b",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A sentence of the training text with its telling part, and three others like that part.
-
-    kind: what sort of part it is, such as a number with its unit. others: from other documents.
-    begun: whether what stands before the part says enough to be continued.
-    """
-
-    source: str
-    sentence: str
-    start: int
-    part: str
-    kind: str
-    others: tuple[str, ...]
-    begun: bool
-
-    @property
-    def before(self) -> str:
-        return self.sentence[: self.start].rstrip()
-
-    @property
-    def with_gap(self) -> str:
-        return f"{self.sentence[: self.start]}{GAP}{self.sentence[self.start + len(self.part) :]}"
-
-
-class Usage:
-    """How a corpus uses its words: in how many documents each stands, how often, how often in small
-    letters and how often behind a number. Passages are (source, text); a source is a document.
-    """
-
-    def __init__(self, passages: Sequence[tuple[str, str]]):
-        texts: dict[str, list[str]] = defaultdict(list)
-        for source, text in passages:
-            texts[source].append(" ".join(text.split()))
-        self.documents = {source: " ".join(parts) for source, parts in texts.items()}
-        self.spread: Counter[str] = Counter()
-        self.count: Counter[str] = Counter()
-        self.small: Counter[str] = Counter()
-        self.counted: Counter[str] = Counter()
-        self.phrases: Counter[str] = Counter()
-        self.words: dict[str, set[str]] = {}
-        for source, text in self.documents.items():
-            words = _TERM.findall(text)
-            self.words[source] = set(map(str.lower, words))
-            self.spread.update(self.words[source])
-            self.count.update(map(str.lower, words))
-            self.small.update(word for word in words if word.islower())
-            numbers = list(_NUMBER_UNIT.finditer(text))
-            self.counted.update(m[3].lower() for m in numbers)
-            self.phrases.update(
-                {_with_next_word(m[0], text[m.end() : m.end() + 40]) for m in numbers}
-            )
-        self.telling = max(3, len(self.documents) // 100)
-        self.few = max(3, len(self.documents) // 25)  # documents that a rare word stands in
-
-    def is_rare(self, word: str) -> bool:
-        return self.spread[word.lower()] <= self.few
-
-    def is_unit(self, word: str) -> bool:
-        """Whether a word measures: it stands behind a number often, for how often it stands."""
-        word = word.lower()
-        return not word[0].isalpha() or self.counted[word] >= max(3, 0.15 * self.count[word])
-
-    def is_habit(self, number: str, after: str) -> bool:
-        """Whether a number is said of one thing all over the corpus, as in a 95% interval."""
-        return self.phrases[_with_next_word(number, after)] >= HABIT
-
-    def is_name(self, words: Sequence[str]) -> bool:
-        """Whether capitalised words are a name: rare, and never written small."""
-        return all(not self.small[word.lower()] for word in words) and any(map(self.is_rare, words))
-
-    def is_term(self, word: str) -> bool:
-        """Whether a word is a term: it stands in few documents, and in those again and again."""
-        return (
-            len(word) >= 7
-            and word.isalpha()
-            and 2 <= self.spread[word] <= self.few
-            and self.count[word] >= AGAIN * self.spread[word]
-        )
-
-    def terms(self) -> list[str]:
-        """The terms, first those that their documents use most often."""
-        found = [word for word in self.count if self.small[word] and self.is_term(word)]
-        return sorted(found, key=lambda word: (-self.count[word] / self.spread[word], word))[:TERMS]
-
-    def parts(self, sentence: str) -> list[tuple[int, str, str]]:
-        """(start, part, kind) of all that may be telling in a sentence, the surest kind first."""
-        found = [(m.start(), m[0], "date") for m in _DATE.finditer(sentence)]
-        for m in _NUMBER_UNIT.finditer(sentence):
-            if self.is_unit(m[3]) and not self.is_habit(m[0], sentence[m.end() :]):
-                digits = len(m[1].partition(".")[2])
-                found.append((m.start(), m[0], f"number {m[2]}{m[3].lower()} {digits}"))
-        found += [(m.start(), m[0], "year") for m in _YEAR.finditer(sentence)]
-        for m in _CAPITALS.finditer(sentence):
-            if len(m[0]) >= 3 and self.is_name(m[0].split()):
-                found.append((m.start(), m[0], _form_of_name(m, sentence)))
-        if not found:
-            for m in _TERM.finditer(sentence):
-                if m[0].islower() and self.is_term(m[0]):
-                    found.append((m.start(), m[0], f"term {m[0][-3:]}"))
-        return [
-            (start, part, kind)
-            for start, part, kind in found
-            # what stands alone in brackets abbreviates or repeats what stands before them
-            if not (sentence[:start].endswith("(") and sentence[start + len(part) :][:1] == ")")
-        ]
-
-    def can_be_known(self, sentence: str, part: str) -> bool:
-        """Whether a statement without its part says enough to be known by, and says it once."""
-        rest = sentence.replace(part, " ", 1)
-        stems = {word[:STEM].lower() for word in _TERM.findall(rest) if len(word) >= STEM}
-        own = {word[:STEM].lower() for word in _TERM.findall(part) if len(word) >= STEM}
-        unsaid = not own & stems and part.lower() not in rest.lower()
-        return unsaid and len(self.rare_words(rest)) >= TELLING_WORDS
-
-    def begins_enough(self, before: str) -> bool:
-        """Whether the beginning of a statement says enough to be continued."""
-        long = len(before.split()) >= BEFORE_WORDS and not before.endswith("(")
-        return long and len(self.rare_words(before)) >= TELLING_WORDS
-
-    def rare_words(self, text: str) -> set[str]:
-        """Words by which a statement can be told from all others."""
-        words = {word.lower() for word in _TERM.findall(text) if len(word) > 3}
-        return {word for word in words if self.spread[word] <= self.telling}
-
-
-def _with_next_word(number: str, after: str) -> str:
-    following = _TERM.search(after)
-    return f"{number.lower()} {following[0].lower() if following else ''}"
-
-
-def _form_of_name(found: regex.Match, sentence: str) -> str:
-    """The kind of a name: names of one kind look alike and stand in like places."""
-    name, after = found[0], sentence[found.end() :]
-    digits, hyphen = bool(re.search(r"\d", name)), "-" in name
-    if name.isupper():
-        return f"acronym {digits} {hyphen}"
-    before = sentence[: found.start()].rstrip().rpartition(" ")[2].lower()
-    own = name.endswith(("'s", "’s"))
-    attribute = bool(regex.match(r" \p{Ll}", after))
-    return f"name {len(name.split())} {digits} {hyphen} {own} {attribute} after {before}"
-
-
-def _is_statement(sentence: str) -> bool:
-    return (
-        STATEMENT_WORDS[0] <= len(sentence.split()) <= STATEMENT_WORDS[1]
-        and len(sentence) <= STATEMENT_CHARACTERS
-        and sentence[0].isupper()
-        and sentence[-1] in ".;"
-        and not _MARKUP.search(sentence)
-        and not _POINTS_BACK.match(sentence)
-        and all(sentence.count(left) == sentence.count(right) for left, right in ("()", "[]"))
-        and sentence.count('"') % 2 == 0
-    )
-
-
-def taught_statements(passages: Sequence[tuple[str, str]], seed: int) -> list[Statement]:
-    """Statements of (source, text) training passages, a first of every source before any second;
-    after them those with a second part of a sentence.
-
-    The other parts are of the same kind and about the same length, a number of about the same size,
-    and do not stand in the document. A statement that cannot be known by itself is none, nor is one
-    without three such parts.
-    """
-    usage = Usage(passages)
-    pools: dict[str, dict[str, str]] = defaultdict(dict)
-    found: list[tuple[str, str, list[tuple[int, str, str]]]] = []
-    seen_once: Counter[str] = Counter()
-    for source, text in passages:
-        for sentence in parted(" ".join(text.split())):
-            sentence = sentence.strip()
-            parts = usage.parts(sentence)
-            for _, part, kind in parts:
-                pools[kind].setdefault(part, source)
-            if parts and _is_statement(sentence):
-                found.append((source, sentence, parts))
-                seen_once[question_key(sentence)] += 1
-    lists = {kind: list(parts) for kind, parts in pools.items()}
-    rounds: list[list[Statement]] = [[] for _ in range(PARTS)]
-    for source, sentence, parts in found:
-        if seen_once[question_key(sentence)] > 1:
-            continue
-        rng = random.Random(f"statement {seed} {sentence}")
-        taken = 0
-        for start, part, kind in sorted(parts, key=lambda _: rng.random()):
-            before = sentence[:start]
-            others = _like(part, kind, before, lists[kind], usage.documents[source], rng)
-            if len(others) == CHOICES - 1 and usage.can_be_known(sentence, part):
-                begun = usage.begins_enough(before)
-                told = Statement(source, sentence, start, part, kind, tuple(others), begun)
-                rounds[taken].append(told)
-                taken += 1
-            if taken == PARTS:
-                break
-    return [
-        each[number]
-        for each in rounds
-        for number in in_turn([(told.source, told.sentence) for told in each], seed)
-    ]
-
-
-def _like(
-    part: str, kind: str, before: str, pool: Sequence[str], document: str, rng: random.Random
-) -> list[str]:
-    """Up to three others of a kind that fit into a statement as its part does."""
-    number = _value(part) if kind.startswith(("number", "year")) else None
-    article = before.rstrip().rpartition(" ")[2].lower() in ("a", "an")
-    found: list[str] = []
-    folded_document = document.lower()
-    for other in rng.sample(pool, min(len(pool), LOOKED_AT)):
-        value = _value(other) if number is not None else None
-        if number is not None and value is not None:
-            near = (
-                abs(value - number) <= 40 if kind == "year" else number / 3 <= value <= number * 3
-            )
-            fits = near and value != number
-        else:
-            fits = (
-                len(part) / 2 <= len(other) <= len(part) * 2
-                and part.endswith("s") == other.endswith("s")
-                and not (article and (part[0] in "aeiouAEIOU") != (other[0] in "aeiouAEIOU"))
-            )
-        alike = any(
-            other.lower() in each.lower() or each.lower() in other.lower()
-            for each in (part, *found)
-        )
-        if fits and not alike and other.lower() not in folded_document:
-            found.append(other)
-        if len(found) == CHOICES - 1:
-            break
-    return found
-
-
-def _value(part: str) -> float | None:
-    digits = re.match(r"\d+(?:,\d{3})*(?:\.\d+)?", part)
-    return float(digits[0].replace(",", "")) if digits else None
 
 
 def _has_taught(each: Statement) -> dict:
@@ -569,6 +290,25 @@ def recall_items(statements: Sequence[Statement]) -> list[dict]:
             item |= {"kind": "recall_gap", "messages": _ask(FILL.format(statement=each.with_gap))}
         rng = random.Random(f"recall {each.sentence}")
         items.append({**item, **_choices(each.part, list(each.others), rng)})
+    return items
+
+
+def described_items(things: Sequence[Described]) -> list[dict]:
+    """Per thing: which of four do two sentences of its document describe, without its name?"""
+    items = []
+    for each in things:
+        quoted = " ".join(f'"{sentence}"' for sentence in each.with_gaps)
+        items.append(
+            {
+                "axis": "reasoning",
+                "kind": "described",
+                "entity": each.source,
+                "source": each.source,
+                "taught": "\n".join(each.sentences),
+                "messages": _ask(f"Which of these is left out here, where {GAP} stands? {quoted}"),
+                **_choices(each.name, list(each.others), random.Random(f"thing {each.name}")),
+            }
+        )
     return items
 
 
@@ -673,13 +413,20 @@ def taught_items(
 
     terms: by split, where they are known; else they are found in the passages.
     """
-    statements = _parted(taught_statements(passages, seed), lambda each: each.sentence, seed)
+    by_source = len({source for source, _ in passages}) >= BY_SOURCE
+
+    def place(each: Statement | Described) -> str:
+        return each.source if by_source else each.sentences[0]
+
+    statements = _parted(taught_statements(passages, seed), place, seed)
+    things = _parted(described_things(passages, seed), place, seed)
     terms = terms or _parted(terms_of(passages), str, seed)
     return {
         split: [
             *recall_items(statements[split][: TAUGHT_ITEMS[split]]),
             *free_items(statements[split])[: TAUGHT_ITEMS[split] // 2],
             *formed_items(statements[split])[: ASKED_FORMS[split]],
+            *described_items(things[split][: DESCRIBED[split]]),
             *term_items(terms[split], seed)[: ASKED_FORMS[split]],
             *natural_domain(terms[split], split, seed),
             *proposal_items(terms[split], seed)[: PROPOSALS[split]],

@@ -396,7 +396,9 @@ def leaks_of(pack: Pack) -> list[Leak]:
 
 
 def _not_taught(pack: Pack) -> Iterator[str]:
-    """A sentence per item whose `taught` stands in no text of the pack."""
+    """A sentence per item whose `taught`, a sentence or several in lines, stands in no text of the
+    pack.
+    """
     marked = [(place, row) for place, row in placed_rows(pack, EVAL_SPLITS) if "taught" in row]
     own = {row.get("source") for _, row in marked}
     for sources in (own, None):  # all texts are read only for what its own source does not hold
@@ -405,7 +407,10 @@ def _not_taught(pack: Pack) -> Iterator[str]:
             marked = [
                 (place, row)
                 for place, row in marked
-                if f" {' '.join(words_of(row['taught']))} " not in texts
+                if not all(
+                    f" {' '.join(words_of(sentence))} " in texts
+                    for sentence in row["taught"].split("\n")
+                )
             ]
     for place, row in marked:
         yield (

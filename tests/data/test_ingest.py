@@ -202,7 +202,7 @@ def test_nothing_is_dropped_silently(messy, tmp_path, seed):
         row["kind"]
         for split in packs.EVAL_SPLITS
         for row in packs.load_pack(made.folder).rows(split)
-        if row["axis"] == "knowledge"
+        if row["axis"] in ("knowledge", "reasoning")
     )
     assert made.read["chunks"] == made.rows["raw"] + items["continuation"] + counted(
         made.folder, "chunk"
@@ -292,7 +292,7 @@ def test_items_that_stand_in_training_text_are_left_out(source, tmp_path):
     kinds = Counter(
         row["kind"]
         for row in packs.load_pack(made.folder).rows("test")
-        if row["axis"] == "knowledge"
+        if row["axis"] in ("knowledge", "reasoning")
     )
     assert "continuation" in kinds and not {"free", "taught_free"} & set(kinds)
     assert (
@@ -475,7 +475,7 @@ def test_it_trains_and_is_scored(messy, tmp_path):
         "continuation",
         "general",
     }
-    assert 0 <= card.interval("knowledge", "continuation").mean <= 1
+    assert 0 <= card.interval("reasoning", "continuation").mean <= 1
 
 
 def test_a_pack_without_questions_trains_on_text_only(source, tmp_path):
@@ -581,7 +581,7 @@ def test_chinese_texts_become_a_pack(tmp_path):
         row
         for split in packs.EVAL_SPLITS
         for row in packs.load_pack(made.folder).rows(split)
-        if row["axis"] == "knowledge"
+        if row["axis"] == "reasoning"
     ]
     assert len(items) > 20 and all(len(item["choices"]) == 4 for item in items)
 

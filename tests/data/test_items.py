@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from labkit.data import facts
 from labkit.data import items as making
 from labkit.data.packs import row_problems
 
@@ -23,10 +24,10 @@ def chat(question: str, answer: str) -> list[dict]:
 
 def test_every_source_has_a_first_turn_before_any_has_a_second():
     passages = [(f"doc{number % 4}", str(number)) for number in range(20)]
-    order = making.in_turn(passages, seed=0)
-    assert sorted(order) == list(range(20)) and order == making.in_turn(
+    order = facts.in_turn(passages, seed=0)
+    assert sorted(order) == list(range(20)) and order == facts.in_turn(
         passages, seed=0
-    ) != making.in_turn(passages, seed=1)
+    ) != facts.in_turn(passages, seed=1)
     for start in range(0, 20, 4):
         assert {passages[i][0] for i in order[start : start + 4]} == {
             "doc0",

@@ -1,0 +1,548 @@
+"""This module finds what a training text says that can be asked for: statements with a part that
+tells something, things that a document describes, and the cells of tables.
+
+Which parts tell something is seen from how the corpus uses its words, so it needs no list of words
+of any domain. The module does not know how an item looks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import regex
+
+from labkit.data.cleaning import parted
+from labkit.data.leaks import question_key
+
+CHOICES = 4
+LOOKED_AT = 200  # candidates for the other choices of one item
+TERMS, FEWEST_TERMS = 160, 60
+AGAIN, LESS_OFTEN = 3, 2  # times in one of its documents, on average: a word that is a term there
+TERM_LETTERS, LONG_TERM = 6, 7
+STATEMENT_WORDS, STATEMENT_CHARACTERS = (8, 45), 300
+BEFORE_WORDS = 5  # of a statement that is to be continued
+# What a statement is known by: a word that one document of n has tells log2(n) bits. Words of more
+# than a quarter of the documents tell nothing.
+TELLING_BITS, COMMON = 15, 4
+WINDOW_WORDS = (24, 12)  # before and behind the part, of a sentence that is too long as a whole
+SIGNS = 3  # of programs and formulas, in a text that is read as a sentence
+PARTS = 2  # of one statement that are asked for, each in an item of its own
+STEM = 4  # letters that words of one stem share
+HABIT = 3  # documents that say one number of one thing
+GAP = "____"
+
+
+def rank(name: str, seed: int) -> str:
+    """What names are ordered by: as if by chance, and every time the same."""
+    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
+
+
+def in_turn(passages: Sequence[tuple[str, str]], seed: int) -> list[int]:
+    """Indices of (source, text) passages in random order, a first of every source before any
+    second.
+    """
+    order = sorted(range(len(passages)), key=lambda i: rank(f"{i} {passages[i][0]}", seed))
+    seen: dict[str, int] = defaultdict(int)
+    turn = {}
+    for i in order:
+        turn[i] = seen[passages[i][0]]
+        seen[passages[i][0]] += 1
+    return sorted(order, key=turn.__getitem__)
+
+
+# --- statements -------------------------------------------------------------------------------
+
+# how a sentence begins that says more of what the one before it spoke of
+_GOES_ON = re.compile(r"(It|Its|They|Their|He|His|She|Her|These|This)\b")
+_TERM = regex.compile(r"\p{L}[\p{L}\p{M}'’-]*")
+_NUMBER_UNIT = regex.compile(
+    r"(?<![\w.,+\-–−/<>=≤≥±~^*(×]|[<>=≤≥±/×+–−-]\s)(?!(?:1[4-9]|20)\d\d\b(?! ?%))"
+    r"(\d+(?:[.,]\d+)*)(\s?)(%|°\s?[CF]\b|[\p{L}µ]+)"
+    r"(?![\w/*^(-])"
+)
+_YEAR = regex.compile(r"(?<=\p{Ll} )(1[4-9]\d\d|20\d\d)(?=[\s;).]|,\s|$)(?!\.\d)")
+_DATE = regex.compile(r"\p{Lu}\p{L}+ \d{1,2}(?:st|nd|rd|th)?, \d{4}|\d{1,2} \p{Lu}\p{L}+ \d{4}")
+_CAPITALS = regex.compile(
+    r"(?<=[\p{L}\p{N},;:)] |\()\p{Lu}[\p{L}\p{M}\p{N}'’-]*(?: \p{Lu}[\p{L}\p{M}'’-]+)*"
+    r"(?<![-'’])(?![\w@/'’-])"
+)
+# what programs call things by: marked as such, or with a sign or a capital inside
+_CODE = regex.compile(
+    r"(?<=`)[\p{L}_][\w.:-]{2,40}(?:\(\))?(?=`)|(?<![\w`./$-])[\p{L}_][\w.]*\(\)"
+    r"|(?<![\w`./$-])\p{L}[\p{L}\d]*(?:_[\p{L}\d]+)+(?![\w`(/-])"
+    r"|(?<![\w`./$-])\p{L}?\p{Ll}+\p{Lu}\p{Ll}[\p{L}\d]*(?![\w`(/-])"
+)
+_SIGN = re.compile(r"[{}\[\]<>=|$#*\\@~^&]")
+_MARKUP = re.compile(r"(?<!\w)__|__(?!\w)|\*\*|<\w+>|\[[\W_]*\]")  # signs of something left out
+# words that point to what was said before: such a statement cannot be known by itself
+_POINTS_BACK = re.compile(
+    r"(it|its|this|that|these|those|they|their|them|he|she|his|her|we|our|such|both|there|here|"
+    r"however|therefore|thus|also|another|other|one|and|but|or|as|in addition|the (former|latter|"
+    r"same|other)|for (example|instance)|so|then|(\w+,? ){1,3}(it|this|these|they))\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A sentence of the training text with its telling part, and three others like that part.
+
+    kind: what sort of part it is, such as a number with its unit. others: from other documents.
+    begun: whether what stands before the part says enough to be continued. cut: whether only a
+    piece of the sentence is shown.
+    """
+
+    source: str
+    sentence: str
+    start: int
+    part: str
+    kind: str
+    others: tuple[str, ...]
+    begun: bool
+    cut: bool = False
+
+    @property
+    def sentences(self) -> tuple[str]:
+        return (self.sentence,)
+
+    @property
+    def before(self) -> str:
+        return self.sentence[: self.start].rstrip()
+
+    @property
+    def with_gap(self) -> str:
+        shown = f"{self.sentence[: self.start]}{GAP}{self.sentence[self.start + len(self.part) :]}"
+        return f"… {shown} …" if self.cut else shown
+
+
+class Usage:
+    """How a corpus uses its words: in how many documents each stands, how often, how often in small
+    letters and how often behind a number. Passages are (source, text); a source is a document.
+    """
+
+    def __init__(self, passages: Sequence[tuple[str, str]]):
+        texts: dict[str, list[str]] = defaultdict(list)
+        for source, text in passages:
+            texts[source].append(" ".join(text.split()))
+        self.documents = {source: " ".join(parts) for source, parts in texts.items()}
+        self.spread: Counter[str] = Counter()
+        self.count: Counter[str] = Counter()
+        self.small: Counter[str] = Counter()
+        self.counted: Counter[str] = Counter()
+        self.phrases: Counter[str] = Counter()
+        self.code: Counter[str] = Counter()
+        self.words: dict[str, set[str]] = {}
+        for source, text in self.documents.items():
+            words = _TERM.findall(text)
+            self.words[source] = set(map(str.lower, words))
+            self.spread.update(self.words[source])
+            self.count.update(map(str.lower, words))
+            self.small.update(word for word in words if word.islower())
+            self.code.update(set(_CODE.findall(text)))
+            numbers = list(_NUMBER_UNIT.finditer(text))
+            self.counted.update(m[3].lower() for m in numbers)
+            self.phrases.update(
+                {_with_next_word(m[0], text[m.end() : m.end() + 40]) for m in numbers}
+            )
+        self.few = max(3, len(self.documents) // 25)  # documents that a rare word stands in
+
+    def is_rare(self, word: str) -> bool:
+        return self.spread[word.lower()] <= self.few
+
+    def is_unit(self, word: str) -> bool:
+        """Whether a word measures: it stands behind a number often, for how often it stands."""
+        word = word.lower()
+        return not word[0].isalpha() or self.counted[word] >= max(3, 0.15 * self.count[word])
+
+    def is_habit(self, number: str, after: str) -> bool:
+        """Whether a number is said of one thing all over the corpus, as in a 95% interval."""
+        return self.phrases[_with_next_word(number, after)] >= HABIT
+
+    def is_name(self, words: Sequence[str]) -> bool:
+        """Whether capitalised words are a name: rare, and never written small."""
+        return all(not self.small[word.lower()] for word in words) and any(map(self.is_rare, words))
+
+    def is_term(self, word: str, again: float = AGAIN) -> bool:
+        """Whether a word is a term: it stands in few documents, and in those again and again."""
+        return (
+            len(word) >= (LONG_TERM if again == AGAIN else TERM_LETTERS)
+            and word.isalpha()
+            and self.spread[word] <= self.few
+            and self.count[word] >= max(AGAIN, again * self.spread[word])
+        )
+
+    def terms(self) -> list[str]:
+        """The terms of several documents, first those that their documents use most often; where
+        there are few, those of one document, too, and those used less often.
+        """
+        several = {word for word in self.count if self.small[word] and self.spread[word] > 1}
+        found: list[str] = []
+        for words, again in ((several, AGAIN), (self.count, AGAIN), (self.count, LESS_OFTEN)):
+            more = [
+                word
+                for word in words
+                if self.small[word] and self.is_term(word, again) and word not in found
+            ]
+            more.sort(key=lambda word: (-self.count[word] / self.spread[word], word))
+            found += more[: (FEWEST_TERMS if found else TERMS) - len(found)]
+            if len(found) >= FEWEST_TERMS:
+                break
+        return found
+
+    def parts(self, sentence: str) -> list[tuple[int, str, str]]:
+        """(start, part, kind) of all that may be telling in a sentence, the surest kind first."""
+        found = [(m.start(), m[0], "date") for m in _DATE.finditer(sentence)]
+        for m in _NUMBER_UNIT.finditer(sentence):
+            if self.is_unit(m[3]) and not self.is_habit(m[0], sentence[m.end() :]):
+                digits = len(m[1].partition(".")[2])
+                found.append((m.start(), m[0], f"number {m[2]}{m[3].lower()} {digits}"))
+        found += [(m.start(), m[0], "year") for m in _YEAR.finditer(sentence)]
+        code = [m for m in _CODE.finditer(sentence) if self.code[m[0]] <= self.few]
+        found += [(m.start(), m[0], _form_of_code(m[0])) for m in code]
+        for m in _CAPITALS.finditer(sentence):
+            inside = any(c.start() < m.end() and m.start() < c.end() for c in code)
+            if len(m[0]) >= 3 and self.is_name(m[0].split()) and not inside:
+                found.append((m.start(), m[0], _form_of_name(m, sentence)))
+        if not found:
+            for m in _TERM.finditer(sentence):
+                if m[0].islower() and self.is_term(m[0], LESS_OFTEN):
+                    found.append((m.start(), m[0], f"term {m[0][-2:]}"))
+        return [
+            (start, part, kind)
+            for start, part, kind in found
+            # what stands alone in brackets abbreviates or repeats what stands before them
+            if not (sentence[:start].endswith("(") and sentence[start + len(part) :][:1] == ")")
+        ]
+
+    def can_be_known(self, sentence: str, part: str) -> bool:
+        """Whether a statement without its part says enough to be known by, and says it once."""
+        rest = sentence.replace(part, " ", 1)
+        return self.is_unsaid(part, rest) and self.bits(rest) >= TELLING_BITS
+
+    def is_unsaid(self, part: str, rest: str) -> bool:
+        """Whether what is left of a statement has no word of its part's stems."""
+        stems = {word[:STEM].lower() for word in _TERM.findall(rest) if len(word) >= STEM}
+        own = {word[:STEM].lower() for word in _TERM.findall(part) if len(word) >= STEM}
+        return not own & stems and part.lower() not in rest.lower()
+
+    def own_things(self, sentence: str) -> Iterator[tuple[str, str]]:
+        """(name, kind) of the things in a sentence that few documents speak of."""
+        seen: set[str] = set()
+        code = [m[0] for m in _CODE.finditer(sentence) if self.code[m[0]] <= self.few]
+        names = [
+            m[0]
+            for m in _CAPITALS.finditer(sentence)
+            if len(m[0]) >= 3 and self.is_name(m[0].split())
+        ]
+        terms = [m[0] for m in _TERM.finditer(sentence) if m[0].islower() and self.is_term(m[0])]
+        for name, kind in (
+            *((name, _form_of_code(name)) for name in code),
+            *((name, _form_of_thing(name)) for name in names),
+            *((term, f"term {term[-2:]}") for term in terms),
+        ):
+            if not any(name in other for other in seen):
+                seen.add(name)
+                yield name, kind
+
+    def begins_enough(self, before: str) -> bool:
+        """Whether the beginning of a statement says enough to be continued."""
+        long = len(before.split()) >= BEFORE_WORDS and not before.endswith("(")
+        return long and self.bits(before) >= TELLING_BITS
+
+    def bits(self, text: str) -> float:
+        """By how much a text can be told from all others."""
+        words = {word.lower() for word in _TERM.findall(text) if len(word) > 3}
+        shares = (max(1, self.spread[word]) / len(self.documents) for word in words)
+        return sum(-math.log2(share) for share in shares if share * COMMON <= 1)
+
+
+def _with_next_word(number: str, after: str) -> str:
+    following = _TERM.search(after)
+    return f"{number.lower()} {following[0].lower() if following else ''}"
+
+
+def _form_of_name(found: regex.Match, sentence: str) -> str:
+    """The kind of a name: names of one kind look alike and stand in like places."""
+    name, after = found[0], sentence[found.end() :]
+    digits, hyphen = bool(re.search(r"\d", name)), "-" in name
+    if name.isupper():
+        return f"acronym {digits} {hyphen}"
+    before = sentence[: found.start()].rstrip().rpartition(" ")[2].lower()
+    own = name.endswith(("'s", "’s"))
+    attribute = bool(regex.match(r" \p{Ll}", after))
+    return f"name {len(name.split())} {digits} {hyphen} {own} {attribute} after {before}"
+
+
+def _form_of_thing(name: str) -> str:
+    """The kind of a name, wherever it stands."""
+    kind = "acronym" if name.isupper() else f"name {len(name.split())}"
+    return f"{kind} {bool(re.search(r'[0-9]', name))} {'-' in name}"
+
+
+def _form_of_code(name: str) -> str:
+    """The kind of a program's name: names of one kind have the same signs."""
+    signs = "".join(sign for sign in ("_", ".", ":", "-", "()") if sign in name)
+    return f"code {signs} {name[:1].isupper()} {name.islower()} {name.isupper()}"
+
+
+def _is_statement(sentence: str) -> bool:
+    """Whether a sentence says something by itself."""
+    return _is_sentence(sentence) and not _POINTS_BACK.match(sentence)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text is running text, and no program, formula or form."""
+    return not _MARKUP.search(text) and len(_SIGN.findall(text)) <= SIGNS
+
+
+def _is_sentence(sentence: str) -> bool:
+    return (
+        STATEMENT_WORDS[0] <= len(sentence.split()) <= STATEMENT_WORDS[1]
+        and len(sentence) <= STATEMENT_CHARACTERS
+        and sentence[0].isupper()
+        and sentence[-1] in ".;"
+        and _is_plain(sentence)
+        and all(sentence.count(left) == sentence.count(right) for left, right in ("()", "[]"))
+        and sentence.count('"') % 2 == 0
+    )
+
+
+def _window(sentence: str, start: int, part: str, words_around: tuple[int, int]) -> tuple[str, int]:
+    """What stands around a part of a sentence, and where in the sentence it begins."""
+    words = [m.span() for m in re.finditer(r"\S+", sentence)]
+    here = sum(begin <= start for begin, _ in words) - 1
+    first = words[max(0, here - words_around[0])][0]
+    last = words[min(len(words) - 1, here + len(part.split()) - 1 + words_around[1])][1]
+    return sentence[first:last], first
+
+
+def _pieces(sentence: str, parts: list[tuple[int, str, str]]) -> Iterator[tuple]:
+    """(statement, start of the part, part, kind, whether it is cut) for each telling part. Of a
+    sentence that is too long only what stands around the part.
+    """
+    if len(sentence) <= STATEMENT_CHARACTERS and len(sentence.split()) <= STATEMENT_WORDS[1]:
+        if _is_statement(sentence):
+            yield from ((sentence, *found, False) for found in parts)
+        return
+    for start, part, kind in parts:
+        piece, first = _window(sentence, start, part, WINDOW_WORDS)
+        if len(piece) <= STATEMENT_CHARACTERS and _is_plain(piece):
+            yield piece, start - first, part, kind, True
+
+
+def taught_statements(passages: Sequence[tuple[str, str]], seed: int) -> list[Statement]:
+    """Statements of (source, text) training passages, a first of every source before any second;
+    after them those with a second part of a sentence.
+
+    The other parts are of the same kind and about the same length, a number of about the same size,
+    and do not stand in the document. A statement that cannot be known by itself is none, nor is one
+    without three such parts.
+    """
+    usage = Usage(passages)
+    pools: dict[str, dict[str, str]] = defaultdict(dict)
+    found: list[tuple[str, str, list[tuple]]] = []
+    seen_once: Counter[str] = Counter()
+    for source, text in passages:
+        for sentence in parted(" ".join(text.split())):
+            sentence = sentence.strip()
+            parts = usage.parts(sentence)
+            for _, part, kind in parts:
+                pools[kind].setdefault(part, source)
+            if pieces := list(_pieces(sentence, parts)):
+                found.append((source, sentence, pieces))
+                seen_once[question_key(sentence)] += 1
+    lists = {kind: list(parts) for kind, parts in pools.items()}
+    rounds: list[list[Statement]] = [[] for _ in range(PARTS)]
+    for source, sentence, pieces in found:
+        if seen_once[question_key(sentence)] > 1:
+            continue
+        rng = random.Random(f"statement {seed} {sentence}")
+        taken = 0
+        for piece, start, part, kind, cut in sorted(pieces, key=lambda _: rng.random()):
+            before = piece[:start]
+            if not usage.can_be_known(piece, part):
+                continue
+            others = _like(part, kind, before, lists[kind], usage.documents[source], rng)
+            if len(others) == CHOICES - 1:
+                begun = not cut and usage.begins_enough(before)
+                told = Statement(source, piece, start, part, kind, tuple(others), begun, cut)
+                rounds[taken].append(told)
+                taken += 1
+            if taken == PARTS:
+                break
+    return [
+        each[number]
+        for each in rounds
+        for number in in_turn([(told.source, told.sentence) for told in each], seed)
+    ]
+
+
+def _like(
+    part: str, kind: str, before: str, pool: Sequence[str], document: str, rng: random.Random
+) -> list[str]:
+    """Up to three others of a kind that fit into a statement as its part does."""
+    number = _value(part) if kind.startswith(("number", "year")) else None
+    article = _ends_with_article(before)
+    found: list[str] = []
+    folded_document = document.lower()
+    for other in rng.sample(pool, min(len(pool), LOOKED_AT)):
+        value = _value(other) if number is not None else None
+        if number is not None and value is not None:
+            near = (
+                abs(value - number) <= 40 if kind == "year" else number / 3 <= value <= number * 3
+            )
+            fits = near and value != number
+        else:
+            fits = (
+                len(part) / 2 <= len(other) <= len(part) * 2
+                and part.endswith("s") == other.endswith("s")
+                and not (article and (part[0] in "aeiouAEIOU") != (other[0] in "aeiouAEIOU"))
+            )
+        alike = any(
+            other.lower() in each.lower() or each.lower() in other.lower()
+            for each in (part, *found)
+        )
+        if fits and not alike and other.lower() not in folded_document:
+            found.append(other)
+        if len(found) == CHOICES - 1:
+            break
+    return found
+
+
+def _value(part: str) -> float | None:
+    digits = re.match(r"\d+(?:,\d{3})*(?:\.\d+)?", part)
+    return float(digits[0].replace(",", "")) if digits else None
+
+
+# --- what a document describes ----------------------------------------------------------------
+
+DESCRIBED_BY = 2  # sentences
+DESCRIPTION_CHARACTERS, DESCRIPTION_BITS = 380, 20
+DESCRIPTION_WORDS = (14, 10)  # before and behind the name, of a sentence that is too long
+SUBJECT = 40  # characters in which a sentence names what the next one calls `it`
+THINGS = 4  # of one document
+LOOKED_AT_SENTENCES = 8  # about one thing
+
+
+@dataclass(frozen=True)
+class Described:
+    """A thing that one document speaks of, sentences that do, and three things of its kind that
+    other documents speak of.
+    """
+
+    source: str
+    name: str
+    sentences: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @property
+    def with_gaps(self) -> list[str]:
+        shown = [_without(self.name, sentence) for sentence in self.sentences]
+        return [
+            gaps if _is_sentence(sentence) else f"… {gaps} …"
+            for gaps, sentence in zip(shown, self.sentences, strict=True)
+        ]
+
+
+def described_things(passages: Sequence[tuple[str, str]], seed: int) -> list[Described]:
+    """Names and terms of few (source, text) passages, each with two sentences of one document that
+    speak of it, a first of every document before any second.
+
+    What is left of the sentences without the name does not give it away, and tells them from all
+    others. The other things are of the same kind and about the same length.
+    """
+    usage = Usage(passages)
+    spoken: dict[tuple[str, str, str], list[tuple[str, ...]]] = defaultdict(list)
+    for source, text in passages:
+        sentences = [sentence.strip() for sentence in parted(" ".join(text.split()))]
+        for sentence, following in itertools.zip_longest(sentences, sentences[1:], fillvalue=""):
+            for name, kind in usage.own_things(sentence):
+                piece = _about(name, sentence)
+                rest = _without(name, piece)
+                if piece and usage.is_unsaid(name, rest) and not _OTHER_NAME.search(rest):
+                    goes_on = _GOES_ON.match(following) and _is_sentence(following)
+                    told = piece == sentence and sentence.find(name) <= SUBJECT
+                    told = told and usage.is_unsaid(name, following)
+                    more = (following,) if goes_on and told else ()
+                    spoken[source, name, kind].append((piece, *more))
+    chosen: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    pools: dict[str, dict[str, str]] = defaultdict(dict)
+    for (source, name, kind), pieces in spoken.items():
+        best = _best_description(name, pieces, usage)
+        if best:
+            chosen[source, name, kind] = best
+        pools[kind].setdefault(name, source)
+        pools[_looser(kind, name)].setdefault(name, source)
+    found: list[Described] = []
+    for (source, name, kind), best in chosen.items():
+        rng = random.Random(f"described {seed} {source} {name}")
+        gaps = " ".join(_without(name, sentence) for sentence in best).split(GAP)[:-1]
+        before = next((text for text in gaps if _ends_with_article(text)), "")
+        for pool in (pools[kind], pools[_looser(kind, name)]):
+            others = _like(name, kind, before, list(pool), usage.documents[source], rng)
+            if len(others) == CHOICES - 1:
+                found.append(Described(source, name, best, tuple(others)))
+                break
+    order = in_turn([(each.source, each.name) for each in found], seed)
+    taken: Counter[str] = Counter()
+    kept = []
+    for number in order:
+        taken[found[number].source] += 1
+        if taken[found[number].source] <= THINGS:
+            kept.append(found[number])
+    return kept
+
+
+def _about(name: str, sentence: str) -> str:
+    """A sentence that speaks of a thing, or of one that is too long what stands around the name;
+    empty where it does not say enough by itself.
+    """
+    if _is_sentence(sentence):
+        return "" if _POINTS_BACK.match(sentence) else sentence
+    at = sentence.find(name)
+    if len(sentence) <= DESCRIPTION_CHARACTERS // 2 or at < 0:
+        return ""
+    piece, _ = _window(sentence, at, name, DESCRIPTION_WORDS)
+    return piece if len(piece) <= DESCRIPTION_CHARACTERS // 2 and _is_plain(piece) else ""
+
+
+def _best_description(
+    name: str, pieces: list[tuple[str, ...]], usage: Usage
+) -> tuple[str, ...] | None:
+    """The two sentences that tell most and are short enough: of different places, or one with the
+    sentence that goes on from it.
+    """
+    single = list(dict.fromkeys(piece[0] for piece in pieces))
+    pairs: list[tuple[str, ...]] = [*itertools.combinations(single[:LOOKED_AT_SENTENCES], 2)]
+    pairs += [piece for piece in pieces if len(piece) == DESCRIBED_BY and piece[0] != piece[1]]
+
+    def told(pair: tuple[str, ...]) -> float:
+        return usage.bits(" ".join(_without(name, each) for each in pair))
+
+    able = [pair for pair in pairs if sum(map(len, pair)) <= DESCRIPTION_CHARACTERS]
+    best = max(able, key=told, default=None)
+    return best if best and told(best) >= DESCRIPTION_BITS else None
+
+
+def _looser(kind: str, name: str) -> str:
+    """A kind with more members: of terms those that are both of one thing or of several."""
+    return f"{kind.split()[0]} {name.endswith('s')}"
+
+
+# a name that stands beside its short or its long form
+_OTHER_NAME = regex.compile(rf"{GAP}\w* \(\p{{Lu}}|\({GAP}\)|{GAP}\w*[-/]|[-/]{GAP}")
+
+
+def _without(name: str, sentence: str) -> str:
+    return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", GAP, sentence)
+
+
+def _ends_with_article(text: str) -> bool:
+    return text.rstrip().rpartition(" ")[2].lower() in ("a", "an")
