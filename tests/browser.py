@@ -63,7 +63,9 @@ class JupyterLab:
         made.write_text(text.replace('profile = \\"lab\\"', 'profile = \\"smoke\\"'), "utf-8")
         place = made.relative_to(self.root).as_posix()
         try:
-            yield (f"{self.address}/lab/workspaces/{folder.name}/tree/{place}?token={self.token}")
+            yield (
+                f"{self.address}/lab/workspaces/{folder.name}-{name}/tree/{place}?token={self.token}"
+            )
         finally:
             for session in json.loads(self.ask("/api/sessions")):
                 if session["path"] == place:

@@ -432,7 +432,7 @@ class Lab:
                 found[axis] = spare.pop(0)
                 print(
                     f"{found[axis]!r} is asked in place of a question of {axis}: pack "
-                    f"{self.pack.name} has none in {SPLITS['dev']} (docs/packs.md)."
+                    f"{self.pack.name} has none to ask in {SPLITS['dev']} (docs/packs.md)."
                 )
         return [found[axis] for axis in axes]
 
