@@ -177,7 +177,7 @@ ANSWERS: list[tuple[str, dict, list[str], list[str]]] = [
         "multi-turn:constrained_start",
         {"starter": "As I see it"},
         ["As I see it, no.", " As I see itself"],
-        [PLAIN, "as i see it no", "No, as I see it"],
+        [PLAIN, "as i see it no", "No, as I see it", "No.\nAs I see it, no."],
     ),
     (
         "change_case:capital_word_frequency",
@@ -238,6 +238,12 @@ CASES = [
 def test_a_form_tells_answers_that_obey_from_others(check, settings, answer, verdict):
     assert obeys(check, answer, settings) is verdict
     assert not obeys(check, " \n", settings)
+
+
+def test_words_with_signs_are_looked_for_as_they_are_written():
+    assert obeys("keywords:existence", "Learn C++ first.", {"keywords": ["C++"]})
+    assert not obeys("keywords:existence", "Learn C first.", {"keywords": ["C++"]})
+    assert not obeys("keywords:forbidden_words", "Learn C++.", {"forbidden_words": ["C++"]})
 
 
 def test_every_form_is_tried_and_there_are_enough():

@@ -65,6 +65,7 @@ LONGER = [
 STOPS = "Punkt parts a sentence from the asterisks behind it, and P.S. from what it begins"
 DEEP = "the parser gives up: no JSON here, an error there"
 TAKEN = "langdetect takes an English text, or a part of it, for Dutch or French"
+START = "their start is that of any line"
 DISAGREED = {
     ("length_constraints:number_sentences", "Bye.\nP.P.S. soon"): STOPS,
     ("length_constraints:number_sentences", "Go. *That is all.*"): STOPS,
@@ -77,6 +78,7 @@ DISAGREED = {
     ("length_constraints:number_sentences", "P.S.: now"): STOPS,
     ("length_constraints:number_sentences", FENCED): STOPS,
     ("detectable_format:json_format", "[" * 3000): DEEP,
+    ("multi-turn:constrained_start", "No.\nAs I see it, no."): START,
     ("language:response_language", LETTER): TAKEN,
     ("language:response_language", FOREIGN): TAKEN,
 }
@@ -154,3 +156,9 @@ def test_what_is_said_to_differ_differs(check, answer):
         for name, settings, *_ in ANSWERS
         if name == check
     )
+
+
+def test_their_words_are_regular_expressions_and_ours_are_words():
+    settings = {"keywords": ["C++"]}
+    assert verdicts_of_theirs("keywords:existence", settings, "Learn C.") == (True, True)
+    assert not obeys("keywords:existence", "Learn C.", settings)
