@@ -7,6 +7,7 @@ of any domain. The module does not know how an item looks.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import math
@@ -96,7 +97,7 @@ class Statement:
 
     kind: what sort of part it is, such as a number with its unit. others: from other documents.
     begun: whether what stands before the part says enough to be continued. cut: whether only a
-    piece of the sentence is shown.
+    piece of the sentence is shown. about: the row that a table's sentence tells of.
     """
 
     source: str
@@ -107,6 +108,7 @@ class Statement:
     others: tuple[str, ...]
     begun: bool
     cut: bool = False
+    about: str = ""
 
     @property
     def sentences(self) -> tuple[str]:
@@ -546,3 +548,172 @@ def _without(name: str, sentence: str) -> str:
 
 def _ends_with_article(text: str) -> bool:
     return text.rstrip().rpartition(" ")[2].lower() in ("a", "an")
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+FEWEST_ROWS = 4
+MOST_ROWS, ASKED_ROWS = 20_000, 600
+NAME_CHARACTERS, NAME_WORDS = 60, 6  # of a cell that names its row, or is short enough to be asked
+FILLED = 0.5  # of a column's cells; an emptier one is not asked about
+ORDERED = ("number", "year", "date")  # kinds of columns whose cells can be compared
+ASKABLE = (*ORDERED, "class", "text")
+NO_KEY = (
+    "a table without a key column: in none is every cell a different name; add one that names the "
+    "rows"
+)
+_QUANTITY = re.compile(
+    r"([<>~≈]?\s*[^\w\s.,+−-]?)([-+−]?\d[\d.,\u202f]*(?:[eE][-+]?\d+)?)\s*(\D{0,12})"
+)
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that a key column names. key: that column. rows: by name, the filled cells of the other
+    columns. kinds: of these columns: number, year, date, class, text, or prose, which is not asked
+    about. lines: by name, the row as it stands in a document; none for a file of rows, which
+    becomes text by `said`.
+    """
+
+    source: str
+    key: str
+    rows: dict[str, dict[str, str]]
+    kinds: dict[str, str]
+    lines: dict[str, str]
+
+    def said(self, name: str, column: str) -> str:
+        """The sentence of the training text that tells a cell."""
+        if self.lines:
+            return self.lines[name]
+        return f"{self.begun(name, column)} {self.rows[name][column]}."
+
+    def begun(self, name: str, column: str) -> str:
+        return f"{name} – {column}:"
+
+    def text(self, name: str) -> str:
+        """A row as text: a sentence for each cell, which says whose it is."""
+        return " ".join(self.said(name, column) for column in self.rows[name])
+
+    def has(self, name: str, column: str) -> bool:
+        return column in self.rows[name]
+
+    def value(self, name: str, column: str) -> float | str:
+        """What a cell of an ordered column is compared by."""
+        cell = self.rows[name][column]
+        number = quantity(cell)
+        return cell if self.kinds[column] == "date" or number is None else number[0]
+
+
+def quantity(cell: str) -> tuple[float, str] | None:
+    """The number in a cell and its unit; None for any other cell."""
+    found = _QUANTITY.fullmatch(cell.strip())
+    if not found:
+        return None
+    digits = found[2].replace("−", "-").replace("\u202f", "")
+    if re.fullmatch(r"[-+]?\d+,\d+", digits) and not re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+", digits):
+        digits = digits.replace(",", ".")
+    try:
+        return float(digits.replace(",", "")), f"{found[1].strip()} {found[3].strip().lower()}"
+    except ValueError:
+        return None
+
+
+def read_table(source: str, rows: Sequence[dict[str, str]], lines: Sequence[str] = ()) -> Table:
+    """A table of rows, each its cells by column, in the order of columns.
+
+    lines: of the document that it stands in. Raises ValueError, saying why, for what is no table of
+    facts: fewer than four rows, no key column, or nothing beside it that can be asked about.
+    """
+    rows = [{column.replace("_", " "): cell for column, cell in row.items()} for row in rows]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = {column: [row.get(column, "").strip() for row in rows] for column in columns}
+    key = next((column for column in columns if _names_rows(cells[column])), None)
+    kinds = {column: _kind_of_column(cells[column]) for column in columns if column != key}
+    if len(rows) < FEWEST_ROWS or not any(kind in ASKABLE for kind in kinds.values()):
+        raise ValueError("no table of facts")
+    if key is None:
+        raise ValueError(NO_KEY)
+    named = {}
+    for number, name in enumerate(cells[key]):
+        filled = {column: cells[column][number].rstrip(".") for column in kinds}
+        named[name] = {column: cell for column, cell in filled.items() if cell}
+    return Table(source, key, named, kinds, dict(zip(cells[key], lines, strict=False)))
+
+
+def _names_rows(cells: Sequence[str]) -> bool:
+    """Whether a column names its rows: every cell is filled, different and short, with letters."""
+    return len({cell.casefold() for cell in cells}) == len(cells) and all(
+        0 < len(cell) <= NAME_CHARACTERS
+        and len(cell.split()) <= NAME_WORDS
+        and regex.search(r"\p{L}", cell)
+        and quantity(cell) is None
+        for cell in cells
+    )
+
+
+def _kind_of_column(cells: Sequence[str]) -> str:
+    filled = [cell for cell in cells if cell]
+    if len(filled) < max(FEWEST_ROWS, FILLED * len(cells)):
+        return "prose"
+    different = len(set(filled))
+    numbers = [quantity(cell) for cell in filled]
+    known = [number for number in numbers if number]
+    if len(known) == len(filled) and len({unit for _, unit in known}) == 1:
+        values = [value for value, _ in known]
+        if values[0] in (0, 1) and values == [values[0] + n for n in range(len(values))]:
+            return "prose"  # it numbers the rows
+        years = all(value == int(value) and 1000 <= value <= 2100 for value in values)
+        plain = all(cell.isdigit() for cell in filled)
+        return "year" if years and plain else "number" if different > 1 else "prose"
+    if all(map(_ISO_DATE.fullmatch, filled)):
+        return "date"
+    short = all(len(c) <= NAME_CHARACTERS and len(c.split()) <= NAME_WORDS for c in filled)
+    if not short or different < 2:
+        return "prose"
+    return "class" if 2 * different <= len(filled) else "text"
+
+
+def tables_in(source: str, text: str) -> Iterator[Table]:
+    """The tables of facts in a document: lines whose cells bars part, with as many in each."""
+    block: list[tuple[str, list[str]]] = []
+    for line in [*text.split("\n"), ""]:
+        bare = line.strip()
+        cells = [cell.strip() for cell in bare.strip("|").split("|")] if "|" in bare else []
+        if len(cells) > 1 and (not block or len(cells) == len(block[0][1])):
+            if any(cell.strip("-: ") for cell in cells):
+                block.append((bare, cells))
+            continue
+        if len(block) > FEWEST_ROWS and len(set(block[0][1])) == len(block[0][1]):
+            names = block[0][1]
+            rows = [dict(zip(names, cells, strict=True)) for _, cells in block[1:]]
+            with contextlib.suppress(ValueError):
+                yield read_table(source, rows, [line for line, _ in block[1:]])
+        block = [(bare, cells)] if len(cells) > 1 else []
+
+
+def table_statements(tables: Sequence[Table], seed: int) -> list[Statement]:
+    """A statement per cell that can be asked about, with up to three other cells of its column."""
+    found = []
+    for table in tables:
+        pools = {
+            column: sorted({row[column] for row in table.rows.values() if column in row})
+            for column, kind in table.kinds.items()
+            if kind in ASKABLE and not table.lines
+        }
+        for name, row in itertools.islice(table.rows.items(), ASKED_ROWS):
+            for column in (column for column in row if column in pools):
+                rng = random.Random(f"cell {seed} {table.source} {name} {column}")
+                near = rng.sample(pools[column], min(len(pools[column]), LOOKED_AT))
+                pool = [other for other in near if not _is_in(other, row[column])]
+                others = rng.sample(pool, min(len(pool), CHOICES - 1))
+                begun, said = table.begun(name, column), table.said(name, column)
+                kind = f"cell {table.kinds[column]}"
+                if others:
+                    part = (len(begun) + 1, row[column], kind, tuple(others))
+                    found.append(Statement(table.source, said, *part, begun=True, about=name))
+    return [found[n] for n in in_turn([(each.about, each.sentence) for each in found], seed)]
+
+
+def _is_in(one: str, other: str) -> bool:
+    return one.lower() in other.lower() or other.lower() in one.lower()

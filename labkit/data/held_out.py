@@ -12,11 +12,12 @@ import heapq
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from labkit.base.errors import InputError
-from labkit.data.facts import in_turn, rank
+from labkit.data.facts import Table, in_turn, rank
 from labkit.data.items import (
     can_be_asked,
     continuation_items,
@@ -295,7 +296,7 @@ def write_items(
                 work.set_aside(held, "enough items without it")
             else:
                 kept.append(item)
-        if not kept:
+        if not kept and not about_text[split]:
             raise InputError(
                 f"{pack.name}: no item for {split} could be made of what was held out "
                 "(two passages of two sentences and more, or questions that training rows do not "
@@ -313,11 +314,15 @@ def _taught_without_leaks(work: Work, pack: Pack) -> dict[str, list[dict]]:
     """Items about the raw text whose words do not stand in questions or preferences, too."""
     if not pack.has("raw"):
         return {split: [] for split in EVAL_SPLITS}
-    rows = enumerate(row for _, row in placed_rows(pack, ["raw"]))
+    of_tables = {table.source for table in work.tables}
+    rows = enumerate(
+        row for _, row in placed_rows(pack, ["raw"]) if row.get("source") not in of_tables
+    )
     # of a large corpus a sample, the same whenever the seed is
     sample = heapq.nsmallest(READ_CHUNKS, rows, key=lambda each: rank(str(each[0]), work.seed))
     passages = [(row["source"], row["text"]) for _, row in sorted(sample, key=lambda each: each[0])]
-    made = taught_items(passages, work.seed)
+    tables = [*work.tables, *(_as_read(table, passages) for table in work.inside)]
+    made = taught_items(passages, work.seed, tables=tables)
     placed = [
         (f"{split} {number}", item)
         for split in EVAL_SPLITS
@@ -328,6 +333,15 @@ def _taught_without_leaks(work: Work, pack: Pack) -> dict[str, list[dict]]:
         split: [item for number, item in enumerate(made[split]) if f"{split} {number}" not in leaks]
         for split in EVAL_SPLITS
     }
+
+
+def _as_read(table: Table, passages: Sequence[tuple[str, str]]) -> Table:
+    """A table in a document, with the rows that stand in its training text."""
+    text = "\n".join(question_key(text) for source, text in passages if source == table.source)
+    rows = {
+        name: row for name, row in table.rows.items() if question_key(table.lines[name]) in text
+    }
+    return replace(table, rows=rows)
 
 
 def _question_items(work: Work, questions: list[Held[list[dict]]]) -> list[tuple[Held, dict]]:

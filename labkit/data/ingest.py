@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,21 @@ from labkit.base.inputs import tidy
 from labkit.base.store import DISTRIBUTION, write_whole
 from labkit.data import held_out
 from labkit.data.cleaning import chunk_problem, chunks_of, size_of, without_boilerplate
+from labkit.data.facts import MOST_ROWS, NO_KEY, read_table, tables_in
 from labkit.data.held_out import write_examples, write_items
 from labkit.data.items import baselines, can_be_continued
 from labkit.data.leaks import RUN_WORDS, THRESHOLD, near_duplicates
 from labkit.data.packs import EVAL_SPLITS, SPLITS, Pack, check_pack, placed_rows, shipped_packs
 from labkit.data.readers import KNOWN, Document, Dropped, Record, read_folder
 from labkit.data.workbench import (
+    NO_LAYOUT,
     Example,
     Held,
     Ledger,
     Progress,
     Spool,
     Work,
+    cells_of,
     convert,
     no_good_row,
     unused_columns,
@@ -147,7 +151,7 @@ def _fill(work: Work, pack: Pack, source: Path, chunk_words: int) -> None:
     """All splits of the pack."""
     _read(work, source)
     marks, hashes = _cut(work, chunk_words)
-    passages = _write_text(work, pack, source, marks, hashes)
+    passages = _write_text(work, pack, source, chunk_words, marks, hashes)
     write_items(work, pack, passages, write_examples(work, pack))
 
 
@@ -188,6 +192,7 @@ def _read(work: Work, source: Path) -> None:
     files: set[str] = set()
     paths: dict[str, Path] = {}  # of what holds rows; a workbook may hold several tables
     first_bad: dict[str, Dropped] = {}  # of each data file
+    loose: dict[str, list[tuple[dict[str, str], Dropped]]] = defaultdict(list)
     for entry in read_folder(source):
         if isinstance(entry, Record):
             paths[entry.source] = entry.path
@@ -195,6 +200,11 @@ def _read(work: Work, source: Path) -> None:
         if isinstance(entry, Record) or (isinstance(entry, Dropped) and entry.what == "row"):
             work.read["rows"] += 1
         found = convert(entry) if isinstance(entry, Record) else entry
+        if isinstance(entry, Record) and isinstance(found, Dropped) and found.reason == NO_LAYOUT:
+            cells = cells_of(entry)
+            if cells is not None and len(loose[entry.source]) < MOST_ROWS:
+                loose[entry.source].append((cells, found))
+                continue
         if isinstance(found, Dropped):
             work.ledger.drop(found)
             if found.what == "row":
@@ -205,6 +215,8 @@ def _read(work: Work, source: Path) -> None:
         else:
             files.add(found.origin)
             _take(work, found, seen, numbers)
+    for file, rows in loose.items():
+        _take_table(work, file, rows, files, first_bad)
     for file in sorted(first_bad.keys() - files):
         if Path(file).suffix.lower() in MEANT_AS_ROWS:
             raise no_good_row(source / file, first_bad[file])
@@ -212,7 +224,7 @@ def _read(work: Work, source: Path) -> None:
         work.ledger.drop(Dropped(file, what, "no row that can be used", _why(first_bad[file])))
     for (file, column), count in sorted(unused.items()):
         work.ledger.drop(Dropped(file, "cell", "a column that is not read", column, count))
-    if not work.sources and not any(work.examples.values()):
+    if not work.sources and not work.tables and not any(work.examples.values()):
         reasons = (
             "; ".join(
                 f"{row['count']} {row['what']}: {row['reason']}" for row in work.ledger.table()
@@ -224,6 +236,31 @@ def _read(work: Work, source: Path) -> None:
         )
     opened = {str(paths.get(file, file)) for file in files}
     work.read.update(files=len(opened), documents=len(work.sources))
+
+
+def _take_table(
+    work: Work,
+    file: str,
+    rows: list[tuple[dict[str, str], Dropped]],
+    files: set[str],
+    first_bad: dict[str, Dropped],
+) -> None:
+    """Rows that no layout knows, as a table of facts; left out where they are none."""
+    problem = ""
+    if file not in files:
+        try:
+            work.tables.append(read_table(file, [cells for cells, _ in rows]))
+            files.add(file)
+            return
+        except ValueError as error:
+            problem = str(error)
+    for _, dropped in rows:
+        work.ledger.drop(dropped)
+    if problem == NO_KEY:
+        files.add(file)
+        work.ledger.drop(Dropped(file, "file", NO_KEY))
+    else:
+        first_bad.setdefault(file, rows[0][1])
 
 
 def _why(first: Dropped) -> str:
@@ -247,6 +284,7 @@ def _take(work: Work, document: Document, seen: dict[bytes, str], numbers: dict[
         work.progress("reading", len(work.sources))
     work.lines.add(_group(document.source, document.origin), document.text)
     work.line_ends.add(document.text)
+    work.inside += tables_in(document.source, document.text)
     work.documents.append(numbers[document.source], document.text)
 
 
@@ -307,9 +345,14 @@ def _new_chunks(
 
 
 def _write_text(
-    work: Work, pack: Pack, source: Path, marks: list[int | None], hashes: list[int]
+    work: Work,
+    pack: Pack,
+    source: Path,
+    chunk_words: int,
+    marks: list[int | None],
+    hashes: list[int],
 ) -> dict[str, list[Held[str]]]:
-    """raw.jsonl of the training documents; the passages of those held out, by split."""
+    """raw.jsonl of the training documents and of tables; the passages held out, by split."""
     owners, sizes, items = [], [0] * len(work.sources), [0] * len(work.sources)
     for (number, text), mark in zip(work.chunks, marks, strict=True):
         owners.append(number)
@@ -322,11 +365,9 @@ def _write_text(
         work.sources, sizes, pairs, held_out.TEXT_SHARE, work.seed, items
     )
     if not set(EVAL_SPLITS) <= {split for _, split in splits}:
-        raise InputError(
-            f"{source}: {sum(map(bool, sizes))} documents with text of their own; a "
-            "pack needs three that differ "
-            f"(for training, dev and test): add files, or cut a long one into several"
-        )
+        if not work.tables:
+            raise InputError(_too_few_documents(work, source, sum(map(bool, sizes))))
+        splits = [(name, None) for name in work.sources]  # tables give items, too
     held: dict[str, list[Held[str]]] = {split: [] for split in EVAL_SPLITS}
 
     def rows() -> Iterator[dict]:
@@ -346,5 +387,25 @@ def _write_text(
             else:
                 yield {"text": text, "source": work.families[number] or name}
 
-    write_rows(pack, "raw", rows())
+    write_rows(pack, "raw", chain(rows(), _rows_of_tables(work, chunk_words)))
+    trained = {name for name, (_, split) in zip(work.sources, splits, strict=True) if not split}
+    work.inside = [table for table in work.inside if table.source in trained]
     return held
+
+
+def _rows_of_tables(work: Work, chunk_words: int) -> Iterator[dict]:
+    for table in work.tables:
+        for name in table.rows:
+            for chunk in chunks_of(table.text(name), chunk_words):
+                yield {"text": chunk, "source": table.source}
+
+
+def _too_few_documents(work: Work, source: Path, count: int) -> str:
+    most = next(iter(work.ledger.table()), None)
+    why = (
+        f"; left out, most of all: {most['count']} {most['what']}: {most['reason']}" if most else ""
+    )
+    return (
+        f"{source}: {count} documents with text of their own{why}; a pack needs three that differ "
+        "(for training, dev and test): add files, or cut a long one into several"
+    )

@@ -12,7 +12,7 @@ import json
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import regex
@@ -21,14 +21,18 @@ import yaml
 from labkit.data import world
 from labkit.data.cleaning import parted, sentences_of, sets_no_blanks, size_of
 from labkit.data.facts import (
+    ASKABLE,
     CHOICES,
     GAP,
     LOOKED_AT,
+    ORDERED,
     Described,
     Statement,
+    Table,
     Usage,
     described_things,
     rank,
+    table_statements,
     taught_statements,
 )
 from labkit.data.instructions import (
@@ -259,6 +263,9 @@ def control_items(split: str) -> list[dict]:
 
 BY_SOURCE = 12  # sources and more are parted whole between dev and test
 DESCRIBED = {"dev": 60, "test": 150}
+OF_TABLES = {"dev": 40, "test": 100}  # of a kind
+NAMES = 60  # of rows, beside the terms of texts
+ROWS = 300  # of a table that items are made about, of each split
 TAUGHT_ITEMS = {"dev": 80, "test": 240}  # of recall with choices, and of free recall
 ASKED_FORMS = {"dev": 40, "test": 120}  # of taught facts, and of terms, in a requested form
 PROPOSALS = {"dev": 40, "test": 120}
@@ -270,7 +277,7 @@ FILL = 'Fill the gap: "{statement}"'
 
 def _has_taught(each: Statement) -> dict:
     """What every item about a statement says of it, so that a person can check the item."""
-    return {"entity": each.source, "source": each.source, "taught": each.sentence}
+    return {"entity": each.about or each.source, "source": each.source, "taught": each.sentence}
 
 
 def _ask(text: str) -> list[dict]:
@@ -310,6 +317,136 @@ def described_items(things: Sequence[Described]) -> list[dict]:
             }
         )
     return items
+
+
+# --- items about tables -----------------------------------------------------------------------
+
+CLOSE = 0.05  # of a number: two that are nearer are not compared
+WORDS_FOR = {"number": ("higher", "lower"), "year": ("later", "earlier")}
+MOST_FOR = {"number": ("highest", "lowest"), "year": ("latest", "earliest")}
+
+
+def table_items(table: Table, names: Sequence[str], seed: int) -> Iterator[dict]:
+    """What follows from several cells of a table, about the rows of these names: comparisons of
+    two, rows of one class, and questions of two steps. Every item names the sentences it needs.
+    """
+    rng = random.Random(f"table {seed} {table.source}")
+    ordered = [column for column, kind in table.kinds.items() if kind in ORDERED]
+    classes = [column for column, kind in table.kinds.items() if kind == "class"]
+    asked = [column for column, kind in table.kinds.items() if kind in ASKABLE]
+    for column in ordered:
+        yield from _comparisons(table, names, column, rng)
+    for column in classes:
+        yield from _classmates(table, names, column, rng)
+    for first, second in itertools.product(classes, ordered):
+        yield from _first_of_class(table, names, first, second, rng)
+    for first, second in itertools.permutations(asked, 2):
+        yield from _by_way_of(table, names, first, second, rng)
+
+
+def _table_item(
+    table: Table, kind: str, asked: str, answer: str, choices: list[str], cells: list[tuple]
+) -> dict:
+    return {
+        "axis": "reasoning",
+        "kind": kind,
+        "entity": cells[0][0],
+        "source": table.source,
+        "taught": "\n".join(dict.fromkeys(table.said(*cell) for cell in cells)),
+        "messages": _ask(asked),
+        "choices": choices,
+        "answer": answer,
+    }
+
+
+def _in_order(table: Table, names: Iterable[str], column: str) -> list[str]:
+    told = [name for name in names if table.has(name, column)]
+    return sorted(told, key=lambda name: (table.value(name, column), name))
+
+
+def _differ(table: Table, low: str, high: str, column: str) -> bool:
+    first, second = table.value(low, column), table.value(high, column)
+    if isinstance(first, str) or isinstance(second, str) or table.kinds[column] == "year":
+        return first != second
+    return second - first > CLOSE * max(abs(first), abs(second))
+
+
+def _comparisons(table: Table, names: Sequence[str], column: str, rng) -> Iterator[dict]:
+    """Two rows, apart by a third of all. Most rows stand once as the higher and once as the lower
+    one, so that a name alone does not tell the answer.
+    """
+    order = _in_order(table, names, column)
+    apart = max(1, len(order) // 3)
+    for low, high in zip(order, order[apart:], strict=False):
+        more, less = WORDS_FOR.get(table.kinds[column], WORDS_FOR["year"])
+        word, answer = rng.choice(((more, high), (less, low)))
+        choices = rng.sample([low, high], 2)
+        if _differ(table, low, high, column):
+            asked = f"Which has the {word} {column}, {choices[0]} or {choices[1]}?"
+            cells = [(low, column), (high, column)]
+            yield _table_item(table, "compared", asked, answer, choices, cells)
+
+
+def _classmates(table: Table, names: Sequence[str], column: str, rng) -> Iterator[dict]:
+    told = [name for name in names if table.has(name, column)]
+    for name in told:
+        own = table.rows[name][column]
+        same = [other for other in told if other != name and table.rows[other][column] == own]
+        different = [other for other in told if table.rows[other][column] != own]
+        if same and len(different) >= CHOICES - 1:
+            answer = rng.choice(same)
+            choices = rng.sample([answer, *rng.sample(different, CHOICES - 1)], CHOICES)
+            asked = f"Which of these has the same {column} as {name}: {_listed(choices)}?"
+            cells = [(name, column), (answer, column)]
+            yield _table_item(table, "same_class", asked, answer, choices, cells)
+
+
+def _first_of_class(
+    table: Table, names: Sequence[str], column: str, ordered: str, rng
+) -> Iterator[dict]:
+    """Two rows of a class and two others, one of which goes beyond them: both columns count."""
+    told = [n for n in names if table.has(n, column) and table.has(n, ordered)]
+    for name in told:
+        own = table.rows[name][column]
+        lower = [
+            other
+            for other in told
+            if table.rows[other][column] == own
+            and _differ(table, other, name, ordered)
+            and _in_order(table, (other, name), ordered)[-1] == name
+        ]
+        outside = [other for other in told if table.rows[other][column] != own]
+        beyond = [o for o in outside if _in_order(table, (o, name), ordered)[-1] == o]
+        if lower and beyond and len(outside) > 1:
+            low, far = rng.choice(lower), rng.choice(beyond)
+            near = rng.choice([other for other in outside if other != far])
+            choices = rng.sample([name, low, far, near], CHOICES)
+            most = MOST_FOR.get(table.kinds[ordered], MOST_FOR["year"])[0]
+            asked = (
+                f"Of {_listed(choices, 'and')}, which has the {most} {ordered} among those "
+                f"whose {column} is {own}?"
+            )
+            cells = [(n, c) for n in (name, low) for c in (column, ordered)]
+            yield _table_item(table, "two_step", asked, name, choices, cells)
+
+
+def _by_way_of(table: Table, names: Sequence[str], given: str, wanted: str, rng) -> Iterator[dict]:
+    """One cell tells the row, and the row another cell."""
+    every = Counter(row[given] for row in table.rows.values() if given in row)
+    pool = sorted({row[wanted] for row in table.rows.values() if wanted in row})
+    for name in names:
+        row = table.rows[name]
+        if given in row and wanted in row and every[row[given]] == 1:
+            others = [value for value in pool if value != row[wanted]]
+            if len(others) >= CHOICES - 1:
+                choices = rng.sample([row[wanted], *rng.sample(others, CHOICES - 1)], CHOICES)
+                asked = f"What is the {wanted} of the one whose {given} is {row[given]}?"
+                cells = [(name, given), (name, wanted)]
+                yield _table_item(table, "two_step", asked, row[wanted], choices, cells)
+
+
+def _listed(names: Sequence[str], last: str = "or") -> str:
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def free_items(statements: Sequence[Statement]) -> list[dict]:
@@ -405,11 +542,15 @@ def terms_of(passages: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def taught_items(
-    passages: Sequence[tuple[str, str]], seed: int, terms: dict[str, list[str]] | None = None
+    passages: Sequence[tuple[str, str]],
+    seed: int,
+    terms: dict[str, list[str]] | None = None,
+    tables: Sequence[Table] = (),
 ) -> dict[str, list[dict]]:
-    """Items about (source, text) training passages, by split: recall with choices and free, taught
-    facts in a form, and the domain's terms in instructions and proposals. Dev and test share no
-    statement and no term.
+    """Items about (source, text) training passages and tables, by split: recall with choices and
+    free, taught facts in a form, what is described, what follows from rows of tables, and the
+    domain's terms in instructions and proposals. Dev and test share no document (of few documents
+    no sentence), no row and no term.
 
     terms: by split, where they are known; else they are found in the passages.
     """
@@ -418,21 +559,46 @@ def taught_items(
     def place(each: Statement | Described) -> str:
         return each.source if by_source else each.sentences[0]
 
-    statements = _parted(taught_statements(passages, seed), place, seed)
+    found = taught_statements(passages, seed)
+    statements = _parted(found, place, seed)
+    cells = _parted(table_statements(tables, seed), lambda each: each.about, seed)
     things = _parted(described_things(passages, seed), place, seed)
-    terms = terms or _parted(terms_of(passages), str, seed)
+    names = [name for table in tables for name in table.rows if len(name.split()) <= FREE_WORDS]
+    terms = terms or _parted([*terms_of(passages), *names[:NAMES]], str, seed)
     return {
         split: [
-            *recall_items(statements[split][: TAUGHT_ITEMS[split]]),
-            *free_items(statements[split])[: TAUGHT_ITEMS[split] // 2],
-            *formed_items(statements[split])[: ASKED_FORMS[split]],
+            *_recall(statements[split], split),
+            *_recall(cells[split], split),
             *described_items(things[split][: DESCRIBED[split]]),
+            *_about_tables(tables, split, seed),
             *term_items(terms[split], seed)[: ASKED_FORMS[split]],
             *natural_domain(terms[split], split, seed),
             *proposal_items(terms[split], seed)[: PROPOSALS[split]],
         ]
         for split in EVAL_SPLITS
     }
+
+
+def _recall(statements: Sequence[Statement], split: str) -> list[dict]:
+    return [
+        *recall_items(statements[: TAUGHT_ITEMS[split]]),
+        *free_items(statements)[: TAUGHT_ITEMS[split] // 2],
+        *formed_items(statements)[: ASKED_FORMS[split]],
+    ]
+
+
+def _about_tables(tables: Sequence[Table], split: str, seed: int) -> list[dict]:
+    kinds: dict[str, list[dict]] = defaultdict(list)
+    for table in tables:
+        names = _parted(list(table.rows), str, seed)[split][:ROWS]
+        for item in table_items(table, names, seed):
+            kinds[item["kind"]].append(item)
+    rng = random.Random(f"tables {seed} {split}")
+    return [
+        item
+        for items in kinds.values()
+        for item in rng.sample(items, min(len(items), OF_TABLES[split]))
+    ]
 
 
 def _parted(things: Sequence[Any], name: Callable[[Any], str], seed: int) -> dict[str, list]:

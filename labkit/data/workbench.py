@@ -23,6 +23,7 @@ import yaml
 from labkit.base.errors import InputError
 from labkit.base.inputs import seen, tidy
 from labkit.data.cleaning import LineEnds, SharedLines
+from labkit.data.facts import Table
 from labkit.data.leaks import question_of
 from labkit.data.packs import SPLITS, Pack
 from labkit.data.readers import COLUMN_NAMES, Document, Dropped, Record, column_name
@@ -173,6 +174,19 @@ def unused_columns(record: Record) -> list[str]:
     return [column for column in values if column not in read and not _blank(values[column])] + [
         f"{column}: {key}" for column in layout.columns for key in _unread_keys(values[column])
     ]
+
+
+def cells_of(record: Record) -> dict[str, str] | None:
+    """A row of a table that no layout knows, its cells as text; None where it has a column that
+    conversations or texts have, for then it is meant to be one.
+    """
+    if any(column in layout.columns for column in _named(record.values) for layout in LAYOUTS):
+        return None
+    return {
+        tidy(column): " ".join(tidy(str(value)).split())
+        for column, value in record.values.items()
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    }
 
 
 def _unread_keys(turns: object) -> list[str]:
@@ -684,6 +698,8 @@ class Work:
     examples: dict[str, list[Example]] = field(
         default_factory=lambda: {"qa": [], "preferences": []}
     )
+    tables: list[Table] = field(default_factory=list)  # of files of rows, which are all read
+    inside: list[Table] = field(default_factory=list)  # that stand in documents
     lines: SharedLines = field(default_factory=SharedLines)
     line_ends: LineEnds = field(default_factory=LineEnds)
     read: Counter = field(default_factory=Counter)

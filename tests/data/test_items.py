@@ -375,3 +375,108 @@ def test_the_card_says_what_chance_and_a_constant_answer_score():
         {"axis": "reasoning", "kind": "label", "items": 4, "chance": 0.33, "constant": 0.5},
         {"axis": "knowledge", "kind": "free", "items": 3, "chance": 0.0, "constant": 0.67},
     ]
+
+
+# --- what is described, and tables ------------------------------------------------------------
+
+
+def test_a_thing_is_told_by_two_sentences_without_its_name_among_things_of_other_documents():
+    texts = []
+    for number in range(24):
+        a = chr(97 + number)
+        texts.append(
+            (
+                f"{number}.txt",
+                f"At night Velo{a}mir binds the {a}resin of a {a}spring under the {a}press. "
+                f"The smiths temper Velo{a}mir in oil of {a}hemp before every {a}feast.",
+            )
+        )
+    things = facts.described_things(texts, seed=0)
+    assert len({each.source for each in things}) >= 20
+    for each, item in zip(things, making.described_items(things), strict=True):
+        asked, text = item["messages"][0]["content"], dict(texts)[each.source]
+        assert len(each.sentences) == 2 and all(sentence in text for sentence in each.sentences)
+        assert each.name not in asked and facts.GAP in asked
+        assert not [other for other in each.others if other in text]
+        assert item["axis"] == "reasoning" and item["taught"].split("\n") == list(each.sentences)
+
+
+def planets(count: int = 24) -> list[dict[str, str]]:
+    """Rows of a table: a name, a number, a year, a class."""
+    return [
+        {
+            "planet": f"Or{chr(97 + number)}na",
+            "mass": f"{number * 7 + 3} kg",
+            "found_in": str(1700 + number * 11),
+            "colour": ("red", "blue", "green")[number % 3],
+        }
+        for number in range(count)
+    ]
+
+
+def test_a_table_is_read_by_its_key_column():
+    table = facts.read_table("planets.csv", planets())
+    assert table.key == "planet" and table.kinds == {
+        "mass": "number",
+        "found in": "year",
+        "colour": "class",
+    }
+    assert table.text("Orana") == "Orana – mass: 3 kg. Orana – found in: 1700. Orana – colour: red."
+    with pytest.raises(ValueError, match="without a key column"):
+        facts.read_table("a.csv", [{**row, "planet": "Orana"} for row in planets()])
+    with pytest.raises(ValueError, match="no table"):
+        facts.read_table("a.csv", planets(3))
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("12", 12),
+        ("1,200 kg", 1200),
+        ("7,87", 7.87),
+        ("8.2e-05", 8.2e-05),
+        ("−4", -4),
+        ("$5", 5),
+        ("12 to 14", None),
+        ("steel", None),
+    ],
+)
+def test_numbers_in_cells(cell, value):
+    found = facts.quantity(cell)
+    assert (found and found[0]) == value
+
+
+def test_questions_about_tables_follow_from_the_cells_they_name():
+    table = facts.read_table("planets.csv", planets())
+    items = list(making.table_items(table, list(table.rows), seed=0))
+    assert {item["kind"] for item in items} == {"compared", "same_class", "two_step"}
+    rows = {row["planet"]: row for row in planets()}
+    told = " ".join(map(table.text, table.rows))
+    for item in items:
+        asked, answer = item["messages"][0]["content"], item["answer"]
+        assert all(sentence in told for sentence in item["taught"].split("\n"))
+        assert answer in item["choices"] and len(set(item["choices"])) == len(item["choices"])
+        if item["kind"] == "compared":
+            column = "mass" if " mass" in asked else "found_in"
+            values = {name: int(rows[name][column].split()[0]) for name in item["choices"]}
+            most = max if "higher" in asked or "later" in asked else min
+            assert answer == most(values, key=values.get)
+        if item["kind"] == "same_class":
+            own = rows[item["entity"]]["colour"]
+            assert [n for n in item["choices"] if rows[n]["colour"] == own] == [answer]
+        if asked.startswith("Of "):
+            colour = asked.split(" is ")[-1].rstrip("?")
+            column = "mass" if "highest" in asked else "found_in"
+            values = {name: int(rows[name][column].split()[0]) for name in item["choices"]}
+            inside = [name for name in item["choices"] if rows[name]["colour"] == colour]
+            assert answer == max(inside, key=values.get) != max(values, key=values.get)
+    wins = Counter(item["answer"] for item in items if item["kind"] == "compared")
+    assert max(wins.values()) <= 4  # of two columns: no name is the answer to most
+
+
+def test_a_table_inside_a_document_is_found():
+    rows = [f"| {row['planet']} | {row['mass']} |" for row in planets(6)]
+    text = "\n".join(["Planets.", "", "| planet | mass |", "|---|---|", *rows, "", "The end."])
+    (table,) = facts.tables_in("a.md", text)
+    assert table.key == "planet" and table.said("Orana", "mass") == rows[0]
+    assert not list(facts.tables_in("a.md", "a | b\n" * 9))
