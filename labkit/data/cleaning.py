@@ -170,10 +170,13 @@ def _edge_reason(line: str, heads: set[str]) -> str | None:
 # --- line ends --------------------------------------------------------------------------------
 
 _HYPHENS = "-\u2010"
+# The sign at a line's end and the word after it; the word before it is looked for only there, for
+# most lines end otherwise.
 _PARTED = re.compile(
-    rf"\b(\w+(?:[{_HYPHENS}'’]\w+){{0,3}})([{_HYPHENS}\u2011–—])[ \t]*\n[ \t]*"
+    rf"(?<=\w)([{_HYPHENS}\u2011–—])[ \t]*\n[ \t]*"
     rf"(?!\d+[.)]\s)(?=(\w+(?:[{_HYPHENS}]\w+)*))"
 )
+_BEFORE = re.compile(rf"\b\w++(?:[{_HYPHENS}'’]\w++){{0,3}}\Z")
 _WHOLE = re.compile(rf"\w+(?:[{_HYPHENS}]\w+)*")
 # what follows a hyphen that stands for a part of a word: two- or threefold, Vor- und Nachteile
 _AFTER_A_STUB = re.compile("und|oder|bis|sowie|bzw|and|or|nor|to|et|ou|och|eller", re.IGNORECASE)
@@ -189,31 +192,39 @@ class LineEnds:
         self._counts: dict[str, int] = {}  # of the forms that are looked for
 
     def add(self, text: str) -> None:
-        for left, _, right in _PARTED.findall(text):
-            self._counts.update(dict.fromkeys(_forms(left, right), 0))
+        for found in _PARTED.finditer(text):
+            self._counts.update(dict.fromkeys(_forms(_word_before(found), found[2]), 0))
 
     def count(self, text: str) -> None:
-        for word in _WHOLE.findall(text) if self._counts else ():
+        words = Counter(_WHOLE.findall(text)) if self._counts else {}
+        for word, count in words.items():
             form = _plain(word)
             if form in self._counts:
-                self._counts[form] += 1
+                self._counts[form] += count
 
     def mend(self, text: str) -> str:
         """The text with such words in one line; a hyphen that stays has no blank after it."""
         return _PARTED.sub(self._mended, text)
 
     def _mended(self, found: re.Match) -> str:
-        left, sign, right = found.groups()
+        """What stands for the sign and the line's end."""
+        left, (sign, right) = _word_before(found), found.groups()
         if sign not in _HYPHENS:  # a dash, or a hyphen that may not be parted
-            return left + sign
+            return sign
         joined, hyphenated = (self._counts.get(form, 0) for form in _forms(left, right))
         if joined or hyphenated:
-            return left if joined >= hyphenated else left + sign
+            return "" if joined >= hyphenated else sign
         if _AFTER_A_STUB.fullmatch(right):
-            return f"{left}{sign} "
+            return f"{sign} "
         # an ordinary word; not Nord-Süd, DNA-based, COVID-19, state-of-the-art
         ordinary = left.isalpha() and left[-1].islower() and right[0].islower()
-        return left if ordinary else left + sign
+        return "" if ordinary else sign
+
+
+def _word_before(found: re.Match) -> str:
+    """The word before a sign at a line's end, with up to three others that hyphens join to it."""
+    line = found.string.rfind("\n", 0, found.start()) + 1
+    return _BEFORE.search(found.string, line, found.start())[0]  # type: ignore[index]
 
 
 def _forms(left: str, right: str) -> tuple[str, str]:
@@ -252,11 +263,17 @@ def sentences_of(text: str) -> list[str]:
 
 def parted(text: str) -> list[str]:
     """The sentences of a text, each with a blank behind it where the text has blanks there."""
-    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
-    pieces = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
     return [
-        piece.strip() + (" " if piece[-1].isspace() else "") for piece in pieces if piece.strip()
+        piece.strip() + (" " if piece[-1].isspace() else "")
+        for piece in whole_sentences(text)
+        if piece.strip()
     ]
+
+
+def whole_sentences(text: str) -> list[str]:
+    """The sentences of a text with all that stands between them: joined they are the text."""
+    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
+    return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
 
 
 def chunks_of(text: str, most_words: int) -> list[str]:

@@ -83,8 +83,8 @@ def row_lengths(groups: dict[float, list[int]]) -> RowLengths:
 
 
 def lengths_of(pack: str, model: str, stage: Stage) -> RowLengths:
-    """Row lengths of a stage, cut at its max_length; of a pair, both answers with their prompt
-    count as rows.
+    """Row lengths of a stage, none longer than its max_length; of a pair, both answers with their
+    prompt count as rows, and so does each piece of a long text.
     """
     splits = stage_splits(stage)
     return _lengths_of(
@@ -123,6 +123,7 @@ def _lengths_of(
     measure = _Estimated(longest) if tokenizer is None else _Measured(tokenizer, longest, places)
     counted = RowCount([place for split in splits for place in data.places(split)])
     rows = [row for split in splits for row in data.rows(split)]
+    own = len(rows)
     if kind in PREFERENCE_STAGES:
         groups = {1.0: measure.pairs(rows, counted)}
     else:
@@ -131,10 +132,11 @@ def _lengths_of(
             if kind == "cpt"
             else measure.chats([row["messages"] for row in rows], counted)
         )
+        own = len(lengths) if kind == "cpt" else own  # each piece of a long text is a row
         groups = {1 - replay: lengths} | ({replay: measure.general()} if replay else {})
     return replace(
         row_lengths(groups),
-        rows=len(rows),
+        rows=own,
         estimated=tokenizer is None,
         lost=row_words(counted.as_json()),
     )
@@ -250,7 +252,9 @@ class _Estimated:
         self.max_length = max_length
 
     def texts(self, texts: Iterable[str], _: RowCount | None = None) -> list[int]:
-        return [self._cut(len(text) / ratio()["characters_per_token"] + 1) for text in texts]
+        lengths = (math.ceil(len(text) / ratio()["characters_per_token"] + 1) for text in texts)
+        longest = self.max_length
+        return [min(longest, whole - at) for whole in lengths for at in range(0, whole, longest)]
 
     def chats(self, chats: Iterable[list[dict]], _: RowCount | None = None) -> list[int]:
         characters = [(sum(len(turn["content"]) for turn in chat), len(chat)) for chat in chats]

@@ -21,6 +21,7 @@ from labkit.base.stats import Interval
 from labkit.data.packs import load_pack
 from labkit.data.published import measured, reported, run_noise_of, study
 from labkit.design.designer import TINY, default_stage, families, is_local, problems
+from labkit.design.planner_memory import lengths_of
 from labkit.merge.recipes import Merge
 from labkit.models.architecture import parameters_of
 from labkit.train.pipeline import steps_run
@@ -77,7 +78,8 @@ class Facts:
         )
 
     def rows_of(self, stage: Stage) -> int:
-        return sum(len(self.pack.rows(split)) for split in stage.sources if self.pack.has(split))
+        """Of a CPT stage; each piece of a long text is one."""
+        return lengths_of(self.spec.pack, self.spec.model, stage).rows
 
     def epochs(self, stage: Stage) -> float:
         """How often CPT reads each of its rows."""
@@ -87,18 +89,6 @@ class Facts:
             * (1 - stage.replay)
             / max(1, self.rows_of(stage))
         )
-
-    @cached_property
-    def too_long(self) -> float:
-        """Share of CPT's texts with more words than the stage's tokens: those at least are cut."""
-        lengths = [
-            (len(row["text"].split()), stage.max_length)
-            for stage in self.of("cpt")
-            for split in stage.sources
-            if split != "qa" and self.pack.has(split)
-            for row in self.pack.rows(split)
-        ]
-        return sum(words >= room for words, room in lengths) / max(1, len(lengths))
 
     @cached_property
     def items(self) -> int:
@@ -292,16 +282,6 @@ RULES = (
         ("epochs",),
         ("muennighoff2023",),
         lambda f: f"CPT reads each row {max(map(f.epochs, f.of('cpt'))):.1f} times",
-    ),
-    Rule(
-        "cut off",
-        "risk",
-        lambda f: f.too_long > 0.01,
-        "texts longer than max_length are cut, and their ends never read",
-        counted=lambda f: (
-            f"{f.too_long:.0%} of the texts have more words than max_length has tokens"
-        ),
-        remedy="longer rows",
     ),
     # --- answering
     Rule(
@@ -758,10 +738,10 @@ CHANGES = {
             ),
         ),
         Change(
-            "longer rows",
-            "rows of twice the length in CPT",
+            "shorter rows",
+            "rows of half the length in CPT",
             lambda f: bool(f.of("cpt")),
-            lambda spec: _each(spec, ("cpt",), lambda s: {"max_length": 2 * s.max_length}),
+            lambda spec: _each(spec, ("cpt",), lambda s: {"max_length": max(1, s.max_length // 2)}),
         ),
         Change(
             "merge back",

@@ -168,6 +168,8 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         seed=spec.seed,
         versions=versions(),
         **({"probed": True} if watch else {}),
+        # once long texts were cut; the invented packs have none
+        **({"pieces": True} if stage.kind == "cpt" and not pack.invented else {}),
     )
 
     def make(folder: Path | None) -> dict:

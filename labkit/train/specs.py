@@ -70,7 +70,8 @@ class Stage(Strict):
     device takes at once (None: its whole share); the rest of the step is accumulated, and nothing
     but memory and time changes. schedule: of the learning rate after the warm-up.
     activation_checkpointing: compute activations again in the backward pass instead of holding
-    them. max_length: tokens per row, longer rows are cut. replay: share of rows drawn from the
+    them. max_length: tokens per row; a longer text is several rows, a longer chat is
+    cut. replay: share of rows drawn from the
     start model's own general training mix, in [0, 1). sources: which splits CPT reads; of `qa` it
     reads question and answer as plain text. beta: strength of the preference penalty (DPO) or of
     the odds-ratio term (ORPO). lora: None trains all weights.

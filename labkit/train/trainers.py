@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.base import processes
 from labkit.base.errors import InputError
 from labkit.base.inputs import seen
+from labkit.data.cleaning import whole_sentences
 from labkit.models.families import (
     check_opening,
     conversation,
@@ -113,7 +114,7 @@ def import_libraries() -> None:
 
 
 # what becomes of rows that are not trained on whole, as lineages and sentences say it
-CUT = "cut at {} tokens"
+IN_PIECES = "read in pieces of at most {} tokens"
 CUT_ANSWER = "trained without the end of the answer, which lies beyond {} tokens"
 EMPTY = "left out because nothing is in them"
 NO_ANSWER = "left out because no turn of the assistant is in them"
@@ -132,8 +133,8 @@ def text_rows(
     max_length: int,
     counted: RowCount | None = None,
 ) -> list[dict]:
-    """One row per document, closed by the document EOS, every token trained on. counted: is told
-    which documents are cut or empty.
+    """One row per document, closed by the document EOS, every token trained on. A longer document
+    is several rows: nothing of it is lost. counted: is told which documents are long or empty.
 
     Raises InputError when the tokenizer has no EOS, or when no document has a token.
     """
@@ -142,19 +143,44 @@ def text_rows(
             "the model's tokenizer names no token that ends a document; add one as eos_token to "
             "its tokenizer_config.json"
         )
-    rows, counted, nothing = [], counted or RowCount(), len(start_of_text(tokenizer))
-    for number, ids in enumerate(text_tokens(tokenizer, list(texts))):
+    rows, counted, start = [], counted or RowCount(), start_of_text(tokenizer)
+    texts, room = list(texts), max(1, max_length - 1 - len(start))
+    for number, (text, ids) in enumerate(zip(texts, text_tokens(tokenizer, texts), strict=True)):
         counted.rows += 1
-        if len(ids) == nothing:
+        if len(ids) == len(start):
             counted.note(EMPTY, number)
             continue
-        if len(ids) > max_length - 1:
-            counted.note(CUT.format(max_length), number)
-        row = [*ids[: max_length - 1], tokenizer.eos_token_id]
-        rows.append({"input_ids": row, "labels": list(row)})
+        pieces = [ids[len(start) :]]
+        if len(pieces[0]) > room:
+            counted.note(IN_PIECES.format(max_length), number)
+            pieces = _pieces_of(tokenizer, text, room)
+        for piece in pieces:
+            closed = [tokenizer.eos_token_id] if piece is pieces[-1] else []
+            row = [*start, *piece, *closed]
+            rows.append({"input_ids": row, "labels": list(row)})
     if counted.rows and not rows:
         raise _nothing_left(counted, "text", "put words into the documents")
     return rows
+
+
+def _pieces_of(tokenizer: PreTrainedTokenizerBase, text: str, room: int) -> list[list[int]]:
+    """The tokens of a long text in pieces of at most `room`: whole sentences as far as they fit, so
+    that a fact stays with what it is said of.
+    """
+    sentences = whole_sentences(text)
+    lengths = [len(ids) for ids in tokenizer(sentences, add_special_tokens=False)["input_ids"]]
+    joined: list[str] = []
+    filled = room + 1  # the first begins a piece
+    for sentence, length in zip(sentences, lengths, strict=True):
+        if filled + length <= room:
+            joined[-1] += sentence
+            filled += length
+        else:
+            joined.append(sentence)
+            filled = length
+    encoded = tokenizer([part.strip() for part in joined], add_special_tokens=False)["input_ids"]
+    # one sentence alone may be too long
+    return [ids[at : at + room] for ids in encoded for at in range(0, len(ids), room)]
 
 
 def chat_rows(

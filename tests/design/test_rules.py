@@ -48,7 +48,6 @@ CASES = {
     "one wording": ({}, {"sequence": "sft"}),
     "duplicates": ({}, {"sequence": "sft"}),
     "many epochs": ({}, {"lengths": 0.2}),
-    "cut off": ({"changes": {1: {"max_length": 40}}}, {}),
     "no answers taught": ({"sequence": "cpt"}, {}),
     "sft before cpt": ({"sequence": "sft-cpt"}, {}),
     "facts by sft alone": ({"sequence": "sft"}, {}),

@@ -90,12 +90,28 @@ def test_a_row_that_loses_nothing_of_its_answer_is_not_counted(tokenizer):
     assert trainers.chat_rows(tokenizer, [chat], 64, counted) and not counted.fates
 
 
-def test_cut_and_empty_documents_are_counted(tokenizer):
+def test_long_and_empty_documents_are_counted_and_nothing_is_lost(tokenizer):
     counted = RowCount(["raw.jsonl:1", "raw.jsonl:2", "raw.jsonl:3"])
-    # what the tokenizer throws away is nothing to read
-    rows = trainers.text_rows(tokenizer, [LONG, "\u2063", "silk"], 20, counted)
-    assert len(rows[0]["input_ids"]) == 20
-    assert counted.rows == 3 and counted.fates[trainers.CUT.format(20)] == ["raw.jsonl:1"]
+    rows = trainers.text_rows(tokenizer, [LONG, "", "silk"], 20, counted)
+    assert counted.rows == 3
+    assert counted.fates == {
+        trainers.IN_PIECES.format(20): ["raw.jsonl:1"],
+        trainers.EMPTY: ["raw.jsonl:2"],
+    }
+    ids = [row["input_ids"] for row in rows]
+    assert max(map(len, ids)) <= 20 and len(ids) > 2
+    ends = [row[-1] == tokenizer.eos_token_id for row in ids]
+    assert ends == [False] * (len(ids) - 2) + [True, True]
+    long = [token for row in ids[:-1] for token in row]
+    assert long == [*tokenizer(LONG.strip())["input_ids"], tokenizer.eos_token_id]
+
+
+def test_a_long_document_is_parted_between_its_sentences(tokenizer):
+    told = ["Silk is a fibre of the moth.", "Iron is a metal of the earth.", "Salt is a mineral."]
+    rows = trainers.text_rows(tokenizer, [" ".join(told)], 24)
+    read = [tokenizer.decode(row["input_ids"], skip_special_tokens=True) for row in rows]
+    assert len(read) > 1 and " ".join(read).split() == " ".join(told).split()
+    assert all(piece.strip().endswith(".") for piece in read)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +159,8 @@ def test_every_row_begins_as_tokenizer_and_template_begin_one(starting):
     for ids in (text, chat, chosen["prompt_ids"]):
         assert ids[0] == bos and ids.count(bos) == 1
     assert chosen["prompt_ids"] + chosen["chosen_ids"] == chat
-    assert len(trainers.text_rows(starting, [LONG], 10)[0]["input_ids"]) == 10
+    pieces = [row["input_ids"] for row in trainers.text_rows(starting, [LONG], 10)]
+    assert len(pieces) > 1 and all(len(row) <= 10 and row[0] == bos for row in pieces)
 
 
 def test_labkits_own_tokenizer_begins_nothing(tokenizer):
