@@ -520,7 +520,7 @@ def natural_domain(terms: Sequence[str], split: str, seed: int) -> list[dict]:
     """As `natural_general`, about terms of a domain; none with fewer than three terms."""
     if len(terms) < 3:
         return []
-    data, rng = _requests()["domain"], random.Random(f"natural terms {seed}")
+    data, rng = _requests()["domain"], random.Random(f"natural terms {seed} {terms[0]}")
 
     def asked(wordings: list[str]) -> list[dict]:
         rows = []
@@ -530,9 +530,9 @@ def natural_domain(terms: Sequence[str], split: str, seed: int) -> list[dict]:
             rows.append({"entity": term, "ask": ask, **_words([term, *others])})
         return rows
 
-    return _natural_items(
-        "natural_domain", asked(data["asks"]), asked(data["questions"]), split, seed
-    )
+    topics, questions = asked(data["asks"]), asked(data["questions"])
+    first = rng.randrange(6)  # so that not every pack asks in the same words
+    return _natural_items("natural_domain", topics, questions, split, seed, first=first)
 
 
 def _words(words: Sequence[str]) -> dict[str, str]:
@@ -544,10 +544,18 @@ def _of_split(rows: list[dict], split: str) -> list[dict]:
 
 
 def _natural_items(
-    kind: str, topics: list[dict], questions: list[dict], split: str, seed: int
+    kind: str,
+    topics: list[dict],
+    questions: list[dict],
+    split: str,
+    seed: int,
+    *,
+    first: int = 0,
 ) -> list[dict]:
     """So many items of each form, each about another topic; topics, wordings and settings take
     turns.
+
+    first: the wording and the setting to begin with.
     """
     rng = random.Random(f"{kind} {split} {seed}")
     decks = {"topics": topics, "questions": questions}
@@ -561,7 +569,7 @@ def _natural_items(
     items: dict[tuple[str, str], dict] = {}
     for turn in range(turns):
         for number, (check, ways) in enumerate(requests.items()):
-            way, again = ways[turn % len(ways)], turn // len(ways)
+            way, again = ways[turn % len(ways)], first + turn // len(ways)
             deck = drawn[way.get("about", "topics")]
             topic = next(row for row in deck if (check, row["entity"]) not in items)
             items[check, topic["entity"]] = _natural_item(kind, check, way, topic, again + number)
