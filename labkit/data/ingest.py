@@ -112,7 +112,7 @@ def new_pack(
             licence=licence,
             rows=rows,
             provenance=_provenance(made, chunk_words, seed),
-            kinds=baselines(pack.rows("test")),
+            kinds=baselines(pack.rows("test"), pack.rows("dev")),
         )
         work.documents.close()
         work.chunks.close()

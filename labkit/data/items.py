@@ -31,6 +31,7 @@ from labkit.data.facts import (
     Table,
     Usage,
     described_things,
+    quantity,
     rank,
     table_statements,
     taught_statements,
@@ -610,14 +611,22 @@ def _parted(things: Sequence[Any], name: Callable[[Any], str], seed: int) -> dic
     return parted_
 
 
-def baselines(items: Iterable[dict]) -> list[dict]:
-    """Per axis and kind: how many items, what guessing gives (chance), and what one answer gives
-    that is always the same (constant). A free answer has no chance; of forms the constant answer
-    has the one asked for most often; a proposal is no answer that could be the same.
+FOLDS = 5
+
+
+def baselines(items: Iterable[dict], others: Iterable[dict] = ()) -> list[dict]:
+    """Per axis and kind: how many items, what guessing gives (chance), what one answer gives that
+    is always the same (constant), and what the choices alone give, without the question. A free
+    answer has no chance; of forms the constant answer has the one asked for most often; a proposal
+    is no answer that could be the same.
+
+    others: items of dev, which rules about choices are learned from, too.
     """
     kinds: dict[tuple[str, str], list[dict]] = defaultdict(list)
-    for item in items:
-        kinds[item["axis"], item.get("kind", "")].append(item)
+    learned: dict[tuple[str, str], list[dict]] = defaultdict(list)
+    for rows, where in ((items, kinds), (others, learned)):
+        for item in rows:
+            where[item["axis"], item.get("kind", "")].append(item)
     return [
         {
             "axis": axis,
@@ -634,8 +643,120 @@ def baselines(items: Iterable[dict]) -> list[dict]:
                 2,
             ),
         }
+        | (
+            {"choices_alone": round(_from_choices_alone(rows, learned[axis, kind]), 2)}
+            if all("choices" in row for row in rows)
+            else {}
+        )
         for (axis, kind), rows in kinds.items()
     ]
+
+
+def _from_choices_alone(items: Sequence[dict], others: Sequence[dict]) -> float:
+    """The score of a rule that sees the choices and not the question: of many such rules the one
+    that does best on other items. These are all of `others` and four fifths of the items; the score
+    is that on the last fifth, each fifth in turn.
+    """
+    right = 0.0
+    for fold in range(FOLDS):
+        known = [*others, *(item for n, item in enumerate(items) if n % FOLDS != fold)]
+        seen = _Seen(known)
+        rules = seen.rules()
+        told = [sum(seen.score(rule, item, known=True) for item in known) for rule in rules]
+        best = max(range(len(rules)), key=told.__getitem__)
+        right += sum(seen.score(rules[best], item) for item in items[fold::FOLDS])
+    return right / len(items)
+
+
+Rule = Callable[[list[str], dict[str, tuple[int, int]]], list[float]]
+
+
+class _Seen:
+    """Choices that were seen with their answers: how often each, and each of its words, stood among
+    the choices and how often it was right.
+    """
+
+    def __init__(self, items: Sequence[dict]):
+        self._shown: Counter[str] = Counter()
+        self._right: Counter[str] = Counter()
+        for item in items:
+            for choice in item["choices"]:
+                self._shown.update(_signs_of(choice))
+            self._right.update(_signs_of(item["answer"]))
+
+    def score(self, rule: Rule, item: dict, known: bool = False) -> float:
+        """1 where a rule takes the answer, 0 where it does not, a part of 1 where it takes several.
+
+        known: the item is among those seen, and what it says itself is not to count.
+        """
+        counts: dict[str, tuple[int, int]] = {}
+        for choice in item["choices"]:
+            is_right = known and choice == item["answer"]
+            for sign in _signs_of(choice):
+                counts[sign] = self._shown[sign] - known, self._right[sign] - is_right
+        values = [round(value, 9) for value in rule(item["choices"], counts)]
+        taken = [n for n, value in enumerate(values) if value == max(values)]
+        return (item["choices"].index(item["answer"]) in taken) / len(taken)
+
+    @staticmethod
+    def rules() -> list[Rule]:
+        """Length, place, size of a number, how much a choice is like the others, how often it was
+        shown and was right, and its words were.
+        """
+        first: list[Rule] = [
+            lambda choices, _: [len(choice) for choice in choices],
+            lambda choices, _: _numbers(choices),
+            lambda choices, _: [_likeness(choice, choices) for choice in choices],
+            lambda choices, counts: [counts[choice.lower()][0] for choice in choices],
+        ]
+        turned: list[Rule] = [
+            lambda choices, counts, rule=rule: [-value for value in rule(choices, counts)]  # type: ignore[misc]
+            for rule in first
+        ]
+        places: list[Rule] = [
+            lambda choices, _, place=place: [n == place for n in range(len(choices))]  # type: ignore[misc]
+            for place in range(CHOICES)
+        ]
+        return [
+            *first,
+            *turned,
+            *places,
+            lambda choices, _: [-abs(value) for value in _from_the_middle(_numbers(choices))],
+            lambda choices, counts: [_rate(counts[choice.lower()]) for choice in choices],
+            lambda choices, counts: [
+                sum(_rate(counts[sign]) for sign in _signs_of(c)) / len(_signs_of(c))
+                for c in choices
+            ],
+        ]
+
+
+def _signs_of(choice: str) -> set[str]:
+    """What is counted of a choice: the whole and its words."""
+    return {choice.lower(), *words_of(choice)}
+
+
+def _rate(counts: tuple[int, int]) -> float:
+    shown, right = counts
+    return (right + 1) / (shown + CHOICES)
+
+
+def _numbers(choices: list[str]) -> list[float]:
+    """The number in each choice; nought for all where one has none."""
+    found = [quantity(choice) for choice in choices]
+    return [each[0] if each and all(found) else 0.0 for each in found]
+
+
+def _from_the_middle(values: list[float]) -> list[float]:
+    order = sorted(values)
+    middle = (order[(len(order) - 1) // 2] + order[len(order) // 2]) / 2
+    return [value - middle for value in values]
+
+
+def _likeness(choice: str, choices: list[str]) -> float:
+    """How many runs of three letters a choice shares with the others."""
+    runs = [{text[i : i + 3] for i in range(len(text) - 2)} for text in choices if text != choice]
+    own = {choice[i : i + 3] for i in range(len(choice) - 2)}
+    return sum(len(own & other) for other in runs)
 
 
 def _said(item: dict) -> str:

@@ -856,20 +856,24 @@ def _ask_about_facts(draft: Draft, split: str, rows: list[dict], facts, pools, r
 
 
 def _comparisons(rows: list[dict], facts: dict[str, dict[str, str]], rng) -> list[dict]:
-    """What follows from the facts of several elements."""
+    """What follows from the facts of several elements. Two are compared in either direction, so
+    that a name which is often the answer to one is as often not.
+    """
     items = []
     for first, second in itertools.combinations(rng.sample(rows, len(rows)), 2):
         names = [first["name"], second["name"]]
         years = [facts[name].get("year", "") for name in names]
         if all(years) and years[0] != years[1]:
-            asked = f"Which was discovered earlier, {names[0]} or {names[1]}?"
-            answer = names[years.index(min(years))]
-            items.append(_item("reasoning", "earlier", names[0], asked, answer, names))
+            word, most = rng.choice((("earlier", min), ("later", max)))
+            asked = f"Which was discovered {word}, {names[0]} or {names[1]}?"
+            answer = names[years.index(most(years))]
+            items.append(_item("reasoning", "earlier_or_later", names[0], asked, answer, names))
         density = [row["density"] for row in (first, second)]
         if all(density) and max(density) > 1.2 * min(density):
-            asked = f"Which is denser, {names[0]} or {names[1]}?"
-            answer = names[density.index(max(density))]
-            items.append(_item("reasoning", "denser", names[0], asked, answer, names))
+            word, most = rng.choice((("denser", max), ("less dense", min)))
+            asked = f"Which is {word}, {names[0]} or {names[1]}?"
+            answer = names[density.index(most(density))]
+            items.append(_item("reasoning", "denser_or_less", names[0], asked, answer, names))
     for row, key in itertools.product(rows, ("series", "lattice", "country", "class")):
         name, value = row["name"], facts[row["name"]].get(key)
         same = [o["name"] for o in rows if o is not row and facts[o["name"]].get(key) == value]
@@ -1005,7 +1009,7 @@ def _build_real(name: str, folder: Path) -> Path:
                 if count
             ],
         },
-        kinds=baselines(splits["test"]),
+        kinds=baselines(splits["test"], splits["dev"]),
     )
     return folder
 

@@ -728,7 +728,9 @@ def write_rows(pack: Pack, split: str, rows: Iterable[dict]) -> None:
 NOTE = "Made by `labkit pack new`; dropped.jsonl lists what was left out."
 BASELINES_TOLD = (
     "Read a score beside these. By chance: a choice is made blindly; a free answer and a form are "
-    "not hit by chance. One answer, always the same: the most frequent one of its kind."
+    "not hit by chance. One answer, always the same: the most frequent one of its kind. From the "
+    "choices alone: measured, without the question, by the rule about length, place, size, wording "
+    "and earlier answers that does best on other items of the kind."
 )
 SIZES = (
     (1_000, "n<1K"),
@@ -806,11 +808,14 @@ def _readme(card: dict, note: str) -> Iterator[str]:
     if kinds:
         yield "\n## What guessing scores\n"
         yield BASELINES_TOLD
-        yield "\n| axis | kind | test items | by chance | one answer, always the same |"
-        yield "|---|---|---|---|---|"
+        yield (
+            "\n| axis | kind | test items | by chance | one answer, always the same "
+            "| from the choices alone |"
+        )
+        yield "|---|---|---|---|---|---|"
         yield from (
             f"| {row['axis']} | {row['kind']} | {row['items']:,} | {row['chance']:.2f} "
-            f"| {row['constant']:.2f} |"
+            f"| {row['constant']:.2f} | {_alone(row)} |"
             for row in kinds
         )
     yield "\n## How it was made\n"
@@ -826,6 +831,10 @@ def _readme(card: dict, note: str) -> Iterator[str]:
     yield from (
         f"| {row['what']} | {row['reason']} | {row['count']:,} |" for row in provenance["dropped"]
     )
+
+
+def _alone(kind: dict) -> str:
+    return f"{kind['choices_alone']:.2f}" if "choices_alone" in kind else "–"
 
 
 def _told(value: object) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
@@ -372,9 +373,37 @@ def test_the_card_says_what_chance_and_a_constant_answer_score():
     free = [{"axis": "knowledge", "kind": "free", "answer": answer} for answer in "aab"]
     rows = making.baselines([*map(choice, ("Yes", "Yes", "No", "Maybe")), *free])
     assert rows == [
-        {"axis": "reasoning", "kind": "label", "items": 4, "chance": 0.33, "constant": 0.5},
+        {
+            "axis": "reasoning",
+            "kind": "label",
+            "items": 4,
+            "chance": 0.33,
+            "constant": 0.5,
+            "choices_alone": 0.5,
+        },
         {"axis": "knowledge", "kind": "free", "items": 3, "chance": 0.0, "constant": 0.67},
     ]
+
+
+@pytest.mark.parametrize(
+    ("right", "score"),
+    [
+        (lambda rng, choices: max(choices, key=len), 1.0),  # the length tells it
+        (lambda rng, choices: choices[2], 1.0),  # the place
+        (lambda rng, choices: rng.choice(choices), 0.25),  # nothing does
+    ],
+)
+def test_what_the_choices_alone_tell_is_measured_on_other_items(right, score):
+    rng = random.Random(1)
+    items = []
+    for _ in range(400):
+        choices = [
+            "".join(rng.sample("abcdefghijklm", size)) for size in rng.sample(range(3, 9), 4)
+        ]
+        item = {"axis": "reasoning", "kind": "x", "choices": choices}
+        items.append({**item, "answer": right(rng, choices)})
+    (row,) = making.baselines(items[:300], items[300:])
+    assert row["items"] == 300 and abs(row["choices_alone"] - score) < 0.08
 
 
 # --- what is described, and tables ------------------------------------------------------------
