@@ -15,35 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ASKED, PREFERRED = 0.6, 0.2  # of all facts: asked in questions.csv, and in preferences.csv
-_ONSETS = [
-    "b",
-    "br",
-    "ch",
-    "d",
-    "dr",
-    "f",
-    "g",
-    "gr",
-    "h",
-    "k",
-    "kl",
-    "l",
-    "m",
-    "n",
-    "p",
-    "pr",
-    "r",
-    "s",
-    "sh",
-    "st",
-    "t",
-    "tr",
-    "v",
-    "w",
-    "z",
-]
-_VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "oa"]
-_ENDS = ["l", "m", "n", "nd", "r", "rk", "s", "st", "t", "x"]
+_ONSETS = (
+    *("b", "br", "ch", "d", "dr", "f", "g", "gr", "h", "k", "kl", "l", "m", "n", "p", "pr", "r"),
+    *("s", "sh", "st", "t", "tr", "v", "w", "z"),
+)
+_VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "oa")
+_ENDS = ("l", "m", "n", "nd", "r", "rk", "s", "st", "t", "x")
 _ALIKE = ("mar", "bel", "tor", "san", "vel", "kor")  # all names that are alike are made of these
 
 
@@ -83,6 +60,15 @@ def _place(rng: random.Random) -> str:
 def _name(rng: random.Random, syllables: int) -> str:
     parts = [rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables)]
     return ("".join(parts) + rng.choice(_ENDS)).capitalize()
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What a page says of a thing, as a question with its answer."""
+
+    thing: str
+    asked: str
+    answer: str
 
 
 THEMES: dict[str, Theme] = {
@@ -229,8 +215,8 @@ def write_folder(
     things: int = 100,
     alike: bool = False,
     tellings: int = 2,
-) -> None:
-    """Write a folder of documents, questions and preferences.
+) -> list[Fact]:
+    """Write a folder of documents, questions and preferences; returns every fact in it.
 
     alike: whether names share their syllables. tellings: how often a page says each fact.
     """
@@ -260,6 +246,7 @@ def write_folder(
         for x, n, value in preferred:
             others = [other for _, m, other in facts if m == n and other != value]
             table.writerow((chosen.traits[n].asked.format(x=x), value, rng.choice(others)))
+    return [Fact(x, chosen.traits[n].asked.format(x=x), value) for x, n, value in facts]
 
 
 def _names(rng: random.Random, count: int, alike: bool) -> list[str]:

@@ -41,7 +41,7 @@ def run(
     """Train and merge what a spec says; finished stages are reused."""
     from labkit.base.errors import InputError
     from labkit.design import preflight
-    from labkit.train import pipeline, specs
+    from labkit.train import exposure, pipeline, specs
     from labkit.train.callbacks import row_words
 
     changes: dict[str, Any] = {}
@@ -69,8 +69,9 @@ def run(
         made = pipeline.run_spec(loaded, progress=line)
     for checkpoint in made if processes.is_main() else ():
         say(f"{checkpoint.name}  {checkpoint.lineage['wall_seconds']:.1f} s  {checkpoint.folder}")
-        if told := row_words(checkpoint.lineage.get("rows")):
-            say(f"  {told}")
+        for told in (row_words(checkpoint.lineage.get("rows")), exposure.told(checkpoint.lineage)):
+            if told:
+                say(f"  {told}")
 
 
 @app.command(rich_help_panel="Merge")

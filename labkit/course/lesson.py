@@ -34,6 +34,7 @@ from labkit.evaluate.scoring import best_t, score_checkpoint
 from labkit.merge.methods import merge_at
 from labkit.merge.schedule import Schedule, plain
 from labkit.models.zoo import Loaded
+from labkit.train import exposure
 from labkit.train.callbacks import row_words
 from labkit.train.pipeline import load_checkpoint, run_spec, trainable
 from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, ProfileName, trail_of
@@ -245,8 +246,8 @@ class Lab:
             f"{checkpoint.name}: {told['tokens']:,} tokens, trained in "
             f"{told['wall_seconds']:.0f} s (kept, and reused next time)"
         )
-        if cut := row_words(told.get("rows")):
-            print(cut)
+        for said in filter(None, (row_words(told.get("rows")), exposure.told(told))):
+            print(said)
         self.record(
             "checkpoint",
             name=checkpoint.name,

@@ -21,7 +21,8 @@ from labkit.models.architecture import parameters_of
 from labkit.models.families import FAMILIES
 from labkit.models.zoo import HUB_ID, SMOLLM2, known_names
 from labkit.train import specs
-from labkit.train.pipeline import STAGE_SPLITS, check_data, check_spec
+from labkit.train.exposure import own_stage
+from labkit.train.pipeline import STAGE_SPLITS, check_data, check_spec, settled
 from labkit.train.specs import STAGES, Lora, PipelineSpec, Stage, Strict, Why, explain
 
 Start = Literal["base", "instruct"]
@@ -66,7 +67,8 @@ class Default:
     epochs: float | None = None
 
 
-# Tiny: the course's own recipes, chosen on dev (docs/evidence.md). Large: the source paper's
+# Tiny: the course's own recipes, chosen on dev (docs/evidence.md); for packs that labkit did not
+# invent there is another (docs/own-domain.md). Large: the source paper's
 # configs for its 7-8B models. In between: the recipe for SmolLM2-135M (docs/real.md), as passes
 # over a pack of any size.
 DEFAULTS: dict[str, dict[str, Default]] = {
@@ -180,12 +182,13 @@ def default_stage(kind: str, model: str, pack: Pack) -> Stage:
     Raises InputError for an unknown model.
     """
     found = DEFAULTS[size_of(model)][kind]
-    stage = found.stage
+    own = size_of(model) == "tiny" and not pack.invented and is_local(model)
+    stage = own_stage(kind, parameters_of(model)) if own else found.stage
     if kind == "cpt":
         there = tuple(split for split in stage.sources if pack.has(split))
         stage = stage.model_copy(update={"sources": there or stage.sources})
     if found.epochs is None:
-        return stage
+        return settled(stage, pack, model)
     splits = stage.sources if kind == "cpt" else STAGE_SPLITS[kind]
     rows = sum(len(pack.rows(split)) for split in splits if pack.has(split))
     return stage.model_copy(update={"steps": max(1, round(found.epochs * rows / stage.batch_size))})

@@ -31,11 +31,11 @@ from labkit.data import world
 from labkit.data.packs import Pack, load_pack, samples_folder, text_of
 from labkit.models import zoo
 from labkit.models.adapters import adapter_tokenizer, base_of, is_adapter
-from labkit.models.architecture import Architecture, config_of, learned_places
+from labkit.models.architecture import Architecture, config_of, learned_places, parameters_of
 from labkit.models.families import CONTEXT, FAMILIES
-from labkit.train import zoo_build
+from labkit.train import exposure, zoo_build
 from labkit.train.callbacks import RowCount, row_words
-from labkit.train.pipeline import stage_splits
+from labkit.train.pipeline import stage_splits, steps_run
 from labkit.train.specs import PREFERENCE_STAGES, STAGES, PipelineSpec, Stage, StageKind
 
 if TYPE_CHECKING:
@@ -147,6 +147,21 @@ def lost_rows(spec: PipelineSpec) -> Iterator[str]:
     for number, stage in enumerate(spec.stages):
         if lost := lengths_of(spec.pack, spec.model, stage).lost:
             yield f"stages.{number} ({stage.kind}): {lost}"
+
+
+def little_reading(spec: PipelineSpec) -> Iterator[str]:
+    """A sentence for each CPT of a person's own pack that reads so seldom that little is learned.
+
+    The invented packs that come with labkit have a study of their own (docs/evidence.md).
+    """
+    if load_pack(spec.pack).invented:
+        return
+    for number, stage in enumerate(spec.stages):
+        if stage.kind == "cpt":
+            rows = lengths_of(spec.pack, spec.model, stage).rows
+            steps = steps_run(stage, spec.profile)
+            if told := exposure.warning(stage, rows, steps, parameters_of(spec.model)):
+                yield f"stages.{number}: {told}"
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase, model: str, kind: str) -> None:

@@ -39,7 +39,14 @@ from labkit.design.planner import (
     plan_spec,
     uncounted_rows,
 )
-from labkit.design.planner_memory import COMPONENTS, GIB, check_template, lost_rows, ratio
+from labkit.design.planner_memory import (
+    COMPONENTS,
+    GIB,
+    check_template,
+    little_reading,
+    lost_rows,
+    ratio,
+)
 from labkit.design.planner_speed import kind_of, known_speed
 from labkit.merge.recipes import Merge
 from labkit.models import zoo
@@ -90,6 +97,8 @@ def check(spec: PipelineSpec) -> None:
             # gated, misspelt or out of reach: known before the weights are asked for
             zoo.fetch_file(name, "config.json")
     check_conversations(spec)
+    for told in little_reading(spec):
+        warnings.warn(told, PreflightNote, stacklevel=2)
 
 
 def models_of(spec: PipelineSpec) -> list[str]:
@@ -455,6 +464,7 @@ def tell(
     )
     yield from _estimates(found)
     yield from lost_rows(spec)
+    yield from little_reading(spec)
     if found.stages:
         yield _rows(found)
         yield _work(found, place)

@@ -21,7 +21,7 @@ from labkit.base.stats import Interval
 from labkit.data.packs import load_pack
 from labkit.data.published import measured, reported, run_noise_of, study
 from labkit.design.designer import TINY, default_stage, families, is_local, problems
-from labkit.design.planner_memory import lengths_of
+from labkit.design.planner_memory import lengths_of, little_reading
 from labkit.merge.recipes import Merge
 from labkit.models.architecture import parameters_of
 from labkit.train.pipeline import steps_run
@@ -282,6 +282,15 @@ RULES = (
         ("epochs",),
         ("muennighoff2023",),
         lambda f: f"CPT reads each row {max(map(f.epochs, f.of('cpt'))):.1f} times",
+    ),
+    Rule(
+        "read too rarely",
+        "risk",
+        lambda f: any(little_reading(f.spec)),
+        "a tiny model that reads names it has never seen a few times cannot say what was told of "
+        "them",
+        counted=lambda f: " ".join(little_reading(f.spec)),
+        remedy="steps that fit",
     ),
     # --- answering
     Rule(
@@ -658,6 +667,11 @@ def _each(
     )
 
 
+def _read_enough(spec: PipelineSpec) -> PipelineSpec:
+    proposed = default_stage("cpt", spec.model, load_pack(spec.pack))
+    return _each(spec, ("cpt",), lambda _: proposed.model_dump())
+
+
 def _swap(spec: PipelineSpec, kind: str, other: str) -> PipelineSpec:
     usual = default_stage(other, spec.model, load_pack(spec.pack))
 
@@ -738,10 +752,10 @@ CHANGES = {
             ),
         ),
         Change(
-            "shorter rows",
-            "rows of half the length in CPT",
-            lambda f: bool(f.of("cpt")),
-            lambda spec: _each(spec, ("cpt",), lambda s: {"max_length": max(1, s.max_length // 2)}),
+            "steps that fit",
+            "CPT as labkit proposes it for this pack and size",
+            lambda f: bool(f.of("cpt")) and f.parameters < TINY and not f.pack.invented,
+            _read_enough,
         ),
         Change(
             "merge back",

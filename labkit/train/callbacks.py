@@ -123,7 +123,8 @@ class TrainResult:
     """What a stage leaves beside its weights. loss_curve: (step, loss) every few steps.
 
     model: None while it trains, and in every process but the first. wall_seconds: of training,
-    those before a resumption included. rows: what became of the stage's rows.
+    those before a resumption included. rows: what became of the stage's rows. steps: that were
+    taken, which may be fewer than planned where enough was known. reads: of each row by CPT.
     """
 
     model: PreTrainedModel | None
@@ -132,6 +133,8 @@ class TrainResult:
     wall_seconds: float = 0.0
     tokens: int = 0
     rows: RowCount = field(default_factory=RowCount)
+    steps: int = 0
+    reads: float = 0.0
 
     def add(self, step: int, logs: dict) -> None:
         """Take down what was logged at a step."""
@@ -146,14 +149,16 @@ def reporter(
     result: TrainResult,
     progress: Callable | None,
     probe: Callable | None,
+    enough: Callable | None = None,
 ):
     """A TrainerCallback that keeps the loss curve and, in the first process, tells `progress` where
-    the stage stands.
+    the stage stands. enough: asked after each step whether training may end.
     """
     from transformers import PrinterCallback, TrainerCallback
 
     class Reporter(TrainerCallback):
         replaces = PrinterCallback
+        ended = False  # because enough was known
 
         def on_train_begin(self, args, state, control, model=None, **kwargs):
             self.began, self.first = time.perf_counter(), state.global_step
@@ -166,6 +171,10 @@ def reporter(
 
         def on_step_end(self, args, state, control, model=None, **kwargs):
             self.look(model, state.global_step)
+            if enough:
+                with _undisturbed(model):
+                    if enough(model, state.global_step, steps):
+                        self.ended = control.should_training_stop = True
 
         def look(self, model, step: int) -> None:
             if probe:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labkit.base import processes
 from labkit.base.errors import InputError, MergeError, SpecError, StoreError
@@ -16,10 +16,14 @@ from labkit.merge import guards
 from labkit.merge.recipes import THEIR_METHOD, Merge, Recipe, merge_card, recipe_text
 from labkit.merge.schedule import resolve
 from labkit.models import zoo
+from labkit.models.architecture import parameters_of
 from labkit.models.families import CONTEXT
-from labkit.train import memory, zoo_build
+from labkit.train import exposure, memory, zoo_build
 from labkit.train.callbacks import Partial, RowCount, Stop, TrainResult
-from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, profile, trail_of
+from labkit.train.specs import AUTO, PREFERENCE_STAGES, PipelineSpec, Stage, profile, trail_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 RECIPE_VERSION = 2  # part of every key: raise it when training code changes what a spec means
 SHARING = {"micro_batch_size", "activation_checkpointing"}  # of memory and time: no part of a key
@@ -49,8 +53,46 @@ def trainable(stages: Iterable[Stage], pack: Pack) -> tuple[tuple[Stage, ...], d
     return tuple(kept), lacks
 
 
+def rows_read(stage: Stage, pack: Pack, tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many rows of a pack a stage has to read; each piece of a long text is one."""
+    from labkit.train.trainers import text_rows
+
+    rows = [row for split in stage_splits(stage) if pack.has(split) for row in pack.rows(split)]
+    if stage.kind != "cpt":
+        return len(rows)
+    return len(text_rows(tokenizer, [text_of(row) for row in rows], stage.max_length))
+
+
+def settled(stage: Stage, pack: Pack, model: str) -> Stage:
+    """A stage whose `steps: auto` is a number; CPT of it ends once the facts of dev are known.
+
+    Raises InputError where the model's tokenizer, by which rows are counted, is not there.
+    """
+    if stage.steps != AUTO:
+        return stage
+    rows = rows_read(stage, pack, zoo.tokenizer_of(zoo.model_folder(model)))
+    changes: dict[str, Any] = {"steps": exposure.steps_for(stage, rows, parameters_of(model))}
+    if stage.kind == "cpt" and exposure.told_facts(pack):
+        changes["until"] = stage.until or exposure.ENOUGH
+    return stage.model_copy(update=changes)
+
+
+def with_steps(spec: PipelineSpec) -> PipelineSpec:
+    """A spec all of whose stages are settled. Raises InputError as `settled`."""
+    if all(stage.steps != AUTO for stage in spec.stages):
+        return spec
+    pack = load_pack(spec.pack)
+    stages = tuple(settled(stage, pack, spec.model) for stage in spec.stages)
+    return spec.model_copy(update={"stages": stages})
+
+
 def steps_run(stage: Stage, profile_name: str) -> int:
-    """Optimiser steps of a stage at a profile; at least two, so that a smoke run really trains."""
+    """Optimiser steps of a stage at a profile; at least two, so that a smoke run really trains.
+
+    Raises SpecError where they are still `auto`.
+    """
+    if stage.steps == AUTO:
+        raise SpecError(f"{stage.kind}: steps is auto; load the spec with load_spec, or run it")
     return max(2, round(stage.steps * profile(profile_name).step_share))
 
 
@@ -121,6 +163,7 @@ def run_spec(
     from labkit.train.trainers import prepare_process
 
     prepare_process()
+    spec = with_steps(spec)
     with processes.one_voice():
         processes.start()
         return _run_steps(spec, store, progress, watch)
@@ -168,6 +211,7 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         seed=spec.seed,
         versions=versions(),
         **({"probed": True} if watch else {}),
+        **({"tried": pack.fingerprint("dev")} if stage.until else {}),
         # once long texts were cut; the invented packs have none
         **({"pieces": True} if stage.kind == "cpt" and not pack.invented else {}),
     )
@@ -178,6 +222,9 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         import_libraries()
         loaded, base = _start_of(ran, str(previous.folder) if previous else spec.model)
         probe = watch(ran.kind, loaded.tokenizer) if watch else None
+        # processes that share a model would have to look together
+        alone = processes.count() == 1
+        recall = exposure.recall_of(ran, pack, loaded.tokenizer) if alone else None
         with zoo.library_errors(ran.kind):
             result = train_stage(
                 ran,
@@ -189,6 +236,7 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
                 partial=Partial(store.partial(key)),
                 stop=stop,
                 base=base,
+                recall=recall,
             )
         if folder:
             save_model(result.model, loaded.tokenizer, folder)
@@ -205,6 +253,9 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
             "rows": result.rows.as_json(),
             "loss_curve": result.loss_curve,
             "metrics": result.metrics,
+            "steps": result.steps,
+            **({"reads": result.reads} if result.reads else {}),
+            **({"recall": recall.as_json()} if recall else {}),
             **({"probe": probe.as_rows()} if probe else {}),
         }
 
@@ -292,12 +343,15 @@ def train_stage(
         else []
     )
     if stage.kind == "cpt":
+        read = rows_read(stage, pack, tokenizer)
         texts = [text_of(row) for split in stage.sources for row in pack.rows(split)]
         result = trainers.train_cpt(stage, model, tokenizer, texts, replay=replay, **common)
     else:
         chats = [row["messages"] for row in pack.rows("qa")]
         result = trainers.train_sft(stage, model, tokenizer, chats, replay=replay, **common)
     result.rows.add(mixed_in)
+    if stage.kind == "cpt":
+        result.reads = exposure.reads(stage, read, result.steps)
     return result
 
 

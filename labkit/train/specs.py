@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
 
 from labkit.base.errors import SpecError, suggest
 from labkit.base.inputs import Strict, beside, explain, read_yaml
@@ -17,6 +17,7 @@ from labkit.base.store import write_file
 from labkit.merge.recipes import Merge
 
 STAGES = ("cpt", "sft", "dpo", "orpo")
+AUTO = 0  # steps that are not yet known: `auto` in a file
 PREFERENCE_STAGES = ("dpo", "orpo")
 StageKind = Literal["cpt", "sft", "dpo", "orpo"]
 ProfileName = Literal["smoke", "brief", "lab", "study"]
@@ -66,7 +67,9 @@ class Lora(Strict):
 class Stage(Strict):
     """One training stage.
 
-    steps: optimiser steps. batch_size: rows per step, over all processes. micro_batch_size: rows a
+    steps: optimiser steps; `auto` is as many as labkit's study found enough for the pack and the
+    model (exposure.py). until: CPT ends before its steps where this share of the facts that dev
+    asks for is known. batch_size: rows per step, over all processes. micro_batch_size: rows a
     device takes at once (None: its whole share); the rest of the step is accumulated, and nothing
     but memory and time changes. schedule: of the learning rate after the warm-up.
     activation_checkpointing: compute activations again in the backward pass instead of holding
@@ -79,7 +82,8 @@ class Stage(Strict):
 
     kind: StageKind
     learning_rate: Annotated[float, Field(gt=0)]
-    steps: Annotated[int, Field(gt=0)]
+    steps: Annotated[int, Field(ge=0)]
+    until: Annotated[float, Field(gt=0, le=1)] | None = None
     batch_size: Annotated[int, Field(gt=0)] = 32
     micro_batch_size: Annotated[int, Field(gt=0)] | None = None
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -92,6 +96,25 @@ class Stage(Strict):
     )
     beta: Annotated[float, Field(gt=0)] = 0.1
     lora: Lora | None = None
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _steps_or_auto(cls, steps: object) -> object:
+        if steps == "auto":
+            return AUTO
+        if steps == AUTO:
+            raise ValueError("give a whole number above 0, or auto")
+        return steps
+
+    @field_serializer("steps")
+    def _auto_in_words(self, steps: int) -> int | str:
+        return steps or "auto"
+
+    @model_validator(mode="after")
+    def _until_is_of_reading(self) -> Stage:
+        if self.until is not None and self.kind != "cpt":
+            raise ValueError(f"until is for cpt, which reads facts; drop it from {self.kind}")
+        return self
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> Stage:
@@ -132,6 +155,24 @@ ADAPTED = (
 )
 ADAPTED_DPO = Stage(kind="dpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.1, **_SMALL)
 ADAPTED_ORPO = Stage(kind="orpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.2, **_SMALL)
+# For labkit's tiny families and documents of a person's own (docs/own-domain.md): short rows, few
+# in a step and so many steps: names that no model has seen are learned step by step. Questions are
+# read beside the text. SFT and preferences are held so small that they take nothing.
+_AUTO: dict[str, Any] = {"steps": "auto"}
+OWN = (
+    Stage(
+        kind="cpt",
+        learning_rate=2e-3,
+        batch_size=16,
+        max_length=48,
+        replay=0.1,
+        sources=("raw", "summaries", "qa"),
+        **_AUTO,
+    ),
+    Stage(kind="sft", learning_rate=3e-4, replay=0.1, **_AUTO),
+)
+OWN_DPO = Stage(kind="dpo", learning_rate=5e-5, batch_size=16, beta=0.1, **_AUTO)
+OWN_ORPO = Stage(kind="orpo", learning_rate=5e-5, batch_size=16, beta=0.2, **_AUTO)
 PRESETS: dict[str, tuple[Stage, ...]] = {"gentle": GENTLE, "overcooked": OVERCOOKED}
 
 
@@ -216,9 +257,10 @@ def trail_of(steps: Iterable[Stage | Merge]) -> str:
 def load_spec(path: Path) -> PipelineSpec:
     """Read a spec from YAML. A pack's or a model's folder may also lie beside the file.
 
-    Raises SpecError naming file and field.
+    `steps: auto` becomes a number. Raises SpecError naming file and field.
     """
     from labkit.data.packs import shipped_packs
+    from labkit.train.pipeline import with_steps
 
     spec = read_spec(path)
     changes: dict[str, Any] = {
@@ -229,7 +271,7 @@ def load_spec(path: Path) -> PipelineSpec:
         given = {"general": spec.merge.general, "ancestor": spec.merge.ancestor}
         found = {field: name and _model(path, name) for field, name in given.items()}
         changes["merge"] = spec.merge.model_copy(update=found)
-    return spec.model_copy(update=changes)
+    return with_steps(spec.model_copy(update=changes))
 
 
 def _model(path: Path, name: str) -> str:

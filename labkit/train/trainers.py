@@ -58,6 +58,8 @@ from labkit.train.specs import Stage
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from labkit.train.exposure import Recall
+
 
 IGNORED = -100  # label of a token that carries no loss
 WARMUP_SHARE = 0.05
@@ -72,7 +74,7 @@ class Run:
     step and after each; it cannot disturb the training. partial: where to save the state of an
     unfinished stage, and to resume it from. stop: lets an interrupt wait for a saved state. base:
     the folder of the frozen base, when adapters are to be merged into it as it is stored and not as
-    it was trained on.
+    it was trained on. recall: tries what CPT has read, and may end it.
     """
 
     seed: int
@@ -81,6 +83,7 @@ class Run:
     partial: Partial | None = None
     stop: Stop | None = None
     base: Path | None = None
+    recall: Recall | None = None
 
 
 def prepare_process() -> None:
@@ -473,7 +476,13 @@ def _run(
     config, generation_config = copy.deepcopy(model.config), copy.deepcopy(model.generation_config)
     result = TrainResult(None, tokens=tokens)
     report = reporter(
-        stage.kind, trainer.args.max_steps, tokens_per_step, result, run.progress, run.probe
+        stage.kind,
+        trainer.args.max_steps,
+        tokens_per_step,
+        result,
+        run.progress,
+        run.probe,
+        run.recall,
     )
     trainer.remove_callback(report.replaces)
     trainer.add_callback(report)
@@ -496,7 +505,10 @@ def _run(
     trainer.train(resume_from_checkpoint=str(state.folder) if state else None)
     result.wall_seconds = before + time.perf_counter() - began
     at, steps = trainer.state.global_step, trainer.args.max_steps
-    if at < steps:
+    result.steps = at
+    if at < steps and report.ended:
+        result.tokens = round(result.tokens * at / steps)
+    elif at < steps:
         stop.end(f"stopped: {stage.kind} is kept up to step {at} of {steps}")
     result.model = _trained_model(trainer, config, run.base)
     if result.model is not None:

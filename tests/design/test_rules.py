@@ -48,6 +48,11 @@ CASES = {
     "one wording": ({}, {"sequence": "sft"}),
     "duplicates": ({}, {"sequence": "sft"}),
     "many epochs": ({}, {"lengths": 0.2}),
+    # a pack of labkit's own invention has another study
+    "read too rarely": (
+        {"pack": "elements", "changes": {1: {"steps": 100}}},
+        {"changes": {1: {"steps": 2}}},
+    ),
     "no answers taught": ({"sequence": "cpt"}, {}),
     "sft before cpt": ({"sequence": "sft-cpt"}, {}),
     "facts by sft alone": ({"sequence": "sft"}, {}),
