@@ -157,6 +157,39 @@ def compatibility(
     say(f"written: {page}")
 
 
+@app.command("own-domain")
+def own_domain(
+    part: Annotated[
+        str,
+        typer.Option(help="recall, fresh, proposal or items; by default the page alone."),
+    ] = "",
+    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
+        "docs/own-domain.md"
+    ),
+    measured: Annotated[
+        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
+    ] = None,
+) -> None:
+    """What a person's own documents become, and what a tiny model learns of them."""
+    from labkit.base.errors import InputError, suggest
+    from labkit.data.packs import samples_folder
+    from studies import own_domain as study
+
+    parts: dict[str, Any] = {
+        "recall": study.run_recall,
+        "fresh": study.run_fresh,
+        "proposal": study.run_proposal,
+        "items": study.run_items,
+    }
+    if part and part not in parts:
+        raise InputError(f"--part is {part!r}; {suggest(part, list(parts))}")
+    where = measured or samples_folder("measured")
+    if part:
+        parts[part](where, note)
+    study.write_page(where, page)
+    say(f"written: {page}")
+
+
 def main() -> None:
     """Entry point: what goes wrong is told in one sentence."""
     from labkit.train.trainers import prepare_process

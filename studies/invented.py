@@ -204,7 +204,61 @@ THEMES: dict[str, Theme] = {
             "It is sold in small paper bags that carry a red stamp.",
         ),
     ),
+    "villages": Theme(
+        "village",
+        (
+            Trait(
+                ("The mill of {x} belonged to {v}.", "In {x} people still speak of {v}."),
+                "Who owned the mill of {x}?",
+                _person,
+                shared=6,
+            ),
+            Trait(
+                ("Below {x} flows {v}.", "{x} draws its water from {v}."),
+                "Which river flows below {x}?",
+                _place,
+                shared=10,
+            ),
+            Trait(
+                ("{x} is known for its {v}.", "On its coat of arms {x} carries {v}."),
+                "What is {x} known for?",
+                ("cherries", "bees", "linen", "chalk", "trout", "baskets", "cider", "salt", "hops"),
+            ),
+            Trait(
+                ("The church of {x} was built in {v}.", "{x} got its church in {v}."),
+                "When was the church of {x} built?",
+                lambda rng: str(rng.randrange(1180, 1720)),
+                shared=3,
+            ),
+            Trait(
+                ("{x} lies at {v}.", "From the coast one climbs {v} up to {x}."),
+                "How high does {x} lie?",
+                _number(20, 1900, "metres"),
+                shared=2,
+            ),
+            Trait(
+                ("The fair of {x} is held in {v}.", "Every {v} there is a fair in {x}."),
+                "When is the fair of {x}?",
+                ("spring", "summer", "autumn", "winter", "May", "October", "Lent", "August"),
+            ),
+            Trait(
+                ("The houses of {x} are roofed with {v}.", "In {x} roofs are made of {v}."),
+                "What are the roofs of {x} made of?",
+                ("slate", "straw", "shingle", "clay tiles", "reed", "lead", "turf"),
+            ),
+        ),
+        (
+            "Most of its young people have moved to the town.",
+            "Travellers rarely stay for more than a night.",
+            "The road was widened once and has been mended ever since.",
+            "Its dialect differs from that of its neighbours in a few words.",
+            "An old map shows it on the wrong side of the hill.",
+            "There is one inn, and it is closed on Mondays.",
+        ),
+    ),
 }
+# the one that neither the recipe nor the fit was chosen by
+LAST_THEME = "villages"
 
 
 def write_folder(

@@ -11,21 +11,28 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from html import escape
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
 
-from labkit.base.stats import ItemScore, cluster_mean
+from labkit.base.pages import signed
+from labkit.base.stats import Interval, ItemScore, cluster_mean, paired_difference
 from labkit.base.store import default_root, write_file
+from labkit.course import figures
 from labkit.data.ingest import new_pack
+from labkit.data.items import baselines
 from labkit.data.packs import Pack, load_pack
+from labkit.design.designer import design
 from labkit.evaluate.scorecards import score_items
 from labkit.models.architecture import parameters_of
 from labkit.train import exposure
 from labkit.train.pipeline import load_checkpoint, rows_read, run_spec
 from labkit.train.specs import OWN, PipelineSpec, Stage
-from studies.invented import THEMES, Fact, write_folder
+from studies import page
+from studies.invented import LAST_THEME, THEMES, Fact, write_folder
 
 SEEDS = 5
 NINE_OF_TEN = 1.645  # standard deviations to each side
@@ -114,7 +121,8 @@ def stages_of(cell: Cell, pack: Pack) -> tuple[Stage, Stage]:
 
 def measure(cell: Cell, seed: int) -> dict:
     """One run: train, ask, and take down what came of it."""
-    theme = list(THEMES)[seed % len(THEMES)]
+    themes = [theme for theme in THEMES if theme != LAST_THEME]
+    theme = themes[seed % len(themes)]
     pack, facts = pack_of(theme, seed, cell)
     spec = PipelineSpec(
         pack=str(pack.folder),
@@ -168,16 +176,362 @@ def fitted(runs: Iterable[dict]) -> dict:
     }
 
 
+# --- ten packs that the fit has not seen --------------------------------------------------------
+
+FRESH_SEED = 100  # and on: of packs that no fit and no recipe was chosen by
+FRESH = tuple(
+    Cell(family, reads, things=things)
+    for family, reads, things in (
+        ("llama-s", 12, 80),
+        ("llama-s", 20, 30),
+        ("llama-s", 35, 60),
+        ("llama-s", 50, 40),
+        ("llama-s", 60, 30),
+        ("llama-s", 90, 30),
+        ("llama-xs", 15, 50),
+        ("llama-xs", 45, 40),
+        ("llama-xs", 90, 30),
+        ("llama-m", 20, 30),
+    )
+)
+
+
+def run_fresh(measured: Path, tell: Callable[[str], None]) -> list[dict]:
+    """What was forecast of each of ten packs, and what came of it."""
+    runs = []
+    for number, cell in enumerate(FRESH):
+        run = measure(cell, FRESH_SEED + number)
+        seen = exposure.forecast(cell.reads, run["parameters"])
+        assert seen is not None, "a size of the study"
+        within = seen.holds(run["recall"])
+        runs.append({**run, "forecast": [seen.mean, seen.low, seen.high], "within": within})
+        tell(f"{cell}: forecast {seen}, measured {run['recall']:.2f}")
+        _keep(measured, fresh=runs)
+    return runs
+
+
+# --- the proposal, from a folder to a preference stage ------------------------------------------
+
+PROPOSED = (Cell("llama-s", things=100), Cell("llama-s", things=150))  # a page each
+PROPOSED_SEED = 200
+
+
+def run_proposal(measured: Path, tell: Callable[[str], None]) -> list[dict]:
+    """What the designer proposes for a pack, with DPO and with ORPO after it, as it is."""
+    runs = []
+    for number, cell in enumerate(PROPOSED):
+        theme = LAST_THEME if not number else list(THEMES)[number]
+        pack, facts = pack_of(theme, PROPOSED_SEED + number, cell)
+        scores, seconds = {}, {}
+        for sequence in ("cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo"):
+            spec = design(pack=str(pack.folder), model=cell.family, sequence=sequence)
+            made = run_spec(spec)
+            found = cluster_mean(free_recall(made[-1], facts))
+            scores[sequence] = [found.mean, found.low, found.high]
+            seconds[sequence] = sum(one.lineage["wall_seconds"] for one in made)
+            tell(f"{theme}, {sequence}: {found}, {seconds[sequence]:.0f} s")
+        runs.append(
+            {
+                "theme": theme,
+                "family": cell.family,
+                "documents": cell.things,
+                "facts": len(facts),
+                "steps": [stage.steps for stage in spec.stages],
+                "reads": made[0].lineage["reads"],
+                "recall": scores,
+                "seconds": seconds,
+            }
+        )
+        _keep(measured, proposal=runs)
+    return runs
+
+
+def _keep(measured: Path, **parts: object) -> None:
+    path = measured / exposure.MEASURED
+    data = json.loads(path.read_text("utf-8")) | parts
+    write_file(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+
+
 def run_recall(measured: Path, tell: Callable[[str], None], seeds: int = SEEDS) -> dict:
     """Measure every cell over seeds; what is measured is kept after each run."""
     runs: list[dict] = []
-    path = measured / exposure.MEASURED
     for seed in range(seeds):
         for cell in CELLS:
             run = measure(cell, seed)
             runs.append(run)
             tell(f"{cell} seed {seed}: recall {run['recall']:.2f}, {run['seconds']:.0f} s")
             if len({(one["family"], one["reads"]) for one in runs}) > len(READS):
-                data = {"fit": fitted(runs), "runs": runs}
-                write_file(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
-    return json.loads(path.read_text("utf-8"))
+                _keep(measured, fit=fitted(runs), runs=runs)
+    return exposure_data(measured)
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+SOUND = "sound.json"  # of data_samples/measured: what a person found on reading items
+REAL = ("pubmedqa", "contracts", "elements")
+ASKED_AXES = ("knowledge", "reasoning", "instructions", "creativity", "compositional")
+FOLDER_PACK, FEWEST_WORDS = "packages", 120
+
+
+def run_items(measured: Path, tell: Callable[[str], None]) -> dict:
+    """What kinds of items the real packs have, and a pack of documents found on this machine."""
+    kinds = {}
+    for name in (*REAL, FOLDER_PACK):
+        with tempfile.TemporaryDirectory() as draft:
+            pack = load_pack(name) if name in REAL else _installed(Path(draft))
+            kinds[name] = {
+                "documents": len({row["source"] for row in pack.rows("raw")}),
+                "kinds": baselines(pack.rows("test"), pack.rows("dev")),
+            }
+        tell(f"{name}: {sum(kind['items'] for kind in kinds[name]['kinds'])} items")
+    _keep(measured, items=kinds)
+    return kinds
+
+
+def _installed(folder: Path) -> Pack:
+    """A pack of the descriptions of the Python packages that are installed here."""
+    source = folder / "documents"
+    source.mkdir()
+    for one in distributions():
+        text = str(one.metadata.json.get("description", ""))
+        if len(text.split()) >= FEWEST_WORDS:
+            (source / f"{one.metadata['Name']}.md").write_text(text, "utf-8")
+    return load_pack(new_pack(FOLDER_PACK, source, folder / FOLDER_PACK).folder)
+
+
+def write_page(measured: Path, page_file: Path) -> None:
+    """docs/own-domain.md and its figure, from what was measured so far."""
+    data = exposure_data(measured)
+    fresh, sound = data.get("fresh", []), json.loads((measured / SOUND).read_text("utf-8"))
+    write_file(
+        page_file,
+        page("own-domain").format(
+            items=_items_table(data.get("items", {})),
+            baselines=_baselines_table(data.get("items", {})),
+            sound=_sound_table(sound),
+            cells=_cells_table(data["runs"]),
+            findings=_findings(data["runs"]),
+            wanted=exposure.WANTED,
+            most_reads=exposure.MOST_READS,
+            most_steps=f"{exposure.MOST_STEPS:,}",
+            enough=exposure.ENOUGH,
+            fit_runs=data["fit"]["runs"],
+            within=sum(run["within"] for run in fresh),
+            fresh_runs=len(fresh),
+            fresh=_fresh_table(fresh),
+            proposal=_proposal_table(data.get("proposal", [])),
+        ),
+    )
+    page_file.with_name("recall.png").write_bytes(figures.png(recall_figure(data["runs"])))
+
+
+def exposure_data(measured: Path) -> dict:
+    return json.loads((measured / exposure.MEASURED).read_text("utf-8"))
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    heads = list(heads)
+    lines = [heads, ["---"] * len(heads), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _items_table(items: dict) -> str:
+    def count(name: str, axis: str) -> int:
+        return sum(kind["items"] for kind in items[name]["kinds"] if kind["axis"] == axis)
+
+    return _table(
+        ("pack", "documents", *ASKED_AXES),
+        (
+            (name, items[name]["documents"], *(count(name, axis) for axis in ASKED_AXES))
+            for name in items
+        ),
+    )
+
+
+def _baselines_table(items: dict) -> str:
+    return _table(
+        ("pack", "axis", "kind", "items", "by chance", "always the same", "from the choices alone"),
+        (
+            (
+                name,
+                kind["axis"],
+                kind["kind"],
+                kind["items"],
+                f"{kind['chance']:.2f}",
+                f"{kind['constant']:.2f}",
+                f"{kind['choices_alone']:.2f}" if "choices_alone" in kind else "–",
+            )
+            for name, found in items.items()
+            for kind in found["kinds"]
+        ),
+    )
+
+
+def _sound_table(sound: list[dict]) -> str:
+    read = _table(
+        ("pack", "kind", "read", "sound", "share"),
+        (
+            (
+                row["pack"],
+                row["kind"],
+                row["read"],
+                row["sound"],
+                f"{row['sound'] / row['read']:.2f}",
+            )
+            for row in sound
+        ),
+    )
+    unsound = [
+        f"- {row['pack']}, {row['kind']}: {escape(told)}"
+        for row in sound
+        for told in row["unsound"]
+    ]
+    return "\n".join((read, "", "The unsound ones:", "", *unsound))
+
+
+def over_runs(runs: Iterable[dict]) -> Interval:
+    """Mean recall of runs, each with a pack and a seed of its own."""
+    return cluster_mean(
+        [ItemScore("recall", f"{run['theme']} {run['seed']}", run["recall"]) for run in runs]
+    )
+
+
+def _by_cell(runs: list[dict]) -> dict[Cell, list[dict]]:
+    names = [one.name for one in fields(Cell)]
+    cells: dict[Cell, list[dict]] = {}
+    for run in runs:
+        cells.setdefault(Cell(**{name: run[name] for name in names}), []).append(run)
+    return cells
+
+
+def _cells_table(runs: list[dict]) -> str:
+    return _table(
+        (
+            *("model", "each row read", "names", "tokens of a row", "tellings on a page"),
+            *("runs", "recall", "steps", "seconds"),
+        ),
+        (
+            (
+                cell.family,
+                f"{cell.reads:g} times",
+                "alike" if cell.alike else "different",
+                cell.length,
+                cell.tellings,
+                len(own),
+                over_runs(own),
+                f"{np.mean([run['steps'] for run in own]):,.0f}",
+                f"{np.mean([run['seconds'] for run in own]):.0f}",
+            )
+            for cell, own in _by_cell(runs).items()
+        ),
+    )
+
+
+def _findings(runs: list[dict]) -> str:
+    """One difference a line, in pairs of runs that have theme and seed in common."""
+    cells = _by_cell(runs)
+    told = []
+    for words, changed, plain in (
+        ("names that are alike, against names that differ", Cell(alike=True), Cell()),
+        ("rows of 128 tokens, against rows of 48", Cell(length=128), Cell()),
+        ("a fact told once on its page, against twice", Cell(tellings=1), Cell()),
+        ("llama-xs, against llama-s", Cell("llama-xs"), Cell()),
+        ("llama-m, against llama-s", Cell("llama-m"), Cell()),
+        ("each row read 80 times, against 30", Cell(reads=80), Cell()),
+    ):
+        before, after = (
+            [
+                ItemScore(f"{run['theme']} {run['seed']}", f"{run['seed']}", run["recall"])
+                for run in cells.get(cell, [])
+            ]
+            for cell in (plain, changed)
+        )
+        if after and len(after) == len(before):
+            found = paired_difference(before, after)
+            told.append(f"- {words}: {signed(found)} ({len(after)} runs each), {verdict(found)}")
+    return "\n".join(told)
+
+
+def verdict(found: Interval) -> str:
+    """Whether a difference can be told from none."""
+    return "not distinguishable" if found.low <= 0 <= found.high else "supported"
+
+
+def _fresh_table(fresh: list[dict]) -> str:
+    return _table(
+        ("model", "documents", "each row read", "forecast", "measured", "within"),
+        (
+            (
+                run["family"],
+                run["things"],
+                f"{run['reads']:g} times",
+                "{:.2f} [{:.2f}, {:.2f}]".format(*run["forecast"]),
+                f"{run['recall']:.2f}",
+                "yes" if run["within"] else "no",
+            )
+            for run in fresh
+        ),
+    )
+
+
+def _proposal_table(runs: list[dict]) -> str:
+    return _table(
+        (
+            "domain",
+            "model",
+            "documents",
+            "facts asked",
+            "each row read",
+            "stages",
+            "recall",
+            "seconds",
+        ),
+        (
+            (
+                run["theme"],
+                run["family"],
+                run["documents"],
+                run["facts"],
+                f"{run['reads']:.0f} times",
+                stages,
+                "{:.2f} [{:.2f}, {:.2f}]".format(*run["recall"][stages]),
+                f"{run['seconds'][stages]:.0f}",
+            )
+            for run in runs
+            for stages in run["recall"]
+        ),
+    )
+
+
+def recall_figure(runs: list[dict]):
+    """Recall against readings, a line for each model size."""
+    figure, (ax,) = figures.new_figure(7.5, 4.5)
+    plain = Cell()
+    sizes = {run["family"]: run["parameters"] for run in runs}
+    for number, family in enumerate(sizes):
+        points = [
+            (cell.reads, over_runs(own))
+            for cell, own in _by_cell(runs).items()
+            if cell == replace(plain, family=family, reads=cell.reads)
+        ]
+        ax.errorbar(
+            [reads for reads, _ in points],
+            [found.mean for _, found in points],
+            yerr=np.array(
+                [(found.mean - found.low, found.high - found.mean) for _, found in points]
+            ).T,
+            color=figures.COLOURS[number],
+            linestyle=figures.LINES[number],
+            marker="o",
+            linewidth=2,
+            capsize=4,
+            label=f"{family}, {sizes[family]:,} parameters",
+        )
+    ax.set_xscale("log")
+    ax.set_xticks(READS, [str(reads) for reads in READS])
+    ax.set_ylim(0, 1)
+    ax.set_xlabel("how often each row is read")
+    ax.set_ylabel("facts answered freely")
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
+    return figure
