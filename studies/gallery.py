@@ -36,6 +36,9 @@ CLASS_PAGE = "class.html"  # as classroom/class_page.py writes it
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # nothing is loaded, one pixel is one pixel
 FLAGS = (
+    # the picture is taken once all images are decoded and drawn, however busy the machine
+    "--run-all-compositor-stages-before-draw",
+    "--virtual-time-budget=5000",
     "--headless",
     "--disable-gpu",
     "--hide-scrollbars",
