@@ -141,3 +141,16 @@ def test_a_messy_folder_can_be_made_of_every_shipped_pack(tmp_path):
         folder = data_lab.messy_folder(load_pack(name), tmp_path / name)
         pages = sorted(folder.glob("note-*.txt"))
         assert len(pages) == data_lab.PAGES and all(page.stat().st_size > 500 for page in pages)
+
+
+def test_a_pack_of_few_rows_has_its_defects_shown_on_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    own = own_pack(tmp_path, "raw")
+    rows = own.path("raw").read_text("utf-8").splitlines(keepends=True)
+    own.path("raw").write_text("".join(rows[:9]), "utf-8")
+    lab = lesson.start("02_data", pack=str(own.folder), out_dir=str(tmp_path / "out"))
+    capsys.readouterr()
+    planted = data_lab.hide_defects(lab)
+    told = capsys.readouterr().out
+    assert told.startswith("Shown on materials") and "has 9 documents" in told
+    assert {"symbol soup", ""} <= {*planted.labels}

@@ -25,7 +25,8 @@ from labkit.base.records import AXES, CONTROLS
 from labkit.base.stats import Interval, with_run_noise
 from labkit.course import figures
 from labkit.course.labs.design_lab import sequence_for
-from labkit.course.lesson import Guess, Lab, headless, show_html, start, what_lacks
+from labkit.course.labs.quality_lab import Planted, plant_defects
+from labkit.course.lesson import KNOWN_PACK, Guess, Lab, headless, show_html, start, what_lacks
 from labkit.course.live import training
 from labkit.course.panels import guard_label
 from labkit.course.study import (
@@ -515,6 +516,15 @@ def show_way_on(lab: Lab, folder: Path) -> None:
     )
     show_html(plain_table(("your pack in", "how"), ways))
     print(what_lacks(pack))
+
+
+def hide_defects(lab: Lab) -> Planted:
+    """Defects planted in the lab's pack; in `materials`, and said so, where it has too few rows."""
+    try:
+        return plant_defects(lab.pack)
+    except InputError as error:
+        print(f"Shown on {KNOWN_PACK}, an invented pack, instead: {error}.")
+        return plant_defects(load_pack(KNOWN_PACK))
 
 
 # --- experiments, live and as measured -------------------------------------------------------
