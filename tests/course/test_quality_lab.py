@@ -130,9 +130,7 @@ def test_an_own_pack_is_shown_with_what_is_not_measured(lab, own_pack, capsys, m
     )
     (record,) = records.read(lab.out_dir, "quality")
     assert (
-        record["documents"] == 30
-        and record["read"] == 5
-        and record["thresholds"]["min_words"] == 20
+        record["documents"] == 30 and record["read"] == 5 and record["thresholds"]["min_words"] == 5
     )
     assert any(r["name"] == "quality" for r in records.read(lab.out_dir, "figure"))
     corpus.look(Thresholds(max_bits_per_byte=1))

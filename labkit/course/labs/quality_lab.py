@@ -95,7 +95,7 @@ class QualitySession:
             told.append(f"Surprise: measured on {self.read:,} documents drawn at random")
         if not self.knows_truth:
             told.append(
-                "Contradictions: not measured, nothing is known to be true about a pack of your own"
+                "Contradictions: not measured, for no truth is known to compare this pack with"
             )
         return told
 
