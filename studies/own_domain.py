@@ -275,15 +275,14 @@ FOLDER_PACK, FEWEST_WORDS = "packages", 120
 
 def run_items(measured: Path, tell: Callable[[str], None]) -> dict:
     """What kinds of items the real packs have, and a pack of documents found on this machine."""
-    kinds = {}
+    kinds: dict[str, dict] = {}
     for name in (*REAL, FOLDER_PACK):
         with tempfile.TemporaryDirectory() as draft:
             pack = load_pack(name) if name in REAL else _installed(Path(draft))
-            kinds[name] = {
-                "documents": len({row["source"] for row in pack.rows("raw")}),
-                "kinds": baselines(pack.rows("test"), pack.rows("dev")),
-            }
-        tell(f"{name}: {sum(kind['items'] for kind in kinds[name]['kinds'])} items")
+            found = baselines(pack.rows("test"), pack.rows("dev"))
+            documents = len({row["source"] for row in pack.rows("raw")})
+            kinds[name] = {"documents": documents, "kinds": found}
+        tell(f"{name}: {sum(kind['items'] for kind in found)} items")
     _keep(measured, items=kinds)
     return kinds
 

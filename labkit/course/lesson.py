@@ -28,6 +28,7 @@ from labkit.course.live import training
 from labkit.data.packs import EVAL_SPLITS, OPTIONAL_SPLITS, SPLITS, Pack, load_pack
 from labkit.data.published import measured_claims, reported, run_noise_of
 from labkit.design import clock
+from labkit.design.planner_memory import little_reading
 from labkit.diagnose.probe import watcher
 from labkit.evaluate.scorecards import Scorecard, compare_axis
 from labkit.evaluate.scoring import best_t, score_checkpoint
@@ -236,6 +237,8 @@ class Lab:
             seed=self.seed,
             profile=self.profile,
         )
+        for said in little_reading(spec):
+            print(said)
         with training([spec], watched=watched) as live:
             hidden = guess and guess.panel and guess.panel.awaited
             watch = watcher(self.pack, None if hidden else live.saw) if watched else None
