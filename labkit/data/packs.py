@@ -135,9 +135,11 @@ class Pack:
         above.
         """
         of = f", kind {' or '.join(kinds)}," if kinds else ""
+        # no document says what is preferred
+        again = "" if axes == ("preference",) else "make it again from more documents, or "
         return (
-            f"pack {self.name} has no items of {' or '.join(axes)}{of} in {SPLITS[split]}; make it "
-            "again from more documents, or add some there (docs/packs.md)"
+            f"pack {self.name} has no items of {' or '.join(axes)}{of} in {SPLITS[split]}; "
+            f"{again}add some there (docs/packs.md)"
         )
 
     @cached_property

@@ -476,7 +476,7 @@ def test_a_guess_without_an_outcome_does_not_keep_a_notebook_from_being_done(own
 def test_an_axis_or_kind_without_items_is_told_with_the_remedy(own, capsys):
     card = own.score(own.model, "start")
     found = own.compare(card, card, "preference")
-    assert "no items of preference in eval_test.jsonl; make it again" in found.why
+    assert "no items of preference in eval_test.jsonl; add some there" in found.why
     assert "kind cloze or never" in own.measured(card, "knowledge", "cloze", "never").why
     assert own.measured(card, "general", "never", "free") == card.interval("general", "free")
     assert own.axes_there(("general", "preference")) == ("general",)
