@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,9 @@ from labkit.design.clock import COURSE_MODEL, reference_speed
 from labkit.design.planner_speed import keep_speed
 from labkit.models import zoo
 from labkit.train.specs import Stage
+
+# A shell starts what it runs in the background deaf to Ctrl-C, which tests send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files that take more than six seconds, the longest first; `make quick` leaves them out.
 SLOW = (Path(__file__).parent / "slow.txt").read_text("utf-8").split()

@@ -168,6 +168,7 @@ def test_every_change_changes_some_design(name):
             {"sequence": "cpt"},
             {"lora": True},
             {"sources": ("raw",)},
+            {"pack": "elements", "lengths": 0.1},
         )
     ]
     spec = next(spec for spec in designs if name in rules.possible(spec))

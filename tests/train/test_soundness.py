@@ -125,8 +125,8 @@ def test_rows_end_where_learned_places_do(tmp_path, saved):
     assert zoo.learned_positions(model) == 32 and zoo.learned_positions(llama()) is None
     (made,) = run(tmp_path, saved(model), CPT.model_copy(update={"replay": 0.5}))
     fates = made.lineage["rows"]["fates"]
-    assert list(fates) == ["cut at 32 tokens"]
-    assert fates["cut at 32 tokens"]["places"][0].startswith("raw.jsonl:")
+    told = "read in pieces of at most 32 tokens"
+    assert list(fates) == [told] and fates[told]["places"][0].startswith("raw.jsonl:")
 
 
 def test_adapters_on_a_model_that_takes_none_are_one_sentence(tmp_path, saved):
