@@ -303,7 +303,10 @@ def pack_new(
         ", ".join(f"{count:,} {key}" for key, count in each.items())
         for each in (made.read, made.rows)
     )
-    say(f"read: {read}\nrows: {rows}")
+    axes = ", ".join(f"{axis} {count:,}" for axis, count in made.axes.items())
+    say(f"read: {read}\nrows: {rows}\ntest items about your domain: {axes}")
+    for sentence in made.too_few:
+        note(sentence)
     left_out = sum(row["count"] for row in made.dropped)
     say(
         f"{made.folder}: made in {made.seconds:.1f} s; {left_out:,} things left out, "

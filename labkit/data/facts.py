@@ -16,10 +16,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import regex
 
-from labkit.data.cleaning import parted
+from labkit.data.cleaning import WITHOUT_BLANKS, parted
 from labkit.data.leaks import question_key
 
 CHOICES = 4
@@ -28,16 +29,21 @@ TERMS, FEWEST_TERMS = 160, 60
 AGAIN, LESS_OFTEN = 3, 2  # times in one of its documents, on average: a word that is a term there
 TERM_LETTERS, LONG_TERM = 6, 7
 STATEMENT_WORDS, STATEMENT_CHARACTERS = (8, 45), 300
+NAMING_WORDS = 4  # of a statement with a name that tells it from all others
 BEFORE_WORDS = 5  # of a statement that is to be continued
 # What a statement is known by: a word that one document of n has tells log2(n) bits. Words of more
 # than a quarter of the documents tell nothing.
 TELLING_BITS, COMMON = 15, 4
+FEWEST_BITS = 10  # of a description that fits one document alone
 WINDOW_WORDS = (24, 12)  # before and behind the part, of a sentence that is too long as a whole
 SIGNS = 3  # of programs and formulas, in a text that is read as a sentence
 PARTS = 2  # of one statement that are asked for, each in an item of its own
 STEM = 4  # letters that words of one stem share
+NAMED_IN = 2  # documents: a name that fewer or as many have tells a statement from all others
 HABIT = 3  # documents that say one number of one thing
 GAP = "____"
+FEWEST_ROWS = 4
+ORDERED = ("number", "year", "date")  # kinds of what can be compared
 
 
 def rank(name: str, seed: int) -> str:
@@ -63,6 +69,7 @@ def in_turn(passages: Sequence[tuple[str, str]], seed: int) -> list[int]:
 # how a sentence begins that says more of what the one before it spoke of
 _GOES_ON = re.compile(r"(It|Its|They|Their|He|His|She|Her|These|This)\b")
 _TERM = regex.compile(r"\p{L}[\p{L}\p{M}'’-]*")
+_DIGITS = re.compile(r"\d[\d.,]*\d")
 _NUMBER_UNIT = regex.compile(
     r"(?<![\w.,+\-–−/<>=≤≥±~^*(×]|[<>=≤≥±/×+–−-]\s)(?!(?:1[4-9]|20)\d\d\b(?! ?%))"
     r"(\d+(?:[.,]\d+)*)(\s?)(%|°\s?[CF]\b|[\p{L}µ]+)"
@@ -142,7 +149,7 @@ class Usage:
         self.code: Counter[str] = Counter()
         self.words: dict[str, set[str]] = {}
         for source, text in self.documents.items():
-            words = _TERM.findall(text)
+            words = [*_TERM.findall(text), *_DIGITS.findall(text)]
             self.words[source] = set(map(str.lower, words))
             self.spread.update(self.words[source])
             self.count.update(map(str.lower, words))
@@ -182,7 +189,7 @@ class Usage:
 
     def terms(self) -> list[str]:
         """The terms of several documents, first those that their documents use most often; where
-        there are few, those of one document, too, and those used less often.
+        there are few, those of one document, too, those used less often, and names.
         """
         several = {word for word in self.count if self.small[word] and self.spread[word] > 1}
         found: list[str] = []
@@ -195,8 +202,8 @@ class Usage:
             more.sort(key=lambda word: (-self.count[word] / self.spread[word], word))
             found += more[: (FEWEST_TERMS if found else TERMS) - len(found)]
             if len(found) >= FEWEST_TERMS:
-                break
-        return found
+                return found
+        return found + sorted(self.names)[: FEWEST_TERMS - len(found)]
 
     def parts(self, sentence: str) -> list[tuple[int, str, str]]:
         """(start, part, kind) of all that may be telling in a sentence, the surest kind first."""
@@ -205,7 +212,10 @@ class Usage:
             if self.is_unit(m[3]) and not self.is_habit(m[0], sentence[m.end() :]):
                 digits = len(m[1].partition(".")[2])
                 found.append((m.start(), m[0], f"number {m[2]}{m[3].lower()} {digits}"))
-        found += [(m.start(), m[0], "year") for m in _YEAR.finditer(sentence)]
+        for m in _YEAR.finditer(sentence):
+            unit = _TERM.match(sentence, m.end() + 1)
+            if not (unit and self.counted[unit[0].lower()] >= HABIT and self.is_unit(unit[0])):
+                found.append((m.start(), m[0], "year"))
         code = [m for m in _CODE.finditer(sentence) if self.code[m[0]] <= self.few]
         found += [(m.start(), m[0], _form_of_code(m[0])) for m in code]
         for m in _CAPITALS.finditer(sentence):
@@ -226,7 +236,28 @@ class Usage:
     def can_be_known(self, sentence: str, part: str) -> bool:
         """Whether a statement without its part says enough to be known by, and says it once."""
         rest = sentence.replace(part, " ", 1)
-        return self.is_unsaid(part, rest) and self.bits(rest) >= TELLING_BITS
+        is_word = part.isalpha() and part.islower()
+        named = not is_word and self.names_a_thing(rest)
+        return self.is_unsaid(part, rest) and (named or self.bits(rest) >= TELLING_BITS)
+
+    def names_a_thing(self, text: str) -> bool:
+        """Whether a text has the name of what one document or two speak of again and again."""
+        return not self.names.isdisjoint(_TERM.findall(text))
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Names, of one word, that a document or two have, and have again and again."""
+        capitals = (_TERM.findall(text) for text in self.documents.values())
+        return {
+            word
+            for word in itertools.chain.from_iterable(capitals)
+            if word[0].isupper()
+            and len(word) >= STEM
+            and word.isalpha()
+            and self.spread[word.lower()] <= NAMED_IN
+            and self.count[word.lower()] >= AGAIN
+            and not self.small[word.lower()]
+        }
 
     def is_unsaid(self, part: str, rest: str) -> bool:
         """Whether what is left of a statement has no word of its part's stems."""
@@ -243,6 +274,7 @@ class Usage:
             for m in _CAPITALS.finditer(sentence)
             if len(m[0]) >= 3 and self.is_name(m[0].split())
         ]
+        names += [word for word in _TERM.findall(sentence) if word in self.names]
         terms = [m[0] for m in _TERM.finditer(sentence) if m[0].islower() and self.is_term(m[0])]
         for name, kind in (
             *((name, _form_of_code(name)) for name in code),
@@ -260,9 +292,29 @@ class Usage:
 
     def bits(self, text: str) -> float:
         """By how much a text can be told from all others."""
+        shares = (self.spread[word] / len(self.documents) for word in self.telling_words(text))
+        return sum(-math.log2(share) for share in shares)
+
+    def telling_words(self, text: str) -> set[str]:
+        """The words and numbers of a text that not many documents have."""
         words = {word.lower() for word in _TERM.findall(text) if len(word) > 3}
-        shares = (max(1, self.spread[word]) / len(self.documents) for word in words)
-        return sum(-math.log2(share) for share in shares if share * COMMON <= 1)
+        words.update(_DIGITS.findall(text))
+        most = len(self.documents) / COMMON
+        return {word for word in words if 1 <= self.spread[word] <= most}
+
+    def fits_one_document(self, text: str) -> bool:
+        """Whether a single document has all the telling words of a text."""
+        places = [self._places[word] for word in self.telling_words(text)]
+        return bool(places) and len(set.intersection(*places)) == 1
+
+    @cached_property
+    def _places(self) -> dict[str, set[int]]:
+        """The documents that have a word."""
+        places: dict[str, set[int]] = defaultdict(set)
+        for number, words in enumerate(self.words.values()):
+            for word in words:
+                places[word].add(number)
+        return places
 
 
 def _with_next_word(number: str, after: str) -> str:
@@ -294,9 +346,9 @@ def _form_of_code(name: str) -> str:
     return f"code {signs} {name[:1].isupper()} {name.islower()} {name.isupper()}"
 
 
-def _is_statement(sentence: str) -> bool:
+def _is_statement(sentence: str, usage: Usage) -> bool:
     """Whether a sentence says something by itself."""
-    return _is_sentence(sentence) and not _POINTS_BACK.match(sentence)
+    return _is_sentence(sentence, usage) and not _POINTS_BACK.match(sentence)
 
 
 def _is_plain(text: str) -> bool:
@@ -304,9 +356,10 @@ def _is_plain(text: str) -> bool:
     return not _MARKUP.search(text) and len(_SIGN.findall(text)) <= SIGNS
 
 
-def _is_sentence(sentence: str) -> bool:
+def _is_sentence(sentence: str, usage: Usage) -> bool:
+    least = NAMING_WORDS if usage.names_a_thing(sentence) else STATEMENT_WORDS[0]
     return (
-        STATEMENT_WORDS[0] <= len(sentence.split()) <= STATEMENT_WORDS[1]
+        least <= len(sentence.split()) <= STATEMENT_WORDS[1]
         and len(sentence) <= STATEMENT_CHARACTERS
         and sentence[0].isupper()
         and sentence[-1] in ".;"
@@ -325,12 +378,12 @@ def _window(sentence: str, start: int, part: str, words_around: tuple[int, int])
     return sentence[first:last], first
 
 
-def _pieces(sentence: str, parts: list[tuple[int, str, str]]) -> Iterator[tuple]:
+def _pieces(sentence: str, usage: Usage, parts: list[tuple[int, str, str]]) -> Iterator[tuple]:
     """(statement, start of the part, part, kind, whether it is cut) for each telling part. Of a
     sentence that is too long only what stands around the part.
     """
     if len(sentence) <= STATEMENT_CHARACTERS and len(sentence.split()) <= STATEMENT_WORDS[1]:
-        if _is_statement(sentence):
+        if _is_statement(sentence, usage):
             yield from ((sentence, *found, False) for found in parts)
         return
     for start, part, kind in parts:
@@ -357,7 +410,7 @@ def taught_statements(passages: Sequence[tuple[str, str]], seed: int) -> list[St
             parts = usage.parts(sentence)
             for _, part, kind in parts:
                 pools[kind].setdefault(part, source)
-            if pieces := list(_pieces(sentence, parts)):
+            if pieces := list(_pieces(sentence, usage, parts)):
                 found.append((source, sentence, pieces))
                 seen_once[question_key(sentence)] += 1
     lists = {kind: list(parts) for kind, parts in pools.items()}
@@ -423,10 +476,40 @@ def _value(part: str) -> float | None:
     return float(digits[0].replace(",", "")) if digits else None
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What a corpus gives to ask about. documents: how many. sentences: of running text. telling:
+    those of them with a part that tells something. known: those that can be told from all others
+    without it. blanks: whether blanks part its words.
+    """
+
+    documents: int
+    sentences: int
+    telling: int
+    known: int
+    blanks: bool
+
+
+def survey(passages: Sequence[tuple[str, str]]) -> Survey:
+    """What (source, text) passages give to ask about."""
+    usage = Usage(passages)
+    sentences = telling = known = without_blanks = characters = 0
+    for _, text in passages:
+        without_blanks += sum(len(pattern.findall(text)) for pattern, _ in WITHOUT_BLANKS)
+        characters += len("".join(text.split()))
+        for sentence in parted(" ".join(text.split())):
+            pieces = list(_pieces(sentence.strip(), usage, usage.parts(sentence.strip())))
+            sentences += bool(pieces) or _is_sentence(sentence.strip(), usage)
+            telling += bool(pieces)
+            known += any(usage.can_be_known(piece, part) for piece, _, part, _, _ in pieces)
+    blanks = 2 * without_blanks <= characters
+    return Survey(len(usage.documents), sentences, telling, known, blanks)
+
+
 # --- what a document describes ----------------------------------------------------------------
 
-DESCRIBED_BY = 2  # sentences
-DESCRIPTION_CHARACTERS, DESCRIPTION_BITS = 380, 20
+DESCRIBED_BY, DESCRIPTIONS = 2, 3  # sentences, and of one thing
+DESCRIPTION_CHARACTERS = 380
 DESCRIPTION_WORDS = (14, 10)  # before and behind the name, of a sentence that is too long
 SUBJECT = 40  # characters in which a sentence names what the next one calls `it`
 THINGS = 4  # of one document
@@ -448,7 +531,7 @@ class Described:
     def with_gaps(self) -> list[str]:
         shown = [_without(self.name, sentence) for sentence in self.sentences]
         return [
-            gaps if _is_sentence(sentence) else f"… {gaps} …"
+            gaps if sentence[0].isupper() and sentence[-1] in ".;" else f"… {gaps} …"
             for gaps, sentence in zip(shown, self.sentences, strict=True)
         ]
 
@@ -466,25 +549,24 @@ def described_things(passages: Sequence[tuple[str, str]], seed: int) -> list[Des
         sentences = [sentence.strip() for sentence in parted(" ".join(text.split()))]
         for sentence, following in itertools.zip_longest(sentences, sentences[1:], fillvalue=""):
             for name, kind in usage.own_things(sentence):
-                piece = _about(name, sentence)
+                piece = _about(name, sentence, usage)
                 rest = _without(name, piece)
                 if piece and usage.is_unsaid(name, rest) and not _OTHER_NAME.search(rest):
-                    goes_on = _GOES_ON.match(following) and _is_sentence(following)
+                    goes_on = _GOES_ON.match(following) and _is_sentence(following, usage)
                     told = piece == sentence and sentence.find(name) <= SUBJECT
                     told = told and usage.is_unsaid(name, following)
                     more = (following,) if goes_on and told else ()
                     spoken[source, name, kind].append((piece, *more))
-    chosen: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    chosen: list[tuple[str, str, str, tuple[str, ...]]] = []
     pools: dict[str, dict[str, str]] = defaultdict(dict)
     for (source, name, kind), pieces in spoken.items():
-        best = _best_description(name, pieces, usage)
-        if best:
-            chosen[source, name, kind] = best
+        for best in _descriptions(name, pieces, usage):
+            chosen.append((source, name, kind, best))
         pools[kind].setdefault(name, source)
         pools[_looser(kind, name)].setdefault(name, source)
     found: list[Described] = []
-    for (source, name, kind), best in chosen.items():
-        rng = random.Random(f"described {seed} {source} {name}")
+    for source, name, kind, best in chosen:
+        rng = random.Random(f"described {seed} {source} {name} {best[0]}")
         gaps = " ".join(_without(name, sentence) for sentence in best).split(GAP)[:-1]
         before = next((text for text in gaps if _ends_with_article(text)), "")
         for pool in (pools[kind], pools[_looser(kind, name)]):
@@ -492,7 +574,7 @@ def described_things(passages: Sequence[tuple[str, str]], seed: int) -> list[Des
             if len(others) == CHOICES - 1:
                 found.append(Described(source, name, best, tuple(others)))
                 break
-    order = in_turn([(each.source, each.name) for each in found], seed)
+    order = in_turn([(each.source, each.sentences[0]) for each in found], seed)
     taken: Counter[str] = Counter()
     kept = []
     for number in order:
@@ -502,11 +584,11 @@ def described_things(passages: Sequence[tuple[str, str]], seed: int) -> list[Des
     return kept
 
 
-def _about(name: str, sentence: str) -> str:
+def _about(name: str, sentence: str, usage: Usage) -> str:
     """A sentence that speaks of a thing, or of one that is too long what stands around the name;
     empty where it does not say enough by itself.
     """
-    if _is_sentence(sentence):
+    if _is_sentence(sentence, usage):
         return "" if _POINTS_BACK.match(sentence) else sentence
     at = sentence.find(name)
     if len(sentence) <= DESCRIPTION_CHARACTERS // 2 or at < 0:
@@ -515,27 +597,80 @@ def _about(name: str, sentence: str) -> str:
     return piece if len(piece) <= DESCRIPTION_CHARACTERS // 2 and _is_plain(piece) else ""
 
 
-def _best_description(
-    name: str, pieces: list[tuple[str, ...]], usage: Usage
-) -> tuple[str, ...] | None:
-    """The two sentences that tell most and are short enough: of different places, or one with the
-    sentence that goes on from it.
+def _descriptions(name: str, pieces: list[tuple[str, ...]], usage: Usage) -> list[tuple[str, ...]]:
+    """Pairs of sentences that tell a thing from all others and are short enough, those that tell
+    most first, no sentence in two of them: of different places, or one with the sentence that goes
+    on from it.
     """
-    single = list(dict.fromkeys(piece[0] for piece in pieces))
-    pairs: list[tuple[str, ...]] = [*itertools.combinations(single[:LOOKED_AT_SENTENCES], 2)]
+    single = list(dict.fromkeys(piece[0] for piece in pieces))[:LOOKED_AT_SENTENCES]
+    pairs: list[tuple[str, ...]] = [*itertools.combinations(single, 2)]
     pairs += [piece for piece in pieces if len(piece) == DESCRIBED_BY and piece[0] != piece[1]]
-
-    def told(pair: tuple[str, ...]) -> float:
-        return usage.bits(" ".join(_without(name, each) for each in pair))
-
-    able = [pair for pair in pairs if sum(map(len, pair)) <= DESCRIPTION_CHARACTERS]
-    best = max(able, key=told, default=None)
-    return best if best and told(best) >= DESCRIPTION_BITS else None
+    rests = {pair: " ".join(_without(name, each) for each in pair) for pair in pairs}
+    told = {pair: usage.bits(rest) for pair, rest in rests.items()}
+    found: list[tuple[str, ...]] = []
+    for pair in sorted(rests, key=lambda pair: -told[pair]):
+        if len(found) == DESCRIPTIONS or told[pair] < FEWEST_BITS:
+            break
+        enough = told[pair] >= TELLING_BITS or usage.fits_one_document(rests[pair])
+        new = not any(set(pair) & set(other) for other in found)
+        if sum(map(len, pair)) <= DESCRIPTION_CHARACTERS and new and enough:
+            found.append(pair)
+    return found
 
 
 def _looser(kind: str, name: str) -> str:
     """A kind with more members: of terms those that are both of one thing or of several."""
     return f"{kind.split()[0]} {name.endswith('s')}"
+
+
+@dataclass(frozen=True)
+class SaidAlike:
+    """What documents say of their things in the same words, with another number each.
+
+    words: the sentence with X for the name and … for the number. kind: number or year. numbers,
+    sentences, sources: by name.
+    """
+
+    words: str
+    kind: str
+    numbers: dict[str, float]
+    sentences: dict[str, str]
+    sources: dict[str, str]
+
+
+def said_alike(passages: Sequence[tuple[str, str]]) -> list[SaidAlike]:
+    """The sentences of (source, text) passages that say a number of four things and more in the
+    same words; a thing of which two numbers are said is left out.
+    """
+    usage = Usage(passages)
+    found: dict[tuple[str, str], dict[str, list[tuple[float, str, str]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for source, text in passages:
+        for sentence in map(str.strip, parted(" ".join(text.split()))):
+            names = [word for word in _TERM.findall(sentence) if word in usage.names]
+            parts = [
+                (start, part, kind.split()[0])
+                for start, part, kind in usage.parts(sentence)
+                if kind.startswith(ORDERED[:2])
+            ]
+            if len(names) == len(parts) == 1 and _is_statement(sentence, usage):
+                (start, part, kind), (name,) = parts[0], names
+                digits = re.match(r"[\d.,]*\d", part)
+                told = digits and quantity(digits[0])
+                if digits and told and len(_DIGITS.findall(sentence)) <= 1:
+                    rest = sentence[start + len(digits[0]) :]
+                    words = re.sub(rf"\b{name}\b", "X", f"{sentence[:start]}…{rest}")
+                    found[words, kind][name].append((told[0], sentence, source))
+    groups = []
+    for (words, kind), things in found.items():
+        sure = {n: each[0] for n, each in things.items() if len({v for v, _, _ in each}) == 1}
+        if len(sure) >= FEWEST_ROWS:
+            numbers = {name: number for name, (number, _, _) in sure.items()}
+            sentences = {name: sentence for name, (_, sentence, _) in sure.items()}
+            sources = {name: source for name, (_, _, source) in sure.items()}
+            groups.append(SaidAlike(words, kind, numbers, sentences, sources))
+    return groups
 
 
 # a name that stands beside its short or its long form
@@ -552,11 +687,9 @@ def _ends_with_article(text: str) -> bool:
 
 # --- tables -----------------------------------------------------------------------------------
 
-FEWEST_ROWS = 4
 MOST_ROWS, ASKED_ROWS = 20_000, 600
 NAME_CHARACTERS, NAME_WORDS = 60, 6  # of a cell that names its row, or is short enough to be asked
 FILLED = 0.5  # of a column's cells; an emptier one is not asked about
-ORDERED = ("number", "year", "date")  # kinds of columns whose cells can be compared
 ASKABLE = (*ORDERED, "class", "text")
 NO_KEY = (
     "a table without a key column: in none is every cell a different name; add one that names the "

@@ -17,7 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from labkit.base.errors import InputError
-from labkit.data.facts import Table, in_turn, rank
+from labkit.base.records import AXES
+from labkit.data.facts import Survey, Table, in_turn, rank, survey
 from labkit.data.items import (
     can_be_asked,
     continuation_items,
@@ -42,6 +43,11 @@ FEWEST_FAMILIES = 3
 FEWEST_CLUSTERS = 3  # one each for training, dev and test
 FEWEST_ITEMS = 2  # of a split: a continuation is told from those of other items
 PASSAGES = {"dev": 80, "test": 200}  # most continuation items
+# test items that an axis should have: of a hundred an interval of a score is about 0.1 to each side
+WANTED = dict.fromkeys(AXES, 100) | {"compositional": 60}
+OF_EVERY_PACK = ("general", "natural_general")  # kinds that are not about the domain
+LIKE_TEXT = 1.5  # sentences of a document of running text, at least
+ALIKE = 0.4  # of statements can be told from the others, at least
 READ_CHUNKS = 6000  # training passages that statements are taken from, at most
 
 
@@ -300,7 +306,8 @@ def write_items(
             raise InputError(
                 f"{pack.name}: no item for {split} could be made of what was held out "
                 "(two passages of two sentences and more, or questions that training rows do not "
-                "have); add files or longer texts, or give another seed"
+                f"have): {_why_few(_seen_in(pack))}; add files or longer texts, or give another "
+                "seed"
             )
         items = kept + about_text[split] + control_items(split)
         write_rows(
@@ -315,12 +322,8 @@ def _taught_without_leaks(work: Work, pack: Pack) -> dict[str, list[dict]]:
     if not pack.has("raw"):
         return {split: [] for split in EVAL_SPLITS}
     of_tables = {table.source for table in work.tables}
-    rows = enumerate(
-        row for _, row in placed_rows(pack, ["raw"]) if row.get("source") not in of_tables
-    )
-    # of a large corpus a sample, the same whenever the seed is
-    sample = heapq.nsmallest(READ_CHUNKS, rows, key=lambda each: rank(str(each[0]), work.seed))
-    passages = [(row["source"], row["text"]) for _, row in sorted(sample, key=lambda each: each[0])]
+    rows = (row for _, row in placed_rows(pack, ["raw"]) if row.get("source") not in of_tables)
+    passages = _sample(rows, work.seed)
     tables = [*work.tables, *(_as_read(table, passages) for table in work.inside)]
     made = taught_items(passages, work.seed, tables=tables)
     placed = [
@@ -335,6 +338,14 @@ def _taught_without_leaks(work: Work, pack: Pack) -> dict[str, list[dict]]:
     }
 
 
+def _sample(rows: Iterable[dict], seed: int) -> list[tuple[str, str]]:
+    """(source, text) of rows; of a large corpus a sample, the same whenever the seed is."""
+    chosen = heapq.nsmallest(
+        READ_CHUNKS, enumerate(rows), key=lambda each: rank(str(each[0]), seed)
+    )
+    return [(row["source"], row["text"]) for _, row in sorted(chosen, key=lambda each: each[0])]
+
+
 def _as_read(table: Table, passages: Sequence[tuple[str, str]]) -> Table:
     """A table in a document, with the rows that stand in its training text."""
     text = "\n".join(question_key(text) for source, text in passages if source == table.source)
@@ -342,6 +353,62 @@ def _as_read(table: Table, passages: Sequence[tuple[str, str]]) -> Table:
         name: row for name, row in table.rows.items() if question_key(table.lines[name]) in text
     }
     return replace(table, rows=rows)
+
+
+def axes_told(pack: Pack) -> tuple[dict[str, int], list[str]]:
+    """How many test items about the domain each axis has, and a sentence for each with too few: why
+    that is, and about how many more documents would do.
+    """
+    found = Counter(
+        row["axis"] for row in pack.rows("test") if row.get("kind") not in OF_EVERY_PACK
+    )
+    counts = {axis: found[axis] for axis in WANTED}
+    few = [axis for axis in WANTED if counts[axis] < WANTED[axis]]
+    if not few:
+        return counts, []
+    seen = _seen_in(pack)
+    if not seen.blanks:
+        return counts, [f"{', '.join(few)}: too few test items, for {_why_few(seen)}; {ASK}"]
+    return counts, [
+        f"{axis}: {counts[axis]:,} test items of the {WANTED[axis]} that a score needs; "
+        f"{_why_few(seen)}; add {_more_documents(counts[axis], WANTED[axis], seen)}, or {ASK}"
+        for axis in few
+    ]
+
+
+ASK = "bring questions in a table (question, answer)"
+
+
+def _seen_in(pack: Pack) -> Survey:
+    rows = (row for _, row in placed_rows(pack, ["raw"]))
+    return survey(_sample(rows, 0))
+
+
+def _why_few(seen: Survey) -> str:
+    """Why so few items could be made of a text."""
+    if not seen.blanks:
+        return (
+            "the text is in a script without blanks between words, of which labkit takes no part "
+            "out yet"
+        )
+    if seen.sentences < LIKE_TEXT * seen.documents:
+        return (
+            f"hardly any running text: {seen.sentences:,} sentences in {seen.documents:,} "
+            "documents (lists, headings, programs, forms and what many documents share are none)"
+        )
+    if seen.known < ALIKE * seen.telling:
+        return (
+            f"the documents are too much alike: of {seen.telling:,} statements with a name, a "
+            f"number or a term only {seen.known:,} can be told from the others"
+        )
+    return f"too few documents ({seen.documents:,} are trained on)"
+
+
+def _more_documents(count: int, wanted: int, seen: Survey) -> str:
+    """As many more as it takes at the same yield; of no item at all nobody can tell."""
+    if not count or seen.known < ALIKE * seen.telling:
+        return "documents of running text that differ"
+    return f"about {max(1, round(seen.documents * (wanted - count) / count)):,} more like these"
 
 
 def _question_items(work: Work, questions: list[Held[list[dict]]]) -> list[tuple[Held, dict]]:

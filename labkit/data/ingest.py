@@ -24,7 +24,7 @@ from labkit.base.store import DISTRIBUTION, write_whole
 from labkit.data import held_out
 from labkit.data.cleaning import chunk_problem, chunks_of, size_of, without_boilerplate
 from labkit.data.facts import MOST_ROWS, NO_KEY, read_table, tables_in
-from labkit.data.held_out import write_examples, write_items
+from labkit.data.held_out import axes_told, write_examples, write_items
 from labkit.data.items import baselines, can_be_continued
 from labkit.data.leaks import RUN_WORDS, THRESHOLD, near_duplicates
 from labkit.data.packs import EVAL_SPLITS, SPLITS, Pack, check_pack, placed_rows, shipped_packs
@@ -58,7 +58,8 @@ class Ingested:
 
     read: how many files, documents, rows, chunks came in. rows: per split. dropped: what, reason,
     count and first place of each kind of thing left out, the most frequent first. unread: a
-    sentence for each file, folder and page left out.
+    sentence for each file, folder and page left out. axes: how many test items about the domain
+    each axis has. too_few: a sentence for each axis that has too few.
     """
 
     folder: Path
@@ -66,6 +67,8 @@ class Ingested:
     rows: dict[str, int]
     dropped: list[dict]
     unread: list[str]
+    axes: dict[str, int]
+    too_few: list[str]
     seconds: float
 
 
@@ -102,8 +105,14 @@ def new_pack(
         rows = {
             split: sum(1 for _ in placed_rows(pack, [split])) for split in SPLITS if pack.has(split)
         }
+        axes, too_few = axes_told(pack)
         made.update(
-            read=dict(work.read), rows=rows, dropped=work.ledger.table(), unread=work.ledger.unread
+            read=dict(work.read),
+            rows=rows,
+            dropped=work.ledger.table(),
+            unread=work.ledger.unread,
+            axes=axes,
+            too_few=too_few,
         )
         write_card(
             draft,
@@ -172,6 +181,7 @@ def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
         "controls": "items of axis general and of axis instructions are labkit's own and not about "
         "this domain",
         "seed": seed,
+        **({"too_few_test_items": "; ".join(made["too_few"])} if made["too_few"] else {}),
         "dropped": made["dropped"],
         "labkit": version(DISTRIBUTION),
     }
@@ -402,9 +412,7 @@ def _rows_of_tables(work: Work, chunk_words: int) -> Iterator[dict]:
 
 def _too_few_documents(work: Work, source: Path, count: int) -> str:
     most = next(iter(work.ledger.table()), None)
-    why = (
-        f"; left out, most of all: {most['count']} {most['what']}: {most['reason']}" if most else ""
-    )
+    why = f" (most was left out as {most['reason']})" if most else ""
     return (
         f"{source}: {count} documents with text of their own{why}; a pack needs three that differ "
         "(for training, dev and test): add files, or cut a long one into several"

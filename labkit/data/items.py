@@ -27,12 +27,14 @@ from labkit.data.facts import (
     LOOKED_AT,
     ORDERED,
     Described,
+    SaidAlike,
     Statement,
     Table,
     Usage,
     described_things,
     quantity,
     rank,
+    said_alike,
     table_statements,
     taught_statements,
 )
@@ -314,7 +316,9 @@ def described_items(things: Sequence[Described]) -> list[dict]:
                 "source": each.source,
                 "taught": "\n".join(each.sentences),
                 "messages": _ask(f"Which of these is left out here, where {GAP} stands? {quoted}"),
-                **_choices(each.name, list(each.others), random.Random(f"thing {each.name}")),
+                **_choices(
+                    each.name, list(each.others), random.Random(f"thing {each.sentences[0]}")
+                ),
             }
         )
     return items
@@ -386,6 +390,30 @@ def _comparisons(table: Table, names: Sequence[str], column: str, rng) -> Iterat
             asked = f"Which has the {word} {column}, {choices[0]} or {choices[1]}?"
             cells = [(low, column), (high, column)]
             yield _table_item(table, "compared", asked, answer, choices, cells)
+
+
+def alike_items(group: SaidAlike, names: Sequence[str], seed: int) -> Iterator[dict]:
+    """Comparisons of two things of which documents say a number in the same words."""
+    rng = random.Random(f"alike {seed} {group.words}")
+    order = sorted(names, key=lambda name: (group.numbers[name], name))
+    more, less = WORDS_FOR[group.kind]
+    for low, high in zip(order, order[max(1, len(order) // 3) :], strict=False):
+        word, answer = rng.choice(((more, high), (less, low)))
+        choices = rng.sample([low, high], 2)
+        if group.numbers[low] < group.numbers[high]:
+            yield {
+                "axis": "reasoning",
+                "kind": "compared",
+                "entity": choices[0],
+                "source": group.sources[choices[0]],
+                "taught": "\n".join(group.sentences[name] for name in choices),
+                "messages": _ask(
+                    f'Of each is said: "{group.words}" Whose {group.kind} is {word}, '
+                    f"{choices[0]} or {choices[1]}?"
+                ),
+                "choices": choices,
+                "answer": answer,
+            }
 
 
 def _classmates(table: Table, names: Sequence[str], column: str, rng) -> Iterator[dict]:
@@ -563,6 +591,7 @@ def taught_items(
     found = taught_statements(passages, seed)
     statements = _parted(found, place, seed)
     cells = _parted(table_statements(tables, seed), lambda each: each.about, seed)
+    alike = said_alike(passages)
     things = _parted(described_things(passages, seed), place, seed)
     names = [name for table in tables for name in table.rows if len(name.split()) <= FREE_WORDS]
     terms = terms or _parted([*terms_of(passages), *names[:NAMES]], str, seed)
@@ -571,7 +600,7 @@ def taught_items(
             *_recall(statements[split], split),
             *_recall(cells[split], split),
             *described_items(things[split][: DESCRIBED[split]]),
-            *_about_tables(tables, split, seed),
+            *_about_rows(tables, alike, split, seed),
             *term_items(terms[split], seed)[: ASKED_FORMS[split]],
             *natural_domain(terms[split], split, seed),
             *proposal_items(terms[split], seed)[: PROPOSALS[split]],
@@ -588,12 +617,20 @@ def _recall(statements: Sequence[Statement], split: str) -> list[dict]:
     ]
 
 
-def _about_tables(tables: Sequence[Table], split: str, seed: int) -> list[dict]:
+def _about_rows(
+    tables: Sequence[Table], alike: Sequence[SaidAlike], split: str, seed: int
+) -> list[dict]:
+    """Items about rows of tables, and about documents that say the same of their things."""
     kinds: dict[str, list[dict]] = defaultdict(list)
-    for table in tables:
-        names = _parted(list(table.rows), str, seed)[split][:ROWS]
-        for item in table_items(table, names, seed):
-            kinds[item["kind"]].append(item)
+
+    def names(rows: Iterable[str]) -> list[str]:
+        return _parted(list(rows), str, seed)[split][:ROWS]
+
+    for item in itertools.chain(
+        *(table_items(table, names(table.rows), seed) for table in tables),
+        *(alike_items(group, names(group.numbers), seed) for group in alike),
+    ):
+        kinds[item["kind"]].append(item)
     rng = random.Random(f"tables {seed} {split}")
     return [
         item

@@ -371,12 +371,12 @@ def test_the_card_says_what_chance_and_a_constant_answer_score():
         }
 
     free = [{"axis": "knowledge", "kind": "free", "answer": answer} for answer in "aab"]
-    rows = making.baselines([*map(choice, ("Yes", "Yes", "No", "Maybe")), *free])
+    rows = making.baselines([*map(choice, ("Yes", "Yes", "No", "Maybe") * 10), *free])
     assert rows == [
         {
             "axis": "reasoning",
             "kind": "label",
-            "items": 4,
+            "items": 40,
             "chance": 0.33,
             "constant": 0.5,
             "choices_alone": 0.5,
