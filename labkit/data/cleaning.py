@@ -22,6 +22,8 @@ from labkit.data.readers import PAGE_BREAK
 SHORT_LINE = 100  # characters: a longer line is never taken for boilerplate
 # a line in so many documents of one origin, and in this share of them
 SHARED_BY, SHARED_SHARE = 5, 0.1
+SHARED = "a line that many documents share"
+WRAPPED_WORDS = 5  # in a line: fewer may be an entry of a menu
 # documents of fewer lines are rows of data: the same row twice is a duplicate, not boilerplate
 FEWEST_LINES = 3
 # running heads: in a document of so many pages, in this share of them
@@ -123,19 +125,46 @@ def without_boilerplate(
 
 def _sift(lines: list[str], shared: frozenset[int]) -> tuple[list[str], list[tuple[str, str]]]:
     kept, removed = [], []
-    for line in lines:
-        bare = line.strip()
-        reason = _line_reason(bare, shared) if bare and len(bare) <= SHORT_LINE else None
+    for line, reason in zip(lines, _reasons(lines, shared), strict=True):
         if reason:
-            removed.append((reason, bare))
+            removed.append((reason, line.strip()))
         else:
             kept.append(line)
     return kept, removed
 
 
+def _reasons(lines: list[str], shared: frozenset[int]) -> list[str | None]:
+    """Why each line goes, or None.
+
+    Lines of one sentence go together or stay: licences and contracts share lines of which the next
+    is their own.
+    """
+    reasons = [_line_reason(line.strip(), shared) for line in lines]
+    start = 0
+    for end in range(1, len(lines) + 1) if SHARED in reasons else ():
+        near = SHARED in reasons[end - 1 : end + 1] and end < len(lines)
+        if near and _goes_on(lines[end - 1], lines[end]):
+            continue
+        if not all(reasons[start:end]):
+            reasons[start:end] = [r if r != SHARED else None for r in reasons[start:end]]
+        start = end
+    return reasons
+
+
+def _goes_on(line: str, after: str) -> bool:
+    """Whether a line of running text was wrapped: the next goes on in small letters or behind a
+    comma, or both are in capitals.
+    """
+    after = after.strip()
+    goes_on = after[:1].islower() or (line + after).isupper() or line.rstrip().endswith(",")
+    return bool(after) and goes_on and len(line.split()) >= WRAPPED_WORDS
+
+
 def _line_reason(line: str, shared: frozenset[int]) -> str | None:
+    if not line or len(line) > SHORT_LINE:
+        return None
     if hash(line) in shared:
-        return "a line that many documents share"
+        return SHARED
     return "a line of navigation" if NAVIGATION.fullmatch(line) else None
 
 

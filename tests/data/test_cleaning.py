@@ -46,6 +46,38 @@ def test_a_few_documents_with_one_line_prove_nothing():
     assert lines.shared()["docs"] == frozenset()
 
 
+def test_a_sentence_goes_as_a_whole_or_stays():
+    first, second = "Redistribution in source and binary forms, with or without", "modification"
+    licence = "This text is free; it may be copied\nby all."
+    lines = SharedLines()
+    texts = [
+        f"{first}\n{second}, is permitted to {name}.\n{licence}\nAbout this site\nword {name}"
+        for name in "abcdef"
+    ]
+    for text in texts:
+        lines.add("docs", text)
+    kept, removed = without_boilerplate(texts[0], lines.shared()["docs"])
+    # the next line of the first sentence is each document's own; the second sentence is shared
+    assert kept == f"{first}\n{second}, is permitted to a.\nword a"
+    assert [line for _, line in removed] == [*licence.split("\n"), "About this site"]
+
+
+@pytest.mark.parametrize(
+    "line,after,goes_on",
+    [
+        ("Redistribution and use in source", "and binary forms", True),
+        ("THE SOFTWARE IS PROVIDED AS IS,", "WITHOUT WARRANTY", True),
+        ("WITHOUT WARRANTY OF ANY KIND", "IMPLIED OR NOT", True),
+        ("In this town, on this day,", "Anna came", True),
+        ("Anna came home at six.", "Bert did not", False),
+        ("about us", "contact", False),  # a menu
+        ("Anna came home at six,", " ", False),
+    ],
+)
+def test_a_wrapped_line_goes_on(line, after, goes_on):
+    assert cleaning._goes_on(line, after) == goes_on
+
+
 def test_a_line_in_a_small_share_of_many_documents_stays():
     lines = SharedLines()
     for number in range(200):
