@@ -92,6 +92,6 @@ def test_what_the_pack_lacks_is_said_in_the_notebook(ran):
         name: "".join("".join(output.get("text", "")) for output in outputs)
         for name, (outputs, _) in found.items()
     }
-    assert "Without items to test: pack cheeses has no items of" in told["02_data"]
+    assert "Too few items: " in told["02_data"]
     assert "cpt reads raw alone: pack cheeses has no summaries.jsonl" in told["03_cpt"]
     assert "Not trained: cpt-sft-dpo" in told["07_evaluate"]

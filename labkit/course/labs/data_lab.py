@@ -40,6 +40,7 @@ from labkit.course.study import (
     level,
     train_arm,
 )
+from labkit.data.held_out import axes_told
 from labkit.data.ingest import Ingested, check_name, new_pack
 from labkit.data.packs import EVAL_SPLITS, HELP, SPLITS, Pack, load_pack, shipped_packs
 from labkit.data.published import measured_data, run_noise_of
@@ -466,8 +467,8 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = OWN_NA
 
 
 def show_contents(pack: Pack) -> None:
-    """What was left out when a pack was made, as far as its card tells; the rows it has, and the
-    items it has for each axis.
+    """What was left out when a pack was made, as far as its card tells; the rows it has, the items
+    it has for each axis, and what brings more where they are too few for a score.
     """
     card = read_yaml(pack.folder / "pack.yaml", missing=HELP, error=PackError)
     dropped = card.get("provenance", {}).get("dropped", [])
@@ -482,8 +483,8 @@ def show_contents(pack: Pack) -> None:
     )
     heads = ("axis", "kinds", *(f"items in {split}" for split in EVAL_SPLITS))
     show_html(plain_table(heads, [_items_of(pack, axis) for axis in AXES + CONTROLS]))
-    if lacks := [axis for axis in AXES + CONTROLS if not _items_of(pack, axis)[-1]]:
-        print(f"Without items to test: {pack.told_no_items('test', *lacks)}.")
+    for sentence in axes_told(pack)[1]:
+        print(f"Too few items: {sentence}.")
 
 
 def _items_of(pack: Pack, axis: str) -> tuple[str, str, int, int]:
