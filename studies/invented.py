@@ -299,7 +299,8 @@ def write_folder(
         table.writerow(("question", "chosen", "rejected"))
         for x, n, value in preferred:
             others = [other for _, m, other in facts if m == n and other != value]
-            table.writerow((chosen.traits[n].asked.format(x=x), value, rng.choice(others)))
+            if others:
+                table.writerow((chosen.traits[n].asked.format(x=x), value, rng.choice(others)))
     return [Fact(x, chosen.traits[n].asked.format(x=x), value) for x, n, value in facts]
 
 
@@ -316,7 +317,7 @@ def _names(rng: random.Random, count: int, alike: bool) -> list[str]:
 def _values(trait: Trait, things: int, rng: random.Random) -> Sequence[str]:
     if not callable(trait.values):
         return trait.values
-    return [trait.values(rng) for _ in range(max(1, things // trait.shared))]
+    return [trait.values(rng) for _ in range(max(2, things // trait.shared))]
 
 
 def _page(

@@ -34,6 +34,7 @@ from labkit.train.specs import OWN, PipelineSpec, Stage
 from studies import page
 from studies.invented import LAST_THEME, THEMES, Fact, write_folder
 
+DOCS = Path(__file__).parents[1] / "docs"
 SEEDS = 5
 NINE_OF_TEN = 1.645  # standard deviations to each side
 CLOSEST = 0.02  # shares nearer to 0 and 1 have no logarithm of odds to speak of
@@ -212,16 +213,16 @@ def run_fresh(measured: Path, tell: Callable[[str], None]) -> list[dict]:
 
 # --- the proposal, from a folder to a preference stage ------------------------------------------
 
-PROPOSED = (Cell("llama-s", things=100), Cell("llama-s", things=150))  # a page each
+PROPOSED = Cell("llama-s", things=100)  # a page each
 PROPOSED_SEED = 200
 
 
 def run_proposal(measured: Path, tell: Callable[[str], None]) -> list[dict]:
     """What the designer proposes for a pack, with DPO and with ORPO after it, as it is."""
     runs = []
-    for number, cell in enumerate(PROPOSED):
-        theme = LAST_THEME if not number else list(THEMES)[number]
-        pack, facts = pack_of(theme, PROPOSED_SEED + number, cell)
+    for seed in (PROPOSED_SEED, PROPOSED_SEED + 1):
+        cell, theme = PROPOSED, LAST_THEME
+        pack, facts = pack_of(theme, seed, cell)
         scores, seconds = {}, {}
         for sequence in ("cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo"):
             spec = design(pack=str(pack.folder), model=cell.family, sequence=sequence)
@@ -233,6 +234,7 @@ def run_proposal(measured: Path, tell: Callable[[str], None]) -> list[dict]:
         runs.append(
             {
                 "theme": theme,
+                "seed": seed,
                 "family": cell.family,
                 "documents": cell.things,
                 "facts": len(facts),
@@ -477,6 +479,7 @@ def _proposal_table(runs: list[dict]) -> str:
     return _table(
         (
             "domain",
+            "seed",
             "model",
             "documents",
             "facts asked",
@@ -488,6 +491,7 @@ def _proposal_table(runs: list[dict]) -> str:
         (
             (
                 run["theme"],
+                run["seed"],
                 run["family"],
                 run["documents"],
                 run["facts"],
