@@ -73,7 +73,7 @@ FROM_LONGEST = ("dynamic", "yarn", "longrope")  # types of rotary positions
 # Fields some models read though their config class does not declare them.
 READ_UNDECLARED = {
     *("head_dim", "sliding_window", "router_bias", "use_bidirectional_attention"),
-    "per_layer_config",
+    *("per_layer_config", "rope_parameters"),
 }
 MOST_SHOWN = 60  # letters of a value in a sentence
 QUANTISED = ("quantization_config", "compression_config")
@@ -232,9 +232,11 @@ def _fields(config: PreTrainedConfig, prefix: str = "") -> dict[str, tuple[objec
     from transformers import PreTrainedConfig
 
     declared = {field.name for field in dataclasses.fields(type(config))} | {"model_type"}
+    # a few are stored under another name than they are declared with
+    declared |= {config.attribute_map.get(name, name) for name in declared}
     found: dict[str, tuple[object, bool]] = {}
     for name, value in config.to_dict().items():
-        inner = getattr(config, name, None)
+        inner = vars(config).get(name)  # a field that differs from layer to layer cannot be asked
         if isinstance(inner, PreTrainedConfig):
             found |= _fields(inner, f"{prefix}{name}.")
         else:

@@ -606,8 +606,12 @@ def check_head(model: PreTrainedModel, where: str | Path) -> None:
     transformers keeps both apart in memory, but whatever is written from there has only one.
     """
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
-    tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
-    if tied and head is not None and not head.weight.equal(embeddings.weight):
+    if head is None or head.weight.equal(embeddings.weight):
+        return
+    said = getattr(model.config.get_text_config(), "tie_word_embeddings", False)
+    # a config that holds a text model's may say it for the whole
+    tied = model.get_expanded_tied_weights_keys(all_submodels=True)
+    if said or any(model.get_parameter(name) is head.weight for name in tied):
         raise InputError(f"{where}: {TRAINED_HEAD}")
 
 

@@ -8,6 +8,7 @@ from labkit.base.errors import MergeError
 from labkit.merge import guards
 from labkit.merge.guards import MergeWarning, Signature
 from labkit.models import zoo
+from studies.miniatures import SKIPPED, architectures
 
 F32 = "float32"
 
@@ -109,11 +110,25 @@ def small(kind: str, **changes):
         ("cohere", "logit_scale", 1.0, "logit_scale is 0.0625"),
         ("gpt2", "scale_attn_by_inverse_layer_idx", True, "scale_attn_by_inverse_layer_idx is F"),
         ("smollm3", "no_rope_layers", [1, 0], "no_rope_layers.1 is 1"),
+        # stored under another name than it is declared with; not declared; beside a field that
+        # differs from layer to layer
+        ("kimi_linear", "num_experts_per_tok", 1, "num_experts_per_token is 8"),
+        ("bailing_hybrid", "norm_topk_prob", False, "moe_renormalize is True"),
+        ("cohere2_moe", "rope_parameters", {"rope_theta": 5.0}, "rope_parameters.rope_theta is 1"),
+        ("gemma4_text", "rms_norm_eps", 0.1, "rms_norm_eps is 1e-06"),
     ],
 )
 def test_every_field_that_is_computed_with_must_agree(kind, field, value, words):
     with pytest.raises(MergeError, match=words):
         guards.check_configs(small(kind), small(kind, **{field: value}))
+
+
+def test_configs_of_every_architecture_can_be_compared(recwarn):
+    from transformers import AutoConfig
+
+    for kind in set(architectures()) - set(SKIPPED):
+        guards.check_configs(AutoConfig.for_model(kind), AutoConfig.for_model(kind))
+    assert not recwarn.list
 
 
 def test_all_fields_that_differ_are_named_with_both_values():

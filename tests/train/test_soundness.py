@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from labkit.merge.recipes import Merge
 from labkit.models import zoo
 from labkit.train import pipeline, trainers
 from labkit.train.specs import Lora, PipelineSpec, Stage
+from studies.miniatures import miniature
 
 CPT = Stage(kind="cpt", learning_rate=1e-3, steps=2, batch_size=2)
 SFT = CPT.model_copy(update={"kind": "sft"})
@@ -116,6 +119,18 @@ def test_a_trained_head_beside_tied_embeddings_is_neither_trained_nor_exported(t
     with pytest.raises(InputError, match=r"set tie_word_embeddings to false in config.json"):
         export(folder, tmp_path / "out", score=False)
     assert zoo.load(folder).model.lm_head.weight.equal(head * 2)  # and it is scored as it is
+
+
+def test_a_config_that_holds_a_text_models_may_call_the_embeddings_tied(tmp_path, saved):
+    model = miniature("fuyu", vocab_size=1869)
+    zoo.check_head(model, "fuyu")
+    folder = saved(model)
+    config = Path(folder) / "config.json"
+    said = json.loads(config.read_text("utf-8"))
+    assert not said["text_config"]["tie_word_embeddings"]
+    config.write_text(json.dumps({**said, "tie_word_embeddings": True}), "utf-8")
+    with pytest.raises(InputError, match=r"set tie_word_embeddings to false in config.json"):
+        run(tmp_path, folder, CPT)
 
 
 def test_rows_end_where_learned_places_do(tmp_path, saved):
