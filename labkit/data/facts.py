@@ -16,7 +16,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import regex
 
@@ -317,6 +317,18 @@ class Usage:
         return places
 
 
+def usage_of(passages: Sequence[tuple[str, str]]) -> Usage:
+    """How a corpus uses its words; of the corpus asked about last it is kept, for every kind of
+    item asks.
+    """
+    return _usage(tuple(passages))
+
+
+@lru_cache(maxsize=1)
+def _usage(passages: tuple[tuple[str, str], ...]) -> Usage:
+    return Usage(passages)
+
+
 def _with_next_word(number: str, after: str) -> str:
     following = _TERM.search(after)
     return f"{number.lower()} {following[0].lower() if following else ''}"
@@ -400,7 +412,7 @@ def taught_statements(passages: Sequence[tuple[str, str]], seed: int) -> list[St
     and do not stand in the document. A statement that cannot be known by itself is none, nor is one
     without three such parts.
     """
-    usage = Usage(passages)
+    usage = usage_of(passages)
     pools: dict[str, dict[str, str]] = defaultdict(dict)
     found: list[tuple[str, str, list[tuple]]] = []
     seen_once: Counter[str] = Counter()
@@ -492,7 +504,7 @@ class Survey:
 
 def survey(passages: Sequence[tuple[str, str]]) -> Survey:
     """What (source, text) passages give to ask about."""
-    usage = Usage(passages)
+    usage = usage_of(passages)
     sentences = telling = known = without_blanks = characters = 0
     for _, text in passages:
         without_blanks += sum(len(pattern.findall(text)) for pattern, _ in WITHOUT_BLANKS)
@@ -543,7 +555,7 @@ def described_things(passages: Sequence[tuple[str, str]], seed: int) -> list[Des
     What is left of the sentences without the name does not give it away, and tells them from all
     others. The other things are of the same kind and about the same length.
     """
-    usage = Usage(passages)
+    usage = usage_of(passages)
     spoken: dict[tuple[str, str, str], list[tuple[str, ...]]] = defaultdict(list)
     for source, text in passages:
         sentences = [sentence.strip() for sentence in parted(" ".join(text.split()))]
@@ -642,7 +654,7 @@ def said_alike(passages: Sequence[tuple[str, str]]) -> list[SaidAlike]:
     """The sentences of (source, text) passages that say a number of four things and more in the
     same words; a thing of which two numbers are said is left out.
     """
-    usage = Usage(passages)
+    usage = usage_of(passages)
     found: dict[tuple[str, str], dict[str, list[tuple[float, str, str]]]] = defaultdict(
         lambda: defaultdict(list)
     )

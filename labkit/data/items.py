@@ -30,13 +30,13 @@ from labkit.data.facts import (
     SaidAlike,
     Statement,
     Table,
-    Usage,
     described_things,
     quantity,
     rank,
     said_alike,
     table_statements,
     taught_statements,
+    usage_of,
 )
 from labkit.data.instructions import (
     COMBINATIONS,
@@ -567,7 +567,7 @@ def proposal_items(terms: Sequence[str], seed: int) -> list[dict]:
 
 def terms_of(passages: Sequence[tuple[str, str]]) -> list[str]:
     """The terms of a corpus: words that few of its documents use, and those again and again."""
-    return Usage(passages).terms()
+    return usage_of(passages).terms()
 
 
 def taught_items(
