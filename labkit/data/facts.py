@@ -39,6 +39,9 @@ WINDOW_WORDS = (24, 12)  # before and behind the part, of a sentence that is too
 SIGNS = 3  # of programs and formulas, in a text that is read as a sentence
 PARTS = 2  # of one statement that are asked for, each in an item of its own
 STEM = 4  # letters that words of one stem share
+# A statement could be another one, too, where a passage of another document has so many of its
+# words that at most so many passages have.
+OVERLAP, LOOKED_FOR = 0.5, 100
 NAMED_IN = 2  # documents: a name that fewer or as many have tells a statement from all others
 HABIT = 3  # documents that say one number of one thing
 GAP = "____"
@@ -67,8 +70,9 @@ def in_turn(passages: Sequence[tuple[str, str]], seed: int) -> list[int]:
 # --- statements -------------------------------------------------------------------------------
 
 # how a sentence begins that says more of what the one before it spoke of
-_GOES_ON = re.compile(r"(It|Its|They|Their|He|His|She|Her|These|This)\b")
+_GOES_ON = re.compile(r"(It|Its|They|Their|He|His|She|Her)\b")
 _TERM = regex.compile(r"\p{L}[\p{L}\p{M}'’-]*")
+_INSIDE = regex.compile(r"(?<=[\p{Ll},] )\p{Lu}[\p{L}\p{M}]+")  # not where a sentence begins
 _DIGITS = re.compile(r"\d[\d.,]*\d")
 _NUMBER_UNIT = regex.compile(
     r"(?<![\w.,+\-–−/<>=≤≥±~^*(×]|[<>=≤≥±/×+–−-]\s)(?!(?:1[4-9]|20)\d\d\b(?! ?%))"
@@ -76,6 +80,7 @@ _NUMBER_UNIT = regex.compile(
     r"(?![\w/*^(-])"
 )
 _YEAR = regex.compile(r"(?<=\p{Ll} )(1[4-9]\d\d|20\d\d)(?=[\s;).]|,\s|$)(?!\.\d)")
+_REFERENCE = regex.compile(r"\p{Lu}\p{L}+\s$")  # a number behind it is a place: Section 7.1
 _DATE = regex.compile(r"\p{Lu}\p{L}+ \d{1,2}(?:st|nd|rd|th)?, \d{4}|\d{1,2} \p{Lu}\p{L}+ \d{4}")
 _CAPITALS = regex.compile(
     r"(?<=[\p{L}\p{N},;:)] |\()\p{Lu}[\p{L}\p{M}\p{N}'’-]*(?: \p{Lu}[\p{L}\p{M}'’-]+)*"
@@ -138,8 +143,12 @@ class Usage:
 
     def __init__(self, passages: Sequence[tuple[str, str]]):
         texts: dict[str, list[str]] = defaultdict(list)
+        self.owners = [source for source, _ in passages]
+        self.passages: list[set[str]] = []
         for source, text in passages:
             texts[source].append(" ".join(text.split()))
+            words = [*_TERM.findall(text), *_DIGITS.findall(text)]
+            self.passages.append(set(map(str.lower, words)))
         self.documents = {source: " ".join(parts) for source, parts in texts.items()}
         self.spread: Counter[str] = Counter()
         self.count: Counter[str] = Counter()
@@ -209,7 +218,8 @@ class Usage:
         """(start, part, kind) of all that may be telling in a sentence, the surest kind first."""
         found = [(m.start(), m[0], "date") for m in _DATE.finditer(sentence)]
         for m in _NUMBER_UNIT.finditer(sentence):
-            if self.is_unit(m[3]) and not self.is_habit(m[0], sentence[m.end() :]):
+            refers = _REFERENCE.search(sentence[: m.start()])
+            if not refers and self.is_unit(m[3]) and not self.is_habit(m[0], sentence[m.end() :]):
                 digits = len(m[1].partition(".")[2])
                 found.append((m.start(), m[0], f"number {m[2]}{m[3].lower()} {digits}"))
         for m in _YEAR.finditer(sentence):
@@ -238,7 +248,32 @@ class Usage:
         rest = sentence.replace(part, " ", 1)
         is_word = part.isalpha() and part.islower()
         named = not is_word and self.names_a_thing(rest)
-        return self.is_unsaid(part, rest) and (named or self.bits(rest) >= TELLING_BITS)
+        told = named or (self.bits(rest) >= TELLING_BITS and not self.could_be_another(rest))
+        return self.is_unsaid(part, rest) and told
+
+    def could_be_another(self, text: str) -> bool:
+        """Whether passages of two documents and more have most words of a text: forms of words,
+        such as clauses, are much alike.
+        """
+        words = [word for word in self.telling_words(text) if len(self._of(word)) <= LOOKED_FOR]
+        found: dict[int, int] = defaultdict(int)
+        for word in words:
+            for number in self._of(word):
+                found[number] += 1
+        most = [self.owners[n] for n, count in found.items() if count >= OVERLAP * len(words)]
+        return len(set(most)) != 1
+
+    def _of(self, word: str) -> list[int]:
+        return self._passages.get(word, [])
+
+    @cached_property
+    def _passages(self) -> dict[str, list[int]]:
+        """The passages that have a word."""
+        places: dict[str, list[int]] = defaultdict(list)
+        for number, words in enumerate(self.passages):
+            for word in words:
+                places[word].append(number)
+        return places
 
     def names_a_thing(self, text: str) -> bool:
         """Whether a text has the name of what one document or two speak of again and again."""
@@ -247,12 +282,11 @@ class Usage:
     @cached_property
     def names(self) -> set[str]:
         """Names, of one word, that a document or two have, and have again and again."""
-        capitals = (_TERM.findall(text) for text in self.documents.values())
+        capitals = (_INSIDE.findall(text) for text in self.documents.values())
         return {
             word
             for word in itertools.chain.from_iterable(capitals)
-            if word[0].isupper()
-            and len(word) >= STEM
+            if len(word) >= STEM
             and word.isalpha()
             and self.spread[word.lower()] <= NAMED_IN
             and self.count[word.lower()] >= AGAIN
@@ -341,15 +375,20 @@ def _form_of_name(found: regex.Match, sentence: str) -> str:
     if name.isupper():
         return f"acronym {digits} {hyphen}"
     before = sentence[: found.start()].rstrip().rpartition(" ")[2].lower()
-    own = name.endswith(("'s", "’s"))
-    attribute = bool(regex.match(r" \p{Ll}", after))
+    own = _is_owner(name)
+    attribute = "number" if re.match(r" \d", after) else bool(regex.match(r" \p{Ll}", after))
     return f"name {len(name.split())} {digits} {hyphen} {own} {attribute} after {before}"
 
 
 def _form_of_thing(name: str) -> str:
     """The kind of a name, wherever it stands."""
-    kind = "acronym" if name.isupper() else f"name {len(name.split())}"
-    return f"{kind} {bool(re.search(r'[0-9]', name))} {'-' in name}"
+    inside = any(sign.isupper() for word in name.split() for sign in word[1:])
+    kind = "acronym" if name.isupper() else f"name{inside} {len(name.split())}"
+    return f"{kind} {bool(re.search(r'[0-9]', name))} {'-' in name} {_is_owner(name)}"
+
+
+def _is_owner(name: str) -> bool:
+    return name.endswith(("'s", "’s"))
 
 
 def _form_of_code(name: str) -> str:
@@ -363,7 +402,7 @@ def _is_statement(sentence: str, usage: Usage) -> bool:
     return _is_sentence(sentence, usage) and not _POINTS_BACK.match(sentence)
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
     """Whether a text is running text, and no program, formula or form."""
     return not _MARKUP.search(text) and len(_SIGN.findall(text)) <= SIGNS
 
@@ -375,7 +414,7 @@ def _is_sentence(sentence: str, usage: Usage) -> bool:
         and len(sentence) <= STATEMENT_CHARACTERS
         and sentence[0].isupper()
         and sentence[-1] in ".;"
-        and _is_plain(sentence)
+        and is_plain(sentence)
         and all(sentence.count(left) == sentence.count(right) for left, right in ("()", "[]"))
         and sentence.count('"') % 2 == 0
     )
@@ -400,7 +439,7 @@ def _pieces(sentence: str, usage: Usage, parts: list[tuple[int, str, str]]) -> I
         return
     for start, part, kind in parts:
         piece, first = _window(sentence, start, part, WINDOW_WORDS)
-        if len(piece) <= STATEMENT_CHARACTERS and _is_plain(piece):
+        if len(piece) <= STATEMENT_CHARACTERS and is_plain(piece):
             yield piece, start - first, part, kind, True
 
 
@@ -572,17 +611,20 @@ def described_things(passages: Sequence[tuple[str, str]], seed: int) -> list[Des
     chosen: list[tuple[str, str, str, tuple[str, ...]]] = []
     pools: dict[str, dict[str, str]] = defaultdict(dict)
     for (source, name, kind), pieces in spoken.items():
-        for best in _descriptions(name, pieces, usage):
-            chosen.append((source, name, kind, best))
-        pools[kind].setdefault(name, source)
-        pools[_looser(kind, name)].setdefault(name, source)
+        described = _descriptions(name, pieces, usage)
+        chosen += [(source, name, kind, best) for best in described]
+        for sort in (kind, _looser(kind, name)):
+            pools[sort].setdefault(name, source)
+            if described:  # first of all among things that are asked for, too
+                pools[f"described {sort}"].setdefault(name, source)
     found: list[Described] = []
     for source, name, kind, best in chosen:
         rng = random.Random(f"described {seed} {source} {name} {best[0]}")
         gaps = " ".join(_without(name, sentence) for sentence in best).split(GAP)[:-1]
         before = next((text for text in gaps if _ends_with_article(text)), "")
-        for pool in (pools[kind], pools[_looser(kind, name)]):
-            others = _like(name, kind, before, list(pool), usage.documents[source], rng)
+        for first, sort in itertools.product(("described ", ""), (kind, _looser(kind, name))):
+            pool = list(pools[first + sort])
+            others = _like(name, kind, before, pool, usage.documents[source], rng)
             if len(others) == CHOICES - 1:
                 found.append(Described(source, name, best, tuple(others)))
                 break
@@ -606,7 +648,7 @@ def _about(name: str, sentence: str, usage: Usage) -> str:
     if len(sentence) <= DESCRIPTION_CHARACTERS // 2 or at < 0:
         return ""
     piece, _ = _window(sentence, at, name, DESCRIPTION_WORDS)
-    return piece if len(piece) <= DESCRIPTION_CHARACTERS // 2 and _is_plain(piece) else ""
+    return piece if len(piece) <= DESCRIPTION_CHARACTERS // 2 and is_plain(piece) else ""
 
 
 def _descriptions(name: str, pieces: list[tuple[str, ...]], usage: Usage) -> list[tuple[str, ...]]:
@@ -631,8 +673,11 @@ def _descriptions(name: str, pieces: list[tuple[str, ...]], usage: Usage) -> lis
 
 
 def _looser(kind: str, name: str) -> str:
-    """A kind with more members: of terms those that are both of one thing or of several."""
-    return f"{kind.split()[0]} {name.endswith('s')}"
+    """A kind with more members, which look alike still."""
+    sort = kind.split()[0]
+    if sort == "term":
+        return f"term {name[-1]}"
+    return f"{sort} {name.endswith('()')} {name.endswith('s')} {_is_owner(name)}"
 
 
 @dataclass(frozen=True)

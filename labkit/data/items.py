@@ -31,6 +31,7 @@ from labkit.data.facts import (
     Statement,
     Table,
     described_things,
+    is_plain,
     quantity,
     rank,
     said_alike,
@@ -56,6 +57,7 @@ FORMATTED = {"dev": 40, "test": 100}  # items about form, of the general world
 PROMPT_CHARACTERS, ANSWER_CHARACTERS, QUESTION_CHARACTERS = 160, 80, 400
 PROMPT_WORDS, ANSWER_WORDS = 5, 3  # fewer say too little to be continued, or to be a continuation
 SHORT_ANSWER_WORDS = 5
+_INITIAL = regex.compile(r"\b\p{Lu}\.$")  # of a name: no end of a sentence
 _CHARACTER = regex.compile(r"\X")  # as people count: a letter with its signs is one
 LONGEST_CHARACTER = 20  # code points; more are looked at for nobody
 
@@ -95,11 +97,9 @@ def _cut(text: str) -> tuple[str, str] | None:
         _ending("".join(sentences[:half]).strip()),
         beginning("".join(sentences[half : half + 1]).strip()),
     )
-    return (
-        (prompt, answer)
-        if size_of(prompt) >= PROMPT_WORDS and size_of(answer) >= ANSWER_WORDS
-        else None
-    )
+    long = size_of(prompt) >= PROMPT_WORDS and size_of(answer) >= ANSWER_WORDS
+    plain = is_plain(prompt) and is_plain(answer) and not _INITIAL.search(prompt)
+    return (prompt, answer) if long and plain else None
 
 
 def beginning(text: str, most: int = ANSWER_CHARACTERS) -> str:
@@ -554,9 +554,9 @@ def proposal_items(terms: Sequence[str], seed: int) -> list[dict]:
             "kind": "two_terms",
             "entity": f"{first} + {second}",
             "messages": _ask(
-                f"Propose something new that needs both {first} and {second}. Write one line of "
-                f"{PROPOSAL_CHARACTERS[0]} to {PROPOSAL_CHARACTERS[1]} characters and use both "
-                "words."
+                f'Propose something new that has to do with both "{first}" and "{second}". Write '
+                f"one line of {PROPOSAL_CHARACTERS[0]} to {PROPOSAL_CHARACTERS[1]} characters and "
+                "use both words."
             ),
             "pattern": rf"(?i)(?=.*\b{re.escape(first)}\b)(?=.*\b{re.escape(second)}\b)"
             rf"[^\n]{{{PROPOSAL_CHARACTERS[0]},{PROPOSAL_CHARACTERS[1]}}}",
