@@ -159,6 +159,7 @@ ADAPTED_ORPO = Stage(kind="orpo", learning_rate=2e-4, steps=30, batch_size=8, be
 # in a step and so many steps: names that no model has seen are learned step by step. Questions are
 # read beside the text. SFT and preferences are held so small that they take nothing.
 _AUTO: dict[str, Any] = {"steps": "auto"}
+_ASKED: dict[str, Any] = {"max_length": 256, **_AUTO}  # real questions quote what they ask about
 OWN = (
     Stage(
         kind="cpt",
@@ -169,10 +170,10 @@ OWN = (
         sources=("raw", "summaries", "qa"),
         **_AUTO,
     ),
-    Stage(kind="sft", learning_rate=3e-4, replay=0.1, **_AUTO),
+    Stage(kind="sft", learning_rate=3e-4, replay=0.1, **_ASKED),
 )
-OWN_DPO = Stage(kind="dpo", learning_rate=5e-5, batch_size=16, beta=0.1, **_AUTO)
-OWN_ORPO = Stage(kind="orpo", learning_rate=5e-5, batch_size=16, beta=0.2, **_AUTO)
+OWN_DPO = Stage(kind="dpo", learning_rate=5e-5, batch_size=16, beta=0.1, **_ASKED)
+OWN_ORPO = Stage(kind="orpo", learning_rate=5e-5, batch_size=16, beta=0.2, **_ASKED)
 PRESETS: dict[str, tuple[Stage, ...]] = {"gentle": GENTLE, "overcooked": OVERCOOKED}
 
 
