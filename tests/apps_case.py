@@ -39,11 +39,15 @@ class Served:
         return f"{self.origin}/voila/render/{name}.ipynb"
 
     def kernels(self) -> list[psutil.Process]:
-        return [
-            child
-            for child in psutil.Process(self.process.pid).children()
-            if "ipykernel_launcher" in " ".join(child.cmdline())
-        ]
+        return [child for child in psutil.Process(self.process.pid).children() if _is_kernel(child)]
+
+
+def _is_kernel(process: psutil.Process) -> bool:
+    """Whether a process is a kernel that runs; one may end while it is looked at."""
+    try:
+        return "ipykernel_launcher" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
