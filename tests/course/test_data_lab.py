@@ -22,13 +22,14 @@ def lab(tmp_path, monkeypatch):
     return lesson.start("02_data", profile="smoke", out_dir=str(tmp_path / "out"))
 
 
-def test_a_messy_folder_becomes_a_pack_and_nothing_is_lost_silently(lab, capsys):
+def test_a_messy_folder_becomes_a_pack_and_nothing_is_lost_silently(lab, shown, capsys):
     made = data_lab.show_own_pack(lab)
     assert check_pack(made.folder) == [] and made.rows["raw"] and made.rows["qa"]
     told = capsys.readouterr().out
     for name in ("empty.txt", "picture.txt", "scan.pdf", "budget.xls"):
         assert name in told
     assert sum(row["count"] for row in made.dropped) >= 5  # these four and the copy
+    assert "Accept all cookies (12 times)" in "".join(shown)  # the foot of all twelve pages
     again = data_lab.show_own_pack(lab)
     assert again.rows == made.rows and records.read(lab.out_dir, "ingest")[0]["rows"] == made.rows
 

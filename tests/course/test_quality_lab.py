@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from html import escape
 
 import pytest
 
@@ -158,7 +159,10 @@ def test_examples_are_the_worst_and_the_best(own_pack, lab):
     assert corpus.measures[worst].symbols == max(found.symbols for found in corpus.measures)
     best = next(i for end, i in corpus._extremes if end == "symbols: best")
     assert corpus.measures[best].symbols == min(found.symbols for found in corpus.measures)
-    assert "as document" in corpus.examples(corpus.kept)
+    copy = next(i for end, i in corpus._extremes if end == "duplicates: worst")
+    first = corpus.measures[copy].duplicate_of
+    told = f"{corpus.texts[copy]} | as document {first}: {corpus.texts[first]}"
+    assert escape(told) in corpus.examples(corpus.kept)  # a pair, to be compared
 
 
 def test_figures_draw_what_was_found(lab):

@@ -9,6 +9,7 @@ its results ship in data_samples/measured/data.json.
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -466,6 +467,20 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = OWN_NA
     return made
 
 
+def _most_frequent(dropped: Path) -> dict[tuple[str, str], str]:
+    """(what, why) -> what was left out most often for it, such as the line that most pages have."""
+    found: dict[tuple[str, str], tuple[int, str]] = {}
+    for line in dropped.read_text("utf-8").splitlines() if dropped.is_file() else ():
+        row = json.loads(line)
+        told = row.get("detail") or row.get("source", "")
+        most = found.get((row["what"], row["reason"]), (0, ""))
+        found[row["what"], row["reason"]] = max(most, (row["count"], told), key=lambda one: one[0])
+    return {
+        kind: told if count == 1 else f"{told} ({count} times)"
+        for kind, (count, told) in found.items()
+    }
+
+
 def show_contents(pack: Pack) -> None:
     """What was left out when a pack was made, as far as its card tells; the rows it has, the items
     it has for each axis, and what brings more where they are too few for a score.
@@ -473,8 +488,12 @@ def show_contents(pack: Pack) -> None:
     card = read_yaml(pack.folder / "pack.yaml", missing=HELP, error=PackError)
     dropped = card.get("provenance", {}).get("dropped", [])
     if dropped:
-        rows = [(row["what"], row["reason"], row["count"]) for row in dropped]
-        show_html(plain_table(("left out", "why", "how many"), rows))
+        such = _most_frequent(pack.folder / "dropped.jsonl")
+        rows = [
+            (row["what"], row["reason"], row["count"], such.get((row["what"], row["reason"]), ""))
+            for row in dropped
+        ]
+        show_html(plain_table(("left out", "why", "how many", "such as"), rows))
     show_html(
         plain_table(
             ("file", "rows"),

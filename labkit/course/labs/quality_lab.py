@@ -144,7 +144,7 @@ class QualitySession:
                 f"{end}, {_in_words(end.split(':')[0], self.measures[i])}",
                 ", ".join(kept.reasons[i]) or "kept",
                 i,
-                _beginning(self.texts[i]),
+                self._shown(i, end == "duplicates: worst"),
             )
             for end, i in self._extremes
         ]
@@ -157,6 +157,14 @@ class QualitySession:
             ),
             rows,
         )
+
+    def _shown(self, i: int, beside_first: bool) -> str:
+        """A document's beginning, with that of the one it nearly equals."""
+        first = self.measures[i].duplicate_of
+        shown = _beginning(self.texts[i])
+        if not beside_first or first is None:
+            return shown
+        return f"{shown} | as document {first}: {_beginning(self.texts[first])}"
 
     def write(self, kept: Kept, name: str) -> Pack:
         """The kept documents as a pack in `folder/NAME`; the same choice under the same name is
