@@ -327,7 +327,7 @@ class Usage:
     def bits(self, text: str) -> float:
         """By how much a text can be told from all others."""
         shares = (self.spread[word] / len(self.documents) for word in self.telling_words(text))
-        return sum(-math.log2(share) for share in shares)
+        return math.fsum(-math.log2(share) for share in shares)  # in whatever order
 
     def telling_words(self, text: str) -> set[str]:
         """The words and numbers of a text that not many documents have."""

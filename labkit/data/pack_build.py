@@ -491,7 +491,9 @@ def _card(lang: Language, splits: dict[str, list]) -> dict:
 DEV_SHARE, TEST_SHARE = 0.1, 0.3  # of abstracts, clauses, elements
 REAL_CHUNK_WORDS = 60
 READABLE_CHARACTERS = 900  # of a question with its text
-MOST = {"dev": 40, "test": 110}  # items of one kind
+MOST = {"dev": 25, "test": 100}  # items of one kind
+# of kinds that tell little that others do not
+SHARE_OF = {"truth": 0.5, "recall_free": 0.6, "recall_formed": 0.7}
 ASKED_SHARE = 0.4  # of the training rows that could be asked about; all would make a large pack
 NOT_ASKED = "training rows that no question is made of, to keep the pack small"
 TOO_LONG = "texts that are too long for an item"
@@ -969,7 +971,9 @@ def _build_real(name: str, folder: Path) -> Path:
     }
     for split in EVAL_SPLITS:
         random.Random(f"real items {split}").shuffle(draft.items[split])
-        items = [*draft.items[split], *taught[split]]
+        # what experts labelled or several facts tell is the better reasoning, and there is enough
+        own = [item for item in taught[split] if item["axis"] != "reasoning"]
+        items = [*draft.items[split], *own]
         placed = list(_placed(items))
         held = [(place, item) for place, item in placed if "taught" not in item]
         leaks = {leak.item for leak in (*find_leaks(placed, chats), *find_leaks(held, texts))}
@@ -1024,7 +1028,7 @@ def _at_most(items: list[dict], split: str) -> list[dict]:
     kept = []
     for item in items:
         seen[item["axis"], item["kind"]] += 1
-        most = MOST[split] // (2 if item["axis"] == "preference" else 1)
-        if "recall" in item["kind"] or seen[item["axis"], item["kind"]] <= most:
+        most = round(MOST[split] * SHARE_OF.get(item["kind"], 1))
+        if seen[item["axis"], item["kind"]] <= most:
             kept.append(item)
     return kept

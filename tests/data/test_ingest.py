@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -668,7 +669,7 @@ def test_bad_requests_say_what_to_do(source, tmp_path):
         ({"q.csv": "question,answer\nWhy?,So\n"}, "0 documents with text of their own"),
         (
             {"a.txt": "Yes.", "b.txt": "Perhaps.", "c.txt": "No."},
-            "rings: no item for dev could be made",
+            "rings: no item for dev could be made .*: hardly any running text: 0 sentences in 1",
         ),
         (
             {"a.csv": "headline,body\nx,y\n"},
@@ -721,3 +722,64 @@ def test_what_a_pack_holds_does_not_leak_by_an_independent_count(messy, tmp_path
         "answer": "x",
     }
     assert find_leaks([("here", leaked)], packs.placed_rows(pack, packs.TRAINING_SPLITS))
+
+
+# --- what a folder gives to ask about ----------------------------------------------------------
+
+
+def facts(rows: int = 40) -> str:
+    return "planet,mass,found in\n" + "".join(
+        f"Or{chr(97 + n % 26)}{chr(97 + n // 26)}na,{n * 7 + 3} kg,{1700 + n * 3}\n"
+        for n in range(rows)
+    )
+
+
+def test_a_table_with_a_key_column_is_text_and_gives_items(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "planets.csv").write_text(facts())
+    made = new_pack("planets", folder, tmp_path / "planets")
+    pack = packs.load_pack(made.folder)
+    texts = [row["text"] for row in pack.rows("raw")]
+    assert texts[0] == "Oraana – mass: 3 kg. Oraana – found in: 1700." and len(texts) == 40
+    kinds = {(row["axis"], row["kind"]) for row in pack.rows("test")}
+    assert kinds >= {
+        ("knowledge", "recall_cloze"),
+        ("reasoning", "compared"),
+        ("reasoning", "two_step"),
+        ("compositional", "recall_formed"),
+        ("creativity", "two_terms"),
+    }
+    rows = {
+        split: {row["entity"] for row in pack.rows(split) if row["kind"] == "recall_cloze"}
+        for split in packs.EVAL_SPLITS
+    }
+    assert rows["dev"] and not rows["dev"] & rows["test"]
+
+
+def test_a_table_without_a_key_column_is_left_out_with_a_sentence(source, tmp_path):
+    rows = "".join(f"{number % 7},{number % 5 * 10}\n" for number in range(30))
+    (source / "measured.csv").write_text(f"warmth,load\n{rows}")
+    made = new_pack("rings", source, tmp_path / "rings")
+    (told,) = made.unread
+    assert told.startswith("measured.csv: a table without a key column")
+    assert made.rows["raw"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        ([prose(n, 8) for n in range(5)], "too few documents|too much alike"),
+        (
+            ["".join(random.Random(n).choices("钢环试验温度裂纹表面。", k=900)) for n in range(6)],
+            "^knowledge, .*: too few test items, for the text is in a script without blanks",
+        ),
+    ],
+)
+def test_why_an_axis_has_too_few_test_items_is_said(tmp_path, texts, words):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number, text in enumerate(texts):
+        (folder / f"{number}.txt").write_text(text, "utf-8")
+    made = new_pack("rings", folder, tmp_path / "rings", chunk_words=30)
+    assert made.axes["knowledge"] < 100 and re.search(words, made.too_few[0]), made.too_few

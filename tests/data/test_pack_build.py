@@ -130,10 +130,13 @@ def test_the_constant_answer_to_research_questions_scores_what_the_card_says():
 def test_what_follows_about_elements_is_right():
     rows = {row["name"]: row for row in pack_build.source_rows("elements")}
     for item in packs.load_pack("elements").rows("test"):
-        if item["kind"] == "denser":
-            assert item["answer"] == max(item["choices"], key=lambda n: rows[n]["density"])
-        if item["kind"] == "earlier":
-            assert item["answer"] == min(item["choices"], key=lambda n: rows[n]["discovery_year"])
+        asked = item["messages"][0]["content"] if "messages" in item else ""
+        if item["kind"] == "denser_or_less":
+            most = max if " denser" in asked else min
+            assert item["answer"] == most(item["choices"], key=lambda n: rows[n]["density"])
+        if item["kind"] == "earlier_or_later":
+            most = max if " later" in asked else min
+            assert item["answer"] == most(item["choices"], key=lambda n: rows[n]["discovery_year"])
         if item["kind"] == "same_series":
             same = [
                 n for n in item["choices"] if rows[n]["series"] == rows[item["entity"]]["series"]
