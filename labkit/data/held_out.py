@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import heapq
 import json
+import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -214,8 +215,10 @@ def _once(work: Work, kind: str) -> list[Example]:
     return list(first.values())
 
 
-def write_examples(work: Work, pack: Pack) -> dict[str, list[Held[list[dict]]]]:
-    """qa.jsonl and preferences.jsonl; the chats held out, by split.
+def write_examples(
+    work: Work, pack: Pack
+) -> tuple[dict[str, list[Held[list[dict]]]], dict[str, list[dict]]]:
+    """qa.jsonl and preferences.jsonl; the chats held out and items of the pairs held out, by split.
 
     Preferences do not ask what is held out.
     """
@@ -240,24 +243,78 @@ def write_examples(work: Work, pack: Pack) -> dict[str, list[Held[list[dict]]]]:
         else:
             training.append({"messages": chat, "source": _place(example)})
     write_rows(pack, "qa", training)
-    write_rows(
-        pack,
-        "preferences",
-        _preferences(
-            work,
-            {question_key(question_of(each.content)) for chats in held.values() for each in chats},
-        ),
+    asked = {
+        question_key(question_of(each.content)): split
+        for split, chats in held.items()
+        for each in chats
+    }
+    trained = {question_key(question_of(row["messages"])) for row in training}
+    pairs_kept, items = _preferences(work, asked, trained)
+    write_rows(pack, "preferences", pairs_kept)
+    return held, items
+
+
+def _preferences(
+    work: Work, asked: dict[str, str], trained: set[str]
+) -> tuple[list[dict], dict[str, list[dict]]]:
+    """Pairs to train on, and by split items of those held out: is the chosen answer likelier?
+
+    asked: questions held out -> split; trained: questions that SFT asks, of which no pair is held
+    out.
+    """
+    examples = _once(work, "preferences")
+    chats = [example.row["prompt"] + example.row["chosen"] for example in examples]
+    keys = [question_key(question_of(chat)) for chat in chats]
+    fits = [
+        key not in trained and can_be_asked(chat) and _differ(example.row)
+        for key, chat, example in zip(keys, chats, examples, strict=True)
+    ]
+    splits = split_clusters(
+        [example.source for example in examples],
+        [1] * len(examples),
+        question_pairs(chats),
+        QUESTION_SHARE,
+        work.seed,
+        [FEWEST_ITEMS * fit for fit in fits],
     )
-    return held
-
-
-def _preferences(work: Work, held: set[str]) -> Iterator[dict]:
-    for example in _once(work, "preferences"):
-        asked = [turn["content"] for turn in example.row["prompt"] if turn["role"] == "user"]
-        if held.intersection(map(question_key, asked)):
+    kept: list[dict] = []
+    items: dict[str, list[dict]] = {split: [] for split in EVAL_SPLITS}
+    for example, key, fit, (cluster, split) in zip(examples, keys, fits, splits, strict=True):
+        turns = [turn["content"] for turn in example.row["prompt"] if turn["role"] == "user"]
+        others = [asked[one] for one in map(question_key, turns) if one in asked]
+        where = others[0] if others else split
+        if where and fit and (not others or key in asked):
+            items[where].append(_pair_item(example, cluster, work.seed))
+        elif where and (others or fit):
             work.leave_out(example.source, "row", "a preference whose question is held out")
         else:
-            yield {**example.row, "source": _place(example)}
+            kept.append({**example.row, "source": _place(example)})
+    return kept, items
+
+
+def _differ(row: dict) -> bool:
+    """Whether a pair is two answers of one turn each that a reader can tell apart."""
+    chosen, rejected = row["chosen"], row["rejected"]
+    return (
+        len(chosen) == len(rejected) == 1
+        and chosen[0]["content"].split() != rejected[0]["content"].split()
+    )
+
+
+def _pair_item(example: Example, cluster: str, seed: int) -> dict:
+    row = example.row
+    choices = [row[side][0]["content"] for side in ("chosen", "rejected")]
+    answer = choices[0]
+    random.Random(f"pair {seed} {example.source}").shuffle(choices)
+    asked = [{"role": turn["role"], "content": turn["content"]} for turn in row["prompt"]]
+    return {
+        "axis": "preference",
+        "kind": "pair",
+        "entity": cluster,
+        "messages": asked,
+        "choices": choices,
+        "answer": answer,
+    }
 
 
 def _place(example: Example) -> str:
@@ -270,11 +327,13 @@ def write_items(
     pack: Pack,
     passages: dict[str, list[Held[str]]],
     questions: dict[str, list[Held[list[dict]]]],
+    pairs: dict[str, list[dict]],
 ) -> None:
     """eval_dev.jsonl and eval_test.jsonl without items that leak; an InputError where none about
     the domain is left.
 
     A question whose answer the raw text teaches is no leak but recall, and is marked as taught.
+    pairs: items of preferences held out, which no training question asks.
     """
     made = {
         split: _question_items(work, questions[split])
@@ -309,7 +368,7 @@ def write_items(
                 f"have): {_why_few(_seen_in(pack))}; add files or longer texts, or give another "
                 "seed"
             )
-        items = kept + about_text[split] + control_items(split)
+        items = kept + pairs[split] + about_text[split] + control_items(split)
         write_rows(
             pack,
             split,

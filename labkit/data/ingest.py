@@ -161,7 +161,7 @@ def _fill(work: Work, pack: Pack, source: Path, chunk_words: int) -> None:
     _read(work, source)
     marks, hashes = _cut(work, chunk_words)
     passages = _write_text(work, pack, source, chunk_words, marks, hashes)
-    write_items(work, pack, passages, write_examples(work, pack))
+    write_items(work, pack, passages, *write_examples(work, pack))
 
 
 def _provenance(made: dict, chunk_words: int, seed: int) -> dict:

@@ -3,8 +3,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from own_packs import own_pack, write_folder
 
 from labkit.data import held_out
+from labkit.data.ingest import new_pack
+from labkit.data.leaks import question_key, question_of
+from labkit.data.packs import load_pack
 
 VERBS = ["bends", "breaks", "holds", "slips", "rusts", "shines", "warms", "cools"]
 
@@ -154,3 +158,31 @@ def test_a_question_and_the_same_with_a_request_stay_together():
     ]
     labels = held_out.clusters(4, held_out.question_pairs(chats))
     assert labels[0] == labels[1] == labels[3] != labels[2]
+
+
+def test_pairs_are_held_out_and_asked_and_no_training_row_asks_the_same(tmp_path):
+    pack = own_pack(tmp_path, "all")
+    trained = [row["messages"] for row in pack.rows("qa")]
+    trained += [row["prompt"] + row["chosen"] for row in pack.rows("preferences")]
+    asked = {question_key(question_of(chat)) for chat in trained}
+    for split in ("dev", "test"):
+        items = [row for row in pack.rows(split) if row["axis"] == "preference"]
+        assert len(items) >= 2
+        for item in items:
+            assert item["answer"] in item["choices"] and len(item["choices"]) == 2
+            assert question_key(item["messages"][-1]["content"]) not in asked
+
+
+def test_a_pair_whose_question_is_trained_on_is_trained_on(tmp_path):
+    folder = write_folder(tmp_path / "folder", "questions")
+    row = '{{"question": "Which milk is {x} made of?", "chosen": "{x} milk", "rejected": "No."}}\n'
+    names = [path.stem.capitalize() for path in sorted(folder.glob("*.txt"))][:20]
+    (folder / "pairs.jsonl").write_text("".join(row.format(x=name) for name in names), "utf-8")
+    pack = load_pack(new_pack("milk", folder, tmp_path / "milk").folder)
+    asked = {question_key(question_of(row["messages"])) for row in pack.rows("qa")}
+    pairs = {question_key(row["prompt"][-1]["content"]) for row in pack.rows("preferences")}
+    items = [row for split in ("dev", "test") for row in pack.rows(split)]
+    held = {
+        question_key(row["messages"][-1]["content"]) for row in items if row["axis"] == "preference"
+    }
+    assert held and pairs and pairs <= asked and not held & asked and len(held | pairs) == 20
