@@ -55,6 +55,7 @@ class Cell:
 
 
 READS = (10, 30, 80)
+OWN_ROWS = OWN[0].batch_size * (1 - OWN[0].replay)  # of a step
 CELLS = (
     *(Cell(reads=reads) for reads in READS),
     *(Cell("llama-xs", reads) for reads in READS),
@@ -62,6 +63,25 @@ CELLS = (
     Cell(length=128),
     Cell(tellings=1),
     *(Cell("llama-m", reads) for reads in READS[:2]),
+)
+
+
+# One run each: how many things there are is varied, and with it the steps of as many readings.
+VARIED_SEED = 100
+VARIED = tuple(
+    Cell(family, reads, things=things)
+    for family, reads, things in (
+        ("llama-s", 12, 80),
+        ("llama-s", 20, 30),
+        ("llama-s", 35, 60),
+        ("llama-s", 50, 40),
+        ("llama-s", 60, 30),
+        ("llama-s", 90, 30),
+        ("llama-xs", 15, 50),
+        ("llama-xs", 45, 40),
+        ("llama-xs", 90, 30),
+        ("llama-m", 20, 30),
+    )
 )
 
 
@@ -139,6 +159,7 @@ def measure(cell: Cell, seed: int) -> dict:
         "theme": theme,
         "parameters": parameters_of(spec.model),
         "steps": reading.lineage["steps"],
+        "rows": round(reading.lineage["steps"] * OWN_ROWS / reading.lineage["reads"]),
         "facts": len(facts),
         "recall": cluster_mean(scores).mean,
         "in_words_of_text": reading.lineage["recall"]["looks"][-1][1]
@@ -149,8 +170,8 @@ def measure(cell: Cell, seed: int) -> dict:
 
 
 def fitted(runs: Iterable[dict]) -> dict:
-    """Recall from reads and parameters: log-odds that are linear in both logarithms, over runs of
-    labkit's proposal. spread: to each side, of nine runs of ten.
+    """Recall from reads, rows and parameters: log-odds that are linear in their logarithms, over
+    runs of labkit's proposal. spread: to each side, of nine runs of ten.
     """
     plain = Cell()
     kept = [
@@ -162,7 +183,15 @@ def fitted(runs: Iterable[dict]) -> dict:
     recall = np.clip([run["recall"] for run in kept], CLOSEST, 1 - CLOSEST)
     odds = np.log(recall / (1 - recall))
     columns = np.array(
-        [[1, math.log(run["reads"]), math.log(run["parameters"] / 1e6)] for run in kept]
+        [
+            (
+                1,
+                math.log(run["reads"]),
+                math.log(run["rows"] / 1000),
+                math.log(run["parameters"] / 1e6),
+            )
+            for run in kept
+        ]
     )
     found, *_ = np.linalg.lstsq(columns, odds, rcond=None)
     left = odds - columns @ found
@@ -170,29 +199,31 @@ def fitted(runs: Iterable[dict]) -> dict:
     return {
         "start": float(found[0]),
         "per_log_read": float(found[1]),
-        "per_log_parameter": float(found[2]),
+        "per_log_row": float(found[2]),
+        "per_log_parameter": float(found[3]),
         "spread": float(NINE_OF_TEN * np.sqrt((left**2).sum() / (len(kept) - columns.shape[1]))),
         "parameters": [min(sizes), max(sizes)],
+        "rows": [min(run["rows"] for run in kept), max(run["rows"] for run in kept)],
         "runs": len(kept),
     }
 
 
 # --- ten packs that the fit has not seen --------------------------------------------------------
 
-FRESH_SEED = 100  # and on: of packs that no fit and no recipe was chosen by
+FRESH_SEED = 300  # and on: of packs that no fit and no recipe was chosen by
 FRESH = tuple(
     Cell(family, reads, things=things)
     for family, reads, things in (
-        ("llama-s", 12, 80),
-        ("llama-s", 20, 30),
-        ("llama-s", 35, 60),
-        ("llama-s", 50, 40),
-        ("llama-s", 60, 30),
-        ("llama-s", 90, 30),
-        ("llama-xs", 15, 50),
-        ("llama-xs", 45, 40),
-        ("llama-xs", 90, 30),
-        ("llama-m", 20, 30),
+        ("llama-s", 15, 70),
+        ("llama-s", 25, 35),
+        ("llama-s", 40, 55),
+        ("llama-s", 55, 30),
+        ("llama-s", 70, 25),
+        ("llama-s", 20, 90),
+        ("llama-xs", 20, 60),
+        ("llama-xs", 50, 35),
+        ("llama-xs", 80, 50),
+        ("llama-m", 15, 45),
     )
 )
 
@@ -202,7 +233,7 @@ def run_fresh(measured: Path, tell: Callable[[str], None]) -> list[dict]:
     runs = []
     for number, cell in enumerate(FRESH):
         run = measure(cell, FRESH_SEED + number)
-        seen = exposure.forecast(cell.reads, run["parameters"])
+        seen = exposure.forecast(cell.reads, run["rows"], run["parameters"])
         assert seen is not None, "a size of the study"
         within = seen.holds(run["recall"])
         runs.append({**run, "forecast": [seen.mean, seen.low, seen.high], "within": within})
@@ -255,15 +286,15 @@ def _keep(measured: Path, **parts: object) -> None:
 
 
 def run_recall(measured: Path, tell: Callable[[str], None], seeds: int = SEEDS) -> dict:
-    """Measure every cell over seeds; what is measured is kept after each run."""
+    """Measure every cell over seeds, and varied ones; what is trained is kept in the store."""
     runs: list[dict] = []
-    for seed in range(seeds):
-        for cell in CELLS:
-            run = measure(cell, seed)
-            runs.append(run)
-            tell(f"{cell} seed {seed}: recall {run['recall']:.2f}, {run['seconds']:.0f} s")
-            if len({(one["family"], one["reads"]) for one in runs}) > len(READS):
-                _keep(measured, fit=fitted(runs), runs=runs)
+    planned = [(cell, seed) for seed in range(seeds) for cell in CELLS]
+    planned += [(cell, VARIED_SEED + number) for number, cell in enumerate(VARIED)]
+    for cell, seed in planned:
+        run = measure(cell, seed)
+        runs.append(run)
+        tell(f"{cell} seed {seed}: recall {run['recall']:.2f}, {run['seconds']:.0f} s")
+    _keep(measured, fit=fitted(runs), runs=runs)
     return exposure_data(measured)
 
 

@@ -54,7 +54,7 @@ def steps_for(stage: Stage, rows: int, parameters: int) -> int:
 
 def _steps_wanted(stage: Stage, rows: int, parameters: int) -> int:
     own = stage.batch_size * (1 - stage.replay)
-    return math.ceil(reads_for(WANTED, parameters) * rows / own)
+    return math.ceil(reads_for(WANTED, rows, parameters) * rows / own)
 
 
 def own_stage(kind: str, parameters: int) -> Stage:
@@ -74,35 +74,38 @@ def measured() -> dict:
     return json.loads((samples_folder("measured") / MEASURED).read_text("utf-8"))
 
 
-def forecast(reads: float, parameters: int) -> Interval | None:
+def forecast(reads: float, rows: int, parameters: int) -> Interval | None:
     """The recall that so many readings of each row gave in labkit's study, with the interval that
-    holds nine packs of ten; None for a size that is not within twice the measured ones.
+    holds nine packs of ten; None for a size that is not within twice the measured ones. A pack of
+    more rows takes more steps for as many readings, and more is known of it afterwards.
     """
     fit = measured()["fit"]
     low, high = fit["parameters"]
     if not low / 2 <= parameters <= high * 2 or reads <= 0:
         return None
-    at = _log_odds(reads, parameters)
+    at = _log_odds(reads, rows, parameters)
     mean, low, high = (_share(at + side * fit["spread"]) for side in (0, -1, 1))
     return Interval(mean, low, high, n=fit["runs"], clusters=fit["runs"], with_seeds=True)
 
 
-def reads_for(recall: float, parameters: int) -> float:
+def reads_for(recall: float, rows: int, parameters: int) -> float:
     """How many readings of each row gave a recall in labkit's study, at most MOST_READS. A larger
     model than those measured is given the reads of the largest.
     """
     fit = measured()["fit"]
     low, high = fit["parameters"]
     size = min(max(parameters, low), high)
-    wanted = math.log(recall / (1 - recall)) - _log_odds(1, size)
+    wanted = math.log(recall / (1 - recall)) - _log_odds(1, rows, size)
     return min(MOST_READS, math.exp(wanted / fit["per_log_read"]))
 
 
-def _log_odds(reads: float, parameters: int) -> float:
+def _log_odds(reads: float, rows: int, parameters: int) -> float:
     fit = measured()["fit"]
+    fewest, most = fit["rows"]  # beyond them nothing was seen
     return (
         fit["start"]
         + fit["per_log_read"] * math.log(reads)
+        + fit["per_log_row"] * math.log(min(max(rows, fewest), most) / 1000)
         + fit["per_log_parameter"] * math.log(parameters / 1e6)
     )
 
@@ -116,7 +119,7 @@ def warning(stage: Stage, rows: int, steps: int, parameters: int) -> str | None:
     and for sizes that were not measured.
     """
     often = reads(stage, rows, steps)
-    seen = forecast(often, parameters)
+    seen = forecast(often, rows, parameters)
     if seen is None or seen.mean >= LEARNED:
         return None
     return (
@@ -127,7 +130,7 @@ def warning(stage: Stage, rows: int, steps: int, parameters: int) -> str | None:
 
 def _enough_in_words(stage: Stage, rows: int, parameters: int) -> str:
     return (
-        f"{WANTED} took about {reads_for(WANTED, parameters):.0f} readings, which are "
+        f"{WANTED} took about {reads_for(WANTED, rows, parameters):.0f} readings, which are "
         f"{_steps_wanted(stage, rows, parameters):,} steps here; `steps: auto` takes up to "
         f"{MOST_STEPS:,} of them (docs/own-domain.md)"
     )

@@ -14,13 +14,14 @@ from studies.invented import LAST_THEME, THEMES, write_folder
 from studies.own_domain import Cell
 
 
-def run(cell: Cell, seed: int, recall: float, parameters: int = 10**6) -> dict:
+def run(cell: Cell, seed: int, recall: float, parameters: int = 10**6, rows: int = 500) -> dict:
     return {
         **asdict(cell),
         "seed": seed,
         "theme": "bells",
         "parameters": parameters,
         "steps": 10,
+        "rows": rows,
         "facts": 20,
         "recall": recall,
         "in_words_of_text": None,
@@ -45,17 +46,19 @@ def test_alike_names_share_their_syllables(tmp_path):
 
 
 def test_the_fit_finds_the_line_that_made_the_runs():
-    def odds(reads: float, parameters: float) -> float:
-        return -3.0 + 0.9 * math.log(reads) + 0.5 * math.log(parameters / 1e6)
+    def recall(reads: float, rows: int, parameters: int) -> float:
+        odds = -3.0 + 0.9 * math.log(reads) + 0.3 * math.log(rows / 1000)
+        return 1 / (1 + math.exp(-odds - 0.5 * math.log(parameters / 1e6)))
 
     runs = [
-        run(Cell(family, reads), seed, 1 / (1 + math.exp(-odds(reads, size))), size)
+        run(Cell(family, reads), seed, recall(reads, rows, size), size, rows)
         for family, size in (("llama-xs", 300_000), ("llama-s", 10**6))
         for reads in (10, 30, 80)
-        for seed in range(2)
+        for seed, rows in enumerate((400, 900))
     ]
     found = own_domain.fitted([*runs, run(Cell(alike=True), 0, 0.9)])
     assert found["start"] == pytest.approx(-3.0) and found["per_log_read"] == pytest.approx(0.9)
+    assert found["per_log_row"] == pytest.approx(0.3) and found["rows"] == [400, 900]
     assert found["per_log_parameter"] == pytest.approx(0.5) and found["spread"] < 1e-6
     assert found["runs"] == len(runs) and found["parameters"] == [300_000, 10**6]
 

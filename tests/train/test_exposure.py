@@ -43,10 +43,9 @@ def test_auto_reads_as_often_as_the_study_found_enough():
     stage = exposure.own_stage("cpt", size).model_copy(update={"sources": ("raw",)})
     rows = rows_read(stage, pack, zoo.tokenizer_of(zoo.model_folder(MODEL)))
     assert rows > len(pack.rows("raw"))  # long texts are several rows
-    few, many = exposure.steps_for(stage, 100, size), exposure.steps_for(stage, 200, size)
-    assert many == pytest.approx(2 * few, abs=2)
-    often = exposure.reads_for(exposure.WANTED, size)
-    assert exposure.reads(stage, 100, few) == pytest.approx(often, rel=0.02)
+    few, many = exposure.steps_for(stage, 400, size), exposure.steps_for(stage, 600, size)
+    often = exposure.reads_for(exposure.WANTED, 400, size)
+    assert few < many and exposure.reads(stage, 400, few) == pytest.approx(often, rel=0.02)
     assert exposure.steps_for(stage, 10**6, size) == exposure.MOST_STEPS
     assert settled(stage, pack, MODEL).steps == exposure.steps_for(stage, rows, size)
     dpo = settled(exposure.own_stage("dpo", size), pack, MODEL)
@@ -54,10 +53,15 @@ def test_auto_reads_as_often_as_the_study_found_enough():
 
 
 def test_the_forecast_rises_with_reading_and_knows_its_sizes():
-    seldom, often = exposure.forecast(5, 10**6), exposure.forecast(60, 10**6)
+    seldom, often = exposure.forecast(5, 500, 10**6), exposure.forecast(60, 500, 10**6)
     assert seldom.low < seldom.mean < often.mean < often.high
-    assert exposure.forecast(30, 8 * 10**9) is None
-    assert exposure.forecast(exposure.reads_for(0.5, 10**6), 10**6).mean == pytest.approx(0.5)
+    assert exposure.forecast(30, 500, 8 * 10**9) is None
+    often = exposure.reads_for(0.5, 500, 10**6)
+    assert exposure.forecast(often, 500, 10**6).mean == pytest.approx(0.5)
+    # more rows are more steps, as far as rows were varied
+    many = exposure.measured()["fit"]["rows"][1]
+    assert exposure.forecast(5, many, 10**6).mean > seldom.mean
+    assert exposure.forecast(5, 9 * many, 10**6) == exposure.forecast(5, many, 10**6)
 
 
 def test_a_file_that_says_auto_is_loaded_with_numbers(tmp_path):
