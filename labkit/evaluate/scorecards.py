@@ -540,12 +540,12 @@ _BEFORE = {r"\p{Arabic}": "[وف]?(?:[بكل]?(?:ال)?|لل)", r"\p{Hebrew}": "
 # What makes a longer number of one: digits behind a point or a comma, and a minus before it.
 _NUMBER_BEFORE, _NUMBER_AFTER = r"(?<![0-9][.,]|(?<![\w)])-)", r"(?!\.[0-9]*[1-9]|,[0-9])"
 # Signs that are typed for one another; the joiner that ends a part of a Persian word; the stroke
-# that stretches an Arabic one.
+# that stretches an Arabic one; point and comma of Arabic numbers.
 _TYPED_ALIKE = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\u05be", "-")
     | dict.fromkeys("\u2018\u2019\u02bc\u2032\u05f3`\xb4", "'")
     | dict.fromkeys("\u201c\u201d\u2033\u05f4", '"')
-    | {"\u200c": "-", "\u0640": None, "\u0131": "i"}
+    | {"\u200c": "-", "\u0640": None, "\u0131": "i", "\u066b": ".", "\u066c": ","}
 )
 _NO_POWER = regex.compile(r"[^\p{Decomposition_Type=Super}\p{Decomposition_Type=Fraction}]+")
 _MAY_BE_LEFT_OUT = regex.compile(r"[[\u0591-\u05c7\u064b-\u0652\u0670]&&\p{M}]", regex.V1)

@@ -67,6 +67,7 @@ def test_particles_may_be_attached(answer, output):
         ("CO2", "CO₂ rises"),
         ("fiber", "a ﬁber"),
         ("25", "२५"),
+        ("3.5", "٣٫٥"),
         ("silk", "si\u00adlk"),
         ("حرير", "حَرِير"),
         ("straße", "STRASSE"),
