@@ -12,7 +12,6 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from html import escape
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -414,9 +413,7 @@ def _sound_table(sound: list[dict]) -> str:
         ),
     )
     unsound = [
-        f"- {row['pack']}, {row['kind']}: {escape(told)}"
-        for row in sound
-        for told in row["unsound"]
+        f"- {row['pack']}, {row['kind']}: ``{told}``" for row in sound for told in row["unsound"]
     ]
     return "\n".join((read, "", "The unsound ones:", "", *unsound))
 
