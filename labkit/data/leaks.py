@@ -53,17 +53,23 @@ _ALIKE = str.maketrans(
     | dict.fromkeys("\u02b9\u02bb\u02bc\u02bd\u02c8\ua78c", "'")
 )
 _ANY_ALIKE = re.compile(f"[{''.join(map(chr, _ALIKE))}]")
-# Letters of Cyrillic and Greek that look like Latin ones (Unicode, confusables.txt): everywhere,
-# for a word of them alone may stand for a Latin one; and those that do as capitals, or nearly, in
-# words with Latin letters only.
-_CYRILLIC_OR_GREEK = re.compile("[\u0370-\u052f]")
+# Letters of Cyrillic, Greek and Cherokee that look like Latin ones (Unicode, confusables.txt):
+# everywhere, for a word of them alone may stand for a Latin one; and those that do as capitals, or
+# nearly, in words with Latin letters only.
+_OTHER_SCRIPTS = re.compile("[\u0370-\u052f\u13a0-\u13f5]")
 _LATIN_ALONE = str.maketrans(
-    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u0501\u051b\u051d\u03bf",
-    "aeopcyxijshdqwo",
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u0501\u051b\u051d\u03bf\u04cf",
+    "aeopcyxijshdqwol",
+) | str.maketrans(
+    "\u13a0\u13a1\u13a2\u13a5\u13a9\u13aa\u13ab\u13ac\u13b3\u13b7\u13bb\u13bd\u13c0\u13c2\u13c3\u13cf"
+    "\u13d2\u13d4\u13d5\u13d9\u13da\u13de\u13df\u13e2\u13e6\u13e7\u13f3\u13f4",
+    "drtiyajewmhyghzbrwsvslcpkdgb",
 )
 _LATIN_WITH_OTHERS = str.maketrans("\u0432\u043a\u043c\u043d\u0442", "bkmht") | str.maketrans(
     "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bd\u03c1\u03c4\u03c5\u03c7", "abezhikvptux"
 )
+# The capital palochka is a bare stroke: I at the start of a word and beside capitals, else l.
+_STROKE_FOR_I = re.compile("\u04c0(?:(?<=[A-Z]\u04c0)|(?=[A-Z])|(?<=\\b\u04c0)(?=[a-z]|\\b))")
 
 
 def folded(text: str) -> str:
@@ -73,11 +79,12 @@ def folded(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    text = unicodedata.normalize("NFKD", seen(text)).casefold()
+    text = unicodedata.normalize("NFKD", seen(text))
+    text = _STROKE_FOR_I.sub("I", text).casefold()
     text = text.translate(_ALIKE) if _ANY_ALIKE.search(text) else text  # slow, and seldom needed
     text = unicodedata.normalize("NFC", _MARK.sub(_if_needed, text))
     text = _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
-    return _in_one_script(text) if _CYRILLIC_OR_GREEK.search(text) else text
+    return _in_one_script(text) if _OTHER_SCRIPTS.search(text) else text
 
 
 def _in_one_script(text: str) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import os
 import random
+import re
 import tempfile
 import time
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.base import processes
 from labkit.base.errors import InputError
-from labkit.base.inputs import seen
+from labkit.base.inputs import seen, tidy
 from labkit.data.cleaning import whole_sentences
 from labkit.models.families import (
     check_opening,
@@ -325,8 +325,8 @@ def _fate_of_pair(pair: dict, answers: list[list[int]], kept: list[list[int]]) -
 
 
 def _visible(text: str) -> str:
-    """A text as a reader sees it, in one spelling of its letters."""
-    return seen(unicodedata.normalize("NFC", text))
+    """A text as a reader sees it, in one spelling of its letters and with one kind of blank."""
+    return seen(re.sub(r"[^\S\t\n]", " ", tidy(text)))
 
 
 def longest_row(stage: Stage, model: PreTrainedModel) -> int:

@@ -95,6 +95,10 @@ def test_no_run_reaches_over_the_end_of_a_row():
         ("Wo ist die Straße?", "WO IST DIE STRASSE?"),
         ("How is a cap coated?", "How is \u0430 \u0441\u0430\u0440 c\u043eat\u0435d?"),
         ("Which BOND breaks?", "Which \u0412\u039fND br\u03b5aks?"),
+        ("How is steel coated?", "How is stee\u04cf coated?"),
+        ("Is it steel that I want?", "\u04c0s it stee\u04c0 that \u04c0 want?"),
+        ("IS SILK STRONG?", "\u04c0S S\u04c0LK STRONG?"),
+        ("Which CAP breaks?", "Which \u13df\u13aa\u13e2 \u13cfre\uab7aks?"),
         ("What is 25 times 4?", "What is \u0662\u0665 times \u06f4?"),
         ("Where is O'ahu?", "Where is O\u02bbahu?"),
         ("What is annealed?", "What is _annealed_?"),
@@ -111,6 +115,10 @@ def test_cyrillic_and_greek_words_stay_what_they_are():
         leaks.words_of("Металл МЕТАЛЛ") == ["мeтaлл"] * 2
     )  # its e and a are Latin, the rest is not
     assert leaks.words_of("Ωμέγα μm") == ["ωμεγα", "μm"]
+    assert (
+        len(set(leaks.words_of("\u043a\u04c0\u0430\u043d\u0442 \u043a\u04cf\u0430\u043d\u0442")))
+        == 1
+    )
 
 
 def test_signs_that_make_another_word_are_compared():

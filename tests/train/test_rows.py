@@ -121,6 +121,10 @@ def test_a_long_document_is_parted_between_its_sentences(tokenizer):
         (pair("a", "silk", "silk "), trainers.SAME_PAIR),
         (pair("a", "silk", "si\u200blk"), trainers.SAME_PAIR),
         (pair("a", "silk", "silk\n\n"), trainers.SAME_PAIR),
+        *(
+            (pair("a", "raw silk", f"raw{blank}silk"), trainers.SAME_PAIR)
+            for blank in "\u00a0\u2009\u202f\u3000"
+        ),
         (pair("a", LONG + "silk", LONG + "iron"), trainers.CUT_TO_THE_SAME),
     ],
 )
