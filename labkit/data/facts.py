@@ -71,6 +71,7 @@ def in_turn(passages: Sequence[tuple[str, str]], seed: int) -> list[int]:
 
 # how a sentence begins that says more of what the one before it spoke of
 _GOES_ON = re.compile(r"(It|Its|They|Their|He|His|She|Her)\b")
+_NO_THING = ("ing", "ed", "est")  # in English: what is done, and how much
 _TERM = regex.compile(r"\p{L}[\p{L}\p{M}'’-]*")
 _INSIDE = regex.compile(r"(?<=[\p{Ll},] )\p{Lu}[\p{L}\p{M}]+")  # not where a sentence begins
 _DIGITS = re.compile(r"\d[\d.,]*\d")
@@ -206,7 +207,10 @@ class Usage:
             more = [
                 word
                 for word in words
-                if self.small[word] and self.is_term(word, again) and word not in found
+                if self.small[word]
+                and self.is_term(word, again)
+                and word not in found
+                and not word.endswith(_NO_THING)
             ]
             more.sort(key=lambda word: (-self.count[word] / self.spread[word], word))
             found += more[: (FEWEST_TERMS if found else TERMS) - len(found)]
@@ -309,7 +313,11 @@ class Usage:
             if len(m[0]) >= 3 and self.is_name(m[0].split())
         ]
         names += [word for word in _TERM.findall(sentence) if word in self.names]
-        terms = [m[0] for m in _TERM.finditer(sentence) if m[0].islower() and self.is_term(m[0])]
+        terms = [
+            m[0]
+            for m in _TERM.finditer(sentence)
+            if m[0].islower() and self.is_term(m[0], LESS_OFTEN)
+        ]
         for name, kind in (
             *((name, _form_of_code(name)) for name in code),
             *((name, _form_of_thing(name)) for name in names),
@@ -563,7 +571,7 @@ DESCRIBED_BY, DESCRIPTIONS = 2, 3  # sentences, and of one thing
 DESCRIPTION_CHARACTERS = 380
 DESCRIPTION_WORDS = (14, 10)  # before and behind the name, of a sentence that is too long
 SUBJECT = 40  # characters in which a sentence names what the next one calls `it`
-THINGS = 4  # of one document
+THINGS = 6  # of one document
 LOOKED_AT_SENTENCES = 8  # about one thing
 
 
@@ -629,6 +637,8 @@ def described_things(passages: Sequence[tuple[str, str]], seed: int) -> list[Des
                 found.append(Described(source, name, best, tuple(others)))
                 break
     order = in_turn([(each.source, each.sentences[0]) for each in found], seed)
+    # words that are used less often only where there are few others
+    order.sort(key=lambda n: found[n].name.islower() and not usage.is_term(found[n].name))
     taken: Counter[str] = Counter()
     kept = []
     for number in order:
