@@ -471,9 +471,14 @@ def _preferred(values: dict, prompt: list[dict], columns: tuple[str, str]) -> di
         if [turn["role"] for turn in turns] != ["assistant"]:
             raise ValueError(f'"{column}" must be one answer to the prompt')
         turns[0]["content"] = _without_question(prompt[-1]["content"], turns[0]["content"])
-    if len({seen(turns[0]["content"]) for turns in answers.values()}) == 1:
+    if len({_visible(turns[0]["content"]) for turns in answers.values()}) == 1:
         raise ValueError(" and ".join(f'"{column}"' for column in columns) + " are the same")
     return {"prompt": prompt, **answers}
+
+
+def _visible(text: str) -> str:
+    """A text as a reader sees it: with one kind of blank."""
+    return seen(re.sub(r"[^\S\t\n]", " ", text))
 
 
 def _shared(first: Sequence, second: Sequence) -> int:
@@ -502,20 +507,74 @@ def _joined(prompt: list[dict], shared: list[dict], columns: tuple[str, str]) ->
     return _under([turn["content"] for turn in prompt if turn["role"] == "system"], shared)
 
 
-def _without_question(question: str, answer: str) -> str:
-    """An answer without the question where it begins with it, capitals and blanks aside.
+_MARKUP = " \n#>*_"
+# what a question and an answer are called where both are written into one text
+_LABEL = r"[\s#>*_]*(?:{})[*_]*\s*[:\uff1a][*_]*\s*"
+_ASKING = re.compile(_LABEL.format("question|q|prompt|instruction|user|human"), re.IGNORECASE)
+_ANSWERING = re.compile(
+    _LABEL.format("answer|a|response|completion|output|assistant"), re.IGNORECASE
+)
+_END_SIGNS = "?!.:\u2026\u3002\uff1f\uff01\uff1a"
+_CLOSING = re.compile(
+    rf"(?P<signs>(?:\s*[{_END_SIGNS}])*)(?<![.:](?=\w))[*_]{{0,3}}(?P<line>[^\S\n]*(?:\n|\Z))?"
+)
+_TYPEWRITTEN = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201b\u02bc\u2032\u00b4`", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb", '"')
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
+)
 
-    A question of one word may well begin an answer.
+
+def _without_question(question: str, answer: str) -> str:
+    """An answer without the question where it begins with it, also as "Question: … Answer: …";
+    capitals, blanks, Markdown and typographic signs aside.
+
+    Raises ValueError when the answer says nothing more.
     """
-    words = r"\s+".join(map(re.escape, question.split()))
-    repeated = re.match(words, answer, re.IGNORECASE)
-    rest = answer[repeated.end() :] if repeated else ""
-    inside_word = rest[:1].isalnum() and question[-1:].isalnum()
-    if not repeated or inside_word or not re.search(r"\w\W", question):
+    called, asking = _ASKING.match(question), _ASKING.match(answer)
+    question = (question[called.end() :] if called else question).strip(_MARKUP)
+    if called:
+        question = re.sub(rf"{_ANSWERING.pattern}\Z", "", question, flags=re.IGNORECASE).rstrip()
+    asked = question.rstrip(_END_SIGNS + " ")
+    start = asking.end() if asking else len(answer) - len(answer.lstrip(_MARKUP))
+    end = _end_of(asked, answer, start)
+    closing = _CLOSING.match(answer, end) if end else None
+    if not closing or not (asking or _is_apart(asked, question[len(asked) :], closing)):
         return answer
+    rest = answer[closing.end() :]
+    answering = _ANSWERING.match(rest)
+    rest = rest[answering.end() :] if answering else rest
     if not seen(rest):
         raise ValueError("an answer repeats the prompt and says nothing more")
     return rest.strip()
+
+
+def _end_of(question: str, answer: str, start: int) -> int:
+    """Where a question ends that stands in an answer from `start` on; 0 where none does."""
+    at = start
+    for sign in filter(seen, question):
+        while at < len(answer) and not seen(answer[at]):
+            at += 1
+        if _plain(answer[at : at + 1]) != _plain(sign):
+            return 0
+        at += 1
+    inside_word = answer[at : at + 1].isalnum() and question[-1:].isalnum()
+    return 0 if inside_word or at == start else at
+
+
+def _plain(sign: str) -> str:
+    return sign.translate(_TYPEWRITTEN).casefold()
+
+
+def _is_apart(asked: str, signs: str, closing: re.Match) -> bool:
+    """Whether a sentence ends with the words asked, which may also begin one: "Tensile strength is
+    …". signs: at the question's end. A question of one word needs its own sign.
+    """
+    if not re.search(r"\w\W+\w", asked):
+        return bool(signs) and "".join(closing["signs"].split()) == "".join(signs.split())
+    rest = closing.string[closing.end() :]
+    anew = re.match(r"\s+[^\W\d_]", rest) and not rest.lstrip()[0].islower()
+    return bool(closing["signs"] or closing["line"] is not None or anew)
 
 
 def _implicit(values: dict) -> dict:
@@ -557,6 +616,9 @@ def _pair(
         answer = _after(prompt, _turns(values, answered, "assistant", transcripts=False))
         if answer and answer[0]["role"] == "system":
             raise ValueError(f'"{answered}" begins with a system turn; it belongs into "{asked}"')
+        if answer and (prompt[-1]["role"], answer[0]["role"]) == ("user", "assistant"):
+            said = _without_question(prompt[-1]["content"], answer[0]["content"])
+            answer = [{**answer[0], "content": said}, *answer[1:]]
         return _chat(values, prompt + answer)
 
     known = (asked, *BESIDE, *more)

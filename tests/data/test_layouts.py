@@ -485,12 +485,79 @@ def test_a_word_that_is_a_question_may_begin_an_answer():
 
 
 @pytest.mark.parametrize(
+    "question,answer",
+    [
+        ("What is it?", "What is it? A ring."),
+        ("What is it?", "what\u00a0is it\u202f?\n\nA ring."),
+        ("What is it", "What is it? A ring."),
+        ("What is it", "What is it A ring."),
+        ("What is it?", "What is it\nA ring."),
+        ("What is it?", "Question: What is it?\nAnswer: A ring."),
+        ("What is it?", "Q: What is it? A: A ring."),
+        ("What is it?", "### Question:\nWhat is it?\n\n### Answer:\nA ring."),
+        ("What is it?", "**What is it?**\n\nA ring."),
+        ("Question: What is it?\nAnswer:", "What is it? A ring."),
+        ("Question: What is it?\nAnswer:", "Question: What is it?\nAnswer: A ring."),
+        ("Ring", "Question: Ring\nAnswer: A ring."),
+        ('What\'s "it"?', "What\u2019s \u201cit\u201d? A ring."),
+        ("What\u2019s\u2009it?", "What's it? A ring."),
+        ("\u4ec0\u4e48\u662f\u94a2\uff1f", "\u4ec0\u4e48\u662f\u94a2\uff1fA ring."),
+    ],
+)
+def test_no_answer_repeats_its_question(question, answer):
+    pair = convert(prompt=question, chosen=answer, rejected="A rod.")
+    assert pair.row["chosen"] == [ANSWER]
+    for asked, answered in PAIRS:
+        found = convert(**{asked: question, answered: answer}).row["messages"]
+        assert found == [{"role": "user", "content": question}, ANSWER]
+
+
+PAIRS = (("prompt", "completion"), ("instruction", "output"), ("question", "answer"))
+
+
+@pytest.mark.parametrize(
+    "question,answer",
+    [
+        ("Steel", "Steel: an alloy."),
+        ("Steel", "Steel"),
+        ("Tensile strength", "Tensile strength is the largest stress."),
+        ("The ring", "The ring's load is 9 kN."),
+        ("The ring", "The ring, when cold, bends."),
+        ("What is", "What island?"),
+        ("Version 1.", "Version 1.5 is newer."),
+        ("Name metals.", "Iron. Name metals."),
+        ("Really?", "Really."),
+        ("Why?", "Answer: It is hard."),
+        ("?", "A ring."),
+    ],
+)
+def test_words_of_a_question_may_begin_an_answer(question, answer):
+    for asked, answered in PAIRS:
+        assert (
+            convert(**{asked: question, answered: answer}).row["messages"][1]["content"] == answer
+        )
+
+
+def test_a_list_behind_a_repeated_question_keeps_its_bullets_and_a_turn_its_weight():
+    found = convert(question="Which metals?", answer="Which metals?\n* iron\n* gold")
+    assert found.row["messages"][1]["content"] == "* iron\n* gold"
+    turns = [{**ANSWER, "content": "What is it? A ring.", "weight": 0}, USER, ANSWER]
+    assert convert(prompt=[USER], completion=turns).row["messages"][1] == {**ANSWER, "weight": 0}
+
+
+def test_an_answer_that_is_only_its_question_is_told():
+    found = convert(question="Who is it?", answer="Question: who is it?\nAnswer:")
+    assert isinstance(found, Dropped) and "repeats the prompt and says nothing more" in found.detail
+
+
+@pytest.mark.parametrize(
     "values,words",
     [
         ({"chosen": "Yes.", "rejected": "No."}, "do not begin with one prompt"),
         ({"chosen": [USER, ANSWER], "rejected": [ANSWER]}, "do not begin with one prompt"),
         ({"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]}, "are the same"),
         ({"prompt": "x", "chosen": "A ring", "rejected": "A ri\u200dng"}, "are the same"),
+        ({"prompt": "x", "chosen": "A ring", "rejected": "A\u3000ring"}, "are the same"),
         (
             {"prompt": "Why?", "chosen": [USER, ANSWER], "rejected": [USER, WRONG]},
             'the turns of "chosen" do not hold the prompt',
