@@ -772,10 +772,32 @@ NOT_RUNNING_TEXT = {
     "footnoteReference": "footnote",
     "endnoteReference": "endnote",
     "commentReference": "comment",
-}
+} | dict.fromkeys(
+    ("dayShort", "dayLong", "monthShort", "monthLong", "yearShort", "yearLong", "pgNum"),
+    "date or number that Word fills in",
+)
+# fields that show words which Word finds out; a file need not hold them
+_FILLED_IN = (
+    "DATE TIME CREATEDATE SAVEDATE PRINTDATE PAGE PAGEREF NUMPAGES AUTHOR TITLE SUBJECT FILENAME "
+    "DOCPROPERTY DOCVARIABLE MERGEFIELD REF SEQ QUOTE STYLEREF TOC"
+)
+FILLED_IN = frozenset(_FILLED_IN.split())
+NOT_FILLED_IN = "field that Word fills in"
 COUNTED_WITH_TEXT = {"del", "moveFrom", "txbxContent", "oMath", "rt"}  # where they are not empty
 SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _BLOCKS = {"p", "tbl", "r"}  # a run outside of any paragraph is not valid, but its text is text
+
+
+@dataclass
+class _Field:
+    """A field that is open: its instruction, whether that still goes on, and what it shows: the
+    text of its result, or else what was chosen in a form.
+    """
+
+    chosen: str
+    instruction: str = ""
+    goes_on: bool = True
+    has_result: bool = False
 
 
 class _WordText:
@@ -783,7 +805,7 @@ class _WordText:
 
     def __init__(self) -> None:
         self.left_out: Counter[str] = Counter()
-        self._fields: list[bool] = []  # of each open field: does its instruction still go on?
+        self._fields: list[_Field] = []
 
     def blocks(self, parent: Any) -> list[str]:
         """The texts of the paragraphs and tables in an element.
@@ -816,32 +838,66 @@ class _WordText:
     def _text(self, element: Any) -> str:
         name = _name_of(element)
         if name == "fldChar":
-            self._pass_field(_value(element, "fldCharType"))
-        elif name == "t" and any(self._fields[:-1]):
-            self.left_out["part of a field's instruction"] += 1
+            return self._pass_field(element)
+        elif name == "fldSimple":
+            text = self._inside(element)
+            self._count_unfilled(_value(element, "instr"), bool(text.strip()))
+            return text
+        elif name == "instrText" and self._fields:
+            self._fields[-1].instruction += element.text or ""
         elif name == "t":
-            return element.text or ""
+            return self._shown(element.text or "")
+        elif name == "textpath":  # WordArt
+            return self._shown(f"\n{element.get('string', '')}\n")
         elif name in SIGNS:
             return SIGNS[name]
         elif not self._leaves_out(element):
             return self._inside(self._chosen(element))
         return ""
 
-    def _pass_field(self, mark: str) -> None:
-        """A field is an instruction and its result; only the result is text."""
-        if mark == "begin":
-            self._fields.append(True)
-        elif self._fields and mark == "separate":
-            self._fields[-1] = False
-        elif self._fields and mark == "end":
+    def _shown(self, text: str) -> str:
+        """A text, which may be a field's result or stand inside a field's instruction."""
+        if any(field.goes_on for field in self._fields[:-1]):
+            if text.strip():
+                self.left_out["part of a field's instruction"] += 1
+            return ""
+        for field in self._fields:
+            field.has_result = field.has_result or bool(text.strip())
+        return text
+
+    def _pass_field(self, mark: Any) -> str:
+        """A field is an instruction and its result; only the result is text, and what was chosen
+        in a form, which stands in no result.
+        """
+        kind = _value(mark, "fldCharType")
+        if kind == "begin":
+            chosen = _chosen_in_form(mark)
+            if chosen and _is_on(mark.getparent(), "rPr/vanish"):
+                self.left_out["hidden text"] += 1
+                chosen = ""
+            self._fields.append(_Field(chosen))
+        elif self._fields and kind == "separate":
+            self._fields[-1].goes_on = False
+        elif self._fields and kind == "end":
+            field = self._fields[-1]
+            text = "" if field.has_result else self._shown(field.chosen)
             self._fields.pop()
+            self._count_unfilled(field.instruction, field.has_result)
+            return text
+        return ""
+
+    def _count_unfilled(self, instruction: str, has_result: bool) -> None:
+        """Counts a field that shows words of which the file holds none."""
+        name = (instruction.split() or [""])[0].upper()
+        if name in FILLED_IN and not has_result and not any(each.goes_on for each in self._fields):
+            self.left_out[NOT_FILLED_IN] += 1
 
     def _leaves_out(self, element: Any) -> bool:
         """Whether an element holds no running text; it is counted if it says something else."""
         name = _name_of(element)
         if name == "sdt" and _has(element, "sdtPr/showingPlcHdr"):
             what = "placeholder that was never filled in"
-        elif name == "r" and _is_on(element, "rPr/vanish") and _says_something(element):
+        elif name == "r" and _is_on(element, "rPr/vanish") and _is_hidden_text(element):
             what = "hidden text"
         elif name == "tr" and _has(element, "trPr/del"):
             what = "deleted row of a table"
@@ -925,8 +981,29 @@ def _number(element: Any, steps: str, default: int) -> int:
     return default if found is None else int(_value(found, "val") or default)
 
 
+def _chosen_in_form(mark: Any) -> str:
+    """What the form field shows that begins at a mark: the choice of a drop-down list, or a box."""
+    choices, box = _find(mark, "ffData/ddList"), _find(mark, "ffData/checkBox")
+    if choices is not None:
+        entries = [_value(entry, "val") for entry in choices.findall("{*}listEntry")]
+        at = _number(choices, "result", _number(choices, "default", 0))
+        return entries[at] if 0 <= at < len(entries) else ""
+    if box is None:
+        return ""
+    state = "checked" if _has(box, "checked") else "default"
+    return "\u2612" if _is_on(box, state) else "\u2610"
+
+
+def _is_hidden_text(run: Any) -> bool:
+    """Whether a hidden run holds text; the mark of a field must be passed all the same."""
+    return _says_something(run) and not _has(run, "fldChar")
+
+
 def _says_something(element: Any) -> bool:
-    return any((node.text or "").strip() for node in element.iter("{*}t", "{*}delText"))
+    said = ((node.text or "") for node in element.iter("{*}t", "{*}delText"))
+    drawn = (node.get("string", "") for node in element.iter("{*}textpath"))
+    chosen = (_chosen_in_form(node) for node in element.iter("{*}fldChar"))
+    return any(text.strip() for text in chain(said, drawn, chosen))
 
 
 def _told(error: Exception) -> str:

@@ -748,6 +748,71 @@ def test_docx_hidden_text_is_left_out_and_counted(folder):
     assert word(folder, body) == ("Seen secret", {"hidden text": 1})
 
 
+def field(instruction: str, result: str = "", form: str = "", hidden: str = "") -> str:
+    begin = f'<w:fldChar w:fldCharType="begin"><w:ffData>{form}</w:ffData></w:fldChar>'
+    marks = [f'<w:r><w:fldChar w:fldCharType="{kind}"/></w:r>' for kind in ("separate", "end")]
+    asked = f"<w:r><w:instrText> {instruction} </w:instrText></w:r>"
+    return f"<w:r>{hidden}{begin}</w:r>{asked}{marks[0]}{result}{marks[1]}"
+
+
+LIST = '<w:ddList>{}<w:listEntry w:val="iron"/><w:listEntry w:val="gold"/></w:ddList>'
+
+
+@pytest.mark.parametrize(
+    "form,result,text",
+    [
+        (LIST.format('<w:result w:val="1"/>'), "", "gold"),
+        (LIST.format('<w:default w:val="1"/>'), "", "gold"),
+        (LIST.format('<w:result w:val="0"/><w:default w:val="1"/>'), "", "iron"),
+        (LIST.format(""), "", "iron"),
+        (LIST.format('<w:result w:val="7"/>'), "", ""),
+        (LIST.format('<w:result w:val="1"/>'), run("gold"), "gold"),
+        ("<w:checkBox><w:default w:val='0'/><w:checked/></w:checkBox>", "", "\u2612"),
+        ("<w:checkBox><w:default w:val='0'/></w:checkBox>", "", "\u2610"),
+    ],
+)
+def test_docx_choices_in_a_form_are_text(folder, form, result, text):
+    body = paragraph(run("It is "), field("FORMDROPDOWN", result, form), run("."))
+    assert word(folder, body) == (f"It is {text}.", {})
+
+
+def test_docx_a_hidden_choice_and_one_in_an_instruction_are_counted(folder):
+    form = LIST.format("")
+    hidden = field("FORMDROPDOWN", "", form, "<w:rPr><w:vanish/></w:rPr>")
+    inside = field("x", run("shown")).replace(
+        "<w:r><w:instrText>", field("y", "", form) + "<w:r><w:instrText>"
+    )
+    assert word(folder, paragraph(run("Seen "), hidden, inside)) == (
+        "Seen shown",
+        {"hidden text": 1, "part of a field's instruction": 1},
+    )
+
+
+def test_docx_word_art_is_text_on_a_line_of_its_own(folder):
+    art = '<w:r><w:pict><v:shape><v:textpath on="t" string="Steel Rings"/></v:shape></w:pict></w:r>'
+    assert word(folder, paragraph(run("Seen"), art, run("below"))) == (
+        "Seen\nSteel Rings\nbelow",
+        {},
+    )
+
+
+def test_docx_dates_are_read_where_they_are_in_the_file_and_else_counted(folder):
+    simple = '<w:fldSimple w:instr=" DATE ">{}</w:fldSimple>'
+    body = paragraph(
+        run("On "),
+        simple.format(run("May 1")),
+        field("DATE \\@ d", run(", 2 May")),
+        simple.format(""),
+        field("SAVEDATE"),
+        field("XE iron"),
+        "<w:r><w:dayLong/><w:monthLong/></w:r>",
+    )
+    assert word(folder, body) == (
+        "On May 1, 2 May",
+        {"field that Word fills in": 2, "date or number that Word fills in": 2},
+    )
+
+
 def test_docx_headers_footers_and_comments_are_counted(folder):
     from docx import Document as make_docx
 
