@@ -23,7 +23,7 @@ from labkit.data.packs import check_pack
 from labkit.data.readers import Dropped, Record, read_file
 from labkit.data.workbench import convert
 from labkit.design.fit import load_situation
-from labkit.design.vendor_claim import load_claim
+from labkit.design.vendor import load_claim
 from labkit.diagnose.gate import read_must_hold
 from labkit.evaluate.scenarios import read_scenarios
 from labkit.merge.recipes import read_recipe

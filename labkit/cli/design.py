@@ -234,7 +234,7 @@ def audit(
 ) -> None:
     """Audit a vendor's claim: what its figures show, what is missing, what to ask back."""
     from labkit.design import vendor
-    from labkit.design.vendor_claim import load_claim
+    from labkit.design.vendor import load_claim
 
     found = vendor.audit(load_claim(claim))
     say(vendor.audit_text(found))

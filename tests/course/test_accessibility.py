@@ -30,8 +30,7 @@ from labkit.course.execute import Run
 from labkit.course.labs import data_lab, diagnose_lab, evaluate_lab
 from labkit.course.labs.views import by_size
 from labkit.course.report import course_page, learner_report, notebook_page
-from labkit.design.vendor import audit, audit_html
-from labkit.design.vendor_claim import load_claim
+from labkit.design.vendor import audit, audit_html, load_claim
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
@@ -515,7 +514,7 @@ def costs(tmp_path, materials):
 
 def claim_form(tmp_path, materials):
     from labkit.course.labs.design_lab import form_panel
-    from labkit.design.vendor_claim import VendorClaim
+    from labkit.design.vendor import VendorClaim
 
     return form_panel(
         VendorClaim, load_claim("invented").model_dump(), lambda values: "", "audit this claim"

@@ -9,8 +9,7 @@ from labkit.course import lesson
 from labkit.course.labs import design_lab
 from labkit.course.labs.design_lab import FormPanel
 from labkit.design.fit import Situation
-from labkit.design.vendor import audit, audit_html
-from labkit.design.vendor_claim import VendorClaim, load_claim
+from labkit.design.vendor import VendorClaim, audit, audit_html, load_claim
 
 SITUATION = {
     "facts_change": "daily",

@@ -203,15 +203,15 @@ def test_nothing_is_dropped_silently(messy, tmp_path, seed):
         row["kind"]
         for split in packs.EVAL_SPLITS
         for row in packs.load_pack(made.folder).rows(split)
-        if row["axis"] in ("knowledge", "reasoning")
+        if row["axis"] in ("knowledge", "reasoning", "preference")
     )
     assert made.read["chunks"] == made.rows["raw"] + items["continuation"] + counted(
         made.folder, "chunk"
     )
     texts = 20  # of rows.jsonl: documents, not examples
-    assert made.read["rows"] == texts + made.rows["qa"] + made.rows["preferences"] + items[
-        "free"
-    ] + items["answer_choice"] + counted(made.folder, "row")
+    asked = sum(items[kind] for kind in ("free", "answer_choice", "pair"))
+    trained = made.rows["qa"] + made.rows["preferences"]
+    assert made.read["rows"] == texts + trained + asked + counted(made.folder, "row")
     assert len(list(messy.iterdir())) == made.read["files"] + counted(made.folder, "file")
     by_kind = Counter()
     for row in dropped_rows(made.folder):
@@ -390,9 +390,14 @@ def test_every_row_says_which_file_and_line_it_comes_from(source, tmp_path):
         line = int(row["messages"][0]["content"].split()[-1].strip("?")) + 1
         assert row["source"] in (f"qa.jsonl#{line}", f"manual (qa.jsonl#{line})")
         assert row["source"].startswith("manual") is (line == 4)
-    assert [row["source"] for row in pack.rows("preferences")] == [
-        f"pairs.jsonl#{line}" for line in range(1, 6)
+    held = [
+        row["entity"]
+        for split in packs.EVAL_SPLITS
+        for row in pack.rows(split)
+        if row["axis"] == "preference"
     ]
+    places = [row["source"] for row in pack.rows("preferences")] + held
+    assert held and sorted(places) == [f"pairs.jsonl#{line}" for line in range(1, 6)]
 
 
 def test_near_copies_are_found_whatever_their_first_lines(source, tmp_path):
@@ -475,6 +480,7 @@ def test_it_trains_and_is_scored(messy, tmp_path):
         "answer_choice",
         "continuation",
         "general",
+        "pair",
     }
     assert 0 <= card.interval("reasoning", "continuation").mean <= 1
 

@@ -9,8 +9,17 @@ from labkit.base.errors import InputError
 from labkit.base.stats import wilson
 from labkit.data.packs import samples_folder
 from labkit.data.published import compared
-from labkit.design.vendor import audit, audit_html, audit_pdf, audit_sheet, audit_text, readings
-from labkit.design.vendor_claim import CONTROLS, VendorClaim, load_claim
+from labkit.design.vendor import (
+    CONTROLS,
+    VendorClaim,
+    audit,
+    audit_html,
+    audit_pdf,
+    audit_sheet,
+    audit_text,
+    load_claim,
+    readings,
+)
 
 BARE = {
     "vendor": "V",

@@ -57,9 +57,8 @@ from labkit.design.rules import (
     propose,
     size_note,
 )
-from labkit.design.vendor import Audit, audit, audit_html, audit_pdf
-from labkit.design.vendor_claim import HELP as CLAIM_HELP
-from labkit.design.vendor_claim import VendorClaim, load_claim
+from labkit.design.vendor import HELP as CLAIM_HELP
+from labkit.design.vendor import Audit, VendorClaim, audit, audit_html, audit_pdf, load_claim
 from labkit.merge.schedule import PRESETS as SCHEDULES
 from labkit.train.pipeline import trainable
 from labkit.train.specs import DPO, GENTLE, ORPO, PipelineSpec, Stage, Why, save_spec, spec_text
