@@ -436,18 +436,19 @@ def _by_cell(runs: list[dict]) -> dict[Cell, list[dict]]:
 def _cells_table(runs: list[dict]) -> str:
     return _table(
         (
-            *("model", "each row read", "names", "tokens of a row", "tellings on a page"),
+            *("model", "documents", "each row read", "names", "tokens of a row", "tellings"),
             *("runs", "recall", "steps", "seconds"),
         ),
         (
             (
                 cell.family,
+                cell.things,
                 f"{cell.reads:g} times",
                 "alike" if cell.alike else "different",
                 cell.length,
                 cell.tellings,
                 len(own),
-                over_runs(own),
+                over_runs(own) if len(own) > 1 else f"{own[0]['recall']:.2f}",
                 f"{np.mean([run['steps'] for run in own]):,.0f}",
                 f"{np.mean([run['seconds'] for run in own]):.0f}",
             )

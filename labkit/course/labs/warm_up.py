@@ -23,7 +23,7 @@ FAMILY = "llama-s"
 MODELS = {"base": f"{FAMILY}-base", "instruct": f"{FAMILY}-instruct"}
 # A person both read of; the same in a form; a fact neither read of.
 ASKED = ("general", "instructions", "knowledge")
-SHORT_QUESTION = 160  # characters
+SHORT_QUESTION = 110  # characters
 # As figures call it -> as the study's file does.
 AXES = {"instructions": "instructions", "knowledge": "knowledge", "compositional": "both"}
 SHARES = {
@@ -89,8 +89,8 @@ def measured_effect() -> Effect:
 
 
 def items(pack: Pack) -> list[dict]:
-    """The first dev question of each kind in ASKED, a short one where there is one: it is printed
-    on one page. Raises InputError naming a missing kind.
+    """The first short dev question of each kind in ASKED, else the shortest: it is printed on one
+    page. Raises InputError naming a missing kind.
     """
     asked = [
         row
@@ -98,7 +98,8 @@ def items(pack: Pack) -> list[dict]:
         if "messages" in row and ("answer" in row or "checks" in row)
     ]
     short = [row for row in asked if len(question_of(row)) <= SHORT_QUESTION]
-    found = {row["axis"]: row for row in reversed([*short, *asked])}
+    by_length = sorted(asked, key=lambda row: len(question_of(row)))
+    found = {row["axis"]: row for row in reversed([*short, *by_length])}
     for axis in ASKED:
         if axis not in found:
             raise InputError(
