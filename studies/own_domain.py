@@ -544,7 +544,7 @@ def recall_figure(runs: list[dict]):
         points = [
             (cell.reads, over_runs(own))
             for cell, own in _by_cell(runs).items()
-            if cell == replace(plain, family=family, reads=cell.reads)
+            if cell == replace(plain, family=family, reads=cell.reads) and len(own) > 1
         ]
         ax.errorbar(
             [reads for reads, _ in points],
@@ -561,6 +561,7 @@ def recall_figure(runs: list[dict]):
         )
     ax.set_xscale("log")
     ax.set_xticks(READS, [str(reads) for reads in READS])
+    ax.minorticks_off()
     ax.set_ylim(0, 1)
     ax.set_xlabel("how often each row is read")
     ax.set_ylabel("facts answered freely")
