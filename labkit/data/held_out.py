@@ -14,6 +14,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -248,28 +249,26 @@ def write_examples(
         for split, chats in held.items()
         for each in chats
     }
-    trained = {question_key(question_of(row["messages"])) for row in training}
-    pairs_kept, items = _preferences(work, asked, trained)
+    pairs_kept, items = _preferences(work, pack, asked)
     write_rows(pack, "preferences", pairs_kept)
     return held, items
 
 
 def _preferences(
-    work: Work, asked: dict[str, str], trained: set[str]
+    work: Work, pack: Pack, asked: dict[str, str]
 ) -> tuple[list[dict], dict[str, list[dict]]]:
     """Pairs to train on, and by split items of those held out: is the chosen answer likelier?
 
-    asked: questions held out -> split; trained: questions that SFT asks, of which no pair is held
-    out.
+    asked: questions held out -> split. A pair is held out with all that belong to it, and only
+    where no training row says or asks the same.
     """
     examples = _once(work, "preferences")
     chats = [example.row["prompt"] + example.row["chosen"] for example in examples]
-    keys = [question_key(question_of(chat)) for chat in chats]
     fits = [
-        key not in trained and can_be_asked(chat) and _differ(example.row)
-        for key, chat, example in zip(keys, chats, examples, strict=True)
+        can_be_asked(chat) and _differ(example.row)
+        for chat, example in zip(chats, examples, strict=True)
     ]
-    splits = split_clusters(
+    placed = split_clusters(
         [example.source for example in examples],
         [1] * len(examples),
         question_pairs(chats),
@@ -277,19 +276,58 @@ def _preferences(
         work.seed,
         [FEWEST_ITEMS * fit for fit in fits],
     )
-    kept: list[dict] = []
-    items: dict[str, list[dict]] = {split: [] for split in EVAL_SPLITS}
-    for example, key, fit, (cluster, split) in zip(examples, keys, fits, splits, strict=True):
+    unfit = {cluster for (cluster, _), fit in zip(placed, fits, strict=True) if not fit}
+    kept: list[Example] = []
+    held: list[tuple[str, Example, str]] = []  # split, pair, cluster
+    for example, chat, fit, (cluster, split) in zip(examples, chats, fits, placed, strict=True):
         turns = [turn["content"] for turn in example.row["prompt"] if turn["role"] == "user"]
-        others = [asked[one] for one in map(question_key, turns) if one in asked]
-        where = others[0] if others else split
-        if where and fit and (not others or key in asked):
-            items[where].append(_pair_item(example, cluster, work.seed))
-        elif where and (others or fit):
+        others = {asked[one] for one in map(question_key, turns) if one in asked}
+        where = asked.get(question_key(question_of(chat)))
+        if others and not (fit and others == {where}):
             work.leave_out(example.source, "row", "a preference whose question is held out")
+        elif others or (split and cluster not in unfit):
+            held.append((where or split or "", example, cluster))
         else:
-            kept.append({**example.row, "source": _place(example)})
-    return kept, items
+            kept.append(example)
+    kept, held = _without_leaking_pairs(work, pack, kept, held, asked)
+    items: dict[str, list[dict]] = {split: [] for split in EVAL_SPLITS}
+    for split, example, cluster in held:
+        items[split].append(_pair_item(example, cluster, work.seed))
+    trained = set(map(id, kept))
+    rows = [
+        {**example.row, "source": _place(example)} for example in examples if id(example) in trained
+    ]
+    return rows, items
+
+
+def _without_leaking_pairs(
+    work: Work,
+    pack: Pack,
+    kept: list[Example],
+    held: list[tuple[str, Example, str]],
+    asked: dict[str, str],
+) -> tuple[list[Example], list[tuple[str, Example, str]]]:
+    """Pairs held out whose words or question training rows have are trained on, too; one whose
+    question is held out besides is left out. What is trained on then may be said by others.
+    """
+    while held:
+        items = [
+            (str(number), _pair_item(example, cluster, work.seed))
+            for number, (_, example, cluster) in enumerate(held)
+        ]
+        trained = ((example.source, example.row) for example in kept)
+        rows = chain(placed_rows(pack, [*TEXT_SPLITS, "qa"]), trained)
+        leaks = {int(leak.item) for leak in find_leaks(items, rows)}
+        if not leaks:
+            break
+        for number in sorted(leaks):
+            _, example, _ = held[number]
+            if question_key(question_of(example.row["prompt"] + example.row["chosen"])) in asked:
+                work.leave_out(example.source, "row", "a preference whose question is held out")
+            else:
+                kept.append(example)
+        held = [pair for number, pair in enumerate(held) if number not in leaks]
+    return kept, held
 
 
 def _differ(row: dict) -> bool:

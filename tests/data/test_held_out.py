@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -186,3 +187,85 @@ def test_a_pair_whose_question_is_trained_on_is_trained_on(tmp_path):
         question_key(row["messages"][-1]["content"]) for row in items if row["axis"] == "preference"
     }
     assert held and pairs and pairs <= asked and not held & asked and len(held | pairs) == 20
+
+
+QUOTED = (
+    "the long pier of the old harbour was built of grey stone by the guild of masons in the year"
+)
+REFUSAL = "I am sorry but I can not say anything at all about this matter without a good source."
+ABOUT = "You are asked by a member of the harbour office who needs a short and a true answer now."
+
+
+def _pairs(case: str) -> tuple[list[dict], list[tuple[str, str]]]:
+    """Preferences and questions in which something is said twice."""
+    pairs = [
+        {"prompt": f"Why is crane {n} red?", "chosen": f"Paint {n}.", "rejected": f"Rust {n}."}
+        for n in range(12)
+    ]
+    questions: list[tuple[str, str]] = []
+    if case == "a chosen answer quotes a document":
+        pairs = [{**pair, "chosen": f"{pair['chosen']} {QUOTED}."} for pair in pairs]
+    elif case == "one refusal in all pairs":
+        pairs = [{**pair, "rejected": REFUSAL} for pair in pairs]
+    elif case == "one preamble in all questions":
+        pairs = [{**pair, "prompt": f"{ABOUT} {pair['prompt']}"} for pair in pairs]
+    elif case == "a document asks the question":
+        pairs = [
+            {**pair, "prompt": f"What was built of grey stone, part {n}?"}
+            for n, pair in enumerate(pairs)
+        ]
+    elif case == "a training question is nearly the pair's":
+        questions = [(f"Why is crane {n} red?", f"It is paint {n}.") for n in range(12)]
+        pairs = [{**pair, "prompt": f"{pair['prompt']} Say it in one sentence."} for pair in pairs]
+    elif case == "one question twice, once behind a long system turn":
+        pairs += [{**pair, "system": "Be brief. " * 60} for pair in pairs]
+    elif case == "answers that differ in blanks alone":
+        pairs += [{**pair, "rejected": pair["chosen"].replace(" ", "  ")} for pair in pairs]
+    elif case == "turns of two questions":
+        questions = [(f"Why is crane {n} red?", f"It is paint {n}.") for n in range(12)]
+        pairs = [
+            {
+                **pair,
+                "prompt": [
+                    {"role": "user", "content": f"Why is crane {n} red?"},
+                    {"role": "assistant", "content": "Paint."},
+                    {"role": "user", "content": f"Why is crane {(n + 5) % 12} red?"},
+                ],
+            }
+            for n, pair in enumerate(pairs)
+        ]
+    return pairs, questions
+
+
+CASES = (
+    "a chosen answer quotes a document",
+    "one refusal in all pairs",
+    "one preamble in all questions",
+    "a document asks the question",
+    "a training question is nearly the pair's",
+    "one question twice, once behind a long system turn",
+    "answers that differ in blanks alone",
+    "turns of two questions",
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pairs_that_repeat_what_is_trained_on_stop_nothing(tmp_path, case):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(12):
+        asked = f"What was built of grey stone, part {number}? {QUOTED} {1700 + number}."
+        (folder / f"{number}.txt").write_text(f"{passage(number)} {asked}", "utf-8")
+    pairs, questions = _pairs(case)
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), "utf-8")
+    rows = [{"question": question, "answer": answer} for question, answer in questions]
+    (folder / "qa.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    made = new_pack("cranes", folder, tmp_path / "cranes")  # checks for leaks itself
+    pack = load_pack(made.folder)
+    kept = pack.rows("preferences") if pack.has("preferences") else []
+    items = [row for split in ("dev", "test") for row in pack.rows(split)]
+    held = [row for row in items if row["axis"] == "preference"]
+    dropped = sum(row["count"] for row in made.dropped if "preference" in row["reason"])
+    copies = len(pairs) - len({json.dumps(pair) for pair in pairs})
+    same = sum(row["count"] for row in made.dropped if "same" in row["reason"])
+    assert len(kept) + len(held) + dropped + copies + same == len(pairs)

@@ -302,6 +302,9 @@ class MergeView:
             self.figure.legend(
                 handles, named, loc="outside lower center", ncols=5, frameon=False, fontsize=11
             )
+        # laid out once: a second time would move the panels a little
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
         self._background = None
 
     def _curves(self, ax, axis: str, ends: tuple[str, str]) -> None:
