@@ -275,6 +275,8 @@ def write_folder(
     alike: whether names share their syllables. tellings: how often a page says each fact.
     """
     chosen, rng = THEMES[theme], random.Random(f"{theme} {seed} {things} {alike} {tellings}")
+    if alike and things > len(_ALIKE) ** 3:
+        raise ValueError(f"there are {len(_ALIKE) ** 3} names that are alike")
     names = _names(rng, things, alike)
     values = [_values(trait, things, rng) for trait in chosen.traits]
     facts = [

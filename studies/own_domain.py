@@ -253,6 +253,8 @@ def run_proposal(measured: Path, tell: Callable[[str], None]) -> list[dict]:
     for seed in (PROPOSED_SEED, PROPOSED_SEED + 1):
         cell, theme = PROPOSED, LAST_THEME
         pack, facts = pack_of(theme, seed, cell)
+        preferred = {row["prompt"][0]["content"] for row in pack.rows("preferences")}
+        facts = [fact for fact in facts if fact.asked not in preferred]
         scores, seconds = {}, {}
         for sequence in ("cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo"):
             spec = design(pack=str(pack.folder), model=cell.family, sequence=sequence)

@@ -37,7 +37,7 @@ from labkit.merge.schedule import Schedule, plain
 from labkit.models.zoo import Loaded
 from labkit.train import exposure
 from labkit.train.callbacks import row_words
-from labkit.train.pipeline import load_checkpoint, run_spec, trainable
+from labkit.train.pipeline import load_checkpoint, run_spec, trainable, with_steps
 from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, ProfileName, trail_of
 from labkit.train.specs import profile as find_profile
 from labkit.train.trainers import prepare_process
@@ -237,6 +237,7 @@ class Lab:
             seed=self.seed,
             profile=self.profile,
         )
+        spec = with_steps(spec)
         for said in little_reading(spec):
             print(said)
         with training([spec], watched=watched) as live:

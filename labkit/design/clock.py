@@ -32,7 +32,7 @@ from labkit.design.planner_speed import (
 )
 from labkit.models.architecture import architecture_of
 from labkit.train.callbacks import Partial
-from labkit.train.pipeline import run_spec, steps_run
+from labkit.train.pipeline import run_spec, steps_run, with_steps
 from labkit.train.specs import PipelineSpec, Stage
 
 EXPECTED_SECONDS = {  # of each notebook: lab, two cores, nothing trained before
@@ -193,7 +193,7 @@ def ahead(spec: PipelineSpec, *, watched: bool = False) -> list[Ahead]:
     """The stages of a spec as the store has them. watched: with a probe on each, as
     `run_spec(watch=…)`. Raises what run_spec raises.
     """
-    asked = _Asked()
+    asked, spec = _Asked(), with_steps(spec)
     before = spec.stages[: spec.merge_after or None]
     run_spec(
         spec.model_copy(update={"stages": before, "merge": None, "merge_after": None}),

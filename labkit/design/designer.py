@@ -177,10 +177,15 @@ def stage_kinds(sequence: str) -> list[str]:
 
 
 def default_stage(kind: str, model: str, pack: Pack) -> Stage:
-    """A stage that is sane for a model's size and a pack's rows.
+    """A stage that is sane for a model's size and a pack's rows, with a number of steps.
 
     Raises InputError for an unknown model.
     """
+    return settled(_usual_stage(kind, model, pack), pack, model)
+
+
+def _usual_stage(kind: str, model: str, pack: Pack) -> Stage:
+    """The same; its steps may still be `auto`."""
     found = DEFAULTS[size_of(model)][kind]
     own = size_of(model) == "tiny" and not pack.invented and is_local(model)
     stage = own_stage(kind, parameters_of(model)) if own else found.stage
@@ -188,7 +193,7 @@ def default_stage(kind: str, model: str, pack: Pack) -> Stage:
         there = tuple(split for split in stage.sources if pack.has(split))
         stage = stage.model_copy(update={"sources": there or stage.sources})
     if found.epochs is None:
-        return settled(stage, pack, model)
+        return stage
     splits = stage.sources if kind == "cpt" else STAGE_SPLITS[kind]
     rows = sum(len(pack.rows(split)) for split in splits if pack.has(split))
     return stage.model_copy(update={"steps": max(1, round(found.epochs * rows / stage.batch_size))})
@@ -227,25 +232,27 @@ def design(**choices: Any) -> PipelineSpec:
 
 
 def _stage(kind: str, number: int, chosen: Choices, model: str, pack: Pack) -> Stage:
-    stage = default_stage(kind, model, pack)
-    changes: dict[str, Any] = {
-        "learning_rate": stage.learning_rate * chosen.rates,
-        "steps": max(1, round(stage.steps * chosen.lengths)),
-    }
+    stage = _usual_stage(kind, model, pack)
+    changes: dict[str, Any] = {"learning_rate": stage.learning_rate * chosen.rates}
     if chosen.replay is not None and kind in ("cpt", "sft"):
         changes["replay"] = chosen.replay
     if chosen.sources is not None and kind == "cpt":
         changes["sources"] = chosen.sources
     if chosen.lora is not None:
         changes["lora"] = Lora() if chosen.lora else None
-    given = {**stage.model_dump(), **changes, **chosen.changes.get(number, {})}
+    by_hand = chosen.changes.get(number, {})
+    given = {**stage.model_dump(), **changes, **by_hand}
     for field in given:
         if field not in Stage.model_fields:
             raise SpecError(
                 f"changes.{number}.{field} is not a field of a stage; "
                 f"{suggest(str(field), list(Stage.model_fields))}"
             )
-    return Stage(**given)
+    made = Stage(**given)
+    if by_hand.get("steps", "auto") != "auto":
+        return made
+    made = settled(made, pack, model)  # by what else was chosen
+    return made.model_copy(update={"steps": max(1, round(made.steps * chosen.lengths))})
 
 
 def _merge(chosen: Choices) -> Merge | None:

@@ -32,7 +32,7 @@ from labkit.design.planner_speed import (
     step_work,
 )
 from labkit.models.architecture import Architecture, architecture_of
-from labkit.train.pipeline import steps_run
+from labkit.train.pipeline import steps_run, with_steps
 from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage
 
 # What fine-tuning runs reach of a GPU's peak rate; a range, because it depends on the setup.
@@ -500,7 +500,7 @@ def plan_spec(
     measured it. gpus: how many cards share each step. Nothing is trained and nothing but a config
     downloaded. Raises PackError, SpecError or InputError when the design cannot run.
     """
-    architecture = architecture_of(spec.model)
+    architecture, spec = architecture_of(spec.model), with_steps(spec)
     stages = [
         stage.model_copy(update={"steps": steps_run(stage, spec.profile)}) for stage in spec.stages
     ]

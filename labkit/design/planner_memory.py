@@ -35,7 +35,7 @@ from labkit.models.architecture import Architecture, config_of, learned_places, 
 from labkit.models.families import CONTEXT, FAMILIES
 from labkit.train import exposure, zoo_build
 from labkit.train.callbacks import RowCount, row_words
-from labkit.train.pipeline import stage_splits, steps_run
+from labkit.train.pipeline import stage_splits, steps_run, with_steps
 from labkit.train.specs import PREFERENCE_STAGES, STAGES, PipelineSpec, Stage, StageKind
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def _lengths_of(
         check_template(tokenizer, model, kind)
     longest = places or max_length
     measure = _Estimated(longest) if tokenizer is None else _Measured(tokenizer, longest, places)
+    splits = tuple(split for split in splits if data.has(split))
     counted = RowCount([place for split in splits for place in data.places(split)])
     rows = [row for split in splits for row in data.rows(split)]
     own = len(rows)
@@ -154,6 +155,7 @@ def little_reading(spec: PipelineSpec) -> Iterator[str]:
 
     The invented packs that come with labkit have a study of their own (docs/evidence.md).
     """
+    spec = with_steps(spec)
     if load_pack(spec.pack).invented:
         return
     for number, stage in enumerate(spec.stages):

@@ -58,7 +58,7 @@ from labkit.models.architecture import (
     config_of,
     parameters_of,
 )
-from labkit.train.pipeline import check_data
+from labkit.train.pipeline import check_data, with_steps
 from labkit.train.specs import PipelineSpec, Stage
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def check(spec: PipelineSpec) -> None:
     """
     from labkit.train.memory import check_four_bit
 
+    spec = with_steps(spec)
     check_data(spec)
     if any(stage.lora and stage.lora.four_bit for stage in spec.stages):
         check_four_bit(spec.stages)
@@ -436,6 +437,7 @@ def tell(
     card: a GPU by name; without one, this machine where its speed was measured, or else every card
     labkit knows. Raises InputError, SpecError or PackError for what cannot be planned.
     """
+    spec = with_steps(spec)
     check_data(spec)
     money_of((0.0, 0.0), count, price)
     try:

@@ -24,7 +24,7 @@ from labkit.design.designer import TINY, default_stage, families, is_local, prob
 from labkit.design.planner_memory import lengths_of, little_reading
 from labkit.merge.recipes import Merge
 from labkit.models.architecture import parameters_of
-from labkit.train.pipeline import steps_run
+from labkit.train.pipeline import steps_run, with_steps
 from labkit.train.specs import PREFERENCE_STAGES, Lora, PipelineSpec, Stage
 
 MEASURED_AT = "1 million parameters"
@@ -43,7 +43,7 @@ class Facts:
     """A design and what can be known about it before it is trained."""
 
     def __init__(self, spec: PipelineSpec):
-        self.spec, self.pack = spec, load_pack(spec.pack)
+        self.spec, self.pack = with_steps(spec), load_pack(spec.pack)
 
     @cached_property
     def parameters(self) -> int:
@@ -89,6 +89,10 @@ class Facts:
             * (1 - stage.replay)
             / max(1, self.rows_of(stage))
         )
+
+    @cached_property
+    def reads_too_rarely(self) -> bool:
+        return any(little_reading(self.spec))
 
     @cached_property
     def items(self) -> int:
@@ -286,7 +290,7 @@ RULES = (
     Rule(
         "read too rarely",
         "risk",
-        lambda f: any(little_reading(f.spec)),
+        lambda f: f.reads_too_rarely,
         "a tiny model that reads names it has never seen a few times cannot say what was told of "
         "them",
         counted=lambda f: " ".join(little_reading(f.spec)),
@@ -754,7 +758,7 @@ CHANGES = {
         Change(
             "steps that fit",
             "CPT as labkit proposes it for this pack and size",
-            lambda f: bool(f.of("cpt")) and f.parameters < TINY and not f.pack.invented,
+            lambda f: f.reads_too_rarely and _read_enough(f.spec) != f.spec,
             _read_enough,
         ),
         Change(

@@ -408,7 +408,8 @@ def keeper(
             due, end = processes.from_main((due, bool(stop.asked)))
             if due or end:
                 args.output_dir = str(partial.folder)  # until now a folder that is thrown away
-                control.should_save, control.should_training_stop = True, end
+                control.should_save = True
+                control.should_training_stop |= end  # it may be ending because enough is known
 
         def on_save(self, args, state, control, **kwargs):
             processes.wait()

@@ -33,7 +33,6 @@ MOST_PREFERENCE_STEPS = 30  # more of them cost what SFT had taught (docs/own-do
 TRIED = 48  # dev facts that are tried at a look
 LOOKS = 10
 BEFORE_WORDS = 2  # of a sentence, before what is to be said
-NEW_TOKENS = 16
 
 
 def reads(stage: Stage, rows: int, steps: int | None = None) -> float:
@@ -46,15 +45,11 @@ def steps_for(stage: Stage, rows: int, parameters: int) -> int:
     """The steps that `auto` stands for: of a large pack as many as take minutes, not hours."""
     own = stage.batch_size * (1 - stage.replay)
     if stage.kind == "cpt":
-        return max(FEWEST_STEPS, min(MOST_STEPS, _steps_wanted(stage, rows, parameters)))
+        wanted = math.ceil(reads_for(WANTED, rows, parameters) * rows / own)
+        return max(FEWEST_STEPS, min(MOST_STEPS, wanted))
     if stage.kind in PREFERENCE_STAGES:
         return max(1, min(MOST_PREFERENCE_STEPS, math.ceil(PREFERENCE_PASSES * rows / own)))
-    return max(FEWEST_STEPS, math.ceil(SFT_PASSES * rows / own))
-
-
-def _steps_wanted(stage: Stage, rows: int, parameters: int) -> int:
-    own = stage.batch_size * (1 - stage.replay)
-    return math.ceil(reads_for(WANTED, rows, parameters) * rows / own)
+    return max(FEWEST_STEPS, min(MOST_STEPS, math.ceil(SFT_PASSES * rows / own)))
 
 
 def own_stage(kind: str, parameters: int) -> Stage:
@@ -96,7 +91,7 @@ def reads_for(recall: float, rows: int, parameters: int) -> float:
     low, high = fit["parameters"]
     size = min(max(parameters, low), high)
     wanted = math.log(recall / (1 - recall)) - _log_odds(1, rows, size)
-    return min(MOST_READS, math.exp(wanted / fit["per_log_read"]))
+    return min(MOST_READS, math.exp(min(wanted / fit["per_log_read"], math.log(MOST_READS))))
 
 
 def _log_odds(reads: float, rows: int, parameters: int) -> float:
@@ -122,18 +117,15 @@ def warning(stage: Stage, rows: int, steps: int, parameters: int) -> str | None:
     seen = forecast(often, rows, parameters)
     if seen is None or seen.mean >= LEARNED:
         return None
-    return (
+    told = (
         f"cpt reads each row {often:.0f} times; on packs of invented names that gave a recall of "
-        f"{seen} at this size. {_enough_in_words(stage, rows, parameters)}"
+        f"{seen} at this size."
     )
-
-
-def _enough_in_words(stage: Stage, rows: int, parameters: int) -> str:
-    return (
-        f"{WANTED} took about {reads_for(WANTED, rows, parameters):.0f} readings, which are "
-        f"{_steps_wanted(stage, rows, parameters):,} steps here; `steps: auto` takes up to "
-        f"{MOST_STEPS:,} of them (docs/own-domain.md)"
-    )
+    auto = steps_for(stage, rows, parameters)
+    then = forecast(reads(stage, rows, auto), rows, parameters)
+    if steps >= auto or then is None or then.mean <= seen.mean:
+        return f"{told} More is seen of larger models, or of less text (docs/own-domain.md)"
+    return f"{told} `steps: auto` would take {auto:,} steps: {then} (docs/own-domain.md)"
 
 
 # --- what is known while it is read -----------------------------------------------------------
@@ -233,4 +225,7 @@ def told(lineage: dict) -> str:
     )
     if share >= LEARNED:
         return known
-    return f"{known} It has not learned what it read: raise its steps, or write `steps: auto`."
+    return (
+        f"{known} It has not learned what it read: give it more steps (`steps: auto` takes what "
+        "labkit's study found enough), a larger model or less text."
+    )

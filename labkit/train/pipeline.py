@@ -17,7 +17,7 @@ from labkit.merge.recipes import THEIR_METHOD, Merge, Recipe, merge_card, recipe
 from labkit.merge.schedule import resolve
 from labkit.models import zoo
 from labkit.models.architecture import parameters_of
-from labkit.models.families import CONTEXT
+from labkit.models.families import CONTEXT, FAMILIES
 from labkit.train import exposure, memory, zoo_build
 from labkit.train.callbacks import Partial, RowCount, Stop, TrainResult
 from labkit.train.specs import AUTO, PREFERENCE_STAGES, PipelineSpec, Stage, profile, trail_of
@@ -25,6 +25,7 @@ from labkit.train.specs import AUTO, PREFERENCE_STAGES, PipelineSpec, Stage, pro
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LONGEST_INVENTED = 94  # tokens of a text of the invented packs, with its end
 RECIPE_VERSION = 2  # part of every key: raise it when training code changes what a spec means
 SHARING = {"micro_batch_size", "activation_checkpointing"}  # of memory and time: no part of a key
 STAGE_SPLITS = {"sft": ("qa",), "dpo": ("preferences",), "orpo": ("preferences",)}
@@ -70,9 +71,13 @@ def settled(stage: Stage, pack: Pack, model: str) -> Stage:
     """
     if stage.steps != AUTO:
         return stage
-    rows = rows_read(stage, pack, zoo.tokenizer_of(zoo.model_folder(model)))
+    # the tiny families have one tokenizer, built or not
+    tiny = model in zoo.known_names() and model.rpartition("-")[0] in FAMILIES
+    folder = zoo.model_folder(zoo.shipped_models()[0] if tiny else model)
+    rows = rows_read(stage, pack, zoo.tokenizer_of(folder))
     changes: dict[str, Any] = {"steps": exposure.steps_for(stage, rows, parameters_of(model))}
-    if stage.kind == "cpt" and exposure.told_facts(pack):
+    alone = processes.count() == 1  # processes that share a model would have to look together
+    if stage.kind == "cpt" and alone and exposure.told_facts(pack):
         changes["until"] = stage.until or exposure.ENOUGH
     return stage.model_copy(update=changes)
 
@@ -92,7 +97,7 @@ def steps_run(stage: Stage, profile_name: str) -> int:
     Raises SpecError where they are still `auto`.
     """
     if stage.steps == AUTO:
-        raise SpecError(f"{stage.kind}: steps is auto; load the spec with load_spec, or run it")
+        raise SpecError(f"{stage.kind}: steps is auto; give the spec to pipeline.with_steps first")
     return max(2, round(stage.steps * profile(profile_name).step_share))
 
 
@@ -119,6 +124,11 @@ def check_data(spec: PipelineSpec) -> Pack:
                     f"add it or drop the stage"
                 )
             pack.rows(split)
+        if stage.until is not None and not exposure.told_facts(pack):
+            raise SpecError(
+                f"stages.{number}: until is {stage.until}, but no dev item of pack {pack.name!r} "
+                "says which sentence teaches it (`taught`); drop until"
+            )
     return pack
 
 
@@ -131,6 +141,11 @@ def check_spec(spec: PipelineSpec) -> Pack:
     pack = check_data(spec)
     for number, stage in enumerate(spec.stages):
         memory.shares(stage, processes.count(), f"stages.{number}: ")
+        if stage.until is not None and processes.count() > 1:
+            raise SpecError(
+                f"stages.{number}: until is for one process, and there are {processes.count()}; "
+                "drop it"
+            )
     memory.check_four_bit(spec.stages)
     if spec.merge:  # what trains from the start model has its shape and tokenizer
         check_recipe(
@@ -212,8 +227,8 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         versions=versions(),
         **({"probed": True} if watch else {}),
         **({"tried": pack.fingerprint("dev")} if stage.until else {}),
-        # once long texts were cut; the invented packs have none
-        **({"pieces": True} if stage.kind == "cpt" and not pack.invented else {}),
+        # once long texts were cut; the invented packs have none beyond so many tokens
+        **({"pieces": True} if stage.kind == "cpt" and _has_pieces(stage, pack) else {}),
     )
 
     def make(folder: Path | None) -> dict:
@@ -261,6 +276,10 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
 
     with Stop(ran.kind) as stop:
         return _made_together(store, key, make, follow=lambda: make(None))
+
+
+def _has_pieces(stage: Stage, pack: Pack) -> bool:
+    return not pack.invented or stage.max_length <= LONGEST_INVENTED
 
 
 def _start_of(stage: Stage, name: str) -> tuple[zoo.Loaded, Path | None]:

@@ -102,7 +102,7 @@ class Stage(Strict):
     def _steps_or_auto(cls, steps: object) -> object:
         if steps == "auto":
             return AUTO
-        if steps == AUTO:
+        if steps == AUTO or (isinstance(steps, str) and steps.strip("0 ") == ""):
             raise ValueError("give a whole number above 0, or auto")
         return steps
 

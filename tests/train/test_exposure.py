@@ -9,7 +9,8 @@ from labkit.data.packs import load_pack
 from labkit.models import zoo
 from labkit.models.architecture import parameters_of
 from labkit.train import exposure, trainers
-from labkit.train.pipeline import rows_read, run_spec, settled, steps_run, with_steps
+from labkit.train.callbacks import Partial
+from labkit.train.pipeline import check_data, rows_read, run_spec, settled, steps_run, with_steps
 from labkit.train.specs import OWN, OWN_DPO, PipelineSpec, Stage, load_spec, spec_text
 
 MODEL = "llama-xs-instruct"
@@ -28,6 +29,8 @@ def test_auto_is_written_and_read_as_a_word_and_nought_is_refused():
     assert Stage(**stage.model_dump()) == stage
     with pytest.raises(ValueError, match="a whole number above 0, or auto"):
         Stage(kind="cpt", learning_rate=1e-3, steps=0)
+    with pytest.raises(ValueError, match="a whole number above 0, or auto"):
+        Stage.model_validate({"kind": "cpt", "learning_rate": 1e-3, "steps": "0"})
     with pytest.raises(ValueError, match="until is for cpt"):
         Stage(kind="sft", learning_rate=1e-3, steps=2, until=0.9)
 
@@ -117,3 +120,38 @@ def test_a_model_that_is_not_there_is_told_before_anything_is_counted():
     spec = PipelineSpec(pack="elements", model="no/such-model", stages=(OWN[1],))
     with pytest.raises(InputError, match="no/such-model"):
         with_steps(spec)
+
+
+def test_a_save_at_the_step_at_which_reading_ends_does_not_let_it_go_on(
+    loaded, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LABKIT_SAVE_EVERY_SECONDS", "0")
+    stage = Stage(kind="cpt", learning_rate=3e-3, steps=200, batch_size=4, until=0.9)
+    recall = exposure.Recall(loaded.tokenizer, [(BUILT, " Tor Haskin")], until=stage.until)
+    result = trainers.train_cpt(
+        stage,
+        loaded.model,
+        loaded.tokenizer,
+        [TEXT],
+        replay=[],
+        seed=0,
+        recall=recall,
+        partial=Partial(tmp_path / "partial"),
+    )
+    assert result.steps == recall.looks[-1][0] < 200
+
+
+def test_until_without_facts_to_try_is_refused():
+    stage = Stage(kind="cpt", learning_rate=1e-3, steps=2, until=0.9)
+    spec = PipelineSpec(pack="materials", model=MODEL, stages=(stage,))
+    with pytest.raises(SpecError, match=r"stages.0: until is 0.9, but no dev item .*drop until"):
+        check_data(spec)
+
+
+def test_a_warning_offers_only_what_would_help():
+    size = parameters_of("llama-s-instruct")
+    stage = exposure.own_stage("cpt", size).model_copy(update={"steps": 50})
+    assert "`steps: auto` would take" in exposure.warning(stage, 500, 50, size)
+    auto = exposure.steps_for(stage, 5000, size)
+    assert "larger models, or of less text" in exposure.warning(stage, 5000, auto, size)
+    assert exposure.warning(stage, 500, exposure.steps_for(stage, 500, size), size) is None
