@@ -30,6 +30,8 @@ from labkit.base.store import file_hash, write_file
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from labkit.train.exposure import Recall
+
 
 # --- telling ----------------------------------------------------------------------------------
 
@@ -149,10 +151,10 @@ def reporter(
     result: TrainResult,
     progress: Callable | None,
     probe: Callable | None,
-    enough: Callable | None = None,
+    enough: Recall | None = None,
 ):
     """A TrainerCallback that keeps the loss curve and, in the first process, tells `progress` where
-    the stage stands. enough: asked after each step whether training may end.
+    the stage stands. enough: asked whether training may end, where it is due.
     """
     from transformers import PrinterCallback, TrainerCallback
 
@@ -171,9 +173,9 @@ def reporter(
 
         def on_step_end(self, args, state, control, model=None, **kwargs):
             self.look(model, state.global_step)
-            if enough:
+            if enough and enough.due(state.global_step, steps):
                 with _undisturbed(model):
-                    if enough(model, state.global_step, steps):
+                    if enough(model, state.global_step):
                         self.ended = control.should_training_stop = True
 
         def look(self, model, step: int) -> None:

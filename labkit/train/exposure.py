@@ -30,7 +30,7 @@ LEARNED = 0.6  # below this a model has not learned what it read
 MOST_READS, MOST_STEPS = 150, 6_000
 SFT_PASSES, PREFERENCE_PASSES, FEWEST_STEPS = 12, 3, 60
 MOST_PREFERENCE_STEPS = 30  # more of them cost what SFT had taught (docs/own-domain.md)
-TRIED = 48  # dev facts that are tried at a look
+TRIED, AT_ONCE = 48, 8  # dev facts that are tried at a look, and as many at a time as memory takes
 LOOKS = 10
 BEFORE_WORDS = 2  # of a sentence, before what is to be said
 
@@ -153,16 +153,21 @@ def said(
     """
     import torch
 
-    wholes = text_tokens(tokenizer, [before + rest for before, rest in facts])
-    begun = [_common(ids, own) for ids, own in zip(wholes, _begun(tokenizer, facts), strict=True)]
-    width = max(map(len, wholes))
-    padded = torch.tensor([ids + ids[-1:] * (width - len(ids)) for ids in wholes])
-    with torch.no_grad():
-        likeliest = model(input_ids=padded.to(model.device)).logits.argmax(-1).tolist()
-    right = [
-        guesses[start - 1 : len(ids) - 1] == ids[start:]
-        for ids, start, guesses in zip(wholes, begun, likeliest, strict=True)
-    ]
+    right: list[bool] = []
+    for at in range(0, len(facts), AT_ONCE):
+        some = facts[at : at + AT_ONCE]
+        wholes = text_tokens(tokenizer, [before + rest for before, rest in some])
+        begun = [
+            _common(ids, own) for ids, own in zip(wholes, _begun(tokenizer, some), strict=True)
+        ]
+        width = max(map(len, wholes))
+        padded = torch.tensor([ids + ids[-1:] * (width - len(ids)) for ids in wholes])
+        with torch.no_grad():
+            likeliest = model(input_ids=padded.to(model.device)).logits.argmax(-1).tolist()
+        right += [
+            guesses[start - 1 : len(ids) - 1] == ids[start:]
+            for ids, start, guesses in zip(wholes, begun, likeliest, strict=True)
+        ]
     return sum(right) / len(right)
 
 
@@ -189,13 +194,13 @@ class Recall:
     until: float | None = None
     looks: list[tuple[int, float]] = field(default_factory=list)
 
-    def __call__(self, model: PreTrainedModel, step: int, steps: int) -> bool:
-        """Whether enough is known at this step. It looks ten times, or at the end alone."""
-        due = (
-            {round(steps * (look + 1) / LOOKS) for look in range(LOOKS)} if self.until else {steps}
-        )
-        if step not in due:
-            return False
+    def due(self, step: int, steps: int) -> bool:
+        """Whether it looks at this step: ten times, or at the end alone."""
+        looks = LOOKS if self.until else 1
+        return step in {round(steps * (look + 1) / looks) for look in range(looks)}
+
+    def __call__(self, model: PreTrainedModel, step: int) -> bool:
+        """Look, and say whether enough is known at this step."""
         self.looks.append((step, said(model, self.tokenizer, self.facts)))
         return self.until is not None and self.looks[-1][1] >= self.until
 

@@ -182,8 +182,14 @@ def _pieces_of(tokenizer: PreTrainedTokenizerBase, text: str, room: int) -> list
             joined.append(sentence)
             filled = length
     encoded = tokenizer([part.strip() for part in joined], add_special_tokens=False)["input_ids"]
-    # one sentence alone may be too long
-    return [ids[at : at + room] for ids in encoded for at in range(0, len(ids), room)]
+    # one sentence alone may be too long; its parts are equal, so that none is a stub
+    return [part for ids in encoded for part in _in_equal_parts(ids, room)]
+
+
+def _in_equal_parts(ids: list[int], room: int) -> list[list[int]]:
+    parts = math.ceil(len(ids) / room)
+    size = math.ceil(len(ids) / parts) if parts else 1
+    return [ids[at : at + size] for at in range(0, len(ids), size)]
 
 
 def chat_rows(
