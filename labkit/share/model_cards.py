@@ -516,11 +516,13 @@ def _settings(step: dict) -> str:
             if key not in ("method", "general") and value not in (None, False)
         }
         return f"t=0 is {step['general']}, t=1 is {step['domain']}; {in_words(told)}"
-    kind = step["stage"]["kind"]
+    stage, kind = dict(step["stage"]), step["stage"]["kind"]
+    if step.get("steps") and step["steps"] < stage["steps"]:  # enough was known before
+        stage["steps"] = f"{step['steps']:,} of {stage['steps']:,}"
     return in_words(
         {
             key: value
-            for key, value in step["stage"].items()
+            for key, value in stage.items()
             if key != "kind" and value is not None and kind in FOR_KINDS.get(key, (kind,))
         }
     )

@@ -36,3 +36,9 @@ def test_build_saves_two_models_with_cards_and_is_reproducible(tmp_path, monkeyp
 def test_unknown_family():
     with pytest.raises(InputError, match="did you mean 'llama-s'"):
         model_cards.build_and_save("lama-s", None)
+
+
+def test_a_stage_that_ended_early_says_so_on_the_card():
+    stage = {"kind": "cpt", "learning_rate": 1e-3, "steps": 6000, "until": 0.95}
+    assert "steps 1,200 of 6,000" in model_cards._settings({"stage": stage, "steps": 1200})
+    assert "steps 6,000" in model_cards._settings({"stage": stage, "steps": 6000})
