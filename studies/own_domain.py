@@ -54,7 +54,7 @@ class Cell:
 
 
 READS = (10, 30, 80)
-OWN_ROWS = OWN[0].batch_size * (1 - OWN[0].replay)  # of a step
+OWN_ROWS = exposure.own_rows(OWN[0])  # of a step
 CELLS = (
     *(Cell(reads=reads) for reads in READS),
     *(Cell("llama-xs", reads) for reads in READS),
@@ -65,22 +65,24 @@ CELLS = (
 )
 
 
+def _cells(*varied: tuple[str, float, int]) -> tuple[Cell, ...]:
+    """Cells of (family, reads, things)."""
+    return tuple(Cell(family, reads, things=things) for family, reads, things in varied)
+
+
 # One run each: how many things there are is varied, and with it the steps of as many readings.
 VARIED_SEED = 100
-VARIED = tuple(
-    Cell(family, reads, things=things)
-    for family, reads, things in (
-        ("llama-s", 12, 80),
-        ("llama-s", 20, 30),
-        ("llama-s", 35, 60),
-        ("llama-s", 50, 40),
-        ("llama-s", 60, 30),
-        ("llama-s", 90, 30),
-        ("llama-xs", 15, 50),
-        ("llama-xs", 45, 40),
-        ("llama-xs", 90, 30),
-        ("llama-m", 20, 30),
-    )
+VARIED = _cells(
+    ("llama-s", 12, 80),
+    ("llama-s", 20, 30),
+    ("llama-s", 35, 60),
+    ("llama-s", 50, 40),
+    ("llama-s", 60, 30),
+    ("llama-s", 90, 30),
+    ("llama-xs", 15, 50),
+    ("llama-xs", 45, 40),
+    ("llama-xs", 90, 30),
+    ("llama-m", 20, 30),
 )
 
 
@@ -134,8 +136,7 @@ def stages_of(cell: Cell, pack: Pack) -> tuple[Stage, Stage]:
     there = tuple(split for split in reading.sources if pack.has(split))
     reading = reading.model_copy(update={"max_length": cell.length, "sources": there})
     rows = rows_read(reading, pack, tokenizer)
-    own = reading.batch_size * (1 - reading.replay)
-    steps = math.ceil(cell.reads * rows / own)
+    steps = math.ceil(cell.reads * rows / exposure.own_rows(reading))
     return reading.model_copy(update={"steps": steps}), answering
 
 
@@ -210,20 +211,17 @@ def fitted(runs: Iterable[dict]) -> dict:
 # --- ten packs that the fit has not seen --------------------------------------------------------
 
 FRESH_SEED = 300  # and on: of packs that no fit and no recipe was chosen by
-FRESH = tuple(
-    Cell(family, reads, things=things)
-    for family, reads, things in (
-        ("llama-s", 15, 70),
-        ("llama-s", 25, 35),
-        ("llama-s", 40, 55),
-        ("llama-s", 55, 30),
-        ("llama-s", 70, 25),
-        ("llama-s", 20, 90),
-        ("llama-xs", 20, 60),
-        ("llama-xs", 50, 35),
-        ("llama-xs", 80, 50),
-        ("llama-m", 15, 45),
-    )
+FRESH = _cells(
+    ("llama-s", 15, 70),
+    ("llama-s", 25, 35),
+    ("llama-s", 40, 55),
+    ("llama-s", 55, 30),
+    ("llama-s", 70, 25),
+    ("llama-s", 20, 90),
+    ("llama-xs", 20, 60),
+    ("llama-xs", 50, 35),
+    ("llama-xs", 80, 50),
+    ("llama-m", 15, 45),
 )
 
 

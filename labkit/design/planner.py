@@ -32,6 +32,7 @@ from labkit.design.planner_speed import (
     step_work,
 )
 from labkit.models.architecture import Architecture, architecture_of
+from labkit.train.exposure import reads
 from labkit.train.pipeline import steps_run, with_steps
 from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage
 
@@ -574,7 +575,7 @@ def _plan_stage(
         Plan(architecture, longest, tokens, memory),
         flops,
         padding=1 - rows.mean / typical.length,
-        passes=stage.steps * stage.batch_size * (1 - stage.replay) / rows.rows,
+        passes=reads(stage, rows.rows),
         filled_gib=resident_memory(architecture, filled, speed).peak_gib,
         seconds=_seconds(stage.steps, work, training.gpus, card, speed),
         estimated=rows.estimated,

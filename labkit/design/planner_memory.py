@@ -32,7 +32,7 @@ from labkit.data.packs import Pack, load_pack, samples_folder, text_of
 from labkit.models import zoo
 from labkit.models.adapters import adapter_tokenizer, base_of, is_adapter
 from labkit.models.architecture import Architecture, config_of, learned_places, parameters_of
-from labkit.models.families import CONTEXT, FAMILIES
+from labkit.models.families import CONTEXT
 from labkit.train import exposure, zoo_build
 from labkit.train.callbacks import RowCount, row_words
 from labkit.train.pipeline import stage_splits, steps_run, with_steps
@@ -199,10 +199,8 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase | None:
     if zoo.HUB_ID.fullmatch(model) and not Path(model).is_dir():
         there = zoo.cached_file(model, "tokenizer_config.json")
         return zoo.tokenizer_of(there.parent) if there else None
-    # the tiny families have one tokenizer, built or not
-    if model in zoo.known_names() and model.rpartition("-")[0] in FAMILIES:
-        model = zoo.shipped_models()[0]
-    elif base := zoo.adapter_base(model):
+    model = zoo.with_same_tokenizer(model)
+    if base := zoo.adapter_base(model):
         return _tokenizer(base)
     if model == zoo.SMOLLM2:
         return zoo.smollm2_tokenizer()

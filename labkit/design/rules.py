@@ -24,6 +24,7 @@ from labkit.design.designer import TINY, default_stage, families, is_local, prob
 from labkit.design.planner_memory import lengths_of, little_reading
 from labkit.merge.recipes import Merge
 from labkit.models.architecture import parameters_of
+from labkit.train.exposure import reads
 from labkit.train.pipeline import steps_run, with_steps
 from labkit.train.specs import PREFERENCE_STAGES, Lora, PipelineSpec, Stage
 
@@ -77,18 +78,10 @@ class Facts:
             for row in self.pack.rows(split)
         )
 
-    def rows_of(self, stage: Stage) -> int:
-        """Of a CPT stage; each piece of a long text is one."""
-        return lengths_of(self.spec.pack, self.spec.model, stage).rows
-
     def epochs(self, stage: Stage) -> float:
         """How often CPT reads each of its rows."""
-        return (
-            steps_run(stage, self.spec.profile)
-            * stage.batch_size
-            * (1 - stage.replay)
-            / max(1, self.rows_of(stage))
-        )
+        rows = lengths_of(self.spec.pack, self.spec.model, stage).rows
+        return reads(stage, rows, steps_run(stage, self.spec.profile))
 
     @cached_property
     def reads_too_rarely(self) -> bool:

@@ -293,6 +293,14 @@ def shipped_models() -> list[str]:
     )
 
 
+def with_same_tokenizer(name: str) -> str:
+    """A model that is there and has a model's tokenizer: the tiny families have one, built or not;
+    of any other model itself.
+    """
+    tiny = name in known_names() and name.rpartition("-")[0] in FAMILIES
+    return shipped_models()[0] if tiny else name
+
+
 def shipped_adapters() -> list[str]:
     """Adapters of SmolLM2-135M that come with labkit, by name."""
     from labkit.data.packs import samples_folder

@@ -38,12 +38,17 @@ BEFORE_WORDS = 2  # of a sentence, before what is to be said
 def reads(stage: Stage, rows: int, steps: int | None = None) -> float:
     """How often each of a stage's own rows is read. rows: pieces of long texts count one by one."""
     steps = stage.steps if steps is None else steps
-    return steps * stage.batch_size * (1 - stage.replay) / max(1, rows)
+    return steps * own_rows(stage) / max(1, rows)
+
+
+def own_rows(stage: Stage) -> float:
+    """How many of a step's rows are not replayed."""
+    return stage.batch_size * (1 - stage.replay)
 
 
 def steps_for(stage: Stage, rows: int, parameters: int) -> int:
     """The steps that `auto` stands for: of a large pack as many as take minutes, not hours."""
-    own = stage.batch_size * (1 - stage.replay)
+    own = own_rows(stage)
     if stage.kind == "cpt":
         wanted = math.ceil(reads_for(WANTED, rows, parameters) * rows / own)
         return max(FEWEST_STEPS, min(MOST_STEPS, wanted))
@@ -91,7 +96,7 @@ def reads_for(recall: float, rows: int, parameters: int) -> float:
     low, high = fit["parameters"]
     size = min(max(parameters, low), high)
     wanted = math.log(recall / (1 - recall)) - _log_odds(1, rows, size)
-    return min(MOST_READS, math.exp(min(wanted / fit["per_log_read"], math.log(MOST_READS))))
+    return min(MOST_READS, math.exp(wanted / fit["per_log_read"]))
 
 
 def _log_odds(reads: float, rows: int, parameters: int) -> float:
@@ -156,10 +161,9 @@ def said(
     right: list[bool] = []
     for at in range(0, len(facts), AT_ONCE):
         some = facts[at : at + AT_ONCE]
-        wholes = text_tokens(tokenizer, [before + rest for before, rest in some])
-        begun = [
-            _common(ids, own) for ids, own in zip(wholes, _begun(tokenizer, some), strict=True)
-        ]
+        wholes = text_tokens(tokenizer, [beginning + rest for beginning, rest in some])
+        before = text_tokens(tokenizer, [beginning for beginning, _ in some])
+        begun = [_common(ids, own) for ids, own in zip(wholes, before, strict=True)]
         width = max(map(len, wholes))
         padded = torch.tensor([ids + ids[-1:] * (width - len(ids)) for ids in wholes])
         with torch.no_grad():
@@ -169,10 +173,6 @@ def said(
             for ids, start, guesses in zip(wholes, begun, likeliest, strict=True)
         ]
     return sum(right) / len(right)
-
-
-def _begun(tokenizer, facts: Sequence[tuple[str, str]]) -> list[list[int]]:
-    return text_tokens(tokenizer, [before for before, _ in facts])
 
 
 def _common(first: list[int], second: list[int]) -> int:

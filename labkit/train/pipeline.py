@@ -17,7 +17,7 @@ from labkit.merge.recipes import THEIR_METHOD, Merge, Recipe, merge_card, recipe
 from labkit.merge.schedule import resolve
 from labkit.models import zoo
 from labkit.models.architecture import parameters_of
-from labkit.models.families import CONTEXT, FAMILIES
+from labkit.models.families import CONTEXT
 from labkit.train import exposure, memory, zoo_build
 from labkit.train.callbacks import Partial, RowCount, Stop, TrainResult
 from labkit.train.specs import AUTO, PREFERENCE_STAGES, PipelineSpec, Stage, profile, trail_of
@@ -71,9 +71,7 @@ def settled(stage: Stage, pack: Pack, model: str) -> Stage:
     """
     if stage.steps != AUTO:
         return stage
-    # the tiny families have one tokenizer, built or not
-    tiny = model in zoo.known_names() and model.rpartition("-")[0] in FAMILIES
-    folder = zoo.model_folder(zoo.shipped_models()[0] if tiny else model)
+    folder = zoo.model_folder(zoo.with_same_tokenizer(model))
     rows = rows_read(stage, pack, zoo.tokenizer_of(folder))
     changes: dict[str, Any] = {"steps": exposure.steps_for(stage, rows, parameters_of(model))}
     alone = processes.count() == 1  # processes that share a model would have to look together
@@ -362,15 +360,12 @@ def train_stage(
         else []
     )
     if stage.kind == "cpt":
-        read = rows_read(stage, pack, tokenizer)
         texts = [text_of(row) for split in stage.sources for row in pack.rows(split)]
         result = trainers.train_cpt(stage, model, tokenizer, texts, replay=replay, **common)
     else:
         chats = [row["messages"] for row in pack.rows("qa")]
         result = trainers.train_sft(stage, model, tokenizer, chats, replay=replay, **common)
     result.rows.add(mixed_in)
-    if stage.kind == "cpt":
-        result.reads = exposure.reads(stage, read, result.steps)
     return result
 
 

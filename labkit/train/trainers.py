@@ -52,6 +52,7 @@ from labkit.train.callbacks import (
     reporter,
     row_words,
 )
+from labkit.train.exposure import reads
 from labkit.train.memory import Batches, bf16_is_fast, load_as_stored, shares, steps_of
 from labkit.train.specs import Stage
 
@@ -676,7 +677,9 @@ def train_cpt(
     counted = counted or RowCount()
     rows = text_rows(tokenizer, texts, longest_row(stage, model), counted)
     picked = _picked(stage, rows, replay, seed)
-    return fit_rows(stage, model, tokenizer, picked, seed=seed, counted=counted, **how)
+    result = fit_rows(stage, model, tokenizer, picked, seed=seed, counted=counted, **how)
+    result.reads = reads(stage, len(rows), result.steps)
+    return result
 
 
 def train_sft(
