@@ -5,25 +5,12 @@ from collections import Counter
 
 import pytest
 from own_packs import own_pack, write_folder
+from passages import chat, passage
 
 from labkit.data import held_out
 from labkit.data.ingest import new_pack
 from labkit.data.leaks import question_key, question_of
 from labkit.data.packs import load_pack
-
-VERBS = ["bends", "breaks", "holds", "slips", "rusts", "shines", "warms", "cools"]
-
-
-def passage(number: int) -> str:
-    return " ".join(
-        f"Part {number} {verb} when load {number * 10 + i} is put on it."
-        for i, verb in enumerate(VERBS)
-    )
-
-
-def chat(question: str, answer: str) -> list[dict]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
 
 # --- splitting --------------------------------------------------------------------------------
 

@@ -4,23 +4,11 @@ import random
 from collections import Counter
 
 import pytest
+from passages import chat, passage
 
 from labkit.data import facts
 from labkit.data import items as making
 from labkit.data.packs import row_problems
-
-VERBS = ["bends", "breaks", "holds", "slips", "rusts", "shines", "warms", "cools"]
-
-
-def passage(number: int) -> str:
-    return " ".join(
-        f"Part {number} {verb} when load {number * 10 + i} is put on it."
-        for i, verb in enumerate(VERBS)
-    )
-
-
-def chat(question: str, answer: str) -> list[dict]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def test_every_source_has_a_first_turn_before_any_has_a_second():
