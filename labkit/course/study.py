@@ -24,9 +24,8 @@ from labkit.base.stats import (
     verdict,
 )
 from labkit.base.store import Checkpoint
-from labkit.data.packs import Pack
+from labkit.data.packs import Pack, variant_pack
 from labkit.data.published import reported
-from labkit.data.variants import variant_pack
 from labkit.diagnose.diagnoses import within_prompt
 from labkit.evaluate.geometry import (
     TensorGeometry,

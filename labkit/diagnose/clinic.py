@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.store import Checkpoint, Store, key_of
-from labkit.data.packs import Pack, packs_folder
-from labkit.data.variants import variant_pack
+from labkit.data.packs import Pack, packs_folder, variant_pack
 from labkit.data.world import DOMAINS
 from labkit.diagnose.diagnoses import BY_ID, Case, Merge, Result, diagnose, open_case
 from labkit.merge.methods import merge_at

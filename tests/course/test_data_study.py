@@ -6,7 +6,7 @@ from labkit.base.errors import InputError
 from labkit.course.labs import data_lab
 from labkit.course.labs.data_lab import EXPERIMENTS, Condition
 from labkit.data import world
-from labkit.data.variants import VARIANTS, variant_pack
+from labkit.data.packs import VARIANTS, variant_pack
 from studies import data_evidence
 
 

@@ -3,28 +3,28 @@ from __future__ import annotations
 import pytest
 
 from labkit.base.errors import InputError
-from labkit.data import variants, world
-from labkit.data.packs import check_pack, load_pack
+from labkit.data import world
+from labkit.data.packs import HALF, VARIANTS, check_pack, load_pack, variant_pack
 
 # These tell test questions in training text on purpose: one is the clinic's leak, of the other only
 # unused wordings are asked.
 LEAKING = {"leaked test", "questions"}
 
 
-@pytest.mark.parametrize("name", variants.VARIANTS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_is_a_pack_like_any_other_and_written_once(name):
-    made = variants.variant_pack("legal", name)
+    made = variant_pack("legal", name)
     found = check_pack(made.folder)
     assert bool(found) == (name in LEAKING) and all(
         "the item leaks" in problem for problem in found
     )
     before = (made.folder / "raw.jsonl").stat().st_mtime_ns
-    assert variants.variant_pack("legal", name).fingerprint() == made.fingerprint()
+    assert variant_pack("legal", name).fingerprint() == made.fingerprint()
     assert (made.folder / "raw.jsonl").stat().st_mtime_ns == before
 
 
 def texts(name):
-    return [row["text"] for row in variants.variant_pack("materials", name).rows("raw")]
+    return [row["text"] for row in variant_pack("materials", name).rows("raw")]
 
 
 def test_what_is_doubled_holds_the_half():
@@ -48,7 +48,7 @@ def test_tags_name_the_source():
     assert (
         sum(text.startswith("Journal: ") for text in tagged)
         == sum(text.startswith("Web: ") for text in tagged)
-        == variants.HALF
+        == HALF
     )
     assert {text.split(": ", 1)[1] for text in tagged} == set(texts("half and junk"))
 
@@ -68,13 +68,12 @@ def test_one_wording_says_every_fact_in_one_way():
 def test_broken_data_of_the_clinic():
     pack = load_pack("materials")
     questions = {
-        row["messages"][0]["content"]
-        for row in variants.variant_pack("materials", "leaked test").rows("qa")
+        row["messages"][0]["content"] for row in variant_pack("materials", "leaked test").rows("qa")
     }
     assert {
         row["messages"][0]["content"] for row in pack.rows("test") if row.get("kind") == "free"
     } <= questions
-    swapped = variants.variant_pack("materials", "swapped preferences").rows("preferences")
+    swapped = variant_pack("materials", "swapped preferences").rows("preferences")
     assert [(row["chosen"], row["rejected"]) for row in swapped] == [
         (row["rejected"], row["chosen"]) for row in pack.rows("preferences")
     ]
@@ -82,4 +81,4 @@ def test_broken_data_of_the_clinic():
 
 def test_unknown_variant():
     with pytest.raises(InputError, match="did you mean 'double'"):
-        variants.variant_pack("materials", "doubel")
+        variant_pack("materials", "doubel")

@@ -113,7 +113,7 @@ def test_one_fact_in_some_wordings_only_is_inconsistent(case):
 
 
 def test_contamination_finds_a_leaked_question_and_nothing_in_the_shipped_pack(case):
-    from labkit.data.variants import variant_pack
+    from labkit.data.packs import variant_pack
 
     case.split = "test"
     case.trained_on = case.pack
@@ -175,7 +175,7 @@ def test_a_real_checkpoint_opens_with_its_history(materials, quick_stage):
 
 
 def test_sentences_that_were_read_are_told_from_others_about_the_same(case, quick_stage):
-    from labkit.data.variants import variant_pack
+    from labkit.data.packs import variant_pack
 
     case.trained_on = variant_pack("materials", "one wording")
     assert verdict(case, "verbatim memory") == "clear"  # nothing was trained yet

@@ -43,9 +43,16 @@ from labkit.course.study import (
 )
 from labkit.data.held_out import axes_told
 from labkit.data.ingest import Ingested, check_name, new_pack
-from labkit.data.packs import EVAL_SPLITS, HELP, SPLITS, Pack, load_pack, shipped_packs
+from labkit.data.packs import (
+    EVAL_SPLITS,
+    HELP,
+    SPLITS,
+    Pack,
+    load_pack,
+    shipped_packs,
+    variant_pack,
+)
 from labkit.data.published import measured_data, run_noise_of
-from labkit.data.variants import variant_pack
 from labkit.design.designer import design, problems
 from labkit.evaluate.scoring import score_checkpoint
 from labkit.models.families import MODEL

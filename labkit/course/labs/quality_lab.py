@@ -29,8 +29,7 @@ from labkit.course.labs import views
 from labkit.course.lesson import Lab, headless, show_html
 from labkit.course.panels import guarded_into
 from labkit.data import world
-from labkit.data.packs import Pack, load_pack
-from labkit.data.variants import variants_folder
+from labkit.data.packs import Pack, load_pack, variants_folder
 from labkit.data.world import TextKnobs
 from labkit.evaluate.quality import (
     MEASURES,

@@ -36,9 +36,8 @@ from labkit.course import live
 from labkit.course.figures import COLOURS, MARKERS, new_figure
 from labkit.course.lesson import Guess, Lab, show_html
 from labkit.data import world
-from labkit.data.packs import SPLITS, TEXT_SPLITS, Pack, load_pack
+from labkit.data.packs import SPLITS, TEXT_SPLITS, Pack, load_pack, variants_folder
 from labkit.data.published import run_noise_of
-from labkit.data.variants import variants_folder
 from labkit.data.world import Entity, Language
 from labkit.evaluate.scorecards import (
     MAX_NEW_TOKENS,
