@@ -282,6 +282,50 @@ def sheet_html(sheet: Sheet) -> str:
     return template("sheet.html.j2").render(sheet=sheet)
 
 
+def sheet_page(sheet: Sheet) -> str:
+    """The same as a page of its own; every value is escaped."""
+    from markupsafe import Markup
+
+    return template("page.html.j2").render(title=sheet.title, body=Markup(sheet_html(sheet)))
+
+
+def sheet_markdown(sheet: Sheet) -> str:
+    """The same in Markdown; no value of it is read as markup."""
+    lines = [
+        f"# {_plain(sheet.title)}",
+        "",
+        _plain(sheet.subtitle),
+        "",
+        f"**{_plain(sheet.verdict)}**",
+    ]
+    for section in sheet.sections:
+        lines += ["", f"## {_plain(section.head)}"]
+        if section.text:
+            lines += ["", _plain(section.text)]
+        if section.rows:
+            lines += ["", *markdown_table(section.heads, section.rows)]
+    return "\n".join([*lines, ""])
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table: a cell's own lines are parted by <br>, nothing else of it is
+    read as markup.
+    """
+    lines = [heads, ["---"] * len(heads), *rows]
+    return [
+        f"| {' | '.join('<br>'.join(map(_plain, cell.splitlines())) for cell in line)} |"
+        for line in lines
+    ]
+
+
+def _plain(text: str) -> str:
+    """Text in which Markdown finds nothing to do."""
+    from html import escape
+
+    told = escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", told)
+
+
 def sheet_pdf(sheet: Sheet, path: Path) -> Path:
     """The page as one side of A4; returns the path.
 

@@ -1,0 +1,736 @@
+"""The dossier: one document that holds a whole case for an adaptation, in the lesson's six steps.
+
+Each place of it holds what labkit proposes, from its rules and records, and beside it the learner's
+own words, which count first. Places that hold neither are named. The dossier is YAML in and out;
+HTML, PDF and Markdown show it. It writes what the kit runs: the design, the scenarios and the gate.
+
+This module does not train or score anything; who does hands the results in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from labkit.base.errors import InputError, suggest
+from labkit.base.inputs import Strict, beside, explain, read_yaml
+from labkit.base.pages import Section, Sheet, sheet_markdown, sheet_page, write_pdf
+from labkit.base.records import AXES, CONTROLS
+from labkit.base.store import write_file
+from labkit.data.packs import shipped_packs
+from labkit.evaluate.scenarios import Scenario, save_scenarios
+from labkit.train.specs import PipelineSpec, save_spec
+
+FILE = "dossier.yaml"
+HELP = "see docs/dossier.md"
+FEWEST_SCENARIOS, ALTERNATIVES = 3, 2
+MOST_CHARACTERS = 5000  # of one place
+Share = Annotated[float, Field(ge=0, le=1)]
+OWN_WORDS, PROPOSED, BOTH = "own words", "proposed", "own words, and labkit's"
+
+
+class Entry(Strict):
+    """One place. words: the learner's own. proposed: what labkit proposes. rests_on: the findings
+    that the choice rests on, by their names in the registers.
+
+    In YAML a plain text stands for words alone.
+    """
+
+    words: Annotated[str, Field(max_length=MOST_CHARACTERS)] = ""
+    proposed: str = ""
+    rests_on: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_words(cls, value: object) -> object:
+        return {"words": value} if isinstance(value, str) else value
+
+    @property
+    def told(self) -> str:
+        """What counts: the learner's words, or else the proposal."""
+        return self.words.strip() or self.proposed
+
+    @property
+    def filled(self) -> bool:
+        return bool(self.told)
+
+
+def place(label: str, asks: str) -> Any:
+    """A field of the dossier that is filled in. asks: the question it answers."""
+    return Field(default_factory=Entry, title=label, description=asks)
+
+
+class Table(Strict):
+    """Rows under heads, as labkit counted or measured them."""
+
+    heads: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+class Person(Strict):
+    """Someone who works on the dossier. role: what they answer for. parts: names of its parts."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    role: str = ""
+    parts: tuple[str, ...] = ()
+
+
+class Domain(Strict):
+    """Step (i). pack: the name or folder of its data, empty while there is none. baseline: the
+    untouched model on it.
+    """
+
+    name: str = ""
+    pack: str = ""
+    decides: Entry = place(
+        "Why accuracy and reasoning decide here",
+        "What does a wrong answer cost in this domain, and what does a pleasant one gain?",
+    )
+    underperforms: Entry = place(
+        "Where a general model falls short",
+        "What does it get wrong here today, and how do you know?",
+    )
+    baseline: Table = Table()
+
+
+class StageData(Strict):
+    """What one stage reads. stage: its kind."""
+
+    stage: str
+    kind: Entry = place("kind", "Raw papers, summaries, questions with answers, or pairs?")
+    amount: Entry = place("amount", "How many rows and words?")
+    source: Entry = place("source", "Where do they come from, and under which licence?")
+    checked_by: Entry = place("who checks it", "Who reads a sample, and what do they look for?")
+
+
+class Design(Strict):
+    """Step (ii). spec: the design as a file that trains; None while it is only words."""
+
+    spec: PipelineSpec | None = None
+    start: Entry = place("Start model", "Base or instruct, which family and size, and why?")
+    sequence: Entry = place(
+        "Sequence of stages", "Which stages in which order, and why do they fit this domain?"
+    )
+    quality: Entry = place(
+        "Quality over quantity", "How do you make sure that little good text beats much bad text?"
+    )
+    merging: Entry = place(
+        "Merging", "Whether, after which stage, with which method and t, and why?"
+    )
+    data: tuple[StageData, ...] = ()
+
+
+class Criterion(Strict):
+    """Step (iii): one axis. may_fall: by how much it may fall; None where nothing is demanded."""
+
+    axis: Literal["knowledge", "reasoning", "instructions", "creativity", "general"]
+    asks: Entry = place("what it must do", "Which questions of your domain measure this axis?")
+    may_fall: Share | None = None
+
+
+class TestScenario(Strict):
+    """Step (iii): one situation. scenario: the cases that test it. found: results by model."""
+
+    __test__ = False  # no test of pytest's
+
+    name: Annotated[str, Field(min_length=1)]
+    success: Entry = place("sign of success", "What would you see if the adaptation worked?")
+    failure: Entry = place("sign of failure", "What would you see if it failed?")
+    scenario: Scenario | None = None
+    found: Table = Table()
+
+
+class Scale(Strict):
+    """Step (iv). sizes: the design planned at several sizes."""
+
+    needed: Entry = place("Size needed", "Which size does this design need, and how do you know?")
+    small: Entry = place(
+        "Below 2 billion, or 7 to 8 billion", "Would it work in a smaller model? What is unknown?"
+    )
+    given_up: Entry = place(
+        "When computing is short", "What would you change first, and what do you give up by that?"
+    )
+    sizes: Table = Table()
+
+
+class Head(Strict):
+    """One row of the comparison: a cell per design, the learner's own first."""
+
+    head: str
+    cells: tuple[Entry, ...] = ()
+
+
+class Compared(Strict):
+    """Step (v). designs: their names. measured: scores, once they were trained."""
+
+    designs: tuple[str, ...] = ()
+    rows: tuple[Head, ...] = ()
+    matters: Entry = place(
+        "What matters more in this domain",
+        "Which of these differences counts more here than elsewhere, and why?",
+    )
+    measured: Table = Table()
+
+
+class Failure(Strict):
+    """Step (vi): one way in which this design may do worse than the start model.
+
+    axis: what the probe and the gate watch for it; may_fall: the fall that is let through.
+    diagnosis: the name of the diagnosis that measures it. found: what that said, once it ran.
+    """
+
+    mode: Annotated[str, Field(min_length=1)]
+    why_here: Entry = place("why here", "What in this design makes it likely?")
+    sign: Entry = place("early sign", "What would you see first, and when?")
+    test: Entry = place("test", "Which test shows it?")
+    threshold: Entry = place("threshold", "From which result on do you act?")
+    action: Entry = place("action", "What do you do then?")
+    axis: str = ""
+    may_fall: Share | None = None
+    diagnosis: str = ""
+    found: str = ""
+
+
+class Deployment(Strict):
+    """What happens after release."""
+
+    reviews: Entry = place("Who reviews", "Who reads which answers before they are used?")
+    declines: Entry = place("When it declines", "Which questions must it not answer?")
+    escalates: Entry = place("Where it goes then", "Who is asked instead, and how fast?")
+    monitors: Entry = place("What is watched", "What is measured on logged answers, how often?")
+    rolls_back: Entry = place("How it is taken back", "What is put in its place, and who decides?")
+    audit: Entry = place("What an audit will ask", "What do you keep, so that you can answer?")
+
+
+class Closing(Strict):
+    """The case in three sentences."""
+
+    sequence: Entry = place("Why this sequence", "Why does your domain require it?")
+    kept: Entry = place(
+        "What is kept, what is gained", "Which abilities must stay, and which shall grow?"
+    )
+    fails: Entry = place("Where it may fail", "Where may it fail despite good intentions?")
+
+
+class Said(Strict):
+    """A place in which two people wrote different words; all of them stand here."""
+
+    place: str
+    words: dict[str, str]
+
+
+class Dossier(Strict):
+    """The whole case. left_open: places that are empty on purpose, each with the reason."""
+
+    title: str = "An adaptation, and the case for it"
+    people: tuple[Person, ...] = ()
+    domain: Domain = Domain()
+    design: Design = Design()
+    criteria: tuple[Criterion, ...] = ()
+    scenarios: tuple[TestScenario, ...] = ()
+    scale: Scale = Scale()
+    comparison: Compared = Compared()
+    failures: tuple[Failure, ...] = ()
+    deployment: Deployment = Deployment()
+    closing: Closing = Closing()
+    left_open: dict[str, str] = Field(default_factory=dict)
+    conflicts: tuple[Said, ...] = ()
+
+
+PARTS = {  # part -> its head, in the lesson's order
+    "domain": "(i) The domain",
+    "design": "(ii) The pipeline",
+    "criteria": "(iii) Criteria on four axes",
+    "scenarios": "(iii) Scenarios that tell success from failure",
+    "scale": "(iv) Scale",
+    "comparison": "(v) Your design and two alternatives",
+    "failures": "(vi) How this design may fail, and how that is caught",
+    "deployment": "After release",
+    "closing": "Closing statement",
+}
+
+
+# --- places -----------------------------------------------------------------------------------
+
+
+def entries(dossier: Dossier, part: str | None = None) -> Iterator[tuple[str, str, Entry]]:
+    """Every place with its path and its label, in order. Numbers in a path count from 1.
+
+    part: of one part only.
+    """
+    for name in [part] if part else PARTS:
+        yield from _walk(getattr(dossier, name), name, "")
+
+
+def _walk(value: object, path: str, label: str) -> Iterator[tuple[str, str, Entry]]:
+    if isinstance(value, Entry):
+        yield path, label, value
+    elif isinstance(value, BaseModel):
+        of = _name_of(value)
+        for name, about in type(value).model_fields.items():
+            told = f"{of}: {about.title}" if of and about.title else about.title or of
+            yield from _walk(getattr(value, name), f"{path}.{name}", told)
+    elif isinstance(value, tuple):
+        for number, one in enumerate(value, 1):
+            yield from _walk(one, f"{path}.{number}", label)
+
+
+def _name_of(value: BaseModel) -> str:
+    """How one of several is called."""
+    names = (getattr(value, key, "") for key in ("stage", "axis", "name", "mode", "head"))
+    return "" if isinstance(value, Domain) else next(filter(None, names), "")
+
+
+def question_of(dossier: Dossier, path: str) -> str:
+    """The question that a place answers; empty for a cell of the comparison."""
+    *above, last = path.split(".")
+    value = _at(dossier, above)
+    about = type(value).model_fields.get(last) if isinstance(value, BaseModel) else None
+    return (about and about.description) or ""
+
+
+def _at(value: Any, steps: Sequence[str]) -> Any:
+    for step in steps:
+        value = value[int(step) - 1] if isinstance(value, tuple) else getattr(value, step)
+    return value
+
+
+def with_entry(dossier: Dossier, path: str, **values: object) -> Dossier:
+    """The dossier with one place changed. values: fields of `Entry`.
+
+    Raises InputError for a path that is no place, and for words that cannot be kept.
+    """
+    known = [one for one, _, _ in entries(dossier)]
+    if path not in known:
+        raise InputError(f"dossier: there is no place {path!r}; {suggest(path, known)}")
+    data = dossier.model_dump(mode="json")
+    target: Any = data
+    *above, last = [int(step) - 1 if step.isdigit() else step for step in path.split(".")]
+    for step in above:
+        target = target[step]
+    target[last] = {**target[last], **values}
+    return checked(data)
+
+
+def empty(dossier: Dossier) -> list[str]:
+    """What is still missing, in words, a line each; places left open on purpose are not."""
+    lacks = [] if dossier.domain.name else ["(i) The domain: its name"]
+    if not dossier.design.data:
+        lacks.append("(ii) The pipeline: the data of each stage")
+    lacks += [
+        f"(iii) Criteria on four axes: {axis}"
+        for axis in AXES
+        if axis not in {one.axis for one in dossier.criteria}
+    ]
+    if (short := FEWEST_SCENARIOS - len(dossier.scenarios)) > 0:
+        lacks.append(f"(iii) Scenarios that tell success from failure: {short} more")
+    if len(dossier.comparison.designs) <= ALTERNATIVES:
+        lacks.append("(v) Your design and two alternatives: the table")
+    if not dossier.failures:
+        lacks.append("(vi) How this design may fail, and how that is caught: one way at least")
+    lacks += [
+        f"{PARTS[path.split('.')[0]]}: {label} ({path})"
+        for path, label, entry in entries(dossier)
+        if not entry.filled and path not in dossier.left_open
+    ]
+    return lacks
+
+
+def counts(dossier: Dossier) -> tuple[int, int, int]:
+    """Places in the learner's words, places that hold a proposal only, and all places."""
+    found = [entry for _, _, entry in entries(dossier)]
+    own = sum(bool(entry.words.strip()) for entry in found)
+    return own, sum(entry.filled for entry in found) - own, len(found)
+
+
+def told_state(dossier: Dossier) -> str:
+    """How far a dossier is, in a sentence or two."""
+    own, proposed, places = counts(dossier)
+    lacks = empty(dossier)
+    told = (
+        f"{own} of {places} places are in your words; {proposed} hold only what labkit proposes. "
+    )
+    if not lacks:
+        return (
+            told
+            + "No place is empty"
+            + (f" but {len(dossier.left_open)} left open on purpose." if dossier.left_open else ".")
+        )
+    shown = "; ".join(lacks[:3]) + (f"; and {len(lacks) - 3} more" if len(lacks) > 3 else "")
+    return f"{told}{len(lacks)} still missing: {shown}."
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def checked(data: object, place: str = "dossier") -> Dossier:
+    """A dossier from plain values.
+
+    Raises InputError that begins with `place` and names the field and the remedy.
+    """
+    if not isinstance(data, dict):
+        raise InputError(f"{place}: expected the parts {', '.join(PARTS)}; {HELP}")
+    try:
+        found = Dossier.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{place}: {explain(error, Dossier, **_models())}; {HELP}") from None
+    known = {path for path, _, _ in entries(found)}
+    for path in found.left_open:
+        if path not in known:
+            raise InputError(f"{place}: left_open: {path!r} is no place; {suggest(path, [*known])}")
+    for failure in found.failures:
+        if failure.axis and failure.axis not in AXES + CONTROLS:
+            raise InputError(
+                f"{place}: failures: {failure.mode}: axis: no axis has the name "
+                f"{failure.axis!r}; {suggest(failure.axis, [*AXES, *CONTROLS])}"
+            )
+    return found
+
+
+def _models() -> dict[str, type[BaseModel]]:
+    """What each part is made of, for suggestions."""
+    return {
+        "people": Person,
+        "domain": Domain,
+        "design": Design,
+        "criteria": Criterion,
+        "scenarios": TestScenario,
+        "scale": Scale,
+        "comparison": Compared,
+        "failures": Failure,
+        "deployment": Deployment,
+        "closing": Closing,
+    }
+
+
+def load_dossier(path: Path) -> Dossier:
+    """A dossier from YAML. A pack's folder may be named as seen from where the file lies.
+
+    Raises InputError naming file, field and remedy.
+    """
+    raw = read_yaml(path, missing=f"write it with `labkit dossier --from`; {HELP}")
+    found = checked(raw, str(path))
+    known = shipped_packs()
+    if found.domain.pack:
+        pack = beside(path, found.domain.pack, known)
+        found = found.model_copy(update={"domain": found.domain.model_copy(update={"pack": pack})})
+    if spec := found.design.spec:
+        spec = spec.model_copy(update={"pack": beside(path, spec.pack, known)})
+        found = found.model_copy(update={"design": found.design.model_copy(update={"spec": spec})})
+    return found
+
+
+def dossier_text(dossier: Dossier) -> str:
+    """The dossier as YAML; what is empty is left out."""
+    data = _short(dossier.model_dump(mode="json", exclude_defaults=True))
+    return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
+
+
+def _short(value: Any) -> Any:
+    """Entries that hold words alone as plain text."""
+    if isinstance(value, dict):
+        return (
+            value["words"]
+            if value.keys() == {"words"}
+            else {key: _short(inner) for key, inner in value.items()}
+        )
+    return [_short(one) for one in value] if isinstance(value, list) else value
+
+
+def save_dossier(dossier: Dossier, path: Path) -> Path:
+    """Raises StoreError when the file cannot be written."""
+    write_file(path, dossier_text(dossier))
+    return path
+
+
+# --- what the kit runs ------------------------------------------------------------------------
+
+
+def must_hold(dossier: Dossier) -> dict[str, float]:
+    """What the gate demands: axis -> the fall that is let through.
+
+    The strictest of the criteria and the failure modes counts.
+    """
+    held: dict[str, float] = {}
+    for axis, allowed in (
+        *((one.axis, one.may_fall) for one in dossier.criteria),
+        *((one.axis, one.may_fall) for one in dossier.failures),
+    ):
+        if axis and allowed is not None:
+            held[axis] = min(allowed, held.get(axis, 1.0))
+    return held
+
+
+def watched(dossier: Dossier) -> tuple[str, ...]:
+    """The axes an early-warning probe looks at for this dossier's failure modes."""
+    return tuple(dict.fromkeys(one.axis for one in dossier.failures if one.axis))
+
+
+def tests_of(dossier: Dossier) -> list[str]:
+    """The diagnoses that its failure modes name."""
+    return list(dict.fromkeys(one.diagnosis for one in dossier.failures if one.diagnosis))
+
+
+def scenarios_of(dossier: Dossier) -> list[Scenario]:
+    """The scenarios that have cases to run."""
+    return [one.scenario for one in dossier.scenarios if one.scenario]
+
+
+# --- shown ------------------------------------------------------------------------------------
+
+
+def sheet_of(dossier: Dossier) -> Sheet:
+    """The dossier as a page: head, state, and a section per part. Every value is plain text."""
+    people = "; ".join(
+        f"{one.name}{f' ({one.role})' if one.role else ''}" for one in dossier.people
+    )
+    sections = (
+        [
+            Section(
+                "People",
+                rows=tuple((p.name, p.role, ", ".join(p.parts)) for p in dossier.people),
+                heads=("name", "role", "parts"),
+            ),
+        ]
+        if dossier.people
+        else []
+    )
+    for part, head in PARTS.items():
+        sections += _sections(dossier, part, head)
+    if lacks := empty(dossier):
+        sections.append(
+            Section("Still missing", heads=("what",), rows=tuple((one,) for one in lacks))
+        )
+    if dossier.left_open:
+        sections.append(
+            Section(
+                "Left open on purpose",
+                heads=("place", "reason"),
+                rows=tuple(dossier.left_open.items()),
+            )
+        )
+    if dossier.conflicts:
+        rows = tuple(
+            (said.place, who, words)
+            for said in dossier.conflicts
+            for who, words in said.words.items()
+        )
+        sections.append(Section("Where people differ", heads=("place", "who", "words"), rows=rows))
+    about = dossier.domain.name or "no domain yet"
+    return Sheet(
+        dossier.title,
+        f"{about}{f'; by {people}' if people else ''}",
+        told_state(dossier),
+        tuple(sections),
+    )
+
+
+def _sections(dossier: Dossier, part: str, head: str) -> list[Section]:
+    """A part as one section, or as several where it holds tables."""
+    if part == "comparison":
+        return _comparison(dossier.comparison, head)
+    if part in ("criteria", "scenarios", "failures"):
+        return _listed(getattr(dossier, part), head)
+    rows = [
+        (label, *_shown(entry))
+        for path, label, entry in entries(dossier, part)
+        if not path.startswith("design.data")
+    ]
+    value = getattr(dossier, part)
+    told = ""
+    if part == "domain" and dossier.domain.name:
+        told = f"{dossier.domain.name}. Data: {dossier.domain.pack or 'none yet'}."
+    found = [Section(head, told, ("", "said", "by", "rests on"), tuple(rows))]
+    if part == "design" and dossier.design.data:
+        found.append(_data_plan(dossier.design.data))
+    for name, title in (("baseline", "The untouched model, measured"), ("sizes", "At four sizes")):
+        table = getattr(value, name, None)
+        if table and table.rows:
+            found.append(Section(title, "", table.heads, table.rows))
+    return found
+
+
+def _shown(entry: Entry) -> tuple[str, str, str]:
+    """Words, whose they are, and what they rest on."""
+    if entry.words.strip():
+        told = entry.words.strip()
+        if entry.proposed and entry.proposed != told:
+            return f"{told}\nlabkit: {entry.proposed}", BOTH, "; ".join(entry.rests_on)
+        return told, OWN_WORDS, "; ".join(entry.rests_on)
+    return entry.proposed, PROPOSED if entry.proposed else "", "; ".join(entry.rests_on)
+
+
+def _data_plan(data: Sequence[StageData]) -> Section:
+    rows = tuple(
+        (one.stage.upper(), one.kind.told, one.amount.told, one.source.told, one.checked_by.told)
+        for one in data
+    )
+    return Section(
+        "Data, stage by stage", "", ("stage", "kind", "amount", "source", "who checks it"), rows
+    )
+
+
+def _listed(items: Sequence[Any], head: str) -> list[Section]:
+    """Criteria, scenarios or failure modes: a row each, a column per place."""
+    if not items:
+        return [Section(head, "None yet.")]
+    fields = [
+        (name, about.title or name)
+        for name, about in type(items[0]).model_fields.items()
+        if isinstance(getattr(items[0], name), Entry)
+    ]
+    allowed = [getattr(one, "may_fall", None) for one in items]
+    heads = ("", *(label for _, label in fields))
+    rows = [(_name_of(one), *(getattr(one, name).told for name, _ in fields)) for one in items]
+    if any(value is not None for value in allowed):
+        heads = (*heads, "may fall by at most")
+        rows = [
+            (*row, "" if value is None else f"{value:.2f}")
+            for row, value in zip(rows, allowed, strict=True)
+        ]
+    if any(
+        isinstance(getattr(one, "found", ""), str) and getattr(one, "found", "") for one in items
+    ):
+        heads = (*heads, "measured")
+        rows = [(*row, one.found) for row, one in zip(rows, items, strict=True)]
+    found = [Section(head, "", heads, tuple(rows))]
+    results = [one for one in items if isinstance(one, TestScenario) and one.found.rows]
+    if results:
+        heads = ("scenario", *results[0].found.heads)
+        rows = [(one.name, *row) for one in results for row in one.found.rows]
+        found.append(Section("The scenarios, run", "", heads, tuple(rows)))
+    return found
+
+
+def _comparison(found: Compared, head: str) -> list[Section]:
+    rows = tuple((row.head, *(_cell(cell) for cell in row.cells)) for row in found.rows)
+    told = f"{found.matters.told}" if found.matters.filled else ""
+    sections = (
+        [Section(head, told, ("", *found.designs), rows)]
+        if rows
+        else [Section(head, told or "None yet.")]
+    )
+    if found.measured.rows:
+        sections.append(
+            Section("Trained and scored", "", found.measured.heads, found.measured.rows)
+        )
+    return sections
+
+
+def _cell(entry: Entry) -> str:
+    """In the comparison words and proposal stand below each other."""
+    return "\n".join(dict.fromkeys(filter(None, (entry.words.strip(), entry.proposed))))
+
+
+def export(dossier: Dossier, folder: Path) -> list[Path]:
+    """Write all of it: dossier.yaml, .html, .pdf and .md, and what the kit runs: design.yaml,
+    scenarios.yaml and gate.yaml, as far as there is something in them. Returns the paths.
+
+    Raises InputError for a letter that no font can draw, StoreError when nothing can be written.
+    """
+    sheet = sheet_of(dossier)
+    paths = [save_dossier(dossier, folder / FILE)]
+    for ending, text in (("html", sheet_page(sheet)), ("md", sheet_markdown(sheet))):
+        paths.append(folder / f"dossier.{ending}")
+        write_file(paths[-1], text)
+    if dossier.design.spec:
+        paths.append(folder / "design.yaml")
+        save_spec(dossier.design.spec, paths[-1])
+    if scenarios := scenarios_of(dossier):
+        paths.append(folder / "scenarios.yaml")
+        save_scenarios(scenarios, paths[-1])
+    if held := must_hold(dossier):
+        paths.append(folder / "gate.yaml")
+        write_file(paths[-1], yaml.safe_dump({"must_hold": held}, sort_keys=False))
+    paths.append(write_pdf("dossier", asdict(sheet), folder / "dossier.pdf"))
+    return paths
+
+
+# --- a team -----------------------------------------------------------------------------------
+
+
+def join(parts: Sequence[Dossier]) -> Dossier:
+    """One dossier of several people's parts. The first gives the frame: its design, scenarios and
+    failure modes, and what it lacks is taken from the next.
+
+    Where two wrote different words in one place, the first one's stay, and all stand in
+    `conflicts`: people decide, not the kit. Raises InputError when there are fewer than two.
+    """
+    if len(parts) < 2:
+        raise InputError("joining takes two dossiers or more; name their files")
+    joined = parts[0]
+    for other in parts[1:]:
+        joined = _filled_from(joined, other)
+    who = [_who(one, number) for number, one in enumerate(parts, 1)]
+    said: dict[str, dict[str, str]] = {}
+    for name, one in zip(who, parts, strict=True):
+        for _, key, entry in _keyed(one):
+            if entry.words.strip():
+                said.setdefault(key, {})[name] = entry.words.strip()
+    for path, key, entry in _keyed(joined):
+        if not entry.words.strip() and said.get(key):
+            joined = with_entry(joined, path, words=next(iter(said[key].values())))
+    paths = {key: path for path, key, _ in _keyed(joined)}
+    conflicts = [
+        Said(place=paths[key], words=words)
+        for key, words in said.items()
+        if len(set(words.values())) > 1
+    ]
+    specs = {
+        name: yaml.safe_dump(one.design.spec.model_dump(mode="json", exclude_defaults=True))
+        for name, one in zip(who, parts, strict=True)
+        if one.design.spec
+    }
+    if len(set(specs.values())) > 1:
+        conflicts.append(Said(place="design.spec", words=specs))
+    people = {person.name: person for one in parts for person in one.people}
+    return joined.model_copy(
+        update={"people": tuple(people.values()), "conflicts": tuple(conflicts)}
+    )
+
+
+def _who(dossier: Dossier, number: int) -> str:
+    return ", ".join(one.name for one in dossier.people) or f"dossier {number}"
+
+
+def _keyed(dossier: Dossier) -> Iterator[tuple[str, str, Entry]]:
+    """Places with a key that is the same in two dossiers, whatever the order of their lists."""
+    for path, label, entry in entries(dossier):
+        part, *rest = path.split(".")
+        fixed = ".".join(step for step in rest if not step.isdigit())
+        cell = rest[-1] if part == "comparison" and rest[-1].isdigit() else ""
+        yield path, f"{part}|{fixed}|{label}|{cell}", entry
+
+
+def _filled_from(first: Dossier, other: Dossier) -> Dossier:
+    """What a dossier lacks, taken from another; members of its lists by their names."""
+    update: dict[str, Any] = {}
+    for name in ("criteria", "scenarios", "failures"):
+        mine, theirs = getattr(first, name), getattr(other, name)
+        known = {_name_of(one) for one in mine}
+        update[name] = (*mine, *(one for one in theirs if _name_of(one) not in known))
+    design = first.design
+    stages = {one.stage for one in design.data}
+    design = design.model_copy(
+        update={
+            "spec": design.spec or other.design.spec,
+            "data": (*design.data, *(one for one in other.design.data if one.stage not in stages)),
+        }
+    )
+    if not first.comparison.rows:
+        update["comparison"] = other.comparison
+    domain = first.domain.model_copy(
+        update={
+            "name": first.domain.name or other.domain.name,
+            "pack": first.domain.pack or other.domain.pack,
+            "baseline": first.domain.baseline
+            if first.domain.baseline.rows
+            else other.domain.baseline,
+        }
+    )
+    return first.model_copy(update={**update, "design": design, "domain": domain})
