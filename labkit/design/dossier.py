@@ -22,9 +22,18 @@ from labkit.base.inputs import Strict, beside, explain, read_yaml
 from labkit.base.pages import Section, Sheet, sheet_markdown, sheet_page, write_pdf
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import write_file
-from labkit.data.packs import shipped_packs
-from labkit.evaluate.scenarios import Scenario, save_scenarios
-from labkit.train.specs import PipelineSpec, save_spec
+from labkit.data.packs import Pack, load_pack, shipped_packs
+from labkit.data.published import reported
+from labkit.design.comparison import HEADS, Comparison, candidates_of, describe, score_rows
+from labkit.design.designer import STARTS, in_words, size_of
+from labkit.design.rules import BY_ID, Advice, Facts, advise, propose, size_note
+from labkit.diagnose.diagnoses import BY_ID as DIAGNOSES
+from labkit.diagnose.gate import DEFAULT_MUST_HOLD
+from labkit.evaluate.scenarios import FILE as SCENARIOS
+from labkit.evaluate.scenarios import Scenario, make_scenario, pack_scenarios, save_scenarios
+from labkit.evaluate.scorecards import Scorecard, is_for
+from labkit.train.pipeline import STAGE_SPLITS
+from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, save_spec
 
 FILE = "dossier.yaml"
 HELP = "see docs/dossier.md"
@@ -734,3 +743,483 @@ def _filled_from(first: Dossier, other: Dossier) -> Dossier:
         }
     )
     return first.model_copy(update={**update, "design": design, "domain": domain})
+
+
+# --- what labkit proposes ---------------------------------------------------------------------
+
+START_RULES = ("base obeys nothing", "base or instruct", "merge back")
+ORDER_RULES = (
+    "no answers taught",
+    "sft before cpt",
+    "facts by sft alone",
+    "dpo needs sft",
+    "dpo or orpo",
+    "dpo costs instructions",
+)
+QUALITY_RULES = ("junk costs", "wrong facts cost", "one wording", "duplicates", "distilled unused")
+MERGE_RULES = ("merge joins", "merge costs knowledge", "slerp or lerp", "merge back")
+SHOWN = 3  # sentences of advice in one place: it is read, not studied
+# axis -> what its items ask, in words
+ASKS = {
+    "knowledge": "can it recall the domain's facts, in the words of the text and in others",
+    "reasoning": "can it join what stands in different places, or conclude from a text",
+    "instructions": "does it still do what a request says about form",
+    "creativity": "are its proposals valid, new and different from each other",
+    "general": "does it still know what everybody knows",
+}
+CASES = 10  # of a scenario that is made of a pack's dev items
+# Of scenarios that are made of items: what kind of situation, axis, what a reply must do, and the
+# share of cases that must pass.
+MADE = (
+    (
+        "facts of the domain",
+        "knowledge",
+        "says",
+        0.5,
+        "A question about a fact that stands in the text is answered with that fact.",
+    ),
+    (
+        "conclusions",
+        "reasoning",
+        "says",
+        0.7,
+        "A question that takes more than one step is answered rightly.",
+    ),
+    (
+        "requested forms",
+        "instructions",
+        "format",
+        0.8,
+        "A request about the form of an answer is obeyed.",
+    ),
+)
+# What can go wrong: (when, mode, axis watched, fall let through, diagnosis, what makes it likely)
+READ, ANSWER, PREFER, MERGED, ANY = "cpt", "sft", "preferences", "merge", "any"
+MODES = (
+    (
+        READ,
+        "instruction following is forgotten (catastrophic forgetting)",
+        "instructions",
+        0.05,
+        "instruction loss",
+    ),
+    (READ, "everyday knowledge is forgotten", "general", 0.05, "general loss"),
+    (
+        READ,
+        "the text is learned by heart, and the facts in it are not",
+        "",
+        None,
+        "verbatim memory",
+    ),
+    (ANSWER, "what is known cannot be given in a requested form", "", None, "format over-fitting"),
+    (
+        PREFER,
+        "proposals become alike while answers get better",
+        "creativity",
+        0.1,
+        "diversity loss",
+    ),
+    (PREFER, "good answers themselves become unlikely", "", None, "likelihood displacement"),
+    (
+        MERGED,
+        "one question gets different answers in different wordings",
+        "",
+        None,
+        "inconsistent since merging",
+    ),
+    (MERGED, "the merge is worse than both parents", "", None, "barrier"),
+    (ANY, "the domain's score rises and hides what fell", "", None, "hidden by the benchmark"),
+)
+
+
+def _propose(entry: Entry, told: str, rests_on: Sequence[str] = ()) -> Entry:
+    """The entry with a proposal; findings that the learner named stay."""
+    named = (*entry.rests_on, *(one for one in rests_on if one not in entry.rests_on))
+    return entry.model_copy(
+        update={"proposed": told, "rests_on": named if told else entry.rests_on}
+    )
+
+
+def _advised(found: Sequence[Advice], ids: Sequence[str]) -> tuple[str, list[str]]:
+    """What some rules say of a design, the best founded first, and the findings behind them."""
+    chosen = [one for one in found if one.rule.id in ids][:SHOWN]
+    told = " ".join(_sentence(f"{one.rule.sentence} ({one.strength})") for one in chosen)
+    behind = [claim for one in chosen for claim in (*one.rule.measured, *one.rule.denies)]
+    return told, behind + [f"reported: {claim}" for one in chosen for claim in one.rule.reported]
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def propose_domain(
+    dossier: Dossier, pack: Pack, untouched: Scorecard | None = None, *, named: str = ""
+) -> Dossier:
+    """Step (i) from a pack and the scorecard of the untouched model on it. named: how the pack is
+    chosen (its name or folder); by default its name.
+    """
+    domain = dossier.domain
+    items = pack.rows("test")
+    keyed = sum("answer" in item for item in items)
+    decides = _propose(
+        domain.decides,
+        f"{keyed} of the pack's {len(items)} test items have one right answer that can be checked; "
+        "how pleasantly it is said changes no score.",
+    )
+    changes: dict[str, Any] = {
+        "name": domain.name or pack.title,
+        "pack": named or domain.pack or pack.name,
+        "decides": decides,
+    }
+    if untouched:
+        of = {
+            axis: (untouched.interval(axis), _items_of(untouched, axis))
+            for axis in untouched.axes()
+        }
+        rows = tuple((axis, str(found), str(n)) for axis, (found, n) in of.items())
+        weak = sorted((a for a in AXES if a in of), key=lambda a: of[a][0].mean)[:2]
+        told = " and ".join(f"{axis} {of[axis][0]} (n={of[axis][1]})" for axis in weak)
+        changes["baseline"] = Table(
+            heads=("axis", "share right (95% interval)", "items"), rows=rows
+        )
+        changes["underperforms"] = _propose(
+            domain.underperforms,
+            f"{untouched.checkpoint}, untouched, is weakest on this pack in {told}. "
+            "Scores by chance differ between kinds of items; the table shows every axis.",
+        )
+    elif not domain.underperforms.filled:
+        changes["underperforms"] = _propose(
+            domain.underperforms,
+            "Not measured yet: `labkit evaluate MODEL --pack PACK` says it, axis by axis.",
+        )
+    return dossier.model_copy(update={"domain": domain.model_copy(update=changes)})
+
+
+def _items_of(card: Scorecard, axis: str) -> int:
+    return sum(item.axis == axis for item in card.items)
+
+
+def propose_design(dossier: Dossier, spec: PipelineSpec) -> Dossier:
+    """Step (ii) from a spec: choices with what the rules say of each, and the data of each stage.
+
+    Raises InputError for an unknown pack or model.
+    """
+    found, pack, design = advise(spec), load_pack(spec.pack), dossier.design
+    base = Facts(spec).base
+    places = {
+        "start": (
+            f"{spec.model}: {STARTS['base' if base else 'instruct']}.",
+            START_RULES[:2],
+        ),
+        "sequence": (f"{in_words(spec)}.", ORDER_RULES),
+        "quality": (
+            "A person reads a sample of every source; copies, junk and leaks are filtered and "
+            "counted (notebook 02).",
+            QUALITY_RULES,
+        ),
+        "merging": (_merging(spec), MERGE_RULES),
+    }
+    changes: dict[str, Any] = {"spec": spec}
+    for name, (told, ids) in places.items():
+        advice, behind = _advised(found, ids)
+        changes[name] = _propose(getattr(design, name), f"{told} {advice}".strip(), behind)
+    known = {one.stage: one for one in design.data}
+    changes["data"] = tuple(
+        _stage_data(known.get(stage.kind, StageData(stage=stage.kind)), stage, pack)
+        for stage in {stage.kind: stage for stage in spec.stages}.values()
+    )
+    return dossier.model_copy(update={"design": design.model_copy(update=changes)})
+
+
+def _merging(spec: PipelineSpec) -> str:
+    if not spec.merge:
+        return "No merge."
+    merge = spec.merge
+    after = f"after stage {spec.merge_after}" if spec.merge_after else "after the last stage"
+    return (
+        f"{merge.method.upper()} {after} at t={merge.t} with {merge.general or 'the start model'}; "
+        "t is chosen on dev and reported on test."
+    )
+
+
+def _stage_data(known: StageData, stage: Stage, pack: Pack) -> StageData:
+    splits = stage.sources if stage.kind == "cpt" else STAGE_SPLITS[stage.kind]
+    there = [split for split in splits if pack.has(split)]
+    rows = [row for split in there for row in pack.rows(split)]
+    texts = (" ".join(_texts(row)) for row in rows)
+    words = sum(len(text.split()) for text in texts)
+    replay = f"; {stage.replay:.0%} of the rows are general ones" if stage.replay else ""
+    return known.model_copy(
+        update={
+            "kind": _propose(known.kind, f"{', '.join(there) or 'none'} of the pack{replay}"),
+            "amount": _propose(
+                known.amount, f"{len(rows):,} rows, {words:,} words, {stage.steps} steps"
+            ),
+            "source": _propose(known.source, f"pack {pack.name} ({pack.title}), {pack.licence}"),
+            "checked_by": _propose(
+                known.checked_by,
+                "labkit pack check reads every row for form and leaks; a person of the domain, "
+                "still to be named, reads a sample for truth",
+            ),
+        }
+    )
+
+
+def _texts(row: dict) -> Iterator[str]:
+    """Everything that a training row says."""
+    if "text" in row:
+        yield row["text"]
+    for key in ("messages", "prompt", "chosen", "rejected"):
+        said = row.get(key, ())
+        yield from ([said] if isinstance(said, str) else [turn["content"] for turn in said])
+
+
+def propose_criteria(dossier: Dossier, pack: Pack) -> Dossier:
+    """Step (iii), criteria: what the pack's items ask on each axis, and how far each may fall."""
+    known: dict[str, Criterion] = {one.axis: one for one in dossier.criteria}
+    made = []
+    for axis, asks in ASKS.items():
+        of = [item for item in pack.rows("test") if item["axis"] == axis]
+        kinds = ", ".join(dict.fromkeys(item.get("kind", axis) for item in of))
+        told = (
+            f"{asks[:1].upper()}{asks[1:]}: {len(of)} test items ({kinds})."
+            if of
+            else f"{asks[:1].upper()}{asks[1:]}. {_sentence(pack.told_no_items('test', axis))}"
+        )
+        one = known.get(axis) or Criterion.model_validate(
+            {"axis": axis, "may_fall": DEFAULT_MUST_HOLD.get(axis) if of else None}
+        )
+        made.append(one.model_copy(update={"asks": _propose(one.asks, told)}))
+    return dossier.model_copy(update={"criteria": tuple(made)})
+
+
+def propose_scenarios(dossier: Dossier, pack: Pack, model: str) -> Dossier:
+    """Step (iii), scenarios: those the pack ships, or else some made of its dev items, that a model
+    of this kind is asked. A learner's own stay.
+    """
+    shipped = pack_scenarios(pack) if (pack.folder / SCENARIOS).is_file() else _made(pack, model)
+    known = {one.name: one for one in dossier.scenarios}
+    for scenario in shipped:
+        one = known.get(scenario.name, TestScenario(name=scenario.name, scenario=scenario))
+        n, least = len(scenario.cases), scenario.at_least
+        known[scenario.name] = one.model_copy(
+            update={
+                "success": _propose(
+                    one.success, f"{scenario.about} At least {least:.0%} of its {n} cases pass."
+                ),
+                "failure": _propose(
+                    one.failure,
+                    f"Fewer than {least:.0%} pass, or fewer than before training; the first case "
+                    "that fails shows how.",
+                ),
+            }
+        )
+    return dossier.model_copy(update={"scenarios": tuple(known.values())})
+
+
+def _made(pack: Pack, model: str) -> list[Scenario]:
+    """Scenarios of a pack that ships none, from its dev items."""
+    tiny = size_of(model) == "tiny"
+    rows = [row for row in pack.rows("dev") if "messages" in row and is_for(row, tiny=tiny)]
+    made = []
+    for name, axis, check, least, about in MADE:
+        of = [row for row in rows if row["axis"] == axis and not row.get("kwargs")]
+        key = "answer" if check == "says" else "checks"
+        cases = [
+            {"ask": row["messages"][-1]["content"], "expect": {check: row[key]}}
+            for row in of
+            if row.get(key)
+        ][:CASES]
+        if cases:
+            made.append(
+                make_scenario({"name": name, "about": about, "at_least": least, "cases": cases})
+            )
+    return made
+
+
+def propose_scale(dossier: Dossier, spec: PipelineSpec, sizes: Table | None = None) -> Dossier:
+    """Step (iv) from a spec. sizes: it planned at several sizes (planner.at_sizes)."""
+    scale = dossier.scale
+    changes: dict[str, Any] = {
+        "needed": _propose(
+            scale.needed,
+            f"{size_note(spec)} Begin with the smallest size whose untouched model is above chance "
+            "on the axes that must hold, and measure.",
+        ),
+        "small": _propose(
+            scale.small,
+            f"Reported elsewhere: {reported('size')}. What labkit measured at its own sizes stands "
+            "in docs/scale.md; neither says what happens between.",
+            ("reported: size",),
+        ),
+        "given_up": _propose(
+            scale.given_up,
+            "First what costs only time (fewer rows at once, checkpointing), then trained "
+            "parameters (LoRA, which also learns less), then length of rows, and last the size.",
+            BY_ID["lora learns less"].measured,
+        ),
+    }
+    if sizes:
+        changes["sizes"] = sizes
+    return dossier.model_copy(update={"scale": scale.model_copy(update=changes)})
+
+
+def propose_comparison(dossier: Dossier, found: Comparison) -> Dossier:
+    """Step (v) from a comparison, with its scores once it was trained."""
+    mine = found.candidates[0].spec.why
+    own = (
+        dict(zip(HEADS, (mine.approach, mine.benefits, mine.risks, "", mine.suits), strict=True))
+        if mine
+        else {}
+    )
+    before = {row.head: row.cells for row in dossier.comparison.rows}
+    rows = []
+    for head, cells in found.rows:
+        kept = before.get(head, ())
+        made = []
+        for number, cell in enumerate(cells):
+            entry = kept[number] if number < len(kept) else Entry()
+            if number == 0 and not entry.words and own.get(head, "").strip():
+                entry = entry.model_copy(update={"words": own[head].strip()})
+            told = [line for line in cell if line.strip() != entry.words.strip()]
+            made.append(_propose(entry, "\n".join(told)))
+        rows.append(Head(head=head, cells=tuple(made)))
+    changes: dict[str, Any] = {
+        "designs": tuple(candidate.name for candidate in found.candidates),
+        "rows": tuple(rows),
+        "matters": _propose(dossier.comparison.matters, _matters(found)),
+    }
+    if found.measured:
+        heads, scores = score_rows(found.measured)
+        changes["measured"] = Table(heads=heads, rows=tuple(scores))
+    return dossier.model_copy(update={"comparison": dossier.comparison.model_copy(update=changes)})
+
+
+def _matters(found: Comparison) -> str:
+    choices = "; ".join(f"{one.name}: {one.choice}" for one in found.candidates[1:])
+    if not found.measured:
+        return f"What differs: {choices}. Which of it matters here is not measured yet."
+    told = [
+        f"{one.candidate} in {one.axis} ({one.verdict})"
+        for one in found.measured.differences
+        if one.verdict != "not distinguishable"
+    ]
+    if not told:
+        return f"What differs: {choices}. No axis tells the designs apart with these items."
+    return f"What differs: {choices}. Told apart from your design: {'; '.join(told)}."
+
+
+def propose_failures(dossier: Dossier, spec: PipelineSpec) -> Dossier:
+    """Step (vi) from a spec: how this design may fail, with the diagnosis that would show it."""
+    kinds = {stage.kind for stage in spec.stages}
+    here = {
+        READ: READ in kinds,
+        ANSWER: ANSWER in kinds,
+        PREFER: bool(kinds & {*PREFERENCE_STAGES}),
+        MERGED: spec.merge is not None,
+        ANY: True,
+    }
+    known = {one.mode: one for one in dossier.failures}
+    for when, mode, axis, fall, name in MODES:
+        if not here[when]:
+            continue
+        test = DIAGNOSES[name]
+        one = known.get(mode) or Failure(mode=mode, axis=axis, may_fall=fall, diagnosis=name)
+        watched = (
+            f"The probe sees {axis} fall on dev items while the stage trains."
+            if axis
+            else "Nothing shows it during training; it is looked for right after the stage."
+        )
+        beyond = "above" if test.beyond > 0 else "below"
+        known[mode] = one.model_copy(
+            update={
+                "why_here": _propose(one.why_here, _why_here(spec, when)),
+                "sign": _propose(one.sign, watched),
+                "test": _propose(one.test, f"The diagnosis '{name}': {test.question}"),
+                "threshold": _propose(
+                    one.threshold,
+                    f"its whole 95% interval lies {beyond} {test.threshold:g}"
+                    + ("" if fall is None else f"; the gate lets a fall of {fall:.2f} through"),
+                ),
+                "action": _propose(one.action, _sentence(test.remedy)),
+            }
+        )
+    return dossier.model_copy(update={"failures": tuple(known.values())})
+
+
+def _why_here(spec: PipelineSpec, when: str) -> str:
+    """What in the design makes it likely, as it is written there."""
+    if when == MERGED:
+        return _merging(spec)
+    if when == ANY:
+        return "Adaptation is judged by the domain's items first."
+    kinds = PREFERENCE_STAGES if when == PREFER else (when,)
+    told = [
+        f"{stage.kind.upper()} takes {stage.steps} steps at a rate of {stage.learning_rate:g}, "
+        f"{'adapters only' if stage.lora else 'all weights'}"
+        + (f", {stage.replay:.0%} replay" if stage.kind in ("cpt", "sft") else "")
+        for stage in spec.stages
+        if stage.kind in kinds
+    ]
+    return f"{'; '.join(told)}."
+
+
+def propose_deployment(dossier: Dossier) -> Dossier:
+    """What happens after release; docs/deployment.md says more."""
+    first = dossier.scenarios[0].name if dossier.scenarios else "the first scenario"
+    told = {
+        "reviews": "A person of the domain reads every answer before anyone acts on it, until the "
+        "measured error rate says otherwise; who, is still to be named.",
+        "declines": f"Whatever the scenario '{first}' covers, and every question outside "
+        f"{dossier.domain.name or 'the domain'}.",
+        "escalates": "To the person who decided before there was a model, with question and answer "
+        "attached.",
+        "monitors": "The scenarios again on every new checkpoint, and logged answers against the "
+        "answers at release, every month.",
+        "rolls_back": "The start model or the last checkpoint that passed the gate takes its place "
+        "within the day; whoever owns the release decides.",
+        "audit": "This dossier, the checkpoints' lineage, gate and scenario results, and the "
+        "evidence pack (`labkit evidence-pack`).",
+    }
+    deployment = dossier.deployment
+    changes = {name: _propose(getattr(deployment, name), words) for name, words in told.items()}
+    return dossier.model_copy(update={"deployment": deployment.model_copy(update=changes)})
+
+
+def propose_closing(dossier: Dossier) -> Dossier:
+    """The three sentences, from what the other parts say."""
+    held = must_hold(dossier)
+    kept = ", ".join(f"{axis} (at most {fall:.2f} lower)" for axis, fall in held.items())
+    told = {
+        "sequence": dossier.design.sequence.told,
+        "kept": f"Must hold: {kept}. Shall grow: knowledge of {dossier.domain.name}."
+        if held
+        else "",
+        "fails": "; ".join(one.mode for one in dossier.failures[:SHOWN]),
+    }
+    changes = {
+        name: _propose(getattr(dossier.closing, name), words) for name, words in told.items()
+    }
+    return dossier.model_copy(update={"closing": dossier.closing.model_copy(update=changes)})
+
+
+def proposed(
+    spec: PipelineSpec,
+    dossier: Dossier | None = None,
+    *,
+    untouched: Scorecard | None = None,
+    found: Comparison | None = None,
+    sizes: Table | None = None,
+) -> Dossier:
+    """Every part proposed from a spec. What the learner wrote stays as it is.
+
+    untouched: the start model's scorecard on the pack. found: the design beside its alternatives;
+    by default in words only. sizes: the design planned at several sizes. Raises InputError for an
+    unknown pack or model.
+    """
+    pack = load_pack(spec.pack)
+    made = propose_domain(dossier or Dossier(), pack, untouched, named=spec.pack)
+    made = propose_criteria(propose_design(made, spec), pack)
+    made = propose_scale(propose_scenarios(made, pack, spec.model), spec, sizes)
+    made = propose_comparison(made, found or describe(candidates_of(spec, propose(spec))))
+    return propose_closing(propose_deployment(propose_failures(made, spec)))
