@@ -19,8 +19,7 @@ import pytest
 from browser import jupyter_lab
 
 from labkit.data import packs
-from labkit.design.clock import COURSE_MODEL, reference_speed
-from labkit.design.planner_speed import keep_speed
+from labkit.design.planner_speed import COURSE_MODEL, keep_speed, reference_speed
 from labkit.models import zoo
 from labkit.train.specs import Stage
 

@@ -24,9 +24,16 @@ from threading import Event, Thread
 from labkit.base.errors import InputError, LabkitError
 from labkit.base.records import FILE
 from labkit.base.store import DISTRIBUTION, key_of, write_file
-from labkit.classroom import class_records
-from labkit.classroom.class_page import class_page, printable, write_class_page
-from labkit.classroom.class_records import NotebookRun, Seat
+from labkit.classroom.class_page import (
+    NotebookRun,
+    Seat,
+    class_page,
+    printable,
+    read_seats,
+    records_of,
+    seat,
+    write_class_page,
+)
 from labkit.classroom.roster import Defaults, Learner, pseudonym, read_roster
 from labkit.course.execute import Run, parameter_names, run_notebook
 from labkit.course.report import course_page
@@ -516,7 +523,7 @@ def read_packs(folder: Path, *, out_dir: Path, names: bool = False) -> Done:
         if names
         else (lambda number, name, source: pseudonym(number))
     )
-    seats = class_records.read_seats(folder, shown)
+    seats = read_seats(folder, shown)
     problems = tuple(_short(f"{seat.shown}: {seat.problem}") for seat in seats if seat.problem)
     return _finish(seats, out_dir, FROM_PACKS, problems, 0)
 
@@ -552,8 +559,8 @@ def _seat(learner: Learner, runs: Sequence[Run], out_dir: Path, shown: str) -> S
                 f"{type(error).__name__}: {error}",
             )
         )
-    rows = class_records.records_of(folder) if (folder / FILE).is_file() else []
-    return class_records.seat(shown, rows, runs=told, page=page)
+    rows = records_of(folder) if (folder / FILE).is_file() else []
+    return seat(shown, rows, runs=told, page=page)
 
 
 def _short(problem: str) -> str:

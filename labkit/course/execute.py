@@ -23,7 +23,7 @@ from labkit.base.errors import InputError, LabkitError, suggest
 from labkit.base.records import FILE
 from labkit.course.journal import course_notebooks, made_by_hand
 from labkit.data.packs import load_pack, shipped_packs
-from labkit.design.clock import EXPECTED_SECONDS
+from labkit.design.planner_speed import EXPECTED_SECONDS
 from labkit.train.specs import profile as find_profile
 
 CELL_TIMEOUT_SECONDS = 900

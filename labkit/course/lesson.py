@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,8 +27,8 @@ from labkit.course import journal
 from labkit.course.labs.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
 from labkit.course.live import training
 from labkit.data.packs import EVAL_SPLITS, OPTIONAL_SPLITS, SPLITS, Pack, load_pack
-from labkit.data.published import measured_claims, reported, run_noise_of
-from labkit.design import clock
+from labkit.data.published import measured, measured_claims, reported, run_noise_of
+from labkit.design import planner_speed
 from labkit.design.planner_memory import little_reading
 from labkit.diagnose.probe import watcher
 from labkit.evaluate.scorecards import Scorecard, compare_axis
@@ -190,11 +191,11 @@ class Lab:
         """Measure how fast this machine trains the course's model, unless that is known, and say
         what it means; recorded. again: measure anew.
         """
-        found = clock.speed_test(again=again)
+        found = planner_speed.speed_test(again=again)
         print(found)
         self.record(
             "speed",
-            model=clock.COURSE_MODEL,
+            model=planner_speed.COURSE_MODEL,
             tokens_per_second=found.tokens_per_second,
             ratio=found.ratio,
             course_minutes=found.course_minutes,
@@ -576,25 +577,59 @@ class Lab:
         InputError for an id that the file does not have, and for a question that cannot be asked.
         """
         exercise = journal.from_quiz(self.notebook, id, journal.Exercise)
+        if headless():
+            first, *others = exercise.options
+            print(exercise.question, f"  * {first}", *(f"  - {one}" for one in others), sep="\n")
+            print(*self._check(id, exercise, exercise.why)(0))
+            return
+        self._choose(id, exercise, exercise.why)
+
+    def match_cases(self) -> None:
+        """The short cases of this notebook, each to be matched to a strategy, with an instant
+        check; kept as the answers of exercises are.
+
+        The key gives the reason and what it rests on, from the records. Headless, the first option
+        is answered, and the key is shown as a table. Raises InputError when the notebook has none.
+        """
+        found = journal.cases(self.notebook)
+        if headless():
+            from labkit.base.pages import plain_table
+
+            for id, case in found.items():
+                self._check(id, case.exercise(), case.reason)(0)
+            rows = [
+                (case.told, case.right, case.reason, " ".join(case.evidence()))
+                for case in found.values()
+            ]
+            show_html(plain_table(("case", "what fits", "why", "what it rests on"), rows))
+            return
+        for id, case in found.items():
+            show_html(f'<p style="max-width: 760px; line-height: 1.4">{escape(case.told)}</p>')
+            key = "\n".join((f"{case.right}. {case.reason}", *case.evidence(), ""))
+            self._choose(id, case.exercise(), key)
+
+    def _choose(self, id: str, exercise: journal.Exercise, key: str) -> None:
+        """A panel of an exercise, at the choice made before."""
+        from IPython.display import display
+
+        from labkit.course.panels import ChoicePanel
+
+        before, check = self._answered(id, exercise.options), self._check(id, exercise, key)
+        display(ChoicePanel(exercise.question, exercise.options, before, check).whole)
+
+    def _check(
+        self, id: str, exercise: journal.Exercise, key: str
+    ) -> Callable[[int], tuple[str, str]]:
+        """The place of an option -> its verdict, and the key; a choice is kept when it is new."""
 
         def check(choice: int) -> tuple[str, str]:
             if self._answered(id, exercise.options) != choice:
                 made = journal.DEFAULT if headless() else journal.COMMITTED
                 self.record("answer", id=id, **exercise.as_record(choice), made=made)
             told = journal.told_steps(self.out_dir, self.learner, self.notebook)
-            return exercise.verdict(choice), f"{exercise.why} {told}"
+            return exercise.verdict(choice), f"{key} {told}"
 
-        if headless():
-            first, *others = exercise.options
-            print(exercise.question, f"  * {first}", *(f"  - {one}" for one in others), sep="\n")
-            print(*check(0))
-            return
-        from IPython.display import display
-
-        from labkit.course.panels import ChoicePanel
-
-        before = self._answered(id, exercise.options)
-        display(ChoicePanel(exercise.question, exercise.options, before, check).whole)
+        return check
 
     def _answered(self, id: str, options: tuple[str, ...]) -> int | None:
         """The place of the option that was chosen before, by a person where there is one; None when
@@ -834,6 +869,15 @@ class Lab:
 
         show_html(claims_table(measured_claims()))
 
+    def show_evidence(self, *claims: str) -> None:
+        """Single claims of labkit's studies by their words, with effect, interval and verdict.
+
+        Raises InputError for one that was not measured.
+        """
+        from labkit.base.pages import claims_table
+
+        show_html(claims_table([measured(claim) for claim in claims]))
+
     def _session_key(self) -> str:
         """Stands for learner, pack, profile and seed in a figure's file name: two sessions may
         share a folder.
@@ -913,7 +957,7 @@ def say_errors_plainly() -> None:
         return
 
     def say(shell, kind, error, traceback, tb_offset=None) -> None:
-        stopped = str(error) or clock.stopped([])
+        stopped = str(error) or planner_speed.stopped([])
         print(stopped if kind is KeyboardInterrupt else f"error: {error}", file=sys.stderr)
 
     shell.set_custom_exc((LabkitError, KeyboardInterrupt), say)

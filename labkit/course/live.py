@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from labkit.base.processes import headless
 from labkit.base.store import Checkpoint
-from labkit.design.clock import announce, stopped, stored
+from labkit.design.planner_speed import announce, stopped, stored
 from labkit.diagnose.probe import EarlyWarning, alarms, curves
 from labkit.models.architecture import architecture_of
 from labkit.train.callbacks import SAVE_EVERY_SECONDS

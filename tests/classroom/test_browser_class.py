@@ -10,8 +10,7 @@ from class_case import rows, save
 
 from labkit.base import records
 from labkit.classroom import sessions
-from labkit.classroom.class_page import class_page, write_class_page
-from labkit.classroom.class_records import NotebookRun, Seat, seat
+from labkit.classroom.class_page import NotebookRun, Seat, class_page, seat, write_class_page
 from labkit.course import report
 
 pytestmark = needs_browser

@@ -8,8 +8,7 @@ import pytest
 from class_case import SCRIPT, Tags, rows, span
 
 from labkit.base.errors import InputError
-from labkit.classroom.class_page import class_page, write_class_page
-from labkit.classroom.class_records import NotebookRun, Seat, seat
+from labkit.classroom.class_page import NotebookRun, Seat, class_page, seat, write_class_page
 
 
 def room(count: int = 6) -> list[Seat]:

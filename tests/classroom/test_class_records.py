@@ -5,7 +5,7 @@ from class_case import rows, save
 
 from labkit.base.errors import InputError
 from labkit.base.records import FILE
-from labkit.classroom.class_records import by_learner, checked, read_seats, seat, sources
+from labkit.classroom.class_page import by_learner, checked, read_seats, seat, sources
 from labkit.classroom.evidence_pack import make_pack
 
 

@@ -23,8 +23,7 @@ from test_figures import DRAWN
 from test_figures import SPAN as FOUND
 
 from labkit.base import pages
-from labkit.classroom.class_page import class_page, write_class_page
-from labkit.classroom.class_records import NotebookRun, seat
+from labkit.classroom.class_page import NotebookRun, class_page, seat, write_class_page
 from labkit.course import figures, panels
 from labkit.course.execute import Run
 from labkit.course.labs import data_lab, diagnose_lab, evaluate_lab

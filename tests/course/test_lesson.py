@@ -327,11 +327,11 @@ def test_two_runs_are_compared_with_the_noise_between_runs(lab):
 
 
 def test_the_grid_is_recorded_as_the_class_page_and_evidence_packs_read_it(lab, tmp_path):
-    from labkit.classroom import class_page, class_records, evidence_pack
+    from labkit.classroom import class_page, evidence_pack
     from labkit.course.labs.merge_lab import LAB_AXES
 
     grid = lab.score_grid(lab.bench(lab.model, "llama-s-base", ("instruct", "base")))
-    seat = class_records.seat("A", records.read(lab.out_dir))
+    seat = class_page.seat("A", records.read(lab.out_dir))
     (sweep,) = seat.of("sweep")
     assert (
         seat.unread == 0

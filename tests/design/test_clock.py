@@ -13,9 +13,8 @@ from jupyter_client.manager import start_new_kernel
 from labkit.base.store import Store
 from labkit.course import lesson, live
 from labkit.course.labs import data_lab, scale_lab
-from labkit.design import clock
-from labkit.design.clock import Ahead, ahead, told
-from labkit.design.planner_speed import Speed, keep_speed, known_speed
+from labkit.design import planner_speed as clock
+from labkit.design.planner_speed import Ahead, Speed, ahead, keep_speed, known_speed, told
 from labkit.merge.recipes import Merge
 from labkit.models import zoo
 from labkit.models.architecture import architecture_of
