@@ -291,7 +291,7 @@ def _walk(value: object, path: str, label: str) -> Iterator[tuple[str, str, Entr
 
 def _name_of(value: BaseModel) -> str:
     """How one of several is called."""
-    names = (getattr(value, key, "") for key in ("stage", "axis", "name", "mode", "head"))
+    names = (getattr(value, key, "") for key in ("stage", "mode", "name", "head", "axis"))
     return "" if isinstance(value, Domain) else next(filter(None, names), "")
 
 
@@ -554,7 +554,9 @@ def _sections(dossier: Dossier, part: str, head: str) -> list[Section]:
     told = ""
     if part == "domain" and dossier.domain.name:
         told = f"{dossier.domain.name}. Data: {dossier.domain.pack or 'none yet'}."
-    found = [Section(head, told, ("", "said", "by", "rests on"), tuple(rows))]
+    wide = 4 if any(rests_on for *_, rests_on in rows) else 3
+    heads = ("", "said", "by", "rests on")[:wide]
+    found = [Section(head, told, heads, tuple(row[:wide] for row in rows))]
     if part == "design" and dossier.design.data:
         found.append(_data_plan(dossier.design.data))
     for name, title in (("baseline", "The untouched model, measured"), ("sizes", "At four sizes")):
