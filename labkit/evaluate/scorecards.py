@@ -743,12 +743,12 @@ def _answer(model, tokenizer, items: list[dict], max_new_tokens: int) -> list[_O
         max_new_tokens=max_new_tokens,
     )
     return [
-        _Outcome(score_answer(item, output[0]), output[0], _by_other_rules(item, output[0]))
+        _Outcome(score_answer(item, output[0]), output[0], by_other_rules(item, output[0]))
         for item, output in zip(items, outputs, strict=True)
     ]
 
 
-def _by_other_rules(item: dict, output: str) -> dict[str, float]:
+def by_other_rules(item: dict, output: str) -> dict[str, float]:
     """Loose beside strict; and, of several forms asked for at once, the share obeyed (IFEval's two
     accuracies).
     """
