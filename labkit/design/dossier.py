@@ -175,9 +175,12 @@ class Head(Strict):
 
 
 class Compared(Strict):
-    """Step (v). designs: their names. measured: scores, once they were trained."""
+    """Step (v). designs: their names. specs: what each trains, the learner's own first. measured:
+    scores, once they were trained.
+    """
 
     designs: tuple[str, ...] = ()
+    specs: tuple[PipelineSpec, ...] = ()
     rows: tuple[Head, ...] = ()
     matters: Entry = place(
         "What matters more in this domain",
@@ -537,6 +540,11 @@ def sheet_of(dossier: Dossier) -> Sheet:
         told_state(dossier),
         tuple(sections),
     )
+
+
+def part_of(dossier: Dossier, part: str) -> Sheet:
+    """One part as a page of its own."""
+    return Sheet(PARTS[part], "", told_state(dossier), tuple(_sections(dossier, part, PARTS[part])))
 
 
 def _sections(dossier: Dossier, part: str, head: str) -> list[Section]:
@@ -1088,6 +1096,7 @@ def propose_comparison(dossier: Dossier, found: Comparison) -> Dossier:
         rows.append(Head(head=head, cells=tuple(made)))
     changes: dict[str, Any] = {
         "designs": tuple(candidate.name for candidate in found.candidates),
+        "specs": tuple(candidate.spec for candidate in found.candidates),
         "rows": tuple(rows),
         "matters": _propose(dossier.comparison.matters, _matters(found)),
     }

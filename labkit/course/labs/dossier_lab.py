@@ -1,0 +1,400 @@
+"""The learner's dossier in the notebooks and the app: proposed, shown as a form, kept, run.
+
+Every notebook fills its part of one file. What a learner writes in a form is kept at once, and read
+again before it is changed, so that two open notebooks do not undo each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import ipywidgets as widgets
+from filelock import FileLock
+
+from labkit.base.errors import InputError
+from labkit.base.pages import sheet_html
+from labkit.base.records import AXES, CONTROLS
+from labkit.base.store import Checkpoint
+from labkit.course import journal
+from labkit.course.lesson import Lab, headless, show_html
+from labkit.course.live import training
+from labkit.course.panels import guarded_into
+from labkit.data.packs import packs_folder
+from labkit.design import dossier as paper
+from labkit.design.comparison import START, Comparison
+from labkit.design.designer import design
+from labkit.design.dossier import Dossier, Entry, Failure, Table, TestScenario
+from labkit.diagnose.diagnoses import DIAGNOSES, Case, Result, diagnose
+from labkit.diagnose.gate import GateReport, case_of, run_gate
+from labkit.evaluate.scenarios import Scenario, run_scenarios
+from labkit.evaluate.scorecards import Scorecard
+from labkit.train.pipeline import load_checkpoint, run_spec, trainable
+from labkit.train.specs import DPO, GENTLE, PipelineSpec
+
+WIDE = {"layout": widgets.Layout(width="98%", max_width="900px")}
+
+
+def folder_of(lab: Lab) -> Path:
+    """Where a learner's dossier on a pack lies, with all that is written of it."""
+    pack = re.sub(r"[^a-z0-9]+", "-", lab.pack.name.lower()).strip("-") or "pack"
+    return lab.out_dir / "dossiers" / f"{journal.learner_key(lab.learner)}-{pack}"
+
+
+def read(lab: Lab) -> Dossier:
+    """The dossier as it is kept; an empty one where nothing is.
+
+    Raises InputError when its file was edited and cannot be read.
+    """
+    path = folder_of(lab) / paper.FILE
+    return paper.load_dossier(path) if path.is_file() else Dossier()
+
+
+def change(lab: Lab, make: Callable[[Dossier], Dossier]) -> Dossier:
+    """Read, change and keep the dossier, one at a time; recorded."""
+    folder = folder_of(lab)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{paper.FILE}.lock"):
+        made = make(read(lab))
+        paper.save_dossier(made, folder / paper.FILE)
+    own, proposed, places = paper.counts(made)
+    lab.record(
+        "dossier",
+        file=(folder / paper.FILE).relative_to(lab.out_dir).as_posix(),
+        own=own,
+        proposed=proposed,
+        places=places,
+        empty=paper.empty(made),
+    )
+    return made
+
+
+def propose(
+    lab: Lab,
+    spec: PipelineSpec | None = None,
+    *,
+    untouched: Scorecard | None = None,
+    found: Comparison | None = None,
+    sizes: Table | None = None,
+) -> Dossier:
+    """Have labkit propose every part anew from a spec (by default the dossier's own); what the
+    learner wrote stays.
+    """
+    return change(
+        lab,
+        lambda kept: paper.proposed(
+            spec or spec_of(lab, kept), kept, untouched=untouched, found=found, sizes=sizes
+        ),
+    )
+
+
+def spec_of(lab: Lab, kept: Dossier | None = None) -> PipelineSpec:
+    """The dossier's own design with this session's profile and seed.
+
+    Where there is none yet: CPT, SFT and DPO as far as the pack has rows for them, merged back.
+    """
+    made = (kept or read(lab)).design.spec
+    if made is None:
+        stages, _ = trainable((*GENTLE, DPO), lab.pack)
+        made = design(
+            pack=_named(lab),
+            model=lab.model,
+            sequence="-".join(stage.kind for stage in stages),
+            merge="slerp",
+        )
+    return made.model_copy(update={"profile": lab.profile, "seed": lab.seed})
+
+
+def _named(lab: Lab) -> str:
+    folder = lab.pack.folder
+    return lab.pack.name if folder.parent == packs_folder() else str(folder.resolve())
+
+
+# --- shown and filled in ----------------------------------------------------------------------
+
+
+def part(lab: Lab, *names: str) -> None:
+    """One part of the dossier or several as a form; headless as a table.
+
+    names: keys of dossier.PARTS, or the beginning of a path such as "design.data". A dossier that
+    is still empty is proposed first.
+    """
+    if not (folder_of(lab) / paper.FILE).is_file():
+        propose(lab)
+    kept = read(lab)
+    if headless():
+        for name in dict.fromkeys(name.split(".")[0] for name in names):
+            show_html(sheet_html(paper.part_of(kept, name)))
+        return
+    from IPython.display import display
+
+    display(widgets.VBox([PartPanel(lab, name).whole for name in names]))
+
+
+class PartPanel:
+    """A form for one part: a text area per place, with what labkit proposes above it.
+
+    Every text is kept when its field is left. Failure modes and scenarios of one's own can be
+    added.
+    """
+
+    def __init__(self, lab: Lab, name: str):
+        self.lab, self.name = lab, name
+        self.told = widgets.HTML()
+        self.rows = widgets.VBox()
+        self.state = widgets.HTML()
+        more = {"failures": self._add_failure, "scenarios": self._add_scenario}.get(name)
+        head = widgets.HTML(f"<h4>{escape(paper.PARTS[name.split('.')[0]])}</h4>")
+        self.whole = widgets.VBox(
+            [head, self.rows, *([more()] if more else []), self.told, self.state]
+        )
+        self.draw()
+
+    def draw(self) -> None:
+        """All fields anew, from the file."""
+        kept = read(self.lab)
+        self.rows.children = [
+            child
+            for path, label, entry in paper.entries(kept, self.name.split(".")[0])
+            if path.startswith(self.name)
+            for child in self._field(kept, path, label, entry)
+        ]
+        self._say_state(kept)
+
+    def _field(
+        self, kept: Dossier, path: str, label: str, entry: Entry
+    ) -> tuple[widgets.Widget, ...]:
+        asks = paper.question_of(kept, path)
+        proposal = escape(entry.proposed).replace("\n", "<br>") or "nothing yet"
+        about = widgets.HTML(
+            f'<p style="margin: 10px 0 0; line-height: 1.4"><b>{escape(label)}</b> '
+            f'{escape(asks)}<br><span style="color: #555">labkit proposes: {proposal}</span></p>'
+        )
+        area = widgets.Textarea(
+            value=entry.words,
+            description="your words",
+            placeholder="kept when you leave this field (Tab)",
+            tooltip=f"{label}: {asks}",
+            rows=2,
+            continuous_update=False,
+            **WIDE,
+        )
+        area.observe(guarded_into(self.told, lambda: self._keep(path, label, area.value)), "value")
+        return about, area
+
+    def _keep(self, path: str, label: str, text: str) -> None:
+        words = journal.plain_text(text)
+
+        def write(kept: Dossier) -> Dossier:
+            if {one: told for one, told, _ in paper.entries(kept)}.get(path) != label:
+                raise InputError(
+                    "the dossier has changed since this form was drawn; run its cell again, then "
+                    f"write '{label}' once more"
+                )
+            return paper.with_entry(kept, path, words=words)
+
+        made = change(self.lab, write)
+        self.told.value = f"<p>Kept: {escape(label)}.</p>"
+        self._say_state(made)
+
+    def _say_state(self, kept: Dossier) -> None:
+        self.state.value = f"<p>{escape(paper.told_state(kept))}</p>"
+
+    def _add_failure(self) -> widgets.Widget:
+        mode = widgets.Text(
+            description="another way", placeholder="how could this design fail?", **WIDE
+        )
+        axis = widgets.Dropdown(
+            options=[("no axis", ""), *((one, one) for one in (*AXES, *CONTROLS))],
+            description="axis",
+        )
+        fall = widgets.BoundedFloatText(value=0.05, min=0, max=1, step=0.01, description="may fall")
+        test = widgets.Dropdown(
+            options=[("no diagnosis", ""), *((one.id, one.id) for one in DIAGNOSES)],
+            description="diagnosis",
+        )
+
+        def add() -> None:
+            if not mode.value.strip():
+                raise InputError("say in words how the design could fail, then add it")
+            made = Failure(
+                mode=journal.plain_text(mode.value),
+                axis=axis.value,
+                may_fall=fall.value if axis.value else None,
+                diagnosis=test.value,
+            )
+            change(self.lab, lambda kept: with_failure(kept, made))
+            mode.value = ""
+            self.draw()
+
+        button = widgets.Button(description="add it")
+        button.on_click(guarded_into(self.told, add))
+        return widgets.VBox([mode, widgets.HBox([axis, fall, test, button])])
+
+    def _add_scenario(self) -> widgets.Widget:
+        name = widgets.Text(
+            description="another one", placeholder="what kind of situation?", **WIDE
+        )
+
+        def add() -> None:
+            if not name.value.strip():
+                raise InputError("give the situation a name, then add it")
+            made = TestScenario(name=journal.plain_text(name.value))
+            change(self.lab, lambda kept: with_scenario(kept, made))
+            name.value = ""
+            self.draw()
+
+        button = widgets.Button(description="add it")
+        button.on_click(guarded_into(self.told, add))
+        return widgets.VBox([name, button])
+
+
+def with_failure(kept: Dossier, made: Failure) -> Dossier:
+    """The dossier with a failure mode more; one of that name is replaced."""
+    others = tuple(one for one in kept.failures if one.mode != made.mode)
+    return kept.model_copy(update={"failures": (*others, made)})
+
+
+def with_scenario(kept: Dossier, made: TestScenario) -> Dossier:
+    """The dossier with a scenario more. One of that name keeps its words and gets the cases."""
+    known = {one.name: one for one in kept.scenarios}
+    before = known.get(made.name)
+    known[made.name] = (
+        before.model_copy(update={"scenario": made.scenario or before.scenario}) if before else made
+    )
+    return kept.model_copy(update={"scenarios": tuple(known.values())})
+
+
+def keep_scenario(lab: Lab, scenario: Scenario) -> None:
+    """A scenario of the learner's own, kept in the dossier as well."""
+    change(
+        lab,
+        lambda kept: with_scenario(kept, TestScenario(name=scenario.name, scenario=scenario)),
+    )
+
+
+# --- run on the learner's own design ----------------------------------------------------------
+
+
+def train_designs(lab: Lab) -> dict[str, str | Checkpoint]:
+    """The start model, the learner's design and its alternatives; what is trained is reused.
+
+    A dossier whose designs were not compared yet has the learner's own only.
+    """
+    kept = read(lab)
+    specs = kept.comparison.specs or (spec_of(lab, kept),)
+    names = kept.comparison.designs or ("Your design",)
+    at_hand = [spec.model_copy(update={"profile": lab.profile, "seed": lab.seed}) for spec in specs]
+    made: dict[str, str | Checkpoint] = {START: at_hand[0].model}
+    with training(at_hand) as live:
+        for name, spec in zip(names, at_hand, strict=True):
+            made[name] = run_spec(spec, progress=live)[-1]
+    return made
+
+
+def run_own_scenarios(lab: Lab, models: Mapping[str, str | Checkpoint]) -> Dossier:
+    """Every scenario of the dossier that has cases, on several models; kept in the dossier."""
+    kept = read(lab)
+    wanted = paper.scenarios_of(kept)
+    without = [one.name for one in kept.scenarios if one.scenario is None]
+    if without:
+        print(
+            f"Not run, because they have no cases yet: {', '.join(without)}. Write cases for them "
+            "with the form of notebook 07, under the same names."
+        )
+    results = [
+        result
+        for label, model in models.items()
+        for result in (run_scenarios(load_checkpoint(model), wanted, name=label) if wanted else ())
+    ]
+    for result in results:
+        lab.record("scenario", **result.as_dict())
+    heads = ("model", "cases passed", "share (95% interval)", "verdict")
+
+    def told(one: TestScenario) -> TestScenario:
+        rows = tuple(
+            (
+                result.checkpoint,
+                f"{result.passed} of {result.n}",
+                "{:.2f} [{:.2f}, {:.2f}]".format(result.passed / result.n, *result.interval),
+                result.verdict,
+            )
+            for result in results
+            if result.scenario.name == one.name
+        )
+        return one.model_copy(update={"found": Table(heads=heads, rows=rows)}) if rows else one
+
+    return change(
+        lab,
+        lambda now: now.model_copy(update={"scenarios": tuple(map(told, now.scenarios))}),
+    )
+
+
+def run_own_failures(lab: Lab) -> GateReport:
+    """The failure modes on the learner's own checkpoint: their diagnoses, and the gate with what
+    the dossier lets fall. Kept in the dossier, recorded.
+    """
+    kept = read(lab)
+    spec = spec_of(lab, kept)
+    with training([spec]) as live:
+        made = run_spec(spec, progress=live)
+    last, pack = made[-1], str(lab.pack.folder)
+    report = run_gate(
+        str(last.folder), spec.model, pack=pack, profile=lab.profile, must_hold=_held(kept, lab)
+    )
+    lab.record("gate", checkpoint="Your design", passed=report.passed, fallen=report.fallen)
+    tests = paper.tests_of(kept)
+    cases = [case_of(str(one.folder), spec.model, pack, lab.profile) for one in reversed(made)]
+    results = {name: _first_measured(cases, name) for name in tests}
+    for result in results.values():
+        lab.record("diagnosis", checkpoint="Your design", **result.as_dict())
+    verdicts = {held.axis: held.verdict for held in report.axes}
+
+    def told(one: Failure) -> Failure:
+        said = []
+        if result := results.get(one.diagnosis):
+            words = f" ({result.found.words})" if result.found else ""
+            said.append(f"{one.diagnosis}: {result.verdict}{words}")
+        if one.axis in verdicts:
+            said.append(f"gate: {one.axis} {verdicts[one.axis]}")
+        return one.model_copy(update={"found": "; ".join(said) or "not measured"})
+
+    change(lab, lambda now: now.model_copy(update={"failures": tuple(map(told, now.failures))}))
+    return report
+
+
+def _held(kept: Dossier, lab: Lab) -> dict[str, float]:
+    """What must hold, of the axes that the pack has items of; the others are told."""
+    wanted = paper.must_hold(kept)
+    there = lab.axes_there(wanted)
+    return {axis: fall for axis, fall in wanted.items() if axis in there}
+
+
+def _first_measured(cases: Sequence[Case], name: str) -> Result:
+    """A diagnosis on the first of some cases that has what it takes: the merge, or a stage."""
+    found = [diagnose(case, [name])[0] for case in cases[:2]]
+    return next((one for one in found if one.found), found[0])
+
+
+# --- taken home -------------------------------------------------------------------------------
+
+
+def take_home(lab: Lab) -> list[Path]:
+    """The dossier shown whole and written as HTML, PDF, Markdown and YAML, with design, scenarios
+    and gate beside it.
+
+    Raises InputError for a letter that no font can draw, StoreError when nothing can be written.
+    """
+    if not (folder_of(lab) / paper.FILE).is_file():
+        propose(lab)
+    kept = read(lab)
+    show_html(sheet_html(paper.sheet_of(kept)))
+    paths = paper.export(kept, folder_of(lab))
+    print(f"{paper.told_state(kept)}\nWritten to {folder_of(lab)}: {_listed(paths)}.")
+    return paths
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths)
