@@ -157,6 +157,18 @@ def compatibility(
     say(f"written: {page}")
 
 
+@app.command("reasons")
+def six_reasons(
+    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
+        "docs/six-reasons.md"
+    ),
+) -> None:
+    """Write what the lesson says, what is reported and what was measured; trains nothing."""
+    from studies.reasons import write_reasons_page
+
+    say(f"written: {write_reasons_page(page)}")
+
+
 @app.command("own-domain")
 def own_domain(
     part: Annotated[

@@ -86,3 +86,10 @@ def test_a_filtered_pack_is_not_taken_for_the_shipped_one(tmp_path, monkeypatch)
         "01_design", pack=str(folder), profile="smoke", out_dir=str(tmp_path / "out")
     )
     assert design_lab.studio(own).spec.pack == str(folder)
+
+
+def test_what_is_reported_by_family_is_shown_before_designing(monkeypatch):
+    shown = []
+    monkeypatch.setattr(design_lab, "show_html", shown.append)
+    design_lab.show_reported()
+    assert all(word in shown[0] for word in ("SmolLM-1.7B", "CPT-SFT-ORPO", "Table 4"))

@@ -7,7 +7,7 @@ from labkit.base.errors import InputError
 from labkit.course import lesson
 from labkit.course.labs import scale_lab
 from labkit.data.packs import samples_folder
-from labkit.data.published import SCALE_FILES, measured_scale
+from labkit.data.published import SCALE_FILES, measured_scale, reasons
 
 
 @pytest.fixture
@@ -44,3 +44,12 @@ def test_what_the_study_measured_is_shown(lab, capsys, part):
     data = measured_scale(part)
     assert f"Measured on pack {data['pack']} over {data['seeds']} seeds" in capsys.readouterr().out
     assert len(lab.mine("figure")) == 1
+
+
+def test_the_six_reasons_are_shown_in_short(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(scale_lab, "show_html", shown.append)
+    scale_lab.show_reasons()
+    for reason in reasons():
+        assert f"{reason.number} {reason.title}" in shown[0] and reason.verdict in shown[0]
+    assert "docs/six-reasons.md" in capsys.readouterr().out

@@ -25,7 +25,7 @@ from labkit.course.lesson import Guess, Lab, Missing, headless, show_html
 from labkit.course.live import training
 from labkit.course.panels import FAULT, guarded
 from labkit.data.packs import Pack, load_pack, packs_folder, shipped_packs
-from labkit.data.published import reported
+from labkit.data.published import reported, reported_by_family
 from labkit.design.comparison import (
     Comparison,
     as_html,
@@ -206,6 +206,12 @@ def sequence_for(lab: Lab, wanted: str = "") -> str:
 def named(pack: Pack) -> str:
     """How a pack is chosen: a shipped one by its name, any other by its folder."""
     return pack.name if pack.folder.parent == packs_folder() else str(pack.folder.resolve())
+
+
+def show_reported() -> None:
+    """What the source paper reports of each approach in its three families, and where."""
+    models, rows = reported_by_family()
+    show_html(plain_table(("approach", *models, "where in the paper"), rows))
 
 
 def studio(lab: Lab, **choices: Any) -> Studio:

@@ -36,9 +36,11 @@ from labkit.data.published import (
     REAL_FORGETS,
     REAL_FORGETS_GENERAL,
     REAL_SYNERGY,
+    counted_votes,
     measured_of_real,
     measured_scale,
     merge_by_size,
+    reasons,
     reported,
     run_noise_of,
 )
@@ -753,3 +755,31 @@ def _show(lab: Lab, part: str, alt: Callable[[dict], str]) -> None:
         f"{data['seeds']} seeds; docs/scale.md says how."
     )
     show_html(claims_table(data["claims"]))
+
+
+def show_reasons() -> None:
+    """The six reasons of the lesson in short: what is said, the verdict of what labkit measured,
+    how many claims say so, and what follows for a design.
+    """
+    heads = ("reason", "said", "verdict here", "claims", "in short", "for your design")
+    show_html(
+        plain_table(
+            heads,
+            [
+                (
+                    f"{reason.number} {reason.title}",
+                    reason.said,
+                    reason.verdict,
+                    counted_votes(reason.votes),
+                    reason.in_short,
+                    reason.design,
+                )
+                for reason in reasons()
+            ],
+        )
+    )
+    print(
+        "Mixed: at least one claim supports the reason and at least one contradicts it. Not "
+        "distinguishable: most claims cannot be told from noise. docs/six-reasons.md has every "
+        "claim with its interval, and why the paper may see something else."
+    )
