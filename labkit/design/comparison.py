@@ -312,8 +312,10 @@ def train_and_score(
     store: Store | None = None,
     progress: Callable | None = None,
     told: Callable[[str], None] = lambda text: None,
+    watch: Callable | None = None,
 ) -> Comparison:
     """Train every candidate and score it beside the start model; shared stages are trained once.
+    watch: as run_spec takes it.
 
     Differences are the other candidates minus the first, on every axis and control that the pack
     has. Raises what run_spec raises.
@@ -324,7 +326,7 @@ def train_and_score(
     pack, cards = load_pack(first.pack), {}
     for candidate in found.candidates:
         told(f"training {candidate.name}: {in_words(candidate.spec)}")
-        made = run_spec(candidate.spec, store=store, progress=progress)[-1]
+        made = run_spec(candidate.spec, store=store, progress=progress, watch=watch)[-1]
         told(f"scoring {candidate.name}")
         cards[candidate.name] = score_checkpoint(
             made, pack, profile_name=first.profile, name=candidate.name

@@ -29,6 +29,7 @@ from labkit.design.designer import STARTS, in_words, size_of
 from labkit.design.rules import BY_ID, Advice, Facts, advise, propose, size_note
 from labkit.diagnose.diagnoses import BY_ID as DIAGNOSES
 from labkit.diagnose.gate import DEFAULT_MUST_HOLD
+from labkit.diagnose.probe import PROBED, USUAL
 from labkit.evaluate.scenarios import FILE as SCENARIOS
 from labkit.evaluate.scenarios import Scenario, make_scenario, pack_scenarios, save_scenarios
 from labkit.evaluate.scorecards import Scorecard, is_for
@@ -43,21 +44,48 @@ Share = Annotated[float, Field(ge=0, le=1)]
 OWN_WORDS, PROPOSED, BOTH = "own words", "proposed", "own words, and labkit's"
 
 
-class Entry(Strict):
+def _text(value: object) -> object:
+    """Text as it can be kept and shown. YAML reads a bare yes, 5 or 2025-01-31 as something else,
+    and not always as what was written: 010 is 8, and 12:30 is 750.
+    """
+    if isinstance(value, str):
+        return tidy(value)
+    raise ValueError(f"expected text; put {value} in quotes")
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+class Part(Strict):
+    """Base of what a dossier is made of: a field without a value is as good as none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, value: object) -> object:
+        if value is None:
+            return {}
+        if isinstance(value, dict):
+            return {key: one for key, one in value.items() if one is not None}
+        return value
+
+
+class Entry(Part):
     """One place. words: the learner's own. proposed: what labkit proposes. rests_on: the findings
     that the choice rests on, by their names in the registers.
 
     In YAML a plain text stands for words alone.
     """
 
-    words: Annotated[str, Field(max_length=MOST_CHARACTERS)] = ""
-    proposed: str = ""
-    rests_on: tuple[str, ...] = ()
+    words: Annotated[Text, Field(max_length=MOST_CHARACTERS)] = ""
+    proposed: Text = ""
+    rests_on: tuple[Text, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
     def _text_is_words(cls, value: object) -> object:
-        return {"words": value} if isinstance(value, str) else value
+        if isinstance(value, list):
+            raise ValueError("expected one text, not a list; write it in one")
+        return value if value is None or isinstance(value, (dict, Entry)) else {"words": value}
 
     @property
     def told(self) -> str:
@@ -74,14 +102,14 @@ def place(label: str, asks: str) -> Any:
     return Field(default_factory=Entry, title=label, description=asks)
 
 
-class Table(Strict):
+class Table(Part):
     """Rows under heads, as labkit counted or measured them."""
 
     heads: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-class Person(Strict):
+class Person(Part):
     """Someone who works on the dossier. role: what they answer for. parts: names of its parts."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -89,7 +117,7 @@ class Person(Strict):
     parts: tuple[str, ...] = ()
 
 
-class Domain(Strict):
+class Domain(Part):
     """Step (i). pack: the name or folder of its data, empty while there is none. baseline: the
     untouched model on it.
     """
@@ -107,7 +135,7 @@ class Domain(Strict):
     baseline: Table = Table()
 
 
-class StageData(Strict):
+class StageData(Part):
     """What one stage reads. stage: its kind."""
 
     stage: str
@@ -117,7 +145,7 @@ class StageData(Strict):
     checked_by: Entry = place("who checks it", "Who reads a sample, and what do they look for?")
 
 
-class Design(Strict):
+class Design(Part):
     """Step (ii). spec: the design as a file that trains; None while it is only words."""
 
     spec: PipelineSpec | None = None
@@ -134,7 +162,7 @@ class Design(Strict):
     data: tuple[StageData, ...] = ()
 
 
-class Criterion(Strict):
+class Criterion(Part):
     """Step (iii): one axis. may_fall: by how much it may fall; None where nothing is demanded."""
 
     axis: Literal["knowledge", "reasoning", "instructions", "creativity", "general"]
@@ -142,7 +170,7 @@ class Criterion(Strict):
     may_fall: Share | None = None
 
 
-class TestScenario(Strict):
+class TestScenario(Part):
     """Step (iii): one situation. scenario: the cases that test it. found: results by model."""
 
     __test__ = False  # no test of pytest's
@@ -154,7 +182,7 @@ class TestScenario(Strict):
     found: Table = Table()
 
 
-class Scale(Strict):
+class Scale(Part):
     """Step (iv). sizes: the design planned at several sizes."""
 
     needed: Entry = place("Size needed", "Which size does this design need, and how do you know?")
@@ -167,14 +195,14 @@ class Scale(Strict):
     sizes: Table = Table()
 
 
-class Head(Strict):
+class Head(Part):
     """One row of the comparison: a cell per design, the learner's own first."""
 
     head: str
     cells: tuple[Entry, ...] = ()
 
 
-class Compared(Strict):
+class Compared(Part):
     """Step (v). designs: their names. specs: what each trains, the learner's own first. measured:
     scores, once they were trained.
     """
@@ -189,7 +217,7 @@ class Compared(Strict):
     measured: Table = Table()
 
 
-class Failure(Strict):
+class Failure(Part):
     """Step (vi): one way in which this design may do worse than the start model.
 
     axis: what the probe and the gate watch for it; may_fall: the fall that is let through.
@@ -208,7 +236,7 @@ class Failure(Strict):
     found: str = ""
 
 
-class Deployment(Strict):
+class Deployment(Part):
     """What happens after release."""
 
     reviews: Entry = place("Who reviews", "Who reads which answers before they are used?")
@@ -219,7 +247,7 @@ class Deployment(Strict):
     audit: Entry = place("What an audit will ask", "What do you keep, so that you can answer?")
 
 
-class Closing(Strict):
+class Closing(Part):
     """The case in three sentences."""
 
     sequence: Entry = place("Why this sequence", "Why does your domain require it?")
@@ -229,14 +257,14 @@ class Closing(Strict):
     fails: Entry = place("Where it may fail", "Where may it fail despite good intentions?")
 
 
-class Said(Strict):
+class Said(Part):
     """A place in which two people wrote different words; all of them stand here."""
 
     place: str
     words: dict[str, str]
 
 
-class Dossier(Strict):
+class Dossier(Part):
     """The whole case. left_open: places that are empty on purpose, each with the reason."""
 
     title: str = "An adaptation, and the case for it"
@@ -479,8 +507,11 @@ def must_hold(dossier: Dossier) -> dict[str, float]:
 
 
 def watched(dossier: Dossier) -> tuple[str, ...]:
-    """The axes an early-warning probe looks at for this dossier's failure modes."""
-    return tuple(dict.fromkeys(one.axis for one in dossier.failures if one.axis))
+    """The axes an early-warning probe looks at for this dossier's failure modes, as far as it can;
+    without any, the usual ones.
+    """
+    axes = {one.axis for one in dossier.failures}
+    return tuple(axis for axis in PROBED if axis in axes) or USUAL
 
 
 def tests_of(dossier: Dossier) -> list[str]:
@@ -1138,7 +1169,7 @@ def propose_failures(dossier: Dossier, spec: PipelineSpec) -> Dossier:
         one = known.get(mode) or Failure(mode=mode, axis=axis, may_fall=fall, diagnosis=name)
         watched = (
             f"The probe sees {axis} fall on dev items while the stage trains."
-            if axis
+            if axis in PROBED
             else "Nothing shows it during training; it is looked for right after the stage."
         )
         beyond = "above" if test.beyond > 0 else "below"

@@ -15,13 +15,15 @@ from labkit.evaluate.scorecards import score_items
 LOOKS = 8  # planned per stage, the one before the first step not counted
 TIME_SHARE = 0.05  # of the stage's time; looks that would cost more are left out
 MAX_NEW_TOKENS = 12
-# axis and kinds of the dev items that are looked at, of which the first that is there counts, and
-# how many of each axis
-PROBED = (
-    ("instructions", ("general",), 12),
-    ("general", ("free",), 12),
-    ("knowledge", ("cloze", "recall_cloze"), 10),
-)
+# axis -> kinds of the dev items that are looked at, of which the first that is there counts, and
+# how many; of creativity nothing can be said from so few words
+PROBED = {
+    "instructions": (("general",), 12),
+    "general": (("free",), 12),
+    "knowledge": (("cloze", "recall_cloze"), 10),
+    "reasoning": (("two_hop", "comparison", "label", "conclusion", "denser_or_less"), 10),
+}
+USUAL = ("instructions", "general", "knowledge")
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,11 @@ class EarlyWarning:
         self.began = time.perf_counter() - seconds
 
 
-def probe_items(pack: Pack) -> list[dict]:
+def probe_items(pack: Pack, axes: Sequence[str] = USUAL) -> list[dict]:
     """The dev items a probe looks at, spread over entities."""
     chosen = []
-    for axis, kinds, count in PROBED:
+    for axis in (one for one in PROBED if one in axes):
+        kinds, count = PROBED[axis]
         of_axis = [row for row in pack.rows("dev") if row["axis"] == axis]
         by_kind = ([row for row in of_axis if row.get("kind") == kind] for kind in kinds)
         rows = next(filter(None, by_kind), [])
@@ -119,10 +122,33 @@ def probe_items(pack: Pack) -> list[dict]:
     return chosen
 
 
-def watcher(pack: Pack, told: Callable[[EarlyWarning], None] | None = None) -> Callable:
-    """What `run_spec` takes to put a fresh probe on every stage."""
-    items = probe_items(pack)
-    return lambda kind, tokenizer: EarlyWarning(tokenizer, items, told)
+@dataclass(frozen=True)
+class Watcher:
+    """What `run_spec` takes to put a fresh probe on every stage: called with a stage's kind and the
+    model's tokenizer.
+    """
+
+    items: list[dict]
+    axes: tuple[str, ...]
+    told: Callable[[EarlyWarning], None] | None = None
+
+    def __call__(self, kind: str, tokenizer: object) -> EarlyWarning:
+        return EarlyWarning(tokenizer, self.items, self.told)
+
+    @property
+    def key(self) -> bool | list[str]:
+        """What tells apart checkpoints that were looked at in other ways; the usual way is true."""
+        return self.axes == USUAL or list(self.axes)
+
+
+def watcher(
+    pack: Pack,
+    told: Callable[[EarlyWarning], None] | None = None,
+    axes: Sequence[str] = USUAL,
+) -> Watcher:
+    """A probe for every stage. axes: what it looks at, of those in PROBED; others are left out."""
+    looked = tuple(axis for axis in PROBED if axis in axes)
+    return Watcher(probe_items(pack, looked), looked, told)
 
 
 def curves(looks: Sequence[Look]) -> dict[str, list[tuple[int, float]]]:

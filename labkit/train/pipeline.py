@@ -223,7 +223,7 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         data=pack.fingerprint(*stage_splits(stage)),
         seed=spec.seed,
         versions=versions(),
-        **({"probed": True} if watch else {}),
+        **({"probed": getattr(watch, "key", True)} if watch else {}),
         **({"tried": pack.fingerprint("dev")} if stage.until else {}),
         # once long texts were cut; the invented packs have none beyond so many tokens
         **({"pieces": True} if stage.kind == "cpt" and _has_pieces(stage, pack) else {}),

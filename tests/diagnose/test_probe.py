@@ -87,5 +87,5 @@ def test_a_pack_of_own_documents_is_probed_by_its_own_kind_of_recall(materials, 
 def test_items_are_dev_items_spread_over_entities(materials):
     items = probe.probe_items(materials)
     assert {item["id"] for item in items} <= {row["id"] for row in materials.rows("dev")}
-    assert len(items) == sum(count for *_, count in probe.PROBED)
+    assert len(items) == sum(probe.PROBED[axis][1] for axis in probe.USUAL)
     assert len({item["entity"] for item in items if item["axis"] == "knowledge"}) >= 4

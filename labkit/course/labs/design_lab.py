@@ -158,9 +158,12 @@ class Studio:
         found: Comparison,
         progress: Callable | None = None,
         told: Callable[[str], None] = print,
+        watch: Callable | None = None,
     ) -> Comparison:
-        """Train and score every design of a comparison; recorded, exported beside the records."""
-        done = train_and_score(found, progress=progress, told=told)
+        """Train and score every design of a comparison; recorded, exported beside the records.
+        watch: a probe for every stage, as run_spec takes it.
+        """
+        done = train_and_score(found, progress=progress, told=told, watch=watch)
         assert done.measured is not None, "the designs were trained"
         for difference in done.measured.differences:
             self.lab.record(
@@ -238,14 +241,17 @@ def show_design(made: Studio) -> None:
 
 
 def compare(
-    made: Studio, changes: Sequence[str] | None = None, guess: Guess | None = None
+    made: Studio,
+    changes: Sequence[str] | None = None,
+    guess: Guess | None = None,
+    watch: Callable | None = None,
 ) -> Comparison:
     """Train the design and its alternatives, and show all of the comparison. guess: of one of its
-    differences.
+    differences. watch: a probe for every stage, as run_spec takes it.
     """
     found = made.compared(changes)
     with training([candidate.spec for candidate in found.candidates]) as live:
-        done = made.train(found, live)
+        done = made.train(found, live, watch=watch)
     with guess.curtain() if guess else nullcontext():
         show_html(as_html(done))
     assert done.measured is not None, "the designs were trained"

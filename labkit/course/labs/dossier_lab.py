@@ -29,6 +29,7 @@ from labkit.design.designer import design
 from labkit.design.dossier import Dossier, Entry, Failure, Table, TestScenario
 from labkit.diagnose.diagnoses import DIAGNOSES, Case, Result, diagnose
 from labkit.diagnose.gate import GateReport, case_of, run_gate
+from labkit.diagnose.probe import Watcher, alarms, read_looks, watcher
 from labkit.evaluate.scenarios import Scenario, run_scenarios
 from labkit.evaluate.scorecards import Scorecard
 from labkit.train.pipeline import load_checkpoint, run_spec, trainable
@@ -290,8 +291,13 @@ def train_designs(lab: Lab) -> dict[str, str | Checkpoint]:
     made: dict[str, str | Checkpoint] = {START: at_hand[0].model}
     with training(at_hand) as live:
         for name, spec in zip(names, at_hand, strict=True):
-            made[name] = run_spec(spec, progress=live)[-1]
+            made[name] = run_spec(spec, progress=live, watch=watch_of(lab, kept))[-1]
     return made
+
+
+def watch_of(lab: Lab, kept: Dossier | None = None) -> Watcher:
+    """The probe that the dossier's failure modes ask for."""
+    return watcher(lab.pack, axes=paper.watched(kept or read(lab)))
 
 
 def run_own_scenarios(lab: Lab, models: Mapping[str, str | Checkpoint]) -> Dossier:
@@ -339,7 +345,7 @@ def run_own_failures(lab: Lab) -> GateReport:
     kept = read(lab)
     spec = spec_of(lab, kept)
     with training([spec]) as live:
-        made = run_spec(spec, progress=live)
+        made = run_spec(spec, progress=live, watch=watch_of(lab, kept))
     last, pack = made[-1], str(lab.pack.folder)
     report = run_gate(
         str(last.folder), spec.model, pack=pack, profile=lab.profile, must_hold=_held(kept, lab)
@@ -351,9 +357,10 @@ def run_own_failures(lab: Lab) -> GateReport:
     for result in results.values():
         lab.record("diagnosis", checkpoint="Your design", **result.as_dict())
     verdicts = {held.axis: held.verdict for held in report.axes}
+    early = _alarmed(made)
 
     def told(one: Failure) -> Failure:
-        said = []
+        said = [f"probe: {early[one.axis]}"] if one.axis in early else []
         if result := results.get(one.diagnosis):
             words = f" ({result.found.words})" if result.found else ""
             said.append(f"{one.diagnosis}: {result.verdict}{words}")
@@ -363,6 +370,22 @@ def run_own_failures(lab: Lab) -> GateReport:
 
     change(lab, lambda now: now.model_copy(update={"failures": tuple(map(told, now.failures))}))
     return report
+
+
+def _alarmed(made: Sequence[Checkpoint]) -> dict[str, str]:
+    """axis -> what the probe saw of it over all stages, in words; axes it did not look at lack."""
+    seen: dict[str, str] = {}
+    for one in made:
+        looks = read_looks(one.lineage)
+        if not looks or not looks[0].scores:
+            continue
+        kind, steps = one.lineage["stage"]["kind"], one.lineage["stage"]["steps"]
+        rung = {alarm.axis: alarm for alarm in alarms(looks, one.lineage["loss_curve"])}
+        for axis in looks[0].scores:
+            if axis in rung:
+                seen[axis] = f"alarm in {kind.upper()} at step {rung[axis].step} of {steps}"
+            seen.setdefault(axis, "no alarm")
+    return seen
 
 
 def _held(kept: Dossier, lab: Lab) -> dict[str, float]:
