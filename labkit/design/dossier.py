@@ -1164,6 +1164,8 @@ def propose_failures(dossier: Dossier, spec: PipelineSpec) -> Dossier:
     known = {one.mode: one for one in dossier.failures}
     for when, mode, axis, fall, name in MODES:
         if not here[when]:
+            if mode in known and not any(said.words for *_, said in _walk(known[mode], "", "")):
+                del known[mode]  # of an earlier design, and nobody has written anything about it
             continue
         test = DIAGNOSES[name]
         one = known.get(mode) or Failure(mode=mode, axis=axis, may_fall=fall, diagnosis=name)
