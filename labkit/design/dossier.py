@@ -9,22 +9,31 @@ This module does not train or score anything; who does hands the results in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from labkit.base.errors import InputError, suggest
-from labkit.base.inputs import Strict, beside, explain, read_yaml
+from labkit.base.inputs import Strict, beside, explain, read_yaml, tidy
 from labkit.base.pages import Section, Sheet, sheet_markdown, sheet_page, write_pdf
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import write_file
 from labkit.data.packs import Pack, load_pack, shipped_packs
 from labkit.data.published import reported
-from labkit.design.comparison import HEADS, Comparison, candidates_of, describe, score_rows
+from labkit.design.comparison import (
+    HEADS,
+    Candidate,
+    Comparison,
+    candidates_of,
+    describe,
+    difference_in_words,
+    score_rows,
+)
 from labkit.design.designer import STARTS, in_words, size_of
 from labkit.design.rules import BY_ID, Advice, Facts, advise, propose, size_note
 from labkit.diagnose.diagnoses import BY_ID as DIAGNOSES
@@ -40,7 +49,9 @@ FILE = "dossier.yaml"
 HELP = "see docs/dossier.md"
 FEWEST_SCENARIOS, ALTERNATIVES = 3, 2
 MOST_CHARACTERS = 5000  # of one place
+MOST_OF_A_NAME = 200
 Share = Annotated[float, Field(ge=0, le=1)]
+TITLE = "An adaptation, and the case for it"
 OWN_WORDS, PROPOSED, BOTH = "own words", "proposed", "own words, and labkit's"
 
 
@@ -50,10 +61,18 @@ def _text(value: object) -> object:
     """
     if isinstance(value, str):
         return tidy(value)
-    raise ValueError(f"expected text; put {value} in quotes")
+    raise ValueError(f"expected text, and YAML reads this as {value!r}; put it in quotes")
 
 
 Text = Annotated[str, BeforeValidator(_text)]
+Name = Annotated[Text, Field(min_length=1, max_length=MOST_OF_A_NAME)]
+
+
+def _same_number(what: str, these: Sequence, those: Sequence, called: str) -> None:
+    if len(these) != len(those):
+        raise ValueError(
+            f"{what} holds {len(these)} for {len(those)} {called}; give one for each, '' for none"
+        )
 
 
 class Part(Strict):
@@ -105,16 +124,22 @@ def place(label: str, asks: str) -> Any:
 class Table(Part):
     """Rows under heads, as labkit counted or measured them."""
 
-    heads: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    heads: tuple[Text, ...] = ()
+    rows: tuple[tuple[Text, ...], ...] = ()
+
+    @model_validator(mode="after")
+    def _a_cell_for_each_head(self) -> Table:
+        for number, row in enumerate(self.rows, 1):
+            _same_number(f"row {number}", row, self.heads, "heads")
+        return self
 
 
 class Person(Part):
     """Someone who works on the dossier. role: what they answer for. parts: names of its parts."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
-    role: str = ""
-    parts: tuple[str, ...] = ()
+    name: Name
+    role: Text = ""
+    parts: tuple[Text, ...] = ()
 
 
 class Domain(Part):
@@ -122,8 +147,8 @@ class Domain(Part):
     untouched model on it.
     """
 
-    name: str = ""
-    pack: str = ""
+    name: Text = ""
+    pack: Text = ""
     decides: Entry = place(
         "Why accuracy and reasoning decide here",
         "What does a wrong answer cost in this domain, and what does a pleasant one gain?",
@@ -138,7 +163,7 @@ class Domain(Part):
 class StageData(Part):
     """What one stage reads. stage: its kind."""
 
-    stage: str
+    stage: Name
     kind: Entry = place("kind", "Raw papers, summaries, questions with answers, or pairs?")
     amount: Entry = place("amount", "How many rows and words?")
     source: Entry = place("source", "Where do they come from, and under which licence?")
@@ -175,7 +200,7 @@ class TestScenario(Part):
 
     __test__ = False  # no test of pytest's
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     success: Entry = place("sign of success", "What would you see if the adaptation worked?")
     failure: Entry = place("sign of failure", "What would you see if it failed?")
     scenario: Scenario | None = None
@@ -198,7 +223,7 @@ class Scale(Part):
 class Head(Part):
     """One row of the comparison: a cell per design, the learner's own first."""
 
-    head: str
+    head: Name
     cells: tuple[Entry, ...] = ()
 
 
@@ -207,7 +232,7 @@ class Compared(Part):
     scores, once they were trained.
     """
 
-    designs: tuple[str, ...] = ()
+    designs: tuple[Text, ...] = ()
     specs: tuple[PipelineSpec, ...] = ()
     rows: tuple[Head, ...] = ()
     matters: Entry = place(
@@ -215,6 +240,14 @@ class Compared(Part):
         "Which of these differences counts more here than elsewhere, and why?",
     )
     measured: Table = Table()
+
+    @model_validator(mode="after")
+    def _a_cell_for_each_design(self) -> Compared:
+        for row in self.rows:
+            _same_number(f"row {row.head!r}", row.cells, self.designs, "designs")
+        if self.specs:
+            _same_number("specs", self.specs, self.designs, "designs")
+        return self
 
 
 class Failure(Part):
@@ -224,16 +257,16 @@ class Failure(Part):
     diagnosis: the name of the diagnosis that measures it. found: what that said, once it ran.
     """
 
-    mode: Annotated[str, Field(min_length=1)]
+    mode: Name
     why_here: Entry = place("why here", "What in this design makes it likely?")
     sign: Entry = place("early sign", "What would you see first, and when?")
     test: Entry = place("test", "Which test shows it?")
     threshold: Entry = place("threshold", "From which result on do you act?")
     action: Entry = place("action", "What do you do then?")
-    axis: str = ""
+    axis: Text = ""
     may_fall: Share | None = None
-    diagnosis: str = ""
-    found: str = ""
+    diagnosis: Text = ""
+    found: Text = ""
 
 
 class Deployment(Part):
@@ -260,14 +293,14 @@ class Closing(Part):
 class Said(Part):
     """A place in which two people wrote different words; all of them stand here."""
 
-    place: str
-    words: dict[str, str]
+    place: Text
+    words: dict[str, Text]
 
 
 class Dossier(Part):
     """The whole case. left_open: places that are empty on purpose, each with the reason."""
 
-    title: str = "An adaptation, and the case for it"
+    title: Text = TITLE
     people: tuple[Person, ...] = ()
     domain: Domain = Domain()
     design: Design = Design()
@@ -278,7 +311,7 @@ class Dossier(Part):
     failures: tuple[Failure, ...] = ()
     deployment: Deployment = Deployment()
     closing: Closing = Closing()
-    left_open: dict[str, str] = Field(default_factory=dict)
+    left_open: dict[str, Text] = Field(default_factory=dict)
     conflicts: tuple[Said, ...] = ()
 
 
@@ -357,6 +390,19 @@ def with_entry(dossier: Dossier, path: str, **values: object) -> Dossier:
     return checked(data)
 
 
+def with_fall(dossier: Dossier, part: str, axis: str, fall: float | None) -> Dossier:
+    """The dossier with another fall let through on an axis, in "criteria" or "failures"; None:
+    nothing is demanded.
+
+    Raises InputError for a fall that is no share.
+    """
+    data = dossier.model_dump(mode="json")
+    for one in data[part]:
+        if one["axis"] == axis:
+            one["may_fall"] = fall
+    return checked(data)
+
+
 def empty(dossier: Dossier) -> list[str]:
     """What is still missing, in words, a line each; places left open on purpose are not."""
     lacks = [] if dossier.domain.name else ["(i) The domain: its name"]
@@ -418,34 +464,64 @@ def checked(data: object, place: str = "dossier") -> Dossier:
     try:
         found = Dossier.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{place}: {explain(error, Dossier, **_models())}; {HELP}") from None
-    known = {path for path, _, _ in entries(found)}
-    for path in found.left_open:
-        if path not in known:
-            raise InputError(f"{place}: left_open: {path!r} is no place; {suggest(path, [*known])}")
-    for failure in found.failures:
-        if failure.axis and failure.axis not in AXES + CONTROLS:
-            raise InputError(
-                f"{place}: failures: {failure.mode}: axis: no axis has the name "
-                f"{failure.axis!r}; {suggest(failure.axis, [*AXES, *CONTROLS])}"
-            )
+        loc = error.errors()[0]["loc"]
+        told = explain(error, _holder(Dossier, loc[:-1]))
+        # numbers count from 1 here, as they do in the names of places
+        shown = ".".join(str(step + 1 if isinstance(step, int) else step) for step in loc)
+        told = told.replace(".".join(map(str, loc)), shown, 1)
+        raise InputError(f"{place}: {told}; {HELP}") from None
+    for problem in _problems(found):
+        raise InputError(f"{place}: {problem}; {HELP}")
     return found
 
 
-def _models() -> dict[str, type[BaseModel]]:
-    """What each part is made of, for suggestions."""
-    return {
-        "people": Person,
-        "domain": Domain,
-        "design": Design,
-        "criteria": Criterion,
-        "scenarios": TestScenario,
-        "scale": Scale,
-        "comparison": Compared,
-        "failures": Failure,
-        "deployment": Deployment,
-        "closing": Closing,
-    }
+def _holder(model: Any, loc: Sequence[int | str]) -> type[BaseModel]:
+    """The model whose field is wrong, for the names that it would have known."""
+    held: type[BaseModel] = model
+    for step in loc:
+        if isinstance(step, int):
+            continue
+        about = held.model_fields.get(step)
+        within = _model_in(about.annotation) if about else None
+        if within is None:
+            break
+        held = within
+    return held
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field's type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def _problems(dossier: Dossier) -> Iterator[str]:
+    """What the fields' types do not say, a sentence each."""
+    known = [path for path, _, _ in entries(dossier)]
+    for path in dossier.left_open:
+        if path not in known:
+            yield f"left_open: {path!r} is no place; {suggest(path, known)}"
+    for failure in dossier.failures:
+        if failure.axis and failure.axis not in AXES + CONTROLS:
+            yield (
+                f"failures: {failure.mode}: axis: no axis has the name {failure.axis!r}; "
+                f"{suggest(failure.axis, [*AXES, *CONTROLS])}"
+            )
+        if failure.diagnosis and failure.diagnosis not in DIAGNOSES:
+            yield (
+                f"failures: {failure.mode}: diagnosis: none has the name {failure.diagnosis!r}; "
+                f"{suggest(failure.diagnosis, list(DIAGNOSES))}"
+            )
+    for name, members in (
+        ("people", dossier.people),
+        ("design.data", dossier.design.data),
+        *((part, getattr(dossier, part)) for part in ("criteria", "scenarios", "failures")),
+        ("comparison.rows", dossier.comparison.rows),
+    ):
+        for called, times in Counter(map(_name_of, members)).items():
+            if times > 1:
+                yield f"{name}: {called!r} is there {times} times; keep one, or rename the others"
 
 
 def load_dossier(path: Path) -> Dossier:
@@ -467,7 +543,8 @@ def load_dossier(path: Path) -> Dossier:
 
 def dossier_text(dossier: Dossier) -> str:
     """The dossier as YAML; what is empty is left out."""
-    data = _short(dossier.model_dump(mode="json", exclude_defaults=True))
+    data = dossier.model_dump(mode="json", exclude_defaults=True)
+    data = {name: _short(one) if name in PARTS else one for name, one in data.items()}
     return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
 
 
@@ -705,85 +782,154 @@ def export(dossier: Dossier, folder: Path) -> list[Path]:
 
 
 def join(parts: Sequence[Dossier]) -> Dossier:
-    """One dossier of several people's parts. The first gives the frame: its design, scenarios and
-    failure modes, and what it lacks is taken from the next.
+    """One dossier of several people's parts. What the first lacks is taken from the next: places,
+    and members of its lists, by their names.
 
-    Where two wrote different words in one place, the first one's stay, and all stand in
-    `conflicts`: people decide, not the kit. Raises InputError when there are fewer than two.
+    Where two differ in words, in a number, in the design or in a table, the first one's stays, and
+    all stand in `conflicts`: people decide, not the kit. Raises InputError when there are fewer
+    than two.
     """
     if len(parts) < 2:
         raise InputError("joining takes two dossiers or more; name their files")
-    joined = parts[0]
-    for other in parts[1:]:
-        joined = _filled_from(joined, other)
-    who = [_who(one, number) for number, one in enumerate(parts, 1)]
-    said: dict[str, dict[str, str]] = {}
-    for name, one in zip(who, parts, strict=True):
-        for _, key, entry in _keyed(one):
-            if entry.words.strip():
-                said.setdefault(key, {})[name] = entry.words.strip()
-    for path, key, entry in _keyed(joined):
-        if not entry.words.strip() and said.get(key):
-            joined = with_entry(joined, path, words=next(iter(said[key].values())))
-    paths = {key: path for path, key, _ in _keyed(joined)}
-    conflicts = [
-        Said(place=paths[key], words=words)
-        for key, words in said.items()
-        if len(set(words.values())) > 1
-    ]
-    specs = {
-        name: yaml.safe_dump(one.design.spec.model_dump(mode="json", exclude_defaults=True))
-        for name, one in zip(who, parts, strict=True)
-        if one.design.spec
+    who = dict(zip(_callers(parts), parts, strict=True))
+    said: list[Said] = []
+    data = {
+        name: _joined({one: getattr(part, name) for one, part in who.items()}, name, said)
+        for name in ("title", "people", *PARTS)
     }
-    if len(set(specs.values())) > 1:
-        conflicts.append(Said(place="design.spec", words=specs))
-    people = {person.name: person for one in parts for person in one.people}
+    joined = Dossier(**data)
+    places = {key: path for path, key in _keyed(joined)}
+    for part in parts:  # a path in `left_open` counts from that dossier's own lists
+        there = dict(_keyed(part))
+        for path, reason in part.left_open.items():
+            data.setdefault("left_open", {}).setdefault(places[there[path]], reason)
+    told = {(one.place, tuple(one.words.items())): one for part in parts for one in part.conflicts}
     return joined.model_copy(
-        update={"people": tuple(people.values()), "conflicts": tuple(conflicts)}
+        update={"left_open": data.get("left_open", {}), "conflicts": (*told.values(), *said)}
     )
 
 
-def _who(dossier: Dossier, number: int) -> str:
-    return ", ".join(one.name for one in dossier.people) or f"dossier {number}"
+def _callers(parts: Sequence[Dossier]) -> list[str]:
+    """How each dossier is called in a conflict: by its people, and by its number where two have
+    the same.
+    """
+    named = [", ".join(one.name for one in part.people) for part in parts]
+    return [
+        f"{name} (dossier {number})".strip() if named.count(name) > 1 or not name else name
+        for number, name in enumerate(named, 1)
+    ]
 
 
-def _keyed(dossier: Dossier) -> Iterator[tuple[str, str, Entry]]:
-    """Places with a key that is the same in two dossiers, whatever the order of their lists."""
-    for path, label, entry in entries(dossier):
+def _joined(values: Mapping[str, Any], path: str, said: list[Said]) -> Any:
+    """One value of several people's, by who says it. What differs is added to `said`."""
+    first = next(iter(values.values()))
+    if isinstance(first, Entry):
+        words = {who: one.words.strip() for who, one in values.items() if one.words.strip()}
+        return Entry(
+            words=_first_of(words, path, said) or "",
+            proposed=next((one.proposed for one in values.values() if one.proposed), ""),
+            rests_on=_union(one.rests_on for one in values.values()),
+        )
+    if isinstance(first, Compared):
+        return _joined_designs(values, path, said)
+    if isinstance(first, Part) and not isinstance(first, Table):
+        fields = {
+            name: _joined({who: getattr(one, name) for who, one in values.items()}, inner, said)
+            for name in type(first).model_fields
+            if (inner := f"{path}.{name}")
+        }
+        return type(first)(**fields)
+    if isinstance(first, tuple):
+        return _joined_list(values, path, said)
+    given = {who: one for who, one in values.items() if one not in (None, "", Table(), TITLE)}
+    return _first_of(given, path, said, default=first)
+
+
+def _joined_list(values: Mapping[str, tuple], path: str, said: list[Said]) -> tuple:
+    """Members of one name are one, whatever their order."""
+    members = [one for given in values.values() for one in given]
+    if not all(isinstance(one, Part) for one in members):
+        return _union(values.values())
+    keyed: dict[str, dict[str, Any]] = {}
+    for who, given in values.items():
+        for one in given:
+            keyed.setdefault(_name_of(one), {})[who] = one
+    return tuple(
+        _joined(found, f"{path}.{number}", said) for number, found in enumerate(keyed.values(), 1)
+    )
+
+
+def _joined_designs(values: Mapping[str, Compared], path: str, said: list[Said]) -> Compared:
+    """Comparisons joined: a column per design, by its name, and a row per head."""
+    designs = _union(one.designs for one in values.values())
+    specs: dict[str, dict[str, PipelineSpec]] = {}
+    cells: dict[tuple[str, str], dict[str, Entry]] = {}
+    for who, found in values.items():
+        for name, spec in zip(found.designs, found.specs, strict=bool(found.specs)):
+            specs.setdefault(name, {})[who] = spec
+        for row in found.rows:
+            for name, cell in zip(found.designs, row.cells, strict=True):
+                cells.setdefault((row.head, name), {})[who] = cell
+    heads = dict.fromkeys(head for head, _ in cells)
+    rows = [
+        Head(
+            head=head,
+            cells=tuple(
+                _joined(cells.get((head, name), {"": Entry()}), f"{path}.rows.{i}.cells.{j}", said)
+                for j, name in enumerate(designs, 1)
+            ),
+        )
+        for i, head in enumerate(heads, 1)
+    ]
+    trained = [
+        _first_of(specs[name], f"{path}.specs.{number}", said)
+        for number, name in enumerate(designs, 1)
+        if name in specs
+    ]
+    if 0 < len(trained) < len(designs):  # a column without a design cannot stand beside others
+        said += [
+            Said(place=f"{path}.specs: {name}", words={who: _told(one) for who, one in of.items()})
+            for name, of in specs.items()
+        ]
+        trained = []
+    return Compared(
+        designs=designs,
+        specs=tuple(trained),
+        rows=tuple(rows),
+        matters=_joined({who: one.matters for who, one in values.items()}, f"{path}.matters", said),
+        measured=_joined(
+            {who: one.measured for who, one in values.items()}, f"{path}.measured", said
+        ),
+    )
+
+
+def _first_of(given: Mapping[str, Any], path: str, said: list[Said], default: Any = None) -> Any:
+    """The first that was given; where others differ, all of them are told."""
+    told = {who: _told(one) for who, one in given.items()}
+    if len(set(told.values())) > 1:
+        said.append(Said(place=path, words=told))
+    return next(iter(given.values()), default)
+
+
+def _told(value: Any) -> str:
+    """A value as words."""
+    if isinstance(value, BaseModel):
+        data = value.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return str(value)
+
+
+def _union(several: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for these in several for one in these))
+
+
+def _keyed(dossier: Dossier) -> Iterator[tuple[str, str]]:
+    """Paths with a key that is the same in two dossiers, whatever the order of their lists."""
+    for path, label, _ in entries(dossier):
         part, *rest = path.split(".")
         fixed = ".".join(step for step in rest if not step.isdigit())
         cell = rest[-1] if part == "comparison" and rest[-1].isdigit() else ""
-        yield path, f"{part}|{fixed}|{label}|{cell}", entry
-
-
-def _filled_from(first: Dossier, other: Dossier) -> Dossier:
-    """What a dossier lacks, taken from another; members of its lists by their names."""
-    update: dict[str, Any] = {}
-    for name in ("criteria", "scenarios", "failures"):
-        mine, theirs = getattr(first, name), getattr(other, name)
-        known = {_name_of(one) for one in mine}
-        update[name] = (*mine, *(one for one in theirs if _name_of(one) not in known))
-    design = first.design
-    stages = {one.stage for one in design.data}
-    design = design.model_copy(
-        update={
-            "spec": design.spec or other.design.spec,
-            "data": (*design.data, *(one for one in other.design.data if one.stage not in stages)),
-        }
-    )
-    if not first.comparison.rows:
-        update["comparison"] = other.comparison
-    domain = first.domain.model_copy(
-        update={
-            "name": first.domain.name or other.domain.name,
-            "pack": first.domain.pack or other.domain.pack,
-            "baseline": first.domain.baseline
-            if first.domain.baseline.rows
-            else other.domain.baseline,
-        }
-    )
-    return first.model_copy(update={**update, "design": design, "domain": domain})
+        yield path, f"{part}|{fixed}|{label}|{cell}"
 
 
 # --- what labkit proposes ---------------------------------------------------------------------
@@ -1106,7 +1252,11 @@ def propose_scale(dossier: Dossier, spec: PipelineSpec, sizes: Table | None = No
 
 
 def propose_comparison(dossier: Dossier, found: Comparison) -> Dossier:
-    """Step (v) from a comparison, with its scores once it was trained."""
+    """Step (v) from a comparison, with its scores once it was trained.
+
+    Scores of other designs go. Columns and rows that the comparison does not have stay when
+    somebody wrote in them.
+    """
     mine = found.candidates[0].spec.why
     own = (
         dict(zip(HEADS, (mine.approach, mine.benefits, mine.risks, "", mine.suits), strict=True))
@@ -1114,26 +1264,41 @@ def propose_comparison(dossier: Dossier, found: Comparison) -> Dossier:
         else {}
     )
     before = {row.head: row.cells for row in dossier.comparison.rows}
+    names = [candidate.name for candidate in found.candidates]
+    specs = tuple(candidate.spec for candidate in found.candidates)
+    written = [
+        cells for cells in before.values() if any(cell.words for cell in cells[len(names) :])
+    ]
+    beyond = dossier.comparison.designs[len(names) :] if written else ()
+    proposals = dict(found.rows)
     rows = []
-    for head, cells in found.rows:
-        kept = before.get(head, ())
+    for head in dict.fromkeys((*proposals, *before)):
+        kept, told = before.get(head, ()), proposals.get(head, ())
+        if head not in proposals and not any(cell.words for cell in kept):
+            continue
         made = []
-        for number, cell in enumerate(cells):
+        for number in range(len(names) + len(beyond)):
             entry = kept[number] if number < len(kept) else Entry()
             if number == 0 and not entry.words and own.get(head, "").strip():
                 entry = entry.model_copy(update={"words": own[head].strip()})
-            told = [line for line in cell if line.strip() != entry.words.strip()]
-            made.append(_propose(entry, "\n".join(told)))
+            lines = told[number] if number < len(told) else ()
+            made.append(
+                _propose(
+                    entry, "\n".join(one for one in lines if one.strip() != entry.words.strip())
+                )
+            )
         rows.append(Head(head=head, cells=tuple(made)))
     changes: dict[str, Any] = {
-        "designs": tuple(candidate.name for candidate in found.candidates),
-        "specs": tuple(candidate.spec for candidate in found.candidates),
+        "designs": (*names, *beyond),
+        "specs": () if beyond else specs,
         "rows": tuple(rows),
         "matters": _propose(dossier.comparison.matters, _matters(found)),
     }
     if found.measured:
         heads, scores = score_rows(found.measured)
         changes["measured"] = Table(heads=heads, rows=tuple(scores))
+    elif specs != dossier.comparison.specs:
+        changes["measured"] = Table()
     return dossier.model_copy(update={"comparison": dossier.comparison.model_copy(update=changes)})
 
 
@@ -1258,12 +1423,36 @@ def proposed(
     """Every part proposed from a spec. What the learner wrote stays as it is.
 
     untouched: the start model's scorecard on the pack. found: the design beside its alternatives;
-    by default in words only. sizes: the design planned at several sizes. Raises InputError for an
-    unknown pack or model.
+    by default in words only, beside the dossier's own alternatives where its design is still this
+    one. sizes: the design planned at several sizes. Raises InputError for an unknown pack or model.
     """
-    pack = load_pack(spec.pack)
-    made = propose_domain(dossier or Dossier(), pack, untouched, named=spec.pack)
+    pack, before = load_pack(spec.pack), dossier or Dossier()
+    made = propose_domain(before, pack, untouched, named=spec.pack)
     made = propose_criteria(propose_design(made, spec), pack)
     made = propose_scale(propose_scenarios(made, pack, spec.model), spec, sizes)
-    made = propose_comparison(made, found or describe(candidates_of(spec, propose(spec))))
+    beside_it = found or describe(_candidates(before, spec))
+    made = propose_comparison(made, beside_it)
     return propose_closing(propose_deployment(propose_failures(made, spec)))
+
+
+def _candidates(dossier: Dossier, spec: PipelineSpec) -> tuple[Candidate, ...]:
+    """The design and its alternatives: the dossier's, or else those that the rules propose."""
+    at = {"profile": spec.profile, "seed": spec.seed}
+    mine, *others = (one.model_copy(update=at) for one in dossier.comparison.specs or (spec,))
+    if mine != spec or not others:
+        return candidates_of(spec, propose(spec))
+    names = dossier.comparison.designs
+    return tuple(
+        Candidate(name, one, difference_in_words(spec, one))
+        for name, one in zip(names, (mine, *others), strict=True)
+    )
+
+
+def proposed_on_paper(dossier: Dossier) -> Dossier:
+    """What can be proposed before there is a design: from the pack, where there is one, and what
+    holds for any. Raises InputError for an unknown pack.
+    """
+    if dossier.domain.pack:
+        pack = load_pack(dossier.domain.pack)
+        dossier = propose_criteria(propose_domain(dossier, pack, named=dossier.domain.pack), pack)
+    return propose_closing(propose_deployment(dossier))

@@ -19,6 +19,7 @@ from labkit.base.pages import sheet_html
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import Checkpoint
 from labkit.course import journal
+from labkit.course.labs.evaluate_lab import scenario_table
 from labkit.course.lesson import Lab, headless, show_html
 from labkit.course.live import training
 from labkit.course.panels import guarded_into
@@ -26,15 +27,16 @@ from labkit.data.packs import packs_folder
 from labkit.design import dossier as paper
 from labkit.design.comparison import START, Comparison
 from labkit.design.designer import design
-from labkit.design.dossier import Dossier, Entry, Failure, Table, TestScenario
+from labkit.design.dossier import Criterion, Dossier, Entry, Failure, Table, TestScenario
 from labkit.diagnose.diagnoses import DIAGNOSES, Case, Result, diagnose
 from labkit.diagnose.gate import GateReport, case_of, run_gate
 from labkit.diagnose.probe import Watcher, alarms, read_looks, watcher
-from labkit.evaluate.scenarios import Scenario, run_scenarios
+from labkit.evaluate.scenarios import read_scenarios, run_scenarios
 from labkit.evaluate.scorecards import Scorecard
 from labkit.train.pipeline import load_checkpoint, run_spec, trainable
 from labkit.train.specs import DPO, GENTLE, PipelineSpec
 
+SAVED, CLOSING = "scenarios", "closing_"
 WIDE = {"layout": widgets.Layout(width="98%", max_width="900px")}
 
 
@@ -117,14 +119,14 @@ def _named(lab: Lab) -> str:
 
 
 def part(lab: Lab, *names: str) -> None:
-    """One part of the dossier or several as a form; headless as a table.
+    """One part of the dossier or several as a form; headless as tables.
 
     names: keys of dossier.PARTS, or the beginning of a path such as "design.data". A dossier that
     is still empty is proposed first.
     """
     if not (folder_of(lab) / paper.FILE).is_file():
         propose(lab)
-    kept = read(lab)
+    kept = gather(lab)
     if headless():
         for name in dict.fromkeys(name.split(".")[0] for name in names):
             show_html(sheet_html(paper.part_of(kept, name)))
@@ -162,7 +164,35 @@ class PartPanel:
             if path.startswith(self.name)
             for child in self._field(kept, path, label, entry)
         ]
+        if self.name in ("criteria", "failures"):
+            self.rows.children += tuple(map(self._fall, getattr(kept, self.name)))
         self._say_state(kept)
+
+    def _fall(self, one: Criterion | Failure) -> widgets.Widget:
+        """How far an axis may fall: this is what the gate reads."""
+        allowed = widgets.Text(
+            value="" if one.may_fall is None else f"{one.may_fall:g}",
+            description=f"{one.axis or 'no axis'} may fall by at most",
+            placeholder="nothing is demanded",
+            continuous_update=False,
+            disabled=not one.axis,
+            layout=widgets.Layout(width="420px"),
+            style={"description_width": "250px"},
+        )
+
+        def keep() -> None:
+            text = allowed.value.strip()
+            try:
+                fall = float(text) if text else None
+            except ValueError:
+                raise InputError(
+                    f"{one.axis} may fall by {text!r}: give a number from 0 to 1, or nothing"
+                ) from None
+            made = change(self.lab, lambda kept: paper.with_fall(kept, self.name, one.axis, fall))
+            self._say_state(made)
+
+        allowed.observe(guarded_into(self.told, keep), "value")
+        return allowed
 
     def _field(
         self, kept: Dossier, path: str, label: str, entry: Entry
@@ -268,12 +298,29 @@ def with_scenario(kept: Dossier, made: TestScenario) -> Dossier:
     return kept.model_copy(update={"scenarios": tuple(known.values())})
 
 
-def keep_scenario(lab: Lab, scenario: Scenario) -> None:
-    """A scenario of the learner's own, kept in the dossier as well."""
-    change(
-        lab,
-        lambda kept: with_scenario(kept, TestScenario(name=scenario.name, scenario=scenario)),
-    )
+def gather(lab: Lab) -> Dossier:
+    """Put into the dossier what the learner has made elsewhere: scenarios saved by the form of
+    notebook 07, and the closing statement of notebook 10.
+    """
+    saved = [
+        scenario
+        for path in sorted((lab.out_dir / SAVED).glob("*.yaml"))
+        for scenario in read_scenarios(path)
+    ]
+    written = {
+        id.removeprefix(CLOSING): row["text"]
+        for id, row in journal.by_id(journal.kept(lab.out_dir, lab.learner, "reflection")).items()
+        if id.startswith(CLOSING) and row["text"] and row["pack"] == lab.pack.name
+    }
+
+    def put(kept: Dossier) -> Dossier:
+        for scenario in saved:
+            kept = with_scenario(kept, TestScenario(name=scenario.name, scenario=scenario))
+        for name, text in written.items():
+            kept = paper.with_entry(kept, f"closing.{name}", words=text)
+        return kept
+
+    return change(lab, put)
 
 
 # --- run on the learner's own design ----------------------------------------------------------
@@ -302,7 +349,7 @@ def watch_of(lab: Lab, kept: Dossier | None = None) -> Watcher:
 
 def run_own_scenarios(lab: Lab, models: Mapping[str, str | Checkpoint]) -> Dossier:
     """Every scenario of the dossier that has cases, on several models; kept in the dossier."""
-    kept = read(lab)
+    kept = gather(lab)
     wanted = paper.scenarios_of(kept)
     without = [one.name for one in kept.scenarios if one.scenario is None]
     if without:
@@ -317,6 +364,8 @@ def run_own_scenarios(lab: Lab, models: Mapping[str, str | Checkpoint]) -> Dossi
     ]
     for result in results:
         lab.record("scenario", **result.as_dict())
+    if results:
+        show_html(scenario_table(results))
     heads = ("model", "cases passed", "share (95% interval)", "verdict")
 
     def told(one: TestScenario) -> TestScenario:
@@ -412,7 +461,7 @@ def take_home(lab: Lab) -> list[Path]:
     """
     if not (folder_of(lab) / paper.FILE).is_file():
         propose(lab)
-    kept = read(lab)
+    kept = gather(lab)
     show_html(sheet_html(paper.sheet_of(kept)))
     paths = paper.export(kept, folder_of(lab))
     print(f"{paper.told_state(kept)}\nWritten to {folder_of(lab)}: {_listed(paths)}.")
