@@ -179,13 +179,21 @@ PRESETS: dict[str, tuple[Stage, ...]] = {"gentle": GENTLE, "overcooked": OVERCOO
 
 class Why(Strict):
     """The learner's own words about a design; nothing is trained by them. suits: where they would
-    use it.
+    use it. matters: why its choices matter more in this domain than in others.
     """
 
     approach: str = ""
     benefits: str = ""
     risks: str = ""
     suits: str = ""
+    matters: str = ""
+
+
+class Planned(Strict):
+    """What a stage is going to read, of data that is not there yet. words: of all its rows."""
+
+    rows: Annotated[int, Field(gt=0)]
+    words: Annotated[int, Field(gt=0)]
 
 
 class PipelineSpec(Strict):
@@ -193,7 +201,8 @@ class PipelineSpec(Strict):
     profile.
 
     merge_after: merge after so many stages and train the others from the merge; by default after
-    the last.
+    the last. planned: stage -> what it will read, while the pack has no files; nothing is trained
+    by it.
     """
 
     pack: str
@@ -204,6 +213,7 @@ class PipelineSpec(Strict):
     seed: Annotated[int, Field(ge=0)] = 0
     profile: ProfileName = "lab"
     why: Why | None = None
+    planned: dict[StageKind, Planned] | None = None
 
     @field_validator("stages", mode="before")
     @classmethod
@@ -289,9 +299,8 @@ def read_spec(path: Path) -> PipelineSpec:
     try:
         return PipelineSpec(**raw)
     except ValidationError as error:
-        raise SpecError(
-            f"{path}: {explain(error, PipelineSpec, stages=Stage, merge=Merge, why=Why)}"
-        ) from None
+        told = explain(error, PipelineSpec, stages=Stage, merge=Merge, why=Why, planned=Planned)
+        raise SpecError(f"{path}: {told}") from None
 
 
 def spec_text(spec: PipelineSpec) -> str:
