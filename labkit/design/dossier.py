@@ -464,11 +464,12 @@ def checked(data: object, place: str = "dossier") -> Dossier:
     try:
         found = Dossier.model_validate(data)
     except ValidationError as error:
-        loc = error.errors()[0]["loc"]
+        first = error.errors()[0]
+        loc = first["loc"]
         told = explain(error, _holder(Dossier, loc[:-1]))
-        # numbers count from 1 here, as they do in the names of places
-        shown = ".".join(str(step + 1 if isinstance(step, int) else step) for step in loc)
-        told = told.replace(".".join(map(str, loc)), shown, 1)
+        if first["type"] != "invalid_key":  # numbers count from 1, as in the names of places
+            shown = ".".join(str(step + 1 if isinstance(step, int) else step) for step in loc)
+            told = told.replace(".".join(map(str, loc)), shown, 1)
         raise InputError(f"{place}: {told}; {HELP}") from None
     for problem in _problems(found):
         raise InputError(f"{place}: {problem}; {HELP}")
@@ -815,7 +816,11 @@ def _callers(parts: Sequence[Dossier]) -> list[str]:
     """
     named = [", ".join(one.name for one in part.people) for part in parts]
     return [
-        f"{name} (dossier {number})".strip() if named.count(name) > 1 or not name else name
+        f"dossier {number}"
+        if not name
+        else f"{name} (dossier {number})"
+        if named.count(name) > 1
+        else name
         for number, name in enumerate(named, 1)
     ]
 
@@ -1441,11 +1446,12 @@ def _candidates(dossier: Dossier, spec: PipelineSpec) -> tuple[Candidate, ...]:
     mine, *others = (one.model_copy(update=at) for one in dossier.comparison.specs or (spec,))
     if mine != spec or not others:
         return candidates_of(spec, propose(spec))
-    names = dossier.comparison.designs
-    return tuple(
-        Candidate(name, one, difference_in_words(spec, one))
-        for name, one in zip(names, (mine, *others), strict=True)
-    )
+    choices = [(one.spec, one.choice) for one in propose(spec)]
+    told = [
+        next((choice for known, choice in choices if known == one), difference_in_words(spec, one))
+        for one in others
+    ]
+    return tuple(map(Candidate, dossier.comparison.designs, (mine, *others), ("", *told)))
 
 
 def proposed_on_paper(dossier: Dossier) -> Dossier:
