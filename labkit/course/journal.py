@@ -15,19 +15,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from labkit.base import records
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import Strict, explain, read_yaml
+from labkit.base.pages import claim_verdict, signed
 from labkit.base.records import latest
 from labkit.base.stats import Z_LEVEL, Interval, wilson
 from labkit.base.store import shipped_or_checkout
+from labkit.data import published
 
-# Ids are written out in the cell.
+# Ids are written out in the cell; those of the cases to match stand in their file.
 ASKED = re.compile(r'\blab\.(predict|ask|reflect)\(\s*"([\w-]+)"')
+MATCHED = re.compile(r"\blab\.match_cases\(")
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,31 @@ def course_notebooks() -> list[Path]:
 
 
 def steps(notebook: Path) -> list[Step]:
-    """The guesses, exercises and reflections of a notebook, in its order, each once."""
+    """The guesses, exercises and reflections of a notebook, in its order, each once. A case to
+    match is an exercise.
+    """
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    return list(dict.fromkeys(Step(*found) for found in ASKED.findall(code)))
+    found = [(at.start(), Step(at[1], at[2])) for at in ASKED.finditer(code)]
+    for at in MATCHED.finditer(code):
+        found += [(at.start(), Step("ask", id)) for id in cases(notebook.stem)]
+    return list(dict.fromkeys(step for _, step in sorted(found, key=lambda one: one[0])))
 
 
 # --- a learner's records
 
+# The lesson's own. They open the course and close it.
 CRITICAL_QUESTIONS = (
-    "What must the model know or do that it cannot today, and which measurement would show it?",
-    "What do you expect to matter most: the order of stages, the quality of the text, "
-    "merging, or the amount of training?",
-    "What result would make you not deploy the model?",
+    "Why might merging two models along an arc (spherical interpolation) beat linear averaging, "
+    "and does it?",
+    "What does training on raw text (CPT) give and take, and what does training on questions with "
+    "answers (SFT)?",
+    "Which case calls for CPT-SFT-DPO, which for CPT-SFT-ORPO, and which for merging finished "
+    "models and no training?",
+)
+SHORT_FORMS = (
+    "CPT (continued pre-training) reads raw text, SFT (supervised fine-tuning) questions with "
+    "answers; DPO and ORPO read pairs of a preferred and a rejected answer."
 )
 MOST_CHARACTERS = 5000  # of a reflection
 FEWEST = 4  # guesses below which nothing is said of a habit
@@ -197,7 +212,17 @@ def from_quiz(notebook: str, id: str, model: type[Entry]) -> Entry:
 
     Raises InputError naming the file when the id is not there or cannot be used.
     """
-    path = quizzes_folder() / f"{notebook}.yaml"
+    path, entries = _quiz(notebook)
+    if id not in entries:
+        raise InputError(
+            f"{path}: there is no {id!r}; {suggest(id, [str(one) for one in entries])}"
+        )
+    return _entry(path, id, entries[id], model)
+
+
+def _quiz(name: str) -> tuple[Path, dict]:
+    """A quiz file and its entries, unread."""
+    path = quizzes_folder() / f"{name}.yaml"
     entries = read_yaml(
         path, missing="write the questions of this notebook there, each under its id"
     )
@@ -205,16 +230,118 @@ def from_quiz(notebook: str, id: str, model: type[Entry]) -> Entry:
         raise InputError(
             f"{path}: expected ids with their questions, as the other files beside it have"
         )
-    if id not in entries:
-        raise InputError(
-            f"{path}: there is no {id!r}; {suggest(id, [str(one) for one in entries])}"
-        )
-    if not isinstance(entries[id], dict):
+    return path, entries
+
+
+def _entry(path: Path, id: str, told: object, model: type[Entry]) -> Entry:
+    if not isinstance(told, dict):
         raise InputError(f"{path}: {id}: expected the fields {', '.join(model.model_fields)}")
     try:
-        return model.model_validate(entries[id])
+        return model.model_validate(told)
     except ValidationError as error:
         raise InputError(f"{path}: {id}: {explain(error, model)}") from None
+
+
+# --- cases to match to a strategy
+
+CASES = "cases"
+Strategy = Literal["CPT-SFT-DPO", "CPT-SFT-ORPO", "direct merge", "none of these"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+STRATEGY_WORDS = (
+    "A direct merge joins finished models and trains nothing. Where none of these fits, the key "
+    "says what does."
+)
+SIGNS = "An effect above zero is in the direction that its claim says; in brackets: 95% intervals."
+UNMEASURED = "No claim of labkit's study decides this case."
+
+
+class Case(Strict):
+    """A short case and the strategy that fits it. title: in a few words. notebook: which asks it.
+    reason: why the right one is right.
+
+    What it rests on is named, never copied, so that figures come from the records. measured:
+    claims of labkit's study. reported: claims of the source paper in lu2025.yaml. studies: keys of
+    studies.yaml.
+    """
+
+    title: Words
+    notebook: Words
+    case: Words
+    right: Strategy
+    reason: Words
+    measured: tuple[str, ...] = ()
+    reported: tuple[str, ...] = ()
+    studies: Annotated[tuple[str, ...], Field(validate_default=True)] = ()
+
+    @field_validator("measured", "reported", "studies")
+    @classmethod
+    def _it_is_there(cls, names: tuple[str, ...], field: ValidationInfo) -> tuple[str, ...]:
+        find = {"measured": published.measured, "reported": published.reported}
+        try:
+            for name in names:
+                find.get(field.field_name or "", published.study)(name)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return names
+
+    @field_validator("studies")
+    @classmethod
+    def _it_rests_on_something(
+        cls, studies: tuple[str, ...], others: ValidationInfo
+    ) -> tuple[str, ...]:
+        if not (studies or others.data.get("measured", True) or others.data.get("reported", True)):
+            raise ValueError("name what the case rests on here, under measured or under reported")
+        return studies
+
+    @property
+    def told(self) -> str:
+        """The case under its title."""
+        return f"{self.title}. {self.case}"
+
+    def exercise(self) -> Exercise:
+        return Exercise(
+            question=f"Which strategy fits the case “{self.title}”?",
+            options=STRATEGIES,
+            right=self.right,
+            why=self.reason,
+        )
+
+    def evidence(self) -> list[str]:
+        """What the key rests on, a line each, with what was measured and its verdict."""
+        return [
+            *(f"Measured: {told_claim(claim)}." for claim in self.measured),
+            *([] if self.measured else [UNMEASURED]),
+            *(f"Reported elsewhere: {published.reported(claim)}." for claim in self.reported),
+            *(f"Found elsewhere: {told_study(key)}." for key in self.studies),
+        ]
+
+
+def told_claim(claim: str) -> str:
+    """A claim of labkit's study with its effect, how much it rests on, and its verdict."""
+    row = published.measured(claim)
+    effect = Interval(**row["effect"])
+    seeds = f"{effect.seeds} seed{'s' if effect.seeds > 1 else ''}"
+    return f"{claim}: {signed(effect)}, {effect.n} scores, {seeds}: {claim_verdict(row)}"
+
+
+def told_study(key: str) -> str:
+    """What a cited study found, at what size."""
+    found = published.study(key)
+    return f"{found['found']} ({found['cite']}; models: {found['size']})"
+
+
+def cases(notebook: str = "") -> dict[str, Case]:
+    """id -> case, in the order of their file: those that a notebook asks, or all.
+
+    Raises InputError naming the file when one cannot be used, and when the notebook asks none.
+    """
+    path, entries = _quiz(CASES)
+    found = {str(id): _entry(path, str(id), told, Case) for id, told in entries.items()}
+    if notebook:
+        found = {id: case for id, case in found.items() if case.notebook == notebook}
+    if not found:
+        raise InputError(f"{path}: no case has `notebook: {notebook}`; give one that line")
+    return found
 
 
 # --- how far a learner is

@@ -489,7 +489,7 @@ def _asked(question: str) -> widgets.HTML:
 
 def _say(told: widgets.HTML, sentence: str, *, strong: str = "") -> None:
     told.value = (
-        '<div role="status" style="max-width: 760px; line-height: '
+        '<div role="status" style="max-width: 760px; white-space: pre-line; line-height: '
         f'1.4"><b>{escape(strong)}</b> {escape(sentence)}</div>'
     )
 

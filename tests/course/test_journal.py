@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -276,3 +277,21 @@ def test_the_interval_is_students():
         and math.isclose(found.high, high, rel_tol=1e-9)
         and found.n == 5
     )
+
+
+def test_cases_to_match_are_steps_where_they_stand(tmp_path):
+    cell = {"cell_type": "code", "source": 'lab.ask("a")\nlab.match_cases()\nlab.reflect("b", "?")'}
+    path = tmp_path / "00_warm_up.ipynb"
+    path.write_text(json.dumps({"cells": [cell]}), "utf-8")
+    first, *matched, last = [step.id for step in journal.steps(path)]
+    assert (first, matched, last) == ("a", [*journal.cases("00_warm_up")], "b")
+
+
+def test_the_course_ends_with_the_lessons_reflections_and_a_closing_statement():
+    path = journal.notebooks_folder() / "10_report.ipynb"
+    asked = [step.id for step in journal.steps(path) if step.kind == "reflect"]
+    assert asked == [
+        *(f"critical_{i}" for i in (1, 2, 3)),
+        *(f"report_{id}" for id in ("finetuning", "surprise", "merging", "vendor", "limits")),
+        *(f"closing_{id}" for id in ("sequence", "kept", "fails")),
+    ]

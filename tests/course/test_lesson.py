@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from html import unescape
 
 import pytest
 import yaml
@@ -71,14 +73,14 @@ def shown(monkeypatch):
 def hands_on(tmp_path, monkeypatch, shown):
     """Opens a lab with widgets in one folder, as often as a learner does."""
     monkeypatch.delenv("LABKIT_HEADLESS", raising=False)
-    return lambda **changes: lesson.start(
-        "03_cpt", **{"profile": "smoke", "out_dir": str(tmp_path / "out")} | changes
-    )
+    usual = {"notebook": "03_cpt", "profile": "smoke", "out_dir": str(tmp_path / "out")}
+    return lambda **changes: lesson.start(**usual | changes)
 
 
 @pytest.fixture
 def quiz(tmp_path, monkeypatch):
     """Puts one question, of id x, into a quiz file of notebook 03 that stands in for its own."""
+    shutil.copy(journal.quizzes_folder() / "cases.yaml", tmp_path)
     monkeypatch.setattr(journal, "quizzes_folder", lambda: tmp_path)
 
     def put(*options: str, right: str) -> None:
@@ -156,6 +158,47 @@ def test_words_and_choices_survive_a_restart_whatever_the_pack(hands_on, shown, 
     other = hands_on(learner="another")
     other.reflect("y", "Why?")
     assert panel_of(shown)["Textarea"].value == ""
+
+
+def test_headless_cases_are_kept_as_nobodys_answers_and_their_key_is_shown(lab, shown):
+    lab.notebook = "00_warm_up"
+    for _ in range(2):
+        lab.match_cases()
+    asked, kept = journal.cases("00_warm_up"), lab.mine("answer")
+    assert [row["id"] for row in kept] == [*asked] and {row["made"] for row in kept} == {"default"}
+    html = unescape(shown[-1][0][0].data)
+    for case in asked.values():
+        assert case.right in html and case.reason in html
+        assert all(line in html for line in case.evidence())
+
+
+def test_a_case_is_matched_once_and_its_key_waits_for_the_choice(hands_on, shown):
+    lab = hands_on(notebook="00_warm_up")
+    lab.match_cases()
+    *_, (id, case) = journal.cases("00_warm_up").items()
+    asked = panel_of(shown)
+    assert asked["HTML"].value == "" and case.title in shown[-2][0][0].data
+    asked["RadioButtons"].value = journal.STRATEGIES.index(case.right)
+    asked["Button"].click()
+    told = unescape(asked["HTML"].value)
+    assert "Right." in told and all(line in told for line in case.evidence())
+    assert "This notebook: 1 of " in told
+    (row,) = lab.mine("answer")
+    assert (row["id"], row["right"], row["why"]) == (id, True, case.reason)
+    hands_on(notebook="00_warm_up").match_cases()
+    assert "Right." in panel_of(shown)["HTML"].value and len(lab.mine("answer")) == 1
+
+
+def test_a_notebook_without_cases_is_a_sentence(lab):
+    with pytest.raises(InputError, match=r"cases\.yaml: no case has `notebook: 03_cpt`"):
+        lab.match_cases()
+
+
+def test_evidence_is_shown_with_its_verdict_and_nothing_unmeasured(lab, shown):
+    lab.show_evidence("SLERP beats LERP at the same t on items that need both parents")
+    assert "not distinguishable" in shown[-1][0][0].data
+    with pytest.raises(InputError, match="no claim 'SLERP wins' was measured"):
+        lab.show_evidence("SLERP wins")
 
 
 def test_a_guess_survives_a_restart_and_stays_after_its_outcome(hands_on, shown):

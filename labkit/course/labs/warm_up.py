@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.base.errors import InputError
-from labkit.base.pages import claims_table, plain_table
+from labkit.base.pages import plain_table
 from labkit.base.stats import Interval
 from labkit.course import figures
 from labkit.course.lesson import Guess, Lab, show_html
 from labkit.data.packs import Pack
-from labkit.data.published import measured, measured_scale
+from labkit.data.published import measured_scale
 from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
 
 FAMILY = "llama-s"
@@ -172,8 +172,3 @@ def show_effect(lab: Lab, effect: Effect, guess: Guess) -> None:
         )
 
     lab.outcome(guess, effect.guessed, show)
-
-
-def show_claims() -> None:
-    """What the study says of this effect over all packs, and what is reported elsewhere."""
-    show_html(claims_table([measured(claim) for claim in (BEATS_BOTH, BEATS_THE_LINE)]))
