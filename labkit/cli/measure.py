@@ -1,4 +1,7 @@
-"""Commands that measure a model: evaluate, scenarios, gate, chat."""
+"""Commands that measure a model: evaluate, scenarios, gate, drift, chat.
+
+For a model that can only be asked there are questions and acceptance.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,81 @@ from labkit.cli import A_PACK, ProfileOption, err, note, out, say, working
 
 app = typer.Typer()
 BITS_TEXTS = 100  # raw texts that bits per byte is measured on
+AnswersOption = Annotated[
+    Path | None,
+    typer.Option(help="Score these answers (CSV, JSONL, XLSX) instead of a model (docs/leads.md)."),
+]
+BaselineAnswersOption = Annotated[
+    Path | None, typer.Option(help="Answers of the baseline to the same questions.")
+]
+SplitOption = Annotated[str, typer.Option(help="dev or test.")]
+ThresholdsOption = Annotated[
+    Path | None,
+    typer.Option(help="YAML with must_hold: an axis and the fall that is let through per line."),
+]
+
+
+@app.command(rich_help_panel="Measure")
+def questions(
+    pack: Annotated[str, typer.Argument(help=f"{A_PACK}.")],
+    to: Annotated[Path, typer.Option(help="File to write: .csv or .jsonl.")] = Path(
+        "questions.csv"
+    ),
+    split: SplitOption = "test",
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many items of each kind, cases of each scenario."),
+    ] = None,
+) -> None:
+    """Write a pack's questions without keys, to be answered by a model that can only be asked."""
+    from labkit.data.packs import load_pack
+    from labkit.evaluate import answers as kit
+
+    found = kit.questions_of(load_pack(pack), split=split, limit=limit)
+    kit.write_questions(found, to)
+    for remark in found.told():
+        note(remark)
+    say(
+        f"{to}: {len(found.questions)} questions; fill in the column answer, then "
+        f"labkit evaluate --answers {quote(str(to))} --pack {quote(pack)}"
+    )
+
+
+@app.command(rich_help_panel="Measure")
+def acceptance(
+    pack: Annotated[str, typer.Argument(help=f"{A_PACK}.")],
+    to: Annotated[Path, typer.Option(help="PDF to write; the YAML goes beside it.")] = Path(
+        "acceptance.pdf"
+    ),
+    thresholds: ThresholdsOption = None,
+    gain: Annotated[
+        float, typer.Option(help="The true gain promised where nothing may be lost.")
+    ] = 0.1,
+    split: SplitOption = "test",
+) -> None:
+    """Write the sheet that a supplier signs: what must be shown, on which items, with which n."""
+    from labkit.base.pages import sheet_pdf, sheet_text
+    from labkit.data.packs import load_pack
+    from labkit.diagnose import gate as kit
+
+    must_hold = kit.read_must_hold(thresholds) if thresholds else None
+    found = kit.acceptance(load_pack(pack), must_hold=must_hold, gain=gain, split=split)
+    sheet = kit.acceptance_sheet(found)
+    sheet_pdf(sheet, to)
+    kit.save_acceptance(found, to.with_suffix(".yaml"))
+    say(sheet_text(sheet))
+    say(f"written: {to}, {to.with_suffix('.yaml')}")
 
 
 @app.command(rich_help_panel="Measure")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")
+    ] = None,
     pack: Annotated[str, typer.Option(help=f"{A_PACK}.")] = "materials",
-    split: Annotated[str, typer.Option(help="dev or test.")] = "test",
+    split: SplitOption = "test",
+    answers: AnswersOption = None,
+    baseline_answers: BaselineAnswersOption = None,
     profile: ProfileOption = "lab",
     save: Annotated[
         Path | None, typer.Option(help="Write every item's outcome here (JSON).")
@@ -30,7 +101,8 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score a model on the four axes and three controls of a pack."""
+    """Score a model, or answers from a file, on the four axes and three controls of a pack."""
+    from labkit.base.errors import InputError
     from labkit.data.packs import load_pack
     from labkit.evaluate.scorecards import bits_per_byte
     from labkit.evaluate.scorecards import evaluate as score
@@ -38,6 +110,11 @@ def evaluate(
     from labkit.train import pipeline, specs
 
     chosen, loaded_pack = specs.profile(profile), load_pack(pack)
+    if answers and not model and not export_lm_eval:
+        _evaluate_answers(answers, baseline_answers, loaded_pack, split, save)
+        return
+    if not model or answers or baseline_answers:
+        raise InputError("give a model, or --answers (with --baseline-answers to compare)")
     loaded = pipeline.load_checkpoint(model)
     if export_lm_eval:
         names = export.export_lm_eval(loaded_pack, split, loaded.tokenizer, export_lm_eval)
@@ -64,6 +141,30 @@ def evaluate(
         )
     if save:
         card.save(save)
+
+
+def _evaluate_answers(
+    file: Path, baseline: Path | None, pack, split: str, save: Path | None
+) -> None:
+    """Scores of answers, the pack's scenarios on them, and differences to a baseline."""
+    from labkit.evaluate import answers as kit
+    from labkit.evaluate.scorecards import compare
+
+    after = kit.read_answers(file)
+    before, found = (
+        kit.score_pair(pack, kit.read_answers(baseline), after, split=split)
+        if baseline
+        else (None, kit.score_answers(pack, after, split=split))
+    )
+    print_scorecard(found.card)
+    if found.scenarios:
+        print_scenarios(file.name, found.scenarios)
+    if before and before.card.items:
+        say(str(compare(before.card, found.card)))
+    for remark in dict.fromkeys((*found.notes, *(before.notes if before else ()))):
+        note(remark)
+    if save:
+        found.card.save(save)
 
 
 def print_scorecard(card) -> None:
@@ -102,13 +203,18 @@ def scenarios(
     ] = None,
 ) -> None:
     """Run scenarios on a model: what must not happen after deployment, case by case."""
-    from rich.table import Table
-
     from labkit.data.packs import load_pack
     from labkit.evaluate import scenarios as kit
     from labkit.train import pipeline
 
     wanted = kit.read_scenarios(file) if file else kit.pack_scenarios(load_pack(pack))
+    print_scenarios(model, kit.run_scenarios(pipeline.load_checkpoint(model), wanted))
+
+
+def print_scenarios(title: str, results) -> None:
+    """A row per scenario, with the first case that failed."""
+    from rich.table import Table
+
     table = Table(
         "scenario",
         "passed",
@@ -116,9 +222,9 @@ def scenarios(
         "at least",
         "verdict",
         "first case that failed",
-        title=model,
+        title=title,
     )
-    for result in kit.run_scenarios(pipeline.load_checkpoint(model), wanted):
+    for result in results:
         row, (low, high) = result.as_dict(), result.interval
         failed = (
             f"{row['example']['ask']} -> {row['example']['reply']} ({row['example']['broken']})"
@@ -139,39 +245,59 @@ def scenarios(
 @app.command(rich_help_panel="Measure")
 def gate(
     checkpoint: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="The model that is to be released: a checkpoint folder, zoo name or hub id."
         ),
-    ],
-    baseline: Annotated[str, typer.Option(help="What it must not fall behind.")],
-    thresholds: Annotated[
-        Path | None,
-        typer.Option(
-            help="YAML with must_hold: an axis and the fall that is let through per line."
-        ),
     ] = None,
+    baseline: Annotated[str | None, typer.Option(help="What it must not fall behind.")] = None,
+    thresholds: ThresholdsOption = None,
     pack: Annotated[
         str | None,
         typer.Option(help=f"{A_PACK}; by default the one it was trained on."),
     ] = None,
     profile: ProfileOption = "lab",
+    answers: AnswersOption = None,
+    baseline_answers: BaselineAnswersOption = None,
 ) -> None:
-    """Diagnose a checkpoint against a baseline; exit 1 when an axis that must hold fell
-    significantly.
+    """Diagnose a checkpoint against a baseline, or answers against answers; exit 1 when an axis
+    that must hold fell significantly.
     """
+    from labkit.base.errors import InputError
+    from labkit.data.packs import load_pack
+    from labkit.diagnose import gate as kit
+    from labkit.evaluate.answers import read_answers
+
+    must_hold = kit.read_must_hold(thresholds) if thresholds else None
+    if answers and baseline_answers and not checkpoint and not baseline:
+        if not pack:
+            raise InputError(f"{answers}: nothing says which pack was asked; give --pack")
+        report, notes = kit.gate_answers(
+            load_pack(pack), read_answers(answers), read_answers(baseline_answers),
+            must_hold=must_hold,
+        )  # fmt: skip
+        _print_held(report.axes, f"{report.checkpoint} against {report.baseline} on {report.pack}")
+        for remark in notes:
+            note(remark)
+    elif checkpoint and baseline and not answers and not baseline_answers:
+        report = kit.run_gate(checkpoint, baseline, must_hold=must_hold, pack=pack, profile=profile)
+        _print_held(report.axes, f"{report.checkpoint} against {report.baseline} on {report.pack}")
+        _print_diagnoses(report.results)
+    else:
+        raise InputError(
+            "give a checkpoint and --baseline, or --answers and --baseline-answers with --pack"
+        )
+    say(str(report), style="green" if report.passed else "red")
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _print_held(found, title: str) -> None:
+    """A row per axis that must hold."""
     from rich.table import Table
 
     from labkit.base.pages import covered
-    from labkit.diagnose import gate as kit
 
-    report = kit.run_gate(
-        checkpoint,
-        baseline,
-        must_hold=kit.read_must_hold(thresholds) if thresholds else None,
-        pack=pack,
-        profile=profile,
-    )
     axes = Table(
         "must hold",
         "baseline",
@@ -179,9 +305,9 @@ def gate(
         "difference",
         "let through",
         "verdict",
-        title=f"{report.checkpoint} against {report.baseline} on {report.pack}",
+        title=title,
     )
-    for held in report.axes:
+    for held in found:
         axes.add_row(
             held.axis,
             str(held.before),
@@ -191,8 +317,14 @@ def gate(
             held.verdict,
         )
     out.print(axes)
+
+
+def _print_diagnoses(results) -> None:
+    """A row per diagnosis; a remedy where one is flagged."""
+    from rich.table import Table
+
     found = Table("diagnosis", "verdict", "found", "remedy")
-    for result in report.results:
+    for result in results:
         row = result.as_dict()
         found.add_row(
             row["diagnosis"],
@@ -201,8 +333,56 @@ def gate(
             row["remedy"] if result.verdict == "flagged" else "",
         )
     out.print(found)
-    say(str(report), style="green" if report.passed else "red")
-    if not report.passed:
+
+
+@app.command(rich_help_panel="Measure")
+def drift(
+    logged: Annotated[
+        Path, typer.Argument(help="Logged answers: CSV or JSONL with question or id, and answer.")
+    ],
+    reference: Annotated[Path, typer.Option(help="The answers at release, in the same form.")],
+    pack: Annotated[
+        str | None, typer.Option(help=f"{A_PACK}: its keys tell axis by axis what fell.")
+    ] = None,
+    thresholds: ThresholdsOption = None,
+) -> None:
+    """Compare logged answers with those at release; exit 1 when something changed for certain."""
+    from rich.table import Table
+
+    from labkit.base.pages import signed
+    from labkit.data.packs import load_pack
+    from labkit.diagnose import gate as kit
+    from labkit.evaluate.answers import read_answers
+
+    report = kit.drift(
+        read_answers(logged),
+        read_answers(reference),
+        pack=load_pack(pack) if pack else None,
+        must_hold=kit.read_must_hold(thresholds) if thresholds else None,
+    )
+    table = Table(
+        "measure", "over", "questions", "reference", "logged", "change", "let through", "verdict",
+        title=f"{report.logged} against {report.reference}",
+    )  # fmt: skip
+    for shift in report.shifts:
+        table.add_row(
+            shift.measure,
+            shift.over,
+            f"{shift.before.n}, {shift.after.n}",
+            f"{shift.before.mean:.2f}",
+            f"{shift.after.mean:.2f}",
+            signed(shift.change),
+            f"\u00b1{shift.allowed:.2f}",
+            shift.verdict,
+        )
+    out.print(table)
+    if report.axes:
+        _print_held(report.axes, "by the pack's keys")
+    for remark in report.notes:
+        note(remark)
+    say(f"not seen: {'; '.join(report.unseen)}")
+    say(str(report), style="red" if report.drifted else "green")
+    if report.drifted:
         raise typer.Exit(1)
 
 

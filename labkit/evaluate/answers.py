@@ -94,13 +94,13 @@ FOR_TINY = "for they are for labkit's tiny models (docs/packs.md)"
 def questions_of(pack: Pack, *, split: str = "test", limit: int | None = None) -> Asked:
     """Every question of a split that can be asked in words, and those of the pack's scenarios.
 
-    limit: items of each kind; None for all. Raises InputError for an unknown split, PackError for
-    a broken pack.
+    limit: items of each kind, and cases of each scenario; None for all. Raises InputError for an
+    unknown split, PackError for a broken pack.
     """
     asked, left_out = _askable(pack, split, limit)
     found = [Question(item["id"], item["axis"], question_text(item)) for item in asked]
     for scenario in _scenarios(pack):
-        for number, case in enumerate(scenario.cases, 1):
+        for number, case in enumerate(scenario.cases[:limit], 1):
             found += [
                 Question(_scenario_id(scenario, number, wording), SCENARIO, text)
                 for wording, text in enumerate(case.ask, 1)
@@ -332,12 +332,10 @@ def score_answers(
             f"{first}: id: no question of pack {pack.name} ({split}) is answered in this file; "
             f"write its questions with `labkit questions {pack.name} --to questions.csv`"
         )
-    training_text = alike(pack.training_text)
-    results = [
-        _scored(item, said.get(item["id"], ""), training_text)
-        for item in items
-        if item["id"] in counted
-    ]
+    scored = [item for item in items if item["id"] in counted]
+    proposes = any("pattern" in item for item in scored)
+    training_text = alike(pack.training_text) if proposes else ""
+    results = [_scored(item, said.get(item["id"], ""), training_text) for item in scored]
     card = Scorecard(answers.name, pack.name, split, pack.fingerprint(split), results)
     everything = known | {
         _scenario_id(scenario, number, wording)
@@ -347,7 +345,7 @@ def score_answers(
     }
     notes = [*answers.notes, *_counts(answers, said, known, counted, everything)]
     if unmatched:
-        notes.append(f"{unmatched} rows without an id ask nothing of this pack: not scored")
+        notes.append(f"rows without an id that ask nothing of this pack: {unmatched}; not scored")
     return Scored(card, tuple(cases), (*notes, *Asked((), left_out).told()))
 
 
@@ -406,21 +404,21 @@ def _counts(
     found = []
     if lacking := len(known - counted):
         found.append(
-            f"{lacking} of the {len(known)} items that can be asked are not in this file: nothing "
+            f"items that can be asked and are not in this file: {lacking} of {len(known)}; nothing "
             "is known of them, and whoever chose what to ask chose the score"
         )
     if empty := sum(not said.get(id) for id in counted):
-        found.append(f"{empty} questions have no answer: each counts as wrong")
+        found.append(f"questions without an answer: {empty}; each counts as wrong")
     if answers.repeated:
         found.append(
-            f"{len(answers.repeated)} ids are answered more than once (first: "
-            f"{answers.repeated[0]}): the first answer counts"
+            f"ids that are answered more than once: {len(answers.repeated)} (first: "
+            f"{answers.repeated[0]}); the first answer counts"
         )
     unknown = [id for id in answers.by_id if id not in everything]
     if unknown:
         found.append(
-            f"{len(unknown)} ids are not of this pack and split, or cannot be asked in words "
-            f"(first: {unknown[0]}): their answers are not scored"
+            f"ids that are not of this pack and split, or cannot be asked in words: {len(unknown)} "
+            f"(first: {unknown[0]}); their answers are not scored"
         )
     return found
 
@@ -439,10 +437,13 @@ def score_pair(
     second = score_answers(pack, after, split=split, asked=mine.keys())
     told = []
     if extra := len(theirs.keys() - mine.keys()):
-        told.append(f"{extra} answers of {after.name} are to questions {before.name} was not asked")
+        told.append(
+            f"answers of {after.name} to what {before.name} was not asked: {extra}; not compared"
+        )
     if lost := len(mine.keys() - theirs.keys()):
         told.append(
-            f"{lost} questions of {before.name} are not in {after.name}: each counts as wrong there"
+            f"questions of {before.name} that are not in {after.name}: {lost}; each counts as "
+            "wrong there"
         )
     return first, replace(second, notes=(*second.notes, *told))
 

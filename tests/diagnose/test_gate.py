@@ -7,6 +7,7 @@ import pytest
 
 from labkit.base.errors import InputError
 from labkit.diagnose import gate
+from labkit.evaluate import answers
 from labkit.train import pipeline
 from labkit.train.specs import PipelineSpec
 
@@ -39,7 +40,12 @@ def test_a_model_does_not_fall_behind_itself():
     report = gate.run_gate(
         "llama-s-instruct", "llama-s-instruct", pack="materials", profile="smoke"
     )
-    assert report.passed and all(held.verdict == "holds" for held in report.axes)
+    assert report.passed and {held.axis: held.verdict for held in report.axes} == {
+        "knowledge": "holds",
+        "instructions": "holds",
+        "general": "not distinguishable",  # of four people nothing follows for others
+    }
+    assert str(report).endswith("too few items to be sure of general")
     with pytest.raises(InputError, match="give --pack"):
         gate.run_gate("llama-s-instruct", "llama-s-instruct")
 
@@ -121,3 +127,154 @@ def test_an_axis_the_pack_has_no_items_for(tmp_path, materials):
             "llama-s-instruct", "llama-s-instruct", pack=str(folder), profile="smoke"
         ).axes
     } == {"general", "knowledge"}
+
+
+# --- answers from a file ------------------------------------------------------------------------
+
+
+def replies(name, said):
+    """A file of answers; said: id or question -> answer."""
+    rows = [
+        answers.Said(f"{name}:{number}", *((key, "") if "-" in key else ("", key)), answer)
+        for number, (key, answer) in enumerate(said.items(), 1)
+    ]
+    return answers.Answers(name, tuple(rows))
+
+
+def keyed(pack, *axes):
+    """Right answers to what has one and can be asked."""
+    asked = {question.id for question in answers.questions_of(pack).questions}
+    return {
+        item["id"]: item["answer"]
+        for item in pack.rows("test")
+        if item["id"] in asked and item["axis"] in axes and not item.get("checks")
+    }
+
+
+def test_the_gate_on_answers_holds_back_what_fell(materials):
+    right = keyed(materials, "knowledge", "general")
+    general = [id for id in right if answer_axis(materials, id) == "general"]
+    worse = {id: "Nobody knows." if id in general[::2] else said for id, said in right.items()}
+    report, notes = gate.gate_answers(materials, replies("new", worse), replies("old", right))
+    assert report.fallen == ["general"] and str(report).startswith(
+        "held back: general fell by 0.50"
+    )
+    assert report.results == [] and any("likelihood" in note for note in notes)
+    back, _ = gate.gate_answers(materials, replies("old", right), replies("new", worse))
+    assert back.passed and {held.axis for held in back.axes} == {"knowledge", "general"}
+
+
+def answer_axis(pack, id):
+    return next(item["axis"] for item in pack.rows("test") if item["id"] == id)
+
+
+def test_leaving_out_what_is_hard_gains_nothing(materials):
+    right = keyed(materials, "general")
+    easy = dict(list(right.items())[:100])
+    report, notes = gate.gate_answers(materials, replies("new", easy), replies("old", right))
+    assert report.fallen == ["general"] and any("each counts as wrong there" in n for n in notes)
+
+
+def test_an_axis_that_was_not_asked_is_said(materials):
+    both = replies("x", keyed(materials, "general"))
+    with pytest.raises(InputError, match=r"must_hold.reasoning: pack 'materials' has no items"):
+        gate.gate_answers(materials, both, both, must_hold={"reasoning": 0.1})
+
+
+# --- drift --------------------------------------------------------------------------------------
+
+PLACES = ("Rome", "Oslo", "Lima", "Cairo", "Kyoto")
+
+
+def log(count, ending, first=0):
+    return {
+        f"Where is house {number}?": f"House {number} is in {PLACES[number % 5]}{ending}"
+        for number in range(first, first + count)
+    }
+
+
+def verdicts(report):
+    return {(shift.measure, shift.over): shift.verdict for shift in report.shifts}
+
+
+def test_the_same_answers_have_not_drifted():
+    report = gate.drift(replies("log", log(60, ".")), replies("ref", log(60, ".")))
+    assert set(verdicts(report).values()) == {"holds"} and not report.drifted
+    assert str(report) == "no drift for certain in log against ref"
+    assert report.unseen[0].startswith("whether an answer is true")
+
+
+def test_what_changed_is_named_over_the_same_questions():
+    later = log(60, ".")
+    for number, question in enumerate(later):
+        if number % 3 == 0:
+            later[question] = "I\u2019m sorry, please consult an expert about this house"
+    report = gate.drift(replies("log", later), replies("ref", log(60, ".")))
+    found = verdicts(report)
+    assert found["declines (English)", gate.SAME] == found[gate.NEW_WORDS, gate.SAME] == "drifted"
+    assert found["is JSON", gate.SAME] == "holds"
+    assert "declines (English) (the same questions)" in str(report)
+
+
+def test_other_questions_are_two_samples_and_that_is_said():
+    longer = log(80, ", as everyone in the whole street has told us many times", 100)
+    report = gate.drift(replies("log", longer), replies("ref", log(60, ".")))
+    found = verdicts(report)
+    assert {over for _, over in found} == {gate.OTHER}
+    assert found[gate.LENGTH, gate.OTHER] == "drifted"
+    assert any("users ask other things" in words for words in report.unseen)
+    same = gate.drift(replies("log", log(80, ".", 100)), replies("ref", log(60, ".")))
+    assert not same.drifted
+
+
+def test_few_answers_do_not_tell():
+    report = gate.drift(replies("log", log(4, "!")), replies("ref", log(4, ".")))
+    assert not report.drifted or "ends without" not in str(report)
+    assert "too few answers" in str(report)
+
+
+def test_a_question_of_one_side_alone_is_counted():
+    report = gate.drift(replies("log", log(70, ".")), replies("ref", log(60, ".")))
+    assert any("questions of log alone: 10; compared with nothing" in n for n in report.notes)
+    with pytest.raises(InputError, match="no answers in it"):
+        gate.drift(replies("log", {}), replies("ref", log(3, ".")))
+
+
+def test_keys_tell_which_axis_drifted(materials):
+    right = keyed(materials, "general", "knowledge")
+    worse = {
+        id: "Paris" if answer_axis(materials, id) == "general" else said
+        for id, said in right.items()
+    }
+    report = gate.drift(replies("log", worse), replies("ref", right), pack=materials)
+    assert "general" in report.drifted and "knowledge" not in report.drifted
+    assert not any("true" in words for words in report.unseen)
+
+
+# --- the acceptance sheet -----------------------------------------------------------------------
+
+
+def test_the_sheet_states_items_thresholds_and_what_they_can_show(materials, tmp_path):
+    import yaml
+
+    from labkit.base.pages import sheet_pdf, sheet_text
+
+    found = gate.acceptance(materials, must_hold={"knowledge": 0.0, "general": 0.05}, gain=0.2)
+    knowledge, general = found.demands
+    assert (knowledge.gain, general.gain) == (0.2, None) and knowledge.entities == 20
+    # a quarter of a fall takes sixteen times the items
+    assert general.needed[0.25] == pytest.approx(16 * knowledge.needed[0.25], rel=0.02)
+    assert found.scenarios["unknown fact"][1:] == (20, 0.8, 20)
+    sheet = gate.acceptance_sheet(found)
+    assert sheet_pdf(sheet, tmp_path / "a.pdf").stat().st_size > 1000
+    assert "whole interval above -0.05" in sheet_text(sheet)
+    gate.save_acceptance(found, tmp_path / "a.yaml")
+    told = yaml.safe_load((tmp_path / "a.yaml").read_text())
+    assert told["must_show"][1]["may_fall"] == 0.05 and told["items_kept_by"] == "buyer"
+
+
+def test_a_sheet_that_cannot_be_written_says_why(materials):
+    with pytest.raises(InputError, match="gain is 0"):
+        gate.acceptance(materials, gain=0)
+    with pytest.raises(InputError, match=r"must_hold.preference: .* asked in words"):
+        gate.acceptance(materials, must_hold={"preference": 0.1})

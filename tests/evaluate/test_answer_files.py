@@ -1,0 +1,182 @@
+"""Questions go out without keys, answers come back and are scored; what does not count is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from labkit.base.errors import InputError
+from labkit.data.packs import load_pack
+from labkit.evaluate import answers
+
+
+def write(path, rows, *, delimiter=",", encoding="utf-8"):
+    with path.open("w", newline="", encoding=encoding) as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture
+def asked(materials, tmp_path):
+    """The rows of a file of questions as a spreadsheet shows them, every fact filled in."""
+    found = answers.questions_of(materials, limit=8)
+    answers.write_questions(found, tmp_path / "questions.csv")
+    with (tmp_path / "questions.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    keys = {item["id"]: item.get("answer", "") for item in materials.rows("test")}
+    return [{**row, "answer": keys.get(row["id"], "no idea")} for row in rows]
+
+
+def test_questions_hold_no_key_and_say_what_is_left_out(materials, tmp_path):
+    found = answers.questions_of(materials, limit=8)
+    assert {q.axis for q in found.questions} == {
+        "knowledge", "reasoning", "instructions", "creativity", "general", "compositional",
+        "scenario",
+    }  # fmt: skip
+    assert len({q.id for q in found.questions}) == len(found.questions)
+    keys = {item["id"]: item for item in materials.rows("test")}
+    for question in found.questions:
+        item = keys.get(question.id, {})
+        if "answer" in item and "choices" not in item:
+            assert item["answer"] not in question.question
+    assert found.left_out[answers.BY_LIKELIHOOD]["knowledge, cloze"] == 8
+    answers.write_questions(found, tmp_path / "q.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text("utf-8").splitlines()]
+    assert set(rows[0]) == {"id", "axis", "question", "answer"} and not any(
+        row["answer"] for row in rows
+    )
+    with pytest.raises(InputError, match=r"written as \.csv or \.jsonl"):
+        answers.write_questions(found, tmp_path / "q.txt")
+    with pytest.raises(InputError, match="unknown evaluation split 'tset'"):
+        answers.questions_of(materials, split="tset")
+
+
+@pytest.mark.parametrize(
+    "delimiter,encoding", [(",", "utf-8"), (";", "utf-8-sig"), ("\t", "cp1252")]
+)
+def test_answers_come_back_through_a_spreadsheet(materials, asked, tmp_path, delimiter, encoding):
+    asked[0]["answer"] = "It is caf\u00e9 silk."
+    path = write(tmp_path / "a.csv", asked, delimiter=delimiter, encoding=encoding)
+    found = answers.score_answers(materials, answers.read_answers(path))
+    assert found.card.interval("knowledge").mean >= 15 / 16
+    assert found.card.interval("reasoning").mean == found.card.interval("general").mean == 1
+    assert found.card.interval("general").n == 8 and found.card.checkpoint == "a"
+    passed = {result.scenario.name: result.passed for result in found.scenarios}
+    assert passed["unknown fact"] == 8 and passed["json brief"] == 0
+
+
+def test_a_choice_is_named_alone():
+    choices = ["cubic", "diamond cubic", "Yes", "No"]
+    assert answers.chosen(choices, "It is diamond cubic.") == {"diamond cubic"}
+    assert answers.chosen(choices, "diamond cubic, not cubic") == {"diamond cubic", "cubic"}
+    assert answers.chosen(choices, "Nobody knows") == set()
+    assert answers.chosen(choices, "NO!") == {"No"}
+
+
+def test_everything_that_does_not_count_is_counted(materials, asked, tmp_path):
+    scenario = [row for row in asked if row["axis"] == "scenario"]
+    items = [row for row in asked if row["axis"] == "general"]
+    lost, again = {**items[0], "answer": ""}, {**items[1], "answer": "Paris"}
+    stranger = {"id": "test-9999", "axis": "", "question": "", "answer": "x"}
+    nameless = {"id": "", "axis": "", "question": "Who are you?", "answer": "x"}
+    by_words = {**items[2], "id": "", "question": items[2]["question"].replace(" ", "\r\n", 1)}
+    rows = [lost, items[1], again, by_words, *items[3:], *scenario[1:], stranger, nameless]
+    found = answers.score_answers(
+        materials, answers.read_answers(write(tmp_path / "a.csv", rows, delimiter=";"))
+    )
+    scores = [item.score for item in found.card.items]
+    assert (len(scores), sum(scores)) == (8, 7)  # the empty one is wrong, the first of two counts
+    told = "\n".join(found.notes)
+    for words in (
+        "items that can be asked and are not in this file: 1410 of 1418",
+        "questions without an answer: 1",
+        "answered more than once: 1",
+        "not of this pack and split, or cannot be asked in words: 1 (first: test-9999)",
+        "ask nothing of this pack: 1",
+        "60 of preference, truth",
+    ):
+        assert words in told
+    first = found.scenarios[0]
+    assert first.n == 7  # the case that was not asked is none
+
+
+def test_an_empty_answer_declines_nothing(materials, asked, tmp_path):
+    rows = [{**row, "answer": ""} for row in asked if row["axis"] == "scenario"]
+    found = answers.score_answers(materials, answers.read_answers(write(tmp_path / "a.csv", rows)))
+    assert found.scenarios[0].passed == 0
+    assert found.scenarios[0].cases[0].broken == (answers.NO_ANSWER,)
+
+
+def test_a_pack_of_real_text_asks_what_it_can(tmp_path):
+    pack = load_pack("elements")
+    found = answers.questions_of(pack, limit=3)
+    assert not any(q.axis == "preference" for q in found.questions)
+    assert found.left_out[answers.FOR_TINY] == {"general, free": 3, "instructions, general": 3}
+    keys = {item["id"]: item.get("answer", "") for item in pack.rows("test")}
+    rows = [{"id": q.id, "Answer": f"The answer is {keys[q.id]}"} for q in found.questions]
+    card = answers.score_answers(
+        pack, answers.read_answers(write(tmp_path / "mine.csv", rows))
+    ).card
+    assert card.interval("reasoning").mean == 1
+
+
+def test_what_lm_eval_logs_is_read(materials, tmp_path):
+    item = next(row for row in materials.rows("test") if row["axis"] == "general")
+    line = {"doc_id": 3, "doc": item, "resps": [["x"]], "filtered_resps": [item["answer"]]}
+    path = tmp_path / "samples.jsonl"
+    path.write_text(json.dumps(line))
+    assert answers.score_answers(materials, answers.read_answers(path)).card.items[0].score == 1
+    path.write_text(json.dumps({**line, "filtered_resps": [[-1.5, True]]}))
+    with pytest.raises(InputError, match=r"samples.jsonl:1: .*generate_until"):
+        answers.read_answers(path)
+
+
+@pytest.mark.parametrize(
+    "name,text,words",
+    [
+        ("a.csv", "id,reply\nx,y\n", "a.csv:2: answer: missing (it has id, reply)"),
+        ("a.csv", "answer\ny\n", "a.csv:2: id: missing"),
+        ("a.csv", "id,answer\nx,#NAME?\n", "a.csv:2: answer: a spreadsheet took this answer"),
+        ("a.csv", 'id,answer\nx,"y\nz,w\n', "a.csv:2: a quotation mark that is not closed"),
+        ("a.csv", "", "a.csv: empty"),
+        ("a.jsonl", '{"id": "x", "answer": ["y"]}', "a.jsonl:1: answer: expected text, got list"),
+        ("a.jsonl", '{"id": "x", "answer": "y"}\n{"id":', "a.jsonl:2: broken JSON"),
+        ("a.txt", "x", "answers are read from .csv, .jsonl, .xlsx"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_where(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as error:
+        answers.read_answers(tmp_path / name)
+    assert words in str(error.value) and str(tmp_path) in str(error.value)
+
+
+def test_answers_to_another_pack_are_refused(materials, tmp_path):
+    path = write(tmp_path / "a.csv", [{"id": "q1", "answer": "x"}])
+    with pytest.raises(InputError, match=r"a.csv:2: id: no question of pack materials"):
+        answers.score_answers(materials, answers.read_answers(path))
+    with pytest.raises(InputError, match="no such file"):
+        answers.read_answers(tmp_path / "none.csv")
+
+
+# --- a demo -------------------------------------------------------------------------------------
+
+
+def test_a_demo_is_chosen_by_its_rule_and_counted():
+    from labkit.evaluate.scorecards import ItemResult
+
+    def item(id, score, output):
+        return ItemResult(id, "knowledge", "free", id, score, output)
+
+    items = [item("a", 1, "silk"), item("b", 0, "a very long and wrong answer"),
+             item("c", 1, "It is silk."), item("d", 1, "wood")]  # fmt: skip
+    assert [one.id for one in answers.best_looking(items, 2)] == ["c", "a"]
+    assert [one.id for one in answers.best_looking(items, 9)] == ["c", "a", "d"]
+    assert answers.perfect_demos(3, 4, 2) == (3, 0.5)
+    assert answers.perfect_demos(1, 4, 2) == (0, 0.0)
+    with pytest.raises(InputError, match="count is 5"):
+        answers.perfect_demos(3, 4, 5)
