@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import Strict, beside, explain, read_yaml, tidy
@@ -49,7 +49,7 @@ FILE = "dossier.yaml"
 HELP = "see docs/dossier.md"
 FEWEST_SCENARIOS, ALTERNATIVES = 3, 2
 MOST_CHARACTERS = 5000  # of one place
-MOST_OF_A_NAME = 200
+MOST_OF_A_LINE = 200
 Share = Annotated[float, Field(ge=0, le=1)]
 TITLE = "An adaptation, and the case for it"
 OWN_WORDS, PROPOSED, BOTH = "own words", "proposed", "own words, and labkit's"
@@ -64,8 +64,13 @@ def _text(value: object) -> object:
     raise ValueError(f"expected text, and YAML reads this as {value!r}; put it in quotes")
 
 
+def _one_line(value: str) -> str:
+    return " ".join(value.split())
+
+
 Text = Annotated[str, BeforeValidator(_text)]
-Name = Annotated[Text, Field(min_length=1, max_length=MOST_OF_A_NAME)]
+Line = Annotated[Text, AfterValidator(_one_line), Field(max_length=MOST_OF_A_LINE)]
+Name = Annotated[Line, Field(min_length=1)]
 
 
 def _same_number(what: str, these: Sequence, those: Sequence, called: str) -> None:
@@ -138,7 +143,7 @@ class Person(Part):
     """Someone who works on the dossier. role: what they answer for. parts: names of its parts."""
 
     name: Name
-    role: Text = ""
+    role: Line = ""
     parts: tuple[Text, ...] = ()
 
 
@@ -147,7 +152,7 @@ class Domain(Part):
     untouched model on it.
     """
 
-    name: Text = ""
+    name: Line = ""
     pack: Text = ""
     decides: Entry = place(
         "Why accuracy and reasoning decide here",
@@ -300,7 +305,7 @@ class Said(Part):
 class Dossier(Part):
     """The whole case. left_open: places that are empty on purpose, each with the reason."""
 
-    title: Text = TITLE
+    title: Line = TITLE
     people: tuple[Person, ...] = ()
     domain: Domain = Domain()
     design: Design = Design()
@@ -546,7 +551,18 @@ def dossier_text(dossier: Dossier) -> str:
     """The dossier as YAML; what is empty is left out."""
     data = dossier.model_dump(mode="json", exclude_defaults=True)
     data = {name: _short(one) if name in PARTS else one for name, one in data.items()}
-    return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
+    return yaml.dump(data, Dumper=_Readable, sort_keys=False, width=100, allow_unicode=True)
+
+
+class _Readable(yaml.SafeDumper):
+    """Text of several lines as several lines."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in data else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Readable.add_representer(str, _Readable.represent_str)
 
 
 def _short(value: Any) -> Any:
@@ -1116,10 +1132,11 @@ def propose_design(dossier: Dossier, spec: PipelineSpec) -> Dossier:
         advice, behind = _advised(found, ids)
         changes[name] = _propose(getattr(design, name), f"{told} {advice}".strip(), behind)
     known = {one.stage: one for one in design.data}
+    stages = {stage.kind: stage for stage in spec.stages}
     changes["data"] = tuple(
-        _stage_data(known.get(stage.kind, StageData(stage=stage.kind)), stage, pack)
-        for stage in {stage.kind: stage for stage in spec.stages}.values()
-    )
+        _stage_data(known.get(kind, StageData(stage=kind)), stage, pack)
+        for kind, stage in stages.items()
+    ) + tuple(one for one in design.data if one.stage not in stages and _has_words(one))
     return dossier.model_copy(update={"design": design.model_copy(update=changes)})
 
 
@@ -1132,6 +1149,10 @@ def _merging(spec: PipelineSpec) -> str:
         f"{merge.method.upper()} {after} at t={merge.t} with {merge.general or 'the start model'}; "
         "t is chosen on dev and reported on test."
     )
+
+
+def _has_words(value: BaseModel) -> bool:
+    return any(entry.words.strip() for _, _, entry in _walk(value, "", ""))
 
 
 def _stage_data(known: StageData, stage: Stage, pack: Pack) -> StageData:
@@ -1192,21 +1213,27 @@ def propose_scenarios(dossier: Dossier, pack: Pack, model: str) -> Dossier:
     shipped = pack_scenarios(pack) if (pack.folder / SCENARIOS).is_file() else _made(pack, model)
     known = {one.name: one for one in dossier.scenarios}
     for scenario in shipped:
-        one = known.get(scenario.name, TestScenario(name=scenario.name, scenario=scenario))
-        n, least = len(scenario.cases), scenario.at_least
-        known[scenario.name] = one.model_copy(
-            update={
-                "success": _propose(
-                    one.success, f"{scenario.about} At least {least:.0%} of its {n} cases pass."
-                ),
-                "failure": _propose(
-                    one.failure,
-                    f"Fewer than {least:.0%} pass, or fewer than before training; the first case "
-                    "that fails shows how.",
-                ),
-            }
-        )
-    return dossier.model_copy(update={"scenarios": tuple(known.values())})
+        known.setdefault(scenario.name, TestScenario(name=scenario.name, scenario=scenario))
+    return dossier.model_copy(update={"scenarios": tuple(map(with_signs, known.values()))})
+
+
+def with_signs(one: TestScenario) -> TestScenario:
+    """The scenario with signs proposed by its pass rule; one without cases has none yet."""
+    if one.scenario is None:
+        return one
+    n, least = len(one.scenario.cases), one.scenario.at_least
+    return one.model_copy(
+        update={
+            "success": _propose(
+                one.success, f"{one.scenario.about} At least {least:.0%} of its {n} cases pass."
+            ),
+            "failure": _propose(
+                one.failure,
+                f"Fewer than {least:.0%} pass, or fewer than before training; the first case that "
+                "fails shows how.",
+            ),
+        }
+    )
 
 
 def _made(pack: Pack, model: str) -> list[Scenario]:
@@ -1405,7 +1432,7 @@ def propose_closing(dossier: Dossier) -> Dossier:
     held = must_hold(dossier)
     kept = ", ".join(f"{axis} (at most {fall:.2f} lower)" for axis, fall in held.items())
     told = {
-        "sequence": dossier.design.sequence.told,
+        "sequence": dossier.design.sequence.proposed,
         "kept": f"Must hold: {kept}. Shall grow: knowledge of {dossier.domain.name}."
         if held
         else "",
@@ -1455,10 +1482,10 @@ def _candidates(dossier: Dossier, spec: PipelineSpec) -> tuple[Candidate, ...]:
 
 
 def proposed_on_paper(dossier: Dossier) -> Dossier:
-    """What can be proposed before there is a design: from the pack, where there is one, and what
-    holds for any. Raises InputError for an unknown pack.
+    """What can be proposed before there is a design: from the pack, where it is there already, and
+    what holds for any.
     """
-    if dossier.domain.pack:
+    if dossier.domain.pack in shipped_packs() or Path(dossier.domain.pack or FILE).is_dir():
         pack = load_pack(dossier.domain.pack)
         dossier = propose_criteria(propose_domain(dossier, pack, named=dossier.domain.pack), pack)
     return propose_closing(propose_deployment(dossier))

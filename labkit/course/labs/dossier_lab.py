@@ -295,7 +295,7 @@ def with_scenario(kept: Dossier, made: TestScenario) -> Dossier:
     known[made.name] = (
         before.model_copy(update={"scenario": made.scenario or before.scenario}) if before else made
     )
-    return kept.model_copy(update={"scenarios": tuple(known.values())})
+    return kept.model_copy(update={"scenarios": tuple(map(paper.with_signs, known.values()))})
 
 
 def gather(lab: Lab) -> Dossier:
