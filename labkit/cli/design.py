@@ -1,6 +1,6 @@
 """Commands for what to build, what it takes, and what a claim is worth; and for domain packs.
 
-They are advise, compare, plan, fit and audit; pack new, pack check and pack build.
+They are advise, compare, dossier, plan, fit and audit; pack new, pack check and pack build.
 """
 
 from __future__ import annotations
@@ -118,6 +118,99 @@ def _differences(first: str, measured):
             found.verdict,
         )
     return table
+
+
+@app.command(rich_help_panel="Design")
+def dossier(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[DOSSIER.yaml ...]",
+            help="Dossiers as they are; several people's are joined, and what they differ in is "
+            "printed.",
+        ),
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Begin with a design.yaml or a filled design worksheet (PDF), or go on with a "
+            "dossier.yaml: labkit proposes what it can, and your words stay.",
+        ),
+    ] = None,
+    to: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER|DOSSIER.yaml",
+            help="A folder for all of it, or one YAML file for the dossier alone.",
+        ),
+    ] = Path("out/dossier"),
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="With --from: score the untouched start model."),
+    ] = False,
+) -> None:
+    """Make the case for a design, in the lesson's six steps: begin it, join a team's parts, write
+    it out (docs/dossier.md).
+    """
+    from labkit.base.errors import InputError
+    from labkit.design import dossier as paper
+
+    if bool(files) == bool(from_):
+        raise InputError(
+            "name dossiers to write out or join, or one file with --from to begin with"
+        )
+    if files and measure:
+        raise InputError("--measure goes with --from, where labkit proposes")
+    if from_:
+        made = _begun(from_, measure)
+    else:
+        parts = [paper.load_dossier(path) for path in files or ()]
+        made = parts[0] if len(parts) == 1 else paper.join(parts)
+    for said in made.conflicts:
+        for who, words in said.words.items():
+            note(f"differs: {said.place}: {who}: {' '.join(words.split())}")
+    alone = to.suffix in (".yaml", ".yml")
+    paths = [paper.save_dossier(made, to)] if alone else paper.export(made, to)
+    say(paper.told_state(made))
+    for lack in paper.empty(made):
+        say(f"missing: {lack}")
+    say(f"written: {', '.join(map(str, paths))}")
+
+
+def _begun(path: Path, measure: bool):
+    """A dossier from a worksheet, a design or a dossier, with everything that labkit proposes."""
+    from labkit.base.errors import InputError
+    from labkit.base.inputs import read_yaml
+    from labkit.classroom.handout import read_worksheet
+    from labkit.data.packs import load_pack
+    from labkit.design import dossier as paper
+    from labkit.evaluate.scoring import score_checkpoint
+    from labkit.train.specs import load_spec
+
+    if path.suffix.lower() == ".pdf":
+        begun, unplaced = read_worksheet(path)
+        for sentence in unplaced:
+            note(sentence)
+        spec = begun.design.spec
+    else:
+        raw = read_yaml(path, missing="begin with a design (docs/spec.md) or a filled worksheet")
+        designed = isinstance(raw, dict) and not {"model", "stages"}.isdisjoint(raw)
+        begun = paper.Dossier() if designed else paper.load_dossier(path)
+        spec = load_spec(path) if designed else begun.design.spec
+    if spec is None:
+        if measure:
+            raise InputError(f"{path}: --measure needs a design with a start model and a pack")
+        note(f"{path}: no design yet, so little is proposed; docs/dossier.md says how to add one")
+        return paper.proposed_on_paper(begun)
+    untouched = None
+    if measure:
+        with working(f"scoring {spec.model}"):
+            untouched = score_checkpoint(
+                spec.model, load_pack(spec.pack), profile_name=spec.profile, name=spec.model
+            )
+    return paper.proposed(spec, begun, untouched=untouched)
 
 
 @app.command(rich_help_panel="Design")
@@ -242,6 +335,8 @@ def audit(
         say(f"written: {vendor.audit_pdf(found, pdf)}")
 
 
+MOST_FILES = 20  # of personal text, shown
+
 pack_app = typer.Typer(no_args_is_help=True, help="Domain packs: list, new, check, build.")
 app.add_typer(pack_app, name="pack", rich_help_panel="Data")
 
@@ -275,12 +370,31 @@ def pack_new(
     ] = "unstated",
     chunk_words: Annotated[int, typer.Option(help="Most words of one row of text.")] = 150,
     seed: Annotated[int, typer.Option(help="Decides what is held out.")] = 0,
+    mask_personal: Annotated[
+        bool,
+        typer.Option(
+            "--mask-personal",
+            help="Replace personal text, such as an e-mail address, by a placeholder: [EMAIL].",
+        ),
+    ] = False,
+    leave_out_personal: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-personal",
+            help="Leave out every document and row with personal or confidential text in it.",
+        ),
+    ] = False,
 ) -> None:
-    """Make a pack of your own files; says what was left out and why (docs/packs.md)."""
+    """Make a pack of your own files; says what was left out and why, and where personal or
+    confidential text was found (docs/packs.md, docs/privacy.md).
+    """
     from rich.table import Table
 
-    from labkit.data.ingest import new_pack
+    from labkit.base.errors import InputError
+    from labkit.data.ingest import KEEP, LEAVE_OUT, MASK, PERSONAL_FILE, new_pack
 
+    if mask_personal and leave_out_personal:
+        raise InputError("give --mask-personal or --leave-out-personal, not both")
     with working("reading") as step:
         made = new_pack(
             name,
@@ -290,6 +404,7 @@ def pack_new(
             licence=licence,
             chunk_words=chunk_words,
             seed=seed,
+            personal=MASK if mask_personal else LEAVE_OUT if leave_out_personal else KEEP,
             progress=lambda what, done: step(what, f"{done:,}"),
         )
     for sentence in made.unread:
@@ -299,13 +414,21 @@ def pack_new(
         for row in made.dropped:
             table.add_row(row["what"], row["reason"], f"{row['count']:,}", row["first"])
         out.print(table)
+    if made.personal:
+        table = Table("kind", "file", "how many", "such as", title="personal or confidential text")
+        for row in made.personal[:MOST_FILES]:
+            table.add_row(row["kind"], row["file"], f"{row['count']:,}", row["example"])
+        out.print(table)
+        if len(made.personal) > MOST_FILES:
+            say(f"{len(made.personal) - MOST_FILES:,} lines more in {PERSONAL_FILE}")
     read, rows = (
         ", ".join(f"{count:,} {key}" for key, count in each.items())
         for each in (made.read, made.rows)
     )
     axes = ", ".join(f"{axis} {count:,}" for axis, count in made.axes.items())
     say(f"read: {read}\nrows: {rows}\ntest items about your domain: {axes}")
-    for sentence in made.too_few:
+    told = made.personal_told("--mask-personal", "--leave-out-personal")
+    for sentence in (*made.too_few, *told):
         note(sentence)
     left_out = sum(row["count"] for row in made.dropped)
     say(

@@ -3,15 +3,20 @@ whole, cut at paragraphs, then at sentences, then at words.
 
 Lines that many documents share go (as in CCNet, Wenzek et al. 2020, arXiv 1911.00359, but only
 short ones), and lines that navigate a site instead of saying something (as in C4, Raffel et al.
-2020, arXiv 1910.10683).
+2020, arXiv 1910.10683). Text that is likely personal or confidential is found; what becomes of it
+is decided elsewhere (ingest.py).
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import chain
 
 import numpy as np
 import regex
@@ -383,3 +388,313 @@ def chunk_problem(chunk: str) -> str | None:
     if ENCODED.search(chunk):
         return "encoded data (200 characters without a space)"
     return None
+
+
+# --- personal and confidential text -----------------------------------------------------------
+
+# Kinds of it, and what takes their place. A stretch that could be of two kinds is of the first.
+KEY, EMAIL, PHONE, IP = "password or key", "e-mail address", "phone number", "IP address"
+IBAN, CARD, IDENTITY = "IBAN", "payment card", "identity number"
+RECORD, BIRTH = "medical record number", "date of birth"
+PLACEHOLDERS = {
+    KEY: "[KEY]",
+    EMAIL: "[EMAIL]",
+    IBAN: "[IBAN]",
+    CARD: "[CARD]",
+    IDENTITY: "[ID NUMBER]",
+    RECORD: "[RECORD NUMBER]",
+    BIRTH: "[DATE OF BIRTH]",
+    PHONE: "[PHONE]",
+    IP: "[IP ADDRESS]",
+}
+MARK = "mark of confidentiality"  # nothing takes its place: it speaks of the text around it
+NOT_LOOKED_FOR = (
+    "names of people, postal addresses, and whatever has neither a form of its own nor a word "
+    "before it that says what it is"
+)
+LONGEST_MARK = 120  # characters of the line that a mark stands on
+LONGEST_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Personal:
+    """A stretch of a text that is likely personal or confidential, and of which kind."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def find_personal(text: str) -> list[Personal]:
+    """What is likely personal or confidential in a text, in its order; no two overlap.
+
+    Forms that have a checksum or a numbering plan are checked by it (python-stdnum, phonenumbers);
+    others need a word before them that says what they are. NOT_LOOKED_FOR says what is not seen.
+    """
+    found: list[Personal] = []
+    taken = bytearray(len(text))
+    places = list(_places_to_look(text))
+    for kind, pattern, is_one in _FORMS if places else ():
+        group = "value" if "value" in pattern.groupindex else 0
+        for match in chain.from_iterable(pattern.finditer(text, *place) for place in places):
+            start, end = match.span(group)
+            if kind == IBAN:
+                end = _end_of_iban(text, start, end)
+            if start < end and not any(taken[start:end]) and is_one(text, start, end):
+                taken[start:end] = b"\1" * (end - start)
+                found.append(Personal(kind, start, end))
+    return sorted(found, key=lambda one: one.start)
+
+
+def mask_personal(text: str, found: Iterable[Personal]) -> str:
+    """The text with a placeholder for everything that was found, but for marks."""
+    for one in sorted(found, key=lambda one: one.start, reverse=True):
+        if one.kind in PLACEHOLDERS:
+            text = f"{text[: one.start]}{PLACEHOLDERS[one.kind]}{text[one.end :]}"
+    return text
+
+
+def veiled(kind: str, value: str) -> str:
+    """How something found is shown: by its first sign and its length. A mark is shown whole."""
+    value = " ".join(value.split())
+    shown = value if kind == MARK else value[:1] + re.sub(r"\w", "•", value[1:])
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
+
+
+# Most text holds no trace of any form, so the forms are looked for around traces only: numbers of
+# five digits, dates with a month's name, addresses with colons, and these.
+_TRACES = (
+    *("@", "-----begin", "passw", "passc", "pass c", "passp", "pass w", "pass p", "kennwort"),
+    *("de passe", "contrase", "wachtwoord", " code", "key", "token", "secret", "pin ", "pin:"),
+    *("pin=", "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "aiza", "k_live_"),
+    *("k_test_", "sk-", "hf_", "eyj", "confiden", "vertraulich", "vertrouwelijk", "riservato"),
+    *("not for ", "do not ", "internal use", "internen gebrauch", "attorney", "privileged"),
+    "restreinte",
+)
+_NUMBERS = (
+    re.compile(r"\d(?:[ ()./:\u00a0A-Z-]{0,3}\d){4}"),
+    re.compile(r"\d\S{0,3} (?:(?:of |de )?[^\W\d_]{3,10}\.?,? (?:de )?)?\d{4}"),
+    re.compile(r":[\da-fA-F]{0,4}:[\da-fA-F]{0,4}:"),
+)
+BEFORE_A_TRACE, BEHIND_A_TRACE = 100, 200  # characters
+
+
+def _places_to_look(text: str) -> Iterator[tuple[int, int]]:
+    """Where traces are, with what is around them; ends at a blank."""
+    small = text.replace("İ", "I").lower()  # as long as the text
+    traces = [match.start() for numbers in _NUMBERS for match in numbers.finditer(text)]
+    for words in _TRACES:
+        at = small.find(words)
+        while at >= 0:
+            traces.append(at)
+            at = small.find(words, at + 1)
+    start = end = 0
+    for at in sorted(traces):
+        if at > end + BEFORE_A_TRACE:
+            if end:
+                yield start, end
+            start = at - BEFORE_A_TRACE
+        if at > end - BEHIND_A_TRACE // 2:
+            blank = _BLANK.search(text, min(at + BEHIND_A_TRACE, len(text)))
+            end = blank.start() if blank else len(text)
+    if end:
+        yield start, end
+
+
+_BLANK = re.compile(r"\s|\Z")
+# Between a word that says what a number is and the number.
+_NUMBERED = r"(?:[\s.:#-]{0,3}(?:no|number|nr|nummer|num[ée]ro|id|is)\b){0,2}[\s.:#-]{0,3}"
+_NO_MORE = r"(?![\w-]|[.,]\d)"
+_BLOCK = r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+_TOKENS = (
+    r"(?<!\w)(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_\w{36,255}|github_pat_\w{40,255}"
+    r"|xox[abeprs]-[\w-]{10,255}|AIza[\w-]{35}|[rs]k_(?:live|test)_\w{16,255}|sk-[\w-]{20,255}"
+    r"|hf_[A-Za-z]{30,255}|eyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,1000})(?!\w)"
+)
+# a value with a digit in it
+_PASSWORDS = (
+    r"\b(?:PIN|(?i:pass ?(?:word|code|phrase)|passwort|kennwort|mot de passe|contraseña|wachtwoord"
+    r"|(?:access|entry|door) code|(?:api|access|secret)[ _-]?key|(?:access|auth|api)[ _-]?token"
+    r"|client[ _-]?secret))(?: (?:of|for|to) [^\n.:]{1,40}?)?[\"']?(?: is |\s?[:=]\s?)[\"']?"
+    r"(?P<value>(?=[^\s\d]*\d)[^\s\"',;]{3,255}[^\s\"',;.])"
+)
+_EMAIL = r"(?<![\w.%+-])[\w.%+-]{1,64}@(?:[^\W_][\w-]{0,62}\.){1,6}[^\W\d_]{2,24}(?!\w)"
+_IBAN = r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Z0-9])"
+_CARD = (
+    r"(?<![\w.,-])(?=4|5[1-5]|2[2-7]|3[47]|6[05])"
+    r"(?:\d{15,16}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{5})" + _NO_MORE
+)
+# (the module of stdnum that knows its checksum, the word that must stand before it, its form)
+_IDENTITIES = (
+    ("us.ssn", "", r"\d{3}-\d{2}-\d{4}"),
+    ("fr.nir", "", r"[12] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d{2}"),
+    ("it.codicefiscale", "", r"[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]"),
+    ("es.dni", "", r"\d{8}-?[A-HJ-NP-TV-Z]"),
+    ("es.nie", "", r"[XYZ]-?\d{7}-?[A-HJ-NP-TV-Z]"),
+    ("ch.ssn", "", r"756\.?\d{4}\.?\d{4}\.?\d{2}"),
+    ("br.cpf", "", r"\d{3}\.\d{3}\.\d{3}-\d{2}"),
+    ("be.nn", "", r"\d\d\.\d\d\.\d\d-\d{3}[.-]\d\d"),
+    ("nl.bsn", r"bsn|burgerservicenummer|sofinummer", r"\d{3}[ .]?\d{3}[ .]?\d{3}"),
+    ("de.idnr", r"steuer-?id\w*|id-?nr|tax[ -]id\w*", r"\d{2} ?\d{3} ?\d{3} ?\d{3}"),
+    ("gb.nhs", r"nhs", r"\d{3}[ -]?\d{3}[ -]?\d{4}"),
+    (
+        "",
+        r"passports?|driver'?s? licen[cs]e|social (?:security|insurance)|national (?:insurance|id)"
+        r"|identity card|id card|personalausweis|sozialversicherung\w*|rentenversicherung\w*",
+        r"(?=(?:[A-Z -]*\d){5})[A-Z]{0,5}[ -]?\d(?:[ -]?[A-Z0-9]){4,14}",
+    ),
+)
+_RECORD = (
+    r"(?i:\b(?:mrn|medical record|patient(?:en)?[ -]?(?:id|nr|no|number|nummer)|fallnummer"
+    r"|hospital (?:no|number)|chart (?:no|number)|versicherten-?(?:nummer|nr)"
+    rf"|health (?:card|insurance) (?:no|number)|nhs (?:no|number))\b{_NUMBERED})"
+    rf"(?P<value>(?:[A-Z]{{1,3}}-?)?\d(?:[ -]?\d){{4,14}}){_NO_MORE}"
+)
+_DATE = (
+    r"(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}-\d{2}-\d{2}"
+    r"|\d{1,2}(?:st|nd|rd|th|\.|er|º)? (?:of |de )?[^\W\d_]{3,10}\.?,? (?:de )?\d{4}"
+    r"|[A-Z][a-z]{2,8}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4})"
+)
+_BIRTH = (
+    r"(?i:\b(?:d\.?o\.?b\b|dates? of birth|birth ?date|birthday|born(?: on)?|geboren am|geb\."
+    r"|geburtsdatum|geburtstag|née? le|date de naissance|fecha de nacimiento|nacid[oa] el"
+    r"|data di nascita|nat[oa] il|geboortedatum|geboren op)[\s.:=(-]{1,4}(?:is |was )?)"
+    rf"(?P<value>{_DATE})(?!\w)"
+)
+# Phones: with the sign for another country, behind a word that says so, and as they are written
+# at home where that is like nothing else.
+_ABROAD = r"(?<![\w+.,])(?:\+|00)[1-9](?:[ ()./\u00a0-]{0,3}\d){6,14}(?!\d)"
+_CALLED = (
+    r"(?i:\b(?:(?:tele|mobile |cell ?)?phone|tel|fax|mob(?:ile)?|telefax|telefon|telefoon|handy"
+    r"|t[ée]l[ée]phone|t[ée]l|portable|tel[ée]fono|m[óo]vil|cellulare|whatsapp"
+    rf"|(?:call|reach|ring) (?:us |me )?(?:at|on))\b{_NUMBERED})"
+    rf"(?P<value>\(?\d(?:[ ()./\u00a0-]{{0,3}}\d){{6,13}}){_NO_MORE}"
+)
+_IN_AMERICA = rf"(?<![\w.,/+(-])(?:\(\d{{3}}\) ?|\d{{3}}[.-])\d{{3}}[.-]\d{{4}}{_NO_MORE}"
+_WITH_A_NOUGHT = (  # and no code of an American town
+    r"(?<![\w.,:/+-])(?!\d{5}-\d{4}\b)\(?0\d{1,4}\)?(?:[ ./-]{1,3}\d{2,8}){1,4}" + _NO_MORE
+)
+_REGIONS = ("GB", "DE", "FR", "NL", "BE", "CH", "AT", "IT", "IE", "AU", "JP")
+_IP4 = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"
+_IP6 = r"(?<![\w:.])(?=[\dA-Fa-f]{1,4}:)[\dA-Fa-f:]{6,39}(?![\w:])"
+_MARKS = (
+    r"(?i)\b(?:(?:strictly|highly|company|commercially|private|privileged|proprietary)"
+    r"(?: and | ?& ?|, ?| ?/ ?| )(?:strictly )?confidential|not for (?:further )?(?:distribution"
+    r"|circulation|publication|release)|do not (?:distribute|circulate|forward)|internal use only"
+    r"|attorney[- ]client privileged?|privileged (?:communication|document)|attorney work product"
+    r"|confidential treatment requested|streng vertraulich|nur für den internen gebrauch"
+    r"|strictement confidentiel|diffusion restreinte|estrictamente confidencial"
+    # one word, where nothing else stands on its line
+    r"|(?:confidential|vertraulich|confidentiel|confidencial|vertrouwelijk|riservato)"
+    r"(?=[^\w\n]*$))\b"
+)
+_BEFORE_A_MARK = re.compile(r"(?:[^\n]*[-–—:|/(\[*])?[^\w\n]*")
+
+
+def _is_known_to(module: str) -> Callable[[str, int, int], bool]:
+    """Whether a module of stdnum takes a stretch for one of its numbers."""
+
+    def is_one(text: str, start: int, end: int) -> bool:
+        return import_module(f"stdnum.{module}").is_valid(text[start:end])
+
+    return is_one
+
+
+def _end_of_iban(text: str, start: int, end: int) -> int:
+    """Where an IBAN ends that a word in capitals may follow; its start where there is none."""
+    from stdnum import iban
+
+    while end > start and not iban.is_valid(text[start:end]):
+        end = max(start, text.rfind(" ", start, end))
+    return end
+
+
+def _is_card(text: str, start: int, end: int) -> bool:
+    from stdnum import luhn
+
+    digits = re.sub(r"\D", "", text[start:end])
+    return len(digits) == (15 if digits[0] == "3" else 16) and luhn.is_valid(digits)
+
+
+def _can_be_called(text: str, start: int, end: int) -> bool:
+    """Whether a number with its country's code is in that country's numbering plan."""
+    import phonenumbers
+
+    number = re.sub(r"\D", "", text[start:end].removeprefix("00"))
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(f"+{number}"))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def _is_written_at_home(*regions: str) -> Callable[[str, int, int], bool]:
+    """Whether a number is in the plan of one of the regions, and grouped as it is there."""
+
+    def is_one(text: str, start: int, end: int) -> bool:
+        from phonenumbers import Leniency, PhoneNumberMatcher
+
+        value, strict = text[start:end], Leniency.STRICT_GROUPING
+        return any(PhoneNumberMatcher(value, one, strict).has_next() for one in regions)
+
+    return is_one
+
+
+def _is_no_date(text: str, start: int, end: int) -> bool:
+    return not re.match(rf"{_DATE}(?!\d)", text[start:end])
+
+
+def _is_public_address(text: str, start: int, end: int) -> bool:
+    """Whether an address is of the open internet. Four small numbers are a version or a section."""
+    value = text[start:end]
+    try:
+        if not ipaddress.ip_address(value).is_global:
+            return False
+    except ValueError:
+        return False
+    if ":" in value:  # masks of a network are no addresses
+        return value.startswith(("2", "3"))
+    return len(re.findall(r"\d{2,}", value)) > 1
+
+
+def _marks_a_text(text: str, start: int, end: int) -> bool:
+    """Whether words stand as a mark: on a short line, at its start, behind a sign, or in capitals.
+    Inside a sentence they speak of something else.
+    """
+    begins = text.rfind("\n", 0, start) + 1
+    line = text[begins:].split("\n", 1)[0]
+    if len(line) > LONGEST_MARK:
+        return False
+    return text[start:end].isupper() or bool(_BEFORE_A_MARK.fullmatch(text, begins, start))
+
+
+def _is_one(text: str, start: int, end: int) -> bool:
+    return True
+
+
+def _identity(word: str, form: str) -> str:
+    before = rf"(?i:\b(?:{word})\b{_NUMBERED})" if word else r"(?<![\w.-])"
+    return rf"{before}(?P<value>{form}){_NO_MORE}"
+
+
+_FORMS: list[tuple[str, re.Pattern[str], Callable[[str, int, int], bool]]] = [
+    (kind, re.compile(pattern, re.MULTILINE), is_one)
+    for kind, pattern, is_one in (
+        *((KEY, pattern, _is_one) for pattern in (_BLOCK, _TOKENS, _PASSWORDS)),
+        (EMAIL, _EMAIL, _is_one),
+        (IBAN, _IBAN, _is_one),
+        (CARD, _CARD, _is_card),
+        *(
+            (IDENTITY, _identity(word, form), _is_known_to(module) if module else _is_one)
+            for module, word, form in _IDENTITIES
+        ),
+        (RECORD, _RECORD, _is_one),
+        (BIRTH, _BIRTH, _is_one),
+        (PHONE, _ABROAD, _can_be_called),
+        (PHONE, _CALLED, _is_no_date),
+        (PHONE, _IN_AMERICA, _is_written_at_home("US")),
+        (PHONE, _WITH_A_NOUGHT, _is_written_at_home(*_REGIONS)),
+        (IP, _IP4, _is_public_address),
+        (IP, _IP6, _is_public_address),
+        (MARK, _MARKS, _marks_a_text),
+    )
+]

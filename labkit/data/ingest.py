@@ -2,27 +2,40 @@
 
 read → boilerplate out → chunks → duplicates out → split by document → evaluation items → leaks out
 → check. Text waits on disk between the steps, so memory does not grow with its bytes, and whatever
-is left out is written down.
+is left out is written down. Personal and confidential text is found as it is read, counted, and
+kept, masked or left out as the owner says.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from labkit.base.errors import InputError, PackError
+from labkit.base.errors import InputError, PackError, suggest
 from labkit.base.inputs import tidy
 from labkit.base.store import DISTRIBUTION, write_whole
 from labkit.data import held_out
-from labkit.data.cleaning import chunk_problem, chunks_of, size_of, without_boilerplate
+from labkit.data.cleaning import (
+    MARK,
+    NOT_LOOKED_FOR,
+    Personal,
+    chunk_problem,
+    chunks_of,
+    find_personal,
+    mask_personal,
+    size_of,
+    veiled,
+    without_boilerplate,
+)
 from labkit.data.facts import MOST_ROWS, NO_KEY, read_table, tables_in
 from labkit.data.held_out import axes_told, write_examples, write_items
 from labkit.data.items import baselines, can_be_continued
@@ -50,6 +63,15 @@ FEWEST_CHUNK_WORDS = 10
 # Files of these kinds are meant to be rows, so that one without a good row stops the command. The
 # other kinds often hold something else, such as settings or figures.
 MEANT_AS_ROWS = (".jsonl", ".csv")
+# What becomes of personal and confidential text, and how the card and the report say so.
+KEEP, MASK, LEAVE_OUT = "keep", "mask", "leave out"
+PERSONAL = {
+    KEEP: "kept as it is",
+    MASK: "masked by a placeholder such as [EMAIL]",
+    LEAVE_OUT: "left out, with the document or row that it stands in",
+}
+PERSONAL_FILE = "personal.jsonl"
+IS_PERSONAL = "personal or confidential text in it"
 
 
 @dataclass(frozen=True)
@@ -59,7 +81,8 @@ class Ingested:
     read: how many files, documents, rows, chunks came in. rows: per split. dropped: what, reason,
     count and first place of each kind of thing left out, the most frequent first. unread: a
     sentence for each file, folder and page left out. axes: how many test items about the domain
-    each axis has. too_few: a sentence for each axis that has too few.
+    each axis has. too_few: a sentence for each axis that has too few. personal: kind, file, count
+    and a veiled example of the personal and confidential text found; handled: what became of it.
     """
 
     folder: Path
@@ -69,7 +92,34 @@ class Ingested:
     unread: list[str]
     axes: dict[str, int]
     too_few: list[str]
+    personal: list[dict]
+    handled: str
     seconds: float
+
+    def personal_told(self, to_mask: str, to_leave_out: str) -> list[str]:
+        """Sentences about the personal and confidential text that was found, the choice that its
+        owner has, and what was not looked for. to_mask, to_leave_out: what to write for that.
+        """
+        unseen = f"labkit does not look for {NOT_LOOKED_FOR}"
+        if not self.personal:
+            return [f"no personal or confidential text was found; {unseen}"]
+        files = {row["file"] for row in self.personal}
+        told = [
+            f"personal or confidential text: {in_words(kinds_of(self.personal))} in {len(files)} "
+            f"{'file' if len(files) == 1 else 'files'}; {PERSONAL[self.handled]}; {PERSONAL_FILE} "
+            f"says where; {unseen}"
+        ]
+        if self.handled == KEEP:
+            told.append(
+                "a model can learn what was kept by heart and say it to anyone: keep it, mask it "
+                f"({to_mask}), or leave out what it stands in ({to_leave_out})"
+            )
+        if self.handled == MASK and any(row["kind"] == MARK for row in self.personal):
+            told.append(
+                f"a {MARK} speaks of the whole text around it, so masking does nothing about it; "
+                f"{to_leave_out} does"
+            )
+        return told
 
 
 def new_pack(
@@ -81,27 +131,30 @@ def new_pack(
     licence: str = "unstated",
     chunk_words: int = CHUNK_WORDS,
     seed: int = 0,
+    personal: str = KEEP,
     progress: Progress = lambda step, done: None,
 ) -> Ingested:
     """Make a pack of the text, web pages, PDFs, Word files and tables below a folder.
 
     name: of small letters, digits and dashes. output: the new pack's folder, by default ./NAME.
-    chunk_words: most words of a row of raw text. seed: of what is held out. progress: told (step,
-    how many are done) now and then. The same files and seed give the same bytes. Raises InputError
-    for a name, folder or data file that cannot be used, and where fewer than three documents are
+    chunk_words: most words of a row of raw text. seed: of what is held out. personal: `keep`,
+    `mask` or `leave out`, for personal and confidential text. progress: told (step, how many are
+    done) now and then. The same files, seed and choice give the same bytes. Raises InputError for a
+    name, folder, choice or data file that cannot be used, and where fewer than three documents are
     left; StoreError when the pack cannot be written. Nothing is left behind then.
     """
     began = time.monotonic()
     source, output = Path(source), Path(output or name)
-    _check_request(name, source, output, chunk_words)
+    _check_request(name, source, output, chunk_words, personal)
     title = title or name.replace("-", " ").capitalize()
     made: dict[str, Any] = {}
 
     def fill(draft: Path) -> None:
         with (draft / "dropped.jsonl").open("w", encoding="utf-8", newline="\n") as file:
             work = Work(Spool(draft), Spool(draft), Ledger(file), progress, seed)
-            pack = Pack(draft, name, title, licence)
-            _fill(work, pack, source, chunk_words)
+            pack, guard = Pack(draft, name, title, licence), Guard(personal)
+            _fill(work, pack, source, chunk_words, guard)
+        guard.write(draft)
         rows = {
             split: sum(1 for _ in placed_rows(pack, [split])) for split in SPLITS if pack.has(split)
         }
@@ -113,6 +166,8 @@ def new_pack(
             unread=work.ledger.unread,
             axes=axes,
             too_few=too_few,
+            personal=guard.table(),
+            handled=personal,
         )
         write_card(
             draft,
@@ -144,8 +199,10 @@ def check_name(name: str) -> None:
         raise InputError(f"{name!r} is a shipped pack; choose another name")
 
 
-def _check_request(name: str, source: Path, output: Path, chunk_words: int) -> None:
+def _check_request(name: str, source: Path, output: Path, chunk_words: int, personal: str) -> None:
     check_name(name)
+    if personal not in PERSONAL:
+        raise InputError(f"personal is {personal!r}; {suggest(personal, list(PERSONAL))}")
     if output.exists():
         raise InputError(f"{output}: already there; choose another folder with --to, or remove it")
     if output.resolve().is_relative_to(source.resolve()):
@@ -156,9 +213,9 @@ def _check_request(name: str, source: Path, output: Path, chunk_words: int) -> N
         raise InputError(f"chunk_words is {chunk_words}; give at least {FEWEST_CHUNK_WORDS}")
 
 
-def _fill(work: Work, pack: Pack, source: Path, chunk_words: int) -> None:
+def _fill(work: Work, pack: Pack, source: Path, chunk_words: int, guard: Guard) -> None:
     """All splits of the pack."""
-    _read(work, source)
+    _read(work, source, guard)
     marks, hashes = _cut(work, chunk_words)
     passages = _write_text(work, pack, source, chunk_words, marks, hashes)
     write_items(work, pack, passages, *write_examples(work, pack))
@@ -181,16 +238,111 @@ def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
         "controls": "items of axis general and of axis instructions are labkit's own and not about "
         "this domain",
         "seed": seed,
+        "personal_or_confidential_text": {
+            "found": kinds_of(made["personal"]),
+            "what_became_of_it": PERSONAL[made["handled"]] if made["personal"] else "nothing to do",
+            "not_looked_for": NOT_LOOKED_FOR,
+        },
         **({"too_few_test_items": "; ".join(made["too_few"])} if made["too_few"] else {}),
         "dropped": made["dropped"],
         "labkit": version(DISTRIBUTION),
     }
 
 
+# --- personal and confidential text -----------------------------------------------------------
+
+
+@dataclass
+class Guard:
+    """Looks at all text that goes into a pack for what is personal or confidential, and does what
+    was chosen about it. found: (file, kind) -> how many, and the first of them, veiled.
+    """
+
+    personal: str
+    found: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+
+    def long_files(self, source: Path) -> frozenset[str]:
+        """Documents to leave out. A long file comes in parts, and all of them go or none."""
+        if self.personal != LEAVE_OUT:
+            return frozenset()
+        return frozenset(
+            entry.source
+            for entry in read_folder(source)
+            if isinstance(entry, Document) and find_personal(entry.text)
+        )
+
+    def document(self, document: Document) -> tuple[Document, bool]:
+        """The document as it goes in, and whether it is to be left out."""
+        text, found = self._passed(document.origin, document.text)
+        return replace(document, text=text), found and self.personal == LEAVE_OUT
+
+    def example(self, example: Example) -> tuple[Example, bool]:
+        """The same of a row for training."""
+        row, anything = dict(example.row), False
+        for key, turns in row.items():
+            if isinstance(turns, list):
+                row[key] = []
+                for turn in turns:
+                    text, found = self._passed(example.origin, turn["content"])
+                    row[key].append({**turn, "content": text})
+                    anything = anything or found
+        return replace(example, row=row), anything and self.personal == LEAVE_OUT
+
+    def cells(self, file: str, cells: dict[str, str]) -> tuple[dict[str, str], bool]:
+        """The same of a table's row. A column's name is a word that says what its cells are."""
+        passed = {column: self._passed(file, cell, f"{column}: ") for column, cell in cells.items()}
+        anything = any(found for _, found in passed.values())
+        texts = {column: text for column, (text, _) in passed.items()}
+        return texts, anything and self.personal == LEAVE_OUT
+
+    def _passed(self, file: str, text: str, label: str = "") -> tuple[str, bool]:
+        """A text as it goes in, and whether anything was found in it. label: stands before it."""
+        found = [
+            Personal(one.kind, one.start - len(label), one.end - len(label))
+            for one in find_personal(label + text)
+            if one.start >= len(label)
+        ]
+        for one in found:
+            shown = veiled(one.kind, text[one.start : one.end])
+            count, first = self.found.get((file, one.kind), (0, shown))
+            self.found[file, one.kind] = count + 1, first
+        return mask_personal(text, found) if self.personal == MASK else text, bool(found)
+
+    def table(self) -> list[dict]:
+        """Rows of kind, file, count and a veiled example; the most frequent first."""
+        return [
+            {"kind": kind, "file": file, "count": count, "example": example}
+            for (file, kind), (count, example) in sorted(
+                self.found.items(), key=lambda one: (-one[1][0], one[0])
+            )
+        ]
+
+    def write(self, folder: Path) -> None:
+        """The table as personal.jsonl, where anything was found."""
+        if self.found:
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in self.table())
+            (folder / PERSONAL_FILE).write_text("".join(lines), "utf-8", newline="\n")
+
+
+def kinds_of(personal: list[dict]) -> dict[str, int]:
+    """How many there are of each kind in a guard's table."""
+    counts: Counter[str] = Counter()
+    for row in personal:
+        counts[row["kind"]] += row["count"]
+    return dict(counts.most_common())
+
+
+def in_words(kinds: dict[str, int]) -> str:
+    """As in `3 times e-mail address, once IBAN`."""
+    return ", ".join(
+        f"{'once' if count == 1 else f'{count:,} times'} {kind}" for kind, count in kinds.items()
+    )
+
+
 # --- text -------------------------------------------------------------------------------------
 
 
-def _read(work: Work, source: Path) -> None:
+def _read(work: Work, source: Path, guard: Guard) -> None:
     """Every document to the spool, every example to its list.
 
     Raises InputError when there is nothing at all, and for a data file without a row that can be
@@ -203,6 +355,9 @@ def _read(work: Work, source: Path) -> None:
     paths: dict[str, Path] = {}  # of what holds rows; a workbook may hold several tables
     first_bad: dict[str, Dropped] = {}  # of each data file
     loose: dict[str, list[tuple[dict[str, str], Dropped]]] = defaultdict(list)
+    left_out = guard.long_files(source)
+    told: set[str] = set()
+    thinned: set[str] = set()  # tables that lost rows of which a table might have been made
     for entry in read_folder(source):
         if isinstance(entry, Record):
             paths[entry.source] = entry.path
@@ -212,23 +367,37 @@ def _read(work: Work, source: Path) -> None:
         found = convert(entry) if isinstance(entry, Record) else entry
         if isinstance(entry, Record) and isinstance(found, Dropped) and found.reason == NO_LAYOUT:
             cells = cells_of(entry)
-            if cells is not None and len(loose[entry.source]) < MOST_ROWS:
-                loose[entry.source].append((cells, found))
+            if cells is not None and len(loose.get(entry.source, ())) < MOST_ROWS:
+                cells, goes = guard.cells(entry.source, cells)
+                if goes:
+                    work.leave_out(found.source, "row", IS_PERSONAL)
+                    thinned.add(entry.source)
+                else:
+                    loose[entry.source].append((cells, found))
                 continue
         if isinstance(found, Dropped):
             work.ledger.drop(found)
             if found.what == "row":
                 first_bad.setdefault(found.source.rpartition("#")[0], found)
+            continue
+        files.add(found.origin)
+        if isinstance(found, Example):
+            found, goes = guard.example(found)
+        else:
+            found, goes = guard.document(found)
+        if goes or found.source in left_out:
+            what = "document" if found.source == found.origin else "row"
+            if found.source not in told:  # a long file comes in parts
+                work.leave_out(found.source, what, IS_PERSONAL)
+            told.add(found.source)
         elif isinstance(found, Example):
             work.examples[found.kind].append(found)
-            files.add(found.origin)
         else:
-            files.add(found.origin)
             _take(work, found, seen, numbers)
     for file, rows in loose.items():
         _take_table(work, file, rows, files, first_bad)
     for file in sorted(first_bad.keys() - files):
-        if Path(file).suffix.lower() in MEANT_AS_ROWS:
+        if Path(file).suffix.lower() in MEANT_AS_ROWS and file not in thinned:
             raise no_good_row(source / file, first_bad[file])
         what = "file" if (source / file).is_file() else "sheet"
         work.ledger.drop(Dropped(file, what, "no row that can be used", _why(first_bad[file])))

@@ -42,7 +42,7 @@ from labkit.course.study import (
     train_arm,
 )
 from labkit.data.held_out import axes_told
-from labkit.data.ingest import Ingested, check_name, new_pack
+from labkit.data.ingest import KEEP, LEAVE_OUT, MASK, Ingested, check_name, kinds_of, new_pack
 from labkit.data.packs import (
     EVAL_SPLITS,
     HELP,
@@ -375,11 +375,13 @@ def knowledge(units: list[Unit], found: Experiment) -> dict[str, Interval]:
 PAGES, ROWS_PER_PAGE = 12, 8  # of the folder that is made to be read
 CHUNK_WORDS = 35  # what a tiny model reads in a row
 OWN_NAME = "my-domain"
+MOST_FOUND = 20  # lines of personal text, shown
+CONTACT = "\n\nAsk Ada, ada.fox@example.org, telephone (617) 555-0123."
 
 
 def messy_folder(pack: Pack, folder: Path) -> Path:
-    """A folder such as people have: notes in two encodings, a table of questions, a copy, and four
-    files that are no text.
+    """A folder such as people have: notes in two encodings, a table of questions, a copy, a line
+    that tells how somebody is reached, and four files that are no text.
     """
     texts, questions = [row["text"] for row in pack.rows("raw")], pack.rows("qa")
     shutil.rmtree(folder, ignore_errors=True)
@@ -388,6 +390,7 @@ def messy_folder(pack: Pack, folder: Path) -> Path:
         text = "\n\n".join(
             [*texts[page * ROWS_PER_PAGE : (page + 1) * ROWS_PER_PAGE], "Accept all cookies"]
         )
+        text += CONTACT if page == PAGES - 1 else ""
         (folder / f"note-{page:02d}.txt").write_text(text, "utf-16" if page % 3 == 0 else "utf-8")
     (folder / "copy of note.md").write_text((folder / "note-01.txt").read_text("utf-8"), "utf-8")
     with (folder / "questions.csv").open("w", encoding="utf-8", newline="") as file:
@@ -408,17 +411,18 @@ def messy_folder(pack: Pack, folder: Path) -> Path:
     return folder
 
 
-def bring_folder(lab: Lab, folder: str = "") -> tuple[Lab, Path]:
+def bring_folder(lab: Lab, folder: str = "", personal: str = KEEP) -> tuple[Lab, Path]:
     """The session that notebook 02 goes on with, and the folder of the pack to take along from it.
 
     folder: of the learner's own documents; the session is then about their pack. Without one, or
     with one that no pack can be made of, which is told in a sentence, the session stays as it is:
-    a pack of one's own is shown, and of a shipped one a messy folder is made and read.
+    a pack of one's own is shown, and of a shipped one a messy folder is made and read. personal:
+    what becomes of personal and confidential text, as for `ingest.new_pack`.
     """
     if folder:
         source = Path(folder).expanduser()
         try:
-            made = show_own_pack(lab, source, name_for(source))
+            made = show_own_pack(lab, source, name_for(source), personal)
         except LabkitError as error:
             print(f"error: {error}\nUntil then, this notebook goes on with {lab.pack.name}.\n")
         else:
@@ -436,7 +440,7 @@ def bring_folder(lab: Lab, folder: str = "") -> tuple[Lab, Path]:
         show_contents(lab.pack)
         return lab, lab.pack.folder
     print(f"Shown on a messy folder made of {lab.pack.title}.")
-    return lab, show_own_pack(lab).folder
+    return lab, show_own_pack(lab, personal=personal).folder
 
 
 def name_for(folder: Path) -> str:
@@ -445,9 +449,12 @@ def name_for(folder: Path) -> str:
     return name if name and name not in shipped_packs() else OWN_NAME
 
 
-def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = OWN_NAME) -> Ingested:
+def show_own_pack(
+    lab: Lab, source: str | Path | None = None, name: str = OWN_NAME, personal: str = KEEP
+) -> Ingested:
     """Make a pack of a folder (by default a messy one made of the lab's pack) and show what came of
-    every file; recorded. Raises LabkitError, and keeps the pack before, where none can be made.
+    every file, and where personal text was found; recorded. Raises LabkitError, and keeps the pack
+    before, where none can be made.
     """
     check_name(name)
     folder = Path(source) if source else messy_folder(lab.pack, lab.out_dir / "a messy folder")
@@ -458,7 +465,8 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = OWN_NA
         )
     shutil.rmtree(fresh, ignore_errors=True)
     made = replace(
-        new_pack(name, folder, fresh, chunk_words=CHUNK_WORDS, seed=lab.seed), folder=output
+        new_pack(name, folder, fresh, chunk_words=CHUNK_WORDS, seed=lab.seed, personal=personal),
+        folder=output,
     )
     # the pack before goes once there is one to take its place
     shutil.rmtree(output, ignore_errors=True)
@@ -466,12 +474,36 @@ def show_own_pack(lab: Lab, source: str | Path | None = None, name: str = OWN_NA
     for sentence in made.unread:
         print(f"left out: {sentence}")
     show_contents(load_pack(output))
+    show_personal(made)
     print(
         f"made in {made.seconds:.1f} s: {made.folder}; dropped.jsonl there lists every piece that "
         "was left out"
     )
-    lab.record("ingest", read=made.read, rows=made.rows, dropped=made.dropped, seconds=made.seconds)
+    lab.record(
+        "ingest",
+        read=made.read,
+        rows=made.rows,
+        dropped=made.dropped,
+        personal=kinds_of(made.personal),
+        handled=made.handled,
+        seconds=made.seconds,
+    )
     return made
+
+
+def show_personal(made: Ingested) -> None:
+    """The personal and confidential text that was found, veiled, and the choice about it."""
+    if made.personal:
+        rows = [
+            (row["kind"], row["file"], row["count"], row["example"])
+            for row in made.personal[:MOST_FOUND]
+        ]
+        show_html(plain_table(("personal or confidential", "file", "how many", "such as"), rows))
+    to_mask, to_leave_out = (
+        f'personal = "{choice}" in the first cell' for choice in (MASK, LEAVE_OUT)
+    )
+    for sentence in made.personal_told(to_mask, to_leave_out):
+        print(f"{sentence[0].upper()}{sentence[1:]}.")
 
 
 def _most_frequent(dropped: Path) -> dict[tuple[str, str], str]:
