@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 
 from labkit.base.store import write_file
-from labkit.data.packs import load_pack, samples_folder
+from labkit.data.packs import load_pack, samples_folder, shipped_packs
 from labkit.data.world import DOMAINS
 from labkit.design.planner import digits, duration, gpu, gpus, plan_spec
-from labkit.design.planner_memory import measure_ratio
+from labkit.design.planner_memory import measure_ratio, measure_words
 from labkit.design.preflight import disk
 from labkit.models import zoo
 from labkit.train.specs import load_spec
@@ -35,13 +35,17 @@ METHODS = ("full", "lora", "qlora")
 
 
 def measured_ratio() -> dict:
-    """Characters per token with SmolLM2's tokenizer on the packs of the invented world."""
-    packs = sorted(DOMAINS)
-    found = measure_ratio(map(load_pack, packs), zoo.load(zoo.SMOLLM2).tokenizer)
+    """Characters per token with SmolLM2's tokenizer on the packs of the invented world, and tokens
+    per word of every shipped pack's raw text.
+    """
+    packs, tokenizer = sorted(DOMAINS), zoo.smollm2_tokenizer()
+    found = measure_ratio(map(load_pack, packs), tokenizer)
+    words = measure_words(map(load_pack, shipped_packs()), tokenizer)
     return {
         "tokenizer": zoo.SMOLLM2,
         "packs": packs,
         **{key: round(value, 2) for key, value in found.items()},
+        "tokens_per_word": {name: round(value, 2) for name, value in words.items()},
     }
 
 

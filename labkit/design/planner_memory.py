@@ -18,7 +18,7 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from labkit.base.errors import InputError, suggest
+from labkit.base.errors import InputError, SpecError, suggest
 from labkit.data import world
-from labkit.data.packs import Pack, load_pack, samples_folder, text_of
+from labkit.data.packs import Pack, load_pack, samples_folder, shipped_packs, text_of
 from labkit.models import zoo
 from labkit.models.adapters import adapter_tokenizer, base_of, is_adapter
 from labkit.models.architecture import Architecture, config_of, learned_places, parameters_of
@@ -36,7 +36,7 @@ from labkit.models.families import CONTEXT
 from labkit.train import exposure, zoo_build
 from labkit.train.callbacks import RowCount, row_words
 from labkit.train.pipeline import stage_splits, steps_run, with_steps
-from labkit.train.specs import PREFERENCE_STAGES, STAGES, PipelineSpec, Stage, StageKind
+from labkit.train.specs import PREFERENCE_STAGES, STAGES, PipelineSpec, Planned, Stage, StageKind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -100,6 +100,34 @@ def lengths_of(pack: str, model: str, stage: Stage) -> RowLengths:
     )
 
 
+def rows_of(spec: PipelineSpec, stage: Stage) -> RowLengths:
+    """Row lengths of a stage of a design: of its pack, or of what is planned while that has no
+    files. Raises SpecError where nothing is planned for the stage.
+    """
+    if not on_paper(spec):
+        return lengths_of(spec.pack, spec.model, stage)
+    return planned_lengths(amount_of(spec.planned or {}, stage.kind), stage)
+
+
+def amount_of(planned: Mapping[StageKind, Planned], kind: StageKind) -> Planned:
+    """What is planned for a stage. Raises SpecError where nothing is."""
+    if kind not in planned:
+        raise SpecError(
+            f"planned.{kind}: say how much {kind} will read, as in "
+            f"planned: {{{kind}: {{rows: 1000, words: 100000}}}}"
+        )
+    return planned[kind]
+
+
+def on_paper(spec: PipelineSpec) -> bool:
+    """Whether a design says what it will read of a pack that is not there yet."""
+    return bool(spec.planned) and not pack_is_there(spec.pack)
+
+
+def pack_is_there(name: str) -> bool:
+    return name in shipped_packs() or Path(name).is_dir()
+
+
 @cache
 def _lengths_of(
     pack: str,
@@ -146,7 +174,7 @@ def _lengths_of(
 def lost_rows(spec: PipelineSpec) -> Iterator[str]:
     """A sentence for each stage of a design that cannot use all its rows whole."""
     for number, stage in enumerate(spec.stages):
-        if lost := lengths_of(spec.pack, spec.model, stage).lost:
+        if lost := rows_of(spec, stage).lost:
             yield f"stages.{number} ({stage.kind}): {lost}"
 
 
@@ -156,11 +184,11 @@ def little_reading(spec: PipelineSpec) -> Iterator[str]:
     The invented packs that come with labkit have a study of their own (docs/evidence.md).
     """
     spec = with_steps(spec)
-    if load_pack(spec.pack).invented:
+    if not on_paper(spec) and load_pack(spec.pack).invented:
         return
     for number, stage in enumerate(spec.stages):
         if stage.kind == "cpt":
-            rows = lengths_of(spec.pack, spec.model, stage).rows
+            rows = rows_of(spec, stage).rows
             steps = steps_run(stage, spec.profile)
             if told := exposure.warning(stage, rows, steps, parameters_of(spec.model)):
                 yield f"stages.{number}: {told}"
@@ -255,7 +283,7 @@ class _Measured:
 @cache
 def ratio() -> dict:
     """What tokens are estimated by: `characters_per_token`, `tokens_per_turn` (role and end of
-    turn), `tokenizer`, `packs`.
+    turn), `tokens_per_word` by pack, `tokenizer`, `packs`.
     """
     return json.loads((samples_folder("measured") / "tokens.json").read_text("utf-8"))
 
@@ -292,6 +320,35 @@ class _Estimated:
         return min(math.ceil(tokens), self.max_length)
 
 
+def tokens_per_word() -> tuple[float, float, float]:
+    """Fewest, usual (the mean) and most tokens of a word of raw text, over the shipped packs. It is
+    for languages that part words by blanks.
+    """
+    found = ratio()["tokens_per_word"].values()
+    return min(found), math.fsum(found) / len(found), max(found)
+
+
+def planned_lengths(amount: Planned, stage: Stage, per_word: float | None = None) -> RowLengths:
+    """Row lengths of what a stage is going to read, all rows alike; none longer than max_length.
+
+    per_word: tokens of a word, by default the usual. A planned row of a preference stage is a pair,
+    whose two answers share its words.
+    """
+    tokens = amount.words / amount.rows * (per_word or tokens_per_word()[1])
+    measure, longest = _Estimated(stage.max_length), stage.max_length
+    if stage.kind in PREFERENCE_STAGES:
+        tokens = tokens / 2 + 2 * ratio()["tokens_per_turn"]
+    elif stage.kind == "sft":
+        tokens += 2 * ratio()["tokens_per_turn"]
+    whole = max(1, math.ceil(tokens))
+    pieces = [min(longest, whole - at) for at in range(0, whole, longest)]
+    lengths = pieces if stage.kind == "cpt" else pieces[:1]
+    groups: dict[float, list[int]] = {1 - stage.replay: lengths}
+    if stage.replay:
+        groups[stage.replay] = measure.general()
+    return replace(row_lengths(groups), rows=amount.rows * len(lengths), estimated=True)
+
+
 def measure_ratio(packs: Iterable[Pack], tokenizer: PreTrainedTokenizerBase) -> dict:
     """Characters per token of all training text of some packs, and what a turn costs beside its
     words.
@@ -308,6 +365,16 @@ def measure_ratio(packs: Iterable[Pack], tokenizer: PreTrainedTokenizerBase) -> 
         "tokens_per_turn": (sum(map(len, whole)) - sum(map(len, encoded[len(texts) :])))
         / len(turns),
     }
+
+
+def measure_words(packs: Iterable[Pack], tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+    """Tokens per word of each pack's raw text."""
+    found = {}
+    for pack in packs:
+        texts = [row["text"] for row in pack.rows("raw")]
+        tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        found[pack.name] = sum(map(len, tokens)) / sum(len(text.split()) for text in texts)
+    return found
 
 
 # --- one training step ------------------------------------------------------------------------

@@ -5,30 +5,52 @@ labkit with its verdict, the source paper with section, a cited study with the s
 Its strength follows from these.
 
 The second half makes alternatives: other designs that differ from a given one in one stated choice
-each, so that a difference in scores has one cause.
+each, so that a difference in scores has one cause. The choice is of a sort: the sequence of stages
+and merges, the composition of the data, the architecture (family or size), the start, or how a
+stage is trained. Each says why it is worth comparing, and on which finding that rests.
 """
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.pages import plain_table, signed
 from labkit.base.stats import Interval
-from labkit.data.packs import load_pack
-from labkit.data.published import measured, reported, run_noise_of, study
-from labkit.design.designer import TINY, default_stage, families, is_local, problems
-from labkit.design.planner_memory import lengths_of, little_reading
+from labkit.data import world
+from labkit.data.packs import Pack, load_pack, variants_folder
+from labkit.data.published import measured, measured_scale, reported, run_noise_of, study
+from labkit.design.designer import (
+    TINY,
+    Data,
+    data_of,
+    default_stage,
+    families,
+    is_base,
+    is_local,
+    missing_files,
+    problems,
+    size_of,
+)
+from labkit.design.planner_memory import amount_of, little_reading, on_paper, rows_of
+from labkit.evaluate.quality import measure_documents, with_raw
 from labkit.merge.recipes import Merge
 from labkit.models.architecture import parameters_of
+from labkit.models.families import ARCHITECTURES, FAMILIES, LADDER
+from labkit.models.zoo import SMOLLM2
 from labkit.train.exposure import reads
-from labkit.train.pipeline import steps_run, with_steps
-from labkit.train.specs import PREFERENCE_STAGES, Lora, PipelineSpec, Stage
+from labkit.train.pipeline import stage_splits, steps_run, with_steps
+from labkit.train.specs import PREFERENCE_STAGES, Lora, PipelineSpec, Stage, StageKind
 
 MEASURED_AT = "1 million parameters"
+MEASURED_REAL = "135 million parameters"
+SMALLEST, LARGEST = (FAMILIES[LADDER[end]].parameters / 1e6 for end in (0, -1))
+MEASURED_LADDER = f"{SMALLEST:g} to {LARGEST:g} million parameters"
 PAPER_SIZES = "1.7 to 8 billion parameters, one benchmark"
 # The highest rate in the source paper's configs, for full training of a billion parameters or more.
 LARGE_RATE = 5e-5
@@ -41,10 +63,13 @@ FEW_ITEMS = 200
 
 
 class Facts:
-    """A design and what can be known about it before it is trained."""
+    """A design and what can be known about it before it is trained. pack: None while there are no
+    files; then counts come from what is planned.
+    """
 
     def __init__(self, spec: PipelineSpec):
-        self.spec, self.pack = with_steps(spec), load_pack(spec.pack)
+        self.spec = with_steps(spec)
+        self.pack: Pack | None = None if on_paper(spec) else load_pack(spec.pack)
 
     @cached_property
     def parameters(self) -> int:
@@ -52,9 +77,7 @@ class Facts:
 
     @property
     def base(self) -> bool:
-        return self.spec.model.endswith("base") or (
-            not is_local(self.spec.model) and "instruct" not in self.spec.model.lower()
-        )
+        return is_base(self.spec.model)
 
     def of(self, *kinds: str) -> list[Stage]:
         """The stages of some kinds."""
@@ -68,9 +91,25 @@ class Facts:
         places = [i for i, kind in enumerate(kinds) if kind in later]
         return bool(places) and first in kinds[: places[0]]
 
+    def has(self, split: str) -> bool:
+        """Whether the pack has a split, or a planned stage would read it."""
+        if self.pack:
+            return self.pack.has(split)
+        planned = self.spec.planned or {}
+        return any(split in stage_splits(stage) for stage in self.of(*planned))
+
+    def plans(self, kind: StageKind) -> bool:
+        """Whether there is something to read for a stage of a kind."""
+        if self.pack is None:
+            return kind in (self.spec.planned or {})
+        return self.pack.has({"cpt": "raw", "sft": "qa"}.get(kind, "preferences"))
+
     @cached_property
-    def words(self) -> int:
-        """Of all text the pack has for CPT."""
+    def words(self) -> int | None:
+        """Of all text there is for CPT; None where nobody planned it."""
+        if self.pack is None:
+            planned = (self.spec.planned or {}).get("cpt")
+            return planned.words if planned else None
         return sum(
             len(row["text"].split())
             for split in ("raw", "summaries")
@@ -80,16 +119,28 @@ class Facts:
 
     def epochs(self, stage: Stage) -> float:
         """How often CPT reads each of its rows."""
-        rows = lengths_of(self.spec.pack, self.spec.model, stage).rows
-        return reads(stage, rows, steps_run(stage, self.spec.profile))
+        return reads(stage, rows_of(self.spec, stage).rows, steps_run(stage, self.spec.profile))
 
     @cached_property
     def reads_too_rarely(self) -> bool:
         return any(little_reading(self.spec))
 
     @cached_property
-    def items(self) -> int:
-        """Knowledge items of the test split."""
+    def conversations(self) -> str:
+        """How many there are for SFT, in words."""
+        if self.pack is None:
+            return f"{amount_of(self.spec.planned or {}, 'sft').rows:,} planned"
+        return (
+            f"{len(self.pack.rows('qa')):,} in the pack"
+            if self.pack.has("qa")
+            else "none in the pack"
+        )
+
+    @cached_property
+    def items(self) -> int | None:
+        """Knowledge items of the test split; None while there is no pack."""
+        if self.pack is None:
+            return None
         return sum(row["axis"] == "knowledge" for row in self.pack.rows("test"))
 
 
@@ -222,9 +273,7 @@ RULES = (
     Rule(
         "distilled unused",
         "risk",
-        lambda f: (
-            f.pack.has("summaries") and _any(f.of("cpt"), lambda s: "summaries" not in s.sources)
-        ),
+        lambda f: f.has("summaries") and _any(f.of("cpt"), lambda s: "summaries" not in s.sources),
         "the pack has distilled text that CPT does not read",
         ("distilled summaries teach more than the papers, at equal tokens",),
         ("distilled",),
@@ -261,13 +310,13 @@ RULES = (
     Rule(
         "little text",
         "risk",
-        lambda f: bool(f.of("cpt")) and f.words < FEW_WORDS,
+        lambda f: bool(f.of("cpt")) and f.words is not None and f.words < FEW_WORDS,
         "there is little text to read: facts in the prompt (retrieval) may serve "
         "better than training",
         (),
         (),
         ("ovadia2023",),
-        lambda f: f"{f.words:,} words in the pack's text",
+        lambda f: f"{f.words:,} words of text",
     ),
     Rule(
         "many epochs",
@@ -330,9 +379,7 @@ RULES = (
         (),
         (),
         ("zhou2023",),
-        lambda f: (
-            f"{len(f.pack.rows('qa')):,} in the pack" if f.pack.has("qa") else "none in the pack"
-        ),
+        lambda f: f.conversations,
     ),
     # --- preferring
     Rule(
@@ -516,7 +563,7 @@ RULES = (
     Rule(
         "few items",
         "risk",
-        lambda f: f.items < FEW_ITEMS,
+        lambda f: f.items is not None and f.items < FEW_ITEMS,
         "with so few test items small differences cannot be seen",
         (),
         ("uncertainty",),
@@ -581,12 +628,7 @@ def applicability(rule: Rule, facts: Facts) -> str:
     One sentence a piece.
     """
     told = [rule.counted(facts)] if rule.counted else []
-    for claim in (*rule.measured, *rule.denies):
-        row = measured(claim)
-        told.append(
-            f"measured at {MEASURED_AT}: {signed(Interval(**row['effect']))}, "
-            f"{row['verdict']} ({claim})"
-        )
+    told += [*map(finding, (*rule.measured, *rule.denies))]
     told += [
         f"reported at {PAPER_SIZES}: {reported(claim)}" for claim in (*rule.reported, *rule.context)
     ]
@@ -594,6 +636,19 @@ def applicability(rule: Rule, facts: Facts) -> str:
         cited = study(key)
         told.append(f"{cited['cite']} ({cited['size']}): {cited['found']}")
     return "; ".join(told)
+
+
+def finding(claim: str) -> str:
+    """What labkit measured of a claim, in words. Raises InputError for one that was not."""
+    row, ladder = measured(claim), measured_scale("sizes")["claims"]
+    at = (
+        MEASURED_REAL
+        if claim.startswith("SmolLM2-135M")
+        else MEASURED_LADDER
+        if any(claim == other["claim"] for other in ladder)
+        else MEASURED_AT
+    )
+    return f"measured at {at}: {signed(Interval(**row['effect']))}, {row['verdict']} ({claim})"
 
 
 def size_note(spec: PipelineSpec) -> str:
@@ -621,26 +676,42 @@ def advice_table(found: list[Advice]) -> str:
 
 REPLAY, MERGE_T = 0.25, 0.5
 READERS = ("cpt", "sft")
+Sort = Literal["sequence", "data composition", "architecture", "start", "training"]
+SORTS: tuple[Sort, ...] = ("sequence", "data composition", "architecture")  # of the proposals
+# Above the tiny ladder, smallest first.
+SIZES = (SMOLLM2.removesuffix("-instruct"), "SmolLM-1.7B", "Llama-3.1-8B")
+MISTRAL_SIZES = ("SmolLM-1.7B", "Mistral-7B-v0.3")
+TRIOS = (ARCHITECTURES, ("Llama-3.1-8B", "Mistral-7B-v0.3", "SmolLM-1.7B"))
+FAMILY_NAMES = ("Llama", "Mistral", "SmolLM")
 
 
 @dataclass(frozen=True)
 class Change:
     """One choice made otherwise. words: what is chosen. applies: whether the design has not chosen
-    so already.
+    so already. why: what the comparison would tell. rests: measured claims behind that, of a
+    design; context: what the source paper reports on it.
     """
 
     id: str
+    sort: Sort
     words: str
     applies: Callable[[Facts], bool]
     make: Callable[[PipelineSpec], PipelineSpec]
+    why: str
+    rests: Callable[[Facts], Sequence[str]]
+    context: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """A design beside the learner's own. choice: the one thing that differs, in words."""
+    """A design beside the learner's own. choice: the one thing that differs, in words. sort: what
+    kind of choice that is. why: why it is worth comparing, with the finding it rests on.
+    """
 
     choice: str
     spec: PipelineSpec
+    sort: str = ""
+    why: str = ""
 
 
 def _with(spec: PipelineSpec, **changes: object) -> PipelineSpec:
@@ -664,13 +735,19 @@ def _each(
     )
 
 
+def _data(spec: PipelineSpec) -> Data:
+    return data_of(spec.pack, spec.planned)
+
+
 def _read_enough(spec: PipelineSpec) -> PipelineSpec:
-    proposed = default_stage("cpt", spec.model, load_pack(spec.pack))
+    proposed = default_stage("cpt", spec.model, _data(spec))
     return _each(spec, ("cpt",), lambda _: proposed.model_dump())
 
 
-def _swap(spec: PipelineSpec, kind: str, other: str) -> PipelineSpec:
-    usual = default_stage(other, spec.model, load_pack(spec.pack))
+def _swap(spec: PipelineSpec, kind: StageKind, other: StageKind) -> PipelineSpec:
+    planned = spec.planned and {**spec.planned, other: amount_of(spec.planned, kind)}
+    spec = _with(spec, planned=planned)  # both read pairs
+    usual = default_stage(other, spec.model, _data(spec))
 
     def swapped(stage: Stage) -> Stage:
         return stage.model_copy(
@@ -682,8 +759,8 @@ def _swap(spec: PipelineSpec, kind: str, other: str) -> PipelineSpec:
     )
 
 
-def _add(spec: PipelineSpec, kind: str, place: int) -> PipelineSpec:
-    stage = default_stage(kind, spec.model, load_pack(spec.pack))
+def _add(spec: PipelineSpec, kind: StageKind, place: int) -> PipelineSpec:
+    stage = default_stage(kind, spec.model, _data(spec))
     if spec.stages:
         stage = stage.model_copy(update={"lora": spec.stages[0].lora})
     return _with(spec, stages=(*spec.stages[:place], stage, *spec.stages[place:]), merge_after=None)
@@ -702,143 +779,476 @@ def _without(spec: PipelineSpec, kinds: Sequence[str]) -> PipelineSpec:
     )
 
 
-def _other_start(spec: PipelineSpec) -> str | None:
-    """The base model of an instruct start and the other way round, where the family has both."""
-    for starts in families().values():
-        if spec.model in starts.values() and len(starts) == 2:
-            return next(name for name in starts.values() if name != spec.model)
+def _can_merge(facts: Facts) -> bool:
+    return facts.spec.merge is None and bool(facts.spec.stages) and not facts.base
+
+
+# --- the model made otherwise
+
+
+def _label(model: str) -> tuple[str, str] | None:
+    """A family's label and start of a model that has them."""
+    for label, starts in families().items():
+        for start, name in starts.items():
+            if model == name:
+                return label, start
     return None
 
 
-def _can_merge(facts: Facts) -> bool:
-    return facts.spec.merge is None and bool(facts.spec.stages) and not facts.base
+def _other_start(spec: PipelineSpec) -> str | None:
+    """The base model of an instruct start and the other way round, where the family has both."""
+    found = _label(spec.model)
+    starts = families()[found[0]] if found else {}
+    return next((name for name in starts.values() if name != spec.model), None)
+
+
+def _with_start(spec: PipelineSpec) -> PipelineSpec:
+    return _with(spec, model=_other_start(spec))
+
+
+def _in_family(spec: PipelineSpec, number: int) -> str | None:
+    """The model of another family at the same place; None where there is none."""
+    found = _label(spec.model)
+    trio = next((trio for trio in TRIOS if found and found[0] in trio), None)
+    if trio is None or found is None or trio[number] == found[0] or _merges_others(spec):
+        return None
+    return families()[trio[number]][found[1]]
+
+
+def _has_family(facts: Facts, number: int) -> bool:
+    return _in_family(facts.spec, number) is not None
+
+
+def _at_size(spec: PipelineSpec, step: int) -> str | None:
+    """The next smaller (-1) or larger (1) model of the same kind; None where there is none."""
+    found = _label(spec.model)
+    if found is None or _merges_others(spec):
+        return None
+    label, start = (
+        ("SmolLM-1.7B" if found[0] == "Mistral-7B-v0.3" and step < 0 else found[0]),
+        found[1],
+    )
+    if label != found[0]:
+        return families()[label][start]
+    for ladder in (LADDER, tuple(name.removesuffix("-instruct") for name in SIZES)):
+        at = ladder.index(label) + step if label in ladder else -1
+        if 0 <= at < len(ladder):
+            return families()[ladder[at]].get(start)
+    return None
+
+
+def _merges_others(spec: PipelineSpec) -> bool:
+    """Whether a merge names models, which another architecture could not be merged with."""
+    return bool(spec.merge and (spec.merge.general or spec.merge.ancestor))
+
+
+def _with_model(spec: PipelineSpec, model: str) -> PipelineSpec:
+    """The design from another model: a stage as labkit proposes it, or of another class of size,
+    becomes what it proposes there; a stage of one's own stays.
+    """
+    data, same = _data(spec), size_of(spec.model) == size_of(model)
+
+    def moved(stage: Stage) -> Stage:
+        if same and stage != default_stage(stage.kind, spec.model, data):
+            return stage
+        usual = default_stage(stage.kind, model, data)
+        kept = {} if same else {"replay": stage.replay, "sources": stage.sources}
+        return usual.model_copy(update=kept)
+
+    return _with(spec, model=model, stages=tuple(map(moved, spec.stages)))
+
+
+def _family(spec: PipelineSpec, number: int) -> PipelineSpec:
+    return _with_model(spec, _in_family(spec, number) or spec.model)
+
+
+def _resized(spec: PipelineSpec, step: int) -> PipelineSpec:
+    return _with_model(spec, _at_size(spec, step) or spec.model)
+
+
+DOES = {"sft": "SFT", "dpo": "DPO", "orpo": "ORPO"}
+
+
+def _family_claims(facts: Facts, number: int) -> Sequence[str]:
+    """What was measured of two families, on the last step of the design that was compared."""
+    found = _label(facts.spec.model)
+    trio = next((trio for trio in TRIOS if found and found[0] in trio), ARCHITECTURES)
+    mine = trio.index(found[0]) if found and found[0] in trio else 0
+    first, second = (ARCHITECTURES[place] for place in sorted((mine, number)))
+    steps = [DOES[stage.kind] for stage in facts.spec.stages if stage.kind in DOES]
+    does = "merging" if facts.spec.merge else steps[-1] if steps else "SFT"
+    return (f"{does} does more for {first} than for {second}, mean of four axes",)
+
+
+def _size_claims(facts: Facts) -> Sequence[str]:
+    return (
+        ("merge synergy grows with size: mean of four axes, per tenfold parameters",)
+        if facts.spec.merge
+        else (
+            "larger models forget more instruction following (overcooked), per tenfold parameters",
+        )
+    )
+
+
+# --- the data made otherwise
+
+
+def _reading(spec: PipelineSpec, *sources: str) -> PipelineSpec:
+    """CPT reads these sources, for as many steps."""
+    return _each(spec, ("cpt",), lambda _: {"sources": sources})
+
+
+def _reads_other(facts: Facts, *sources: str) -> bool:
+    return all(map(facts.has, sources)) and _any(facts.of("cpt"), lambda s: s.sources != sources)
+
+
+def _reads_raw(facts: Facts) -> bool:
+    return facts.has("raw") and _any(facts.of("cpt"), lambda s: "raw" in s.sources)
+
+
+def _made_pack(spec: PipelineSpec, name: str, lines: Callable[[Pack], list[str]]) -> PipelineSpec:
+    """The design on a copy of its pack with other raw text, kept beside the checkpoints; its test
+    items are the same. Raises StoreError when it cannot be written.
+    """
+    pack = load_pack(spec.pack)
+    folder = variants_folder() / f"{pack.name}-{name}-{pack.fingerprint()[:12]}"
+    made = (
+        folder if folder.is_dir() else with_raw(pack, lines(pack), folder, alternative=name).folder
+    )
+    return _with(spec, pack=str(made))
+
+
+def _better_half(pack: Pack) -> list[str]:
+    """Half of the raw rows: no near copies, least repetition and fewest symbols; in their order."""
+    rows = pack.rows("raw")
+    found = measure_documents([row["text"] for row in rows])
+    ranked = sorted(
+        range(len(rows)),
+        key=lambda i: (
+            found[i].duplicate_of is not None,
+            found[i].repetition + found[i].symbols,
+            i,
+        ),
+    )
+    return [_line(rows[i]) for i in sorted(ranked[: max(1, len(rows) // 2)])]
+
+
+def _twice(pack: Pack) -> list[str]:
+    """The raw rows of an invented pack and as many about strangers that nobody asks for."""
+    rows, rng = pack.rows("raw"), random.Random(f"twice {pack.name}")
+    strangers = world.corpus(
+        world.language(pack.name),
+        world.private_entities(pack.name),
+        len(rows),
+        rng,
+        world.TextKnobs(junk_ratio=1.0),
+    )
+    made = [*map(_line, rows), *(_line({"text": text, "source": "paper"}) for text in strangers)]
+    rng.shuffle(made)
+    return made
+
+
+def _line(row: dict) -> str:
+    return json.dumps(row, ensure_ascii=False)
+
+
+def _of_rule(*ids: str) -> Callable[[Facts], Sequence[str]]:
+    """The measured claims of some rules."""
+    return lambda _: tuple(
+        claim for name in ids for claim in (*BY_ID[name].measured, *BY_ID[name].denies)
+    )
+
+
+def _claims(*claims: str) -> Callable[[Facts], Sequence[str]]:
+    return lambda _: claims
 
 
 CHANGES = {
     change.id: change
     for change in (
+        # --- the sequence of stages and merges
         Change(
-            "replay",
-            "a quarter of replay in CPT and SFT",
-            lambda f: not f.base and _any(f.of(*READERS), lambda s: s.replay == 0),
-            lambda spec: _each(spec, READERS, lambda s: {"replay": REPLAY}),
+            "merge back",
+            "sequence",
+            f"the result merged with the start model by SLERP at t={MERGE_T:g}",
+            _can_merge,
+            lambda spec: _with(spec, merge=Merge(t=MERGE_T)),
+            "a merge costs no training and may give back what the stages took away",
+            _of_rule("merge back", "merge costs knowledge"),
+            ("merge",),
         ),
         Change(
-            "no replay",
-            "no replay",
-            lambda f: _any(f.of(*READERS), lambda s: s.replay > 0),
-            lambda spec: _each(spec, READERS, lambda s: {"replay": 0.0}),
+            "no merge",
+            "sequence",
+            "no merge",
+            lambda f: f.spec.merge is not None and bool(f.spec.stages),
+            lambda spec: _with(spec, merge=None, merge_after=None),
+            "only the specialist alone shows what the merge gives and what it costs",
+            _of_rule("merge joins", "merge costs knowledge"),
+            ("merge",),
         ),
         Change(
-            "lower rate",
-            "a third of the learning rate in CPT and SFT",
-            lambda f: bool(f.of(*READERS)),
-            lambda spec: _each(spec, READERS, lambda s: {"learning_rate": s.learning_rate / 3}),
+            "LERP for SLERP",
+            "sequence",
+            "LERP in place of SLERP at the same t",
+            lambda f: f.spec.merge is not None and f.spec.merge.method == "slerp",
+            lambda spec: _with(
+                spec, merge=spec.merge and spec.merge.model_copy(update={"method": "lerp"})
+            ),
+            "the straight line is the control that a claim about the sphere needs",
+            _of_rule("slerp or lerp"),
+            ("merge",),
+        ),
+        Change(
+            "add SFT",
+            "sequence",
+            "SFT after CPT",
+            lambda f: not f.of("sft") and f.plans("sft"),
+            lambda spec: _add(spec, "sft", _after_reading(spec)),
+            "what was only read may not come out as answers",
+            _of_rule("no answers taught"),
+            ("sft_order",),
+        ),
+        Change(
+            "add CPT",
+            "sequence",
+            "CPT first",
+            lambda f: not f.of("cpt") and f.plans("cpt"),
+            lambda spec: _add(spec, "cpt", 0),
+            "reading first gives SFT something to answer from",
+            _claims("CPT then SFT answers more domain questions than SFT then CPT"),
+            ("sft_order",),
+        ),
+        Change(
+            "add DPO",
+            "sequence",
+            "DPO at the end",
+            lambda f: bool(f.spec.stages) and not f.of(*PREFERENCE_STAGES) and f.plans("dpo"),
+            lambda spec: _add(spec, "dpo", len(spec.stages)),
+            "preferences may be won, and instruction following lost on the way",
+            _of_rule("dpo costs instructions"),
+            ("preference",),
+        ),
+        Change(
+            "ORPO for DPO",
+            "sequence",
+            "ORPO in place of DPO, at its usual rate and beta",
+            lambda f: bool(f.of("dpo")),
+            lambda spec: _swap(spec, "dpo", "orpo"),
+            "which of the two serves better differs between models and with merging",
+            _of_rule("dpo costs instructions", "dpo or orpo"),
+            ("preference",),
+        ),
+        Change(
+            "DPO for ORPO",
+            "sequence",
+            "DPO in place of ORPO, at its usual rate and beta",
+            lambda f: bool(f.of("orpo")),
+            lambda spec: _swap(spec, "orpo", "dpo"),
+            "which of the two serves better differs between models and with merging",
+            _of_rule("dpo costs instructions", "dpo or orpo"),
+            ("preference",),
+        ),
+        Change(
+            "no preferences",
+            "sequence",
+            "no preference stage",
+            lambda f: bool(f.of(*PREFERENCE_STAGES)) and bool(f.of(*READERS)),
+            lambda spec: _without(spec, PREFERENCE_STAGES),
+            "only the chain without it shows what the preference stage gives and what it costs",
+            _of_rule("dpo costs instructions"),
+            ("preference",),
+        ),
+        # --- the composition of the data
+        Change(
+            "raw text only",
+            "data composition",
+            "CPT reads the raw text alone, for as many steps",
+            lambda f: _reads_other(f, "raw"),
+            lambda spec: _reading(spec, "raw"),
+            "it shows whether preparing text was worth its work",
+            _of_rule("distilled unused"),
+            ("distilled",),
+        ),
+        Change(
+            "summaries only",
+            "data composition",
+            "CPT reads the summaries alone, for as many steps",
+            lambda f: _reads_other(f, "summaries"),
+            lambda spec: _reading(spec, "summaries"),
+            "less and cleaner text may teach as much as all of it",
+            _of_rule("distilled unused"),
+            ("distilled",),
         ),
         Change(
             "distilled text",
+            "data composition",
             "CPT reads the distilled text too",
             lambda f: (
-                f.pack.has("summaries")
-                and _any(f.of("cpt"), lambda s: "summaries" not in s.sources)
+                f.has("summaries") and _any(f.of("cpt"), lambda s: "summaries" not in s.sources)
             ),
             lambda spec: _each(
                 spec,
                 ("cpt",),
                 lambda s: {"sources": tuple(dict.fromkeys((*s.sources, "summaries")))},
             ),
+            "the same facts in short may teach more than the papers",
+            _of_rule("distilled unused"),
+            ("distilled",),
         ),
         Change(
-            "steps that fit",
-            "CPT as labkit proposes it for this pack and size",
-            lambda f: f.reads_too_rarely and _read_enough(f.spec) != f.spec,
-            _read_enough,
+            "questions read",
+            "data composition",
+            "CPT reads questions with their answers too",
+            lambda f: f.has("qa") and _any(f.of("cpt"), lambda s: "qa" not in s.sources),
+            lambda spec: _each(spec, ("cpt",), lambda s: {"sources": (*s.sources, "qa")}),
+            "facts read as questions may be easier to ask for later",
+            _of_rule("questions as text"),
+            ("distilled",),
         ),
         Change(
-            "merge back",
-            f"the result merged with the start model by SLERP at t={MERGE_T:g}",
-            _can_merge,
-            lambda spec: _with(spec, merge=Merge(t=MERGE_T)),
+            "curated smaller set",
+            "data composition",
+            "half the raw documents, those with no near copy and the least repetition and symbols, "
+            "for as many steps",
+            lambda f: f.pack is not None and _reads_raw(f) and len(f.pack.rows("raw")) > 1,
+            lambda spec: _made_pack(spec, "curated", _better_half),
+            "a smaller set of better documents may teach as much as the whole",
+            _of_rule("junk costs"),
+            ("quality",),
         ),
         Change(
-            "no merge",
-            "no merge",
-            lambda f: f.spec.merge is not None and bool(f.spec.stages),
-            lambda spec: _with(spec, merge=None, merge_after=None),
+            "twice the raw text",
+            "data composition",
+            "twice the raw documents, the added half about things that nobody asks for, for as "
+            "many steps",
+            lambda f: f.pack is not None and f.pack.invented and _reads_raw(f),
+            lambda spec: _made_pack(spec, "twice", _twice),
+            "more text of less worth may teach less than the half that matters",
+            _of_rule("junk costs"),
+            ("quality",),
         ),
         Change(
-            "LERP for SLERP",
-            "LERP in place of SLERP at the same t",
-            lambda f: f.spec.merge is not None and f.spec.merge.method == "slerp",
-            lambda spec: _with(
-                spec, merge=spec.merge and spec.merge.model_copy(update={"method": "lerp"})
+            "replay",
+            "data composition",
+            "a quarter of replay in CPT and SFT",
+            lambda f: not f.base and _any(f.of(*READERS), lambda s: s.replay == 0),
+            lambda spec: _each(spec, READERS, lambda s: {"replay": REPLAY}),
+            "general rows among the domain's may keep what training would take away",
+            _of_rule("replay keeps"),
+            ("cpt_degrades",),
+        ),
+        Change(
+            "no replay",
+            "data composition",
+            "no replay",
+            lambda f: _any(f.of(*READERS), lambda s: s.replay > 0),
+            lambda spec: _each(spec, READERS, lambda s: {"replay": 0.0}),
+            "it shows what the general rows keep, and what they cost in domain knowledge",
+            _claims(
+                "25% replay keeps more instruction following than the overcooked recipe",
+                "25% replay gives up domain knowledge (free answers) against the overcooked recipe",
             ),
+            ("cpt_degrades",),
+        ),
+        # --- the architecture
+        *(
+            Change(
+                f"{family} family",
+                "architecture",
+                f"a model of the {family} family",
+                partial(_has_family, number=number),
+                partial(_family, number=number),
+                "a recipe that is best in one family need not be best in another",
+                partial(_family_claims, number=number),
+                ("sft_order",),
+            )
+            for number, family in enumerate(FAMILY_NAMES)
         ),
         Change(
-            "add SFT",
-            "SFT after CPT",
-            lambda f: not f.of("sft") and f.pack.has("qa"),
-            lambda spec: _add(spec, "sft", _after_reading(spec)),
+            "smaller model",
+            "architecture",
+            "the next smaller model",
+            lambda f: _at_size(f.spec, -1) is not None,
+            partial(_resized, step=-1),
+            "if the smaller model does as well, it is cheaper for as long as it serves",
+            _size_claims,
+            ("size",),
         ),
         Change(
-            "add CPT",
-            "CPT first",
-            lambda f: not f.of("cpt") and f.pack.has("raw"),
-            lambda spec: _add(spec, "cpt", 0),
+            "larger model",
+            "architecture",
+            "the next larger model",
+            lambda f: _at_size(f.spec, 1) is not None,
+            partial(_resized, step=1),
+            "it shows whether size buys what the recipe does not",
+            _size_claims,
+            ("size",),
         ),
-        Change(
-            "add DPO",
-            "DPO at the end",
-            lambda f: (
-                bool(f.spec.stages) and not f.of(*PREFERENCE_STAGES) and f.pack.has("preferences")
-            ),
-            lambda spec: _add(spec, "dpo", len(spec.stages)),
-        ),
-        Change(
-            "ORPO for DPO",
-            "ORPO in place of DPO, at its usual rate and beta",
-            lambda f: bool(f.of("dpo")),
-            lambda spec: _swap(spec, "dpo", "orpo"),
-        ),
-        Change(
-            "DPO for ORPO",
-            "DPO in place of ORPO, at its usual rate and beta",
-            lambda f: bool(f.of("orpo")),
-            lambda spec: _swap(spec, "orpo", "dpo"),
-        ),
-        Change(
-            "no preferences",
-            "no preference stage",
-            lambda f: bool(f.of(*PREFERENCE_STAGES)) and bool(f.of(*READERS)),
-            lambda spec: _without(spec, PREFERENCE_STAGES),
-        ),
+        # --- the start
         Change(
             "instruct start",
+            "start",
             "an instruct start",
             lambda f: f.base and _other_start(f.spec) is not None,
-            lambda spec: _with(spec, model=_other_start(spec)),
+            _with_start,
+            "base and instruct side by side show what the start brings to each axis",
+            _of_rule("base obeys nothing", "base or instruct"),
+            ("base_or_instruct",),
         ),
         Change(
             "base start",
+            "start",
             "a base start",
             lambda f: not f.base and _other_start(f.spec) is not None,
-            lambda spec: _with(spec, model=_other_start(spec)),
+            _with_start,
+            "base and instruct side by side show what the start brings to each axis",
+            _of_rule("base obeys nothing", "base or instruct"),
+            ("base_or_instruct",),
+        ),
+        # --- how a stage is trained
+        Change(
+            "lower rate",
+            "training",
+            "a third of the learning rate in CPT and SFT",
+            lambda f: bool(f.of(*READERS)),
+            lambda spec: _each(spec, READERS, lambda s: {"learning_rate": s.learning_rate / 3}),
+            "a gentler training may keep more and know no less",
+            _of_rule("rate too high"),
+        ),
+        Change(
+            "steps that fit",
+            "training",
+            "CPT as labkit proposes it for this pack and size",
+            lambda f: f.reads_too_rarely and _read_enough(f.spec) != f.spec,
+            _read_enough,
+            "facts that are read too rarely cannot be told",
+            _claims(),
+            ("epochs",),
         ),
         Change(
             "LoRA",
+            "training",
             "LoRA in every stage",
             lambda f: any(s.lora is None for s in f.spec.stages),
             lambda spec: _with(
                 spec, stages=tuple(s.model_copy(update={"lora": Lora()}) for s in spec.stages)
             ),
+            "adapters need less memory, forget less and learn less",
+            _of_rule("lora forgets less", "lora learns less"),
+            ("lora",),
         ),
         Change(
             "all weights",
+            "training",
             "all weights trained",
             lambda f: any(s.lora for s in f.spec.stages),
             lambda spec: _with(
                 spec, stages=tuple(s.model_copy(update={"lora": None}) for s in spec.stages)
             ),
+            "it shows what adapters give up",
+            _of_rule("lora learns less", "lora forgets less"),
+            ("lora",),
         ),
     )
 }
@@ -848,8 +1258,15 @@ ORDER = (
     "ORPO for DPO",
     "DPO for ORPO",
     "add DPO",
-    "no replay",
     "no preferences",
+    "raw text only",
+    "distilled text",
+    "curated smaller set",
+    "no replay",
+    "Mistral family",
+    "Llama family",
+    "smaller model",
+    "larger model",
     "base start",
     "instruct start",
     "LoRA",
@@ -864,12 +1281,25 @@ def changed(spec: PipelineSpec, name: str) -> Alternative:
     """
     if name not in CHANGES:
         raise InputError(f"unknown change {name!r}: {suggest(name, list(CHANGES))}")
-    change = CHANGES[name]
-    if not change.applies(Facts(spec)):
+    change, facts = CHANGES[name], Facts(spec)
+    if not change.applies(facts):
         raise InputError(
             f"{change.words}: the design has that already, or it has nothing that this could change"
         )
-    return Alternative(change.words, change.make(spec))
+    made = change.make(spec)
+    words = change.words
+    if made.model != spec.model:
+        words += f": {made.model} in place of {spec.model}"
+        if size_of(made.model) != size_of(spec.model):
+            words += ", with the stages that labkit proposes for that size"
+    return Alternative(words, made, change.sort, _worth(change, facts))
+
+
+def _worth(change: Change, facts: Facts) -> str:
+    """Why a change is worth comparing, and the findings that rests on."""
+    behind = [finding(claim) for claim in list(change.rests(facts))[:2]]
+    behind += [f"reported at {PAPER_SIZES}: {reported(claim)}" for claim in change.context]
+    return f"{change.why}. It rests on: {'; '.join(behind)}"
 
 
 def possible(spec: PipelineSpec) -> list[str]:
@@ -881,19 +1311,35 @@ def possible(spec: PipelineSpec) -> list[str]:
 def propose(
     spec: PipelineSpec, count: int = 2, *, advice: Sequence[Advice] | None = None
 ) -> list[Alternative]:
-    """Alternatives that can run: first what the rules advise, the best founded first, then the
-    usual ones.
+    """Alternatives that can run, each of another sort as far as there are: of the sequence, of the
+    data's composition, of the architecture.
+
+    First what the rules advise, the best founded first, then the usual ones. Other sorts, and a
+    sort twice, fill up what is missing.
     """
     wanted = [
         found.rule.remedy
         for found in (advise(spec) if advice is None else advice)
         if found.rule.remedy
     ]
-    there = possible(spec)
+    there, free = possible(spec), set(SORTS)
+    names = [name for name in dict.fromkeys((*wanted, *ORDER)) if name in there]
     proposed: list[Alternative] = []
-    for name in dict.fromkeys((*wanted, *ORDER)):
-        if len(proposed) < count and name in there:
-            alternative = changed(spec, name)
-            if not problems(alternative.spec):
-                proposed.append(alternative)
+    for fill in (False, True):
+        for name in [*names]:
+            sort = CHANGES[name].sort
+            if len(proposed) < count and (fill or sort in free):
+                names.remove(name)
+                alternative = changed(spec, name)
+                if _can_run(alternative.spec, spec):
+                    free.discard(sort)
+                    proposed.append(alternative)
     return proposed
+
+
+def _can_run(other: PipelineSpec, spec: PipelineSpec) -> bool:
+    """Whether an alternative can run where the design can: files that a design on paper lacks are
+    no reason against it, a download is.
+    """
+    lacks = [missing_files(other)] if on_paper(other) else []
+    return problems(other) == lacks and (is_local(other.model) or not is_local(spec.model))

@@ -8,8 +8,9 @@ from pypdf import PdfReader
 from labkit.base.errors import InputError, SpecError
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import Store
+from labkit.data.packs import load_pack
 from labkit.design import comparison, rules
-from labkit.design.designer import design
+from labkit.design.designer import design, is_local, problems
 from labkit.train.specs import PipelineSpec, Stage, Why, save_spec
 
 QUICK = (
@@ -149,9 +150,11 @@ def test_what_cannot_be_compared_is_one_sentence(tmp_path, other, words):
 def test_proposals_differ_in_one_choice_and_can_run(choices):
     spec = design(**choices)
     proposed = rules.propose(spec)
-    assert len(proposed) == 2 and len({other.choice for other in proposed}) == 2
+    assert len(proposed) == 2 and len({other.sort for other in proposed}) == 2
     for other in proposed:
+        assert other.sort in rules.SORTS and ("measured at" in other.why or "reported" in other.why)
         assert other.spec != spec and other.spec.pack == spec.pack and other.spec.seed == spec.seed
+        assert is_local(other.spec.model) and problems(other.spec) == []
 
 
 @pytest.mark.parametrize("name", rules.CHANGES)
@@ -169,10 +172,13 @@ def test_every_change_changes_some_design(name):
             {"lora": True},
             {"sources": ("raw",)},
             {"pack": "elements", "lengths": 0.1},
+            {"model": "mistral-s"},
         )
     ]
     spec = next(spec for spec in designs if name in rules.possible(spec))
-    assert rules.changed(spec, name).spec != spec
+    other = rules.changed(spec, name)
+    assert other.spec != spec
+    assert re.search(r"It rests on: (measured|reported) at", other.why)
 
 
 def test_a_change_that_changes_nothing_is_refused():
@@ -180,3 +186,49 @@ def test_a_change_that_changes_nothing_is_refused():
         rules.changed(design(), "no merge")
     with pytest.raises(InputError, match="did you mean 'merge back'"):
         rules.changed(design(), "merge bak")
+
+
+def test_alternatives_change_family_and_size_and_keep_a_stage_of_one_s_own():
+    spec = design(changes={1: {"steps": 7}})
+    other = rules.changed(spec, "Mistral family")
+    assert other.spec.model == "mistral-s-instruct" and other.spec.stages == spec.stages
+    assert other.choice.endswith("mistral-s-instruct in place of llama-s-instruct")
+    assert [rules.changed(spec, f"{size} model").spec.model for size in ("smaller", "larger")] == [
+        "llama-xs-instruct",
+        "llama-m-instruct",
+    ]
+    large = design(model="Mistral-7B-v0.3", start="base", changes={1: {"steps": 7}})
+    small = rules.changed(large, "smaller model")
+    assert small.spec.model == "HuggingFaceTB/SmolLM-1.7B" and small.spec.stages[0].steps == 7
+    assert "0.3 to 10 million parameters" in small.why and "larger model" not in rules.possible(
+        large
+    )
+    real = rules.changed(design(model="SmolLM-1.7B"), "smaller model")
+    assert real.spec.model == "smollm2-135m-instruct" and all(s.lora for s in real.spec.stages)
+    assert "stages that labkit proposes for that size" in real.choice
+
+
+def test_a_smaller_set_and_twice_the_text_are_packs_with_the_same_test_items(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path))
+    whole = load_pack("legal")
+    for name, factor in (("curated smaller set", 0.5), ("twice the raw text", 2)):
+        made = load_pack(rules.changed(design(pack="legal"), name).spec.pack)
+        assert len(made.rows("raw")) == factor * len(whole.rows("raw"))
+        assert made.fingerprint("dev", "test", "qa") == whole.fingerprint("dev", "test", "qa")
+    kept = [row["text"] for row in made.rows("raw")]
+    assert {row["text"] for row in whole.rows("raw")} < set(kept)
+    assert "twice the raw text" not in rules.possible(design(pack="elements"))
+
+
+def test_near_copies_go_before_the_better_half(tmp_path):
+    import shutil
+
+    from labkit.data.packs import packs_folder
+
+    folder = tmp_path / "doubled"
+    shutil.copytree(packs_folder() / "legal", folder)
+    lines = (folder / "raw.jsonl").read_text("utf-8").splitlines()[:20]
+    (folder / "raw.jsonl").write_text("\n".join([*lines, *lines]) + "\n", "utf-8")
+    assert sorted(rules._better_half(load_pack(folder))) == sorted(
+        rules._line(row) for row in load_pack("legal").rows("raw")[:20]
+    )
