@@ -1,4 +1,4 @@
-"""The studies' own commands: `python -m studies evidence|gallery|api|compatibility`.
+"""The studies' own commands: `python -m studies evidence|gallery|api|compatibility|cases`.
 
 They write docs/*.md, their pictures and measured data.
 """
@@ -200,6 +200,31 @@ def own_domain(
         parts[part](where, note)
     study.write_page(where, page)
     say(f"written: {page}")
+
+
+@app.command()
+def cases(
+    part: Annotated[str, typer.Option(help="pharma or legal; by default the pages alone.")] = "",
+    docs: Annotated[Path, typer.Option(help="The folder of the two pages.")] = Path("docs"),
+    measured: Annotated[
+        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="Training seeds on the invented pack.")] = 5,
+) -> None:
+    """The two worked cases, pharma and legal, over seeds; stops and continues."""
+    from labkit.base.errors import InputError, suggest
+    from labkit.data.packs import samples_folder
+    from studies import worked_cases as study
+    from studies.case_pages import write_pages
+
+    parts: dict[str, Any] = {"pharma": study.run_pharma, "legal": study.run_legal}
+    if part and part not in parts:
+        raise InputError(f"--part is {part!r}; {suggest(part, list(parts))}")
+    where = measured or samples_folder("measured")
+    if part:
+        parts[part](where, note, seeds=seeds)
+    for written in write_pages(where, docs):
+        say(f"written: {written}")
 
 
 def main() -> None:
