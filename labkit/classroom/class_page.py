@@ -21,7 +21,14 @@ from statistics import median
 from textwrap import shorten
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from labkit.base.errors import InputError, LabkitError
 from labkit.base.pages import Section, template, write_pdf
@@ -31,13 +38,16 @@ from labkit.course import journal_figures
 from labkit.course.figures import AXIS_LABELS
 from labkit.course.journal import COMMITTED, NOBODYS, UNTOUCHED, on_scale
 from labkit.course.journal_figures import Picture, picture
+from labkit.design import dossier as paper
 from labkit.design.designer import in_words
+from labkit.design.dossier import Dossier
 from labkit.train.specs import PipelineSpec
 
 MOST_QUESTIONS, MOST_CHECKPOINTS, MOST_ROWS = 24, 8, 60
 MOST_PAIRS, MOST_METHODS = 3, 3
 ROOM = 0.5  # more than this share off to one side: the room believed something wrong
 CELL_CHARACTERS = 300
+NOT_WRITTEN = "(not written)"
 
 # --- records, checked ----------------------------------------------------------------------------
 
@@ -115,6 +125,12 @@ class Design(Row):
         return in_words(self.spec)
 
 
+class Kept(Row):
+    """A dossier as it stood when it was taken home."""
+
+    dossier: Annotated[Dossier, BeforeValidator(paper.checked)]
+
+
 class Scores(Row):
     """A scorecard: axis -> share."""
 
@@ -158,6 +174,7 @@ KINDS: dict[str, tuple[type[Row], Callable[[Any], object]]] = {
     "prediction": (Prediction, lambda row: (row.id, row.pack, row.profile, row.seed)),
     "answer": (Answer, lambda row: row.id),
     "design": (Design, lambda row: (row.pack, row.profile, row.seed)),
+    "dossier": (Kept, lambda row: row.pack),
     "scorecard": (Scores, lambda row: (row.checkpoint, row.split, row.pack, row.profile, row.seed)),
     "comparison": (
         Difference,
@@ -375,6 +392,7 @@ def class_page(seats: Sequence[Seat], *, title: str, subtitle: str) -> ClassPage
         failures(seats),
         people(seats),
         designs(seats),
+        dossiers(seats),
         scores(seats),
         outcomes(seats),
         findings(seats),
@@ -588,6 +606,39 @@ def designs(seats: Sequence[Seat]) -> Part | None:
         ("design", "learners", "who"),
         _rows(rows),
     )
+
+
+def dossiers(seats: Sequence[Seat]) -> Part | None:
+    """How far everybody's case is, and what it says in its closing statement."""
+    rows = []
+    for seat in seats:
+        for one in (row.dossier for row in seat.of("dossier")):
+            own, proposed, places = paper.counts(one)
+            closing = one.closing
+            rows.append(
+                (
+                    seat.shown,
+                    one.domain.name,
+                    f"{own} of {places}",
+                    proposed,
+                    len(paper.empty(one)),
+                    closing.sequence.words or NOT_WRITTEN,
+                    closing.fails.words or NOT_WRITTEN,
+                )
+            )
+    if not rows:
+        return None
+    heads = (
+        "learner",
+        "domain",
+        "places in own words",
+        "proposed by labkit only",
+        "empty",
+        "why this sequence",
+        "where it may fail",
+    )
+    more = f"{len(rows) - MOST_ROWS} more are not shown." if len(rows) > MOST_ROWS else ""
+    return Part("Dossiers", more, heads, _rows(rows[:MOST_ROWS]))
 
 
 def scores(seats: Sequence[Seat]) -> Part | None:

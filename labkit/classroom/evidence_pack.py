@@ -23,7 +23,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, TypeAdapter, Validati
 
 from labkit.base import records
 from labkit.base.errors import InputError, LabkitError, PackError
-from labkit.base.inputs import MIB, Limits, unpack
+from labkit.base.inputs import MIB, Limits, read_yaml, unpack
 from labkit.base.store import (
     DISTRIBUTION,
     Checkpoint,
@@ -33,6 +33,7 @@ from labkit.base.store import (
     write_whole,
 )
 from labkit.data.packs import SPLITS, Pack, load_pack
+from labkit.design.dossier import Dossier, checked, dossier_text
 from labkit.evaluate.scorecards import ItemResult, Scorecard
 from labkit.evaluate.scoring import SCORING_VERSION, score_checkpoint
 from labkit.merge.methods import merge_at
@@ -192,6 +193,7 @@ class Evidence:
     specs: dict[str, PipelineSpec]
     cards: list[Card]
     rows: list[dict]
+    dossiers: list[Dossier]
 
 
 def scored_of(row: dict) -> Scored | None:
@@ -204,7 +206,7 @@ def scored_of(row: dict) -> Scored | None:
 
 LIMITS = Limits(file=32 * MIB, members=500, member=8 * MIB, total=64 * MIB, ratio=200)
 MEMBER = re.compile(
-    r"(manifest|versions|data|models)\.json|records\.jsonl|specs/[0-9a-f]{16}\.yaml|scorecards/\d{4}\.json"
+    r"(manifest|versions|data|models)\.json|records\.jsonl|specs/[0-9a-f]{16}\.yaml|dossiers/\d{4}\.yaml|scorecards/\d{4}\.json"
 )
 RECORD_CHARACTERS = 2**18  # of one line of records: a long reflection has a few thousand
 # A few lines with aliases unfold to gigabytes, and labkit writes none.
@@ -258,6 +260,10 @@ def make_pack(out_dir: Path, learner: str, path: Path) -> Manifest:
             f"specs/{model.key}.yaml": spec_text(spec_of(kept[model.key].lineage))
             for model in used
             if isinstance(model, Trained)
+        },
+        **{
+            f"dossiers/{number:04}.yaml": dossier_text(checked(row["dossier"]))
+            for number, row in enumerate(latest_of(rows, "dossier", "pack"), 1)
         },
         **{
             f"scorecards/{number:04}.json": card.model_dump_json()
@@ -624,6 +630,11 @@ def read_pack(folder: Path, path: Path | None = None) -> Evidence:
         specs,
         [read(name, Card) for name in sorted(present) if name.startswith("scorecards/")],
         list(_rows(folder, called, manifest.learner)),
+        [
+            _dossier(folder / name, called, name)
+            for name in sorted(present)
+            if name.startswith("dossiers/")
+        ],
     )
 
 
@@ -669,6 +680,13 @@ def _spec(path: Path, called: Path, name: str) -> PipelineSpec:
     except (InputError, RecursionError) as error:
         said = str(error).removeprefix(str(path)).removeprefix(": ")
         raise InputError(f"{called}: member {name!r}: {_plain(said)}; {REMEDY}") from None
+
+
+def _dossier(path: Path, called: Path, name: str) -> Dossier:
+    try:
+        return checked(read_yaml(path, missing=REMEDY), name)
+    except (InputError, RecursionError) as error:
+        raise InputError(f"{called}: member {_plain(str(error))}; {REMEDY}") from None
 
 
 def _rows(folder: Path, called: Path, learner: str) -> Iterator[dict]:

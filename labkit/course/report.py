@@ -16,6 +16,7 @@ from labkit.base.records import latest
 from labkit.base.stats import Interval
 from labkit.base.store import write_file
 from labkit.course import journal
+from labkit.design import dossier as paper
 
 PICTURE_GONE = "its picture is gone; run the notebook again"
 
@@ -158,6 +159,7 @@ def read_learner(out_dir: Path, learner: str) -> Learner:
         _guesses(guesses),
         _topics(guesses),
         *_measured(of_kind("finding"), of_kind("scorecard")),
+        *_dossiers(of_kind("dossier")),
     )
     return Learner(
         learner,
@@ -292,6 +294,15 @@ def _measured(findings: list[dict], scorecards: list[dict]) -> tuple[Section, Se
             scores,
         ),
     )
+
+
+def _dossiers(rows: list[dict]) -> list[Section]:
+    """The dossier of each pack as it was taken home, part by part."""
+    return [
+        section
+        for row in latest(rows, "pack")
+        for section in paper.sheet_of(paper.checked(row["dossier"])).sections
+    ]
 
 
 def _run(row: dict) -> tuple:

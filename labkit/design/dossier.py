@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import Strict, beside, explain, read_yaml, tidy
@@ -547,11 +554,17 @@ def load_dossier(path: Path) -> Dossier:
     return found
 
 
+def as_data(dossier: Dossier) -> dict:
+    """The dossier in plain values, as its YAML has them; `checked` reads them back."""
+    data = dossier.model_dump(mode="json", exclude_defaults=True)
+    return {name: _short(one) if name in PARTS else one for name, one in data.items()}
+
+
 def dossier_text(dossier: Dossier) -> str:
     """The dossier as YAML; what is empty is left out."""
-    data = dossier.model_dump(mode="json", exclude_defaults=True)
-    data = {name: _short(one) if name in PARTS else one for name, one in data.items()}
-    return yaml.dump(data, Dumper=_Readable, sort_keys=False, width=100, allow_unicode=True)
+    return yaml.dump(
+        as_data(dossier), Dumper=_Readable, sort_keys=False, width=100, allow_unicode=True
+    )
 
 
 class _Readable(yaml.SafeDumper):

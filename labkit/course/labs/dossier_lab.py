@@ -56,22 +56,20 @@ def read(lab: Lab) -> Dossier:
 
 
 def change(lab: Lab, make: Callable[[Dossier], Dossier]) -> Dossier:
-    """Read, change and keep the dossier, one at a time; recorded."""
+    """Read, change and keep the dossier, one at a time."""
     folder = folder_of(lab)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{paper.FILE}.lock"):
         made = make(read(lab))
         paper.save_dossier(made, folder / paper.FILE)
-    own, proposed, places = paper.counts(made)
-    lab.record(
-        "dossier",
-        file=(folder / paper.FILE).relative_to(lab.out_dir).as_posix(),
-        own=own,
-        proposed=proposed,
-        places=places,
-        empty=paper.empty(made),
-    )
     return made
+
+
+def record(lab: Lab, kept: Dossier) -> None:
+    """Keep the dossier as it stands among the records: class pages and evidence packs read it
+    there.
+    """
+    lab.record("dossier", dossier=paper.as_data(kept))
 
 
 def propose(
@@ -462,6 +460,7 @@ def take_home(lab: Lab) -> list[Path]:
     if not (folder_of(lab) / paper.FILE).is_file():
         propose(lab)
     kept = gather(lab)
+    record(lab, kept)
     show_html(sheet_html(paper.sheet_of(kept)))
     paths = paper.export(kept, folder_of(lab))
     print(f"{paper.told_state(kept)}\nWritten to {folder_of(lab)}: {_listed(paths)}.")
