@@ -21,6 +21,7 @@ from pathlib import Path
 import regex
 
 from labkit.base.errors import InputError, suggest
+from labkit.base.stats import Interval, ItemScore, cluster_mean
 from labkit.base.store import write_file
 from labkit.data.packs import EVAL_SPLITS, Pack
 from labkit.data.readers import Dropped, Record, column_name, read_file
@@ -451,12 +452,75 @@ def score_pair(
 # --- a demo -----------------------------------------------------------------------------------
 
 
-def best_looking(items: Iterable[ItemResult], count: int) -> list[ItemResult]:
-    """The demo: of what was answered right, the longest answers, for they look most like skill; of
-    equals the first by id.
+@dataclass(frozen=True)
+class Demo:
+    """Replies chosen to look good, and what the same model does on questions nobody chose.
+
+    kind: of the demo's questions, "axis, kind"; right, asked: on dev, of that kind. same: that kind
+    on test; realistic: everything else on test that is answered in words, by_kind apart.
     """
-    right = [item for item in items if item.score == 1]
-    return sorted(right, key=lambda item: (-len(item.output), item.id))[:count]
+
+    kind: str
+    shown: tuple[tuple[str, str], ...]
+    right: int
+    asked: int
+    same: Interval
+    realistic: Interval
+    by_kind: dict[str, Interval]
+    realistic_right: int
+
+
+def demo_of(dev: Scorecard, test: Scorecard, pack: Pack, *, count: int = 5) -> Demo:
+    """The demo somebody would show: of the kind of question that dev answers best, the right
+    answers, the longest first, one to a subject; `count` at most, as pairs of question and reply.
+
+    Raises InputError when dev has no right answer in words, or test no question of another kind.
+    """
+    tried, asked = (_in_words_by_kind(card, pack) for card in (dev, test))
+    if not any(item.score == 1 for items in tried.values() for item in items):
+        raise InputError(f"{dev.checkpoint}: no answer in words on dev is right: nothing to show")
+    kind = max(tried, key=lambda kind: sum(item.score for item in tried[kind]) / len(tried[kind]))
+    others = {name: items for name, items in asked.items() if name != kind}
+    if kind not in asked or not others:
+        raise InputError(
+            f"{test.checkpoint}: test has no other kind of question than {kind} that is answered "
+            "in words; add some (docs/packs.md)"
+        )
+    right = [item for item in tried[kind] if item.score == 1]
+    best = sorted(right, key=lambda item: (-len(item.output), item.id))
+    one_each: dict[str, ItemResult] = {}
+    for item in best:
+        one_each.setdefault(item.entity, item)
+    texts = {item["id"]: question_text(item) for item in pack.rows(dev.split) if _in_words(item)}
+    realistic = [item for items in others.values() for item in items]
+    return Demo(
+        kind,
+        tuple((texts[item.id], item.output) for item in one_each.values())[:count],
+        len(right),
+        len(tried[kind]),
+        _mean(asked[kind]),
+        _mean(realistic),
+        {name: _mean(items) for name, items in others.items()},
+        sum(item.score == 1 for item in realistic),
+    )
+
+
+def _in_words_by_kind(card: Scorecard, pack: Pack) -> dict[str, list[ItemResult]]:
+    """The outcomes of questions that have one right answer in words, by "axis, kind"."""
+    ids = {
+        item["id"]
+        for item in pack.rows(card.split)
+        if "messages" in item and not {"choices", "pattern"} & item.keys()
+    }
+    found: dict[str, list[ItemResult]] = {}
+    for item in card.items:
+        if item.id in ids:
+            found.setdefault(f"{item.axis}, {item.kind}", []).append(item)
+    return found
+
+
+def _mean(items: Sequence[ItemResult]) -> Interval:
+    return cluster_mean([ItemScore(item.id, item.entity, item.score) for item in items])
 
 
 def perfect_demos(right: int, asked: int, count: int) -> tuple[int, float]:

@@ -10,6 +10,7 @@ import pytest
 from labkit.base.errors import InputError
 from labkit.data.packs import load_pack
 from labkit.evaluate import answers
+from labkit.evaluate.scorecards import ItemResult, Scorecard
 
 
 def write(path, rows, *, delimiter=",", encoding="utf-8"):
@@ -166,16 +167,39 @@ def test_answers_to_another_pack_are_refused(materials, tmp_path):
 # --- a demo -------------------------------------------------------------------------------------
 
 
-def test_a_demo_is_chosen_by_its_rule_and_counted():
-    from labkit.evaluate.scorecards import ItemResult
+def card(pack, split, *kinds, wrong=()):
+    """Every fact is answered in a sentence, whatever is asked for; nothing of some kinds."""
+    items = [
+        ItemResult(
+            item["id"], item["axis"], item.get("kind", item["axis"]), item["entity"],
+            float(item.get("kind") not in wrong), f"It is {item.get('answer')}.",
+        )
+        for item in pack.rows(split)
+        if item.get("kind") in kinds
+    ]  # fmt: skip
+    return Scorecard("demo", pack.name, split, "", items)
 
-    def item(id, score, output):
-        return ItemResult(id, "knowledge", "free", id, score, output)
 
-    items = [item("a", 1, "silk"), item("b", 0, "a very long and wrong answer"),
-             item("c", 1, "It is silk."), item("d", 1, "wood")]  # fmt: skip
-    assert [one.id for one in answers.best_looking(items, 2)] == ["c", "a"]
-    assert [one.id for one in answers.best_looking(items, 9)] == ["c", "a", "d"]
+def test_a_demo_shines_where_it_was_chosen(materials):
+    kinds = ("free", "paraphrased", "compositional", "cloze", "truth")
+    dev = card(materials, "dev", *kinds, wrong=("paraphrased",))
+    test = card(materials, "test", *kinds, wrong=("paraphrased", "compositional"))
+    found = answers.demo_of(dev, test, materials)
+    assert found.right == found.asked and found.same.mean == 1 and len(found.shown) == 5
+    assert found.realistic.mean < 0.5 and "knowledge, cloze" not in found.by_kind
+    lengths = [len(reply) for _, reply in found.shown]
+    assert lengths == sorted(lengths, reverse=True)
+    rows = {item["messages"][0]["content"]: item["entity"] for item in materials.rows("dev")
+            if "messages" in item}  # fmt: skip
+    assert len({rows[question] for question, _ in found.shown}) == 5
+    with pytest.raises(InputError, match="nothing to show"):
+        answers.demo_of(card(materials, "dev", "free", wrong=("free",)), test, materials)
+    with pytest.raises(InputError, match="no other kind of question"):
+        one = card(materials, "test", "compositional")
+        answers.demo_of(card(materials, "dev", "compositional"), one, materials)
+
+
+def test_perfect_demos_are_counted_exactly():
     assert answers.perfect_demos(3, 4, 2) == (3, 0.5)
     assert answers.perfect_demos(1, 4, 2) == (0, 0.0)
     with pytest.raises(InputError, match="count is 5"):

@@ -33,10 +33,11 @@ from labkit.base.stats import (
 )
 from labkit.base.store import Checkpoint
 from labkit.course import figures
-from labkit.course.lesson import Lab, headless, show_html
+from labkit.course.lesson import Lab, Missing, headless, show_html
 from labkit.course.panels import guard_label, guarded_into
 from labkit.data.published import run_noise_of
 from labkit.data.world import pretraining_texts
+from labkit.evaluate.answers import Demo, demo_of, perfect_demos
 from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
 from labkit.evaluate.scenarios import (
     FILE,
@@ -301,6 +302,61 @@ def scenario_table(results: Sequence[ScenarioResult]) -> str:
         )
         if failures
         else ""
+    )
+
+
+# --- a demo -------------------------------------------------------------------------------------
+
+SHOWN = 5  # replies in a demo
+
+
+def show_demo(
+    lab: Lab, model: Checkpoint | str | Missing, test: Scorecard | Missing
+) -> Demo | None:
+    """The replies somebody would choose from dev; what the model does on test is in what is
+    returned. None, and the reason, where there is nothing to choose from.
+    """
+    dev = lab.score(model, getattr(test, "checkpoint", None), split="dev", axes=("knowledge",))
+    if isinstance(dev, Missing) or isinstance(test, Missing):
+        return None
+    try:
+        found = demo_of(dev, test, lab.pack, count=SHOWN)
+    except InputError as error:
+        print(f"No demo: {error}.")
+        return None
+    show_html(plain_table(("asked", "answered"), found.shown))
+    return found
+
+
+def show_production(lab: Lab, demo: Demo | None) -> None:
+    """What the model of a demo does on test, by kind of question, and how many demos would look as
+    good; recorded.
+    """
+    if demo is None:
+        return
+    rows = [
+        (f"as in the demo: {demo.kind}", demo.same, demo.same.n),
+        *((name, found, found.n) for name, found in demo.by_kind.items()),
+        ("all but the demo's kind", demo.realistic, demo.realistic.n),
+    ]
+    show_html(plain_table(("questions of test", "answered right (95%)", "n"), rows))
+    print(told_demos(demo))
+    lab.record(
+        "demo", chosen_from=demo.kind, same=demo.same.as_dict(), realistic=demo.realistic.as_dict()
+    )
+
+
+def told_demos(demo: Demo) -> str:
+    """How many demos of so many questions look perfect, by choice and by chance."""
+    count = len(demo.shown)
+    chosen, _ = perfect_demos(demo.right, demo.asked, count)
+    some, chance = perfect_demos(demo.realistic_right, demo.realistic.n, count)
+    return (
+        f"On dev {demo.right} of {demo.asked} questions of the demo's kind are answered right: "
+        f"{chosen:,} different demos of {count} questions would look perfect. Of all other "
+        f"questions on test {demo.realistic_right} of {demo.realistic.n} are: whoever chooses "
+        f"among these still has {some:,} perfect demos, and a demo drawn blindly looks perfect "
+        f"with a chance of {chance:.2g}."
     )
 
 
