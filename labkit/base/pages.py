@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from labkit.base.errors import InputError, suggest
+from labkit.base.inputs import tidy
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.stats import Interval, told_verdict
 from labkit.base.store import PACKAGE, write_file
@@ -341,6 +343,7 @@ LINES, COMBO, EDITABLE = 1 << 12, 1 << 17, 1 << 18  # field flags, ISO 32000-1 t
 # fonts every reader has; size 0: as the box allows
 TYPED, CROSS = "/Helv 9 Tf 0 g", "/ZaDb 0 Tf 0 g"
 CHECKED, OFF = "/Yes", "/Off"
+MOST_BYTES = 20_000_000  # of a form that is read
 
 
 @dataclass(frozen=True)
@@ -360,6 +363,7 @@ class FormField:
 
 def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
     """The same PDF as a form: every link to "field:NAME" becomes the field of that name, in place.
+    Dots in a name part it into groups of fields, as the standard has it.
 
     A link already stands in the page's tag tree, so the field is announced where it is read (ISO
     32000-1, 12.7 and 14.8). The font in which answers are typed is not embedded, so the finished
@@ -367,13 +371,7 @@ def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
     names.
     """
     from pypdf import PdfReader, PdfWriter
-    from pypdf.generic import (
-        ArrayObject,
-        BooleanObject,
-        DictionaryObject,
-        NameObject,
-        TextStringObject,
-    )
+    from pypdf.generic import BooleanObject, DictionaryObject, NameObject, TextStringObject
 
     wanted = {field.name: field for field in fields}
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(page)))
@@ -384,17 +382,15 @@ def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
             f"{'not on the page' if name in wanted else 'on the page, but nobody says what it is'}"
         )
     root = writer.root_object
-    made = ArrayObject()
     for name, link in places.items():
         _tag_of(root, link["/StructParent"])[NameObject("/S")] = NameObject("/Form")
         link.update(_widget(writer, wanted[name], link))
         for key in ("/A", "/Border"):
             del link[key]
-        made.append(link.indirect_reference)
     root[NameObject("/AcroForm")] = writer._add_object(
         DictionaryObject(
             {
-                NameObject("/Fields"): made,
+                NameObject("/Fields"): _grouped(writer, places),
                 NameObject("/DR"): _fonts(writer),
                 NameObject("/DA"): TextStringObject(TYPED),
                 NameObject("/NeedAppearances"): BooleanObject(True),
@@ -409,6 +405,86 @@ def with_fields(page: bytes, fields: Iterable[FormField]) -> bytes:
     out = io.BytesIO()
     writer.write(out)
     return out.getvalue()
+
+
+def read_fields(path: Path, *, help: str) -> dict[str, str]:
+    """What stands in the fields of a PDF form, by their names; empty ones and boxes that are not
+    ticked are "".
+
+    Raises InputError for what is no PDF, is damaged, locked, too large or has no fields. help: what
+    to hand in instead.
+    """
+    from pypdf import PdfReader
+
+    # what is wrong with the file is said in one sentence
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path}: larger than {MOST_BYTES / 1e6:.0f} MB; {help}")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {help}") from None
+    except OSError as error:
+        raise InputError(f"{path}: it cannot be read ({error.strerror}); {help}") from None
+    if b"%PDF-" not in content[:1024]:
+        raise InputError(f"{path}: this is no PDF; {help}")
+    try:
+        reader = PdfReader(io.BytesIO(content))
+        locked = reader.is_encrypted and not reader.decrypt("")
+        fields = {} if locked else reader.get_fields() or {}
+        found = {
+            name: _field_text(field.get("/V"))
+            for name, field in fields.items()
+            if field.get("/FT")  # groups have none
+        }
+    except Exception:  # a damaged file raises whatever the parser stumbles over
+        raise InputError(f"{path}: a damaged PDF; save it again, or {help}") from None
+    if locked:
+        raise InputError(f"{path}: the PDF is locked; save a copy without a password")
+    if not found:
+        raise InputError(f"{path}: a PDF without fields; {help}")
+    return found
+
+
+def _field_text(value: Any) -> str:
+    """A field's value as text: a name is a box's, a list that of several choices, a stream a long
+    text.
+    """
+    value = value.get_object() if hasattr(value, "get_object") else value
+    if isinstance(value, list):
+        return ", ".join(map(_field_text, value))
+    if hasattr(value, "get_data"):
+        value = value.get_data()
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return "" if value is None or value == OFF else tidy(str(value)).strip()
+
+
+def _grouped(writer, places: dict[str, Any]):
+    """The form's fields; those whose names begin alike, up to a dot, lie in one group. No field's
+    own name may hold a dot (ISO 32000-1, 12.7.3.2).
+    """
+    from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
+
+    groups = {"": DictionaryObject({NameObject("/Kids"): ArrayObject()})}
+
+    def group(name: str) -> DictionaryObject:
+        if name not in groups:
+            told = {"/T": TextStringObject(name.rpartition(".")[2]), "/Kids": ArrayObject()}
+            groups[name] = DictionaryObject({NameObject(key): one for key, one in told.items()})
+            writer._add_object(groups[name])
+            join(groups[name], name)
+        return groups[name]
+
+    def join(one: DictionaryObject, name: str) -> None:
+        of = name.rpartition(".")[0]
+        group(of)["/Kids"].append(one.indirect_reference)
+        if of:
+            one[NameObject("/Parent")] = groups[of].indirect_reference
+
+    for name, link in places.items():
+        join(link, name)
+    return groups[""]["/Kids"]
 
 
 def _fonts(writer):
@@ -479,7 +555,7 @@ def _widget(writer, field: FormField, link) -> dict:
     told = {
         "/Subtype": NameObject("/Widget"),
         "/FT": NameObject(kind),
-        "/T": TextStringObject(field.name),
+        "/T": TextStringObject(field.name.rpartition(".")[2]),
         "/TU": TextStringObject(field.tip),
         "/Contents": TextStringObject(field.tip),
         "/Ff": NumberObject(flags),

@@ -1,14 +1,28 @@
-"""Two pages for a room: the warm-up for people without a computer, and the design worksheet.
+"""Pages for a room: the warm-up for people without a computer, the design worksheet, the cases.
 
-The warm-up takes five minutes. The worksheet can be filled in on screen or by hand.
+The warm-up takes five minutes. The worksheet can be filled in on screen or by hand. The cases are
+matched to strategies; their key begins overleaf.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from labkit.base.pages import FormField, pdf_bytes, signed, with_fields, write_pdf
+from pydantic import BaseModel
+
+from labkit.base.errors import InputError
+from labkit.base.pages import (
+    FormField,
+    claim_verdict,
+    pdf_bytes,
+    read_fields,
+    signed,
+    with_fields,
+    write_pdf,
+)
 from labkit.base.records import AXES
 from labkit.base.stats import Interval
 from labkit.base.store import write_file
@@ -18,15 +32,44 @@ from labkit.course.lesson import KNOWN_PACK
 from labkit.data.packs import Pack, load_pack
 from labkit.data.published import measured, reported
 from labkit.design.comparison import HEADS
-from labkit.design.designer import SEQUENCES, STARTS, families
+from labkit.design.designer import SEQUENCES, STARTS, Choices, design, families
+from labkit.design.dossier import (
+    PARTS,
+    Closing,
+    Compared,
+    Criterion,
+    Deployment,
+    Design,
+    Dossier,
+    Entry,
+    Failure,
+    Head,
+    Scale,
+    StageData,
+    TestScenario,
+    checked,
+    entries,
+    question_of,
+)
 from labkit.design.fit import TOOLS
-from labkit.merge.recipes import Merge
+from labkit.design.rules import propose
+from labkit.train.specs import STAGES, PipelineSpec
 
-WARM_UP, WORKSHEET = "warm_up.pdf", "design_worksheet.pdf"
+WARM_UP, WORKSHEET, CASES = "warm_up.pdf", "design_worksheet.pdf", "cases.pdf"
 ANSWER_TOKENS = 28  # of an answer on paper: enough to see what kind of answer it is
 A, B = "base", "instruct"  # who is A and who is B on the page
 DESIGNS = {"mine": "my design", "one": "alternative 1", "two": "alternative 2"}
 WATCHED = (*AXES, "general")
+WHEN = {"_before": "at the start", "": "at the end"}  # as records name the answers -> as people do
+MERGE_ONLY, NOTHING = "none: merge only", "none"
+CHANGES: dict[str, dict[str, Any]] = {  # how a stage trains, as the worksheet and as choices say it
+    "": {},
+    "as is usual for the size": {},
+    "replay 0.25": {"replay": 0.25},
+    "no replay": {"replay": 0.0},
+    "a third of the rate": {"rates": 1 / 3},
+    "LoRA adapters": {"lora": True},
+}
 CHOICES = {  # of a design on the worksheet: field -> label, options
     "start": (
         "Start model",
@@ -37,39 +80,57 @@ CHOICES = {  # of a design on the worksheet: field -> label, options
             if start in families()[family]
         ),
     ),
-    "stages": ("Stages, in order", tuple(sequence or "none: merge only" for sequence in SEQUENCES)),
+    "stages": ("Stages, in order", tuple(sequence or MERGE_ONLY for sequence in SEQUENCES)),
     "reads": ("Reads", ("raw and summaries", "raw", "summaries", "raw, summaries and qa", "qa")),
     "replay": (
         "Replay, rate, LoRA",
-        (
-            "as is usual for the size",
-            "replay 0.25",
-            "no replay",
-            "a third of the rate",
-            "LoRA adapters",
-        ),
+        tuple(filter(None, CHANGES)),
     ),
     "merge": (
         "Merge, at which t",
         (
-            "none",
-            *(f"{method}, t=0.5" for method in get_args(Merge.model_fields["method"].annotation)),
+            NOTHING,
+            *(
+                f"{method}, t=0.5"
+                for method in get_args(Choices.model_fields["merge"].annotation)
+                if method != NOTHING
+            ),
         ),
     ),
 }
+MERGED = re.compile(
+    r"(?P<merge>\w+)(\s*,?\s*t\s*=\s*(?P<t>\d*\.?\d+))?(\s*,?\s*with\s+(?P<merge_with>\S+))?"
+)
+# Where a choice stands in words when no design can be made of it.
+PLACES_OF_CHOICES = {
+    "start": "design.start",
+    "stages": "design.sequence",
+    "reads": "design.quality",
+    "replay": "design.quality",
+    "merge": "design.merging",
+}
+COLUMNS = ("Your design", "Alternative 1", "Alternative 2")
+ROWS = 3  # of what can be any number: people, stages, scenarios, ways to fail
+PERSON = {"name": "Name", "role": "answers for"}
+PACK = "Its data: a pack or a folder"
+GUESSES = {"before": "start model, guessed", "after": "my design, guessed"}
+SHOWN = 60  # characters of a text that found no place
+WORKSHEET_HELP = "labkit handout makes an empty worksheet"
 
 
-def make_handout(folder: Path, pack: str) -> list[Path]:
-    """Write both pages; returns their paths.
+def make_handout(folder: Path, pack: str | None = None) -> list[Path]:
+    """Write all pages; returns their paths. pack: the domain on the worksheet; without one its
+    field stays empty.
 
     The warm-up asks about the invented world, so it takes an invented pack where `pack` is none.
 
     Raises InputError for an unknown pack, StoreError when they cannot be written.
     """
-    loaded = load_pack(pack)
+    loaded = load_pack(pack or KNOWN_PACK)
     return [
         warm_up_pdf(loaded if loaded.invented else load_pack(KNOWN_PACK), folder / WARM_UP),
-        worksheet_pdf(f"{loaded.name}: {loaded.title}", folder / WORKSHEET),
+        worksheet_pdf(loaded if pack else None, folder / WORKSHEET),
+        write_pdf("cases", cases_page(), folder / CASES),
     ]
 
 
@@ -92,8 +153,8 @@ def warm_up_page(pack: Pack) -> dict:
         "them back first.",
         "reflect": {
             "head": "Before you begin",
-            "text": "A language model is to be adapted to your field. A sentence each; the "
-            "same questions close the course.",
+            "text": f"{journal.SHORT_FORMS} A sentence each, or a guess; they close the course, "
+            "too.",
             "questions": list(journal.CRITICAL_QUESTIONS),
         },
         "models": {
@@ -131,8 +192,8 @@ def warm_up_page(pack: Pack) -> dict:
             "interval": [effect.guessed.low, effect.guessed.mean, effect.guessed.high],
             "interval_text": "The merge, measured: the dot is the mean, the bar its 95% interval.",
         },
-        "next": "On a computer: notebook 00_warm_up is this page, 06_merge makes the merge. "
-        "Figures: measured by python -m studies evidence (docs/scale.md, docs/evidence.md).",
+        "next": "On a computer: notebook 00_warm_up, then 06_merge. Figures: measured by "
+        "python -m studies evidence (docs/scale.md, docs/evidence.md).",
     }
 
 
@@ -175,113 +236,483 @@ def _solutions(private: dict, effect: warm_up.Effect) -> list[str]:
 # --- the worksheet ----------------------------------------------------------------------------
 
 
-def worksheet_pdf(domain: str, path: Path) -> Path:
-    """One side of A4 with form fields; domain: what stands in the field of that name at first.
+def worksheet_pdf(pack: Pack | None, path: Path) -> Path:
+    """The dossier as a form to fill in. pack: the domain that stands in its fields at first.
 
     Raises InputError, StoreError.
     """
-    fields = worksheet_fields(domain)
+    fields = worksheet_fields(pack)
     page = pdf_bytes("worksheet", worksheet_page())
     write_file(path, with_fields(page, fields))
     return path
 
 
+def _blank() -> Dossier:
+    """An empty dossier with as many rows as the worksheet has."""
+    rows = [str(number) for number in range(1, ROWS + 1)]
+    return Dossier(
+        design=Design(data=tuple(StageData(stage=row) for row in rows)),
+        criteria=tuple(Criterion.model_validate({"axis": axis}) for axis in WATCHED),
+        scenarios=tuple(TestScenario(name=row) for row in rows),
+        comparison=Compared(
+            designs=COLUMNS,
+            rows=tuple(Head(head=head, cells=(Entry(),) * len(COLUMNS)) for head in HEADS),
+        ),
+        failures=tuple(Failure(mode=row) for row in rows),
+    )
+
+
 def worksheet_page() -> dict:
-    """What templates/worksheet.typ shows."""
-    needed, matters, stop = journal.CRITICAL_QUESTIONS
-    words = [{"label": head, "high": True, "names": _per_design(_key(head))} for head in HEADS]
-    choices = [
-        {"label": label, "high": False, "names": _per_design(name)}
-        for name, (label, _) in CHOICES.items()
-    ]
+    """What templates/worksheet.typ shows. The name of a field is the path of a dossier's place,
+    except for the drop-downs, the guesses, the tools and the course's three questions.
+    """
     return {
         "title": "Design worksheet",
-        "subtitle": "To fill in on screen or by hand, before anything is trained. Notebook "
-        "01_design turns your choices into the file that labkit run trains.",
-        "head": [
-            ["learner", "Name or team"],
-            ["day", "Date"],
-            ["domain", "Domain: a pack, or your own field"],
-        ],
-        "need": {
-            "head": "1. The need",
-            "questions": [["critical_1", needed]],
-            "tools": {
-                "text": "Tools to try first:",
-                "boxes": [[_key(f"tool {tool}"), tool] for tool in TOOLS],
-            },
-        },
-        "designs": {
-            "head": "2. Three designs: yours, and two that differ from it in one choice each",
-            "columns": list(DESIGNS.values()),
-            "rows": choices + words,
-        },
-        "predict": {
-            "head": "3. Guess, then measure",
-            "text": "Scores from 0 to 1, on questions held out from training.",
-            "columns": [
-                "axis",
-                "start model, guessed",
-                "my design, guessed",
-                "may fall by at most",
-            ],
-            "rows": [
-                [axis, *(f"{axis}_{column}" for column in ("before", "after", "allowed"))]
-                for axis in WATCHED
-            ],
-            "questions": [
-                ["critical_2", matters],
-                [
-                    "power",
-                    "How many questions, about how many things, and how many training "
-                    "seeds will measure it?",
-                ],
-            ],
-        },
-        "decide": {"head": "4. The decision", "questions": [["critical_3", stop]]},
-        "foot": "t=0 is the general model, t=1 the domain model. The last column of 3 is what "
-        "labkit gate reads as must_hold. Choose on dev, report on test, once.",
+        "subtitle": "A dossier to fill in, on screen or by hand, before anything is trained. "
+        "labkit dossier --from design_worksheet.pdf reads what was typed in and proposes the rest.",
+        "pages": [_domain_and_pipeline(), _criteria_to_comparison(), _failures_to_closing()],
+        "foot": "t=0 is the general model, t=1 the domain model. Choose on dev, report on test, "
+        "once.",
     }
 
 
-def worksheet_fields(domain: str) -> list[FormField]:
+def _domain_and_pipeline() -> list[dict]:
+    people = [
+        _box(f"people.{row}.{name}", label=label)
+        for row in range(1, ROWS + 1)
+        for name, label in PERSON.items()
+    ]
+    choices = [
+        [label, *(_box(f"{one}_{name}") for one in DESIGNS)] for name, (label, _) in CHOICES.items()
+    ]
+    domain = [_box("domain.name", label="Domain"), _box("domain.pack", label=PACK)]
+    tools = [[_key(f"tool {tool}"), tool] for tool in TOOLS]
+    checks = ("kind", "amount", "source", "checked_by")
+    return [
+        _section("", _block([1], [[_box("title", label="Title")]]), _block([1] * 6, [people])),
+        _section(
+            PARTS["domain"],
+            _block([2, 1], [domain]),
+            _block([1, 1], [_asked(23, "domain.decides", "domain.underperforms")]),
+            {"line": "Tools to try first:", "boxes": tools},
+        ),
+        _section(
+            PARTS["design"],
+            _block([0.5, 1, 1, 1], choices, ["", *DESIGNS.values()]),
+            _block([1, 1], [_asked(22, "design.start", "design.sequence")]),
+            _block([1, 1], [_asked(22, "design.quality", "design.merging")]),
+            _block(
+                [0.5, 1, 1, 1, 1],
+                _listed("design.data", 15, "stage", *checks),
+                ["data of stage", *_heads("design.data", *checks)],
+            ),
+            text="What is not chosen for an alternative is as in your design. A text of your own "
+            "can be typed into every choice.",
+        ),
+    ]
+
+
+def _criteria_to_comparison() -> list[dict]:
+    criteria = [
+        [
+            axis,
+            _box(f"criteria.{row}.asks", 9.5),
+            _box(f"criteria.{row}.may_fall", 9.5),
+            *(_box(f"{axis}_{when}", 9.5) for when in GUESSES),
+        ]
+        for row, axis in enumerate(WATCHED, 1)
+    ]
+    cells = [
+        [
+            head,
+            *(_box(f"comparison.rows.{row}.cells.{i}", 13) for i in range(1, len(COLUMNS) + 1)),
+        ]
+        for row, head in enumerate(HEADS, 1)
+    ]
+    return [
+        _section(
+            PARTS["criteria"],
+            _block(
+                [0.6, 3, 0.7, 0.7, 0.7],
+                criteria,
+                ["axis", *_heads("criteria", "asks"), "may fall by at most", *GUESSES.values()],
+            ),
+            text="Shares from 0 to 1, on questions held out from training. labkit gate reads what "
+            "may fall as must_hold; your guesses are for you.",
+        ),
+        _section(
+            PARTS["scenarios"],
+            _block(
+                [0.6, 1, 1],
+                _listed("scenarios", 14.5, "name", "success", "failure"),
+                ["name", *_heads("scenarios", "success", "failure")],
+            ),
+        ),
+        _section(PARTS["scale"], _block([1] * 3, [_asked(20, *_paths("scale", Scale))])),
+        _section(
+            PARTS["comparison"],
+            _block([0.5, 1, 1, 1], cells, ["", *COLUMNS]),
+            _block([1], [_asked(11, "comparison.matters")]),
+        ),
+    ]
+
+
+def _failures_to_closing() -> list[dict]:
+    tests = ("why_here", "sign", "test", "threshold", "action")
+    deployment = [_asked(18, *some) for some in _threes(_paths("deployment", Deployment))]
+    questions = [
+        [question, *(_box(f"critical_{number}{when}", 19) for when in WHEN)]
+        for number, question in enumerate(journal.CRITICAL_QUESTIONS, 1)
+    ]
+    return [
+        _section(
+            PARTS["failures"],
+            _block(
+                [1] * 6,
+                _listed("failures", 23, "mode", *tests),
+                ["way to fail", *_heads("failures", *tests)],
+            ),
+        ),
+        _section(PARTS["deployment"], _block([1] * 3, deployment)),
+        _section(PARTS["closing"], _block([1] * 3, [_asked(24, *_paths("closing", Closing))])),
+        _section(
+            "The course's three questions, at its start and at its end",
+            _block([0.8, 1, 1], questions, ["", *WHEN.values()]),
+            text=journal.SHORT_FORMS,
+        ),
+    ]
+
+
+def _section(head: str, *blocks: dict, text: str = "") -> dict:
+    return {"head": head, "text": text, "blocks": list(blocks)}
+
+
+def _block(columns: Sequence[float], rows: Sequence[list], heads: Sequence[str] = ()) -> dict:
+    """Rows of texts and boxes. columns: how wide, beside each other."""
+    return {"columns": list(columns), "heads": list(heads), "rows": list(rows)}
+
+
+def _box(name: str, height: float = 5.6, *, label: str = "", asks: str = "") -> dict:
+    """A field. height: in mm. label, asks: what stands above it."""
+    return {"field": name, "height": height, "label": label, "asks": asks}
+
+
+def _asked(height: float, *paths: str) -> list[dict]:
+    """Places with what they ask above them."""
+    labels = _labels()
+    return [_box(one, height, label=labels[one][0], asks=labels[one][1]) for one in paths]
+
+
+def _listed(part: str, height: float, *names: str) -> list[list[dict]]:
+    """A row of fields for each member of a list."""
+    return [[_box(f"{part}.{row}.{name}", height) for name in names] for row in range(1, ROWS + 1)]
+
+
+def _heads(part: str, *names: str) -> list[str]:
+    """How the places of a member of a list are called."""
+    labels = _labels()
+    return [labels[f"{part}.1.{name}"][0].partition(": ")[2] for name in names]
+
+
+def _labels() -> dict[str, tuple[str, str]]:
+    """Path of a place -> what it is called, and what it asks."""
+    blank = _blank()
+    return {path: (label, question_of(blank, path)) for path, label, _ in entries(blank)}
+
+
+def _threes(paths: list[str]) -> list[list[str]]:
+    return [paths[at : at + 3] for at in range(0, len(paths), 3)]
+
+
+def _paths(part: str, model: type[BaseModel]) -> list[str]:
+    """The places of a part that has no lists."""
+    return [
+        f"{part}.{name}" for name, about in model.model_fields.items() if about.annotation is Entry
+    ]
+
+
+def worksheet_fields(pack: Pack | None = None) -> list[FormField]:
     """A field for every link of the page, each with its tooltip."""
-    page = worksheet_page()
-    fields = [
-        FormField(name, label, value=domain if name == "domain" else "")
-        for name, label in page["head"]
+    tips = {
+        path: f"{PARTS[path.partition('.')[0]]}: {label}. {asks}"
+        for path, (label, asks) in _labels().items()
+    }
+    tips |= {
+        f"comparison.rows.{row}.cells.{column}": f"{name}: {head.lower()}"
+        for row, head in enumerate(HEADS, 1)
+        for column, name in enumerate(COLUMNS, 1)
+    }
+    fields = [FormField(name, tip, "lines") for name, tip in tips.items()]
+    given = {"domain.name": pack.title, "domain.pack": pack.name} if pack else {}
+    lines = {"title": "Title", "domain.name": "Domain", "domain.pack": PACK}
+    for row in range(1, ROWS + 1):
+        lines |= {f"people.{row}.{name}": f"Person {row}: {tip}" for name, tip in PERSON.items()}
+    for row, axis in enumerate(WATCHED, 1):
+        lines[f"criteria.{row}.may_fall"] = f"{axis}: may fall by at most, from 0 to 1"
+        lines |= {f"{axis}_{when}": f"{axis}: {tip}" for when, tip in GUESSES.items()}
+    fields += [FormField(name, tip, value=given.get(name, "")) for name, tip in lines.items()]
+    for row in range(1, ROWS + 1):
+        fields += [
+            FormField(f"design.data.{row}.stage", f"Row {row}: the stage", "choice", STAGES),
+            FormField(f"scenarios.{row}.name", f"Scenario {row}: its name", "lines"),
+            FormField(f"failures.{row}.mode", f"Way to fail {row}, in words", "lines"),
+        ]
+    fields += [
+        FormField(_key(f"tool {tool}"), f"Tool to try first: {tool}", "box") for tool in TOOLS
     ]
     fields += [
-        FormField(name, question, "lines")
-        for part in ("need", "predict", "decide")
-        for name, question in page[part]["questions"]
+        FormField(f"critical_{number}{when}", f"{question} Your answer {told}.", "lines")
+        for number, question in enumerate(journal.CRITICAL_QUESTIONS, 1)
+        for when, told in WHEN.items()
     ]
-    fields += [
-        FormField(name, f"Tool to try first: {label}", "box")
-        for name, label in page["need"]["tools"]["boxes"]
+    return fields + [
+        FormField(f"{one}_{name}", f"{words}: {label}", "choice", options)
+        for name, (label, options) in CHOICES.items()
+        for one, words in DESIGNS.items()
     ]
-    for name, (label, options) in CHOICES.items():
-        fields += [
-            FormField(f"{design}_{name}", f"{words}: {label}", "choice", options)
-            for design, words in DESIGNS.items()
-        ]
-    for head in HEADS:
-        fields += [
-            FormField(f"{design}_{_key(head)}", f"{words}: {head.lower()}", "lines")
-            for design, words in DESIGNS.items()
-        ]
-    for axis, *names in page["predict"]["rows"]:
-        fields += [
-            FormField(name, f"{axis}: {column}")
-            for name, column in zip(names, page["predict"]["columns"][1:], strict=True)
-        ]
-    return fields
-
-
-def _per_design(name: str) -> list[str]:
-    return [f"{design}_{name}" for design in DESIGNS]
 
 
 def _key(words: str) -> str:
     """Words as part of a field's name."""
     return words.lower().replace(" ", "_")
+
+
+# --- the worksheet, read ----------------------------------------------------------------------
+
+
+def read_worksheet(path: Path) -> tuple[Dossier, list[str]]:
+    """A filled worksheet as a dossier, with the designs that its drop-downs make; and a sentence
+    for everything that found no place in it.
+
+    Choices that make no design stand as words. Raises InputError for what is no worksheet of
+    labkit's, and for words that a dossier cannot keep.
+    """
+    found = read_fields(path, help=WORKSHEET_HELP)
+    known = [field.name for field in worksheet_fields()]
+    if len(known & found.keys()) < len(known) / 2:
+        raise InputError(f"{path}: a form, but not labkit's design worksheet; {WORKSHEET_HELP}")
+    given = {name: text for name, text in found.items() if text}
+    blank = _blank()
+    data = blank.model_dump(mode="json")
+    words = {path: given.pop(path) for path, _, _ in entries(blank) if path in given}
+    told = [
+        f"{name}: no field of the worksheet, and kept in the PDF alone: {given.pop(name)[:SHOWN]!r}"
+        for name in [*given]
+        if name not in known
+    ]
+    chosen = {one: {name: given.pop(f"{one}_{name}", "") for name in CHOICES} for one in DESIGNS}
+    specs = _specs(given.get("domain.pack", ""), chosen, told)
+    data["design"]["spec"] = specs[0].model_dump(mode="json") if specs else None
+    data["comparison"]["specs"] = [
+        one.model_dump(mode="json") for one in specs if len(specs) == len(DESIGNS)
+    ]
+    for column, one in enumerate(DESIGNS, 1):
+        if len(specs) < column:  # choices that make no design are words
+            approach = dict.fromkeys(CHOICES, f"comparison.rows.1.cells.{column}")
+            _as_words(chosen[one], approach if column > 1 else PLACES_OF_CHOICES, words)
+    if not any(path.startswith("comparison.rows") for path in words) and len(specs) < len(DESIGNS):
+        data["comparison"] |= {"designs": [], "rows": []}
+    for place, text in words.items():
+        _put(data, place, {"words": text})
+    for row in range(1, len(WATCHED) + 1):
+        if text := given.pop(f"criteria.{row}.may_fall", ""):
+            share = _share(text)
+            if share is None:
+                told.append(
+                    f"criteria.{row}.may_fall: {text[:SHOWN]!r} is no share; write one from 0 to "
+                    "1, such as 0.05"
+                )
+            else:
+                data["criteria"][row - 1]["may_fall"] = share
+    for name in ("title", "domain.name", "domain.pack"):
+        if name in given:
+            _put(data, name, given.pop(name))
+    data["people"] = [
+        {"name": name or f"person {row}", "role": role}
+        for row in range(1, ROWS + 1)
+        if any(
+            (
+                name := given.pop(f"people.{row}.name", ""),
+                role := given.pop(f"people.{row}.role", ""),
+            )
+        )
+    ]
+    data["criteria"] = [
+        one for one in data["criteria"] if one["asks"]["words"] or one["may_fall"] is not None
+    ]
+    for listed, key in (("design.data", "stage"), ("scenarios", "name"), ("failures", "mode")):
+        _keep_named(data, listed, key, given)
+    if given:
+        told.append(
+            f"no part of a dossier, and kept in the PDF alone: {len(given)} of its fields: "
+            f"{', '.join(given)}"
+        )
+    return checked(data, str(path)), told
+
+
+def _put(data: Any, path: str, value: object) -> None:
+    *above, last = [int(step) - 1 if step.isdigit() else step for step in path.split(".")]
+    for step in above:
+        data = data[step]
+    data[last] = value
+
+
+def _keep_named(data: Any, path: str, key: str, given: dict[str, str]) -> None:
+    """The rows of a list in which something was written, by their names or numbers."""
+    *above, last = path.split(".")
+    for step in above:
+        data = data[step]
+    kept = []
+    for number, row in enumerate(data[last], 1):
+        name = given.pop(f"{path}.{number}.{key}", "")
+        if name or any(isinstance(one, dict) and one.get("words") for one in row.values()):
+            kept.append({**row, key: name or f"{key} {number}"})
+    data[last] = kept
+
+
+def _share(text: str) -> float | None:
+    """0.05, 0,05 and 5 % are the same; None for what is no share."""
+    found = re.fullmatch(r"(\d*[.,]?\d+)\s*(%?)", text)
+    share = float(found[1].replace(",", ".")) / (100 if found[2] else 1) if found else 2
+    return share if share <= 1 else None
+
+
+def _as_words(chosen: dict[str, str], places: dict[str, str], words: dict[str, str]) -> None:
+    """Choices that make no design, put before the learner's own words."""
+    for place in dict.fromkeys(places.values()):
+        lines = [
+            f"{CHOICES[name][0]}: {text}."
+            for name, text in chosen.items()
+            if text and places[name] == place
+        ]
+        if lines:
+            words[place] = "\n".join([*lines, *filter(None, [words.get(place)])])
+
+
+def _specs(pack: str, chosen: dict[str, dict[str, str]], told: list[str]) -> list[PipelineSpec]:
+    """The designs that the drop-downs make: the learner's own with two alternatives, that one
+    alone, or none. Why there is none is told.
+
+    An alternative takes from the learner's own what is not chosen for it. Where nothing is chosen
+    for one of the two, labkit's proposal stands there.
+    """
+    if not any(text for column in chosen.values() for text in column.values()):
+        return []
+    made: list[PipelineSpec] = []
+    for one, column in chosen.items():
+        try:
+            if any(column.values()) or not made:
+                own = {name: text or chosen["mine"][name] for name, text in column.items()}
+                made.append(_spec(pack, own))
+        except InputError as error:
+            told.append(f"{DESIGNS[one]}: its choices make no design and stand as words ({error})")
+            return made[:1]
+    if 1 < len(made) < len(DESIGNS):
+        others = [one.spec for one in propose(made[0]) if one.spec not in made][:1]
+        made[1:] = made[1:] + others if any(chosen["one"].values()) else others + made[1:]
+    return made if len(made) == len(DESIGNS) else made[:1]
+
+
+def _spec(pack: str, chosen: dict[str, str]) -> PipelineSpec:
+    """A design from one column of drop-downs. Raises InputError for what is missing or unknown."""
+    for name in ("start", "stages"):
+        if not chosen[name]:
+            raise InputError(f"{CHOICES[name][0]}: nothing is chosen")
+    if not pack:
+        raise InputError("domain.pack is empty; name a pack or its folder")
+    model, _, start = (part.strip() for part in chosen["start"].rpartition(","))
+    choices: dict[str, Any] = {"pack": pack, "model": model or start}
+    if model:
+        choices["start"] = start
+    choices["sequence"] = "" if chosen["stages"] == MERGE_ONLY else chosen["stages"]
+    if chosen["reads"]:
+        choices["sources"] = tuple(re.split(r"\s*,\s*|\s+and\s+", chosen["reads"]))
+    if chosen["replay"] not in CHANGES:
+        raise InputError(
+            f"{CHOICES['replay'][0]}: {chosen['replay'][:SHOWN]!r} is none of "
+            f"{'; '.join(CHOICES['replay'][1])}"
+        )
+    choices |= CHANGES[chosen["replay"]]
+    if chosen["merge"] not in ("", NOTHING):
+        merge = MERGED.fullmatch(chosen["merge"])
+        if not merge:
+            raise InputError(
+                f"{CHOICES['merge'][0]}: {chosen['merge'][:SHOWN]!r} cannot be read; write it as "
+                "in slerp, t=0.5, with llama-s-instruct"
+            )
+        choices |= {key: one for key, one in merge.groupdict().items() if one}
+        choices["t"] = float(choices.get("t", 0.5))
+    return design(**choices)
+
+
+# --- the cases --------------------------------------------------------------------------------
+
+MEASURED, REPORTED, STUDIES = "measured", "reported", "studies"  # fields of a case
+
+
+def cases_page() -> dict:
+    """What templates/cases.typ shows. Raises InputError when a case cannot be used."""
+    found = list(journal.cases().values())
+    sources = _sources(found)
+    return {
+        "title": "Which strategy fits?",
+        "subtitle": "Match each case to one strategy. The key begins overleaf.",
+        "text": f"{journal.SHORT_FORMS} {journal.STRATEGY_WORDS}",
+        "options": list(journal.STRATEGIES),
+        "cases": [[case.title, case.case] for case in found],
+        "key": {
+            "head": "Key",
+            "text": "The numbers in brackets name what a reason rests on, in the tables behind "
+            "the key. Where DPO and ORPO could not be told apart, the reason says what decides.",
+            "rows": [
+                [case.title, case.right, case.reason, _rests_on(case, sources)] for case in found
+            ],
+        },
+        "measured": {
+            "head": "Measured by labkit's studies",
+            "text": journal.SIGNS,
+            "heads": ["", "claim", "effect", "scores, seeds", "verdict"],
+            "rows": [
+                [str(number), *_claim_cells(name)]
+                for (kind, name), number in sources.items()
+                if kind == MEASURED
+            ],
+        },
+        "elsewhere": {
+            "head": "Reported and found elsewhere",
+            "rows": [
+                [str(number), reported(name) if kind == REPORTED else journal.told_study(name)]
+                for (kind, name), number in sources.items()
+                if kind != MEASURED
+            ],
+        },
+        "foot": "On a computer the cases are in notebooks 00_warm_up and 10_report. Figures: "
+        "measured by python -m studies evidence (docs/evidence.md, docs/data.md, docs/real.md).",
+    }
+
+
+def _sources(found: list[journal.Case]) -> dict[tuple[str, str], int]:
+    """What the reasons rest on, each once: kind and name -> its number on the page."""
+    named = dict.fromkeys(
+        (kind, name)
+        for kind in (MEASURED, REPORTED, STUDIES)
+        for case in found
+        for name in getattr(case, kind)
+    )
+    return {source: number for number, source in enumerate(named, 1)}
+
+
+def _rests_on(case: journal.Case, sources: dict[tuple[str, str], int]) -> str:
+    numbers = sorted(
+        sources[kind, name]
+        for kind in (MEASURED, REPORTED, STUDIES)
+        for name in getattr(case, kind)
+    )
+    unmeasured = "" if case.measured else f"{journal.UNMEASURED} "
+    return f"{unmeasured}[{', '.join(map(str, numbers))}]"
+
+
+def _claim_cells(claim: str) -> list[str]:
+    row = measured(claim)
+    effect = Interval(**row["effect"])
+    return [claim, signed(effect), f"{effect.n}, {effect.seeds}", claim_verdict(row)]
