@@ -155,12 +155,13 @@ class Person(Part):
 
 
 class Domain(Part):
-    """Step (i). pack: the name or folder of its data, empty while there is none. baseline: the
-    untouched model on it.
+    """Step (i). pack: the name or folder of its data, empty while there is none. stands_in: whether
+    that is another domain's, for want of its own. baseline: the untouched model on it.
     """
 
     name: Line = ""
     pack: Text = ""
+    stands_in: bool | None = None
     decides: Entry = place(
         "Why accuracy and reasoning decide here",
         "What does a wrong answer cost in this domain, and what does a pleasant one gain?",
@@ -700,6 +701,11 @@ def _sections(dossier: Dossier, part: str, head: str) -> list[Section]:
     told = ""
     if part == "domain" and dossier.domain.name:
         told = f"{dossier.domain.name}. Data: {dossier.domain.pack or 'none yet'}."
+        if dossier.domain.pack and dossier.domain.stands_in:
+            told += (
+                " That pack only stands in: it is of another domain, and so is all that was counted"
+                " or measured on it."
+            )
     wide = 4 if any(rests_on for *_, rests_on in rows) else 3
     heads = ("", "said", "by", "rests on")[:wide]
     found = [Section(head, told, heads, tuple(row[:wide] for row in rows))]
