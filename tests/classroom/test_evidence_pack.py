@@ -391,3 +391,24 @@ def test_a_folder_of_its_own_and_no_other(case, tmp_path):
         evidence_pack.open_pack(case / "ann.zip", folder)
     with pytest.raises(InputError, match="no such file"):
         evidence_pack.open_pack(tmp_path / "none.zip")
+
+
+def test_a_pack_holds_the_dossier_and_refuses_a_broken_one(at_home, tmp_path):
+    from labkit.design import dossier as paper
+
+    made = paper.Dossier(title="Ours & theirs", domain=paper.Domain(name="law", pack="materials"))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / records.FILE).write_bytes((at_home / "out" / records.FILE).read_bytes())
+    row = {"notebook": "10_report", "pack": "materials", "profile": "smoke", "seed": 0}
+    records.append(out, "dossier", **row, learner="Ann", dossier=paper.as_data(made))
+    evidence_pack.make_pack(out, "Ann", tmp_path / "with.zip")
+    read = evidence_pack.read_pack(evidence_pack.open_pack(tmp_path / "with.zip", tmp_path / "p"))
+    assert read.dossiers == [made]
+
+    def broken(members):
+        members["dossiers/0001.yaml"] = b"domain: {nothing: here}"
+
+    bad = forged(tmp_path / "with.zip", tmp_path / "bad.zip", broken)
+    with pytest.raises(InputError, match=r"dossiers/0001\.yaml.*nothing"):
+        evidence_pack.open_pack(bad, tmp_path / "q")

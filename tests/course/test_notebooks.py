@@ -11,6 +11,7 @@ from rich.console import Console
 
 from labkit.base import records
 from labkit.course import execute
+from labkit.design.dossier import empty, load_dossier
 
 COURSE = [path.stem for path in execute.course_notebooks()]
 
@@ -82,6 +83,17 @@ def test_records_tell_what_happened(ran):
         for r in found
         if r["kind"] == "finding"
     )
+
+
+def test_the_whole_course_leaves_no_place_of_the_dossier_empty(ran):
+    if set(ran.names) != set(COURSE):
+        pytest.skip("a sample of the notebooks fills a part only")
+    (path,) = (ran.page.parent / "dossiers").glob("*/dossier.yaml")
+    kept = load_dossier(path)
+    assert empty(kept) == [] and not kept.left_open
+    assert all(one.found.rows for one in kept.scenarios) and all(f.found for f in kept.failures)
+    assert kept.comparison.measured.rows and kept.domain.baseline.rows and kept.scale.sizes.rows
+    assert path.with_suffix(".pdf").is_file() and path.with_name("gate.yaml").is_file()
 
 
 def test_no_widget_was_built(ran):
