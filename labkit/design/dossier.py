@@ -34,23 +34,24 @@ from labkit.data.packs import Pack, load_pack, shipped_packs
 from labkit.data.published import reported
 from labkit.design.comparison import (
     HEADS,
-    Candidate,
     Comparison,
     candidates_of,
     describe,
     difference_in_words,
     score_rows,
 )
-from labkit.design.designer import STARTS, in_words, size_of
-from labkit.design.rules import BY_ID, Advice, Facts, advise, propose, size_note
+from labkit.design.designer import STARTS, domains, in_words, size_of
+from labkit.design.planner import SIZE_HEADS, AtSize, below_two_billion, size_rows
+from labkit.design.planner_memory import amount_of, on_paper, pack_is_there
+from labkit.design.rules import BY_ID, Advice, Alternative, Facts, advise, propose, size_note
 from labkit.diagnose.diagnoses import BY_ID as DIAGNOSES
 from labkit.diagnose.gate import DEFAULT_MUST_HOLD
 from labkit.diagnose.probe import PROBED, USUAL
 from labkit.evaluate.scenarios import FILE as SCENARIOS
 from labkit.evaluate.scenarios import Scenario, make_scenario, pack_scenarios, save_scenarios
 from labkit.evaluate.scorecards import Scorecard, is_for
-from labkit.train.pipeline import STAGE_SPLITS
-from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, save_spec
+from labkit.train.pipeline import stage_splits
+from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, save_spec, spec_text
 
 FILE = "dossier.yaml"
 HELP = "see docs/dossier.md"
@@ -1117,7 +1118,22 @@ def propose_domain(
     elif not domain.underperforms.filled:
         changes["underperforms"] = _propose(
             domain.underperforms,
-            "Not measured yet: `labkit evaluate MODEL --pack PACK` says it, axis by axis.",
+            "Not measured yet: `labkit dossier --from dossier.yaml --measure` scores the untouched "
+            "start model, axis by axis.",
+        )
+    return dossier.model_copy(update={"domain": domain.model_copy(update=changes)})
+
+
+def propose_domain_on_paper(dossier: Dossier, name: str) -> Dossier:
+    """Step (i) of a domain that has no files yet, from the hints where it is one of the list."""
+    domain = dossier.domain
+    changes: dict[str, Any] = {"name": domain.name or name}
+    hints = {known.lower(): one for known, one in domains().items()}.get(name.lower())
+    if hints:
+        doubts = "; ".join(f"{one.where} ({one.measure})" for one in hints.fails)
+        changes["decides"] = _propose(domain.decides, hints.decides)
+        changes["underperforms"] = _propose(
+            domain.underperforms, f"Worth doubting, and not measured yet: {doubts}."
         )
     return dossier.model_copy(update={"domain": domain.model_copy(update=changes)})
 
@@ -1131,7 +1147,7 @@ def propose_design(dossier: Dossier, spec: PipelineSpec) -> Dossier:
 
     Raises InputError for an unknown pack or model.
     """
-    found, pack, design = advise(spec), load_pack(spec.pack), dossier.design
+    found, design = advise(spec), dossier.design
     base = Facts(spec).base
     places = {
         "start": (
@@ -1153,7 +1169,7 @@ def propose_design(dossier: Dossier, spec: PipelineSpec) -> Dossier:
     known = {one.stage: one for one in design.data}
     stages = {stage.kind: stage for stage in spec.stages}
     changes["data"] = tuple(
-        _stage_data(known.get(kind, StageData(stage=kind)), stage, pack)
+        _stage_data(known.get(kind, StageData(stage=kind)), stage, spec)
         for kind, stage in stages.items()
     ) + tuple(one for one in design.data if one.stage not in stages and _has_words(one))
     return dossier.model_copy(update={"design": design.model_copy(update=changes)})
@@ -1174,20 +1190,27 @@ def _has_words(value: BaseModel) -> bool:
     return any(entry.words.strip() for _, _, entry in _walk(value, "", ""))
 
 
-def _stage_data(known: StageData, stage: Stage, pack: Pack) -> StageData:
-    splits = stage.sources if stage.kind == "cpt" else STAGE_SPLITS[stage.kind]
-    there = [split for split in splits if pack.has(split)]
-    rows = [row for split in there for row in pack.rows(split)]
-    texts = (" ".join(_texts(row)) for row in rows)
-    words = sum(len(text.split()) for text in texts)
+def _stage_data(known: StageData, stage: Stage, spec: PipelineSpec) -> StageData:
+    if on_paper(spec):
+        there: Sequence[str] = stage_splits(stage)
+        planned = amount_of(spec.planned or {}, stage.kind)
+        rows, words, amount = planned.rows, planned.words, "planned: "
+        source = "still to be collected, each source with its licence"
+    else:
+        pack, amount = load_pack(spec.pack), ""
+        there = [split for split in stage_splits(stage) if pack.has(split)]
+        read = [row for split in there for row in pack.rows(split)]
+        rows = len(read)
+        words = sum(len(text.split()) for text in (" ".join(_texts(row)) for row in read))
+        source = f"pack {pack.name} ({pack.title}), {pack.licence}"
     replay = f"; {stage.replay:.0%} of the rows are general ones" if stage.replay else ""
     return known.model_copy(
         update={
             "kind": _propose(known.kind, f"{', '.join(there) or 'none'} of the pack{replay}"),
             "amount": _propose(
-                known.amount, f"{len(rows):,} rows, {words:,} words, {stage.steps} steps"
+                known.amount, f"{amount}{rows:,} rows, {words:,} words, {stage.steps} steps"
             ),
-            "source": _propose(known.source, f"pack {pack.name} ({pack.title}), {pack.licence}"),
+            "source": _propose(known.source, source),
             "checked_by": _propose(
                 known.checked_by,
                 "labkit pack check reads every row for form and leaks; a person of the domain, "
@@ -1206,20 +1229,25 @@ def _texts(row: dict) -> Iterator[str]:
         yield from ([said] if isinstance(said, str) else [turn["content"] for turn in said])
 
 
-def propose_criteria(dossier: Dossier, pack: Pack) -> Dossier:
-    """Step (iii), criteria: what the pack's items ask on each axis, and how far each may fall."""
+def propose_criteria(dossier: Dossier, pack: Pack | None) -> Dossier:
+    """Step (iii), criteria: what the pack's items ask on each axis, and how far each may fall.
+
+    pack: None while there is none.
+    """
     known: dict[str, Criterion] = {one.axis: one for one in dossier.criteria}
     made = []
     for axis, asks in ASKS.items():
-        of = [item for item in pack.rows("test") if item["axis"] == axis]
+        of = [item for item in pack.rows("test") if item["axis"] == axis] if pack else []
         kinds = ", ".join(dict.fromkeys(item.get("kind", axis) for item in of))
-        told = (
-            f"{asks[:1].upper()}{asks[1:]}: {len(of)} test items ({kinds})."
-            if of
-            else f"{asks[:1].upper()}{asks[1:]}. {_sentence(pack.told_no_items('test', axis))}"
-        )
+        asked = f"{asks[:1].upper()}{asks[1:]}"
+        if of:
+            told = f"{asked}: {len(of)} test items ({kinds})."
+        elif pack:
+            told = f"{asked}. {_sentence(pack.told_no_items('test', axis))}"
+        else:
+            told = f"{asked}. Its test items are still to be written."
         one = known.get(axis) or Criterion.model_validate(
-            {"axis": axis, "may_fall": DEFAULT_MUST_HOLD.get(axis) if of else None}
+            {"axis": axis, "may_fall": DEFAULT_MUST_HOLD.get(axis) if of or not pack else None}
         )
         made.append(one.model_copy(update={"asks": _propose(one.asks, told)}))
     return dossier.model_copy(update={"criteria": tuple(made)})
@@ -1275,7 +1303,7 @@ def _made(pack: Pack, model: str) -> list[Scenario]:
     return made
 
 
-def propose_scale(dossier: Dossier, spec: PipelineSpec, sizes: Table | None = None) -> Dossier:
+def propose_scale(dossier: Dossier, spec: PipelineSpec, sizes: Sequence[AtSize] = ()) -> Dossier:
     """Step (iv) from a spec. sizes: it planned at several sizes (planner.at_sizes)."""
     scale = dossier.scale
     changes: dict[str, Any] = {
@@ -1286,8 +1314,10 @@ def propose_scale(dossier: Dossier, spec: PipelineSpec, sizes: Table | None = No
         ),
         "small": _propose(
             scale.small,
-            f"Reported elsewhere: {reported('size')}. What labkit measured at its own sizes stands "
-            "in docs/scale.md; neither says what happens between.",
+            below_two_billion(spec, sizes)
+            if sizes
+            else f"Reported elsewhere: {reported('size')}. What labkit measured at its own sizes "
+            "stands in docs/scale.md; neither says what happens between.",
             ("reported: size",),
         ),
         "given_up": _propose(
@@ -1298,7 +1328,9 @@ def propose_scale(dossier: Dossier, spec: PipelineSpec, sizes: Table | None = No
         ),
     }
     if sizes:
-        changes["sizes"] = sizes
+        changes["sizes"] = Table(heads=SIZE_HEADS, rows=tuple(size_rows(sizes)))
+    elif scale.sizes.rows:
+        del changes["small"]  # what was said with the table stays beside it
     return dossier.model_copy(update={"scale": scale.model_copy(update=changes)})
 
 
@@ -1469,42 +1501,55 @@ def proposed(
     *,
     untouched: Scorecard | None = None,
     found: Comparison | None = None,
-    sizes: Table | None = None,
+    sizes: Sequence[AtSize] = (),
 ) -> Dossier:
     """Every part proposed from a spec. What the learner wrote stays as it is.
 
     untouched: the start model's scorecard on the pack. found: the design beside its alternatives;
     by default in words only, beside the dossier's own alternatives where its design is still this
-    one. sizes: the design planned at several sizes. Raises InputError for an unknown pack or model.
+    one. sizes: the design planned at several sizes. A design on paper has no scenarios of labkit's.
+    Raises InputError for an unknown pack or model.
     """
-    pack, before = load_pack(spec.pack), dossier or Dossier()
-    made = propose_domain(before, pack, untouched, named=spec.pack)
+    before = dossier or Dossier()
+    pack = None if on_paper(spec) else load_pack(spec.pack)
+    made = (
+        propose_domain(before, pack, untouched, named=spec.pack)
+        if pack
+        else propose_domain_on_paper(before, spec.pack)
+    )
     made = propose_criteria(propose_design(made, spec), pack)
-    made = propose_scale(propose_scenarios(made, pack, spec.model), spec, sizes)
-    beside_it = found or describe(_candidates(before, spec))
+    if pack:
+        made = propose_scenarios(made, pack, spec.model)
+    made = propose_scale(made, spec, sizes)
+    beside_it = found or describe(candidates_of(spec, _alternatives(before, spec)))
     made = propose_comparison(made, beside_it)
     return propose_closing(propose_deployment(propose_failures(made, spec)))
 
 
-def _candidates(dossier: Dossier, spec: PipelineSpec) -> tuple[Candidate, ...]:
-    """The design and its alternatives: the dossier's, or else those that the rules propose."""
+def _alternatives(dossier: Dossier, spec: PipelineSpec) -> list[Alternative]:
+    """The dossier's alternatives to its own design; for another design those the rules propose."""
     at = {"profile": spec.profile, "seed": spec.seed}
     mine, *others = (one.model_copy(update=at) for one in dossier.comparison.specs or (spec,))
+    usual = propose(spec)
     if mine != spec or not others:
-        return candidates_of(spec, propose(spec))
-    choices = [(one.spec, one.choice) for one in propose(spec)]
-    told = [
-        next((choice for known, choice in choices if known == one), difference_in_words(spec, one))
+        return usual
+    known = {spec_text(one.spec): one for one in usual}
+    return [
+        known.get(spec_text(one)) or Alternative(difference_in_words(spec, one), one)
         for one in others
     ]
-    return tuple(map(Candidate, dossier.comparison.designs, (mine, *others), ("", *told)))
 
 
 def proposed_on_paper(dossier: Dossier) -> Dossier:
     """What can be proposed before there is a design: from the pack, where it is there already, and
     what holds for any.
     """
-    if dossier.domain.pack in shipped_packs() or Path(dossier.domain.pack or FILE).is_dir():
-        pack = load_pack(dossier.domain.pack)
-        dossier = propose_criteria(propose_domain(dossier, pack, named=dossier.domain.pack), pack)
+    named = dossier.domain.pack
+    pack = load_pack(named) if pack_is_there(named) else None
+    dossier = (
+        propose_domain(dossier, pack, named=named)
+        if pack
+        else propose_domain_on_paper(dossier, dossier.domain.name)
+    )
+    dossier = propose_criteria(dossier, pack)
     return propose_closing(propose_deployment(dossier))

@@ -28,6 +28,7 @@ from labkit.design import dossier as paper
 from labkit.design.comparison import START, Comparison
 from labkit.design.designer import design
 from labkit.design.dossier import Criterion, Dossier, Entry, Failure, Table, TestScenario
+from labkit.design.planner import AtSize
 from labkit.diagnose.diagnoses import DIAGNOSES, Case, Result, diagnose
 from labkit.diagnose.gate import GateReport, case_of, run_gate
 from labkit.diagnose.probe import Watcher, alarms, read_looks, watcher
@@ -78,7 +79,7 @@ def propose(
     *,
     untouched: Scorecard | None = None,
     found: Comparison | None = None,
-    sizes: Table | None = None,
+    sizes: Sequence[AtSize] = (),
 ) -> Dossier:
     """Have labkit propose every part anew from a spec (by default the dossier's own); what the
     learner wrote stays.
