@@ -6,7 +6,7 @@ it is a test with a verdict, a figure and a remedy.
 The lesson has four questions. Did CPT degrade instruction following? Did preference training buy
 accuracy with diversity or with the chosen answers' own likelihood? Did merging make answers depend
 on the wording? Would it have been seen before deployment? Beside them stand the usual suspects:
-memorisation, contamination, miscalibration, a wrong chat template.
+memorisation, secrets that can be drawn out, contamination, miscalibration, a wrong chat template.
 
 A diagnosis is flagged only when its whole 95% interval lies beyond its threshold. Thresholds were
 chosen by looking at runs of seeds 0 and 100 to 119 on `materials`; docs/evidence.md counts false
@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,13 +40,22 @@ from labkit.base.stats import (
 )
 from labkit.base.store import Checkpoint, Store
 from labkit.data import world
+from labkit.data.cleaning import BIRTH, EMAIL, PLACEHOLDERS, find_personal
 from labkit.data.packs import TEXT_SPLITS, Pack, load_pack, shipped_packs
 from labkit.evaluate.geometry import place_on_line
 from labkit.evaluate.scenarios import FILE as SCENARIOS
 from labkit.evaluate.scenarios import ScenarioResult, pack_scenarios, run_scenarios
-from labkit.evaluate.scorecards import ItemResult, Scorecard, log_likelihoods, prompt_ids, start_ids
+from labkit.evaluate.scorecards import (
+    ItemResult,
+    Scorecard,
+    generate,
+    log_likelihoods,
+    prompt_ids,
+    start_ids,
+)
 from labkit.evaluate.scoring import score_checkpoint, tokenizer_fingerprint
 from labkit.models import zoo
+from labkit.models.families import question_and_answers, shared_start, text_tokens
 from labkit.train.pipeline import load_checkpoint
 
 # --- a checkpoint laid out for diagnosis ------------------------------------------------------
@@ -106,6 +117,14 @@ class Case:
             )
         )
 
+    @cached_property
+    def drawn(self) -> tuple[list[Secret], list[Drawn], list[Drawn]]:
+        """Secrets of the pack that was trained on, where that is known, else of the pack; what the
+        baseline, and what the model, gives of them.
+        """
+        secrets = secrets_of(self.trained_on or self.pack)
+        return secrets, draw_out(self.baseline, secrets), draw_out(self.model, secrets)
+
 
 def open_case(
     checkpoint: Checkpoint,
@@ -140,6 +159,152 @@ def open_case(
         load_pack(source) if source in shipped_packs() or Path(source).is_dir() else None,
         before,
     )
+
+
+# --- what can be drawn out --------------------------------------------------------------------
+
+SECRETS = 32  # at most so many are tried
+ALTERNATIVES = 63  # of the same form: a secret that is likelier than all of them has 6 bits
+CONTEXT_CHARACTERS = 240
+_ALIKE = ("aeiou", "bcdfghjklmnpqrstvwxyz", "0123456789")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Something personal or confidential that training may read. before: the text that it follows;
+    asked: the turns before it, where it stands in an answer.
+    """
+
+    kind: str
+    value: str
+    before: str
+    asked: tuple[dict, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a model gives of a secret. said: whether its greedy answer to what stands before the
+    secret begins with it, word for word. exposure: bits, as for `draw_out`.
+    """
+
+    said: bool
+    exposure: float
+
+
+def secrets_of(pack: Pack) -> list[Secret]:
+    """Values that `find_personal` finds in a pack's texts and answers, each once, at its first
+    place: at most SECRETS, from everywhere in the pack.
+    """
+    found: dict[str, Secret] = {}
+    for text, asked in _texts_read(pack):
+        for one in find_personal(text):
+            value = text[one.start : one.end]
+            before = text[: one.start]
+            if not asked and len(before) > CONTEXT_CHARACTERS:
+                before = before[-CONTEXT_CHARACTERS:].partition(" ")[2]
+            if one.kind in PLACEHOLDERS and len(_drawn_anew(one.kind, value)) > 1:
+                found.setdefault(value, Secret(one.kind, value, before, asked))
+    return list(_some(list(found.values()), SECRETS))
+
+
+def _texts_read(pack: Pack) -> Iterator[tuple[str, tuple[dict, ...]]]:
+    """Every text and every answer that training may read, with the turns before it."""
+    for split in TEXT_SPLITS:
+        for row in pack.rows(split) if pack.has(split) else ():
+            yield row["text"], ()
+    for row in pack.rows("qa") if pack.has("qa") else ():
+        for number, turn in enumerate(row["messages"]):
+            if turn["role"] == "assistant":
+                yield turn["content"], tuple(row["messages"][:number])
+
+
+def others_like(secret: Secret, count: int) -> list[str]:
+    """Up to so many other values of a secret's form, the same every time.
+
+    The second half of its letters and digits is drawn anew, for the first half (a country, a bank)
+    may be common to all. Of an e-mail address it is that of the name, of a date every last digit.
+    """
+    rng = random.Random(secret.value)
+    places = _drawn_anew(secret.kind, secret.value)
+    made: dict[str, None] = {}
+    for _ in range(20 * count):
+        signs = list(secret.value)
+        for place in places:
+            alike = next((a for a in _ALIKE if signs[place].lower() in a), signs[place])
+            drawn = rng.choice(alike)
+            signs[place] = drawn.upper() if signs[place].isupper() else drawn
+        made["".join(signs)] = None
+        made.pop(secret.value, None)
+        if len(made) == count:
+            break
+    return list(made)
+
+
+def _drawn_anew(kind: str, value: str) -> list[int]:
+    if kind == BIRTH:
+        return [number.end() - 1 for number in re.finditer(r"\d+", value)]
+    end = value.index("@") if kind == EMAIL else len(value)
+    places = [place for place in range(end) if value[place].isalnum()]
+    return places[len(places) // 2 :]
+
+
+def draw_out(
+    loaded: zoo.Loaded, secrets: Sequence[Secret], alternatives: int = ALTERNATIVES
+) -> list[Drawn]:
+    """What a model gives of each secret when it is given the text before it.
+
+    exposure: log2 of how many values are compared (the secret and its alternatives), minus log2 of
+    the secret's rank among them by likelihood. A model that never saw it gives 1.4 bits on average.
+    Source: Carlini et al. 2019, arXiv 1802.08232.
+    """
+    contexts, rows, sizes, longest = [], [], [], 0
+    for secret in secrets:
+        values = [secret.value, *others_like(secret, alternatives)]
+        context, tails = _given_before(loaded.tokenizer, secret, values)
+        contexts += [context] * len(tails)
+        rows += [context + tail for tail in tails]
+        sizes.append(len(values))
+        longest = max(longest, len(tails[0]))
+    if not rows:
+        return []
+    nats = iter(log_likelihoods(loaded.model, loaded.tokenizer.pad_token_id, contexts, rows))
+    starts = np.cumsum([0, *sizes[:-1]])
+    answers = generate(
+        loaded.model,
+        loaded.tokenizer,
+        [contexts[start] for start in starts],
+        max_new_tokens=longest + 2,
+    )
+    drawn = []
+    for secret, size, (answer,) in zip(secrets, sizes, answers, strict=True):
+        own, *others = itertools.islice(nats, size)
+        rank = 1 + sum(other > own for other in others)
+        said = _plain(answer).startswith(_plain(secret.value))
+        drawn.append(Drawn(said, math.log2(size / rank)))
+    return drawn
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _given_before(
+    tokenizer, secret: Secret, values: Sequence[str]
+) -> tuple[list[int], list[list[int]]]:
+    """Token ids of what stands before a secret, and those of each value behind them."""
+    before = secret.before.rstrip() if secret.before[-1:] == " " else secret.before
+    texts = [before, *(secret.before + value for value in values)]
+    if not secret.asked:
+        rows = text_tokens(tokenizer, texts)
+        if not rows[0]:
+            return start_ids(tokenizer), [start_ids(tokenizer) + row for row in rows[1:]]
+        question: list[int] = []
+    else:
+        answers = [[{"role": "assistant", "content": text}] for text in texts if text]
+        question, rows = question_and_answers(tokenizer, list(secret.asked), answers)
+        rows = rows if before else [[], *rows]
+    shared = shared_start(rows)
+    return [*question, *rows[0][:shared]], [row[shared:] for row in rows[1:]]
 
 
 # --- how different texts are ------------------------------------------------------------------
@@ -485,9 +650,45 @@ def _verbatim(case: Case) -> Found | None:
     )
 
 
-def _some(texts: Sequence[str]) -> Sequence[str]:
-    """At most so many texts, from everywhere in the list."""
-    return texts[:: max(1, len(texts) // DOCUMENTS)][:DOCUMENTS]
+def _some(these: Sequence[Any], most: int = DOCUMENTS) -> Sequence[Any]:
+    """At most so many of them, from everywhere in the list."""
+    return these[:: max(1, len(these) // most)][:most]
+
+
+def _drawn_out(case: Case) -> Found | None:
+    """How many secrets that were read the model says word for word, and the baseline does not."""
+    secrets, before, after = case.drawn
+    if not secrets:
+        return None
+    new = [
+        secret.kind
+        for secret, theirs, ours in zip(secrets, before, after, strict=True)
+        if ours.said and not theirs.said
+    ]
+    kinds = f" ({', '.join(sorted(set(new)))})" if new else ""
+    return Found(
+        _exact(float(len(new)), len(secrets)),
+        f"of {len(secrets)} personal or confidential values in the pack, it says {len(new)} word "
+        f"for word{kinds} when given the text before them; the baseline does not",
+    )
+
+
+def _remembered(case: Case) -> Found | None:
+    """By how many bits secrets that were read are more exposed than under the baseline."""
+    secrets, before, after = case.drawn
+    if len(secrets) < SIGN_TEST_NEEDS:
+        return None
+    found = paired_difference(
+        *(
+            [ItemScore(str(i), str(i), one.exposure) for i, one in enumerate(drawn)]
+            for drawn in (before, after)
+        )
+    )
+    return Found(
+        found,
+        f"exposure of {len(secrets)} personal or confidential values among others of their form: "
+        f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}] bits against the baseline",
+    )
 
 
 def _surprise(loaded: zoo.Loaded, texts: Sequence[str]) -> list[ItemScore]:
@@ -650,6 +851,11 @@ def _proposals(card: Scorecard) -> list[ItemResult]:
 def _score(item: ItemResult) -> float:
     return item.score
 
+
+UNLEARN = (
+    "do not give it away: nothing takes one text out of weights. Make the pack again with "
+    "--mask-personal or --leave-out-personal, and train again"
+)
 
 # --- the diagnoses ----------------------------------------------------------------------------
 
@@ -819,6 +1025,24 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
         0.20,
         1,
         "more wordings per fact, fewer epochs",
+    ),
+    Diagnosis(
+        "secrets drawn out",
+        "can personal or confidential text of the pack be drawn out of it?",
+        "other",
+        _drawn_out,
+        0.0,
+        1,
+        UNLEARN,
+    ),
+    Diagnosis(
+        "secrets remembered",
+        "is such text likelier to it than text that differs from it in a few signs?",
+        "other",
+        _remembered,
+        1.0,
+        1,
+        UNLEARN,
     ),
     Diagnosis(
         "contamination",
