@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: course test quick nightly newest lint lab app gallery install peers servers evidence benchmarks clean
+.PHONY: course test quick nightly newest lint lab app gallery handout install peers servers evidence benchmarks clean
 
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
@@ -55,6 +55,10 @@ app: install
 
 gallery: install
 	$(BIN)/python -m studies gallery
+
+# The pages to print that lie in docs.
+handout: install
+	$(BIN)/labkit handout --out-dir docs
 
 evidence: install
 	$(BIN)/python -m studies evidence --part data

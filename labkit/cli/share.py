@@ -375,13 +375,13 @@ def _tell(done: Done, failed: str) -> None:
 
 @app.command(rich_help_panel="Teach")
 def handout(
-    out_dir: Annotated[Path, typer.Option(help="Where the two PDFs go.")] = Path("out/handout"),
+    out_dir: Annotated[Path, typer.Option(help="Where the PDFs go.")] = Path("out/handout"),
     pack: Annotated[
-        str,
-        typer.Option(help=f"{A_PACK}: the domain on the worksheet."),
-    ] = "materials",
+        str | None,
+        typer.Option(help=f"{A_PACK}: the domain on the worksheet; without one it is empty."),
+    ] = None,
 ) -> None:
-    """Make the five-minute warm-up as a one-page PDF and the design worksheet as a PDF form."""
+    """Make the five-minute warm-up, the design worksheet as a form, and cases to match, as PDFs."""
     from labkit.classroom.handout import make_handout
 
     for path in make_handout(out_dir, pack):
