@@ -5,6 +5,9 @@ Bars on amounts of data are this kit's, rough on purpose; where a study names on
 
 There is no score: every rule that applies is printed with its reason and source, needs that
 contradict are said, and what would change the advice is found by changing one answer at a time.
+
+The last part lays buying, building, retraining and merging side by side over a year, by figures
+that the user enters.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pydantic import Field
 
 from labkit.base.inputs import Form, load_form
 from labkit.base.pages import Section, Sheet, sheet_html, sheet_text
+from labkit.design.planner import Costs, Settings, between, costs_of, digits, fit_in_words
 
 HELP = "see docs/fit.md"
 
@@ -491,3 +495,167 @@ def advice_text(advice: Advice) -> str:
 def advice_html(advice: Advice) -> str:
     """The advice for a notebook, escaped."""
     return sheet_html(advice_sheet(advice))
+
+
+# --- a year -------------------------------------------------------------------------------------
+
+Amount = Annotated[float, Field(ge=0, le=1e12)]
+YEAR_HELP = "see docs/leads.md"
+
+
+class Year(Form):
+    """What a year is reckoned from. labkit knows no price: what is null is told to be missing, and
+    no money is summed without it.
+
+    updates: how often in the year the model must follow a change. changes: of what: a newer general
+    model, or the domain's facts. model, card, gpus, method, tokens_millions, length: of one
+    training, as for `labkit plan`. data_hours: people's, once, for data and test items.
+    review_hours: people's, before each release, of a model of one's own; bought_review_hours: of a
+    bought one. merge_hours: of one merge, on one GPU. serving_gpu_hours: in the year. licence: of a
+    bought model, in the year, with all calls.
+    """
+
+    updates: Annotated[int, Field(ge=0, le=366)]
+    changes: Literal["general model", "facts"]
+    model: str
+    card: str
+    gpus: Annotated[int, Field(ge=1)] = 1
+    method: Literal["full", "lora", "qlora"] = "full"
+    tokens_millions: Annotated[float, Field(gt=0)]
+    length: Annotated[int, Field(ge=1)] = 2048
+    data_hours: Amount
+    review_hours: Amount
+    bought_review_hours: Amount
+    merge_hours: Amount
+    serving_gpu_hours: Amount
+    price_gpu_hour: Amount | None
+    price_person_hour: Amount | None
+    licence: Amount | None
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way through the year. people: hours; gpu: hours, shortest and longest; fixed: money that
+    is no hours; None where the user gave none. note: what it does not give.
+    """
+
+    name: str
+    people: float
+    gpu: tuple[float, float]
+    fixed: float | None
+    note: str
+
+
+def load_year(path: Path) -> Year:
+    """Raises InputError naming file, field and remedy."""
+    return load_form(Year, path, help=YEAR_HELP)
+
+
+def ways_of(year: Year) -> tuple[Costs, list[Way]]:
+    """The plan of one training, and buying, building once, retraining and merging over the year.
+
+    Raises InputError for a training that cannot be planned.
+    """
+    costs = costs_of(
+        Settings(
+            model=year.model,
+            card=year.card,
+            gpus=year.gpus,
+            method=year.method,
+            tokens_millions=year.tokens_millions,
+            length=year.length,
+        )
+    )
+    low, high = (hours * year.gpus for hours in costs.plan.hours(costs.card))
+    serving, releases = year.serving_gpu_hours, 1 + year.updates
+
+    def own(trainings: int, merges: int, reviews: int) -> tuple[float, tuple[float, float]]:
+        other = serving + merges * year.merge_hours
+        people = year.data_hours + reviews * year.review_hours
+        return people, (trainings * low + other, trainings * high + other)
+
+    stale = "does not follow a change" if year.updates else ""
+    merging = (
+        "carries the domain into a newer general model; a merge has to pass the gate each time"
+        if year.changes == "general model"
+        else "does not bring in new facts: merging joins what was trained, so this row is no choice"
+    )
+    return costs, [
+        Way(
+            "buy", releases * year.bought_review_hours, (0.0, 0.0), year.licence,
+            "weights and test items stay apart: accept by a file of answers",
+        ),
+        Way("build once", *own(1, 0, 1), 0.0, stale),
+        Way("build, retrain at each update", *own(releases, 0, releases), 0.0,
+            "follows both kinds of change"),
+        Way("build, merge at each update", *own(1, year.updates, releases), 0.0, merging),
+    ]  # fmt: skip
+
+
+def year_sheet(year: Year) -> Sheet:
+    """The year as one page: a row per way, in hours, and in money where the prices are given.
+
+    Raises InputError as `ways_of` does.
+    """
+    costs, ways = ways_of(year)
+    money = {way.name: _money_of_way(way, year) for way in ways}
+    told = {name: value for name, value in money.items() if not isinstance(value, str)}
+    least = [
+        name
+        for name, value in told.items()
+        if all(value[1] < other[0] for key, other in told.items() if key != name)
+    ]
+    verdict = (
+        f"By these figures the least money is: {least[0]}."
+        if least and len(told) == len(ways)
+        else "These figures do not tell which way costs least: prices are missing, or ranges meet."
+    )
+    rows = tuple(
+        (
+            way.name,
+            digits(way.people) if way.people else "none",
+            between(way.gpu) if way.gpu[1] else "none",
+            value if isinstance(value := money[way.name], str) else between(value),
+            way.note,
+        )
+        for way in ways
+    )
+    given = tuple(
+        (name.replace("_", " "), "not given" if value is None else f"{value}")
+        for name, value in year.model_dump().items()
+    )
+    return Sheet(
+        "A year: build, buy, merge or retrain",
+        f"{year.updates} updates of the {year.changes}; one training of {year.model} on "
+        f"{year.gpus} x {costs.card.name}: {between(costs.plan.hours(costs.card))} hours, "
+        f"{costs.plan.peak_gib:.1f} GiB at its peak; does it fit? "
+        f"{fit_in_words(costs.plan, costs.card)}",
+        verdict,
+        (
+            Section(
+                "Four ways",
+                "What they are worth is another question: only the gate on your items tells.",
+                ("way", "people, hours", "GPU, hours", "money", "note"),
+                rows,
+            ),
+            Section("What you entered", "", ("figure", "value"), given),
+        ),
+    )
+
+
+def _money_of_way(way: Way, year: Year) -> tuple[float, float] | str:
+    """Least and most; in words where a price that it takes is missing."""
+    missing = [
+        name
+        for name, price, takes in (
+            ("price_person_hour", year.price_person_hour, way.people),
+            ("price_gpu_hour", year.price_gpu_hour, way.gpu[1]),
+            ("licence", way.fixed, True),
+        )
+        if price is None and takes
+    ]
+    if missing:
+        return f"not told: {', '.join(missing)} not given"
+    people = way.people * (year.price_person_hour or 0) + (way.fixed or 0)
+    low, high = (hours * (year.price_gpu_hour or 0) for hours in way.gpu)
+    return people + low, people + high

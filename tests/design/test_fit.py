@@ -5,6 +5,7 @@ import yaml
 
 from labkit.base.errors import InputError
 from labkit.base.pages import sheet_pdf
+from labkit.design import fit
 from labkit.design.fit import (
     RULES,
     TOOLS,
@@ -239,3 +240,71 @@ def test_a_situation_is_read_from_yaml(tmp_path):
         "facts_change: daily\nwords: 40000\nquestions_answers: 0\ncitations_needed: yes\n"
     )
     assert load_situation(path).citations_needed is True
+
+
+# --- a year ---------------------------------------------------------------------------------------
+
+FIGURES = {
+    "updates": 3,
+    "changes": "general model",
+    "model": "Llama-3.1-8B",
+    "card": "H100",
+    "gpus": 2,
+    "method": "lora",
+    "tokens_millions": 50,
+    "data_hours": 100,
+    "review_hours": 20,
+    "bought_review_hours": 10,
+    "merge_hours": 2,
+    "serving_gpu_hours": 1000,
+    "price_gpu_hour": None,
+    "price_person_hour": None,
+    "licence": None,
+}
+
+
+def a_year(**changes):
+    return fit.Year(**{**FIGURES, **changes})
+
+
+def test_a_year_counts_trainings_merges_and_reviews():
+    costs, ways = fit.ways_of(a_year())
+    one = [hours * 2 for hours in costs.plan.hours(costs.card)]
+    buy, once, again, merged = ways
+    assert (buy.people, once.people, again.people, merged.people) == (40, 120, 180, 180)
+    assert once.gpu == pytest.approx([1000 + hours for hours in one])
+    assert again.gpu == pytest.approx([1000 + 4 * hours for hours in one])
+    assert merged.gpu == pytest.approx([1006 + hours for hours in one])
+    facts = fit.ways_of(a_year(changes="facts"))[1][-1]
+    assert "does not bring in new facts" in facts.note and "newer general" in merged.note
+
+
+def test_no_price_is_invented(tmp_path):
+    from labkit.base.pages import sheet_pdf
+
+    sheet = fit.year_sheet(a_year())
+    assert "do not tell" in sheet.verdict
+    cells = {row[0]: row[3] for row in sheet.sections[0].rows}
+    assert cells["buy"] == "not told: price_person_hour, licence not given"
+    priced = a_year(price_gpu_hour=2, price_person_hour=50, licence=1e6)
+    assert fit.year_sheet(priced).verdict.endswith("build once.")
+    assert sheet_pdf(fit.year_sheet(priced), tmp_path / "year.pdf").is_file()
+
+
+def test_figures_of_a_year_are_checked(tmp_path):
+    import yaml
+
+    path = tmp_path / "year.yaml"
+    for changes, words in (
+        ({"updates": -1}, "updates"),
+        ({"licence": "much"}, "licence"),
+        ({"updatse": 1}, "updatse: not a known field; did you mean 'updates'?"),
+    ):
+        path.write_text(yaml.safe_dump({**FIGURES, **changes}))
+        with pytest.raises(InputError) as error:
+            fit.load_year(path)
+        assert words in str(error.value) and str(path) in str(error.value)
+    path.write_text(yaml.safe_dump(FIGURES))
+    assert fit.load_year(path) == a_year()
+    with pytest.raises(InputError, match="unknown GPU"):
+        fit.ways_of(a_year(card="H1000"))
