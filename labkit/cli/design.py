@@ -1,6 +1,6 @@
 """Commands for what to build, what it takes, and what a claim is worth; and for domain packs.
 
-They are advise, compare, dossier, plan, fit and audit; pack new, pack check and pack build.
+They are advise, compare, dossier, plan, year, fit and audit; pack new, pack check and pack build.
 """
 
 from __future__ import annotations
@@ -313,6 +313,23 @@ def fit(
     from labkit.design.fit import advice_text, advise, load_situation
 
     say(advice_text(advise(load_situation(situation))))
+
+
+@app.command(rich_help_panel="Design")
+def year(
+    figures: Annotated[
+        Path, typer.Argument(help="Your figures in YAML; docs/leads.md shows them.")
+    ],
+    pdf: Annotated[Path | None, typer.Option(help="Write the page as a PDF, too.")] = None,
+) -> None:
+    """Lay buying, building, retraining and merging side by side over a year, by your figures."""
+    from labkit.base.pages import sheet_pdf, sheet_text
+    from labkit.design.fit import load_year, year_sheet
+
+    sheet = year_sheet(load_year(figures))
+    say(sheet_text(sheet))
+    if pdf:
+        say(f"written: {sheet_pdf(sheet, pdf)}")
 
 
 @app.command(rich_help_panel="Design")
