@@ -795,9 +795,11 @@ def export(dossier: Dossier, folder: Path) -> list[Path]:
     """Write all of it: dossier.yaml, .html, .pdf and .md, and what the kit runs: design.yaml,
     scenarios.yaml and gate.yaml, as far as there is something in them. Returns the paths.
 
-    Raises InputError for a letter that no font can draw, StoreError when nothing can be written.
+    An older PDF goes first: where a new one cannot be made, it would be of another dossier. Raises
+    InputError for a letter that no font can draw, StoreError when nothing can be written.
     """
-    sheet = sheet_of(dossier)
+    sheet, printed = sheet_of(dossier), folder / "dossier.pdf"
+    printed.unlink(missing_ok=True)
     paths = [save_dossier(dossier, folder / FILE)]
     for ending, text in (("html", sheet_page(sheet)), ("md", sheet_markdown(sheet))):
         paths.append(folder / f"dossier.{ending}")
@@ -811,7 +813,7 @@ def export(dossier: Dossier, folder: Path) -> list[Path]:
     if held := must_hold(dossier):
         paths.append(folder / "gate.yaml")
         write_file(paths[-1], yaml.safe_dump({"must_hold": held}, sort_keys=False))
-    paths.append(write_pdf("dossier", asdict(sheet), folder / "dossier.pdf"))
+    paths.append(write_pdf("dossier", asdict(sheet), printed))
     return paths
 
 

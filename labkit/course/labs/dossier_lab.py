@@ -249,12 +249,13 @@ class PartPanel:
         def add() -> None:
             if not mode.value.strip():
                 raise InputError("say in words how the design could fail, then add it")
-            made = Failure(
-                mode=journal.plain_text(mode.value),
-                axis=axis.value,
-                may_fall=fall.value if axis.value else None,
-                diagnosis=test.value,
-            )
+            said = {
+                "mode": journal.plain_text(mode.value),
+                "axis": axis.value,
+                "may_fall": fall.value if axis.value else None,
+                "diagnosis": test.value,
+            }
+            made = paper.checked({"failures": [said]}).failures[0]
             change(self.lab, lambda kept: with_failure(kept, made))
             mode.value = ""
             self.draw()
@@ -271,7 +272,8 @@ class PartPanel:
         def add() -> None:
             if not name.value.strip():
                 raise InputError("give the situation a name, then add it")
-            made = TestScenario(name=journal.plain_text(name.value))
+            said = {"name": journal.plain_text(name.value)}
+            made = paper.checked({"scenarios": [said]}).scenarios[0]
             change(self.lab, lambda kept: with_scenario(kept, made))
             name.value = ""
             self.draw()
@@ -452,16 +454,22 @@ def _first_measured(cases: Sequence[Case], name: str) -> Result:
 # --- taken home -------------------------------------------------------------------------------
 
 
+def whole(lab: Lab) -> Dossier:
+    """The dossier with what was made elsewhere, recorded as it stands; an empty one is proposed."""
+    if not (folder_of(lab) / paper.FILE).is_file():
+        propose(lab)
+    kept = gather(lab)
+    record(lab, kept)
+    return kept
+
+
 def take_home(lab: Lab) -> list[Path]:
     """The dossier shown whole and written as HTML, PDF, Markdown and YAML, with design, scenarios
     and gate beside it.
 
     Raises InputError for a letter that no font can draw, StoreError when nothing can be written.
     """
-    if not (folder_of(lab) / paper.FILE).is_file():
-        propose(lab)
-    kept = gather(lab)
-    record(lab, kept)
+    kept = whole(lab)
     show_html(sheet_html(paper.sheet_of(kept)))
     paths = paper.export(kept, folder_of(lab))
     print(f"{paper.told_state(kept)}\nWritten to {folder_of(lab)}: {_listed(paths)}.")
