@@ -308,3 +308,12 @@ def test_figures_of_a_year_are_checked(tmp_path):
     assert fit.load_year(path) == a_year()
     with pytest.raises(InputError, match="unknown GPU"):
         fit.ways_of(a_year(card="H1000"))
+
+
+def test_the_page_for_leads_shows_figures_that_can_be_read():
+    from labkit.base.store import shipped_or_checkout
+
+    page = shipped_or_checkout("data_samples").parent / "docs" / "leads.md"
+    shown = page.read_text("utf-8").split("```yaml")[1].split("```")[0]
+    sheet = fit.year_sheet(fit.Year(**yaml.safe_load(shown)))
+    assert [row[0] for row in sheet.sections[0].rows][0] == "buy" and "do not tell" in sheet.verdict
