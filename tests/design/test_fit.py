@@ -316,4 +316,4 @@ def test_the_page_for_leads_shows_figures_that_can_be_read():
     page = shipped_or_checkout("data_samples").parent / "docs" / "leads.md"
     shown = page.read_text("utf-8").split("```yaml")[1].split("```")[0]
     sheet = fit.year_sheet(fit.Year(**yaml.safe_load(shown)))
-    assert [row[0] for row in sheet.sections[0].rows][0] == "buy" and "do not tell" in sheet.verdict
+    assert sheet.sections[0].rows[0][0] == "buy" and "do not tell" in sheet.verdict

@@ -1,0 +1,65 @@
+"""From a pack's questions to a verdict, without a model: the commands for who can only ask."""
+
+from __future__ import annotations
+
+import csv
+
+from labkit.data.packs import load_pack
+from tests.commands import labkit
+
+
+def fill(path, target, wrong=()):
+    """The questions of a file with right answers, and wrong ones on some axes."""
+    keys = {item["id"]: item.get("answer", "") for item in load_pack("legal").rows("test")}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["answer"] = "Nobody knows." if row["axis"] in wrong else keys.get(row["id"], "-")
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return target
+
+
+def test_from_questions_to_the_gate_and_drift(tmp_path):
+    asked = tmp_path / "questions.csv"
+    done = labkit("questions", "legal", "--to", asked, "--limit", 20)
+    assert done.returncode == 0 and "scored by the likelihood" in done.stderr
+    assert "questions; fill in the column answer" in done.stdout
+    today = fill(asked, tmp_path / "today.csv")
+    worse = fill(asked, tmp_path / "worse.csv", wrong=("general",))
+
+    save = tmp_path / "card.json"
+    done = labkit("evaluate", "--answers", worse, "--baseline-answers", today, "--pack", "legal",
+                  "--save", save, COLUMNS="160")  # fmt: skip
+    assert done.returncode == 0 and "unknown fact" in done.stdout and save.is_file()
+    assert "worse minus today" in done.stdout and "are not in this file" in done.stderr
+
+    both = ("--answers", worse, "--baseline-answers", today)
+    held = labkit("gate", *both, "--pack", "legal", COLUMNS="160")
+    assert held.returncode == 1 and "held back: general fell by 1.00" in held.stdout
+    assert labkit("gate", "--answers", today, "--baseline-answers", today,
+                  "--pack", "legal").returncode == 0  # fmt: skip
+
+    found = labkit("drift", worse, "--reference", today, "--pack", "legal", COLUMNS="160")
+    assert found.returncode == 1 and "general" in found.stdout.splitlines()[-1]
+    assert "not seen: " in found.stdout
+    assert labkit("drift", today, "--reference", today).returncode == 0
+
+
+def test_the_sheet_for_a_supplier_and_what_is_refused(tmp_path):
+    to = tmp_path / "acceptance.pdf"
+    done = labkit("acceptance", "legal", "--to", to)
+    assert done.returncode == 0 and to.is_file() and to.with_suffix(".yaml").is_file()
+    for words, arguments in (
+        ("give a model, or --answers", ("evaluate",)),
+        ("give a model, or --answers", ("evaluate", "llama-s-instruct", "--answers", "a.csv")),
+        ("give a checkpoint and --baseline, or --answers", ("gate", "--answers", "a.csv")),
+        ("give --pack", ("gate", "--answers", "a.csv", "--baseline-answers", "a.csv")),
+        ("a.csv: no such file", ("drift", "a.csv", "--reference", "a.csv")),
+        ("name ends in .pdf", ("acceptance", "legal", "--to", tmp_path / "a.txt")),
+    ):
+        done = labkit(*arguments)
+        assert done.returncode == 2 and words in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
