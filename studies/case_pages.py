@@ -102,8 +102,8 @@ def events_table(data: dict) -> str:
         ("checkpoint", "how", "recall", "false alarms", "balanced accuracy"),
         (
             (label, TOLD_READINGS[axis], *(_cell(found[name]) for name in found))
-            for label, readings in data["events"].items()
-            for axis, found in readings.items()
+            for label in PIPELINE
+            for axis, found in data["events"][label].items()
         ),
     )
 
@@ -218,6 +218,7 @@ def write_pages(measured: Path, docs: Path) -> list[Path]:
     return written
 
 
+PIPELINE = (START, "SFT alone", "CPT", "CPT-SFT", "CPT-SFT-DPO", BACK)
 FACTS = ("knowledge, cloze", "knowledge, free", "knowledge, paraphrased")
 
 
@@ -234,11 +235,10 @@ def event_alone() -> float:
 
 
 def pharma_fields(data: dict) -> dict[str, str]:
-    pipeline = (START, "CPT", "SFT alone", "CPT-SFT", "CPT-SFT-DPO", BACK)
     pair = (START, CHEMISTRY, REASONING, SLERPED, LERPED, SAME_T, UNION)
     real = data.get("real", {})
     return {
-        "stages": scores_table(data, pipeline, (*FACTS, "instructions", "general", "preference")),
+        "stages": scores_table(data, PIPELINE, (*FACTS, "instructions", "general", "preference")),
         "mapping": claims_table(data["claims"], "mapping"),
         "events": events_table(data),
         "event_claims": claims_table(data["claims"], "adverse events"),

@@ -258,11 +258,15 @@ def balanced(units: list[Unit], label: str, axis: str = EVENTS) -> list[ItemScor
     """Scores whose mean is balanced accuracy: events weigh as much as what is none, however many
     there are.
     """
-    scores = {kind: pooled(units, label, axis, kind) for kind in ("event", "no event")}
-    total = sum(map(len, scores.values()))
+    return _alike([pooled(units, label, axis, kind) for kind in ("event", "no event")])
+
+
+def _alike(groups: list[list[ItemScore]]) -> list[ItemScore]:
+    """Scores of groups that weigh the same, however many scores each has."""
+    total = sum(map(len, groups))
     return [
-        replace(score, score=score.score * total / (2 * len(found)))
-        for found in scores.values()
+        replace(score, score=score.score * total / (len(groups) * len(found)))
+        for found in groups
         for score in found
     ]
 
@@ -372,11 +376,27 @@ def _chosen_t(
     return best_t(sweep, *axes)
 
 
-def over_specialist(label: str, axis: str) -> Measure:
+Scores = Callable[[list[Unit], str], list[ItemScore]]
+
+
+def on(axis: str) -> Scores:
+    return lambda units, label: pooled(units, label, axis)
+
+
+def together(units: list[Unit], label: str) -> list[ItemScore]:
+    """Scores whose mean is that of the two axes that chose t: each axis weighs half, however many
+    items it has.
+    """
+    return _alike([pooled(units, label, axis) for axis in CHOSEN_BY])
+
+
+def over_specialist(scores: Scores) -> Measure:
     """A merge minus the specialist that is better on dev."""
-    return lambda units: cluster_mean(
-        over_better_parent(units, label, SPECIALISTS, lambda found, name: pooled(found, name, axis))
-    )
+    return lambda units: cluster_mean(over_better_parent(units, SLERPED, SPECIALISTS, scores))
+
+
+def gain(before: str, after: str, scores: Scores) -> Measure:
+    return lambda units: paired_difference(scores(units, before), scores(units, after))
 
 
 OURS = "one million parameters and invented facts; the lesson's story tells of products"
@@ -416,25 +436,30 @@ PHARMA_CLAIMS = (
     *(
         _pharma_lesson(
             "adverse events",
-            f"{label}: balanced accuracy, asked, above that of the untouched model",
-            change(START, label, EVENTS),
+            f"{label}: balanced accuracy, {how}, above that of the untouched model",
+            change(START, label, axis),
         )
-        for label in ("CPT", "CPT-SFT", "CPT-SFT-DPO", BACK)
+        for axis, how, labels in (
+            (EVENTS, "asked", ("CPT-SFT", "CPT-SFT-DPO")),
+            (READ_OFF, "read off", ("SFT alone", "CPT", "CPT-SFT", "CPT-SFT-DPO", BACK)),
+        )
+        for label in labels
     ),
     _pharma_lesson(
         "adverse events",
-        "DPO after SFT finds more adverse events (recall)",
-        change("CPT-SFT", "CPT-SFT-DPO", EVENTS, "event"),
+        "DPO after SFT finds more adverse events (recall, read off)",
+        change("CPT-SFT", "CPT-SFT-DPO", READ_OFF, "event"),
     ),
     _pharma_lesson(
         "adverse events",
-        "DPO after SFT raises fewer false alarms",
-        change("CPT-SFT", "CPT-SFT-DPO", EVENTS, "no event"),
+        "DPO after SFT raises fewer false alarms (read off)",
+        change("CPT-SFT", "CPT-SFT-DPO", READ_OFF, "no event"),
     ),
     *(
         _pharma_lesson(
             "adverse events",
-            f"{label}: reading the expected event off beats asking yes or no (balanced accuracy)",
+            f"{label}: reading the expected event off beats asking with a threshold "
+            "(balanced accuracy)",
             read_over_asked(label),
         )
         for label in ("CPT-SFT", "CPT-SFT-DPO")
@@ -457,10 +482,15 @@ PHARMA_CLAIMS = (
     *(
         _pharma_lesson(
             "specialists",
-            f"{SLERPED} of the two specialists beats {against}, {axis}",
-            over_specialist(SLERPED, axis) if other is None else change(other, SLERPED, axis),
+            f"{SLERPED} of the two specialists beats {against}, {words}",
+            over_specialist(scores) if other is None else gain(other, SLERPED, scores),
         )
-        for axis in ("knowledge", KNOWN, "reasoning", "instructions")
+        for words, scores in (
+            ("knowledge and reasoning about well-known things together", together),
+            ("knowledge", on("knowledge")),
+            ("reasoning about well-known things", on(KNOWN)),
+            ("instruction following", on("instructions")),
+        )
         for against, other in (
             ("the specialist that is better on dev", None),
             ("LERP at its own t", LERPED),
