@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -19,14 +20,15 @@ from labkit.base.pages import sheet_html
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import Checkpoint
 from labkit.course import journal
+from labkit.course.labs.design_lab import Studio
 from labkit.course.labs.evaluate_lab import scenario_table
 from labkit.course.lesson import Lab, headless, show_html
 from labkit.course.live import training
-from labkit.course.panels import guarded_into
-from labkit.data.packs import packs_folder
+from labkit.course.panels import download, guarded_into, pressed
+from labkit.data.packs import load_pack, packs_folder
 from labkit.design import dossier as paper
 from labkit.design.comparison import START, Comparison
-from labkit.design.designer import design
+from labkit.design.designer import design, in_words
 from labkit.design.dossier import Criterion, Dossier, Entry, Failure, Table, TestScenario
 from labkit.design.planner import AtSize
 from labkit.diagnose.diagnoses import DIAGNOSES, Case, Result, diagnose
@@ -38,6 +40,7 @@ from labkit.train.pipeline import load_checkpoint, run_spec, trainable
 from labkit.train.specs import DPO, GENTLE, PipelineSpec
 
 SAVED, CLOSING = "scenarios", "closing_"
+FIRST = 3  # members of a list that a short form shows
 WIDE = {"layout": widgets.Layout(width="98%", max_width="900px")}
 
 
@@ -117,11 +120,11 @@ def _named(lab: Lab) -> str:
 # --- shown and filled in ----------------------------------------------------------------------
 
 
-def part(lab: Lab, *names: str) -> None:
+def part(lab: Lab, *names: str, short: bool = False) -> None:
     """One part of the dossier or several as a form; headless as tables.
 
-    names: keys of dossier.PARTS, or the beginning of a path such as "design.data". A dossier that
-    is still empty is proposed first.
+    names: keys of dossier.PARTS, or the beginning of a path such as "design.data". short: of a list
+    the first members only, and said so. A dossier that is still empty is proposed first.
     """
     if not (folder_of(lab) / paper.FILE).is_file():
         propose(lab)
@@ -132,7 +135,7 @@ def part(lab: Lab, *names: str) -> None:
         return
     from IPython.display import display
 
-    display(widgets.VBox([PartPanel(lab, name).whole for name in names]))
+    display(widgets.VBox([PartPanel(lab, name, short=short).whole for name in names]))
 
 
 class PartPanel:
@@ -142,8 +145,8 @@ class PartPanel:
     added.
     """
 
-    def __init__(self, lab: Lab, name: str):
-        self.lab, self.name = lab, name
+    def __init__(self, lab: Lab, name: str, *, short: bool = False):
+        self.lab, self.name, self.short = lab, name, short
         self.told = widgets.HTML()
         self.rows = widgets.VBox()
         self.state = widgets.HTML()
@@ -157,15 +160,34 @@ class PartPanel:
     def draw(self) -> None:
         """All fields anew, from the file."""
         kept = read(self.lab)
-        self.rows.children = [
+        part = self.name.split(".")[0]
+        rows = [
             child
-            for path, label, entry in paper.entries(kept, self.name.split(".")[0])
-            if path.startswith(self.name)
+            for path, label, entry in paper.entries(kept, part)
+            if path.startswith(self.name) and self._shown(path)
             for child in self._field(kept, path, label, entry)
         ]
-        if self.name in ("criteria", "failures"):
-            self.rows.children += tuple(map(self._fall, getattr(kept, self.name)))
+        if self.name in ("criteria", "failures") and not self.short:
+            rows += map(self._fall, getattr(kept, self.name))
+        if self.short:
+            rows.insert(0, widgets.HTML(self._rest(kept, part)))
+        self.rows.children = rows
         self._say_state(kept)
+
+    def _shown(self, path: str) -> bool:
+        """Of a list the first members; of the comparison only what the learner is asked."""
+        step = path.split(".")[1]
+        if not self.short:
+            return True
+        return int(step) <= FIRST if step.isdigit() else step != "rows"
+
+    def _rest(self, kept: Dossier, part: str) -> str:
+        """What a short form does not ask for, in a sentence or as a table."""
+        if part == "comparison":
+            return sheet_html(paper.part_of(kept, part))
+        found = getattr(kept, part)
+        more = len(found) - FIRST if isinstance(found, tuple) else 0
+        return f"<p>{more} more stand in the dossier.</p>" if more > 0 else ""
 
     def _fall(self, one: Criterion | Failure) -> widgets.Widget:
         """How far an axis may fall: this is what the gate reads."""
@@ -388,14 +410,20 @@ def run_own_scenarios(lab: Lab, models: Mapping[str, str | Checkpoint]) -> Dossi
     )
 
 
+def train_mine(lab: Lab) -> list[Checkpoint]:
+    """The learner's own design, a checkpoint per stage and merge; what is trained is reused."""
+    kept = read(lab)
+    spec = spec_of(lab, kept)
+    with training([spec]) as live:
+        return run_spec(spec, progress=live, watch=watch_of(lab, kept))
+
+
 def run_own_failures(lab: Lab) -> GateReport:
     """The failure modes on the learner's own checkpoint: their diagnoses, and the gate with what
     the dossier lets fall. Kept in the dossier, recorded.
     """
-    kept = read(lab)
+    kept, made = read(lab), train_mine(lab)
     spec = spec_of(lab, kept)
-    with training([spec]) as live:
-        made = run_spec(spec, progress=live, watch=watch_of(lab, kept))
     last, pack = made[-1], str(lab.pack.folder)
     report = run_gate(
         str(last.folder), spec.model, pack=pack, profile=lab.profile, must_hold=_held(kept, lab)
@@ -478,3 +506,230 @@ def take_home(lab: Lab) -> list[Path]:
 
 def _listed(paths: Sequence[Path]) -> str:
     return ", ".join(path.name for path in paths)
+
+
+# --- whole, below the designer ----------------------------------------------------------------
+
+FORM = {"layout": {"width": "min(100%, 640px)"}, "style": {"description_width": "90px"}}
+PAGES = {
+    "pdf": "PDF, to print",
+    "yaml": "YAML, to go on with",
+    "html": "HTML",
+    "md": "Markdown",
+}
+
+
+class DossierDesk:
+    """The dossier of the designer's session: its domain, its people, its parts as forms, its pages.
+
+    Every pack has a dossier of its own; the one that is shown is that of the pack it was last
+    proposed from.
+    """
+
+    def __init__(self, studio: Studio):
+        self.studio, self.lab, self.following = studio, studio.lab, True
+        self.about, self.told, self.state = (widgets.HTML() for _ in range(3))
+        self.links, self.page = widgets.HTML(), widgets.HTML()
+        self.people = widgets.VBox()
+        self._build()
+        self._wire()
+        if (folder_of(self.lab) / paper.FILE).is_file():
+            self.draw()
+        else:
+            self.propose()
+
+    # --- what is seen
+
+    def _build(self) -> None:
+        self.name = widgets.Text(
+            description="the domain",
+            tooltip="your domain's own name, also where there is no pack of it yet",
+            continuous_update=False,
+            **FORM,
+        )
+        self.stands_in = widgets.Checkbox(
+            description="the chosen pack only stands in: it is not of this domain",
+            indent=False,
+            layout=widgets.Layout(width="auto"),
+        )
+        self.person, self.role = (
+            widgets.Text(description=words, placeholder=hint, **FORM)
+            for words, hint in (
+                ("a person", "who works on this"),
+                ("role", "what they answer for, as data, evaluation or release"),
+            )
+        )
+        self.parts = widgets.Accordion(
+            children=[widgets.VBox() for _ in paper.PARTS], titles=tuple(paper.PARTS.values())
+        )
+        propose = pressed(
+            "propose again from this design", self.told, "labkit proposes", self.propose
+        )
+        add = pressed("add this person", self.told, "adding", self._add)
+        make = pressed("make the pages", self.told, "writing", self.make, button_style="primary")
+        self.whole = widgets.VBox(
+            [
+                self.about,
+                propose,
+                self.name,
+                self.stands_in,
+                self.people,
+                self.person,
+                self.role,
+                add,
+                self.parts,
+                self.state,
+                make,
+                self.told,
+                self.links,
+                self.page,
+            ]
+        )
+
+    def draw(self) -> None:
+        """Everything anew, from the file."""
+        kept = read(self.lab)
+        self.following = False
+        self.name.value, self.stands_in.value = kept.domain.name, bool(kept.domain.stands_in)
+        self.following = True
+        of = kept.design.spec
+        self.about.value = (
+            f"<p>The data: <b>{escape(self.lab.pack.title)}</b>. The design in it: "
+            f"<b>{escape(in_words(of) if of else 'none yet')}</b>.</p>"
+        )
+        self._list_people(kept)
+        self._say_state(kept)
+        self._open()
+
+    def _list_people(self, kept: Dossier) -> None:
+        rows = []
+        for one in kept.people:
+            label = widgets.HTML(
+                f"<b>{escape(one.name)}</b>{f', {escape(one.role)}' if one.role else ''}"
+            )
+            remove = pressed(
+                "remove",
+                self.told,
+                "removing",
+                lambda name=one.name: self._remove(name),
+                tooltip=f"remove {one.name}",
+            )
+            rows.append(widgets.HBox([label, remove]))
+        self.people.children = tuple(rows)
+
+    def _say_state(self, kept: Dossier) -> None:
+        self.state.value = f"<p>{escape(paper.told_state(kept))}</p>"
+
+    # --- what leads where
+
+    def _wire(self) -> None:
+        self.name.observe(self._guarded(self._name), "value")
+        self.stands_in.observe(self._guarded(self._stand_in), "value")
+        self.parts.observe(self._guarded(self._open), "selected_index")
+
+    def _guarded(self, act: Callable[[], None]) -> Callable:
+        observe = guarded_into(self.told, act)
+        return lambda change: observe(change) if self.following else None
+
+    def _open(self) -> None:
+        """The part that is open, as a form from the file; the others hold none."""
+        for place, (box, name) in enumerate(zip(self.parts.children, paper.PARTS, strict=True)):
+            if place != self.parts.selected_index:
+                box.children = ()
+                continue
+            form = PartPanel(self.lab, name)
+            form.state.layout.display = "none"  # it stands below all parts
+            widgets.dlink((form.state, "value"), (self.state, "value"))
+            box.children = (form.whole,)
+
+    def _change(self, part: str, make: Callable[[dict], object]) -> Dossier:
+        """The dossier with a part of its plain values made anew, checked and kept."""
+
+        def put(kept: Dossier) -> Dossier:
+            data = kept.model_dump(mode="json")
+            return paper.checked({**data, part: make(data[part])})
+
+        kept = change(self.lab, put)
+        self._say_state(kept)
+        return kept
+
+    def _name(self) -> None:
+        name = journal.plain_text(self.name.value)
+        other = name not in ("", self.lab.pack.title)
+        self._change("domain", lambda at: {**at, "name": name, "stands_in": other or None})
+        self.following = False
+        self.stands_in.value = other
+        self.following = True
+        self.told.value = (
+            "<p>Kept: the domain's name. What labkit proposes will use it when it proposes again."
+            "</p>"
+        )
+
+    def _stand_in(self) -> None:
+        said = self.stands_in.value or None
+        self._change("domain", lambda at: {**at, "stands_in": said})
+        self.told.value = "<p>Kept: whether the pack stands in.</p>"
+
+    def _add(self) -> str:
+        said = {
+            "name": journal.plain_text(self.person.value),
+            "role": journal.plain_text(self.role.value),
+        }
+        if not said["name"]:
+            raise InputError("give the person a name, then add them")
+        self._list_people(self._change("people", lambda there: [*there, said]))
+        self.person.value = self.role.value = ""
+        return f"Added: {said['name']}."
+
+    def _remove(self, name: str) -> str:
+        kept = self._change("people", lambda there: [p for p in there if p["name"] != name])
+        self._list_people(kept)
+        return f"Removed: {name}."
+
+    def propose(self) -> str:
+        """Have labkit propose every part anew from the designer's choices of this moment.
+
+        Raises InputError for choices that make no design, or one that cannot run.
+        """
+        sheet = self.studio.sheet()
+        if sheet.problems:
+            raise InputError(f"this design {sheet.verdict}")
+        self.lab = replace(self.studio.lab, pack=load_pack(sheet.spec.pack))
+        propose(self.lab, sheet.spec)
+        self.draw()
+        return "labkit has proposed every part from the choices above; your words are as they were."
+
+    def make(self) -> str:
+        """The dossier shown whole, written, and offered as files.
+
+        Raises InputError for a letter that no font can draw; the pages that could be written are
+        offered all the same.
+        """
+        self.links.value = self.page.value = ""
+        kept, folder = whole(self.lab), folder_of(self.lab)
+        self.page.value = sheet_html(paper.sheet_of(kept))
+        try:
+            paper.export(kept, folder)
+        finally:
+            made = {name: folder / f"dossier.{name}" for name in PAGES}
+            links = [download(made[name], PAGES[name]) for name in PAGES if made[name].is_file()]
+            self.links.value = (
+                f"<p>Download: {' · '.join(links)}. They lie in <code>{escape(str(folder))}</code>,"
+                " with the design, the scenarios and the gate as files that labkit runs.</p>"
+            )
+        return f"The pages are made.{self._behind(kept)}"
+
+    def _behind(self, kept: Dossier) -> str:
+        """Whether the designer has other choices by now."""
+        try:
+            same = kept.design.spec == self.studio.spec
+        except InputError:
+            same = False
+        return (
+            ""
+            if same
+            else (
+                " The choices above have changed since labkit proposed: these pages describe the "
+                "design from before; propose again to have them describe this one."
+            )
+        )
