@@ -27,10 +27,10 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
     from labkit.train.specs import load_spec
 
     loaded = load_spec(spec)
-    found = designer.problems(loaded)
-    if found:
-        raise SpecError(f"{spec}: {found[0]}")
-    say(f"{designer.in_words(loaded)}: this design can run")
+    found, paper = designer.problems(loaded), planner_memory.on_paper(loaded)
+    if found[paper:]:
+        raise SpecError(f"{spec}: {found[paper]}")
+    say(f"{designer.in_words(loaded)}: this design {'is on paper' if paper else 'can run'}")
     say(f"takes: {'; '.join(comparison.resources(loaded))}")
     for lost in planner_memory.lost_rows(loaded):
         say(lost)
@@ -46,6 +46,8 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
     for advice in rules.advise(loaded):
         table.add_row(*advice.row())
     out.print(table)
+    if paper:
+        raise SpecError(f"{spec}: {found[0]}")
 
 
 @app.command(rich_help_panel="Design")
@@ -64,22 +66,39 @@ def compare(
     words_only: Annotated[
         bool, typer.Option("--words-only", help="Train nothing: the table of words.")
     ] = False,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With one design: compare it with this choice made otherwise, such as "
+            "'base start' or 'Mistral family'; may be given several times."
+        ),
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="Card that models on the hub are planned on.")] = "H100",
+    price: Annotated[
+        float, typer.Option(help="What one GPU costs per hour, in your currency; 0: no money.")
+    ] = 0.0,
 ) -> None:
     """Train designs, score them, and lay them side by side with paired differences; shared stages
     are trained once.
     """
     from rich.table import Table
 
-    from labkit.design import comparison, rules
+    from labkit.base.errors import SpecError
+    from labkit.design import comparison, designer, planner_memory, rules
     from labkit.train.specs import load_spec
 
     if len(specs) == 1:
         mine = load_spec(specs[0])
-        candidates = comparison.candidates_of(mine, rules.propose(mine))
+        others = [rules.changed(mine, name) for name in change or ()] or rules.propose(mine)
+        candidates = comparison.candidates_of(mine, others)
+    elif change:
+        raise SpecError("--change makes alternatives of one design; name one spec file")
     else:
         candidates = comparison.read_candidates(specs)
-    found = comparison.describe(candidates)
-    if not words_only:
+    found = comparison.describe(candidates, card=gpu, price=price)
+    if paper := planner_memory.on_paper(candidates[0].spec):
+        note(f"nothing is trained on paper: {designer.missing_files(candidates[0].spec)}")
+    if not (words_only or paper):
         with Line() as line:
             found = comparison.train_and_score(found, progress=line)
     paths = comparison.export(found, out_dir)
@@ -87,6 +106,8 @@ def compare(
     for head, cells in found.rows:
         words.add_row(head, *("\n".join(cell) for cell in cells))
     out.print(words)
+    for told in found.notes:
+        note(told)
     if found.measured:
         out.print(_scores(found.measured))
         out.print(_differences(candidates[0].name, found.measured))
@@ -240,6 +261,12 @@ def plan(
     measure: Annotated[
         bool, typer.Option(help="Of a spec: measure this machine first, for the seconds.")
     ] = False,
+    sizes: Annotated[
+        bool,
+        typer.Option(
+            "--sizes", help="Of a spec: the same at 135M, 1.7B, 7B and 8B parameters on --gpu."
+        ),
+    ] = False,
 ) -> None:
     """Say what a training takes before it is run: memory, hours, money, energy; what to give up
     when it does not fit.
@@ -247,7 +274,10 @@ def plan(
     from labkit.design.planner import Settings, costs_of, told
 
     if Path(what).suffix in (".yaml", ".yml"):
-        _plan_design(Path(what), measure)
+        if sizes:
+            _plan_sizes(Path(what), gpu, price)
+        else:
+            _plan_design(Path(what), measure)
         return
     settings = Settings(
         model=what,
@@ -301,6 +331,22 @@ def _plan_design(path: Path, measure: bool) -> None:
     for row in rows:
         table.add_row(*row)
     out.print(table)
+
+
+def _plan_sizes(path: Path, card: str, price: float) -> None:
+    """The design at several sizes, beside what is known of each."""
+    from rich.table import Table
+
+    from labkit.design.planner import SIZE_HEADS, at_sizes, below_two_billion, size_rows
+    from labkit.train.specs import load_spec
+
+    spec = load_spec(path)
+    found = at_sizes(spec, card=card)
+    table = Table(*SIZE_HEADS, title=spec.name, show_lines=True)
+    for row in size_rows(found, price):
+        table.add_row(*row)
+    out.print(table)
+    say(below_two_billion(spec, found))
 
 
 @app.command(rich_help_panel="Design")

@@ -18,8 +18,9 @@ from labkit.base.stats import Interval, holm, p_value, told_verdict, verdict, wi
 from labkit.base.store import Store, write_file
 from labkit.data.packs import load_pack
 from labkit.data.published import run_noise_of
-from labkit.design.designer import in_words, is_local
-from labkit.design.planner import SpecPlan, plan_spec, uncounted_rows
+from labkit.design.designer import in_words, is_local, missing_files
+from labkit.design.planner import SpecPlan, gpu, on_cards, plan_spec, uncounted_rows
+from labkit.design.planner_memory import on_paper
 from labkit.design.rules import Advice, Alternative, Facts, advise, size_note
 from labkit.evaluate.scorecards import Scorecard, compare_axis
 from labkit.evaluate.scoring import score_checkpoint
@@ -34,6 +35,14 @@ HEADS = (
     "Resource requirements",
     "Suitable scenarios",
 )
+# Where the learner's own words stand: field of `why` -> what it is called.
+MATTERS = "why this matters more here"
+OWN_WORDS = {
+    **dict(zip(("approach", "benefits", "risks"), HEADS, strict=False)),
+    "suits": HEADS[-1],
+    "matters": MATTERS,
+}
+CARD = "H100"  # that a model on the hub is planned on
 START = "start model"
 ADVICE_SHOWN = 4  # of each kind, the best founded first: a cell is read, not studied
 
@@ -41,12 +50,13 @@ ADVICE_SHOWN = 4  # of each kind, the best founded first: a cell is read, not st
 @dataclass(frozen=True)
 class Candidate:
     """A design in a comparison. name: how it is called. choice: what differs from the first design;
-    empty for that one.
+    empty for that one. worth: why that is worth comparing, with the finding it rests on.
     """
 
     name: str
     spec: PipelineSpec
     choice: str = ""
+    worth: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ def candidates_of(spec: PipelineSpec, alternatives: Sequence[Alternative]) -> tu
     return (
         Candidate("Your design", spec),
         *(
-            Candidate(f"Alternative {i}", other.spec, other.choice)
+            Candidate(f"Alternative {i}", other.spec, other.choice, other.why)
             for i, other in enumerate(alternatives, 1)
         ),
     )
@@ -119,10 +129,10 @@ def read_candidates(paths: Sequence[Path]) -> tuple[Candidate, ...]:
         raise SpecError("a comparison needs at least two designs; name two or more spec files")
     specs = [load_spec(path) for path in paths]
     for path, spec in zip(paths, specs, strict=True):
-        if spec.pack != specs[0].pack:
+        if spec.pack != specs[0].pack and not _same_items(spec, specs[0]):
             raise SpecError(
                 f"{path}: pack is {spec.pack!r}, but {paths[0]} has {specs[0].pack!r}; "
-                "designs are compared on one pack"
+                "designs are compared on one pack, or on packs with the same test items"
             )
         if spec.profile != specs[0].profile:
             raise SpecError(
@@ -138,12 +148,21 @@ def read_candidates(paths: Sequence[Path]) -> tuple[Candidate, ...]:
     )
 
 
+def _same_items(spec: PipelineSpec, other: PipelineSpec) -> bool:
+    """Whether two packs have the same evaluation items, as one that was made of the other has."""
+    if on_paper(spec) or on_paper(other):
+        return False
+    prints = {load_pack(one.pack).fingerprint("dev", "test") for one in (spec, other)}
+    return len(prints) == 1
+
+
 def difference_in_words(first: PipelineSpec, other: PipelineSpec) -> str:
     """What two designs chose differently; empty when nothing.
 
     Of stages that only one has, that it has them.
     """
     told = [
+        ("data", Path(first.pack).name, Path(other.pack).name),
         ("model", first.model, other.model),
         ("stages", _kinds(first), _kinds(other)),
         ("merge", _merge_words(first), _merge_words(other)),
@@ -177,23 +196,29 @@ def _merge_words(spec: PipelineSpec) -> str:
 # --- the table of words -----------------------------------------------------------------------
 
 
-def describe(candidates: Sequence[Candidate]) -> Comparison:
+def describe(
+    candidates: Sequence[Candidate], *, card: str = CARD, price: float = 0.0
+) -> Comparison:
     """The comparison before anything is trained.
 
-    Raises InputError for a pack or model that is not there.
+    card, price: of a GPU and its hour, for models on the hub. Raises InputError for a pack, a model
+    or a card that is not there.
     """
     advice = [advise(candidate.spec) for candidate in candidates]
     columns = [
-        _column(candidate, found, advice[0] if i else ())
+        _column(candidate, found, advice[0] if i else (), resources(candidate.spec, card, price))
         for i, (candidate, found) in enumerate(zip(candidates, advice, strict=True))
     ]
     rows = tuple((head, tuple(column[i] for column in columns)) for i, head in enumerate(HEADS))
-    notes = tuple(dict.fromkeys(size_note(candidate.spec) for candidate in candidates))
-    return Comparison(tuple(candidates), rows, notes)
+    notes = dict.fromkeys(size_note(candidate.spec) for candidate in candidates)
+    return Comparison(tuple(candidates), rows, (*notes, *only_general(candidates)))
 
 
 def _column(
-    candidate: Candidate, found: Sequence[Advice], first: Sequence[Advice]
+    candidate: Candidate,
+    found: Sequence[Advice],
+    first: Sequence[Advice],
+    takes: tuple[str, ...],
 ) -> tuple[tuple[str, ...], ...]:
     spec = candidate.spec
     why = spec.why.model_dump() if spec.why else {}
@@ -201,14 +226,36 @@ def _column(
         *_own(why, "approach"),
         in_words(spec),
         *((f"differs in: {candidate.choice}",) if candidate.choice else ()),
+        *((f"worth comparing: {candidate.worth}",) if candidate.worth else ()),
     )
     return (
         approach,
         (*_own(why, "benefits"), *_advice(found, "benefit", first)),
         (*_own(why, "risks"), *_advice(found, "risk", first)),
-        resources(spec),
-        (*_own(why, "suits"), *suitable(spec)),
+        takes,
+        (
+            *_own(why, "suits"),
+            *(f"{MATTERS}: {words}" for words in _own(why, "matters")),
+            *suitable(spec),
+        ),
     )
+
+
+def only_general(candidates: Sequence[Candidate]) -> list[str]:
+    """Which cells hold only labkit's general advice and none of the learner's words, a sentence per
+    design. A reminder, never a block: what a design takes is counted, and needs no words.
+    """
+    told = []
+    for candidate in candidates:
+        why = candidate.spec.why.model_dump() if candidate.spec.why else {}
+        empty = {field: head for field, head in OWN_WORDS.items() if not _own(why, field)}
+        if empty:
+            told.append(
+                f"{candidate.name} holds only general advice under {', '.join(empty.values())}: "
+                "say what counts more in your domain than elsewhere "
+                f"({', '.join(f'why.{field}' for field in empty)} of its file)."
+            )
+    return told
 
 
 def _own(why: dict[str, str], field: str) -> tuple[str, ...]:
@@ -236,17 +283,15 @@ def _advice(found: Sequence[Advice], says: str, first: Sequence[Advice]) -> tupl
     return (*new[:ADVICE_SHOWN], *gone, *counted)
 
 
-def resources(spec: PipelineSpec) -> tuple[str, ...]:
+def resources(spec: PipelineSpec, card: str = CARD, price: float = 0.0) -> tuple[str, ...]:
     """What training a design takes, from the planner; a merge costs no training.
 
-    Of a model on the hub only the size is told: counting tokens takes its tokenizer, and nothing is
-    downloaded to design.
+    Of a model on the hub: on the fewest cards of a kind that take it. Its tokens are marked as
+    estimated where its tokenizer is not in the local cache; nothing is downloaded to design. price:
+    of a GPU-hour; 0 leaves money out. Raises InputError for an unknown card.
     """
     if not is_local(spec.model):
-        return (
-            f"{parameters_of(spec.model) / 1e6:,.1f} million parameters",
-            "tokens not counted: its tokenizer is on the hub; labkit plan gives memory and hours",
-        )
+        return _on_cards(spec, card, price)
     try:
         plan: SpecPlan = plan_spec(spec)
     except Uncounted as error:
@@ -274,6 +319,18 @@ def resources(spec: PipelineSpec) -> tuple[str, ...]:
     if spec.merge:
         told.append("a merge: no training")
     return tuple(told)
+
+
+def _on_cards(spec: PipelineSpec, card: str, price: float) -> tuple[str, ...]:
+    parameters = f"{parameters_of(spec.model) / 1e6:,.1f} million parameters"
+    try:
+        found = on_cards(spec, gpu(card))
+    except Uncounted as error:
+        return parameters, f"memory and time not counted ({error})"
+    told = [f"{name}: {words}" for name, words in found.rows(price)] if spec.stages else []
+    if spec.merge:
+        told.append("a merge: no training")
+    return (parameters, *told)
 
 
 def suitable(spec: PipelineSpec) -> tuple[str, ...]:
@@ -323,6 +380,8 @@ def train_and_score(
     import time
 
     began, first = time.perf_counter(), found.candidates[0].spec
+    if on_paper(first):
+        raise SpecError(missing_files(first))
     pack, cards = load_pack(first.pack), {}
     for candidate in found.candidates:
         told(f"training {candidate.name}: {in_words(candidate.spec)}")

@@ -355,7 +355,7 @@ def missing_files(spec: PipelineSpec) -> str:
     needed = "; ".join(f"for {SPLITS[split]} {NEEDED[split]}" for split in splits)
     name = re.sub(r"[^a-z0-9]+", "-", spec.pack.lower()).strip("-") or "my-domain"
     return (
-        f"pack: {spec.pack!r} is a design on paper; put its files into one folder ({needed}), "
+        f"pack: {spec.pack!r} has no files yet; put them into one folder ({needed}), "
         f"run `labkit pack new {name} --from FOLDER`, and set pack to ./{name} (docs/packs.md)"
     )
 

@@ -2,24 +2,34 @@
 
 A plan also says on which cards it fits, and what to give up where it does not. Nothing is built or
 trained for a plan. docs/cost.md shows its predictions beside measurements.
+
+The last part plans one design at several sizes, beside what is known of each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import read_yaml
-from labkit.data.packs import samples_folder
+from labkit.base.pages import signed
+from labkit.base.stats import Interval
+from labkit.data.packs import load_pack, samples_folder, text_of
+from labkit.data.published import measured_real, reported, reported_by_family
+from labkit.design.designer import data_of, default_stage, is_base, start_model
 from labkit.design.planner_memory import (
     METHODS,
     Memory,
     Method,
     Training,
-    lengths_of,
+    on_paper,
     peak_memory,
+    planned_lengths,
+    rows_of,
+    tokens_per_word,
     trained_parameters,
 )
 from labkit.design.planner_speed import (
@@ -33,8 +43,14 @@ from labkit.design.planner_speed import (
 )
 from labkit.models.architecture import Architecture, architecture_of
 from labkit.train.exposure import reads
-from labkit.train.pipeline import steps_run, with_steps
-from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage
+from labkit.train.pipeline import stage_splits, steps_run, with_steps
+from labkit.train.specs import (
+    PREFERENCE_STAGES,
+    PipelineSpec,
+    Planned,
+    Stage,
+    StageKind,
+)
 
 # What fine-tuning runs reach of a GPU's peak rate; a range, because it depends on the setup.
 UTILISATION = (0.14, 0.33)
@@ -536,7 +552,7 @@ def uncounted_rows(spec: PipelineSpec) -> list[tuple[str, str, str, str, str]]:
     """
     told: list[tuple[str, str, str, str, str]] = []
     for stage in spec.stages:
-        steps, rows = steps_run(stage, spec.profile), lengths_of(spec.pack, spec.model, stage)
+        steps, rows = steps_run(stage, spec.profile), rows_of(spec, stage)
         answers = 2 if stage.kind in PREFERENCE_STAGES else 1  # a pair is two rows of tokens
         own = steps * stage.batch_size * (1 - stage.replay)
         told.append(
@@ -559,7 +575,7 @@ def _plan_stage(
     card: Gpu | None,
     speed: Speed | None,
 ) -> StagePlan:
-    rows = lengths_of(spec.pack, spec.model, stage)
+    rows = rows_of(spec, stage)
     typical = replace(training, length=round(rows.padded(training.micro_rows)))
     longest = replace(training, length=round(rows.padded(training.rows * stage.steps)))
     filled = replace(training, length=stage.max_length)
@@ -639,3 +655,261 @@ def design_rows(found: SpecPlan) -> list[tuple[str, str, str, str, str, str]]:
 def digits(value: float) -> str:
     """A positive number with as many digits as one would say."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+# --- a design on cards, and at several sizes ----------------------------------------------------
+
+FREE: dict[str, Any] = {"micro_batch_size": 1, "activation_checkpointing": True}
+FREE_WORDS = "one row at a time, activations computed again"  # the update is the same
+
+
+@dataclass(frozen=True)
+class OnCards:
+    """A design on the fewest cards of a kind, of 1, 2, 4 … 64, that it fits on as it is.
+
+    free: whether what changes no update (FREE_WORDS) was needed for that. count: None where so
+    many do not take it; then `plan` is of one card. tokens: fewest and most, the same where they
+    are counted exactly.
+    """
+
+    card: Gpu
+    count: int | None
+    free: bool
+    plan: SpecPlan
+    tokens: tuple[int, int]
+
+    def rows(self, price: float = 0.0) -> list[tuple[str, str]]:
+        """Tokens, memory, hours and, at a price per GPU-hour, money, as names and words."""
+        low, high = self.tokens
+        counted = low == high
+        tokens = f"{low:,}" if counted else f"estimated {_rounded(low)} to {_rounded(high)}"
+        one, many = f"one {self.card.name}", f"each of {self.count} {self.card.name}"
+        memory = f"{self.plan.peak_gib:.1f} GiB on {many if self.plan.gpus > 1 else one}"
+        if self.count is None:
+            return [
+                ("tokens", tokens),
+                ("memory", f"{memory}, and {MOST_GPUS} of them do not take it"),
+            ]
+        told = [
+            ("tokens", tokens),
+            ("memory", f"{memory} ({FREE_WORDS})" if self.free else memory),
+        ]
+        told.append(("time", duration(self.plan.seconds)))
+        if price:
+            told.append(("money", f"{between(self.plan.money(price))} at {price:g} per GPU-hour"))
+        return told
+
+
+def _rounded(tokens: int) -> str:
+    """To two digits: an estimate has no more."""
+    return f"{int(float(f'{tokens:.2g}')):,}"
+
+
+def on_cards(spec: PipelineSpec, card: Gpu) -> OnCards:
+    """A design on the fewest cards that take it. Nothing is downloaded but the config of a model
+    that labkit does not know. Raises what plan_spec raises.
+    """
+    spec = with_steps(spec)
+    light = spec.model_copy(
+        update={"stages": tuple(stage.model_copy(update=FREE) for stage in spec.stages)}
+    )
+    first = plan_spec(spec, card=card)
+    tokens = tokens_between(spec, first)
+    for count in (2**power for power in range(MOST_GPUS.bit_length())):
+        if any(stage.batch_size % count for stage in spec.stages):
+            continue
+        for free, tried in ((False, spec), (True, light)):
+            found = plan_spec(tried, card=card, gpus=count)
+            if found.fits(card):
+                return OnCards(card, count, free, found, tokens)
+    return OnCards(card, None, False, first, tokens)
+
+
+def tokens_between(spec: PipelineSpec, found: SpecPlan) -> tuple[int, int]:
+    """Fewest and most tokens of a plan, the same where its tokenizer counted them.
+
+    Elsewhere they are estimated by characters, and by the words that there are or are planned, at
+    the fewest and the most tokens a word had in the shipped packs (data_samples/measured).
+    """
+    low = high = 0.0
+    for stage, planned in zip(with_steps(spec).stages, found.stages, strict=True):
+        ends = [float(planned.tokens)]
+        if planned.estimated:
+            amount, own = _amount(spec, stage), rows_of(spec, stage).mean
+            ends += [
+                planned.tokens * planned_lengths(amount, stage, per_word).mean / own
+                for per_word in tokens_per_word()
+            ]
+        low, high = low + min(ends), high + max(ends)
+    return round(low), round(high)
+
+
+def _amount(spec: PipelineSpec, stage: Stage) -> Planned:
+    """Rows and words that a stage has to read."""
+    if on_paper(spec) and spec.planned:
+        return spec.planned[stage.kind]
+    pack = load_pack(spec.pack)
+    rows = [row for split in stage_splits(stage) if pack.has(split) for row in pack.rows(split)]
+    return Planned(rows=len(rows), words=max(1, sum(_words(row) for row in rows)))
+
+
+def _words(row: dict) -> int:
+    """Of a text or a chat; of a pair both answers with their prompt."""
+    if "chosen" in row:
+        turns = [*row["prompt"] * 2, *row["chosen"], *row["rejected"]]
+        return sum(len(turn["content"].split()) for turn in turns)
+    return len(text_of(row).split())
+
+
+SIZES = ("smollm2-135m", "SmolLM-1.7B", "Mistral-7B-v0.3", "Llama-3.1-8B")
+SIZE_HEADS = (
+    "model",
+    "parameters",
+    "what it takes",
+    "on one card",
+    "reported elsewhere",
+    "measured here",
+)
+
+
+@dataclass(frozen=True)
+class AtSize:
+    """A design planned at one size. remedies: what to give up, in order, on one card; fits: whether
+    that is enough. reported, measured: what is known at this size, a sentence each.
+    """
+
+    model: str
+    found: OnCards
+    remedies: tuple[Remedy, ...]
+    fits: bool
+    reported: tuple[str, ...]
+    measured: tuple[str, ...]
+
+    def row(self, price: float = 0.0) -> tuple[str, ...]:
+        """Cells under SIZE_HEADS."""
+        takes = "; ".join(f"{name}: {words}" for name, words in self.found.rows(price))
+        given = "; ".join(f"{one.name} (costs {one.costs})" for one in self.remedies)
+        alone = (f"give up: {given}" if given else "nothing to give up") + (
+            "" if self.fits else "; and it still does not fit"
+        )
+        return (
+            self.model,
+            f"{self.found.plan.parameters / 1e6:,.0f} million",
+            takes,
+            alone,
+            "; ".join(self.reported) or "nothing",
+            "; ".join(self.measured) or "nothing",
+        )
+
+
+def at_sizes(
+    spec: PipelineSpec,
+    *,
+    card: str = "H100",
+    planned: Mapping[StageKind, Planned] | None = None,
+) -> list[AtSize]:
+    """A design planned at 135 million, 1.7, 7 and 8 billion parameters, its stages as labkit
+    proposes them at each size, with its own sources, replay and merge.
+
+    planned: what the stages will read while the pack has no files, in place of the spec's own.
+    Nothing is downloaded. Raises InputError for an unknown card, and what plan_spec raises.
+    """
+    if planned:
+        spec = spec.model_copy(update={"planned": dict(planned)})
+    known, found = gpu(card), []
+    for model in SIZES:
+        sized = sized_to(spec, model)
+        there = on_cards(sized, known)
+        widest = plan_spec(sized, card=known).widest
+        asked = widest.plan if widest else None
+        remedies = give_up(asked, known, in_spec=True) if asked else []
+        last = remedies[-1].plan if remedies else asked
+        found.append(
+            AtSize(
+                model,
+                there,
+                tuple(remedies),
+                last is None or last.fits(known),
+                tuple(_reported_at(spec, model)),
+                tuple(_measured_at(spec, model)),
+            )
+        )
+    return found
+
+
+def sized_to(spec: PipelineSpec, model: str) -> PipelineSpec:
+    """The design from a model of SIZES. A base start becomes an instruct one where there is no
+    base; a merge is with the start model.
+    """
+    spec, data = with_steps(spec), data_of(spec.pack, spec.planned)
+    start = "base" if is_base(spec.model) and model != SIZES[0] else "instruct"
+    name = start_model(model, start)
+    stages = tuple(
+        default_stage(stage.kind, name, data).model_copy(
+            update={"sources": stage.sources, "replay": stage.replay}
+        )
+        for stage in spec.stages
+    )
+    changes: dict[str, Any] = {"model": name, "stages": stages}
+    if spec.merge:
+        changes["merge"] = spec.merge.model_copy(update={"general": None, "ancestor": None})
+    return spec.model_copy(update=changes)
+
+
+def _reported_at(spec: PipelineSpec, model: str) -> Iterator[str]:
+    """What the source paper reports of a model, as far as it bears on the design."""
+    models, rows = reported_by_family()
+    if model not in models:
+        return
+    kinds = [stage.kind for stage in spec.stages]
+    wanted = {"CPT alone" if kinds == ["cpt"] else "-".join(kinds).upper(), "the best recipe"}
+    if spec.merge:
+        wanted.add("SLERP with the stock Instruct model")
+    for approach, *cells, where in rows:
+        if approach in wanted:
+            yield f"{approach}: {cells[models.index(model)]} ({where})"
+
+
+def _measured_at(spec: PipelineSpec, model: str) -> Iterator[str]:
+    """What labkit measured of a model, as far as it bears on the design."""
+    if model != SIZES[0]:
+        return
+    kinds = {stage.kind.upper() for stage in spec.stages}
+    for row in measured_real()["claims"]:
+        claim = row["claim"].partition(": ")[2]
+        bears = (
+            spec.merge is not None
+            if "merg" in claim or "SLERP" in claim
+            else claim.partition(" ")[0] in kinds
+            if claim.startswith(("DPO", "ORPO"))
+            else "CPT" in kinds
+        )
+        if bears:
+            yield f"{claim}: {signed(Interval(**row['effect']))}, {row['verdict']}"
+
+
+def size_rows(found: Sequence[AtSize], price: float = 0.0) -> list[tuple[str, ...]]:
+    """A row per size under SIZE_HEADS. price: of a GPU-hour, 0 leaves money out."""
+    return [one.row(price) for one in found]
+
+
+def below_two_billion(spec: PipelineSpec, found: Sequence[AtSize]) -> str:
+    """Whether a design works below 2 billion parameters: what is known of that and what is not."""
+    small, middle = found[0], found[1]
+    told = [
+        "No record that comes with labkit measures this very design on your data below 2 billion "
+        "parameters.",
+        f"Measured by labkit at 135 million parameters: {'; '.join(small.measured) or 'nothing'}.",
+        f"Reported at 1.7 billion: {'; '.join(middle.reported) or 'nothing'}.",
+    ]
+    if spec.merge:
+        told.append(
+            f"Reported on merging and size: {reported('size')}. labkit merged a ladder of tiny "
+            "models and one of 135 million parameters (docs/scale.md)."
+        )
+    told.append(
+        "Not known: what happens between 135 million and 1.7 billion, and between 1.7 and 7 "
+        "billion. To find out, train this design at the smallest size whose untouched model is "
+        "above chance on the axes that must hold, and look before you pay for more."
+    )
+    return " ".join(told)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from labkit.base.errors import InputError, SpecError, StoreError, suggest
 from labkit.base.store import default_root
 from labkit.data.packs import load_pack
+from labkit.design.designer import missing_files
 from labkit.design.planner import (
     UNCOUNTED_HEADS,
     Gpu,
@@ -45,6 +46,7 @@ from labkit.design.planner_memory import (
     check_template,
     little_reading,
     lost_rows,
+    on_paper,
     ratio,
 )
 from labkit.design.planner_speed import kind_of, known_speed
@@ -86,7 +88,7 @@ def check(spec: PipelineSpec) -> None:
     from labkit.train.memory import check_four_bit
 
     spec = with_steps(spec)
-    check_data(spec)
+    check_files(spec)
     if any(stage.lora and stage.lora.four_bit for stage in spec.stages):
         check_four_bit(spec.stages)
     for name in models_of(spec):
@@ -100,6 +102,13 @@ def check(spec: PipelineSpec) -> None:
     check_conversations(spec)
     for told in little_reading(spec):
         warnings.warn(told, PreflightNote, stacklevel=2)
+
+
+def check_files(spec: PipelineSpec) -> None:
+    """Raises SpecError for a design on paper, and what check_data raises."""
+    if on_paper(spec):
+        raise SpecError(missing_files(spec))
+    check_data(spec)
 
 
 def models_of(spec: PipelineSpec) -> list[str]:
@@ -438,7 +447,7 @@ def tell(
     labkit knows. Raises InputError, SpecError or PackError for what cannot be planned.
     """
     spec = with_steps(spec)
-    check_data(spec)
+    check_files(spec)
     money_of((0.0, 0.0), count, price)
     try:
         architecture_of(spec.model)

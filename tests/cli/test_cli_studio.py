@@ -48,6 +48,27 @@ def test_compare_proposes_trains_and_writes(tmp_path):
     assert again.returncode == 0, again.stderr
 
 
+def test_compare_takes_a_change_and_plan_tells_sizes(tmp_path):
+    spec = spec_file(tmp_path)
+    done = labkit(
+        "compare",
+        spec,
+        "--change",
+        "base start",
+        "--words-only",
+        "--out-dir",
+        tmp_path / "words",
+        COLUMNS="240",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "-base in place of" in done.stdout and "Alternative 2" not in done.stdout
+    wrong = labkit("compare", spec, spec, "--change", "base start", "--words-only")
+    assert_one_sentence(wrong, "--change makes alternatives of one design")
+    sizes = labkit("plan", spec, "--sizes", "--price", "2", COLUMNS="240")
+    assert sizes.returncode == 0, sizes.stderr
+    assert "Llama-3.1-8B" in sizes.stdout and "Not known" in sizes.stdout
+
+
 def test_audit_and_fit_print_and_write(tmp_path):
     page = tmp_path / "page.pdf"
     done = labkit("audit", "lu2025", "--pdf", page)

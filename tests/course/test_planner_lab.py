@@ -14,6 +14,7 @@ from labkit.course import lesson
 from labkit.course.labs import planner_lab, views
 from labkit.course.labs.planner_lab import CostSession, Settings, remedies_table, told
 from labkit.course.lesson import Guess
+from labkit.design.designer import design
 from labkit.design.planner import duration, fit_in_words, gpu, gpus
 from labkit.design.planner_speed import Speed, keep_speed
 from labkit.train import specs
@@ -193,3 +194,12 @@ def test_numbers_are_said_with_the_digits_one_would_say():
     assert views._sizes(list(gpus().values()), 10, 80).keys() == {
         card.usable_gib for card in gpus().values() if card.usable_gib < 80
     }
+
+
+def test_a_design_is_shown_at_four_sizes_and_recorded(lab, capsys):
+    found = planner_lab.show_sizes_of(lab, design(sequence="cpt"), card="H100", price=2.0)
+    told = capsys.readouterr().out
+    assert "Not known: what happens between" in told and "135 million" in told
+    rows = records.read(lab.out_dir, "plan")
+    assert [row["model"] for row in rows] == [one.model for one in found]
+    assert all(row["cards"] and row["fits"] and row["tokens"][0] > 0 for row in rows)

@@ -232,3 +232,39 @@ def test_near_copies_go_before_the_better_half(tmp_path):
     assert sorted(rules._better_half(load_pack(folder))) == sorted(
         rules._line(row) for row in load_pack("legal").rows("raw")[:20]
     )
+
+
+# --- what it takes, and whose words ---------------------------------------------------------------
+
+
+def test_models_on_the_hub_are_planned_on_cards_with_money():
+    spec = design(model="Llama-3.1-8B", merge="slerp")
+    told = comparison.resources(spec, price=2.0)
+    assert told[0].startswith("8,030.3 million") and told[-1] == "a merge: no training"
+    assert told[1].startswith("tokens: estimated ") and "H100" in told[2]
+    assert "per GPU-hour" in told[4] and "per GPU-hour" not in " ".join(comparison.resources(spec))
+    small = " ".join(comparison.resources(spec, "RTX 4090"))
+    assert "RTX 4090" in small
+    with pytest.raises(InputError, match="unknown GPU"):
+        comparison.resources(spec, "H1000")
+
+
+def test_cells_without_the_learner_s_words_are_named_once_per_design():
+    words = Why(approach="a", benefits="b", risks="c", suits="d", matters="units sink a study")
+    spec = design().model_copy(update={"why": words})
+    found = comparison.describe(comparison.candidates_of(spec, [rules.changed(spec, "base start")]))
+    assert f"{comparison.MATTERS}: units sink a study" in dict(found.rows)[comparison.HEADS[-1]][0]
+    general = [told for told in found.notes if "only general advice" in told]
+    assert len(general) == 1 and general[0].startswith("Alternative 1 holds")
+    assert "why.matters" in general[0]
+    approach = dict(found.rows)["Approach"][1]
+    assert any("an instruct start follows instructions better" in line for line in approach)
+
+
+def test_packs_with_the_same_test_items_are_compared(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
+    spec = design()
+    save_spec(spec, tmp_path / "mine.yaml")
+    save_spec(rules.changed(spec, "curated smaller set").spec, tmp_path / "less.yaml")
+    _, less = comparison.read_candidates([tmp_path / "mine.yaml", tmp_path / "less.yaml"])
+    assert less.choice.startswith("data: materials-curated")

@@ -3,11 +3,17 @@ from __future__ import annotations
 import pytest
 
 from labkit.base.errors import InputError, SpecError
+from labkit.data.packs import load_pack
+from labkit.design import preflight, rules
 from labkit.design.designer import (
     DEFAULTS,
     HUB_MODELS,
     SEQUENCES,
+    DomainChoice,
     design,
+    domain_doubts,
+    domain_named,
+    domains,
     families,
     in_words,
     problems,
@@ -106,3 +112,73 @@ def test_what_cannot_run_is_told_before_it_is_trained():
     assert "model_type" in problems(design(merge="slerp", merge_with="mistral-s"))[0]
     with pytest.raises(SpecError):
         design(sequence="", merge="slerp")
+
+
+# --- on paper -----------------------------------------------------------------------------------
+
+PLANNED = {"cpt": {"rows": 900, "words": 90_000}, "sft": {"rows": 100, "words": 9_000}}
+
+
+def test_a_domain_without_files_is_designed_advised_and_saved(tmp_path):
+    spec = design(pack="climate modelling", model="Mistral-7B-v0.3", planned=PLANNED)
+    assert spec.stages[0].steps == round(5 * 900 / spec.stages[0].batch_size)
+    found = problems(spec)
+    assert len(found) == 1 and "labkit pack new climate-modelling --from FOLDER" in found[0]
+    assert "raw.jsonl" in found[0] and "columns question and answer" in found[0]
+    save_spec(spec, tmp_path / "design.yaml")
+    assert load_spec(tmp_path / "design.yaml") == spec
+    told = {advice.rule.id: advice.applicability for advice in rules.advise(spec)}
+    assert "100 planned" in told["few conversations"] and "few items" not in told
+    assert {other.sort for other in rules.propose(spec)} <= set(rules.SORTS)
+    with pytest.raises(SpecError, match="has no files yet"):
+        preflight.check(spec)
+
+
+def test_steps_on_paper_are_those_of_a_pack_with_as_many_rows():
+    pack = load_pack("elements")
+    texts = [row["text"] for row in pack.rows("raw")]
+    amounts = {"cpt": {"rows": len(texts), "words": sum(len(text.split()) for text in texts)}}
+    there = design(pack="elements", sequence="cpt", sources=("raw",)).stages[0]
+    paper = design(pack="elements on paper", sequence="cpt", sources=("raw",), planned=amounts)
+    assert paper.stages[0].steps == pytest.approx(there.steps, rel=0.15)
+
+
+def test_files_win_over_what_was_planned():
+    assert design(planned=PLANNED).stages == design().stages
+    assert problems(design(planned=PLANNED)) == []
+
+
+@pytest.mark.parametrize(
+    "planned,words",
+    [
+        ({}, "unknown pack"),
+        ({"sft": {"rows": 1, "words": 1}}, "planned.cpt: say how much cpt will read"),
+        ({"cpt": {"rows": 0, "words": 1}}, "planned.cpt.rows"),
+        ({"read": {"rows": 1, "words": 1}}, "planned.read"),
+    ],
+)
+def test_what_is_not_planned_is_one_sentence(planned, words):
+    with pytest.raises(InputError, match=words):
+        design(pack="climate modelling", planned=planned)
+
+
+def test_domains_have_hints_of_all_three_areas():
+    assert len(domains()) == 9
+    assert {domain.area for domain in domains().values()} == {
+        "scientific",
+        "professional",
+        "creative",
+    }
+    for domain in domains().values():
+        assert domain.documents and domain.decides and all(one.measure for one in domain.fails)
+    assert domain_named("Legal Analysis").area == "professional"
+    with pytest.raises(InputError, match="did you mean 'legal analysis'"):
+        domain_named("legal analisis")
+
+
+def test_a_domain_of_conversation_is_warned_of_and_never_blocked():
+    fits = dict.fromkeys(("wrong_costs", "expert_decides", "joins_facts", "falls_short"), "yes")
+    assert domain_doubts(DomainChoice(**fits, mostly_talk="no")) == []
+    told = domain_doubts(DomainChoice(**fits, mostly_talk="yes"))
+    assert len(told) == 1 and "conversation matters more than accuracy" in told[0]
+    assert len(domain_doubts(DomainChoice())) == len(DomainChoice.model_fields)

@@ -8,15 +8,21 @@ import pytest
 
 from labkit.base.errors import InputError, PackError, SpecError
 from labkit.data.packs import samples_folder
+from labkit.design.designer import design
 from labkit.design.planner import (
+    SIZE_HEADS,
+    SIZES,
     UTILISATION,
     Training,
+    at_sizes,
+    below_two_billion,
     give_up,
     gpu,
     gpus,
     gpus_needed,
     plan,
     plan_spec,
+    size_rows,
 )
 from labkit.design.planner_speed import Speed
 from labkit.models import zoo
@@ -281,3 +287,51 @@ def test_planning_brings_no_heavy_library():
         "'transformers', 'matplotlib') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+# --- at several sizes ---------------------------------------------------------------------------
+
+
+def test_one_design_at_four_sizes_without_files():
+    amounts = {
+        kind: specs.Planned(rows=rows, words=words)
+        for kind, rows, words in (("cpt", 9000, 900_000), ("sft", 100, 9_000), ("dpo", 100, 9_000))
+    }
+    spec = design(pack="x", sequence="cpt-sft-dpo", merge="slerp", planned=amounts)
+    found = at_sizes(spec)
+    assert [one.model for one in found] == list(SIZES)
+    millions = [round(one.found.plan.parameters / 1e6) for one in found]
+    assert millions == [135, 1711, 7248, 8030]
+    for one in found:
+        low, high = one.found.tokens
+        assert 0 < low < high < 3 * low  # estimated: a range
+        assert one.found.count and one.found.plan.fits(one.found.card)
+    costs = [one.found.plan.money(2.0)[1] for one in found]
+    assert costs == sorted(costs)
+    assert [bool(one.measured) for one in found] == [True, False, False, False]
+    assert [bool(one.reported) for one in found] == [False, True, True, True]
+    rows = size_rows(found, 2.0)
+    assert all(len(row) == len(SIZE_HEADS) and "per GPU-hour" in row[2] for row in rows)
+    told = below_two_billion(spec, found)
+    assert "No record" in told and "Not known" in told and "135 million" in told
+    twice = at_sizes(
+        spec,
+        planned={
+            kind: one.model_copy(update={"words": 2 * one.words}) for kind, one in amounts.items()
+        },
+    )
+    assert twice[3].found.tokens[0] > 1.5 * found[3].found.tokens[0]
+
+
+def test_a_small_card_says_what_is_given_up_and_when_nothing_helps():
+    spec = design(model="Llama-3.1-8B", merge="slerp")
+    large = at_sizes(spec, card="RTX 4090")[-1]
+    assert large.found.count != 1 and large.fits
+    assert "LoRA" in " ".join(remedy.name for remedy in large.remedies)
+    with pytest.raises(InputError, match="unknown GPU"):
+        at_sizes(spec, card="abacus")
+
+
+def test_tokens_are_exact_where_the_tokenizer_is_here():
+    low, high = at_sizes(design())[0].found.tokens
+    assert low == high

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from labkit.data.published import measured, reported, study
 from labkit.design import rules
 from labkit.design.designer import design
 from labkit.design.rules import CHANGES
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def fired(**choices) -> set[str]:
@@ -140,3 +143,11 @@ def test_size_note_says_which_evidence_is_near():
     assert "nearest evidence: 1 million" in rules.size_note(design())
     assert "nearest evidence: 1.7 to 8 billion" in rules.size_note(design(model="Llama-3.1-8B"))
     assert "neither may carry over" in rules.size_note(design(model="smollm2-135m"))
+
+
+def test_the_page_names_every_change_under_its_sort():
+    page = (ROOT / "docs" / "spec.md").read_text("utf-8")
+    for sort in dict.fromkeys(change.sort for change in CHANGES.values()):
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| {sort} |"))
+        named = re.findall(r"`([^`]+)`", row)
+        assert set(named) == {name for name, change in CHANGES.items() if change.sort == sort}

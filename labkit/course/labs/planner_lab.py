@@ -22,14 +22,19 @@ from labkit.course.lesson import Guess, Lab, headless, show_html
 from labkit.course.panels import guarded_into
 from labkit.data.packs import samples_folder
 from labkit.design.planner import (
+    SIZE_HEADS,
+    AtSize,
     Costs,
     Settings,
     SpecPlan,
+    at_sizes,
+    below_two_billion,
     between,
     costs_of,
     design_rows,
     gpus,
     plan_spec,
+    size_rows,
     told,
 )
 from labkit.design.planner_speed import (
@@ -219,6 +224,33 @@ def show_design(lab: Lab, spec: PipelineSpec) -> SpecPlan:
         peak_gib=found.peak_gib,
         seconds=found.seconds,
     )
+    return found
+
+
+def show_sizes_of(
+    lab: Lab, spec: PipelineSpec, *, card: str = "H100", price: float = 0.0
+) -> list[AtSize]:
+    """A design planned at 135 million, 1.7, 7 and 8 billion parameters, what is known of each size,
+    and whether it works below 2 billion; recorded. price: of a GPU-hour, 0 leaves money out.
+    """
+    found = at_sizes(spec, card=card)
+    show_html(plain_table(SIZE_HEADS, size_rows(found, price)))
+    print(below_two_billion(spec, found))
+    for one in found:
+        plan = one.found.plan
+        lab.record(
+            "plan",
+            model=one.model,
+            card=card,
+            cards=one.found.count,
+            parameters=plan.parameters,
+            tokens=list(one.found.tokens),
+            peak_gib=plan.peak_gib,
+            seconds=plan.seconds,
+            price=price,
+            give_up=[remedy.name for remedy in one.remedies],
+            fits=one.fits,
+        )
     return found
 
 
