@@ -296,14 +296,14 @@ def sheet_markdown(sheet: Sheet) -> str:
     lines = [
         f"# {_plain(sheet.title)}",
         "",
-        _plain(sheet.subtitle),
+        _paragraph(sheet.subtitle),
         "",
         f"**{_plain(sheet.verdict)}**",
     ]
     for section in sheet.sections:
         lines += ["", f"## {_plain(section.head)}"]
         if section.text:
-            lines += ["", _plain(section.text)]
+            lines += ["", _paragraph(section.text)]
         if section.rows:
             lines += ["", *markdown_table(section.heads, section.rows)]
     return "\n".join([*lines, ""])
@@ -325,7 +325,12 @@ def _plain(text: str) -> str:
     from html import escape
 
     told = escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", told)
+    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", told)
+
+
+def _paragraph(text: str) -> str:
+    """The same at the beginning of a line, where a list or a rule could begin."""
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", _plain(text))
 
 
 def sheet_pdf(sheet: Sheet, path: Path) -> Path:

@@ -73,12 +73,21 @@ def _text(value: object) -> object:
 
 
 def _one_line(value: str) -> str:
-    return " ".join(value.split())
+    told = " ".join(value.split())
+    if len(told) > MOST_OF_A_LINE:
+        raise ValueError(f"{len(told)} characters are too many; at most {MOST_OF_A_LINE}")
+    return told
+
+
+def _named(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty; give it a name")
+    return value
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-Line = Annotated[Text, AfterValidator(_one_line), Field(max_length=MOST_OF_A_LINE)]
-Name = Annotated[Line, Field(min_length=1)]
+Line = Annotated[Text, AfterValidator(_one_line)]
+Name = Annotated[Line, AfterValidator(_named)]
 
 
 def _same_number(what: str, these: Sequence, those: Sequence, called: str) -> None:
