@@ -1,9 +1,21 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labkit.data import cleaning
 from labkit.data.cleaning import (
+    BIRTH,
+    CARD,
+    EMAIL,
+    IBAN,
+    IDENTITY,
+    IP,
+    KEY,
+    MARK,
+    PHONE,
+    RECORD,
     LineEnds,
     SharedLines,
     chunk_problem,
@@ -304,3 +316,108 @@ def test_chunks_that_say_nothing():
     assert chunk_problem("\u115f\u1160\u3164 \u200b") == "no words in it"
     assert chunk_problem("data " + "QUJD" * 60).startswith("encoded data")
     assert chunk_problem("Ordinary words.") is None and chunk_problem("これは日本語") is None
+
+
+# --- personal and confidential text -----------------------------------------------------------
+
+
+def kinds(text: str) -> list[str]:
+    return [one.kind for one in cleaning.find_personal(text)]
+
+
+FOUND = {
+    "Write to jane.o-doe@mail.example.org today.": ("jane.o-doe@mail.example.org", EMAIL),
+    "Ruf +49 (0)30 901820 an.": ("+49 (0)30 901820", PHONE),
+    "Call +44 20 7946 0958.": ("+44 20 7946 0958", PHONE),
+    "Call 0044 20 7946 0958.": ("0044 20 7946 0958", PHONE),
+    "Tel.: 030 1234567, Berlin": ("030 1234567", PHONE),
+    "Fax no. (0221) 987 65 43": ("(0221) 987 65 43", PHONE),
+    "our office, 020 7946 0958, is open": ("020 7946 0958", PHONE),
+    "bureau 01 23 45 67 89": ("01 23 45 67 89", PHONE),
+    "(617) 555-0123 at any hour": ("(617) 555-0123", PHONE),
+    "to GB82 WEST 1234 5698 7654 32 AND no other": ("GB82 WEST 1234 5698 7654 32", IBAN),
+    "card 4111 1111 1111 1111 expires": ("4111 1111 1111 1111", CARD),
+    "card 378282246310005": ("378282246310005", CARD),
+    "SSN 536-90-4399": ("536-90-4399", IDENTITY),
+    "codice RCCMNL83S18D969H": ("RCCMNL83S18D969H", IDENTITY),
+    "DNI 54362315K": ("54362315K", IDENTITY),
+    "AHV 756.9217.0769.85": ("756.9217.0769.85", IDENTITY),
+    "BSN: 111222333": ("111222333", IDENTITY),
+    "Steuer-ID 36 574 261 809": ("36 574 261 809", IDENTITY),
+    "passport no. X1234567 was": ("X1234567", IDENTITY),
+    "MRN: 0048213": ("0048213", RECORD),
+    "Patient ID AB-123456": ("AB-123456", RECORD),
+    "Date of birth\n3 May 1970": ("3 May 1970", BIRTH),
+    "DOB: 05/12/1961": ("05/12/1961", BIRTH),
+    "geboren am 12. März 1955 in Bonn": ("12. März 1955", BIRTH),
+    "from 93.184.216.34 on": ("93.184.216.34", IP),
+    "host 2606:2800:220:1:248:1893:25c8:1946": ("2606:2800:220:1:248:1893:25c8:1946", IP),
+    "password is hunter2x!": ("hunter2x!", KEY),
+    "api_key = 'a8f5f167f44f4964'": ("a8f5f167f44f4964", KEY),
+    "key AK" + "IAIOSFODNN7EXAMPLE": ("AK" + "IAIOSFODNN7EXAMPLE", KEY),
+    "the access code of store 7 is 482109347.": ("482109347", KEY),
+    "notes\nSTRICTLY CONFIDENTIAL – board only": ("STRICTLY CONFIDENTIAL", MARK),
+    "Draft – not for distribution\nText": ("not for distribution", MARK),
+    "Vertraulich\n\nText": ("Vertraulich", MARK),
+}
+
+
+@pytest.mark.parametrize("text", FOUND)
+def test_a_form_of_personal_text_is_found_and_nothing_beside_it(text):
+    value, kind = FOUND[text]
+    found = cleaning.find_personal(text)
+    assert [(text[one.start : one.end], one.kind) for one in found] == [(value, kind)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GB82 WEST 1234 5698 7654 33 fails its checksum, 4111 1111 1111 1112 too.",
+        "Section 1.2.3.4 and version 2.10.0.1, netmask ffff:ffff:ffff::, at 10:15:30.",
+        "infants born between 1 May 1990 and 3 May 1991; p = 0.00012; 2005-2006; 1992 and 1996",
+        "666-12-3456 is no number of the office, nor is 11-12-2020 a phone.",
+        "All answers were kept strictly confidential. Confidential Information means any data.",
+        "The parties shall not distribute it; the Products are not for distribution in Japan.",
+        "50 51 52 53 54 55 56 57 58 59; 0.1234 12345 123456; Boston, MA 02110-1301",
+        "a token, the key finding, the secret of silk; write to me @ noon; pin 12",
+        "doi 10.1007/BF02295996, arXiv 1802.08232, ISBN 978-3-16-148410-0",
+        "x" * 5000 + "@" + "1" * 5000,
+        "",
+    ],
+)
+def test_what_only_looks_alike_is_no_alarm(text):
+    assert kinds(text) == []
+
+
+def test_a_private_key_is_one_find_and_may_be_cut_off():
+    block = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----"
+    assert kinds(f"before\n{block}\nafter") == [KEY]
+    assert kinds(block[:60]) == [KEY]
+
+
+def test_masks_take_the_place_of_values_and_leave_the_rest():
+    text = "CONFIDENTIAL\nMail a.b@c.org or +44 20 7946 0958; b@c.org."
+    found = cleaning.find_personal(text)
+    assert cleaning.mask_personal(text, found) == "CONFIDENTIAL\nMail [EMAIL] or [PHONE]; [EMAIL]."
+    assert kinds(cleaning.mask_personal(text, found)) == [MARK]
+
+
+def test_what_is_shown_gives_no_value_away():
+    assert cleaning.veiled(EMAIL, "jane@c.org") == "j•••@•.•••"
+    assert cleaning.veiled(MARK, "not for\ndistribution") == "not for distribution"
+    assert len(cleaning.veiled(KEY, "a1" * 400)) <= cleaning.LONGEST_SHOWN + 1
+
+
+def test_a_value_is_found_wherever_it_stands_in_a_long_text():
+    filler = "The committee met again and nothing was decided in the end. " * 40
+    for number in range(0, 900, 97):
+        text = filler[: 1000 + number] + " card 4111 1111 1111 1111. " + filler
+        assert kinds(text) == [CARD]
+
+
+@given(st.text(alphabet=st.sampled_from("a1@.+-() \nGB:0x5\u0130é4"), max_size=300))
+def test_finds_never_overlap_and_lie_in_the_text(text):
+    found = cleaning.find_personal(text)
+    ends = [0, *(one.end for one in found)]
+    assert all(one.start >= end for one, end in zip(found, ends, strict=False))
+    assert all(one.start < one.end <= len(text) for one in found)

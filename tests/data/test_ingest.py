@@ -789,3 +789,96 @@ def test_why_an_axis_has_too_few_test_items_is_said(tmp_path, texts, words):
         (folder / f"{number}.txt").write_text(text, "utf-8")
     made = new_pack("rings", folder, tmp_path / "rings", chunk_words=30)
     assert made.axes["knowledge"] < 100 and re.search(words, made.too_few[0]), made.too_few
+
+
+# --- personal and confidential text -----------------------------------------------------------
+
+SECRETS = ("jane.doe@example.org", "0048213", "555-0124")
+
+
+@pytest.fixture
+def private(source) -> Path:
+    """Twelve documents, two of them with personal text; a table of people, and questions."""
+    for number, line in enumerate(("Write to jane.doe@example.org.", "MRN: 0048213\nCONFIDENTIAL")):
+        path = source / f"{number:02}.txt"
+        path.write_text(f"{path.read_text()}\n\n{line}\n")
+    people = [f"{WORDS[n].capitalize()},617-555-01{n + 20},19{50 + n}\n" for n in range(8)]
+    people += [f"{WORDS[n].capitalize()},none,19{50 + n}\n" for n in range(8, 14)]
+    (source / "people.csv").write_text("name,phone,born\n" + "".join(people))
+    rows = [
+        {"question": f"Who keeps the {word}?", "answer": f"The keeper {word}."} for word in WORDS
+    ]
+    rows[3]["answer"] = "Ask jane.doe@example.org."
+    (source / "faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return source
+
+
+def written(folder: Path) -> str:
+    return "".join(path.read_text("utf-8") for path in sorted(folder.iterdir()))
+
+
+def test_personal_text_is_kept_and_told_unless_its_owner_says_otherwise(private, tmp_path):
+    made = new_pack("rings", private, tmp_path / "rings", chunk_words=30)
+    counts = {(row["kind"], row["file"]): row["count"] for row in made.personal}
+    assert counts == {
+        ("phone number", "people.csv"): 8,
+        ("e-mail address", "00.txt"): 1,
+        ("e-mail address", "faq.jsonl"): 1,
+        ("medical record number", "01.txt"): 1,
+        ("mark of confidentiality", "01.txt"): 1,
+    }
+    told = " ".join(made.personal_told("M", "L"))
+    assert "kept as it is" in told and "(M)" in told and "(L)" in told and "names of people" in told
+    card = yaml.safe_load((made.folder / "pack.yaml").read_text("utf-8"))["provenance"]
+    assert card["personal_or_confidential_text"]["found"]["phone number"] == 8
+    lines = (made.folder / "personal.jsonl").read_text("utf-8")
+    assert not any(value in lines + told for value in SECRETS) and "j•••" in lines
+    assert "phone number 8" in (made.folder / "README.md").read_text("utf-8")
+
+
+def test_masked_text_is_nowhere_in_the_pack(private, tmp_path):
+    made = new_pack("rings", private, tmp_path / "rings", chunk_words=30, personal="mask")
+    text = written(made.folder)
+    assert not any(value in text for value in SECRETS)
+    assert "[EMAIL]" in text and "[PHONE]" in text and "CONFIDENTIAL" in text
+    assert "masking does nothing about it" in " ".join(made.personal_told("M", "L"))
+    assert packs.check_pack(made.folder) == []
+
+
+def test_documents_and_rows_with_personal_text_can_be_left_out(private, tmp_path):
+    made = new_pack("rings", private, tmp_path / "rings", chunk_words=30, personal="leave out")
+    assert not any(value in written(made.folder) for value in (*SECRETS, "CONFIDENTIAL\n"))
+    gone = [row for row in dropped_rows(made.folder) if "personal" in row["reason"]]
+    assert Counter(row["what"] for row in gone) == {"document": 2, "row": 9}
+    assert {row["source"] for row in gone} >= {"00.txt", "01.txt", "faq.jsonl#4", "people.csv#2"}
+    assert made.read["documents"] == 10
+
+
+def test_all_parts_of_a_long_file_are_left_out(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("labkit.data.readers.PART", 2000)
+    (source / "long.txt").write_text(f"{prose('long', 80)}\n\nMail jane.doe@example.org.\n")
+    made = new_pack("rings", source, tmp_path / "rings", chunk_words=30, personal="leave out")
+    gone = [row["source"] for row in dropped_rows(made.folder) if "personal" in row["reason"]]
+    assert gone == ["long.txt"]
+    raw = (made.folder / "raw.jsonl").read_text("utf-8")
+    assert '"source": "long.txt"' not in raw
+
+
+def test_a_table_of_nothing_but_personal_rows_is_left_out_without_an_error(source, tmp_path):
+    rows = "".join(f"{word.capitalize()},617-555-01{n + 10}\n" for n, word in enumerate(WORDS[:9]))
+    (source / "people.csv").write_text("name,phone\n" + rows)
+    made = new_pack("rings", source, tmp_path / "rings", chunk_words=30, personal="leave out")
+    assert {row["what"]: row["count"] for row in made.dropped if "personal" in row["reason"]} == {
+        "row": 9
+    }
+
+
+def test_a_folder_without_personal_text_says_so(source, tmp_path):
+    made = new_pack("rings", source, tmp_path / "rings", chunk_words=30)
+    assert made.personal == [] and not (made.folder / "personal.jsonl").exists()
+    assert "no personal or confidential text was found" in made.personal_told("M", "L")[0]
+
+
+def test_an_unknown_choice_is_one_sentence(source, tmp_path):
+    with pytest.raises(InputError, match="did you mean 'mask'"):
+        new_pack("rings", source, tmp_path / "rings", personal="masks")
