@@ -14,6 +14,7 @@ from labkit.course import journal
 from labkit.course.execute import EXPECTED_SECONDS
 from labkit.course.journal import Exercise, Step, from_quiz
 from labkit.course.lesson import Lab
+from labkit.course.lesson import start as lesson_start
 from labkit.data.packs import load_pack, shipped_packs
 from labkit.data.published import measured_claims, measured_data, measured_scale
 from labkit.models.families import LADDER
@@ -259,3 +260,56 @@ def test_what_the_lessons_say_of_the_study_is_its_verdict():
         "SLERP beats the better parent in domain knowledge, t chosen on dev by the four axes",
     ):
         assert verdict_of(register, words) == "contradicted"
+
+
+# --- three paths ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", journal.course_notebooks(), ids=lambda path: path.stem)
+def test_every_notebook_lists_its_part_of_the_paths(path):
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    told = " ".join("".join(cells[0]["source"]).split())
+    heads = {
+        line.removeprefix("## ")
+        for cell in cells
+        if cell["cell_type"] == "markdown"
+        for line in "".join(cell["source"]).splitlines()
+        if line.startswith("## ")
+    }
+    ninety = told.partition("**In 90 minutes:**")[2].partition("**In 180 minutes:**")[0]
+    links = re.findall(r"\[([^\]]+)\]\(#([^ ]+?)\)(?=[,.])", ninety)
+    row = re.search(rf"^\| `{path.stem}` \|[^|]*\|[^|]*\| (\S+) \|", GUIDE, re.MULTILINE)
+    assert bool(links) == (row[1] != "–"), "the guide and the notebook disagree"
+    for words, anchor in links:
+        assert words in heads and anchor == words.replace(" ", "-"), words
+    assert links or "leave this one out" in ninety
+    assert "**In 30 minutes:** `half_hour`" in told
+
+
+def test_the_half_hour_holds_all_six_steps_and_few_words(shared_home, monkeypatch, tmp_path):
+    """Words to read: the notebook's own, and everything its short forms ask and propose."""
+    from labkit.course.labs import dossier_lab
+    from labkit.design.designer import design
+
+    notebook = json.loads((journal.notebooks_folder() / "half_hour.ipynb").read_text("utf-8"))
+    text = dict.fromkeys(("markdown", "code"), "")
+    for cell in notebook["cells"]:
+        text[cell["cell_type"]] += "\n" + "".join(cell["source"])
+    for step in ("(i)", "(ii)", "(iii)", "(iv)", "(v)", "(vi)"):
+        assert f"## {step}" in text["markdown"]
+    parts = re.findall(r"dossier_lab\.part\(lab, ([^)]*)\)", text["code"])
+    asked = {name for part in parts for name in re.findall(r'"(\w+)"', part)}
+    assert asked == {
+        "domain", "design", "criteria", "scenarios", "scale", "comparison", "failures"
+    }  # fmt: skip
+    monkeypatch.setenv("LABKIT_HEADLESS", "1")
+    monkeypatch.setenv("LABKIT_HOME", str(shared_home))
+    lab = lesson_start("half_hour", profile="smoke", out_dir=str(tmp_path))
+    dossier_lab.propose(lab, design(pack="materials", merge="slerp"))
+    words = len(text["markdown"].split())
+    for part in parts:
+        for name in re.findall(r'"(\w+)"', part):
+            panel = dossier_lab.PartPanel(lab, name, short="short=True" in part)
+            shown = " ".join(getattr(child, "value", "") for child in panel.rows.children)
+            words += len(re.sub(r"<[^>]*>", " ", shown).split())
+    assert words <= 2500, words

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import ipywidgets as widgets
 from filelock import FileLock
 
 from labkit.base.errors import InputError
-from labkit.base.pages import sheet_html
+from labkit.base.pages import plain_table, sheet_html
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import Checkpoint
 from labkit.course import journal
@@ -151,7 +152,7 @@ class PartPanel:
         self.rows = widgets.VBox()
         self.state = widgets.HTML()
         more = {"failures": self._add_failure, "scenarios": self._add_scenario}.get(name)
-        head = widgets.HTML(f"<h4>{escape(paper.PARTS[name.split('.')[0]])}</h4>")
+        head = widgets.HTML(f"<h3>{escape(paper.PARTS[name.split('.')[0]])}</h3>")
         self.whole = widgets.VBox(
             [head, self.rows, *([more()] if more else []), self.told, self.state]
         )
@@ -184,7 +185,10 @@ class PartPanel:
     def _rest(self, kept: Dossier, part: str) -> str:
         """What a short form does not ask for, in a sentence or as a table."""
         if part == "comparison":
-            return sheet_html(paper.part_of(kept, part))
+            table = paper.part_of(kept, part).sections[0]
+            rows = [[cell.partition("\n")[0] for cell in row] for row in table.rows]
+            told = "<p>The first line of each cell; the whole table stands in the dossier.</p>"
+            return told + plain_table(table.heads, rows)
         found = getattr(kept, part)
         more = len(found) - FIRST if isinstance(found, tuple) else 0
         return f"<p>{more} more stand in the dossier.</p>" if more > 0 else ""
@@ -611,7 +615,7 @@ class DossierDesk:
                 "remove",
                 self.told,
                 "removing",
-                lambda name=one.name: self._remove(name),
+                partial(self._remove, one.name),
                 tooltip=f"remove {one.name}",
             )
             rows.append(widgets.HBox([label, remove]))
