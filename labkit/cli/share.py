@@ -303,10 +303,10 @@ def _files(notebooks: Sequence[str] | None) -> list[Path]:
     Raises InputError for an unknown one, and for one given twice.
     """
     from labkit.base.errors import InputError, suggest
-    from labkit.course.journal import course_notebooks
+    from labkit.course.journal import course_notebooks, named_notebooks
 
-    known = {path.stem: path for path in course_notebooks()}
-    files = [known.get(name) or Path(name) for name in notebooks or known]
+    known = named_notebooks()
+    files = [known.get(name) or Path(name) for name in notebooks or ()] or course_notebooks()
     for path in files:
         if path.suffix != ".ipynb" or not path.is_file():
             raise InputError(

@@ -21,7 +21,7 @@ from threading import Event, Thread
 
 from labkit.base.errors import InputError, LabkitError, suggest
 from labkit.base.records import FILE
-from labkit.course.journal import course_notebooks, made_by_hand
+from labkit.course.journal import course_notebooks, made_by_hand, named_notebooks
 from labkit.data.packs import load_pack, shipped_packs
 from labkit.design.planner_speed import EXPECTED_SECONDS
 from labkit.train.specs import profile as find_profile
@@ -264,7 +264,7 @@ def run_course(
     learner: str = "me",
     only: list[str] | None = None,
 ) -> Path:
-    """Run all notebooks (or those named in `only`), write their pages and the course page; returns
+    """Run all numbered notebooks (or those named in `only`), write their pages and the course page; returns
     its path.
 
     Records of an earlier headless run are replaced. Raises InputError, and changes nothing, when
@@ -278,7 +278,8 @@ def run_course(
     find_profile(profile)
     title = f"labkit course: {load_pack(pack).title}"
     pack_name = pack if pack in shipped_packs() else str(Path(pack).resolve())
-    notebooks = [n for n in course_notebooks() if only is None or n.stem in only]
+    named = named_notebooks()
+    notebooks = course_notebooks() if only is None else [named[n] for n in named if n in only]
     if made_by_hand(out_dir):
         raise InputError(
             f"{out_dir / FILE}: it holds guesses, reflections or answers that a person "

@@ -41,6 +41,9 @@ class Step:
     id: str
 
 
+HALF_HOUR = "half_hour.ipynb"
+
+
 def notebooks_folder() -> Path:
     return shipped_or_checkout("notebooks")
 
@@ -48,6 +51,13 @@ def notebooks_folder() -> Path:
 def course_notebooks() -> list[Path]:
     """The numbered notebooks in order."""
     return sorted(notebooks_folder().glob("[0-9][0-9]_*.ipynb"))
+
+
+def named_notebooks() -> dict[str, Path]:
+    """Every notebook that can be run by its name: the numbered ones, and the half hour that stands
+    for all of them.
+    """
+    return {path.stem: path for path in (*course_notebooks(), notebooks_folder() / HALF_HOUR)}
 
 
 def steps(notebook: Path) -> list[Step]:
