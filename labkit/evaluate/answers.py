@@ -21,6 +21,7 @@ from pathlib import Path
 import regex
 
 from labkit.base.errors import InputError, suggest
+from labkit.base.inputs import tidy
 from labkit.base.stats import Interval, ItemScore, cluster_mean
 from labkit.base.store import write_file
 from labkit.data.packs import EVAL_SPLITS, Pack
@@ -70,7 +71,7 @@ class Question:
 
 def one_line(text: str) -> str:
     """A question as it is found again, whatever a spreadsheet did to its lines."""
-    return " ".join(text.split())
+    return " ".join(tidy(text).split())
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ def _said(path: Path, record: Record) -> Said:
         value = values.get(key)
         if value is not None and not isinstance(value, (str, int, float)):
             raise InputError(f"{place}: {key}: expected text, got {type(value).__name__}")
-        texts[key] = "" if value is None else str(value).strip()
+        texts[key] = "" if value is None else tidy(str(value)).strip()
     if not texts["id"] and not texts["question"]:
         raise InputError(
             f"{place}: id: missing; keep the id that `labkit questions` wrote, or write the "

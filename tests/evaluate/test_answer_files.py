@@ -156,6 +156,12 @@ def test_a_file_that_cannot_be_read_says_where(tmp_path, name, text, words):
     assert words in str(error.value) and str(tmp_path) in str(error.value)
 
 
+def test_half_a_character_is_left_out(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"question": "Who?", "answer": "Ada\\ud800 Ender"}')
+    (row,) = answers.read_answers(tmp_path / "a.jsonl").rows
+    assert (row.question, row.answer) == ("Who?", "Ada Ender")
+
+
 def test_answers_to_another_pack_are_refused(materials, tmp_path):
     path = write(tmp_path / "a.csv", [{"id": "q1", "answer": "x"}])
     with pytest.raises(InputError, match=r"a.csv:2: id: no question of pack materials"):

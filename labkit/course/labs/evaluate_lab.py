@@ -333,6 +333,7 @@ def show_production(lab: Lab, demo: Demo | None) -> None:
     good; recorded.
     """
     if demo is None:
+        print("Not measured: there was no demo to choose.")
         return
     rows = [
         (f"as in the demo: {demo.kind}", demo.same, demo.same.n),
@@ -352,11 +353,11 @@ def told_demos(demo: Demo) -> str:
     chosen, _ = perfect_demos(demo.right, demo.asked, count)
     some, chance = perfect_demos(demo.realistic_right, demo.realistic.n, count)
     return (
-        f"On dev {demo.right} of {demo.asked} questions of the demo's kind are answered right: "
-        f"{chosen:,} different demos of {count} questions would look perfect. Of all other "
-        f"questions on test {demo.realistic_right} of {demo.realistic.n} are: whoever chooses "
-        f"among these still has {some:,} perfect demos, and a demo drawn blindly looks perfect "
-        f"with a chance of {chance:.2g}."
+        f"On dev {demo.right} of {demo.asked} questions of the demo's kind are answered right. "
+        f"Different demos of {count} questions that would look perfect: {chosen:,}. Of all other "
+        f"questions on test {demo.realistic_right} of {demo.realistic.n} are answered right. "
+        f"Perfect demos left to whoever chooses among these: {some:,}; the chance that a demo "
+        f"drawn blindly is one: {chance:.2g}."
     )
 
 
