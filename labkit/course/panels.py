@@ -6,9 +6,11 @@ Panels wire; they neither compute nor draw. The panels of a single topic lie in 
 from __future__ import annotations
 
 import traceback
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -475,10 +477,45 @@ class LaterPanel:
         )
 
 
-# --- guesses, choices, reflections --------------------------------------------------------------
+# --- buttons and files ------------------------------------------------------------------------
 
 BUTTON = {"layout": {"width": "auto", "align_self": "flex-start"}}
 WIDE = {"layout": {"width": "min(100%, 760px)"}, "style": {"description_width": "90px"}}
+
+
+def download(path: Path, words: str) -> str:
+    """A link that holds the file: the server serves none, and the page's policy lets data: be
+    saved.
+    """
+    content = b64encode(path.read_bytes()).decode("ascii")
+    return (
+        f'<a download="{escape(path.name)}" href="data:application/octet-stream;base64,{content}">'
+        f"{escape(words)}</a>"
+    )
+
+
+def pressed(
+    words: str, told: widgets.HTML, doing: str, act: Callable[[], str], **more: object
+) -> widgets.Button:
+    """A button that is off, with a line that says what is being done, while it works.
+
+    act: does it and returns a sentence; an error that a person can act on becomes one.
+    """
+    made = widgets.Button(description=words, **{**BUTTON, **more})
+
+    def work() -> None:
+        made.disabled = True
+        told.value = f'<p role="status">{escape(doing)} …</p>'
+        try:
+            told.value = f'<p role="status">{escape(act())}</p>'
+        finally:
+            made.disabled = False
+
+    made.on_click(guarded_into(told, work))
+    return made
+
+
+# --- guesses, choices, reflections --------------------------------------------------------------
 
 
 def _asked(question: str) -> widgets.HTML:
