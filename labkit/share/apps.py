@@ -25,7 +25,7 @@ from labkit.base.errors import InputError, LabkitError
 from labkit.base.store import PACKAGE, write_file
 from labkit.course import lesson
 from labkit.course.journal import notebooks_folder
-from labkit.course.labs.design_lab import named
+from labkit.course.labs.design_lab import Studio, named
 from labkit.course.labs.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
 from labkit.course.lesson import KNOWN_PACK, Lab, headless, show_html
 from labkit.data.packs import load_pack
@@ -34,7 +34,8 @@ from labkit.train.specs import OVERCOOKED, PipelineSpec
 
 # --- the server ------------------------------------------------------------------------------
 
-APPS = ("designer", "merge_lab", "clinic", "vendor_audit")  # in the order of the first page
+# In the order of the first page.
+APPS = ("designer", "merge_lab", "clinic", "vendor_audit", "judge")
 HOST = "127.0.0.1"
 # Tell an app, whose process starts in the folder of its notebook, where to write and which pack.
 OUT = "LABKIT_APP_OUT"
@@ -78,8 +79,8 @@ def serve(
     pack: str = KNOWN_PACK,
     told: Callable[[str], None] = print,
 ) -> None:
-    """Serve the apps of a folder (by default all four) until Ctrl-C or SIGTERM. pack: what designer
-    and merge lab begin with. told: is called with the address once it answers.
+    """Serve the apps of a folder (by default all five) until Ctrl-C or SIGTERM. pack: what
+    designer, merge lab and judge begin with. told: is called with the address once it answers.
 
     Raises InputError for a port that cannot be used, PackError for a pack, LabkitError when Voilà
     is not installed.
@@ -238,9 +239,9 @@ def say_domain(lab: Lab) -> None:
     show_html(f"<p>The domain: <b>{escape(lab.pack.title)}</b>. {escape(lacks)}</p>")
 
 
-def designer() -> None:
+def designer() -> Studio | None:
     """Choices become a design that is checked, advised and costed at once; training waits for a
-    button.
+    button. None where there was an error, which is told.
     """
     from labkit.course.labs import design_lab
 
@@ -250,7 +251,27 @@ def designer() -> None:
         say_domain(lab)
         with contextlib.redirect_stdout(io.StringIO()):  # what it lacks is told above
             sequence = design_lab.sequence_for(lab)
-        design_lab.studio(lab, model="llama-s", start="instruct", sequence=sequence)
+        return design_lab.studio(lab, model="llama-s", start="instruct", sequence=sequence)
+    return None
+
+
+def dossier(studio: Studio | None) -> None:
+    """The case for the designer's design, to fill in and to print; nothing is trained.
+
+    Headless: proposed, shown and written.
+    """
+    from labkit.course.labs import dossier_lab
+
+    with told():
+        if studio is None:  # its error stands above
+            return
+        if headless():
+            dossier_lab.propose(studio.lab, studio.spec)
+            dossier_lab.take_home(studio.lab)
+            return
+        from IPython.display import display
+
+        display(dossier_lab.DossierDesk(studio).whole)
 
 
 def merge_lab() -> None:
@@ -335,3 +356,19 @@ def vendor_audit() -> None:
         lab = start("vendor_audit")
         say_where(lab)
         design_lab.question_claim(lab, "invented")
+
+
+def judge() -> None:
+    """Answers of a model one can only ask, scored. Headless: the questions are written."""
+    from labkit.course.labs import diagnose_lab
+
+    with told():
+        lab = start("judge")
+        say_where(lab)
+        desk = diagnose_lab.JudgeDesk(lab)
+        if headless():
+            desk.make_questions()
+            return
+        from IPython.display import display
+
+        display(desk.whole)

@@ -1,23 +1,30 @@
 """What notebook 09 shows: early warnings, the four questions, the release gate, the failure clinic.
+And what the app for who can only ask a model does.
 
 The panel of the clinic only wires what `ClinicRoom` computes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from html import escape
+from pathlib import Path
 
 import ipywidgets as widgets
 
+from labkit.base.errors import InputError
 from labkit.base.inputs import Strict
-from labkit.base.pages import covered, plain_table
-from labkit.base.store import Checkpoint
+from labkit.base.pages import Section, Sheet, covered, plain_table, sheet_html, write_pdf
+from labkit.base.records import AXES, CONTROLS
+from labkit.base.store import Checkpoint, write_file
 from labkit.course import figures, journal
-from labkit.course.lesson import Lab, headless, show_html
+from labkit.course.labs.design_lab import named, options
+from labkit.course.lesson import Lab, headless, show_html, what_lacks
 from labkit.course.live import training
-from labkit.course.panels import guard_label
+from labkit.course.panels import BUTTON, WIDE, download, guard_label, guarded_into, pressed
+from labkit.data.packs import Pack, load_pack
 from labkit.diagnose.clinic import CAUSES, Answer, Visit, Ward, admit, patients
 from labkit.diagnose.diagnoses import (
     DIAGNOSES,
@@ -28,8 +35,19 @@ from labkit.diagnose.diagnoses import (
     diagnose,
     open_case,
 )
-from labkit.diagnose.gate import GateReport, run_gate
+from labkit.diagnose.gate import DEFAULT_MUST_HOLD, GateReport, gate_answers, run_gate
 from labkit.diagnose.probe import Alarm, alarms, curves, read_looks
+from labkit.evaluate.answers import (
+    READ,
+    Answers,
+    Scored,
+    questions_of,
+    read_answers,
+    score_answers,
+    score_pair,
+    write_questions,
+)
+from labkit.evaluate.scenarios import ScenarioResult
 from labkit.merge.schedule import plain
 from labkit.models.families import MODEL
 from labkit.train.pipeline import load_checkpoint
@@ -328,3 +346,260 @@ def clinic_panel(
             answer,
         ]
     )
+
+
+# --- a model that one can only ask --------------------------------------------------------------
+
+HOW_MANY = {"at most 10 of each kind": 10, "at most 40 of each kind": 40, "all there are": None}
+MODEL, BASELINE = "the model's answers", "the baseline's answers"
+TOLD_AXES = (
+    "The share of questions answered right, with its 95% interval: what other questions of the "
+    "same kind, about other subjects, could have given."
+)
+NO_BASELINE = "Whether anything fell, only a baseline can say: another file, of the model in use."
+
+
+class JudgeDesk:
+    """Questions out as a file, answers in as a file or as pasted text, and what they are worth."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self.about, self.asked, self.questions, self.told, self.links, self.result = (
+            widgets.HTML() for _ in range(6)
+        )
+        self.pack = widgets.Dropdown(
+            options={load_pack(one).title: one for one in options(lab)["packs"]},
+            value=named(lab.pack),
+            description="domain",
+            **WIDE,
+        )
+        self.many = widgets.Dropdown(options=HOW_MANY, description="questions", **WIDE)
+        self.sides = {MODEL: AnswersField(MODEL), BASELINE: AnswersField(BASELINE)}
+        self.pack.observe(guarded_into(self.asked, self._say_pack), "value")
+        self._say_pack()
+        making = pressed("make the questions", self.asked, "writing", self.make_questions)
+        judging = pressed(
+            "judge the answers", self.told, "scoring", self.judge, button_style="primary"
+        )
+        self.whole = widgets.VBox(
+            [
+                widgets.HTML("<h2>1. The questions</h2>"),
+                self.pack,
+                self.about,
+                self.many,
+                making,
+                self.asked,
+                self.questions,
+                widgets.HTML("<h2>2. The answers</h2>"),
+                *(side.whole for side in self.sides.values()),
+                widgets.HTML("<h2>3. What they are worth</h2>"),
+                judging,
+                self.told,
+                self.links,
+                self.result,
+            ]
+        )
+
+    @property
+    def folder(self) -> Path:
+        return self.lab.out_dir / "judged"
+
+    def _chosen(self) -> Pack:
+        return load_pack(self.pack.value)
+
+    def _say_pack(self) -> None:
+        self.about.value = f"<p>{escape(what_lacks(self._chosen()))}</p>"
+        self.asked.value = self.questions.value = ""  # they would be another domain's
+
+    def make_questions(self) -> str:
+        """Write the questions as a file to download.
+
+        Raises StoreError when it cannot be written.
+        """
+        pack, path = self._chosen(), self.folder / "questions.csv"
+        found = questions_of(pack, limit=self.many.value)
+        write_questions(found, path)
+        self.questions.value = f"<p>Download: {download(path, 'the questions (CSV)')}.</p>"
+        return (
+            f"{len(found.questions)} questions of {pack.title}, without their keys. Open the file "
+            "in a spreadsheet, ask the model each of them in a conversation of its own, and put "
+            f"what it says into the column 'answer'. {' '.join(map(_as_sentence, found.told()))}"
+        )
+
+    def judge(self) -> str:
+        """Show what the answers are worth, and offer it as a page to print.
+
+        Raises InputError for answers that cannot be read or are of another domain, and for a letter
+        that no font can draw.
+        """
+        self.links.value = self.result.value = ""
+        pack = self._chosen()
+        after, before = (side.read(self.folder) for side in self.sides.values())
+        if after is None:
+            raise InputError("there are no answers yet: choose a file, or paste them")
+        found = judged(pack, after, before)
+        self.result.value = sheet_html(found.sheet)
+        lab = replace(self.lab, pack=pack)
+        for result in found.scored.scenarios:
+            lab.record("scenario", **result.as_dict())
+        if found.gate:
+            lab.record(
+                "gate", checkpoint=after.name, passed=found.gate.passed, fallen=found.gate.fallen
+            )
+        path = write_pdf("dossier", asdict(found.sheet), self.folder / "judged.pdf")
+        self.links.value = (
+            f"<p>Download: {download(path, 'this page as PDF')}. It lies in "
+            f"<code>{escape(str(path))}</code>.</p>"
+        )
+        return f"{len(found.scored.card.items)} answers are scored."
+
+
+def _as_sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+class AnswersField:
+    """Where answers are given, as a file or as text. about: whose they are."""
+
+    def __init__(self, about: str):
+        self.about = about
+        self.file = widgets.FileUpload(
+            accept=",".join(READ), description="choose a file", tooltip=about, **BUTTON
+        )
+        self.text = widgets.Textarea(
+            placeholder="or paste rows here, with the line that names id and answer first",
+            tooltip=f"{about}, pasted",
+            rows=3,
+            layout=widgets.Layout(width="min(100%, 760px)"),
+        )
+        self.given = widgets.HTML()
+        self.file.observe(self._say, "value")
+        hint = "" if about == MODEL else " (without them there is no gate)"
+        title = widgets.HTML(f"<p><b>{escape(_as_sentence(about)[:-1])}</b>{hint}</p>")
+        self.whole = widgets.VBox([title, self.file, self.given, self.text])
+
+    def _say(self, _: object) -> None:
+        names = ", ".join(one["name"] for one in self.file.value)
+        self.given.value = f"<p>Given: {escape(names)}</p>" if names else ""
+
+    def read(self, folder: Path) -> Answers | None:
+        """What was given, kept below a folder; None for nothing.
+
+        Raises InputError for two at once, and as `read_answers` does.
+        """
+        text = self.text.value.strip()
+        if text and self.file.value:
+            raise InputError(f"{self.about} are given twice, as a file and as text; empty the text")
+        if not text and not self.file.value:
+            return None
+        if text:
+            name = "pasted.jsonl" if text.startswith("{") else "pasted.csv"
+            content: str | bytes = f"{text}\n"
+        else:
+            name, content = self.file.value[0]["name"], bytes(self.file.value[0]["content"])
+        # a name from a browser is never a path of this machine
+        plain = re.sub(r"[^\w.-]+", "-", Path(name).name).strip(".-")[-80:] or "answers"
+        path = folder / ("model" if self.about == MODEL else "baseline") / plain
+        write_file(path, content)
+        found = read_answers(path)
+        return found if self.about == MODEL else replace(found, name=f"{found.name} (baseline)")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What answers are worth: as numbers and as a page. gate: None without a baseline."""
+
+    scored: Scored
+    gate: GateReport | None
+    sheet: Sheet
+
+
+def judged(pack: Pack, after: Answers, before: Answers | None = None) -> Judged:
+    """Answers on four axes and the controls, on the pack's scenarios, and, with those of a
+    baseline, through the gate.
+
+    Raises InputError when a file holds no question of this pack.
+    """
+    if before is None:
+        scored, gate = score_answers(pack, after), None
+        sides, notes = [scored], scored.notes
+    else:
+        baseline, scored = score_pair(pack, before, after)
+        gate, notes = gate_answers(pack, after, before)
+        sides = [scored, baseline]
+    sections = [
+        _axes_section(sides),
+        Section(
+            "Scenarios",
+            "Each is met when its share is reached for certain."
+            if scored.scenarios
+            else "No case of the pack's scenarios was asked, or the pack has none.",
+            ("scenario", "at least", *(f"{one.card.checkpoint}" for one in sides), "first failure"),
+            tuple(_scenario_row(result, sides) for result in scored.scenarios),
+        ),
+        _gate_section(gate),
+        Section("What was not scored, and why", "", ("what",), tuple((note,) for note in notes)),
+    ]
+    sheet = Sheet(
+        f"Judged by its answers: {after.name}",
+        f"{len(scored.card.items)} answers on {pack.title} (pack {pack.name}, test)",
+        _verdict(scored, gate),
+        tuple(sections),
+    )
+    return Judged(scored, gate, sheet)
+
+
+def _verdict(scored: Scored, gate: GateReport | None) -> str:
+    said = [one.verdict for one in scored.scenarios]
+    met = f"{said.count('met')} of {len(said)} scenarios are met" if said else ""
+    gated = f"{gate}" if gate and gate.axes else "" if gate else NO_BASELINE
+    return ". ".join(filter(None, (gated.rstrip("."), met))) + "."
+
+
+def _axes_section(sides: Sequence[Scored]) -> Section:
+    """A row for each axis; one of the four that was not asked is said to lack."""
+    rows = []
+    for axis in AXES + CONTROLS:
+        there = [axis in one.card.axes() for one in sides]
+        if not any(there):
+            if axis in AXES:
+                rows.append((axis, *("not asked" for _ in sides), "0", "0"))
+            continue
+        found = [one.card.interval(axis) for one in sides]
+        rows.append((axis, *map(str, found), str(found[0].n), str(found[0].clusters)))
+    names = tuple(one.card.checkpoint for one in sides)
+    return Section(
+        "Four axes, and controls", TOLD_AXES, ("axis", *names, "questions", "subjects"), tuple(rows)
+    )
+
+
+def _scenario_row(result: ScenarioResult, sides: Sequence[Scored]) -> tuple[str, ...]:
+    told = []
+    for side in sides:
+        same = [one for one in side.scenarios if one.scenario.name == result.scenario.name]
+        told.append(f"{same[0].passed} of {same[0].n}: {same[0].verdict}" if same else "not asked")
+    failed = result.as_dict()["example"]
+    first = f"{failed['ask']} → {failed['reply']} ({failed['broken']})" if failed else ""
+    about = f"{result.scenario.name}: {result.scenario.about}"
+    return about, f"{result.scenario.at_least:.0%}", *told, first
+
+
+def _gate_section(gate: GateReport | None) -> Section:
+    if gate is None:
+        return Section("The gate", NO_BASELINE)
+    if not gate.axes:
+        wanted = ", ".join(DEFAULT_MUST_HOLD)
+        return Section("The gate", f"Nothing that must hold was asked of both: {wanted}.")
+    rows = tuple(
+        (
+            held.axis,
+            str(held.before),
+            str(held.after),
+            covered(held.change),
+            f"{held.allowed:.2f}",
+            held.verdict,
+        )
+        for held in gate.axes
+    )
+    heads = ("must hold", gate.baseline, gate.checkpoint, "difference", "may fall by", "verdict")
+    return Section("The gate", f"{gate}.", heads, rows)

@@ -152,9 +152,9 @@ class PartPanel:
         self.rows = widgets.VBox()
         self.state = widgets.HTML()
         more = {"failures": self._add_failure, "scenarios": self._add_scenario}.get(name)
-        head = widgets.HTML(f"<h3>{escape(paper.PARTS[name.split('.')[0]])}</h3>")
+        self.head = widgets.HTML(f"<h3>{escape(paper.PARTS[name.split('.')[0]])}</h3>")
         self.whole = widgets.VBox(
-            [head, self.rows, *([more()] if more else []), self.told, self.state]
+            [self.head, self.rows, *([more()] if more else []), self.told, self.state]
         )
         self.draw()
 
@@ -222,17 +222,17 @@ class PartPanel:
     def _field(
         self, kept: Dossier, path: str, label: str, entry: Entry
     ) -> tuple[widgets.Widget, ...]:
-        asks = paper.question_of(kept, path)
+        asks, shown = paper.question_of(kept, path), _label(kept, path, label)
         proposal = escape(entry.proposed).replace("\n", "<br>") or "nothing yet"
         about = widgets.HTML(
-            f'<p style="margin: 10px 0 0; line-height: 1.4"><b>{escape(label)}</b> '
+            f'<p style="margin: 10px 0 0; line-height: 1.4"><b>{escape(shown)}</b> '
             f'{escape(asks)}<br><span style="color: #555">labkit proposes: {proposal}</span></p>'
         )
         area = widgets.Textarea(
             value=entry.words,
             description="your words",
             placeholder="kept when you leave this field (Tab)",
-            tooltip=f"{label}: {asks}",
+            tooltip=f"{shown}: {asks}",
             rows=2,
             continuous_update=False,
             **WIDE,
@@ -246,8 +246,8 @@ class PartPanel:
         def write(kept: Dossier) -> Dossier:
             if {one: told for one, told, _ in paper.entries(kept)}.get(path) != label:
                 raise InputError(
-                    "the dossier has changed since this form was drawn; run its cell again, then "
-                    f"write '{label}' once more"
+                    "the dossier has changed since this form was drawn; open it again (in a notebook: "
+                    f"run its cell), then write '{label}' once more"
                 )
             return paper.with_entry(kept, path, words=words)
 
@@ -307,6 +307,13 @@ class PartPanel:
         button = widgets.Button(description="add it")
         button.on_click(guarded_into(self.told, add))
         return widgets.VBox([name, button])
+
+
+def _label(kept: Dossier, path: str, label: str) -> str:
+    """A place's label; a cell of the comparison is also called by its design."""
+    part, *_, last = path.split(".")
+    cell = part == "comparison" and last.isdigit()
+    return f"{label}: {kept.comparison.designs[int(last) - 1]}" if cell else label
 
 
 def with_failure(kept: Dossier, made: Failure) -> Dossier:
@@ -563,9 +570,12 @@ class DossierDesk:
                 ("role", "what they answer for, as data, evaluation or release"),
             )
         )
-        self.parts = widgets.Accordion(
-            children=[widgets.VBox() for _ in paper.PARTS], titles=tuple(paper.PARTS.values())
-        )
+        self.opened = ""
+        self.heads, self.forms = {}, {}
+        for name in paper.PARTS:
+            self.heads[name], self.forms[name] = widgets.Button(), widgets.VBox()
+            self.heads[name].add_class("labkit-part")
+            self.heads[name].on_click(guarded_into(self.told, partial(self._turn, name)))
         propose = pressed(
             "propose again from this design", self.told, "labkit proposes", self.propose
         )
@@ -581,7 +591,7 @@ class DossierDesk:
                 self.person,
                 self.role,
                 add,
-                self.parts,
+                *(one for name in paper.PARTS for one in (self.heads[name], self.forms[name])),
                 self.state,
                 make,
                 self.told,
@@ -629,22 +639,33 @@ class DossierDesk:
     def _wire(self) -> None:
         self.name.observe(self._guarded(self._name), "value")
         self.stands_in.observe(self._guarded(self._stand_in), "value")
-        self.parts.observe(self._guarded(self._open), "selected_index")
 
     def _guarded(self, act: Callable[[], None]) -> Callable:
         observe = guarded_into(self.told, act)
         return lambda change: observe(change) if self.following else None
 
+    def _turn(self, name: str) -> None:
+        """Open a part, or close it when it is open."""
+        self.opened = "" if self.opened == name else name
+        self._open()
+
     def _open(self) -> None:
-        """The part that is open, as a form from the file; the others hold none."""
-        for place, (box, name) in enumerate(zip(self.parts.children, paper.PARTS, strict=True)):
-            if place != self.parts.selected_index:
-                box.children = ()
-                continue
-            form = PartPanel(self.lab, name)
-            form.state.layout.display = "none"  # it stands below all parts
-            widgets.dlink((form.state, "value"), (self.state, "value"))
-            box.children = (form.whole,)
+        """The part that is open, as a form from the file; the others hold none.
+
+        Their heads are buttons, for the keyboard does not reach those of an Accordion.
+        """
+        for name, head in paper.PARTS.items():
+            here = name == self.opened
+            self.heads[name].description = f"{'▾' if here else '▸'} {head}"
+            self.heads[name].tooltip = f"{'close' if here else 'open'}: {head}"
+            self.forms[name].children = (self._form(name),) if here else ()
+
+    def _form(self, name: str) -> widgets.Widget:
+        form = PartPanel(self.lab, name)
+        for once in (form.head, form.state):  # they stand outside of it
+            once.layout.display = "none"
+        widgets.dlink((form.state, "value"), (self.state, "value"))
+        return form.whole
 
     def _change(self, part: str, make: Callable[[dict], object]) -> Dossier:
         """The dossier with a part of its plain values made anew, checked and kept."""
