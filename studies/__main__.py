@@ -227,6 +227,33 @@ def cases(
         say(f"written: {written}")
 
 
+@app.command()
+def privacy(
+    part: Annotated[str, typer.Option(help="alarms or drawn; by default the page alone.")] = "",
+    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
+        "docs/privacy.md"
+    ),
+    measured: Annotated[
+        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
+    ] = None,
+) -> None:
+    """What is found of personal text, how often rightly, and what of it can be drawn out of a
+    model that read it.
+    """
+    from labkit.base.errors import InputError, suggest
+    from labkit.data.packs import samples_folder
+    from studies import privacy as study
+
+    parts: dict[str, Any] = {"alarms": study.run_alarms, "drawn": study.run_drawn}
+    if part and part not in parts:
+        raise InputError(f"--part is {part!r}; {suggest(part, list(parts))}")
+    where = measured or samples_folder("measured")
+    if part:
+        parts[part](where, note)
+    study.write_page(where, page)
+    say(f"written: {page}")
+
+
 def main() -> None:
     """Entry point: what goes wrong is told in one sentence."""
     from labkit.train.trainers import prepare_process

@@ -381,6 +381,7 @@ def test_a_form_of_personal_text_is_found_and_nothing_beside_it(text):
         "50 51 52 53 54 55 56 57 58 59; 0.1234 12345 123456; Boston, MA 02110-1301",
         "a token, the key finding, the secret of silk; write to me @ noon; pin 12",
         "doi 10.1007/BF02295996, arXiv 1802.08232, ISBN 978-3-16-148410-0",
+        "git clone git@example.org:people/repository, or follow @ada@social.example.org",
         "x" * 5000 + "@" + "1" * 5000,
         "",
     ],
