@@ -246,8 +246,8 @@ class PartPanel:
         def write(kept: Dossier) -> Dossier:
             if {one: told for one, told, _ in paper.entries(kept)}.get(path) != label:
                 raise InputError(
-                    "the dossier has changed since this form was drawn; open it again (in a notebook: "
-                    f"run its cell), then write '{label}' once more"
+                    "the dossier has changed since this form was drawn; open it again (in a "
+                    f"notebook: run its cell), then write '{label}' once more"
                 )
             return paper.with_entry(kept, path, words=words)
 
