@@ -35,7 +35,7 @@ FIELDS = {
     "effect": ("Adverse event", "Reported event"),
     "dose": ("Dose", "Daily dose"),
 }
-COURT = 280  # documents of one measure of court-like text
+COURT = 70  # documents of one measure of court-like text
 COURT_FACTS = 3
 # What a judgment says beside the clause. It teaches nothing that is asked.
 COURT_BEGINS = (

@@ -67,10 +67,10 @@ ANSWER = Stage(kind="sft", learning_rate=5e-4, steps=45, replay=0.25, batch_size
 REASON = ANSWER.model_copy(update={"learning_rate": 2e-4, "steps": 80})
 BOTH = ANSWER.model_copy(update={"steps": ANSWER.steps + REASON.steps})
 PREFER = Stage(kind="dpo", learning_rate=1.5e-4, steps=30, batch_size=16, beta=0.03)
-FLOOD = Stage(kind="cpt", learning_rate=1.2e-3, steps=40, sources=("raw",), batch_size=16)
-NOTES = FLOOD.model_copy(update={"sources": ("summaries",)})
+FLOOD = Stage(kind="cpt", learning_rate=1.2e-3, steps=10, sources=("raw",), batch_size=16)
+NOTES = FLOOD.model_copy(update={"sources": ("summaries",), "steps": 40})
 CURATED = Stage(kind="sft", learning_rate=3e-4, steps=30, batch_size=16)
-MEASURES = (1, 2, 4)  # of court-like text
+MEASURES = LEAST, SOME, MUCH = (1, 4, 16)  # of court-like text, and of the steps that read it
 
 
 @dataclass(frozen=True)
@@ -529,8 +529,7 @@ LEGAL: dict[str, Arm] = {
     },
 }
 LEGAL_AXES = ("knowledge", "instructions", "general")
-MOST = raw_label(MEASURES[-1])
-ALONE = "the raw text alone"
+MOST, AS_MANY = raw_label(MUCH), raw_label(SOME)  # AS_MANY: steps as the summaries
 
 
 def legal_run(seed: int, profile_name: ProfileName, tell: Callable[[str], None]) -> Run:
@@ -623,7 +622,7 @@ LEGAL_CLAIMS = (
             f"{more}x of raw text costs more instruction following than {less}x",
             change(raw_label(more), raw_label(less), "instructions"),
         )
-        for less, more in ((1, 2), (2, 4), (1, 4))
+        for less, more in ((LEAST, SOME), (SOME, MUCH), (LEAST, MUCH))
     ),
     *(
         _legal_lesson(
@@ -631,26 +630,26 @@ LEGAL_CLAIMS = (
             f"{more}x of raw text answers more questions than {less}x (free answers)",
             change(raw_label(less), raw_label(more), "knowledge", "free"),
         )
-        for less, more in ((1, 2), (2, 4), (1, 4))
+        for less, more in ((LEAST, SOME), (SOME, MUCH), (LEAST, MUCH))
     ),
     _legal_lesson(
         "curated",
         "summaries answer more questions than as many steps of raw text (free answers)",
-        change(raw_label(1), SUMMARIES, "knowledge", "free"),
+        change(AS_MANY, SUMMARIES, "knowledge", "free"),
     ),
     _legal_lesson(
         "curated",
         "summaries keep more instruction following than as many steps of raw text",
-        change(raw_label(1), SUMMARIES, "instructions"),
+        change(AS_MANY, SUMMARIES, "instructions"),
     ),
     _legal_lesson(
         "curated",
-        "summaries answer more questions than four times the steps of raw text (free answers)",
+        f"summaries answer more questions than {MUCH}x of raw text (free answers)",
         change(MOST, SUMMARIES, "knowledge", "free"),
     ),
     _legal_lesson(
         "curated",
-        "summaries keep more instruction following than four times the steps of raw text",
+        f"summaries keep more instruction following than {MUCH}x of raw text",
         change(MOST, SUMMARIES, "instructions"),
     ),
     _legal_lesson(
@@ -660,7 +659,7 @@ LEGAL_CLAIMS = (
     ),
     _legal_lesson(
         "remedy",
-        "the curated questions give instruction following back that 4x raw text took",
+        f"the curated questions give instruction following back that {MUCH}x of raw text took",
         change(text_alone(MOST), MOST, "instructions"),
     ),
 )
@@ -669,7 +668,7 @@ LEGAL_CLAIMS = (
 # --- the real packs ---------------------------------------------------------------------------
 
 REAL_MED, REAL_LAW = "pubmedqa", "contracts"
-REAL_ROWS = 280  # of real text in one measure
+REAL_ROWS = 70  # of real text in one measure
 # Real rows are longer than invented ones; a step holds as many tokens.
 REAL_TEXT = {"max_length": 96, "batch_size": 12}
 REAL_ASKED = {"max_length": 192, "batch_size": 6}
@@ -690,7 +689,7 @@ REAL_LEGAL: dict[str, Arm] = {
         raw_label(measures): Arm(
             _part(REAL_LAW, measures), (_real(_flood(measures)), _real(CURATED)), watch=True
         )
-        for measures in (MEASURES[0], MEASURES[-1])
+        for measures in (SOME, MUCH)
     },
 }
 
@@ -792,13 +791,13 @@ REAL_LEGAL_CLAIMS = (
     ),
     _legal_lesson(
         "amount",
-        "4x of raw text costs more instruction following than 1x",
-        change(MOST, raw_label(1), "instructions"),
+        f"{MUCH}x of raw text costs more instruction following than {SOME}x",
+        change(MOST, AS_MANY, "instructions"),
     ),
     _legal_lesson(
         "amount",
-        "4x of raw text knows more of what the text says than 1x",
-        change(raw_label(1), MOST, "knowledge"),
+        f"{MUCH}x of raw text knows more of what the text says than {SOME}x",
+        change(AS_MANY, MOST, "knowledge"),
     ),
 )
 PHARMA_FILE, LEGAL_FILE = "case_pharma.json", "case_legal.json"
@@ -809,9 +808,9 @@ def keep(path: Path, data: dict) -> None:
 
 
 REAL_PHARMA: dict[str, Arm] = {
-    "CPT-SFT": Arm(_part(REAL_MED, 2), (_real(FLOOD, steps=80), _real(CURATED))),
-    "CPT-SFT-DPO": Arm(_part(REAL_MED, 2), (_real(FLOOD, steps=80), _real(CURATED), _real(PREFER))),
-    "SFT alone": Arm(_part(REAL_MED, 2), (_real(CURATED),)),
+    "CPT-SFT": Arm(_part(REAL_MED, 8), (_real(FLOOD, steps=80), _real(CURATED))),
+    "CPT-SFT-DPO": Arm(_part(REAL_MED, 8), (_real(FLOOD, steps=80), _real(CURATED), _real(PREFER))),
+    "SFT alone": Arm(_part(REAL_MED, 8), (_real(CURATED),)),
 }
 REAL_PARENTS = ("SFT alone", "CPT")
 REAL_AXES = ("knowledge", "reasoning", "instructions", "general")
