@@ -46,6 +46,7 @@ from labkit.train.pipeline import load_checkpoint, rows_read, run_spec
 from labkit.train.specs import PipelineSpec
 from studies import page
 
+DOCS = Path(__file__).parents[1] / "docs"
 MEASURED = "privacy.json"
 READ = "privacy_read.json"  # what a person found on reading a sample of the finds
 FEWEST_WORDS = 120  # of a package's description that is looked at
@@ -62,7 +63,7 @@ def run_alarms(measured: Path, tell: Callable[[str], None]) -> dict:
     here; print a sample of it, for a person to look at; and count what is missed of telephone
     numbers.
     """
-    sources = {name: list(_texts(load_pack(name))) for name in shipped_packs()}
+    sources = {name: list(texts_of(name)) for name in shipped_packs()}
     sources[PACKAGES] = list(_descriptions())
     counts = {}
     for name, texts in sources.items():
@@ -82,8 +83,9 @@ def run_alarms(measured: Path, tell: Callable[[str], None]) -> dict:
     return counts
 
 
-def _texts(pack: Pack) -> Iterator[str]:
+def texts_of(name: str) -> Iterator[str]:
     """Everything that training may read of a pack."""
+    pack = load_pack(name)
     for split in (*TEXT_SPLITS, *CHAT_SPLITS):
         for row in pack.rows(split) if pack.has(split) else ():
             turns = (row.get(key, ()) for key in ("messages", "prompt", "chosen", "rejected"))
