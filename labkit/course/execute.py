@@ -264,8 +264,8 @@ def run_course(
     learner: str = "me",
     only: list[str] | None = None,
 ) -> Path:
-    """Run all numbered notebooks (or those named in `only`), write their pages and the course page; returns
-    its path.
+    """Run all numbered notebooks (or those named in `only`), write their pages and the course page;
+    returns its path.
 
     Records of an earlier headless run are replaced. Raises InputError, and changes nothing, when
     out_dir holds what a person made: guesses, reflections or answers would be lost. Raises
