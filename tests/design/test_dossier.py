@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pypdf
 import pytest
@@ -213,6 +214,66 @@ def test_a_path_that_is_no_place_is_refused_with_one_that_is():
         paper.with_entry(whole(), "domain.decides", word="x")
 
 
+# --- docs/dossier.md --------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "dossier.md"
+
+
+def example() -> Dossier:
+    """What the page shows, with what labkit proposes for one place."""
+    made = checked(
+        {
+            "title": "Clause questions for the contracts desk",
+            "people": [
+                {"name": "Ana", "role": "lawyer", "parts": ["domain", "scenarios"]},
+                {"name": "Ben", "role": "engineer", "parts": ["design", "scale"]},
+            ],
+            "domain": {"name": "contract clauses", "pack": "legal", "decides": EXAMPLE},
+            "criteria": [{"axis": "instructions", "asks": "one word if asked", "may_fall": 0.05}],
+            "scenarios": [
+                {
+                    "name": "missing clause",
+                    "success": "says that the contract has no such clause",
+                    "failure": "names a clause that is not there",
+                }
+            ],
+            "failures": [
+                {
+                    "mode": "requests about form are forgotten",
+                    "test": "twenty requests for one word, before and after",
+                    "axis": "instructions",
+                    "may_fall": 0.05,
+                    "diagnosis": "instruction loss",
+                }
+            ],
+            "left_open": {"deployment.audit": "the audit office answers in May"},
+        }
+    )
+    spec = design(pack="legal", sequence="cpt-sft", merge="slerp")
+    design_alone = made.design.model_copy(update={"spec": spec})
+    return paper.with_entry(
+        made.model_copy(update={"design": design_alone}),
+        "scale.needed",
+        words="The smallest size that knows our clause names.",
+        proposed="Begin with the smallest size whose untouched model is above chance.",
+    )
+
+
+EXAMPLE = (
+    "A wrong clause number costs a client money.\nA friendly answer with a wrong number costs more."
+)
+
+
+def test_the_page_shows_a_dossier_as_the_code_writes_it():
+    assert f"```yaml\n{dossier_text(example())}```" in PAGE.read_text("utf-8")
+
+
+def test_the_page_names_every_part_and_every_file():
+    told = PAGE.read_text("utf-8")
+    assert all(f"`{part}`" in told for part in paper.PARTS)
+    assert all(f"`{name}`" in told for name in ("design.yaml", "scenarios.yaml", "gate.yaml"))
+
+
 # --- joined -----------------------------------------------------------------------------------
 
 
@@ -363,13 +424,16 @@ def proposals():
 
     def of(pack: str) -> Dossier:
         if pack not in made:
-            kinds = [
-                kind
-                for kind, split in (("cpt", "raw"), ("sft", "qa"), ("dpo", "preferences"))
-                if load_pack(pack).has(split)
-            ]
+            kinds = ("sft",)
+            if load_pack(pack).invented:  # reading real text takes a minute to count
+                kinds = ("cpt", "sft", "dpo")
             spec = design(pack=pack, sequence="-".join(kinds), merge="slerp", profile="smoke")
-            made[pack] = paper.proposed(spec)
+            others = [
+                Alternative(f"seed {seed}", spec.model_copy(update={"seed": seed}))
+                for seed in (1, 2)
+            ]
+            found = None if load_pack(pack).invented else describe(candidates_of(spec, others))
+            made[pack] = paper.proposed(spec, found=found)
         return made[pack]
 
     return of
