@@ -169,6 +169,18 @@ def six_reasons(
     say(f"written: {write_reasons_page(page)}")
 
 
+@app.command()
+def lesson(
+    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
+        "docs/lesson.md"
+    ),
+) -> None:
+    """Write how labkit answers the lesson, demand by demand, and follow every link of it."""
+    from studies.lesson import write_lesson_page
+
+    say(f"written: {write_lesson_page(page)}")
+
+
 @app.command("own-domain")
 def own_domain(
     part: Annotated[
