@@ -31,8 +31,8 @@ class Ran:
 
 @pytest.fixture(
     scope="module",
-    params=[("materials", 0, COURSE), ("legal", 3, SAMPLE), ("contracts", 1, ["half_hour"])],
-    ids=["default", "legal-seed-3", "half-hour-contracts"],
+    params=[("materials", 0, COURSE), ("legal", 3, SAMPLE), ("materials", 0, ["half_hour"])],
+    ids=["default", "legal-seed-3", "half-hour"],
 )
 def ran(request, shared_home, tmp_path_factory):
     """A smoke run of the whole course, and one of a sample with another pack and seed."""
