@@ -126,8 +126,8 @@ def rows(path: Path = ROWS) -> tuple[Row, ...]:
 def follow(link: str) -> str:
     """A link as Markdown for a page in docs/, once it was followed to its end.
 
-    A link is `PAGE.md#ANCHOR`, `NOTEBOOK.ipynb#CELL`, `TEST.py::NAME`, `MODULE:NAME`,
-    `labkit COMMAND --OPTION`, or any other file; files by their path in the checkout. Raises
+    A link is `PAGE.md#ANCHOR`, `NOTEBOOK.ipynb#CELL`, `TEST.py::NAME`, `MODULE:NAME`, a command of
+    labkit with its options, or any other file; files by their path in the checkout. Raises
     InputError naming a link that leads nowhere.
     """
     if link.startswith("labkit "):

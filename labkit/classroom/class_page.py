@@ -3,9 +3,9 @@
 Some records come from participants' own evidence packs. A record that is not as labkit writes it is
 left out and counted; nothing in it is trusted to have a type or a length.
 
-The page says first who failed, then what the room did, found and believed wrongly. The same parts
-make a self-contained HTML page and a PDF; every word of them is plain text until a template escapes
-it.
+The page says first who failed, then what the room did, found and believed wrongly. A self-contained
+HTML page and a PDF are made of the same parts; every word of them is plain text until a template
+escapes it.
 """
 
 from __future__ import annotations
