@@ -519,7 +519,13 @@ def raw_label(measures: int) -> str:
     return f"raw {measures}x, then questions"
 
 
-QUESTIONS, SUMMARIES = "questions alone", "summaries, then questions"
+QUESTIONS, SUMMARIES, REPLAYED = (
+    "questions alone",
+    "summaries, then questions",
+    f"raw {MUCH}x with replay, then questions",
+)
+REPLAYED_SEEDS = 3  # of the remedy, which docs/evidence.md measures too
+REPLAY = 0.25
 LEGAL: dict[str, Arm] = {
     QUESTIONS: Arm(lambda: load_pack(LAW), (CURATED,), watch=True),
     SUMMARIES: Arm(lambda: load_pack(LAW), (NOTES, CURATED), watch=True),
@@ -527,6 +533,11 @@ LEGAL: dict[str, Arm] = {
         raw_label(measures): Arm(_court(measures), (_flood(measures), CURATED), watch=True)
         for measures in MEASURES
     },
+    REPLAYED: Arm(
+        _court(MUCH),
+        (_flood(MUCH, replay=REPLAY), CURATED.model_copy(update={"replay": REPLAY})),
+        watch=True,
+    ),
 }
 LEGAL_AXES = ("knowledge", "instructions", "general")
 MOST, AS_MANY = raw_label(MUCH), raw_label(SOME)  # AS_MANY: steps as the summaries
@@ -554,6 +565,8 @@ def volume_run(
 
     score(START, MODEL)
     for label, arm in arms.items():
+        if label == REPLAYED and seed >= REPLAYED_SEEDS:
+            continue
         tell(f"{pack.name} seed {seed}: {label}")
         checkpoints = train(arm, seed, profile_name)
         run.cost[label] = cost_of(checkpoints)
@@ -632,6 +645,14 @@ LEGAL_CLAIMS = (
         )
         for less, more in ((LEAST, SOME), (SOME, MUCH), (LEAST, MUCH))
     ),
+    *(
+        _legal_lesson(
+            "amount",
+            f"{more}x of raw text costs more general knowledge than {less}x",
+            change(raw_label(more), raw_label(less), "general"),
+        )
+        for less, more in ((LEAST, SOME), (SOME, MUCH), (LEAST, MUCH))
+    ),
     _legal_lesson(
         "curated",
         "summaries answer more questions than as many steps of raw text (free answers)",
@@ -661,6 +682,16 @@ LEGAL_CLAIMS = (
         "remedy",
         f"the curated questions give instruction following back that {MUCH}x of raw text took",
         change(text_alone(MOST), MOST, "instructions"),
+    ),
+    _legal_lesson(
+        "remedy",
+        f"a quarter of replay in both stages keeps more instruction following at {MUCH}x",
+        change(MOST, REPLAYED, "instructions"),
+    ),
+    _legal_lesson(
+        "remedy",
+        f"it costs answers at {MUCH}x (without minus with replay, free answers)",
+        change(REPLAYED, MOST, "knowledge", "free"),
     ),
 )
 
@@ -722,7 +753,10 @@ def scores_of(units: list[Unit], wanted: Sequence[tuple[str, str | None]]) -> di
 def costs_of(runs: list[Run]) -> dict[str, dict]:
     """label -> mean cost over runs."""
     return {
-        label: {key: mean(run.cost[label][key] for run in runs) for key in runs[0].cost[label]}
+        label: {
+            key: mean(run.cost[label][key] for run in runs if label in run.cost)
+            for key in runs[0].cost[label]
+        }
         for label in runs[0].cost
     }
 
@@ -750,7 +784,10 @@ def legal_data(runs: list[Run]) -> dict:
         "seeds": len(units),
         "scores": scores_of(units, (*KNOWLEDGE, *((axis, None) for axis in LEGAL_AXES))),
         "cost": costs_of(runs),
-        "watched": {label: [run.watched[label] for run in runs] for label in runs[0].watched},
+        "watched": {
+            label: [run.watched[label] for run in runs if label in run.watched]
+            for label in runs[0].watched
+        },
     }
 
 
