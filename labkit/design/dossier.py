@@ -51,7 +51,14 @@ from labkit.evaluate.scenarios import FILE as SCENARIOS
 from labkit.evaluate.scenarios import Scenario, make_scenario, pack_scenarios, save_scenarios
 from labkit.evaluate.scorecards import Scorecard, is_for
 from labkit.train.pipeline import stage_splits
-from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, save_spec, spec_text
+from labkit.train.specs import (
+    PREFERENCE_STAGES,
+    PipelineSpec,
+    Stage,
+    save_spec,
+    seen_from,
+    spec_text,
+)
 
 FILE = "dossier.yaml"
 HELP = "see docs/dossier.md"
@@ -549,7 +556,8 @@ def _problems(dossier: Dossier) -> Iterator[str]:
 
 
 def load_dossier(path: Path) -> Dossier:
-    """A dossier from YAML. A pack's folder may be named as seen from where the file lies.
+    """A dossier from YAML. Folders may be named as seen from where the file lies, and the steps of
+    a design may be `auto`.
 
     Raises InputError naming file, field and remedy.
     """
@@ -560,9 +568,11 @@ def load_dossier(path: Path) -> Dossier:
         pack = beside(path, found.domain.pack, known)
         found = found.model_copy(update={"domain": found.domain.model_copy(update={"pack": pack})})
     if spec := found.design.spec:
-        spec = spec.model_copy(update={"pack": beside(path, spec.pack, known)})
-        found = found.model_copy(update={"design": found.design.model_copy(update={"spec": spec})})
-    return found
+        changes = {"spec": seen_from(path, spec)}
+        found = found.model_copy(update={"design": found.design.model_copy(update=changes)})
+    specs = tuple(seen_from(path, one) for one in found.comparison.specs)
+    compared = found.comparison.model_copy(update={"specs": specs})
+    return found.model_copy(update={"comparison": compared})
 
 
 def as_data(dossier: Dossier) -> dict:

@@ -270,10 +270,17 @@ def load_spec(path: Path) -> PipelineSpec:
 
     `steps: auto` becomes a number. Raises SpecError naming file and field.
     """
+    return seen_from(path, read_spec(path))
+
+
+def seen_from(path: Path, spec: PipelineSpec) -> PipelineSpec:
+    """A spec that stood in a file, with folders found beside it and every `steps: auto` a number.
+
+    Raises InputError where that takes a pack or a model that is not there.
+    """
     from labkit.data.packs import shipped_packs
     from labkit.train.pipeline import with_steps
 
-    spec = read_spec(path)
     changes: dict[str, Any] = {
         "pack": beside(path, spec.pack, shipped_packs()),
         "model": _model(path, spec.model),

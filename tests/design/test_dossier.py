@@ -156,6 +156,19 @@ def test_a_design_that_trains_goes_through_the_text():
     assert again(made) == made and again(made).design.spec == spec
 
 
+def test_a_design_in_a_dossier_is_read_as_one_in_a_file(tmp_path):
+    (tmp_path / "my-pack").mkdir()
+    stage = {"kind": "sft", "learning_rate": 0.001, "steps": "auto"}
+    own = {"pack": "my-pack", "model": "llama-s-base", "stages": [stage | {"steps": 3}]}
+    compared = {"designs": ["a", "b"], "specs": [own, own | {"pack": "legal", "stages": [stage]}]}
+    data = {"domain": {"pack": "my-pack"}, "design": {"spec": own}, "comparison": compared}
+    (tmp_path / "dossier.yaml").write_text(yaml.safe_dump(data))
+    made = paper.load_dossier(tmp_path / "dossier.yaml")
+    beside = str(tmp_path / "my-pack")
+    assert made.domain.pack == made.design.spec.pack == made.comparison.specs[0].pack == beside
+    assert made.comparison.specs[1].stages[0].steps > 0
+
+
 SPEC = {"pack": "legal", "model": "llama-s-instruct"}
 STAGE = {"kind": "cpt", "learning_rate": 0.1, "steps": 1}
 REFUSED = {
