@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -36,6 +39,14 @@ ONE = {
 )
 def test_checks(expect, replies, broken):
     assert scenarios.broken(scenarios.Expect(**expect), replies) == broken
+
+
+def test_the_examples_of_the_page_are_read(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "scenarios.md"
+    examples = re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert len(examples) == 2
+    (tmp_path / "mine.yaml").write_text("".join(examples), "utf-8")
+    assert len(scenarios.read_scenarios(tmp_path / "mine.yaml")) == 3
 
 
 @pytest.mark.parametrize("name", DOMAINS)
