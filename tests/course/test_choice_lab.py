@@ -25,12 +25,31 @@ def lab(tmp_path, monkeypatch):
     return lesson.start("01_design", profile="smoke", out_dir=str(tmp_path / "out"))
 
 
+@pytest.fixture
+def shown(monkeypatch):
+    pages: list[str] = []
+    monkeypatch.setattr(design_lab, "show_html", pages.append)
+    return pages
+
+
 def test_headless_advice_is_recorded(lab):
     design_lab.which_tool(lab, **SITUATION)
     kept = records.read(lab.out_dir, "fit")[0]
     assert kept["recommended"][0] == "prompting" or "retrieval" in kept["recommended"]
     with pytest.raises(InputError, match="the form: facts_change"):
         design_lab.which_tool(lab, **{**SITUATION, "facts_change": "hourly"})
+
+
+def test_a_domain_is_doubted_where_its_answers_give_reason_to(lab, shown):
+    design_lab.show_domains()
+    design_lab.which_domain(mostly_talk="yes", wrong_costs="yes", joins_facts="yes")
+    page = "".join(shown)
+    for name in ("climate modelling", "legal analysis", "cross-domain synthesis"):
+        assert name in page
+    assert "Think again: conversation matters more than accuracy here" in shown[-1]
+    assert "Still open: Would two experts agree" in shown[-1]
+    with pytest.raises(InputError, match="the form: mostly_talk"):
+        design_lab.which_domain(mostly_talk="often")
 
 
 @pytest.mark.parametrize("name", ["invented", "lu2025"])

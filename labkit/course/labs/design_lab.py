@@ -38,7 +38,10 @@ from labkit.design.comparison import (
 from labkit.design.designer import (
     SEQUENCES,
     STARTS,
+    DomainChoice,
     design,
+    domain_doubts,
+    domains,
     families,
     in_words,
     problems,
@@ -676,7 +679,46 @@ class DesignPanel:
 
 # --- which tool fits, and what a claim is worth ----------------------------------------------
 
-PLACE = "the form"
+PLACE, DOMAIN_HELP = "the form", "see docs/dossier.md"
+
+
+def show_domains() -> None:
+    """Domains to choose from, with what there is to read and where a general model is worth
+    doubting. Nothing of it was measured.
+    """
+    rows = [
+        (
+            one.name,
+            "; ".join(one.documents),
+            "; ".join(f"{doubt.where} ({doubt.measure})" for doubt in one.fails),
+            one.decides,
+        )
+        for one in domains().values()
+    ]
+    heads = ("domain", "to read", "where to doubt, and how to measure it", "does accuracy decide?")
+    show_html(
+        f"<details><summary>Domains: {escape(', '.join(domains()))}</summary>"
+        f"{plain_table(heads, rows)}</details>"
+    )
+
+
+def which_domain(**answers: object) -> None:
+    """A form on the learner's domain, and what speaks against it. Advice, never a block.
+
+    Headless: the advice on the given answers.
+    """
+
+    def show(values: dict[str, object]) -> str:
+        choice = fill_form(DomainChoice, values, place=PLACE, help=DOMAIN_HELP)
+        told = domain_doubts(choice) or ["Nothing speaks against this domain."]
+        return f"<ul>{''.join(f'<li>{escape(one)}</li>' for one in told)}</ul>"
+
+    questions = {
+        name.replace("_", " "): about.description
+        for name, about in DomainChoice.model_fields.items()
+    }
+    show_html(plain_table(("in the form", "the question"), questions.items()))
+    _form_or_text(DomainChoice, answers, show, "does this domain fit?")
 
 
 def which_tool(lab: Lab, **situation: object) -> None:
@@ -779,7 +821,7 @@ class FormPanel:
             for name, field in model.model_fields.items()
         }
         for name, control in self.controls.items():
-            control.tooltip = _about(name, words_on_all)
+            control.tooltip = _about(name, words_on_all) or model.model_fields[name].description
         self.numeric = {
             name for name, about in fields.items() if _types(about) & {"number", "integer"}
         }
