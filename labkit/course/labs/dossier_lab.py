@@ -43,6 +43,15 @@ from labkit.train.specs import DPO, GENTLE, PipelineSpec
 SAVED, CLOSING = "scenarios", "closing_"
 FIRST = 3  # members of a list that a short form shows
 WIDE = {"layout": widgets.Layout(width="98%", max_width="900px")}
+ABOVE = {  # a label of any length, above its field
+    "layout": {
+        "width": "98%",
+        "max_width": "900px",
+        "flex_flow": "column",
+        "align_items": "flex-start",
+    },
+    "style": {"description_width": "auto"},
+}
 
 
 def folder_of(lab: Lab) -> Path:
@@ -230,12 +239,11 @@ class PartPanel:
         )
         area = widgets.Textarea(
             value=entry.words,
-            description="your words",
+            description=f"your words: {shown}",  # all that a screen reader says of the field
             placeholder="kept when you leave this field (Tab)",
-            tooltip=f"{shown}: {asks}",
             rows=2,
             continuous_update=False,
-            **WIDE,
+            **ABOVE,
         )
         area.observe(guarded_into(self.told, lambda: self._keep(path, label, area.value)), "value")
         return about, area
