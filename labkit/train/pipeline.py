@@ -64,6 +64,14 @@ def rows_read(stage: Stage, pack: Pack, tokenizer: PreTrainedTokenizerBase) -> i
     return len(text_rows(tokenizer, [text_of(row) for row in rows], stage.max_length))
 
 
+@cache
+def _rows_counted(stage: Stage, pack: Path, content: str, folder: Path, reading: str) -> int:
+    """The rows of a stage; content, reading: of the pack and of the model's folder, which may
+    change under their names.
+    """
+    return rows_read(stage, load_pack(pack), zoo.tokenizer_of(folder))
+
+
 def settled(stage: Stage, pack: Pack, model: str) -> Stage:
     """A stage whose `steps: auto` is a number; CPT of it ends once the facts of dev are known.
 
@@ -72,7 +80,13 @@ def settled(stage: Stage, pack: Pack, model: str) -> Stage:
     if stage.steps != AUTO:
         return stage
     folder = zoo.model_folder(zoo.with_same_tokenizer(model))
-    rows = rows_read(stage, pack, zoo.tokenizer_of(folder))
+    rows = _rows_counted(
+        stage.model_copy(update={"steps": 1}),
+        pack.folder,
+        pack.fingerprint(*stage_splits(stage)),
+        folder,
+        zoo.reading_of(folder),
+    )
     changes: dict[str, Any] = {"steps": exposure.steps_for(stage, rows, parameters_of(model))}
     alone = processes.count() == 1  # processes that share a model would have to look together
     if stage.kind == "cpt" and alone and exposure.told_facts(pack):
@@ -259,6 +273,7 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
             "stage": ran.model_dump(mode="json"),
             "parent": parent,
             "data": pack.fingerprint(*stage_splits(stage)),
+            **({"personal": pack.personal} if pack.personal else {}),
             "seed": spec.seed,
             "versions": versions(),
             "wall_seconds": result.wall_seconds,
