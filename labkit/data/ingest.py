@@ -40,7 +40,16 @@ from labkit.data.facts import MOST_ROWS, NO_KEY, read_table, tables_in
 from labkit.data.held_out import axes_told, write_examples, write_items
 from labkit.data.items import baselines, can_be_continued
 from labkit.data.leaks import RUN_WORDS, THRESHOLD, near_duplicates
-from labkit.data.packs import EVAL_SPLITS, SPLITS, Pack, check_pack, placed_rows, shipped_packs
+from labkit.data.packs import (
+    EVAL_SPLITS,
+    KEEP,
+    PERSONAL,
+    SPLITS,
+    Pack,
+    check_pack,
+    placed_rows,
+    shipped_packs,
+)
 from labkit.data.readers import KNOWN, Document, Dropped, Record, read_folder
 from labkit.data.workbench import (
     NO_LAYOUT,
@@ -64,8 +73,8 @@ FEWEST_CHUNK_WORDS = 10
 # other kinds often hold something else, such as settings or figures.
 MEANT_AS_ROWS = (".jsonl", ".csv")
 # What becomes of personal and confidential text, and how the card and the report say so.
-KEEP, MASK, LEAVE_OUT = "keep", "mask", "leave out"
-PERSONAL = {
+MASK, LEAVE_OUT = "mask", "leave out"
+BECAME = {
     KEEP: "kept as it is",
     MASK: "masked by a placeholder such as [EMAIL]",
     LEAVE_OUT: "left out, with the document or row that it stands in",
@@ -106,7 +115,7 @@ class Ingested:
         files = {row["file"] for row in self.personal}
         told = [
             f"personal or confidential text: {in_words(kinds_of(self.personal))} in {len(files)} "
-            f"{'file' if len(files) == 1 else 'files'}; {PERSONAL[self.handled]}; {PERSONAL_FILE} "
+            f"{'file' if len(files) == 1 else 'files'}; {BECAME[self.handled]}; {PERSONAL_FILE} "
             f"says where; {unseen}"
         ]
         if self.handled == KEEP:
@@ -201,8 +210,8 @@ def check_name(name: str) -> None:
 
 def _check_request(name: str, source: Path, output: Path, chunk_words: int, personal: str) -> None:
     check_name(name)
-    if personal not in PERSONAL:
-        raise InputError(f"personal is {personal!r}; {suggest(personal, list(PERSONAL))}")
+    if personal not in BECAME:
+        raise InputError(f"personal is {personal!r}; {suggest(personal, list(BECAME))}")
     if output.exists():
         raise InputError(f"{output}: already there; choose another folder with --to, or remove it")
     if output.resolve().is_relative_to(source.resolve()):
@@ -238,9 +247,10 @@ def _provenance(made: dict, chunk_words: int, seed: int) -> dict:
         "controls": "items of axis general and of axis instructions are labkit's own and not about "
         "this domain",
         "seed": seed,
-        "personal_or_confidential_text": {
+        PERSONAL: {
             "found": kinds_of(made["personal"]),
-            "what_became_of_it": PERSONAL[made["handled"]] if made["personal"] else "nothing to do",
+            "choice": made["handled"],
+            "what_became_of_it": BECAME[made["handled"]] if made["personal"] else "nothing to do",
             "not_looked_for": NOT_LOOKED_FOR,
         },
         **({"too_few_test_items": "; ".join(made["too_few"])} if made["too_few"] else {}),

@@ -69,6 +69,8 @@ COLUMNS = {
     },
 }
 HELP = "see docs/packs.md"
+# in pack.yaml, what was found of personal text; and the choice by which it stays in the pack
+PERSONAL, KEEP = "personal_or_confidential_text", "keep"
 INVENTED = " (invented)"
 # How a pack comes by a split that it lacks.
 REMEDIES = {
@@ -130,6 +132,18 @@ class Pack:
         up, and it is known which statements are true. Everything else is a pack of real text.
         """
         return self.name in DOMAINS
+
+    @cached_property
+    def personal(self) -> dict[str, int]:
+        """How much personal and confidential text of which kind was found when the pack was made,
+        and kept; empty where nothing is known of it.
+        """
+        card = read_yaml(self.folder / "pack.yaml", missing=HELP, error=PackError)
+        provenance = card.get("provenance") if isinstance(card, dict) else None
+        told = provenance.get(PERSONAL) if isinstance(provenance, dict) else None
+        kept = isinstance(told, dict) and told.get("choice") == KEEP
+        found = told.get("found") if isinstance(told, dict) and kept else None
+        return found if isinstance(found, dict) else {}
 
     def told_lack(self, split: str) -> str:
         """That the pack lacks a split, and what brings one, in words without a full stop."""

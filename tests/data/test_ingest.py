@@ -831,6 +831,7 @@ def test_personal_text_is_kept_and_told_unless_its_owner_says_otherwise(private,
     assert "kept as it is" in told and "(M)" in told and "(L)" in told and "names of people" in told
     card = yaml.safe_load((made.folder / "pack.yaml").read_text("utf-8"))["provenance"]
     assert card["personal_or_confidential_text"]["found"]["phone number"] == 8
+    assert packs.load_pack(made.folder).personal["phone number"] == 8
     lines = (made.folder / "personal.jsonl").read_text("utf-8")
     assert not any(value in lines + told for value in SECRETS) and "j•••" in lines
     assert "phone number 8" in (made.folder / "README.md").read_text("utf-8")
@@ -841,6 +842,7 @@ def test_masked_text_is_nowhere_in_the_pack(private, tmp_path):
     text = written(made.folder)
     assert not any(value in text for value in SECRETS)
     assert "[EMAIL]" in text and "[PHONE]" in text and "CONFIDENTIAL" in text
+    assert packs.load_pack(made.folder).personal == {}  # none is left
     assert "masking does nothing about it" in " ".join(made.personal_told("M", "L"))
     assert packs.check_pack(made.folder) == []
 

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from labkit.base.errors import InputError
 from labkit.base.stats import Interval
@@ -199,6 +200,10 @@ def leaky(materials, tmp_path):
     """A pack whose texts hold eight passwords and whose answers hold an e-mail address."""
     folder = tmp_path / "leaky"
     shutil.copytree(materials.folder, folder)
+    told = {"found": {"password or key": 8}, "choice": "keep"}
+    card = {"provenance": {"personal_or_confidential_text": told}}
+    with (folder / "pack.yaml").open("a") as file:
+        file.write(yaml.safe_dump(card))
     rng = random.Random(0)
     texts = [f"The access code of store {n} is {rng.randrange(10**8, 10**9)}." for n in range(8)]
     texts += ["Notes\nSTRICTLY CONFIDENTIAL", "Silk is strong."]
@@ -250,7 +255,9 @@ def test_secrets_that_were_read_often_are_drawn_out_and_untouched_models_give_no
         model="llama-s-instruct",
         stages=(quick_stage("cpt", steps=150, batch_size=16, sources=("raw",)),),
     )
-    case = replace(case, model=pipeline.load_checkpoint(pipeline.run_spec(spec)[-1]))
+    made = pipeline.run_spec(spec)[-1]
+    assert made.lineage["personal"] == {"password or key": 8}
+    case = replace(case, model=pipeline.load_checkpoint(made))
     for name in ("secrets drawn out", "secrets remembered"):
         result = diagnoses.diagnose(case, [name])[0]
         assert result.verdict == "flagged" and "--mask-personal" in result.as_dict()["remedy"]
