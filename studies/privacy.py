@@ -128,6 +128,7 @@ def phones_found() -> dict[str, list[int]]:
 FAMILY, PACK = "llama-s", "materials"
 SEEDS = 5
 TIMES = (0, 1, 4, 16, 64, 256)  # how often a secret is read; 0: made as the others, and never read
+MANY = 16  # readings from which the page compares what is likelier with what is said
 EACH = 4  # secrets of each sort, in each run
 ROWS_OF_TEXT = 8  # times as many as the pack has
 ALTERNATIVES = 255  # of the same form: 8 bits at most
@@ -261,6 +262,7 @@ def write_page(measured: Path, page_file: Path) -> None:
             most_bits=f"{math.log2(ALTERNATIVES + 1):.0f}",
             drawn=_drawn_table(runs),
             findings=_findings(runs),
+            full="; ".join(_likelier_than_said(runs, times) for times in TIMES if times >= MANY),
         ),
     )
 
@@ -344,6 +346,16 @@ def _drawn_table(runs: list[dict]) -> str:
             )
             for times in TIMES
         ),
+    )
+
+
+def _likelier_than_said(runs: list[dict], times: int) -> str:
+    most = math.log2(ALTERNATIVES + 1)
+    bits, said = (scores(runs, MODELS[1], what, times) for what in ("exposure", "said"))
+    likelier = sum(one.score == most for one in bits)
+    return (
+        f"of {len(bits)} secrets read {times} times, {likelier} were likelier than all others and "
+        f"{sum(one.score for one in said):.0f} said"
     )
 
 
