@@ -177,8 +177,9 @@ class PartPanel:
             if path.startswith(self.name) and self._shown(path)
             for child in self._field(kept, path, label, entry)
         ]
+        listed = getattr(kept, part)
         if self.name in ("criteria", "failures") and not self.short:
-            rows += map(self._fall, getattr(kept, self.name))
+            rows += map(self._fall, {one.axis: one for one in listed if one.axis}.values())
         if self.short:
             rows.insert(0, widgets.HTML(self._rest(kept, part)))
         self.rows.children = rows
@@ -206,10 +207,9 @@ class PartPanel:
         """How far an axis may fall: this is what the gate reads."""
         allowed = widgets.Text(
             value="" if one.may_fall is None else f"{one.may_fall:g}",
-            description=f"{one.axis or 'no axis'} may fall by at most",
+            description=f"{one.axis} may fall by at most",
             placeholder="nothing is demanded",
             continuous_update=False,
-            disabled=not one.axis,
             layout=widgets.Layout(width="420px"),
             style={"description_width": "250px"},
         )
