@@ -524,7 +524,6 @@ QUESTIONS, SUMMARIES, REPLAYED = (
     "summaries, then questions",
     f"raw {MUCH}x with replay, then questions",
 )
-REPLAYED_SEEDS = 3  # of the remedy, which docs/evidence.md measures too
 REPLAY = 0.25
 LEGAL: dict[str, Arm] = {
     QUESTIONS: Arm(lambda: load_pack(LAW), (CURATED,), watch=True),
@@ -565,8 +564,6 @@ def volume_run(
 
     score(START, MODEL)
     for label, arm in arms.items():
-        if label == REPLAYED and seed >= REPLAYED_SEEDS:
-            continue
         tell(f"{pack.name} seed {seed}: {label}")
         checkpoints = train(arm, seed, profile_name)
         run.cost[label] = cost_of(checkpoints)
@@ -753,10 +750,7 @@ def scores_of(units: list[Unit], wanted: Sequence[tuple[str, str | None]]) -> di
 def costs_of(runs: list[Run]) -> dict[str, dict]:
     """label -> mean cost over runs."""
     return {
-        label: {
-            key: mean(run.cost[label][key] for run in runs if label in run.cost)
-            for key in runs[0].cost[label]
-        }
+        label: {key: mean(run.cost[label][key] for run in runs) for key in runs[0].cost[label]}
         for label in runs[0].cost
     }
 
@@ -784,10 +778,7 @@ def legal_data(runs: list[Run]) -> dict:
         "seeds": len(units),
         "scores": scores_of(units, (*KNOWLEDGE, *((axis, None) for axis in LEGAL_AXES))),
         "cost": costs_of(runs),
-        "watched": {
-            label: [run.watched[label] for run in runs if label in run.watched]
-            for label in runs[0].watched
-        },
+        "watched": {label: [run.watched[label] for run in runs] for label in runs[0].watched},
     }
 
 
