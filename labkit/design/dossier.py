@@ -218,11 +218,14 @@ class Design(Part):
 
 
 class Criterion(Part):
-    """Step (iii): one axis. may_fall: by how much it may fall; None where nothing is demanded."""
+    """Step (iii): one axis. may_fall: by how much it may fall; None where nothing is demanded.
+    found: every design on it, once they were scored.
+    """
 
     axis: Literal["knowledge", "reasoning", "instructions", "creativity", "general"]
     asks: Entry = place("what it must do", "Which questions of your domain measure this axis?")
     may_fall: Share | None = None
+    found: Table = Table()
 
 
 class TestScenario(Part):
@@ -782,11 +785,11 @@ def _listed(items: Sequence[Any], head: str) -> list[Section]:
         heads = (*heads, "measured")
         rows = [(*row, one.found) for row, one in zip(rows, items, strict=True)]
     found = [Section(head, "", heads, tuple(rows))]
-    results = [one for one in items if isinstance(one, TestScenario) and one.found.rows]
+    results = [one for one in items if isinstance(one.found, Table) and one.found.rows]
     if results:
-        heads = ("scenario", *results[0].found.heads)
-        rows = [(one.name, *row) for one in results for row in one.found.rows]
-        found.append(Section("The scenarios, run", "", heads, tuple(rows)))
+        heads = ("", *results[0].found.heads)
+        rows = [(_name_of(one), *row) for one in results for row in one.found.rows]
+        found.append(Section(f"{head}: measured", "", heads, tuple(rows)))
     return found
 
 

@@ -93,6 +93,7 @@ def test_the_course_and_the_half_hour_leave_no_place_of_the_dossier_empty(ran):
     kept = load_dossier(path)
     assert empty(kept) == [] and not kept.left_open
     assert all(one.found.rows for one in kept.scenarios) and all(f.found for f in kept.failures)
+    assert all(len(one.found.rows) >= 2 for one in kept.criteria)
     assert kept.domain.baseline.rows and kept.scale.sizes.rows and len(kept.comparison.designs) == 3
     assert bool(kept.comparison.measured.rows) == whole  # half an hour trains one of the three
     assert path.with_suffix(".pdf").is_file() and path.with_name("gate.yaml").is_file()

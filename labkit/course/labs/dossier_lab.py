@@ -17,8 +17,9 @@ import ipywidgets as widgets
 from filelock import FileLock
 
 from labkit.base.errors import InputError
-from labkit.base.pages import plain_table, sheet_html
+from labkit.base.pages import plain_table, sheet_html, signed
 from labkit.base.records import AXES, CONTROLS
+from labkit.base.stats import Interval
 from labkit.base.store import Checkpoint
 from labkit.course import journal
 from labkit.course.labs.design_lab import Studio
@@ -33,7 +34,7 @@ from labkit.design.designer import design, in_words
 from labkit.design.dossier import Criterion, Dossier, Entry, Failure, Table, TestScenario
 from labkit.design.planner import AtSize
 from labkit.diagnose.diagnoses import DIAGNOSES, Case, Result, diagnose
-from labkit.diagnose.gate import GateReport, case_of, run_gate
+from labkit.diagnose.gate import GateReport, Held, case_of, run_gate
 from labkit.diagnose.probe import Watcher, alarms, read_looks, watcher
 from labkit.evaluate.scenarios import read_scenarios, run_scenarios
 from labkit.evaluate.scorecards import Scorecard
@@ -387,6 +388,39 @@ def train_designs(lab: Lab) -> dict[str, str | Checkpoint]:
 def watch_of(lab: Lab, kept: Dossier | None = None) -> Watcher:
     """The probe that the dossier's failure modes ask for."""
     return watcher(lab.pack, axes=paper.watched(kept or read(lab)))
+
+
+def run_own_criteria(lab: Lab, models: Mapping[str, str | Checkpoint]) -> Dossier:
+    """Every criterion on several models, the first being the start model: scores, the change since
+    then, and whether it fell by more than it may. Kept in the dossier.
+    """
+    cards = lab.there({label: lab.score(model, label) for label, model in models.items()})
+    before = cards[next(iter(models))]
+    heads = ("model", "share right (95% interval)", "change (runs and items)", "may fall by", "so")
+
+    def told(one: Criterion) -> Criterion:
+        if one.axis not in before.axes():
+            return one
+        rows = [(before.checkpoint, str(before.interval(one.axis)), "", "", "")]
+        for label in list(models)[1:]:
+            since = lab.compare(before, cards[label], one.axis)
+            assert isinstance(since, Interval), "the axis is there"
+            allowed = one.may_fall
+            after = cards[label].interval(one.axis)
+            held = Held(one.axis, before.interval(one.axis), after, since, allowed or 0.0)
+            so = ("", "") if allowed is None else (f"{allowed:.2f}", held.verdict)
+            rows.append((label, str(after), signed(since), *so))
+        return one.model_copy(update={"found": Table(heads=heads, rows=tuple(rows))})
+
+    made = change(
+        lab, lambda now: now.model_copy(update={"criteria": tuple(map(told, now.criteria))})
+    )
+    show_html(
+        plain_table(
+            ("axis", *heads), [(one.axis, *row) for one in made.criteria for row in one.found.rows]
+        )
+    )
+    return made
 
 
 def run_own_scenarios(lab: Lab, models: Mapping[str, str | Checkpoint]) -> Dossier:
