@@ -231,12 +231,19 @@ def standard_error(scores: Sequence[ItemScore], *, seed: int = 0) -> float:
     return (found.high - found.low) / (2 * Z_LEVEL)
 
 
-def minimum_detectable_effect(se: float, *, power: float = 0.8) -> float:
+def minimum_detectable_effect(se: float, *, power: float = 0.8, comparisons: int = 1) -> float:
     """The smallest true difference that a 95% interval tells from zero with probability `power`.
 
-    se: standard error of the difference. Source: Miller 2024, arXiv 2411.00640, section 5.
+    se: standard error of the difference. comparisons: how many are corrected together; the figure
+    is then for the strictest step of the correction, and never too small. Source: Miller 2024,
+    arXiv 2411.00640, section 5.
     """
-    return (Z_LEVEL + _normal_quantile(power)) * se
+    return _errors_away(power, comparisons) * se
+
+
+def _errors_away(power: float, comparisons: int) -> float:
+    """How many standard errors from zero a difference must lie to be seen with this power."""
+    return _normal_quantile(power) - _normal_quantile((1 - LEVEL) / 2 / comparisons)
 
 
 def items_needed(
@@ -245,36 +252,45 @@ def items_needed(
     *,
     items_per_cluster: float = 1.0,
     power: float = 0.8,
+    comparisons: int = 1,
 ) -> int:
     """How many items tell a difference of `effect` from zero, rounded up to whole clusters.
 
     per_cluster_deviation: standard deviation, over clusters (entities), of the mean difference in a
-    cluster. Raises InputError when effect is not positive.
+    cluster. comparisons: as above. Raises InputError when effect is not positive.
     """
     if effect <= 0:
         raise InputError(
             f"effect is {effect:g}; give the size of the difference you want to see, above 0"
         )
-    clusters = ((Z_LEVEL + _normal_quantile(power)) * per_cluster_deviation / effect) ** 2
+    clusters = (_errors_away(power, comparisons) * per_cluster_deviation / effect) ** 2
     return math.ceil(math.ceil(clusters) * items_per_cluster)
 
 
-def power_of(differences: Sequence[ItemScore], *, effect: float | None = None) -> Power:
+def power_of(
+    differences: Sequence[ItemScore], *, effect: float | None = None, comparisons: int = 1
+) -> Power:
     """What a comparison could have seen, and what it would take to see `effect` (by default half of
     that).
 
-    differences: per item, after - before, as `paired_scores` gives them.
+    differences: per item, after - before, as `paired_scores` gives them. comparisons: how many are
+    corrected together.
     """
     means: dict[str, list[float]] = {}
     for score in differences:
         means.setdefault(score.entity, []).append(score.score)
-    seen = minimum_detectable_effect(standard_error(differences))
+    seen = minimum_detectable_effect(standard_error(differences), comparisons=comparisons)
     wanted = effect or seen / 2
     if len(means) < 2:
         return Power(seen, wanted, None)
     deviation = float(np.std([np.mean(values) for values in means.values()], ddof=1))
     needed = (
-        items_needed(wanted, deviation, items_per_cluster=len(differences) / len(means))
+        items_needed(
+            wanted,
+            deviation,
+            items_per_cluster=len(differences) / len(means),
+            comparisons=comparisons,
+        )
         if wanted
         else len(differences)
     )

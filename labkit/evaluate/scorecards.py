@@ -132,8 +132,10 @@ class Scorecard:
         return cluster_mean(self.scores(axis, kind, variant=variant))
 
     def axes(self) -> list[str]:
-        """The axes that were measured, in their usual order."""
-        return [axis for axis in AXES + CONTROLS if any(item.axis == axis for item in self.items)]
+        """The axes that were measured, in their usual order; then others, such as lm-eval's."""
+        found = dict.fromkeys(item.axis for item in self.items)
+        usual = AXES + CONTROLS
+        return [a for a in usual if a in found] + [a for a in found if a not in usual]
 
     def summary(self) -> dict[str, Interval]:
         """Every axis that was measured, with its interval."""

@@ -222,7 +222,8 @@ def document(item: dict, tokenizer: PreTrainedTokenizerBase) -> dict:
         choices = [whole.removeprefix(context) for whole in wholes]
     _check_cut(item, context, wholes, tokenizer)
     gold = item["choices"].index(item["answer"])
-    return {"id": item["id"], "context": context, "choices": choices, "gold": gold}
+    about = {"entity": item["entity"]} if "entity" in item else {}  # what compare-evals clusters by
+    return {"id": item["id"], **about, "context": context, "choices": choices, "gold": gold}
 
 
 def _check_cut(
