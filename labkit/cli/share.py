@@ -88,14 +88,14 @@ def serve(
         typer.Option(min=1024, max=65535, help="Where the apps are served, on this machine only."),
     ] = 8866,
     out_dir: Annotated[
-        Path, typer.Option(help="Where designs, recipes, audits and records go.")
+        Path, typer.Option(help="Where designs, dossiers, recipes, audits and records go.")
     ] = Path("out/apps"),
     pack: Annotated[
-        str, typer.Option(help=f"{A_PACK}: what designer and merge lab begin with.")
+        str, typer.Option(help=f"{A_PACK}: what designer, merge lab and judge begin with.")
     ] = "materials",
 ) -> None:
-    """Serve designer, merge lab, clinic and vendor audit as pages without code; Ctrl-C ends it
-    (docs/apps.md).
+    """Serve designer, merge lab, clinic, vendor audit and judge as pages without code; Ctrl-C ends
+    it (docs/apps.md).
     """
     from labkit.share import apps
 

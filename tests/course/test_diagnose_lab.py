@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from labkit.base import records
+from labkit.base.errors import InputError
 from labkit.course import lesson
 from labkit.course.labs import diagnose_lab
+from labkit.evaluate.answers import Answers, Said
 from labkit.train.specs import Stage
 
 
@@ -55,3 +59,59 @@ def test_a_headless_visit_left_empty_is_the_one_of_the_quiz_file(lab, capsys):
     (record,) = records.read(lab.out_dir, "clinic")
     assert (record["answer"], record["right"]) == ("wrong chat template", True)
     assert record["ordered"] == ["questions learned", "instruction loss", "other tokenizer"]
+
+
+# --- a model that one can only ask --------------------------------------------------------------
+
+
+def given(name, *rows):
+    return Answers(
+        name, tuple(Said(f"{name}:{i}", id, "", said) for i, (id, said) in enumerate(rows))
+    )
+
+
+def told(sheet, head):
+    return next(section for section in sheet.sections if section.head == head)
+
+
+def test_what_was_not_asked_is_said_and_no_gate_passes_for_lack_of_it(materials):
+    item = next(i for i in materials.rows("test") if i["axis"] == "reasoning" and "answer" in i)
+    right = given("new", (item["id"], item["answer"]), ("nobody-asked", "7"))
+    alone = diagnose_lab.judged(materials, right)
+    rows = {row[0]: row[1:] for row in told(alone.sheet, "Four axes, and controls").rows}
+    assert rows["reasoning"][1:] == ("1", "1") and rows["knowledge"][0] == "not asked"
+    assert alone.gate is None and diagnose_lab.NO_BASELINE in alone.sheet.verdict
+    both = diagnose_lab.judged(materials, right, given("old", (item["id"], "")))
+    assert "Nothing that must hold was asked of both" in told(both.sheet, "The gate").text
+    assert "passed" not in both.sheet.verdict
+    notes = told(both.sheet, "What was not scored, and why").rows
+    assert ("old", "questions without an answer: 1; each counts as wrong") in notes
+    assert any(whose == "new" and "nobody-asked" in note for whose, note in notes)
+
+
+def test_where_a_baseline_has_nothing_that_is_said(materials):
+    items = [i for i in materials.rows("test") if i["axis"] == "instructions"][:9]
+    answers = [given(name, *((item["id"], "") for item in items)) for name in ("new", "old")]
+    gate = told(diagnose_lab.judged(materials, *answers).sheet, "The gate")
+    assert "Nothing could fall in instructions" in gate.text
+
+
+def test_a_file_from_a_browser_stays_in_its_folder(tmp_path):
+    field = diagnose_lab.AnswersField(diagnose_lab.MODEL)
+    assert field.read(tmp_path) is None
+    when = datetime.datetime(2025, 1, 31, tzinfo=datetime.UTC)
+    field.file.value = (
+        {
+            "name": "../../<b>evil.csv",
+            "type": "text/csv",
+            "size": 15,
+            "content": memoryview(b"id,answer\nx,yes\n"),
+            "last_modified": when,
+        },
+    )
+    assert "&lt;b&gt;evil.csv" in field.given.value
+    assert field.read(tmp_path).rows[0].answer == "yes"
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["b-evil.csv"]
+    field.text.value = "id,answer\nx,no"
+    with pytest.raises(InputError, match="given twice"):
+        field.read(tmp_path)

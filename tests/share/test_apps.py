@@ -24,6 +24,7 @@ from test_cli import assert_one_sentence, labkit
 
 from labkit.base import records
 from labkit.base.errors import InputError, LabkitError
+from labkit.design.dossier import load_dossier
 from labkit.share import apps
 from labkit.train.specs import load_spec
 
@@ -74,7 +75,7 @@ def test_headings_are_in_order(path):
     assert levels[0] == 1 and levels.count(1) == 1 and set(levels) <= {1, 2}
 
 
-def test_the_first_page_names_all_four_in_plain_words():
+def test_the_first_page_names_all_five_in_plain_words():
     found = apps.described(apps.apps_folder())
     assert [app.name for app in found] == list(apps.APPS)
     assert {path.stem for path in apps.apps_folder().glob("*.ipynb")} == set(apps.APPS)
@@ -114,6 +115,19 @@ def test_designer_and_audit_write_where_they_are_told(shown, tmp_path):
         "app_designer",
         "app_vendor_audit",
     }
+
+
+def test_the_dossier_and_the_questions_are_written_without_a_browser(shown, tmp_path):
+    apps.dossier(apps.designer())
+    apps.dossier(None)  # where the designer told of an error
+    apps.judge()
+    (folder,) = (tmp_path / "out" / "dossiers").iterdir()
+    assert (folder / "dossier.pdf").read_bytes().startswith(b"%PDF")
+    assert load_dossier(folder / "dossier.yaml").design.spec.trail == "cpt-sft"
+    text = (tmp_path / "out" / "judged" / "questions.csv").read_text("utf-8-sig")
+    assert text.startswith("id,axis,question,answer")
+    assert not any('role="alert"' in part for part in shown)
+    assert not list(records.read(tmp_path / "out", "checkpoint"))
 
 
 def test_merge_lab_needs_no_training(shown, tmp_path):

@@ -1,4 +1,4 @@
-"""The four apps in a real browser: no code, no other host, something to see at once, usable on a
+"""The five apps in a real browser: no code, no other host, something to see at once, usable on a
 telephone.
 """
 
@@ -18,10 +18,11 @@ pytestmark = [needs_browser, pytest.mark.usefixtures("real_kernels")]
 
 CODE = ("from labkit", "apps.", "import ")
 LAST = {
-    "designer": "train and compare",
+    "designer": "make the pages",
     "merge_lab": "train the specialist and merge it",
     "clinic": "this is the cause",
     "vendor_audit": "audit this claim",
+    "judge": "judge the answers",
 }
 
 

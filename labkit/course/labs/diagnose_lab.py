@@ -451,7 +451,7 @@ class JudgeDesk:
             f"<p>Download: {download(path, 'this page as PDF')}. It lies in "
             f"<code>{escape(str(path))}</code>.</p>"
         )
-        return f"{len(found.scored.card.items)} answers are scored."
+        return f"{len(found.scored.card.items)} questions are scored."
 
 
 def _as_sentence(words: str) -> str:
@@ -522,10 +522,10 @@ def judged(pack: Pack, after: Answers, before: Answers | None = None) -> Judged:
     """
     if before is None:
         scored, gate = score_answers(pack, after), None
-        sides, notes = [scored], scored.notes
+        sides = [scored]
     else:
         baseline, scored = score_pair(pack, before, after)
-        gate, notes = gate_answers(pack, after, before)
+        gate, _ = gate_answers(pack, after, before)
         sides = [scored, baseline]
     sections = [
         _axes_section(sides),
@@ -538,11 +538,11 @@ def judged(pack: Pack, after: Answers, before: Answers | None = None) -> Judged:
             tuple(_scenario_row(result, sides) for result in scored.scenarios),
         ),
         _gate_section(gate),
-        Section("What was not scored, and why", "", ("what",), tuple((note,) for note in notes)),
+        _notes_section(sides),
     ]
     sheet = Sheet(
         f"Judged by its answers: {after.name}",
-        f"{len(scored.card.items)} answers on {pack.title} (pack {pack.name}, test)",
+        f"{len(scored.card.items)} questions of {pack.title} (pack {pack.name}, test)",
         _verdict(scored, gate),
         tuple(sections),
     )
@@ -551,9 +551,19 @@ def judged(pack: Pack, after: Answers, before: Answers | None = None) -> Judged:
 
 def _verdict(scored: Scored, gate: GateReport | None) -> str:
     said = [one.verdict for one in scored.scenarios]
-    met = f"{said.count('met')} of {len(said)} scenarios are met" if said else ""
-    gated = f"{gate}" if gate and gate.axes else "" if gate else NO_BASELINE
-    return ". ".join(filter(None, (gated.rstrip("."), met))) + "."
+    met = f" {said.count('met')} of {len(said)} scenarios are met." if said else ""
+    return f"{_gated(gate)}{met}"
+
+
+def _gated(gate: GateReport | None) -> str:
+    """What the gate says; one that had nothing to check has not let anything pass."""
+    if gate is None:
+        return NO_BASELINE
+    if not gate.axes:
+        return f"Nothing that must hold was asked of both: {', '.join(DEFAULT_MUST_HOLD)}."
+    floor = [held.axis for held in gate.axes if held.before.mean == 0]
+    nothing = f" Nothing could fall in {', '.join(floor)}: the baseline has none of it."
+    return f"{gate}.{nothing if floor else ''}"
 
 
 def _axes_section(sides: Sequence[Scored]) -> Section:
@@ -585,11 +595,8 @@ def _scenario_row(result: ScenarioResult, sides: Sequence[Scored]) -> tuple[str,
 
 
 def _gate_section(gate: GateReport | None) -> Section:
-    if gate is None:
-        return Section("The gate", NO_BASELINE)
-    if not gate.axes:
-        wanted = ", ".join(DEFAULT_MUST_HOLD)
-        return Section("The gate", f"Nothing that must hold was asked of both: {wanted}.")
+    if gate is None or not gate.axes:
+        return Section("The gate", _gated(gate))
     rows = tuple(
         (
             held.axis,
@@ -602,4 +609,14 @@ def _gate_section(gate: GateReport | None) -> Section:
         for held in gate.axes
     )
     heads = ("must hold", gate.baseline, gate.checkpoint, "difference", "may fall by", "verdict")
-    return Section("The gate", f"{gate}.", heads, rows)
+    return Section("The gate", _gated(gate), heads, rows)
+
+
+def _notes_section(sides: Sequence[Scored]) -> Section:
+    """What was not scored, and of whose answers that is said."""
+    whose: dict[str, list[str]] = {}
+    for side in sides:
+        for note in side.notes:
+            whose.setdefault(note, []).append(side.card.checkpoint)
+    rows = tuple((" and ".join(names), note) for note, names in whose.items())
+    return Section("What was not scored, and why", "", ("answers of", "what"), rows)
