@@ -1136,7 +1136,7 @@ def propose_domain(
         )
         changes["underperforms"] = _propose(
             domain.underperforms,
-            f"{untouched.checkpoint}, untouched, is weakest on this pack in {told}. "
+            f"The model that nobody has adapted is weakest on this pack in {told}. "
             "Scores by chance differ between kinds of items; the table shows every axis.",
         )
     elif not domain.underperforms.filled:
