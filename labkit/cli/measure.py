@@ -1,10 +1,12 @@
 """Commands that measure a model: evaluate, scenarios, gate, drift, chat.
 
-For a model that can only be asked there are questions and acceptance.
+For a model that can only be asked there are questions and acceptance; compare-evals compares what
+lm-eval logged of any two models.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -100,8 +102,27 @@ def evaluate(
             help="Write the choice items as lm-eval tasks for this model here, and score nothing."
         ),
     ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Run these tasks of lm-eval instead of a pack: ifeval,arc_easy,…"),
+    ] = None,
+    include_path: Annotated[
+        Path | None, typer.Option(help="With --tasks: a folder with tasks of your own (YAML).")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="With --tasks: the first so many documents of each.")
+    ] = None,
+    apply_chat_template: Annotated[
+        bool, typer.Option("--apply-chat-template", help="With --tasks: ask as in a chat.")
+    ] = False,
+    log_samples: Annotated[
+        Path | None,
+        typer.Option(help="With --tasks: folder for lm-eval's samples, for labkit compare-evals."),
+    ] = None,
 ) -> None:
-    """Score a model, or answers from a file, on the four axes and three controls of a pack."""
+    """Score a model, or answers from a file, on the four axes and three controls of a pack; or a
+    model on lm-eval's tasks (docs/compare-evals.md).
+    """
     from labkit.base.errors import InputError
     from labkit.data.packs import load_pack
     from labkit.evaluate.scorecards import bits_per_byte
@@ -109,6 +130,16 @@ def evaluate(
     from labkit.share import export
     from labkit.train import pipeline, specs
 
+    if tasks is not None:
+        if not model or answers or baseline_answers or export_lm_eval:
+            raise InputError("--tasks needs a model, and neither answers nor --export-lm-eval")
+        _evaluate_tasks(model, tasks, include_path, limit, apply_chat_template, log_samples, save)
+        return
+    if include_path or limit or apply_chat_template or log_samples:
+        raise InputError(
+            "--include-path, --limit, --apply-chat-template and --log-samples go with --tasks; "
+            "give the names of lm-eval's tasks there"
+        )
     chosen, loaded_pack = specs.profile(profile), load_pack(pack)
     if answers and not model and not export_lm_eval:
         _evaluate_answers(answers, baseline_answers, loaded_pack, split, save)
@@ -141,6 +172,38 @@ def evaluate(
         )
     if save:
         card.save(save)
+
+
+def _evaluate_tasks(
+    model: str,
+    tasks: str,
+    include_path: Path | None,
+    limit: int | None,
+    chat: bool,
+    log: Path | None,
+    save: Path | None,
+) -> None:
+    """lm-eval's tasks on a model; what will be downloaded is said before."""
+    from labkit.evaluate import scoring
+    from labkit.train.pipeline import load_checkpoint
+
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    plan = scoring.plan_tasks(names, include_path)
+    for remark in plan.told():
+        note(remark)
+    loaded = load_checkpoint(model)
+    found = scoring.score_tasks(loaded, plan, limit=limit, chat=chat, log=log)
+    print_scorecard(found.card)
+    for remark in found.notes:
+        note(remark)
+    if limit:
+        note(f"the first {limit} documents of each task at most: no sample of the whole task")
+    if loaded.tokenizer.chat_template and not chat:
+        note(
+            "this model has a chat template, and was not asked with it; --apply-chat-template does"
+        )
+    if save:
+        found.card.save(save)
 
 
 def _evaluate_answers(
@@ -188,6 +251,33 @@ def print_scorecard(card) -> None:
                 shown = f"{found.mean:.2f}", f"{found.low:.2f} to {found.high:.2f}", str(found.n)
                 table.add_row("" if kind or variant else axis, name, *shown)
     out.print(table)
+
+
+@app.command("compare-evals", rich_help_panel="Measure")
+def compare_evals(
+    before: Annotated[
+        Path, typer.Argument(help="Samples of lm-eval (--log_samples): a file, or a folder.")
+    ],
+    after: Annotated[Path, typer.Argument(help="The same of another model on the same tasks.")],
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Field of a document that says which stand or fall together; doc_id: none do."
+        ),
+    ] = None,
+) -> None:
+    """Say what differs between two runs of lm-eval, sample by sample. No model is needed."""
+    began = time.perf_counter()
+    from labkit.evaluate import answers as kit
+
+    found = kit.compare_evals(before, after, cluster=cluster)
+    say(str(found))
+    for remark in found.notes:
+        note(remark)
+    say(
+        f"{found.samples[0]:,} and {found.samples[1]:,} samples read and compared in "
+        f"{time.perf_counter() - began:.1f} s"
+    )
 
 
 @app.command(rich_help_panel="Measure")

@@ -1,29 +1,48 @@
-"""Answers from a file: how a model is scored that one can only ask.
+"""Answers from a file: how a model is scored that one can only ask, and what lm-eval logged.
 
 A pack's questions go out without keys, as CSV or JSONL; whoever can ask the model fills in the
 answers, and they come back as a scorecard with intervals. What is scored by likelihood needs the
 model itself: such items are counted and told, unless their choices are short enough to be listed in
-the question. The module does not know where answers come from.
+the question. Two sample logs of EleutherAI's lm-eval are compared document by document. The module
+does not know where answers come from, and needs no model.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import regex
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import tidy
-from labkit.base.stats import Interval, ItemScore, cluster_mean
-from labkit.base.store import write_file
+from labkit.base.pages import text_table
+from labkit.base.stats import (
+    NOT_DISTINGUISHABLE,
+    SIGN_TEST_NEEDS,
+    Interval,
+    ItemScore,
+    Power,
+    cluster_mean,
+    holm,
+    p_value,
+    paired_difference,
+    paired_scores,
+    power_of,
+    told_verdict,
+)
+from labkit.base.store import key_of, write_file
 from labkit.data.packs import EVAL_SPLITS, Pack
 from labkit.data.readers import Dropped, Record, column_name, read_file
 from labkit.evaluate.scenarios import (
@@ -239,10 +258,16 @@ def read_answers(path: Path) -> Answers:
         raise InputError(f"{path}: no such file; give a file of answers, {' or '.join(READ)}")
     if path.suffix.lower() not in READ:
         raise InputError(f"{path}: answers are read from {', '.join(READ)}; save them as one")
-    rows, notes = [], []
+    notes: list[str] = []
+    rows = [_said(path, found) for found in _rows(path, notes)]
+    return Answers(path.stem, tuple(rows), tuple(notes))
+
+
+def _rows(path: Path, notes: list[str]) -> Iterator[Record]:
+    """The rows of a file; what of it is none goes to `notes`, a row that is broken is an error."""
     for found in read_file(path, path.name):
         if isinstance(found, Record):
-            rows.append(_said(path, found))
+            yield found
         elif isinstance(found, Dropped) and found.what in ("row", "file", "sheet"):
             line = found.source.partition("#")[2]
             detail = f" ({found.detail})" if found.detail else ""
@@ -251,8 +276,8 @@ def read_answers(path: Path) -> Answers:
                 "the file again"
             )
         elif isinstance(found, Dropped):
-            notes.append(f"{found.source}: {found.what} not read: {found.reason} {found.detail}")
-    return Answers(path.stem, tuple(rows), tuple(map(str.strip, notes)))
+            told = f"{found.source}: {found.what} not read: {found.reason} {found.detail}"
+            notes.append(told.strip())
 
 
 def _said(path: Path, record: Record) -> Said:
@@ -533,3 +558,618 @@ def perfect_demos(right: int, asked: int, count: int) -> tuple[int, float]:
     if not 1 <= count <= asked:
         raise InputError(f"count is {count}; a demo has at least 1 and at most {asked} questions")
     return comb(right, count), comb(right, count) / comb(asked, count)
+
+
+# --- lm-eval's samples ------------------------------------------------------------------------
+
+LOG_HELP = "write one with lm_eval --log_samples --output_path FOLDER (docs/compare-evals.md)"
+NOT_SCORES = frozenset((
+    "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics",
+    "doc_hash", "prompt_hash", "target_hash",
+))  # fmt: skip
+# Fields of a document that say which others it stands or falls with; the first that is there.
+CLUSTER_FIELDS = (
+    "group", "subject", "subject_name", "entity", "passage", "article", "paragraph", "story",
+    "title",
+)  # fmt: skip
+EACH = "doc_id"  # as a cluster: each document on its own
+BITS = "bits_per_byte"
+# Whose figure is no mean over samples, though a sample has one number or two.
+NO_MEAN = {
+    "perplexity": "lm-eval's figure is the exponential of a mean",
+    "word_perplexity": f"it says what {BITS} says, in other units",
+    "byte_perplexity": f"it says what {BITS} says, in other units",
+}
+LOWER_IS_BETTER = frozenset({*NO_MEAN, BITS, "brier_score", "ter"})  # as lm-eval's registry has it
+_LOG_NAME = re.compile(
+    r"samples_(?P<task>.+?)(?:_(?P<date>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d[.\d]*))?\.jsonl"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one sample scored by one metric: a number; several, of which each counts, as for the
+    instructions of one prompt; or, with a weight, a sum over so many parts, such as bytes.
+    """
+
+    parts: tuple[float, ...]
+    weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One line of lm-eval's log. document, prompt, target: hashes, empty where nothing tells.
+
+    scores: by metric, with its filter behind a comma where it has one. unread: metrics that are no
+    mean over samples, and why. said: the answer, or an empty text.
+    """
+
+    place: str
+    doc_id: str
+    filter: str
+    doc: dict
+    document: str
+    prompt: str
+    target: str
+    scores: dict[str, Outcome]
+    unread: dict[str, str]
+    said: str = ""
+
+    def cluster(self, field: str) -> str:
+        """What a field of the document says it belongs to; without one it stands alone."""
+        value = self.doc.get(field)
+        return str(value) if isinstance(value, (str, int)) else f"{self.place} alone"
+
+
+def read_sample(place: str, values: dict) -> Sample:
+    """A line of lm-eval's log. Raises InputError when it is none."""
+    if values.get("doc_id") is None:
+        raise InputError(f"{place}: doc_id: missing; this is no line of lm-eval's log: {LOG_HELP}")
+    filter = str(values.get("filter", "none"))
+    scores, unread = {}, {}
+    for metric in values.get("metrics") or [key for key in values if key not in NOT_SCORES]:
+        name = metric if filter == "none" else f"{metric},{filter}"
+        found = _outcome(metric, values.get(metric))
+        if isinstance(found, str):
+            unread[name] = found
+        else:
+            scores[name] = found
+    doc = values.get("doc")
+    asked = values.get("arguments")
+    while isinstance(asked, (dict, list)) and asked:  # {"gen_args_0": {"arg_0": prompt, …}, …}
+        asked = next(iter(asked.values())) if isinstance(asked, dict) else asked[0]
+    said = values.get("filtered_resps")
+    while isinstance(said, list) and len(said) == 1:
+        said = said[0]
+    return Sample(
+        place,
+        str(values["doc_id"]),
+        filter,
+        doc if isinstance(doc, dict) else {},
+        values.get("doc_hash")
+        or (_hash(json.dumps(doc, indent=2, ensure_ascii=False)) if doc else ""),
+        values.get("prompt_hash") or (_hash(asked) if isinstance(asked, str) else ""),
+        values.get("target_hash") or (_hash(str(values["target"])) if "target" in values else ""),
+        scores,
+        unread,
+        said if isinstance(said, str) else "",
+    )
+
+
+def _hash(text: str) -> str:
+    """As lm-eval hashes a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _outcome(metric: str, value: Any) -> Outcome | str:
+    """What a sample scored, or why that is no score."""
+    if metric in NO_MEAN:
+        return NO_MEAN[metric]
+    if metric == BITS and isinstance(value, list) and len(value) == 2 and value[1]:
+        return Outcome((float(value[0]),), float(value[1]))
+    if isinstance(value, (bool, int, float)) and not math.isnan(value):
+        return Outcome((float(value),))
+    if isinstance(value, list) and value and all(isinstance(part, bool) for part in value):
+        return Outcome(tuple(map(float, value)))
+    if value is None or isinstance(value, float):
+        return UNSCORED
+    return "lm-eval makes its figure of all answers together, and no sample has one of its own"
+
+
+UNSCORED = "it has no number in some samples"
+SAME_DIGITS = 1e-12  # sums in another order may differ in the last bit
+
+
+def own_score(outcomes: Sequence[Outcome]) -> float:
+    """The figure that lm-eval reports of these outcomes, summed up in the same order."""
+    if outcomes[0].weight:
+        total = sum(outcome.parts[0] for outcome in outcomes)
+        return -(total / sum(outcome.weight for outcome in outcomes)) / math.log(2)
+    flat = [part for outcome in outcomes for part in outcome.parts]
+    return sum(flat) / len(flat)
+
+
+def item_scores(outcomes: Sequence[Outcome], clusters: Sequence[str]) -> list[ItemScore]:
+    """Outcomes as scores whose mean is lm-eval's figure, each with its cluster.
+
+    What is a ratio of sums is linearised: a document counts by its weight, and the spread is that
+    of the ratio to the first order (Cochran 1977, Sampling Techniques, section 6.4).
+    """
+    if not outcomes[0].weight:
+        return [
+            ItemScore(f"{number}#{at}", cluster, part)
+            for number, (outcome, cluster) in enumerate(zip(outcomes, clusters, strict=True))
+            for at, part in enumerate(outcome.parts)
+        ]
+    ratio = own_score(outcomes)
+    typical = sum(outcome.weight for outcome in outcomes) / len(outcomes)
+    return [
+        ItemScore(
+            f"{number}#0",
+            cluster,
+            ratio - (outcome.parts[0] / math.log(2) + ratio * outcome.weight) / typical,
+        )
+        for number, (outcome, cluster) in enumerate(zip(outcomes, clusters, strict=True))
+    ]
+
+
+@dataclass(frozen=True)
+class TaskLog:
+    """lm-eval's samples of one task, each document once per filter.
+
+    notes: what of the file does not count. results: what lm-eval itself reported beside it, as its
+    results file has it for this task; empty where there is none.
+    """
+
+    task: str
+    name: str
+    samples: tuple[Sample, ...]
+    notes: tuple[str, ...]
+    results: dict[str, Any]
+
+    def scored(self, metric: str) -> list[Sample]:
+        """The samples that have a number by a metric, in the order of the file."""
+        return [sample for sample in self.samples if metric in sample.scores]
+
+    def metrics(self) -> list[str]:
+        """The metrics that some sample has a number by, in the order of the file."""
+        return list(dict.fromkeys(name for sample in self.samples for name in sample.scores))
+
+    def score(self, metric: str) -> float:
+        """The figure that lm-eval reports."""
+        return own_score([sample.scores[metric] for sample in self.scored(metric)])
+
+    def reported(self, metric: str) -> float | None:
+        """lm-eval's own figure; None where no results file tells it."""
+        name = metric if "," in metric else f"{metric},none"
+        found = self.results.get("results", {}).get(name)
+        return found if isinstance(found, (int, float)) else None
+
+    def lower_is_better(self, metric: str) -> bool:
+        """As lm-eval's results say; without them, by the metric's name."""
+        name = metric.partition(",")[0]
+        found = self.results.get("higher_is_better", {}).get(name)
+        return name in LOWER_IS_BETTER if found is None else not found
+
+
+def task_log(task: str, name: str, samples: Sequence[Sample], results: dict) -> TaskLog:
+    """A task's samples with each document once per filter; the first of several counts."""
+    kept: dict[tuple[str, str, str], Sample] = {}
+    repeated = otherwise = 0
+    for sample in samples:
+        first = kept.setdefault((sample.filter, sample.doc_id, sample.document), sample)
+        repeated += first is not sample
+        otherwise += first is not sample and first.scores != sample.scores
+    notes = []
+    if repeated:
+        notes.append(
+            f"{name}: samples that repeat a document under the same filter: {repeated}, of them "
+            f"{otherwise} with another score; the first counts"
+        )
+    why: dict[str, set[str]] = {}
+    lacking: Counter[str] = Counter()
+    for sample in kept.values():
+        for metric, reason in sample.unread.items():
+            why.setdefault(metric, set()).add(reason)
+            lacking[metric] += 1
+    for metric, reasons in why.items():
+        if reasons == {UNSCORED} and any(metric in sample.scores for sample in kept.values()):
+            notes.append(f"{name}: {metric}: samples without a number: {lacking[metric]}; left out")
+        else:
+            notes.append(f"{task}: {metric} is left out: {'; '.join(sorted(reasons))}")
+    return TaskLog(task, name, tuple(kept.values()), tuple(notes), results)
+
+
+def read_logs(path: Path) -> tuple[dict[str, TaskLog], list[str]]:
+    """By task, the samples of a file that lm-eval wrote, or of every samples_*.jsonl in a folder;
+    and what is told of them.
+
+    A folder may hold the folder that lm-eval names after the model. Of several runs of one task the
+    latest is read. Raises InputError naming file, line and remedy.
+    """
+    files, notes = ([path], []) if path.is_file() else _latest(path)
+    return {log.task: log for log in map(_read_log, files)}, notes
+
+
+def _latest(folder: Path) -> tuple[list[Path], list[str]]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such file or folder; {LOG_HELP}")
+    found = sorted(folder.glob("samples_*.jsonl"))
+    if not found:
+        inside = sorted({file.parent for file in folder.glob("*/samples_*.jsonl")})
+        if len(inside) != 1:
+            several = f"it has {', '.join(each.name for each in inside)}; name one of them"
+            raise InputError(
+                f"{folder}: no samples_*.jsonl in this folder; {several if inside else LOG_HELP}"
+            )
+        found = sorted(inside[0].glob("samples_*.jsonl"))
+    by_task: dict[str, list[Path]] = {}
+    for file in found:
+        by_task.setdefault(_task_of(file), []).append(file)
+    notes = [
+        f"{folder}: {task} was run {len(files)} times; {files[-1].name} is the latest and is read"
+        for task, files in by_task.items()
+        if len(files) > 1
+    ]
+    return [files[-1] for files in by_task.values()], notes
+
+
+def _task_of(file: Path) -> str:
+    found = _LOG_NAME.fullmatch(file.name)
+    return found["task"] if found else file.stem
+
+
+def _read_log(file: Path) -> TaskLog:
+    notes: list[str] = []
+    samples = [read_sample(f"{file}:{row.line}", row.values) for row in _rows(file, notes)]
+    found = task_log(_task_of(file), str(file), samples, _results_beside(file))
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _results_beside(file: Path) -> dict[str, Any]:
+    """What results_DATE.json in the same folder says of a task."""
+    named = _LOG_NAME.fullmatch(file.name)
+    if not named or not named["date"]:
+        return {}
+    path = file.parent / f"results_{named['date']}.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {
+            key: found[key][named["task"]]
+            for key in ("results", "higher_is_better", "versions", "n-shot")
+            if named["task"] in found.get(key, {})
+        }
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{path}: this is not what lm-eval writes as results ({error}); mend it or take it away"
+        ) from error
+
+
+# --- two logs compared --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EvalChange:
+    """What one metric of one task became, paired document by document.
+
+    before, after: lm-eval's figures over everything in each file. difference: over what both
+    answered, after - before, with its 95% interval over clusters; p is corrected (Holm). power:
+    None where no two samples differ, for then nothing says how much they would.
+    """
+
+    task: str
+    metric: str
+    before: float
+    after: float
+    difference: Interval
+    p: float
+    power: Power | None
+    lower_is_better: bool
+    compared: int
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse` or `not distinguishable`, after the correction."""
+        if self.p > 0.05:
+            return told_verdict(NOT_DISTINGUISHABLE, self.difference, self.compared)
+        return "better" if (self.difference.mean > 0) != self.lower_is_better else "worse"
+
+    @property
+    def more(self) -> int | None:
+        """How many more items would show half of what these could; None where nothing tells."""
+        if self.power is None or self.power.needed is None:
+            return None
+        return max(0, self.power.needed - self.difference.n)
+
+
+@dataclass(frozen=True)
+class EvalComparison:
+    """Two runs of lm-eval compared. samples: read in each. notes: what was not compared, and what
+    else a reader must know, a sentence each.
+    """
+
+    before: str
+    after: str
+    changes: tuple[EvalChange, ...]
+    samples: tuple[int, int]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        heads = (
+            "task", "metric", "before", "after", "difference [95%]", "n", "clusters", "verdict",
+            "smallest visible", "more items for half of it",
+        )  # fmt: skip
+        rows = [
+            (
+                change.task,
+                change.metric,
+                f"{change.before:.4f}",
+                f"{change.after:.4f}",
+                f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
+                str(change.difference.n),
+                str(change.difference.clusters),
+                change.verdict,
+                f"{change.power.detectable:.4f}" if change.power else "no sample differs",
+                "" if change.more is None else f"{change.more:,}",
+            )
+            for change in self.changes
+            for found in [change.difference]
+        ]
+        title = (
+            f"{self.after} minus {self.before}, over the same documents (intervals cover documents "
+            f"only; verdicts are corrected for {len(rows)} comparisons)"
+        )
+        return text_table(title, heads, rows)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The logs of one task, and by document the samples that are in both. field: what clusters
+    them.
+    """
+
+    before: TaskLog
+    after: TaskLog
+    both: dict[tuple[str, str, int], tuple[Sample, Sample]]
+    field: str
+    notes: tuple[str, ...]
+
+    def scores(self, metric: str) -> tuple[list[ItemScore], list[ItemScore]]:
+        """Before and after, of the documents that have a number by this metric in both."""
+        scored = [
+            (sample, other)
+            for sample, other in self.both.values()
+            if metric in sample.scores and metric in other.scores
+        ]
+        clusters = [sample.cluster(self.field) for sample, _ in scored]
+        mine, theirs = ([pair[side].scores[metric] for pair in scored] for side in (0, 1))
+        return (item_scores(mine, clusters), item_scores(theirs, clusters)) if scored else ([], [])
+
+    def told(self) -> list[str]:
+        """What does not count, and what else a reader must know."""
+        task = self.before.task
+        found = [*self.before.notes, *self.after.notes, *self.notes]
+        for log, other in ((self.before, self.after), (self.after, self.before)):
+            alone = [metric for metric in log.metrics() if metric not in other.metrics()]
+            if alone:
+                found.append(f"{task}: in {log.name} only, and not compared: {', '.join(alone)}")
+        for what, name in (("versions", "version of the task"), ("n-shot", "number of examples")):
+            here, there = (log.results.get(what) for log in (self.before, self.after))
+            if here != there and None not in (here, there):
+                found.append(f"{task}: the {name} differs: {here} and {there}")
+        return found
+
+
+def _paired(before: TaskLog, after: TaskLog, cluster: str | None) -> _Pair:
+    """The samples of two logs by what is the same document, as far as the logs tell."""
+    task, notes = before.task, []
+    hashed = all(sample.document for log in (before, after) for sample in log.samples)
+    if not hashed:
+        notes.append(
+            f"{task}: not every sample has its document or doc_hash, so samples are paired by "
+            "doc_id, and whether both runs had the same documents is not checked"
+        )
+    mine, theirs = (_by_document(log.samples, hashed) for log in (before, after))
+    both = {key: (sample, theirs[key]) for key, sample in mine.items() if key in theirs}
+    alone = [[s for key, s in one.items() if key not in both] for one in (mine, theirs)]
+    for log, left in zip((before, after), alone, strict=True):
+        if left:
+            notes.append(
+                f"{task}: samples that are in {log.name} only: {len(left)} (first: doc_id "
+                f"{left[0].doc_id}); not compared"
+            )
+    numbers = [{(sample.filter, sample.doc_id) for sample in left} for left in alone]
+    if changed := len(numbers[0] & numbers[1]):
+        notes.append(f"{task}: of them have the same doc_id and another document: {changed}")
+    if not both:
+        raise InputError(
+            f"{before.name} and {after.name}: no document is in both"
+            f"{f' ({notes[-1]})' if notes else ''}; run the same task, and the same version of it, "
+            "twice"
+        )
+    if keyed := [key for key, pair in both.items() if _differ("target", *pair)]:
+        notes.append(
+            f"{task}: documents whose right answer differs (target_hash): {len(keyed)}; left out"
+        )
+        both = {key: pair for key, pair in both.items() if key not in set(keyed)}
+    asked = sum(_differ("prompt", *pair) for pair in both.values())
+    if asked:
+        notes.append(
+            f"{task}: prompts differ in {asked} of {len(both)} pairs (prompt_hash): the difference "
+            "is that of model and prompt together; use the same chat template, examples and system "
+            "prompt to compare models"
+        )
+    unknown = sum(not (sample.prompt and other.prompt) for sample, other in both.values())
+    if unknown:
+        notes.append(
+            f"{task}: pairs of which nothing tells whether both had the same prompt: {unknown}"
+        )
+    field = _cluster_field([sample for sample, _ in both.values()], cluster)
+    clusters = {sample.cluster(field) for sample, _ in both.values()}
+    if field != EACH and len(clusters) < SIGN_TEST_NEEDS:
+        notes.append(
+            f"{task}: its documents have {len(clusters)} different values of {field}; from so few "
+            f"little can be told of others (--cluster {EACH} lets each document stand alone)"
+        )
+    return _Pair(before, after, both, field, tuple(notes))
+
+
+def _by_document(samples: Sequence[Sample], hashed: bool) -> dict[tuple[str, str, int], Sample]:
+    """Samples by filter and document; of equal documents of a task by their order, too."""
+    found: dict[tuple[str, str, int], Sample] = {}
+    times: Counter[tuple[str, str]] = Counter()
+    for sample in samples:
+        name = (sample.filter, sample.document if hashed else sample.doc_id)
+        found[*name, times[name]] = sample
+        times[name] += 1
+    return found
+
+
+def _differ(what: str, sample: Sample, other: Sample) -> bool:
+    """Whether two samples are known to differ in something."""
+    here, there = getattr(sample, what), getattr(other, what)
+    return bool(here and there and here != there)
+
+
+def _cluster_field(samples: Sequence[Sample], wanted: str | None) -> str:
+    """The field that clusters these documents: the wanted one, or the first that has two values;
+    EACH where there is none.
+    """
+    for name in CLUSTER_FIELDS if wanted is None else (wanted,):
+        named = [sample.doc[name] for sample in samples if name in sample.doc]
+        if len({value for value in named if isinstance(value, (str, int))}) > 1:
+            return name
+    return EACH
+
+
+def compare_evals(before: Path, after: Path, *, cluster: str | None = None) -> EvalComparison:
+    """Two sample logs of lm-eval, or two folders of them, paired document by document.
+
+    cluster: the field of a document that says which stand or fall together; `doc_id` for each on
+    its own; by default the first of CLUSTER_FIELDS that a task's documents have. Raises InputError
+    when something cannot be read, or no document is in both.
+    """
+    if before.is_dir() != after.is_dir() and before.exists() and after.exists():
+        raise InputError(f"{before} and {after}: one is a folder; give two files or two folders")
+    (first, told), (second, told_too) = read_logs(before), read_logs(after)
+    notes = [*told, *told_too]
+    if before.is_file():
+        (one,), (other,) = first.values(), second.values()
+        if one.task != other.task and all(_LOG_NAME.fullmatch(p.name) for p in (before, after)):
+            notes.append(f"the files are named after two tasks, {one.task} and {other.task}")
+        first, second = {one.task: one}, {one.task: other}
+    for task in first.keys() ^ second.keys():
+        where = before if task in first else after
+        notes.append(f"{task} is in {where} only, and is not compared")
+    tasks = [task for task in first if task in second]
+    if not tasks:
+        raise InputError(
+            f"{before} and {after}: no task is in both ({', '.join(first)}; {', '.join(second)}); "
+            "run the same tasks twice"
+        )
+    pairs = [_paired(first[task], second[task], cluster) for task in tasks]
+    fields = {field for pair in pairs for sample, _ in pair.both.values() for field in sample.doc}
+    if cluster and cluster not in fields | {EACH}:
+        raise InputError(
+            f"--cluster {cluster}: no document has this field; "
+            f"{suggest(cluster, sorted(fields | {EACH}))}"
+        )
+    found = [
+        (pair, metric, *scores)
+        for pair in pairs
+        for metric in pair.before.metrics()
+        if (scores := pair.scores(metric))[0]
+    ]
+    if not found:
+        raise InputError(
+            f"{before} and {after}: no metric is in both for any document "
+            f"({'; '.join(note for pair in pairs for note in pair.told())}); run the same tasks "
+            "twice with the same version of lm-eval"
+        )
+    differences = [paired_difference(mine, theirs) for _, _, mine, theirs in found]
+    p = holm([p_value(difference) for difference in differences])
+    changes = tuple(
+        EvalChange(
+            pair.before.task,
+            metric,
+            pair.before.score(metric),
+            pair.after.score(metric),
+            difference,
+            corrected,
+            _power(paired_scores(mine, theirs), len(found)),
+            pair.before.lower_is_better(metric),
+            len(found),
+        )
+        for (pair, metric, mine, theirs), difference, corrected in zip(
+            found, differences, p, strict=True
+        )
+    )
+    for pair in pairs:
+        notes += pair.told()
+    notes += _as_reported([log for pair in pairs for log in (pair.before, pair.after)])
+    return EvalComparison(
+        _short(before, after),
+        _short(after, before),
+        changes,
+        (sum(len(pair.before.samples) for pair in pairs), sum(len(p.after.samples) for p in pairs)),
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def _as_reported(logs: Sequence[TaskLog]) -> list[str]:
+    """Whether the scores made here are those that lm-eval reported, where its results tell."""
+    told, agree, asked = [], 0, 0
+    for log in logs:
+        for metric in log.metrics():
+            reported, score = log.reported(metric), log.score(metric)
+            if reported is None:
+                continue
+            asked += 1
+            if math.isclose(reported, score, rel_tol=SAME_DIGITS):
+                agree += 1
+            else:
+                told.append(
+                    f"{log.name}: {metric}: lm-eval's own results say {reported}, and these "
+                    f"samples make {score}: some are missing, or its figure is no mean over samples"
+                )
+    if not asked:
+        return ["no results_DATE.json of lm-eval lies beside the samples to check the scores with"]
+    return [f"scores that agree with lm-eval's own results to the digit: {agree} of {asked}", *told]
+
+
+def _short(path: Path, other: Path) -> str:
+    """A file's name, with its folder where both have the same."""
+    return path.name if path.name != other.name else f"{path.parent.name}/{path.name}"
+
+
+def _power(differences: Sequence[ItemScore], compared: int) -> Power | None:
+    if not any(difference.score for difference in differences):
+        return None
+    return power_of(differences, comparisons=compared)
+
+
+def score_logs(logs: Sequence[TaskLog], checkpoint: str) -> Scored:
+    """Logs as a scorecard: an axis for each metric of each task, its items clustered as above."""
+    items = []
+    for log in logs:
+        field = _cluster_field(log.samples, None)
+        for metric in log.metrics():
+            scored = log.scored(metric)
+            clusters = [sample.cluster(field) for sample in scored]
+            scores = item_scores([sample.scores[metric] for sample in scored], clusters)
+            axis = f"{log.task} {metric}"
+            for score in scores:
+                number, _, at = score.id.partition("#")
+                sample = scored[int(number)]
+                id = (
+                    f"{sample.doc_id}#{at}"
+                    if len(sample.scores[metric].parts) > 1
+                    else sample.doc_id
+                )
+                items.append(ItemResult(id, axis, axis, score.entity, score.score, sample.said))
+    names = ",".join(log.task for log in logs)
+    documents = sorted({sample.document for log in logs for sample in log.samples})
+    card = Scorecard(checkpoint, names, "test", key_of(documents=documents), items)
+    return Scored(card, notes=tuple(note for log in logs for note in log.notes))
