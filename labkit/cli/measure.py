@@ -222,6 +222,8 @@ def _evaluate_answers(
     print_scorecard(found.card)
     if found.scenarios:
         print_scenarios(file.name, found.scenarios)
+    for line in found.marked:
+        say(line)
     if before and before.card.items:
         say(str(compare(before.card, found.card)))
     for remark in dict.fromkeys((*found.notes, *(before.notes if before else ()))):

@@ -14,11 +14,13 @@ import hashlib
 import io
 import json
 import math
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,8 @@ SCENARIO = "scenario"  # the axis of a question that belongs to one
 CHOICE_WORDS = 5  # of the longest choice that a question lists
 LISTED = "Answer with one of these and with nothing else: "
 NO_ANSWER = "no answer"
+MARK = "mark"  # begins the name of a column in which a person marks answers
+AGREED = 0.5  # marks on one side of it agree
 # What a spreadsheet puts in the place of a text that it took for a formula, as "- one" is.
 SPREADSHEET_ERRORS = ("#NAME?", "#REF!", "#VALUE!", "#ERROR!", "#DIV/0!", "#N/A")
 
@@ -202,12 +206,15 @@ def write_questions(asked: Asked, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Said:
-    """One row of a file of answers. place: file:line; id or question may be empty, not both."""
+    """One row of a file of answers. place: file:line; id or question may be empty, not both.
+    marks: who read the answer -> 1 where they call it good, 0 where not, or a share between.
+    """
 
     place: str
     id: str
     question: str
     answer: str
+    marks: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -306,7 +313,29 @@ def _said(path: Path, record: Record) -> Said:
             f"{place}: answer: a spreadsheet took this answer for a formula "
             f"({texts['answer']}); format the column as text and paste it again"
         )
-    return Said(place, **texts)
+    return Said(place, **texts, marks=_marks_in(place, values))
+
+
+def _marks_in(place: str, values: dict) -> dict[str, float]:
+    """What people wrote in columns named `mark` and their name; empty cells are no marks."""
+    found = {}
+    for name, value in values.items():
+        who = re.fullmatch(rf"{MARK}[ _-]+(.+)", str(name))
+        text = "" if value is None else str(value).strip().lower()
+        if not who or not text:
+            continue
+        mark = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}.get(text)
+        try:
+            mark = float(text.replace(",", ".")) if mark is None else mark
+        except ValueError:
+            mark = math.nan
+        if not 0 <= mark <= 1:
+            raise InputError(
+                f"{place}: {name}: {text[:40]!r} is no mark; write 1 for good, 0 for not good, or "
+                "a number between"
+            )
+        found[who[1]] = mark
+    return found
 
 
 def _logged_sample(place: str, values: dict) -> dict:
@@ -327,11 +356,14 @@ def _logged_sample(place: str, values: dict) -> dict:
 
 @dataclass(frozen=True)
 class Scored:
-    """What answers are worth. notes: what was not scored and why, a sentence each."""
+    """What answers are worth. notes: what was not scored and why; marked: what people's marks say;
+    a sentence each.
+    """
 
     card: Scorecard
     scenarios: tuple[ScenarioResult, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    marked: tuple[str, ...] = ()
 
 
 def score_answers(
@@ -373,7 +405,74 @@ def score_answers(
     notes = [*answers.notes, *_counts(answers, said, known, counted, everything)]
     if unmatched:
         notes.append(f"rows without an id that ask nothing of this pack: {unmatched}; not scored")
-    return Scored(card, tuple(cases), (*notes, *Asked((), left_out).told()))
+    marked = tuple(_marked(scored, answers))
+    return Scored(card, tuple(cases), (*notes, *Asked((), left_out).told()), marked)
+
+
+def _marked(items: Sequence[dict], answers: Answers) -> Iterator[str]:
+    """What people's marks say, axis by axis: the mean with its interval, and of every two people
+    how far they agree beyond chance.
+
+    No rule sees whether a proposal follows from the domain's principles; people do, and a mark that
+    a second person would not give says little. Cohen's kappa: Cohen 1960, doi
+    10.1177/001316446002000104; its interval from 2,000 resamples of subjects.
+    """
+    ids = {one_line(question_text(item)): item["id"] for item in items}
+    marks: dict[str, dict[str, float]] = {item["id"]: {} for item in items}
+    for row in answers.rows:
+        id = row.id or ids.get(one_line(row.question), "")
+        if id in marks and not marks[id]:
+            marks[id] = row.marks
+    for axis in dict.fromkeys(item["axis"] for item in items):
+        of = [item for item in items if item["axis"] == axis and marks[item["id"]]]
+        people = list(dict.fromkeys(who for item in of for who in marks[item["id"]]))
+        for who in people:
+            given = [
+                ItemScore(item["id"], item["entity"], marks[item["id"]][who])
+                for item in of
+                if who in marks[item["id"]]
+            ]
+            yield f"{axis}, marked by {who}: {cluster_mean(given)} of {len(given)} answers"
+        for first, second in combinations(people, 2):
+            both = [item for item in of if {first, second} <= marks[item["id"]].keys()]
+            if not both:
+                continue
+            pairs = [
+                (item["entity"], *(marks[item["id"]][who] >= AGREED for who in (first, second)))
+                for item in both
+            ]
+            same = sum(one == other for _, one, other in pairs)
+            told = f"{axis}, {first} and {second}: they agree on {same} of {len(pairs)}"
+            yield f"{told}; beyond chance (Cohen's kappa): {_kappa_told(pairs)}"
+
+
+def _kappa_told(pairs: Sequence[tuple[str, bool, bool]]) -> str:
+    """Kappa with its interval over subjects, or why there is none."""
+    kappa = _kappa([(one, other) for _, one, other in pairs])
+    if kappa is None:
+        return "not defined, for both gave one and the same mark throughout"
+    by_subject: dict[str, list[tuple[bool, bool]]] = {}
+    for subject, one, other in pairs:
+        by_subject.setdefault(subject, []).append((one, other))
+    groups = list(by_subject.values())
+    if len(groups) < SIGN_TEST_NEEDS:
+        return f"{kappa:.2f}, of too few subjects ({len(groups)}) for an interval"
+    rng = random.Random(0)
+    drawn = (
+        _kappa([p for g in rng.choices(groups, k=len(groups)) for p in g]) for _ in range(2000)
+    )
+    found = sorted(one for one in drawn if one is not None)
+    low, high = (found[round(share * (len(found) - 1))] for share in (0.025, 0.975))
+    return f"{kappa:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
+    """Agreement beyond chance, 1 when all agree; None where chance alone makes all agree."""
+    n = len(pairs)
+    observed = sum(one == other for one, other in pairs) / n
+    first, second = (sum(pair[i] for pair in pairs) / n for i in (0, 1))
+    expected = first * second + (1 - first) * (1 - second)
+    return None if expected == 1 else (observed - expected) / (1 - expected)
 
 
 def _scored(item: dict, answer: str, training_text: str) -> ItemResult:

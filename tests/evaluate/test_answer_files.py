@@ -210,3 +210,41 @@ def test_perfect_demos_are_counted_exactly():
     assert answers.perfect_demos(1, 4, 2) == (0, 0.0)
     with pytest.raises(InputError, match="count is 5"):
         answers.perfect_demos(3, 4, 5)
+
+
+# --- marks of people ------------------------------------------------------------------------------
+
+
+def marked_file(path, rows):
+    path.write_text("id,answer,mark Ann,mark Ben\n" + "\n".join(",".join(row) for row in rows))
+    return path
+
+
+def test_marks_are_told_with_their_agreement_beyond_chance(tmp_path):
+    pack = load_pack("materials")
+    ids = [q.id for q in answers.questions_of(pack, limit=20).questions if q.axis == "creativity"]
+    given = [("1", "yes"), ("0", "no"), ("1", "0"), ("0", "0,0"), ("1", "1"), ("", "1")]
+    rows = [(id, "a lamp", *given[i % len(given)]) for i, id in enumerate(ids)]
+    rows = [(id, said, ann, f'"{ben}"') for id, said, ann, ben in rows]
+    found = answers.score_answers(pack, answers.read_answers(marked_file(tmp_path / "a.csv", rows)))
+    told = "\n".join(found.marked)
+    both = [(a, b) for _, _, a, b in rows if a]
+    assert "creativity, marked by ann: " in told and f"of {len(both)} answers" in told
+    same = sum((a == "1") == (b in ('"1"', '"yes"')) for a, b in both)
+    assert f"ann and ben: they agree on {same} of {len(both)}; beyond chance" in told
+    assert "knowledge" not in told  # nobody marked there
+
+
+def test_kappa_is_cohens(tmp_path):
+    """The worked example of Cohen's paper in its form of two classes: 45, 15, 25, 15."""
+    pairs = (
+        [(True, True)] * 45 + [(True, False)] * 15 + [(False, True)] * 25 + [(False, False)] * 15
+    )
+    assert answers._kappa(pairs) == pytest.approx(0.1304, abs=1e-4)
+    assert answers._kappa([(True, True)] * 9) is None
+
+
+def test_a_mark_that_is_none_is_told_with_its_place(tmp_path):
+    path = marked_file(tmp_path / "a.csv", [("x1", "a lamp", "good", "1")])
+    with pytest.raises(InputError, match=r"a\.csv:2: mark.ann: 'good' is no mark; write 1"):
+        answers.read_answers(path)
