@@ -263,16 +263,34 @@ def pharma_fields(data: dict) -> dict[str, str]:
         "start": START,
         "cost": cost_table(data),
         "real": _real_pharma_told(real) if real else NOT_RUN,
+        "real_seeds_told": real_seeds_told(real),
     }
+
+
+def real_seeds_told(real: dict) -> str:
+    """How far verdicts on the real pack reach."""
+    if not real:
+        return ""
+    if real["seeds"] == 1:
+        return (
+            "This was run once: its intervals are over items alone, and its verdicts speak of "
+            "these checkpoints. Another training seed may give others."
+        )
+    return f"With {real['seeds']} seeds only large differences can be told from zero."
 
 
 NOT_RUN = "The repeat on real text has not been run."
 
 
+def _size_told(real: dict) -> str:
+    seeds = "1 seed" if real["seeds"] == 1 else f"{real['seeds']} seeds"
+    return f"Pack `{real['pack']}`, {seeds}, verdicts corrected for {len(real['claims'])} claims."
+
+
 def _real_pharma_told(real: dict) -> str:
     return "\n\n".join(
         [
-            f"Pack `{real['pack']}`, {real['seeds']} seeds, {len(real['claims'])} claims.",
+            _size_told(real),
             scores_table(real, real["scores"], REAL_AXES),
             table(
                 (
@@ -314,13 +332,14 @@ def legal_fields(data: dict) -> dict[str, str]:
         "real_rows": str(REAL_ROWS),
         "cost": cost_table(data),
         "real": _real_legal_told(real) if real else NOT_RUN,
+        "real_seeds_told": real_seeds_told(real),
     }
 
 
 def _real_legal_told(real: dict) -> str:
     return "\n\n".join(
         [
-            f"Pack `{real['pack']}`, {real['seeds']} seeds, {len(real['claims'])} claims.",
+            _size_told(real),
             scores_table(real, real["scores"], LEGAL_AXES),
             claims_table(real["claims"]),
             watched_table(real),

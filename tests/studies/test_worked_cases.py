@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from small import few_rows
@@ -136,6 +137,11 @@ def test_an_alarm_is_told_with_the_share_of_steps_it_came_at():
     )
 
 
+def beginning(whole, *asked) -> list[dict]:
+    """The first few of some items, of either answer."""
+    return whole(*asked)[:8]
+
+
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """Both cases with a few rows a step, in a home of their own."""
@@ -145,6 +151,9 @@ def small(tmp_path, monkeypatch):
         fewer = {label: replace(arm, stages=few_rows(arm.stages)) for label, arm in arms.items()}
         monkeypatch.setattr(worked_cases, name, fewer)
     monkeypatch.setattr(worked_cases, "TS", (0.5,))
+    for name in ("known_reasoning_items", "event_items"):
+        whole = getattr(case_packs, name)
+        monkeypatch.setattr(case_packs, name, partial(beginning, whole))
     return tmp_path
 
 
@@ -152,8 +161,8 @@ def small(tmp_path, monkeypatch):
 def test_a_small_run_of_a_case_fills_its_page(small, part):
     told: list[str] = []
     run = {"pharma": worked_cases.run_pharma, "legal": worked_cases.run_legal}[part]
-    data = run(small, told.append, seeds=2, real_seeds=1, profile_name="smoke")
-    assert data["seeds"] == 2 and data["real"]["seeds"] == 1 and told
+    data = run(small, told.append, seeds=1, real_seeds=1, profile_name="smoke")
+    assert data["seeds"] == 1 and data["real"]["seeds"] == 1 and told
     assert all(row["compared"] == len(data["claims"]) for row in data["claims"])
     [written] = case_pages.write_pages(small, small / "docs")
     text = written.read_text("utf-8")
