@@ -240,6 +240,27 @@ def cases(
 
 
 @app.command()
+def dossiers(
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="pharma, pharma-real, legal or legal-real; by default all four."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The folder to write to; by default the shipped one.")
+    ] = None,
+) -> None:
+    """The example dossiers of the two worked cases; what is trained for them is kept."""
+    from labkit.base.errors import InputError, suggest
+    from labkit.data.packs import samples_folder
+    from studies import dossiers as study
+
+    for one in name or study.EXAMPLES:
+        if one not in study.EXAMPLES:
+            raise InputError(f"--name is {one!r}; {suggest(one, list(study.EXAMPLES))}")
+        say(f"written: {study.write_dossier(one, to or samples_folder('dossiers'), note)}")
+
+
+@app.command()
 def privacy(
     part: Annotated[str, typer.Option(help="alarms or drawn; by default the page alone.")] = "",
     page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
