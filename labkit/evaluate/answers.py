@@ -724,10 +724,12 @@ def read_sample(place: str, values: dict) -> Sample:
     """A line of lm-eval's log. Raises InputError when it is none."""
     if values.get("doc_id") is None:
         raise InputError(f"{place}: doc_id: missing; this is no line of lm-eval's log: {LOG_HELP}")
-    filter = str(values.get("filter", "none"))
+    filter = one_line(str(values.get("filter", "none")))
     scores, unread = {}, {}
-    for metric in values.get("metrics") or [key for key in values if key not in NOT_SCORES]:
-        name = metric if filter == "none" else f"{metric},{filter}"
+    listed = values.get("metrics")
+    listed = listed if isinstance(listed, list) else []
+    for metric in map(str, listed or (key for key in values if key not in NOT_SCORES)):
+        name = one_line(metric) if filter == "none" else f"{one_line(metric)},{filter}"
         found = _outcome(metric, values.get(metric))
         if isinstance(found, str):
             unread[name] = found
@@ -742,13 +744,14 @@ def read_sample(place: str, values: dict) -> Sample:
         said = said[0]
     return Sample(
         place,
-        str(values["doc_id"]),
+        one_line(str(values["doc_id"])),
         filter,
         doc if isinstance(doc, dict) else {},
-        values.get("doc_hash")
+        str(values.get("doc_hash") or "")
         or (_hash(json.dumps(doc, indent=2, ensure_ascii=False)) if doc else ""),
-        values.get("prompt_hash") or (_hash(asked) if isinstance(asked, str) else ""),
-        values.get("target_hash") or (_hash(str(values["target"])) if "target" in values else ""),
+        str(values.get("prompt_hash") or "") or (_hash(asked) if isinstance(asked, str) else ""),
+        str(values.get("target_hash") or "")
+        or (_hash(str(values["target"])) if "target" in values else ""),
         scores,
         unread,
         said if isinstance(said, str) else "",
@@ -757,22 +760,31 @@ def read_sample(place: str, values: dict) -> Sample:
 
 def _hash(text: str) -> str:
     """As lm-eval hashes a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _outcome(metric: str, value: Any) -> Outcome | str:
     """What a sample scored, or why that is no score."""
     if metric in NO_MEAN:
         return NO_MEAN[metric]
-    if metric == BITS and isinstance(value, list) and len(value) == 2 and value[1]:
-        return Outcome((float(value[0]),), float(value[1]))
-    if isinstance(value, (bool, int, float)) and not math.isnan(value):
-        return Outcome((float(value),))
+    if metric == BITS and isinstance(value, list) and len(value) == 2:
+        total, size = map(_number, value)
+        return UNSCORED if total is None or not size or size < 0 else Outcome((total,), size)
+    if (number := _number(value)) is not None:
+        return Outcome((number,))
     if isinstance(value, list) and value and all(isinstance(part, bool) for part in value):
         return Outcome(tuple(map(float, value)))
-    if value is None or isinstance(value, float):
+    if value is None or isinstance(value, (int, float)):
         return UNSCORED
     return "lm-eval makes its figure of all answers together, and no sample has one of its own"
+
+
+def _number(value: Any) -> float | None:
+    """A number that can be summed up; None for anything else."""
+    try:
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 UNSCORED = "it has no number in some samples"
@@ -926,7 +938,7 @@ def _read_log(file: Path) -> TaskLog:
 
 
 def _results_beside(file: Path) -> dict[str, Any]:
-    """What results_DATE.json in the same folder says of a task."""
+    """What results_DATE.json in the same folder says of a task, and of the groups it is in."""
     named = _LOG_NAME.fullmatch(file.name)
     if not named or not named["date"]:
         return {}
@@ -935,15 +947,31 @@ def _results_beside(file: Path) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(path.read_text("utf-8"))
-        return {
+        beside = {
             key: found[key][named["task"]]
             for key in ("results", "higher_is_better", "versions", "n-shot")
             if named["task"] in found.get(key, {})
         }
+        groups = _groups_of(named["task"], found.get("group_subtasks", {}))
+        beside["groups"] = {group: found.get("results", {}).get(group, {}) for group in groups}
+        for told in (*beside["groups"].values(), beside.get("results", {})):
+            told.keys()  # these are asked for scores
+        return beside
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(
             f"{path}: this is not what lm-eval writes as results ({error}); mend it or take it away"
         ) from error
+
+
+def _groups_of(task: str, children: dict[str, list[str]]) -> list[str]:
+    """The groups that a task is in, and those that they are in, the nearest first."""
+    found, names = dict[str, None](), [task]
+    for name in names:  # it grows by what is found
+        for group, inside in children.items():
+            if name in inside and group not in found:
+                found[group] = None
+                names.append(group)
+    return list(found)
 
 
 # --- two logs compared --------------------------------------------------------------------------
@@ -1115,6 +1143,33 @@ def _paired(before: TaskLog, after: TaskLog, cluster: str | None) -> _Pair:
     return _Pair(before, after, both, field, tuple(notes))
 
 
+def _of_groups(pairs: Sequence[_Pair], cluster: str | None) -> Iterator[_Pair]:
+    """lm-eval's groups of several tasks, such as mmlu, each as the documents of all its tasks."""
+    for group in dict.fromkeys(
+        name for pair in pairs for name in pair.before.results.get("groups", ())
+    ):
+        inside = [pair for pair in pairs if group in pair.before.results.get("groups", ())]
+        if len(inside) < 2:
+            continue
+        before, after = (
+            TaskLog(
+                group,
+                f"{group} in {Path(logs[0].name).parent}",
+                tuple(sample for log in logs for sample in log.samples),
+                (),
+                {**logs[0].results, "results": logs[0].results.get("groups", {}).get(group, {})},
+            )
+            for logs in ([pair.before for pair in inside], [pair.after for pair in inside])
+        )
+        both = {
+            (f"{at} {kind}", document, time): found
+            for at, pair in enumerate(inside)
+            for (kind, document, time), found in pair.both.items()
+        }
+        field = _cluster_field([sample for sample, _ in both.values()], cluster)
+        yield _Pair(before, after, both, field, ())
+
+
 def _by_document(samples: Sequence[Sample], hashed: bool) -> dict[tuple[str, str, int], Sample]:
     """Samples by filter and document; of equal documents of a task by their order, too."""
     found: dict[tuple[str, str, int], Sample] = {}
@@ -1175,9 +1230,10 @@ def compare_evals(before: Path, after: Path, *, cluster: str | None = None) -> E
             f"--cluster {cluster}: no document has this field; "
             f"{suggest(cluster, sorted(fields | {EACH}))}"
         )
+    compared = [*_of_groups(pairs, cluster), *pairs]
     found = [
         (pair, metric, *scores)
-        for pair in pairs
+        for pair in compared
         for metric in pair.before.metrics()
         if (scores := pair.scores(metric))[0]
     ]
@@ -1207,7 +1263,7 @@ def compare_evals(before: Path, after: Path, *, cluster: str | None = None) -> E
     )
     for pair in pairs:
         notes += pair.told()
-    notes += _as_reported([log for pair in pairs for log in (pair.before, pair.after)])
+    notes += _as_reported([log for pair in compared for log in (pair.before, pair.after)])
     return EvalComparison(
         _short(before, after),
         _short(after, before),
