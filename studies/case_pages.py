@@ -60,6 +60,7 @@ PLAIN = {
     "general": "general knowledge",
     "preference": "preferences",
 }
+REAL_PLAIN = {**PLAIN, "reasoning": "reasoning about a text that is shown"}
 TOLD_READINGS = {
     EVENTS: "asked",
     WITH_THRESHOLD: "asked, threshold from dev",
@@ -73,10 +74,12 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def scores_table(data: dict, labels: Iterable[str], measures: Sequence[str]) -> str:
+def scores_table(
+    data: dict, labels: Iterable[str], measures: Sequence[str], plain: dict[str, str] = PLAIN
+) -> str:
     """Scores with their intervals, a checkpoint a line."""
     return table(
-        ("checkpoint", *(PLAIN.get(name, name) for name in measures)),
+        ("checkpoint", *(plain.get(name, name) for name in measures)),
         (
             (label, *(_cell(data["scores"][label].get(name)) for name in measures))
             for label in labels
@@ -291,7 +294,7 @@ def _real_pharma_told(real: dict) -> str:
     return "\n\n".join(
         [
             _size_told(real),
-            scores_table(real, real["scores"], REAL_AXES),
+            scores_table(real, real["scores"], REAL_AXES, REAL_PLAIN),
             table(
                 (
                     "checkpoint",

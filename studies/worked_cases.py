@@ -835,10 +835,11 @@ def keep(path: Path, data: dict) -> None:
     write_file(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 
+REAL_READ = _real(READ, steps=80)
 REAL_PHARMA: dict[str, Arm] = {
-    "CPT-SFT": Arm(_part(REAL_MED, 8), (_real(FLOOD, steps=80), _real(CURATED))),
-    "CPT-SFT-DPO": Arm(_part(REAL_MED, 8), (_real(FLOOD, steps=80), _real(CURATED), _real(PREFER))),
-    "SFT alone": Arm(_part(REAL_MED, 8), (_real(CURATED),)),
+    "CPT-SFT": Arm(_part(REAL_MED, 8), (REAL_READ, _real(ANSWER))),
+    "CPT-SFT-DPO": Arm(_part(REAL_MED, 8), (REAL_READ, _real(ANSWER), _real(PREFER))),
+    "SFT alone": Arm(_part(REAL_MED, 8), (_real(ANSWER),)),
 }
 REAL_PARENTS = ("SFT alone", "CPT")
 REAL_AXES = ("knowledge", "reasoning", "instructions", "general")
