@@ -17,7 +17,7 @@ from typing import Any
 
 from labkit.base.errors import InputError
 from labkit.base.inputs import read_yaml
-from labkit.base.store import write_file
+from labkit.base.store import Checkpoint, write_file
 from labkit.course.labs import dossier_lab
 from labkit.course.lesson import Lab
 from labkit.data import world
@@ -393,12 +393,16 @@ def measured(example: Example, made: Dossier, tell: Callable[[str], None]) -> Do
     with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
         lab = Lab("dossiers", load_pack(example.pack), MODEL, "lab", 0, "me", Path(out))
         dossier_lab.change(lab, lambda _: made)
+        models: dict[str, str | Checkpoint] = {START: MODEL}
+        if example.trained:
+            found = train_and_score(compared(example), told=tell, watch=dossier_lab.watch_of(lab))
+            dossier_lab.change(lab, lambda kept: paper.propose_comparison(kept, found))
+            models = dossier_lab.train_designs(lab)
+        tell("running criteria and scenarios")
+        dossier_lab.run_own_criteria(lab, models)
+        asked = dossier_lab.run_own_scenarios(lab, models)
         if not example.trained:
-            return with_nothing_found(dossier_lab.run_own_scenarios(lab, {START: MODEL}))
-        found = train_and_score(compared(example), told=tell, watch=dossier_lab.watch_of(lab))
-        dossier_lab.change(lab, lambda kept: paper.propose_comparison(kept, found))
-        tell("running scenarios")
-        dossier_lab.run_own_scenarios(lab, dossier_lab.train_designs(lab))
+            return with_nothing_found(asked)
         tell("running diagnoses and the gate")
         dossier_lab.run_own_failures(lab)
         return with_own_found(dossier_lab.read(lab), example)

@@ -52,8 +52,8 @@ def test_it_says_what_must_hold_and_in_which_situations(name):
     assert len(scenarios) >= paper.FEWEST_SCENARIOS
     assert set(EXAMPLES[name].shown_by) <= {one.name for one in scenarios}
     asked = START if not EXAMPLES[name].trained else made.comparison.designs[0]
-    for one in made.scenarios:
-        assert asked in {row[0] for row in one.found.rows}, one.name
+    for one in (*made.scenarios, *made.criteria):
+        assert asked in {row[0] for row in one.found.rows}, one
 
 
 @pytest.mark.parametrize("name", MEASURED)
