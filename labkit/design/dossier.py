@@ -1132,7 +1132,7 @@ def propose_domain(
         weak = sorted((a for a in AXES if a in of), key=lambda a: of[a][0].mean)[:2]
         told = " and ".join(f"{axis} {of[axis][0]} (n={of[axis][1]})" for axis in weak)
         changes["baseline"] = Table(
-            heads=("axis", "share right (95% interval)", "items"), rows=rows
+            heads=("axis", f"{untouched.checkpoint} (95% interval)", "items"), rows=rows
         )
         changes["underperforms"] = _propose(
             domain.underperforms,

@@ -96,7 +96,7 @@ def propose(
     sizes: Sequence[AtSize] = (),
 ) -> Dossier:
     """Have labkit propose every part anew from a spec (by default the dossier's own); what the
-    learner wrote stays.
+    learner wrote stays. untouched: the scorecard of its start model, as `untouched` gives it.
     """
     return change(
         lab,
@@ -104,6 +104,18 @@ def propose(
             spec or spec_of(lab, kept), kept, untouched=untouched, found=found, sizes=sizes
         ),
     )
+
+
+def untouched(lab: Lab, spec: PipelineSpec | None = None) -> Scorecard | None:
+    """The scorecard of the model that a design starts from (by default the dossier's own), before
+    anything is trained; None, and said so, for a model that would have to be downloaded.
+    """
+    model = (spec or spec_of(lab)).model
+    if not is_local(model):
+        print(f"Not measured: {model} lies on the hub, and nothing is downloaded for a dossier.")
+        return None
+    card = lab.score(model, f"{model}, untouched")
+    return card if isinstance(card, Scorecard) else None
 
 
 def spec_of(lab: Lab, kept: Dossier | None = None) -> PipelineSpec:
