@@ -30,7 +30,7 @@ from labkit.course.panels import download, guarded_into, pressed
 from labkit.data.packs import load_pack, packs_folder
 from labkit.design import dossier as paper
 from labkit.design.comparison import START, Comparison
-from labkit.design.designer import design, in_words
+from labkit.design.designer import design, in_words, is_local
 from labkit.design.dossier import Criterion, Dossier, Entry, Failure, Table, TestScenario
 from labkit.design.planner import AtSize
 from labkit.diagnose.diagnoses import DIAGNOSES, Case, Result, diagnose
