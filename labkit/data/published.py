@@ -106,13 +106,19 @@ def measured_live() -> dict:
     return _measured(LIVE_FILE, "live")
 
 
-def _measured(file: str, part: str) -> dict:
-    """Raises InputError when a part of the evidence was never measured."""
+@cache
+def measured_case(name: str) -> dict:
+    """What `python -m studies cases` last measured of a worked case, pharma or legal."""
+    return _measured(f"case_{name}.json", name, study="cases")
+
+
+def _measured(file: str, part: str, *, study: str = "evidence") -> dict:
+    """Raises InputError when a part of a study was never measured."""
     path = samples_folder("measured") / file
     if not path.is_file():
         raise InputError(
             f"{path.name} does not come with this labkit; measure it with: python -m studies "
-            f"evidence --part {part}"
+            f"{study} --part {part}"
         )
     return json.loads(path.read_text("utf-8"))
 
@@ -228,6 +234,8 @@ REGISTERS = {
     "families": Register(lambda: measured_scale("families")["claims"], "scale.md"),
     "chains": Register(chain_claims, "scale.md"),
     "real": Register(lambda: measured_real()["claims"], "real.md"),
+    "pharma": Register(lambda: measured_case("pharma")["claims"], "case-pharma.md"),
+    "legal": Register(lambda: measured_case("legal")["claims"], "case-legal.md"),
 }
 
 
