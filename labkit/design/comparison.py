@@ -24,9 +24,10 @@ from labkit.design.planner_memory import on_paper
 from labkit.design.rules import Advice, Alternative, Facts, advise, size_note
 from labkit.evaluate.scorecards import Scorecard, compare_axis
 from labkit.evaluate.scoring import score_checkpoint
+from labkit.merge import schedule
 from labkit.models.architecture import Uncounted, parameters_of
 from labkit.train.pipeline import run_spec
-from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, Stage, load_spec, save_spec
+from labkit.train.specs import PREFERENCE_STAGES, Lora, PipelineSpec, Stage, load_spec, save_spec
 
 HEADS = (
     "Approach",
@@ -171,12 +172,27 @@ def difference_in_words(first: PipelineSpec, other: PipelineSpec) -> str:
     for mine, theirs in zip(first.stages, other.stages, strict=False):
         if mine.kind == theirs.kind:
             told += [
-                (f"{mine.kind} {field}", getattr(mine, field), getattr(theirs, field))
+                (
+                    f"{mine.kind} {field}",
+                    *(_in_words(getattr(one, field)) for one in (mine, theirs)),
+                )
                 for field in Stage.model_fields
             ]
     return "; ".join(
         f"{name}: {theirs} (not {mine})" for name, mine, theirs in told if mine != theirs
     )
+
+
+def _in_words(value: object) -> object:
+    """A stage's value as a page says it."""
+    if isinstance(value, tuple):
+        return " and ".join(map(str, value))
+    if isinstance(value, Lora):
+        four = ", in four bits" if value.four_bit else ""
+        return f"adapters of rank {value.rank}, alpha {value.alpha}{four}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else value
 
 
 def _kinds(spec: PipelineSpec) -> str:
@@ -188,9 +204,8 @@ def _merge_words(spec: PipelineSpec) -> str:
         return "none"
     merge = spec.merge
     after = f" after stage {spec.merge_after}" if spec.merge_after else ""
-    return (
-        f"{merge.method} at t={merge.t}{f' with {merge.general}' if merge.general else ''}{after}"
-    )
+    with_it = f" with {merge.general}" if merge.general else ""
+    return f"{merge.method} at {schedule.in_words(merge.t)}{with_it}{after}"
 
 
 # --- the table of words -----------------------------------------------------------------------

@@ -50,6 +50,7 @@ from labkit.diagnose.probe import PROBED, USUAL
 from labkit.evaluate.scenarios import FILE as SCENARIOS
 from labkit.evaluate.scenarios import Scenario, make_scenario, pack_scenarios, save_scenarios
 from labkit.evaluate.scorecards import Scorecard, is_for
+from labkit.merge import schedule
 from labkit.train.pipeline import stage_splits
 from labkit.train.specs import (
     PREFERENCE_STAGES,
@@ -1205,7 +1206,8 @@ def _merging(spec: PipelineSpec) -> str:
     merge = spec.merge
     after = f"after stage {spec.merge_after}" if spec.merge_after else "after the last stage"
     return (
-        f"{merge.method.upper()} {after} at t={merge.t} with {merge.general or 'the start model'}; "
+        f"{merge.method.upper()} {after} at {schedule.in_words(merge.t)} with "
+        f"{merge.general or 'the start model'}; "
         "t is chosen on dev and reported on test."
     )
 

@@ -200,6 +200,28 @@ def plain(schedule: Schedule | Weights) -> object:
     ]
 
 
+def in_words(schedule: Schedule | Weights) -> str:
+    """t as a page says it: t=0.5, or how it runs over depth (a preset by its name)."""
+    if isinstance(schedule, Weights):
+        return f"weights: general {in_words(schedule.general)}, domain {in_words(schedule.domain)}"
+    for name, preset in PRESETS.items():
+        if schedule == preset:
+            return f"t by the schedule '{name}' over depth"
+    if not parts(schedule):
+        over = "" if isinstance(schedule, (int, float)) else " over depth"
+        return f"t={_value_in_words(schedule)}{over}"
+    told = (
+        f"{part.filter if part.filter not in (None, '*') else 'the rest'} "
+        f"{_value_in_words(part.value)}"
+        for part in parts(schedule)
+    )
+    return f"t by a schedule over depth ({'; '.join(told)})"
+
+
+def _value_in_words(value: object) -> str:
+    return ", ".join(f"{one}" for one in value) if isinstance(value, tuple) else f"{value}"
+
+
 def complement(schedule: Schedule) -> Schedule:
     """1 - t everywhere: what the other model gets."""
     if isinstance(schedule, tuple) and isinstance(schedule[0], Part):

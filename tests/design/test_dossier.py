@@ -20,13 +20,13 @@ from labkit.base.records import AXES
 from labkit.cli.__main__ import app
 from labkit.data.packs import load_pack, shipped_packs
 from labkit.design import dossier as paper
-from labkit.design.comparison import HEADS, candidates_of, describe
+from labkit.design.comparison import HEADS, candidates_of, describe, difference_in_words
 from labkit.design.designer import design
 from labkit.design.dossier import Dossier, checked, dossier_text, join
 from labkit.design.rules import Alternative
 from labkit.diagnose.gate import run_gate
 from labkit.evaluate.scenarios import read_scenarios
-from labkit.train.specs import read_spec
+from labkit.train.specs import Lora, read_spec
 
 HOSTILE = (
     "yes",
@@ -657,3 +657,23 @@ def test_what_cannot_be_begun_or_joined_is_one_sentence(tmp_path):
         code, said = run(*given_words, "--to", tmp_path / "out")
         assert code == 2 and told in said, said
     assert not (tmp_path / "out").exists()
+
+
+# --- in words ---------------------------------------------------------------------------------
+
+
+def test_a_schedule_and_a_list_of_sources_are_told_in_words():
+    plain = design(pack="legal", sequence="cpt", merge="slerp", profile="smoke")
+    assert plain.merge
+    told = {
+        paper._merging(
+            plain.model_copy(update={"merge": type(plain.merge).model_validate({"t": t})})
+        )
+        for t in ("paper", [0.0, 0.5], [0.0, 1.0], [{"filter": "mlp", "value": 1.0}, {"value": 0}])
+    }
+    assert len(told) == 4 and any("the schedule 'paper' over depth" in one for one in told)
+    stage = plain.stages[0].model_copy(update={"sources": ("raw",), "lora": Lora(rank=4)})
+    other = plain.model_copy(update={"stages": (stage,)})
+    told.add(difference_in_words(plain, other))
+    assert any("cpt sources: raw (not raw and summaries)" in one for one in told)
+    assert not [one for one in told if re.search(r"Part\(|\('|\[|rank=|None", one)]
