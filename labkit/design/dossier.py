@@ -9,6 +9,7 @@ This module does not train or score anything; who does hands the results in.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -54,6 +55,7 @@ from labkit.merge import schedule
 from labkit.train.pipeline import stage_splits
 from labkit.train.specs import (
     PREFERENCE_STAGES,
+    STAGES,
     PipelineSpec,
     Stage,
     save_spec,
@@ -63,10 +65,22 @@ from labkit.train.specs import (
 
 FILE = "dossier.yaml"
 HELP = "see docs/dossier.md"
+EXAMPLES = {"name": "Ann", "axis": "knowledge", "mode": "it forgets", "stage": "cpt", "kind": "cpt"}
 FEWEST_SCENARIOS, ALTERNATIVES = 3, 2
 MOST_CHARACTERS = 5000  # of one place
 MOST_OF_A_LINE = 200
 Share = Annotated[float, Field(ge=0, le=1)]
+STAGE_NAMES = {  # as people write them, in lower case and letters alone -> as a design has them
+    **{kind: kind for kind in STAGES},
+    **dict.fromkeys(("pretraining", "pre training", "continued pretraining"), "cpt"),
+    **dict.fromkeys(("continued pre training", "continual pretraining"), "cpt"),
+    **dict.fromkeys(("continual pre training", "domain adaptive pretraining"), "cpt"),
+    **dict.fromkeys(("fine tuning", "finetuning", "supervised fine tuning"), "sft"),
+    **dict.fromkeys(("supervised finetuning", "instruction tuning"), "sft"),
+    **dict.fromkeys(("direct preference optimization", "direct preference optimisation"), "dpo"),
+    **dict.fromkeys(("odds ratio preference optimization",), "orpo"),
+    **dict.fromkeys(("odds ratio preference optimisation",), "orpo"),
+}
 TITLE = "An adaptation, and the case for it"
 OWN_WORDS, PROPOSED, BOTH = "own words", "proposed", "own words, and labkit's"
 
@@ -98,6 +112,20 @@ Line = Annotated[Text, AfterValidator(_one_line)]
 Name = Annotated[Line, AfterValidator(_named)]
 
 
+def _not_too_long(value: str) -> str:
+    if len(value) > MOST_CHARACTERS:
+        raise ValueError(
+            f"{len(value)} characters are too many; at most {MOST_CHARACTERS} are kept in one place"
+        )
+    return value
+
+
+def _as_a_stage(value: str) -> str:
+    """A stage by the name it has in a design, where it is one of those."""
+    told = " ".join(re.findall("[a-z]+", value.lower()))
+    return STAGE_NAMES.get(told, value)
+
+
 def _same_number(what: str, these: Sequence, those: Sequence, called: str) -> None:
     if len(these) != len(those):
         raise ValueError(
@@ -125,7 +153,7 @@ class Entry(Part):
     In YAML a plain text stands for words alone.
     """
 
-    words: Annotated[Text, Field(max_length=MOST_CHARACTERS)] = ""
+    words: Annotated[Text, AfterValidator(_not_too_long)] = ""
     proposed: Text = ""
     rests_on: tuple[Text, ...] = ()
 
@@ -194,7 +222,7 @@ class Domain(Part):
 class StageData(Part):
     """What one stage reads. stage: its kind."""
 
-    stage: Name
+    stage: Annotated[Name, AfterValidator(_as_a_stage)]
     kind: Entry = place("kind", "Raw papers, summaries, questions with answers, or pairs?")
     amount: Entry = place("amount", "How many rows and words?")
     source: Entry = place("source", "Where do they come from, and under which licence?")
@@ -500,7 +528,7 @@ def checked(data: object, place: str = "dossier") -> Dossier:
     except ValidationError as error:
         first = error.errors()[0]
         loc = first["loc"]
-        told = explain(error, _holder(Dossier, loc[:-1]))
+        told = _told_shape(loc, first["type"]) or explain(error, _holder(Dossier, loc[:-1]))
         if first["type"] != "invalid_key":  # numbers count from 1, as in the names of places
             shown = ".".join(str(step + 1 if isinstance(step, int) else step) for step in loc)
             told = told.replace(".".join(map(str, loc)), shown, 1)
@@ -508,6 +536,35 @@ def checked(data: object, place: str = "dossier") -> Dossier:
     for problem in _problems(found):
         raise InputError(f"{place}: {problem}; {HELP}")
     return found
+
+
+def _told_shape(loc: Sequence[int | str], kind: str) -> str:
+    """What to write where something of another shape stands; empty for another kind of fault."""
+    if "t" in loc:  # of one of several shapes
+        return ""
+    path = ".".join(map(str, loc))
+    within = _holder(Dossier, loc)
+    at = _holder(Dossier, loc[:-1]).model_fields.get(str(loc[-1])) if loc else None
+    of_parts = isinstance(loc[-1], int) if loc else False
+    if at is not None:
+        of_parts = _model_in(at.annotation) is not None
+    needed = next((name for name, one in within.model_fields.items() if one.is_required()), "")
+    shown = EXAMPLES.get(needed, "a name")
+    if kind == "tuple_type" and of_parts and needed:
+        return f"{path}: expected a list, a line for each, such as `- {needed}: {shown}`"
+    if kind == "tuple_type":
+        return f"{path}: expected a list, such as `[one, two]`"
+    if kind in ("model_type", "model_attributes_type"):
+        field = needed or next(iter(within.model_fields))
+        return f"{path}: expected fields with values, such as `{field}: {shown}`"
+    if kind == "dict_type":
+        return f"{path}: expected a value for each name, such as `domain.decides: asked in May`"
+    if kind == "invalid_key":
+        return (
+            f"{path.removesuffix('.[key]')} is no name of a field, which is a word; write it "
+            "such as `title: Clause questions`"
+        )
+    return ""
 
 
 def _holder(model: Any, loc: Sequence[int | str]) -> type[BaseModel]:
@@ -537,6 +594,17 @@ def _problems(dossier: Dossier) -> Iterator[str]:
     for path in dossier.left_open:
         if path not in known:
             yield f"left_open: {path!r} is no place; {suggest(path, known)}"
+    for path, reason in dossier.left_open.items():
+        if not reason.strip():
+            yield f"left_open: {path}: must not be empty; give the reason, such as: asked in May"
+    for person in dossier.people:
+        for part in person.parts:
+            if part not in PARTS:
+                told = suggest(part, list(PARTS))
+                yield f"people: {person.name}: parts: {part!r} is no part; {told}"
+    for said in dossier.conflicts:
+        if problem := _no_field(said.place):
+            yield f"conflicts: place: {said.place!r} is no place; {problem}"
     for failure in dossier.failures:
         if failure.axis and failure.axis not in AXES + CONTROLS:
             yield (
@@ -553,10 +621,26 @@ def _problems(dossier: Dossier) -> Iterator[str]:
         ("design.data", dossier.design.data),
         *((part, getattr(dossier, part)) for part in ("criteria", "scenarios", "failures")),
         ("comparison.rows", dossier.comparison.rows),
+        ("comparison.designs", dossier.comparison.designs),
     ):
-        for called, times in Counter(map(_name_of, members)).items():
+        names = (one if isinstance(one, str) else _name_of(one) for one in members)
+        for called, times in Counter(names).items():
             if times > 1:
                 yield f"{name}: {called!r} is there {times} times; keep one, or rename the others"
+
+
+def _no_field(path: str) -> str:
+    """What is wrong with the path of a value, whose numbers may be of lists that have changed
+    since; empty when nothing is.
+    """
+    held: type[BaseModel] | None = Dossier
+    for step in path.partition(":")[0].split("."):
+        if step.isdigit():
+            continue
+        if held is None or step not in held.model_fields:
+            return suggest(step, [*held.model_fields]) if held else "it ends before"
+        held = _model_in(held.model_fields[step].annotation)
+    return ""
 
 
 def load_dossier(path: Path) -> Dossier:
@@ -876,14 +960,15 @@ def _callers(parts: Sequence[Dossier]) -> list[str]:
     the same.
     """
     named = [", ".join(one.name for one in part.people) for part in parts]
-    return [
-        f"dossier {number}"
-        if not name
-        else f"{name} (dossier {number})"
-        if named.count(name) > 1
-        else name
-        for number, name in enumerate(named, 1)
-    ]
+    taken = {name for name in named if name and named.count(name) == 1}
+    found = []
+    for number, name in enumerate(named, 1):
+        if name not in taken:
+            name = f"{name} (dossier {number})" if name else f"dossier {number}"
+            while name in taken or name in found:  # somebody has that name
+                name += ", without people" if not named[number - 1] else f" (dossier {number})"
+        found.append(name)
+    return found
 
 
 def _joined(values: Mapping[str, Any], path: str, said: list[Said]) -> Any:

@@ -128,7 +128,7 @@ def test_every_place_keeps_any_text(text, tmp_path):
 @given(
     st.dictionaries(st.sampled_from(PATHS), st.tuples(TEXTS, TEXTS), max_size=6),
     st.lists(NAMES, max_size=3),
-    st.dictionaries(st.sampled_from(PATHS), TEXTS, max_size=2),
+    st.dictionaries(st.sampled_from(PATHS), NAMES, max_size=2),
 )
 def test_a_dossier_is_the_same_after_its_text(written, names, left_open):
     made = whole()
@@ -197,12 +197,22 @@ REFUSED = {
     "cases": ({"scenarios": [{"name": "a", "scenario": {"name": "a", "about": "", "at_least": 0,
                "cases": [{"ask": "?", "expect": {"sayz": "x"}}]}}]}, "expect.sayz .* 'says'"),
     "left open": ({"left_open": {"domain.decidez": "x"}}, "did you mean 'domain.decides'"),
-    "too long": ({"domain": {"decides": "x" * 6000}}, "domain.decides.words: .*5000"),
+    "too long": ({"domain": {"decides": "x" * 6000}}, 
+                 "domain.decides.words: 6000 characters are too many; at most 5000 [^x]*$"),
     "a long name": ({"scenarios": [{"name": "x" * 300}]}, "scenarios.1.name: 300 characters"),
     "no mode": ({"failures": [{"mode": " "}]}, "failures.1.mode: must not be empty"),
     "nothing": (None, "expected the parts domain, design"),
     "a text": ("hello", "expected the parts"),
-    "a key": ({5: 6}, "Keys should be strings"),
+    "a key": ({5: 6}, "5 is no name of a field.*title"),
+    "a person": ({"people": "Ann"}, "people: expected a list.*- name: Ann"),
+    "persons": ({"people": ["Ann"]}, "people.1: expected fields.*name: Ann"),
+    "parts": ({"people": [{"name": "Ann", "parts": "scale"}]}, r"1.parts: .*a list, such as `\["),
+    "a part": ({"people": [{"name": "Ann", "parts": ["scales"]}]}, "Ann: parts: .*'scale'"),
+    "no fields": ({"domain": "law"}, "domain: expected fields with values, such as `name: "),
+    "reasons": ({"left_open": "later"}, "left_open: expected .*domain.decides: asked"),
+    "no reason": ({"left_open": {"domain.decides": " "}}, "domain.decides: must not be empty"),
+    "conflict": ({"conflicts": [{"place": "domain.nam", "words": {"a": "b"}}]}, "no place.*'name'"),
+    "designs": ({"comparison": {"designs": ["a", "a"]}}, "designs: 'a' is there 2 times"),
 }  # fmt: skip
 
 
@@ -392,6 +402,19 @@ def test_people_of_one_name_are_told_apart_and_keep_their_parts():
     assert made.people[0].parts == ("domain", "scale")
 
 
+def test_a_person_who_is_called_as_a_dossier_is_hides_nobody():
+    first = of("dossier 2", {"domain": {"decides": "A"}})
+    made = join([first, checked({"domain": {"decides": "B"}})])
+    assert len(made.conflicts) == 1
+    assert list(made.conflicts[0].words.values()) == ["A", "B"]
+
+
+@pytest.mark.parametrize("stage", ["CPT", "Pre-training", " Continued  pre-training", "cpt"])
+def test_a_stage_by_its_common_name_is_that_stage(stage):
+    assert checked({"design": {"data": [{"stage": stage}]}}).design.data[0].stage == "cpt"
+    assert checked({"design": {"data": [{"stage": "Our own"}]}}).design.data[0].stage == "Our own"
+
+
 def test_joining_takes_two():
     with pytest.raises(InputError, match="two dossiers or more"):
         join([whole()])
@@ -544,7 +567,7 @@ def test_nothing_of_a_text_is_markup_in_any_file(tmp_path):
     data["scenarios"][0] |= {"name": evil, "success": f"- {evil}\n# {evil}\n> {evil}"}
     data["comparison"]["rows"][0]["cells"][1] = evil
     data["comparison"]["matters"] = f"1. {evil}"
-    data["conflicts"] = [{"place": evil, "words": {evil: evil, "b": evil}}]
+    data["conflicts"] = [{"place": "title", "words": {evil: evil, "b": evil}}]
     paths = {path.name: path for path in paper.export(checked(data), tmp_path)}
     rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     for html in (
