@@ -429,10 +429,14 @@ def find_personal(text: str) -> list[Personal]:
     """What is likely personal or confidential in a text, in its order; no two overlap.
 
     Forms that have a checksum or a numbering plan are checked by it (python-stdnum, phonenumbers);
-    others need a word before them that says what they are. NOT_LOOKED_FOR says what is not seen.
+    others need a word before them that says what they are. NOT_LOOKED_FOR says what is not seen. A
+    private key without its last line goes on to the next key, or to the end of the text.
     """
     found: list[Personal] = []
     taken = bytearray(len(text))
+    for start, end in _blocks(text):
+        taken[start:end] = b"\1" * (end - start)
+        found.append(Personal(KEY, start, end))
     places = list(_places_to_look(text))
     for kind, pattern, is_one in _FORMS if places else ():
         group = "value" if "value" in pattern.groupindex else 0
@@ -448,10 +452,12 @@ def find_personal(text: str) -> list[Personal]:
 
 def mask_personal(text: str, found: Iterable[Personal]) -> str:
     """The text with a placeholder for everything that was found, but for marks."""
-    for one in sorted(found, key=lambda one: one.start, reverse=True):
+    kept, at = [], 0
+    for one in sorted(found, key=lambda one: one.start):
         if one.kind in PLACEHOLDERS:
-            text = f"{text[: one.start]}{PLACEHOLDERS[one.kind]}{text[one.end :]}"
-    return text
+            kept += [text[at : one.start], PLACEHOLDERS[one.kind]]
+            at = one.end
+    return "".join([*kept, text[at:]])
 
 
 def veiled(kind: str, value: str) -> str:
@@ -464,7 +470,7 @@ def veiled(kind: str, value: str) -> str:
 # Most text holds no trace of any form, so the forms are looked for around traces only: numbers of
 # five digits, dates with a month's name, addresses with colons, and these.
 _TRACES = (
-    *("@", "-----begin", "passw", "passc", "pass c", "passp", "pass w", "pass p", "kennwort"),
+    *("@", "passw", "passc", "pass c", "passp", "pass w", "pass p", "kennwort"),
     *("de passe", "contrase", "wachtwoord", " code", "key", "token", "secret", "pin ", "pin:"),
     *("pin=", "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "aiza", "k_live_"),
     *("k_test_", "sk-", "hf_", "eyj", "confiden", "vertraulich", "vertrouwelijk", "riservato"),
@@ -501,22 +507,49 @@ def _places_to_look(text: str) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
+def _blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Where private keys are. They are looked for in the whole text: a key has thousands of
+    characters, with hardly a trace of another form in them.
+    """
+    begins = list(_BLOCK_BEGINS.finditer(text))
+    firsts = [one.start() for one in begins]
+    if tail := _BLOCK_ENDS.search(text, 0, min(firsts, default=len(text))):
+        yield _start_of_tail(text, tail.start()), tail.end()
+    for begin, limit in zip(begins, [*firsts[1:], len(text)], strict=False):
+        last = _BLOCK_ENDS.search(text, begin.end(), limit)
+        yield begin.start(), last.end() if last else limit
+
+
+def _start_of_tail(text: str, end: int) -> int:
+    """Where the signs of a key begin whose first line stands in another part of its file."""
+    start = end
+    for number, word in enumerate(reversed(list(_WORD.finditer(text, 0, end)))):
+        if not _CODED.fullmatch(word[0]) or (number and len(word[0]) < SHORTEST_CODED):
+            break
+        start = word.start()
+    return start
+
+
+_WORD, _CODED, SHORTEST_CODED = re.compile(r"\S+"), re.compile(r"[\w+/=]+"), 30
 _BLANK = re.compile(r"\s|\Z")
 # Between a word that says what a number is and the number.
 _NUMBERED = r"(?:[\s.:#-]{0,3}(?:no|number|nr|nummer|num[ée]ro|id|is)\b){0,2}[\s.:#-]{0,3}"
 _NO_MORE = r"(?![\w-]|[.,]\d)"
-_BLOCK = r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+_BLOCK_BEGINS, _BLOCK_ENDS = (
+    re.compile(rf"-{{4,5}} ?{word} [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)? ?-{{4,5}}")
+    for word in ("BEGIN", "END")
+)
 _TOKENS = (
-    r"(?<!\w)(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_\w{36,255}|github_pat_\w{40,255}"
-    r"|xox[abeprs]-[\w-]{10,255}|AIza[\w-]{35}|[rs]k_(?:live|test)_\w{16,255}|sk-[\w-]{20,255}"
-    r"|hf_[A-Za-z]{30,255}|eyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,1000})(?!\w)"
+    r"(?<!\w)(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_\w{36,}+|github_pat_\w{40,}+"
+    r"|xox[abeprs]-[\w-]{10,}+|AIza[\w-]{35}|[rs]k_(?:live|test)_\w{16,}+|sk-[\w-]{20,}+"
+    r"|hf_[A-Za-z]{30,}+|eyJ[\w-]{10,8000}+\.eyJ[\w-]{10,}+\.[\w-]{10,}+)(?!\w)"
 )
 # a value with a digit in it
 _PASSWORDS = (
     r"\b(?:PIN|(?i:pass ?(?:word|code|phrase)|passwort|kennwort|mot de passe|contraseña|wachtwoord"
     r"|(?:access|entry|door) code|(?:api|access|secret)[ _-]?key|(?:access|auth|api)[ _-]?token"
     r"|client[ _-]?secret))(?: (?:of|for|to) [^\n.:]{1,40}?)?[\"']?(?: is |\s?[:=]\s?)[\"']?"
-    r"(?P<value>(?=[^\s\d]*\d)[^\s\"',;]{3,255}[^\s\"',;.])"
+    r"(?P<value>(?=[^\s\d]{0,8000}\d)[^\s\"',;]{3,}[^\s\"',;.])"
 )
 # no name of an account (@name@server), and no place of a repository (git@server:path)
 _EMAIL = r"(?<![\w.%+@-])[\w.%+-]{1,64}@(?:[^\W_][\w-]{0,62}\.){1,6}[^\W\d_]{2,24}(?!\w|:\w)"
@@ -661,9 +694,10 @@ def _marks_a_text(text: str, start: int, end: int) -> bool:
     """Whether words stand as a mark: on a short line, at its start, behind a sign, or in capitals.
     Inside a sentence they speak of something else.
     """
-    begins = text.rfind("\n", 0, start) + 1
-    line = text[begins:].split("\n", 1)[0]
-    if len(line) > LONGEST_MARK:
+    # no further than a mark's line may go: a text of one long line may hold many
+    begins = text.rfind("\n", max(0, start - LONGEST_MARK), start) + 1
+    most = begins + LONGEST_MARK
+    if start > most or (text.find("\n", start, most + 1) < 0 and len(text) > most):
         return False
     return text[start:end].isupper() or bool(_BEFORE_A_MARK.fullmatch(text, begins, start))
 
@@ -680,7 +714,7 @@ def _identity(word: str, form: str) -> str:
 _FORMS: list[tuple[str, re.Pattern[str], Callable[[str, int, int], bool]]] = [
     (kind, re.compile(pattern, re.MULTILINE), is_one)
     for kind, pattern, is_one in (
-        *((KEY, pattern, _is_one) for pattern in (_BLOCK, _TOKENS, _PASSWORDS)),
+        *((KEY, pattern, _is_one) for pattern in (_TOKENS, _PASSWORDS)),
         (EMAIL, _EMAIL, _is_one),
         (IBAN, _IBAN, _is_one),
         (CARD, _CARD, _is_card),

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import random
+import string
+import time
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.data import cleaning
@@ -394,6 +398,76 @@ def test_a_private_key_is_one_find_and_may_be_cut_off():
     block = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----"
     assert kinds(f"before\n{block}\nafter") == [KEY]
     assert kinds(block[:60]) == [KEY]
+
+
+def a_key(signs: int, kind: str = "RSA PRIVATE KEY", end: bool = True) -> str:
+    """A private key of so many characters, none of them a trace of another form."""
+    rng = random.Random(signs)
+    body = "".join(rng.choices(string.ascii_letters + "+/", k=signs))
+    lines = [body[at : at + 64] for at in range(0, signs, 64)]
+    return "\n".join([f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----" if end else ""])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        a_key(600),
+        a_key(1600),
+        a_key(3300),
+        a_key(1600, "PGP PRIVATE KEY BLOCK"),
+        a_key(1600, "OPENSSH PRIVATE KEY"),
+        a_key(1600).replace("\n", "\\n"),
+        a_key(1600).replace("\n", " "),
+    ],
+)
+def test_a_long_private_key_is_masked_whole(key):
+    text = f"The key follows.\n{key}\nIt ends here. Then:\n{key}\nThe rest stays."
+    masked = cleaning.mask_personal(text, cleaning.find_personal(text))
+    assert masked == "The key follows.\n[KEY]\nIt ends here. Then:\n[KEY]\nThe rest stays."
+
+
+def test_a_key_without_an_end_goes_on_to_the_next_and_one_without_a_beginning_is_masked_too():
+    cut, whole = a_key(1600, end=False), a_key(3300)
+    text = f"One.\n{cut}\n{whole}\nTwo.\n{cut}"
+    masked = cleaning.mask_personal(text, cleaning.find_personal(text))
+    assert masked == "One.\n[KEY][KEY]\nTwo.\n[KEY]"
+    tail = "\n".join(whole.split("\n")[20:])  # a long file is read in parts
+    text = f"{tail}\nTwo.\n{whole}\nThree."
+    masked = cleaning.mask_personal(text, cleaning.find_personal(text))
+    assert masked == "[KEY]\nTwo.\n[KEY]\nThree."
+
+
+@pytest.mark.parametrize(
+    "text,value",
+    [
+        (f"password: {'a1' * 600} is it", "a1" * 600),
+        (f"token eyJ{'a' * 500}.eyJ{'b-' * 2900}.{'c-' * 1300}d end", None),
+        (f"sk-{'ab-' * 300}z end", None),
+        (f"ghp_{'a1' * 400} end", None),
+    ],
+)
+def test_a_long_value_is_masked_whole(text, value):
+    value = value or max(text.split(), key=len)
+    masked = cleaning.mask_personal(text, cleaning.find_personal(text))
+    assert masked == text.replace(value, "[KEY]")
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(sorted(FOUND)), min_size=1, max_size=12), st.data())
+def test_what_is_found_around_traces_is_what_is_found_in_the_whole_text(texts, data):
+    filler = "The committee met again and nothing was decided. " * 9
+    parts = [text + "\n" + filler[: data.draw(st.integers(0, len(filler)))] for text in texts]
+    text = "\n".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        around = cleaning.find_personal(text)
+        patch.setattr(cleaning, "_places_to_look", lambda text: [(0, len(text))])
+        assert cleaning.find_personal(text) == around
+
+
+def test_a_line_of_many_marks_is_read_in_linear_time():
+    text = "Strictly confidential and so on, " * 20_000
+    start = time.process_time()
+    assert kinds(text) == [] and time.process_time() - start < 10
 
 
 def test_masks_take_the_place_of_values_and_leave_the_rest():

@@ -847,6 +847,27 @@ def test_masked_text_is_nowhere_in_the_pack(private, tmp_path):
     assert packs.check_pack(made.folder) == []
 
 
+@pytest.mark.parametrize("personal", ["mask", "leave out"])
+def test_nothing_of_a_private_key_is_in_the_pack(source, tmp_path, personal):
+    line = "MIIEpKeyLineOfManySignsAndWithoutAnyNumber" + "QxZ" * 7
+    kind = "RSA PRIVATE KEY"
+    key = "\n".join([f"-----BEGIN {kind}-----", *[line] * 50, f"-----END {kind}-----"])
+    for number in range(6):  # in so many that lines of it look like boilerplate
+        path = source / f"{number:02}.txt"
+        path.write_text(f"{path.read_text()}\n\nThe key.\n{key}\n\nAfter it is {WORDS[number]}.\n")
+    rows = [{"question": f"Who keeps the {w}?", "answer": f"The keeper {w}."} for w in WORDS]
+    rows[3]["answer"] = key
+    (source / "faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cells = [f'{word.capitalize()},"{key if n < 3 else word}"\n' for n, word in enumerate(WORDS)]
+    (source / "servers.csv").write_text("name,entry\n" + "".join(cells))
+    made = new_pack("rings", source, tmp_path / "rings", chunk_words=30, personal=personal)
+    text = written(made.folder)
+    assert "QxZ" not in text and "PRIVATE KEY" not in text
+    counts = {row["file"]: row["count"] for row in made.personal}
+    assert sum(counts.values()) == 10 and counts["faq.jsonl"] == 1 and counts["servers.csv"] == 3
+    assert ("[KEY]" in text) == (personal == "mask")
+
+
 def test_documents_and_rows_with_personal_text_can_be_left_out(private, tmp_path):
     made = new_pack("rings", private, tmp_path / "rings", chunk_words=30, personal="leave out")
     assert not any(value in written(made.folder) for value in (*SECRETS, "CONFIDENTIAL\n"))
