@@ -536,7 +536,8 @@ class Year(Form):
 @dataclass(frozen=True)
 class Way:
     """One way through the year. people: hours; gpu: hours, shortest and longest; fixed: money that
-    is no hours; None where the user gave none. note: what it does not give.
+    is no hours; None where the user gave none. note: what it does not give. follows: whether it is
+    a choice, for it follows every change of the year.
     """
 
     name: str
@@ -544,6 +545,7 @@ class Way:
     gpu: tuple[float, float]
     fixed: float | None
     note: str
+    follows: bool
 
 
 def load_year(path: Path) -> Year:
@@ -575,6 +577,7 @@ def ways_of(year: Year) -> tuple[Costs, list[Way]]:
         return people, (trainings * low + other, trainings * high + other)
 
     stale = "does not follow a change" if year.updates else ""
+    idle = "nothing changes in this year, so this row is no choice"
     merging = (
         "carries the domain into a newer general model; a merge has to pass the gate each time"
         if year.changes == "general model"
@@ -583,12 +586,14 @@ def ways_of(year: Year) -> tuple[Costs, list[Way]]:
     return costs, [
         Way(
             "buy", releases * year.bought_review_hours, (0.0, 0.0), year.licence,
-            "weights and test items stay apart: accept by a file of answers",
+            "weights and test items stay apart: accept by a file of answers", True,
         ),
-        Way("build once", *own(1, 0, 1), 0.0, stale),
+        Way("build once", *own(1, 0, 1), 0.0, stale, not year.updates),
         Way("build, retrain at each update", *own(releases, 0, releases), 0.0,
-            "follows both kinds of change"),
-        Way("build, merge at each update", *own(1, year.updates, releases), 0.0, merging),
+            "follows both kinds of change" if year.updates else idle, bool(year.updates)),
+        Way("build, merge at each update", *own(1, year.updates, releases), 0.0,
+            merging if year.updates else idle,
+            bool(year.updates) and year.changes == "general model"),
     ]  # fmt: skip
 
 
@@ -599,7 +604,12 @@ def year_sheet(year: Year) -> Sheet:
     """
     costs, ways = ways_of(year)
     money = {way.name: _money_of_way(way, year) for way in ways}
-    told = {name: value for name, value in money.items() if not isinstance(value, str)}
+    choices = [way.name for way in ways if way.follows]
+    told = {
+        name: value
+        for name, value in money.items()
+        if name in choices and not isinstance(value, str)
+    }
     least = [
         name
         for name, value in told.items()
@@ -607,9 +617,11 @@ def year_sheet(year: Year) -> Sheet:
     ]
     verdict = (
         f"By these figures the least money is: {least[0]}."
-        if least and len(told) == len(ways)
+        if least and len(told) == len(choices)
         else "These figures do not tell which way costs least: prices are missing, or ranges meet."
     )
+    others = ", ".join(way.name for way in ways if not way.follows)
+    verdict += f" Compared are the ways that follow every change; not: {others}."
     rows = tuple(
         (
             way.name,

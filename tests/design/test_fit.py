@@ -286,9 +286,19 @@ def test_no_price_is_invented(tmp_path):
     assert "do not tell" in sheet.verdict
     cells = {row[0]: row[3] for row in sheet.sections[0].rows}
     assert cells["buy"] == "not told: price_person_hour, licence not given"
-    priced = a_year(price_gpu_hour=2, price_person_hour=50, licence=1e6)
-    assert fit.year_sheet(priced).verdict.endswith("build once.")
+    priced = a_year(price_gpu_hour=2, price_person_hour=50, licence=0)
+    verdict = fit.year_sheet(priced).verdict
+    assert "least money is: buy." in verdict and verdict.endswith("not: build once.")
     assert sheet_pdf(fit.year_sheet(priced), tmp_path / "year.pdf").is_file()
+
+
+def test_only_what_follows_a_change_can_cost_least():
+    prices = {"price_gpu_hour": 2, "price_person_hour": 50}
+    facts = fit.year_sheet(a_year(changes="facts", licence=1e6, **prices)).verdict
+    assert "least money is: build, retrain" in facts
+    assert facts.endswith("not: build once, build, merge at each update.")
+    still = fit.year_sheet(a_year(updates=0, licence=1e6, **prices)).verdict
+    assert "least money is: build once." in still and "not: build, retrain" in still
 
 
 def test_figures_of_a_year_are_checked(tmp_path):
