@@ -37,7 +37,6 @@ from labkit.data.packs import Pack, load_pack
 from labkit.diagnose.diagnoses import Case, Merge, Result, diagnose, open_case
 from labkit.evaluate.answers import (
     Answers,
-    Said,
     one_line,
     questions_of,
     score_pair,
@@ -50,6 +49,20 @@ from labkit.train.specs import profile as find_profile
 # axis -> the fall that is still let through. Knowledge is what adaptation is for: it must not fall
 # at all.
 DEFAULT_MUST_HOLD = {"knowledge": 0.0, "instructions": 0.05, "general": 0.05}
+# Of a gate that had nothing to check, which has let nothing pass.
+UNCHECKED = f"nothing that must hold was asked of both: {', '.join(DEFAULT_MUST_HOLD)}"
+
+
+def _bounds(change: Interval) -> tuple[float, float]:
+    """The ends of a paired difference that a verdict is made of.
+
+    Where nothing changed, resampling finds no width, however few the subjects are. What they do not
+    show is then bounded by the share of others that may change: Wilson's interval of 0 of n.
+    """
+    if change.low == change.high == 0:
+        most = wilson(0, change.clusters)[1]
+        return -most, most
+    return change.low, change.high
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ class Held:
             return "fell"
         if self.change.clusters < SIGN_TEST_NEEDS:  # of so few subjects nothing follows for others
             return "not distinguishable"
-        return "holds" if self.change.low >= -self.allowed else "not distinguishable"
+        return "holds" if _bounds(self.change)[0] >= -self.allowed else "not distinguishable"
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,11 @@ class GateReport:
 
     def __str__(self) -> str:
         if self.passed:
-            unsure = [held.axis for held in self.axes if held.verdict == "not distinguishable"]
+            unsure = [
+                f"{held.axis} ({held.change.clusters} subjects)"
+                for held in self.axes
+                if held.verdict == "not distinguishable"
+            ]
             told = f"; too few items to be sure of {', '.join(unsure)}" if unsure else ""
             return (
                 f"passed: no must-hold axis of {self.checkpoint} fell for certain against "
@@ -151,12 +168,14 @@ def run_gate(
     """Diagnose a checkpoint against a baseline on the test split and check what must hold.
 
     pack: by default the one the checkpoint was trained on. Raises InputError for a model or pack
-    that cannot be used, for a baseline of another pack, and for an axis that the pack has no items
-    for.
+    that cannot be used, for a baseline of another pack, for an axis that the pack has no items for,
+    and where the pack has items for no axis that must hold.
     """
     find_profile(profile)
     case = case_of(checkpoint, baseline, pack, profile)
     axes = held_axes(case.base_card, case.card, must_hold)
+    if not axes:
+        raise InputError(f"{case.pack.name}: {UNCHECKED}; add items of one of them (docs/packs.md)")
     return GateReport(case.model.name, case.baseline.name, case.pack.name, axes, diagnose(case))
 
 
@@ -200,12 +219,25 @@ def gate_answers(
     """The gate on two files of answers, over what the baseline was asked; and what was not scored,
     a sentence each. Diagnoses need the model itself, so the report has none.
 
-    Raises InputError as `score_pair` and `held_axes` do.
+    Raises InputError where none of what must hold was asked of both, and as `score_pair` and
+    `held_axes` do.
     """
+    axes, told = _held_by_answers(pack, after, before, must_hold, split)
+    if not axes:
+        raise InputError(
+            f"{after.name} and {before.name}: {UNCHECKED}; ask questions of one of these axes, or "
+            "name what must hold with --thresholds"
+        )
+    return GateReport(after.name, before.name, pack.name, axes, []), told
+
+
+def _held_by_answers(
+    pack: Pack, after: Answers, before: Answers, must_hold: dict[str, float] | None, split: str
+) -> tuple[list[Held], tuple[str, ...]]:
+    """What must hold, as far as it was asked; and what was not scored, a sentence each."""
     baseline, scored = score_pair(pack, before, after, split=split)
     axes = held_axes(baseline.card, scored.card, must_hold)
-    told = tuple(dict.fromkeys((*baseline.notes, *scored.notes)))
-    return GateReport(after.name, before.name, pack.name, axes, []), told
+    return axes, tuple(dict.fromkeys((*baseline.notes, *scored.notes)))
 
 
 def case_of(checkpoint: str, baseline: str, pack: str | None, profile: str) -> Case:
@@ -309,7 +341,8 @@ class Shift:
         """`drifted` when the whole interval lies beyond what is let through, on either side."""
         if self.change.low > self.allowed or self.change.high < -self.allowed:
             return "drifted"
-        inside = -self.allowed <= self.change.low and self.change.high <= self.allowed
+        low, high = _bounds(self.change)
+        inside = -self.allowed <= low and high <= self.allowed
         return "holds" if inside else "not distinguishable"
 
 
@@ -338,9 +371,16 @@ class DriftReport:
     def __str__(self) -> str:
         if self.drifted:
             return f"drifted: {'; '.join(self.drifted)}"
-        unsure = [shift.measure for shift in self.shifts if shift.verdict != "holds"]
-        unsure += [held.axis for held in self.axes if held.verdict != "holds"]
-        told = f"; too few answers to be sure of {', '.join(dict.fromkeys(unsure))}" * bool(unsure)
+        unsure: dict[str, list[str]] = {}
+        for shift in self.shifts:
+            if shift.verdict != "holds":
+                how_many = f"{shift.over}: {shift.before.n} and {shift.after.n}"
+                unsure.setdefault(how_many, []).append(shift.measure)
+        for held in self.axes:
+            if held.verdict != "holds":
+                unsure.setdefault(f"{held.change.clusters} subjects", []).append(held.axis)
+        of = "; ".join(f"{', '.join(names)} ({many})" for many, names in unsure.items())
+        told = f"; too few answers to be sure of {of}" if unsure else ""
         return f"no drift for certain in {self.logged} against {self.reference}{told}"
 
 
@@ -365,7 +405,7 @@ def drift(
     samples over all others; with a pack's keys axis by axis, too.
 
     Intervals are at 95% each and are not corrected for their number. Raises InputError when a file
-    has no rows, and as `gate_answers` does.
+    has no rows, and as `score_pair` and `held_axes` do.
     """
     before, after = (_by_question(answers, pack, split) for answers in (reference, logged))
     known = _word_halves(before)
@@ -380,14 +420,15 @@ def drift(
                 for side, wanted in zip((before, after), keys, strict=True)
             ]
             shifts += _shifts(over, sides[0], sides[1], known)
-    axes, notes = [], (*reference.notes, *logged.notes)
+    axes: list[Held] = []
+    notes = (*reference.notes, *logged.notes)
     alone = [len(before.keys() - after.keys()), len(after.keys() - before.keys())]
     if any(alone) and not all(alone):
         side = reference.name if alone[0] else logged.name
         notes = (*notes, f"questions of {side} alone: {max(alone)}; compared with nothing")
     if pack:
-        report, told = gate_answers(pack, logged, reference, must_hold=must_hold, split=split)
-        axes, notes = report.axes, (*notes, *told)
+        axes, told = _held_by_answers(pack, logged, reference, must_hold, split)
+        notes = (*notes, *told, *(() if axes else (UNCHECKED,)))
     others = (_UNSEEN_OTHER,) if any(shift.over == OTHER for shift in shifts) else ()
     seen_truth = _UNSEEN[1:] if axes else _UNSEEN
     return DriftReport(
@@ -400,21 +441,14 @@ def _by_question(answers: Answers, pack: Pack | None, split: str) -> dict[str, l
     """The answers to each question. One is found again by its id or, where it has none, by its
     words.
     """
-    texts = {
-        one_line(question.question): question.id
-        for question in (questions_of(pack, split=split).questions if pack else ())
-    }
+    asked = questions_of(pack, split=split).questions if pack else ()
+    ids = answers.ids((question.id, question.question) for question in asked)
     found: dict[str, list[str]] = {}
-    for row in answers.rows:
-        found.setdefault(_key(row, texts), []).append(row.answer)
+    for id, row in zip(ids, answers.rows, strict=True):
+        found.setdefault(id or one_line(row.question), []).append(row.answer)
     if not found:
         raise InputError(f"{answers.name}: no answers in it; give a file with a row per answer")
     return found
-
-
-def _key(row: Said, ids: dict[str, str]) -> str:
-    asked = one_line(row.question)
-    return row.id or ids.get(asked, asked)
 
 
 def _half(question: str) -> int:
@@ -475,8 +509,14 @@ def _has_form(form: Callable[[str], bool], question: str, text: str) -> float:
 
 def _apart(before: Interval, after: Interval) -> Interval:
     """The difference of two independent means, from their intervals (MOVER: Zou & Donner 2008, doi
-    10.1002/sim.3095).
+    10.1002/sim.3095). A side that is the same throughout has no width; it is bounded as above.
     """
+    before, after = (
+        replace(side, low=side.mean - most, high=side.mean + most)
+        if side.low == side.high
+        else side
+        for side, most in ((one, wilson(0, one.clusters)[1]) for one in (before, after))
+    )
     mean = after.mean - before.mean
     low = math.hypot(after.mean - after.low, before.high - before.mean)
     high = math.hypot(after.high - after.mean, before.mean - before.low)

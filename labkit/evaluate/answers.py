@@ -75,6 +75,7 @@ CHOICE_WORDS = 5  # of the longest choice that a question lists
 LISTED = "Answer with one of these and with nothing else: "
 NO_ANSWER = "no answer"
 MARK = "mark"  # begins the name of a column in which a person marks answers
+MARKS = rf"{MARK}[ _-]+(.+)"
 AGREED = 0.5  # marks on one side of it agree
 # What a spreadsheet puts in the place of a text that it took for a formula, as "- one" is.
 SPREADSHEET_ERRORS = ("#NAME?", "#REF!", "#VALUE!", "#ERROR!", "#DIV/0!", "#N/A")
@@ -131,6 +132,11 @@ def questions_of(pack: Pack, *, split: str = "test", limit: int | None = None) -
                 for wording, text in enumerate(case.ask, 1)
             ]
     return Asked(tuple(found), left_out)
+
+
+def split_option(split: str) -> str:
+    """What a command needs to go on with this split."""
+    return "" if split == "test" else f" --split {split}"
 
 
 def question_text(item: dict) -> str:
@@ -225,34 +231,36 @@ class Answers:
     rows: tuple[Said, ...]
     notes: tuple[str, ...] = ()
 
-    @cached_property
-    def by_id(self) -> dict[str, str]:
-        """The first answer under each id."""
-        found: dict[str, str] = {}
+    def ids(self, asked: Iterable[tuple[str, str]]) -> list[str]:
+        """The id of each row; of one that has none, that of its question; empty where nothing asks
+        that.
+
+        asked: (id, question). Where several ask the same, rows take their ids in order.
+        """
+        given = {row.id for row in self.rows}
+        same: dict[str, list[str]] = {}
+        for id, question in asked:
+            same.setdefault(one_line(question), []).append(id)
+        free = {text: [id for id in ids if id not in given] for text, ids in same.items()}
+        found = []
         for row in self.rows:
-            if row.id:
-                found.setdefault(row.id, row.answer)
+            text = one_line(row.question)
+            if row.id or text not in same:
+                found.append(row.id)
+            else:
+                found.append(free[text].pop(0) if free[text] else same[text][0])
         return found
 
-    def by_known_id(self, items: Sequence[dict]) -> tuple[dict[str, str], int]:
-        """The answers by id, those without one by their question; and how many rows without an id
-        ask nothing that these items ask.
+    def by_known_id(self, items: Sequence[dict]) -> tuple[dict[str, Said], list[str]]:
+        """The row that counts under each id, which is the first; and the ids of all rows, as `ids`
+        gives them.
         """
-        ids = {one_line(question_text(item)): item["id"] for item in items}
-        said, unmatched = dict(self.by_id), 0
-        for row in self.rows:
-            if not row.id:
-                id = ids.get(one_line(row.question))
-                unmatched += id is None
-                if id is not None:
-                    said.setdefault(id, row.answer)
-        return said, unmatched
-
-    @property
-    def repeated(self) -> list[str]:
-        """The ids that are answered more than once."""
-        times = Counter(row.id for row in self.rows if row.id)
-        return [id for id, count in times.items() if count > 1]
+        ids = self.ids((item["id"], question_text(item)) for item in items)
+        said: dict[str, Said] = {}
+        for id, row in zip(ids, self.rows, strict=True):
+            if id:
+                said.setdefault(id, row)
+        return said, ids
 
 
 def read_answers(path: Path) -> Answers:
@@ -266,7 +274,15 @@ def read_answers(path: Path) -> Answers:
     if path.suffix.lower() not in READ:
         raise InputError(f"{path}: answers are read from {', '.join(READ)}; save them as one")
     notes: list[str] = []
-    rows = [_said(path, found) for found in _rows(path, notes)]
+    rows, unread = [], dict[str, None]()
+    for found in _rows(path, notes):
+        rows.append(_said(path, found))
+        unread |= dict.fromkeys(_no_marks(found.values))
+    notes += [
+        f"{path}: column {name!r} is not read: a column of marks is named {MARK} and who gave "
+        f"them, as in '{MARK} Ann'"
+        for name in unread
+    ]
     return Answers(path.stem, tuple(rows), tuple(notes))
 
 
@@ -316,11 +332,20 @@ def _said(path: Path, record: Record) -> Said:
     return Said(place, **texts, marks=_marks_in(place, values))
 
 
+def _no_marks(values: dict) -> Iterator[str]:
+    """The columns that are named almost as marks are, and have something in them."""
+    for name, value in values.items():
+        known = column_name(str(name))
+        near = re.match(rf"{MARK}s?(?![a-z])", known) and not re.fullmatch(MARKS, known)
+        if near and value is not None and str(value).strip():
+            yield one_line(str(name))
+
+
 def _marks_in(place: str, values: dict) -> dict[str, float]:
     """What people wrote in columns named `mark` and their name; empty cells are no marks."""
     found = {}
     for name, value in values.items():
-        who = re.fullmatch(rf"{MARK}[ _-]+(.+)", str(name))
+        who = re.fullmatch(MARKS, str(name))
         text = "" if value is None else str(value).strip().lower()
         if not who or not text:
             continue
@@ -382,14 +407,16 @@ def score_answers(
     items, left_out = _askable(pack, split, None)
     known = {item["id"] for item in items}
     scenarios = _scenarios(pack)
-    said, unmatched = answers.by_known_id(items)
+    rows, ids = answers.by_known_id(items)
+    said = {id: row.answer for id, row in rows.items()}
     counted = known & (said.keys() if asked is None else set(asked))
     cases = _cases(scenarios, said, answers.name, asked)
     if not counted and not cases:
         first = answers.rows[0].place if answers.rows else answers.name
         raise InputError(
             f"{first}: id: no question of pack {pack.name} ({split}) is answered in this file; "
-            f"write its questions with `labkit questions {pack.name} --to questions.csv`"
+            f"write its questions with `labkit questions {pack.name} --to questions.csv"
+            f"{split_option(split)}`"
         )
     scored = [item for item in items if item["id"] in counted]
     proposes = any("pattern" in item for item in scored)
@@ -402,37 +429,32 @@ def score_answers(
         for number, case in enumerate(scenario.cases, 1)
         for wording in range(1, len(case.ask) + 1)
     }
-    notes = [*answers.notes, *_counts(answers, said, known, counted, everything)]
-    if unmatched:
+    notes = [*answers.notes, *_counts(ids, said, known, counted, everything)]
+    if unmatched := ids.count(""):
         notes.append(f"rows without an id that ask nothing of this pack: {unmatched}; not scored")
-    marked = tuple(_marked(scored, answers))
+    marked = tuple(_marked(scored, {id: row.marks for id, row in rows.items()}))
     return Scored(card, tuple(cases), (*notes, *Asked((), left_out).told()), marked)
 
 
-def _marked(items: Sequence[dict], answers: Answers) -> Iterator[str]:
+def _marked(items: Sequence[dict], given: dict[str, dict[str, float]]) -> Iterator[str]:
     """What people's marks say, axis by axis: the mean with its interval, and of every two people
-    how far they agree beyond chance.
+    how far they agree beyond chance. given: the marks of the answer that counts, by its id.
 
     No rule sees whether a proposal follows from the domain's principles; people do, and a mark that
     a second person would not give says little. Cohen's kappa: Cohen 1960, doi
     10.1177/001316446002000104; its interval from 2,000 resamples of subjects.
     """
-    ids = {one_line(question_text(item)): item["id"] for item in items}
-    marks: dict[str, dict[str, float]] = {item["id"]: {} for item in items}
-    for row in answers.rows:
-        id = row.id or ids.get(one_line(row.question), "")
-        if id in marks and not marks[id]:
-            marks[id] = row.marks
+    marks = {item["id"]: given.get(item["id"], {}) for item in items}
     for axis in dict.fromkeys(item["axis"] for item in items):
         of = [item for item in items if item["axis"] == axis and marks[item["id"]]]
         people = list(dict.fromkeys(who for item in of for who in marks[item["id"]]))
         for who in people:
-            given = [
+            scores = [
                 ItemScore(item["id"], item["entity"], marks[item["id"]][who])
                 for item in of
                 if who in marks[item["id"]]
             ]
-            yield f"{axis}, marked by {who}: {cluster_mean(given)} of {len(given)} answers"
+            yield f"{axis}, marked by {who}: {cluster_mean(scores)} of {len(scores)} answers"
         for first, second in combinations(people, 2):
             both = [item for item in of if {first, second} <= marks[item["id"]].keys()]
             if not both:
@@ -524,9 +546,9 @@ def _cases(
 
 
 def _counts(
-    answers: Answers, said: dict[str, str], known: set[str], counted: set[str], everything: set[str]
+    ids: list[str], said: dict[str, str], known: set[str], counted: set[str], everything: set[str]
 ) -> list[str]:
-    """What does not count as a reader would think, a sentence each."""
+    """What does not count as a reader would think, a sentence each. ids: of every row."""
     found = []
     if lacking := len(known - counted):
         found.append(
@@ -535,12 +557,13 @@ def _counts(
         )
     if empty := sum(not said.get(id) for id in counted):
         found.append(f"questions without an answer: {empty}; each counts as wrong")
-    if answers.repeated:
+    repeated = [id for id, times in Counter(filter(None, ids)).items() if times > 1]
+    if repeated:
         found.append(
-            f"ids that are answered more than once: {len(answers.repeated)} (first: "
-            f"{answers.repeated[0]}); the first answer counts"
+            f"ids that are answered more than once: {len(repeated)} (first: {repeated[0]}); the "
+            "first answer counts, and its marks"
         )
-    unknown = [id for id in answers.by_id if id not in everything]
+    unknown = [id for id in said if id not in everything]
     if unknown:
         found.append(
             f"ids that are not of this pack and split, or cannot be asked in words: {len(unknown)} "
@@ -717,18 +740,26 @@ class Sample:
     def cluster(self, field: str) -> str:
         """What a field of the document says it belongs to; without one it stands alone."""
         value = self.doc.get(field)
-        return str(value) if isinstance(value, (str, int)) else f"{self.place} alone"
+        return tidy(str(value)) if isinstance(value, (str, int)) else f"{self.place} alone"
 
 
 def read_sample(place: str, values: dict) -> Sample:
     """A line of lm-eval's log. Raises InputError when it is none."""
     if values.get("doc_id") is None:
         raise InputError(f"{place}: doc_id: missing; this is no line of lm-eval's log: {LOG_HELP}")
+    for key in ("doc_id", "filter", "doc_hash", "prompt_hash", "target_hash"):
+        if not isinstance(values.get(key), (str, int, type(None))):
+            raise InputError(
+                f"{place}: {key}: expected text, got {type(values[key]).__name__}; {LOG_HELP}"
+            )
     filter = one_line(str(values.get("filter", "none")))
     scores, unread = {}, {}
-    listed = values.get("metrics")
-    listed = listed if isinstance(listed, list) else []
-    for metric in map(str, listed or (key for key in values if key not in NOT_SCORES)):
+    listed = values.get("metrics") or []
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise InputError(
+            f"{place}: metrics: expected a list of names, got {str(listed)[:40]!r}; {LOG_HELP}"
+        )
+    for metric in listed or [key for key in map(str, values) if key not in NOT_SCORES]:
         name = one_line(metric) if filter == "none" else f"{one_line(metric)},{filter}"
         found = _outcome(metric, values.get(metric))
         if isinstance(found, str):
@@ -754,7 +785,7 @@ def read_sample(place: str, values: dict) -> Sample:
         or (_hash(str(values["target"])) if "target" in values else ""),
         scores,
         unread,
-        said if isinstance(said, str) else "",
+        tidy(said) if isinstance(said, str) else "",
     )
 
 
@@ -769,7 +800,7 @@ def _outcome(metric: str, value: Any) -> Outcome | str:
         return NO_MEAN[metric]
     if metric == BITS and isinstance(value, list) and len(value) == 2:
         total, size = map(_number, value)
-        return UNSCORED if total is None or not size or size < 0 else Outcome((total,), size)
+        return UNSCORED if total is None or size is None or size < 1 else Outcome((total,), size)
     if (number := _number(value)) is not None:
         return Outcome((number,))
     if isinstance(value, list) and value and all(isinstance(part, bool) for part in value):
@@ -782,11 +813,12 @@ def _outcome(metric: str, value: Any) -> Outcome | str:
 def _number(value: Any) -> float | None:
     """A number that can be summed up; None for anything else."""
     try:
-        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+        return float(value) if isinstance(value, (int, float)) and abs(value) < MOST else None
     except OverflowError:
         return None
 
 
+MOST = 1e100  # beyond it, squares cannot be summed up
 UNSCORED = "it has no number in some samples"
 SAME_DIGITS = 1e-12  # sums in another order may differ in the last bit
 
@@ -843,8 +875,28 @@ class TaskLog:
         return [sample for sample in self.samples if metric in sample.scores]
 
     def metrics(self) -> list[str]:
-        """The metrics that some sample has a number by, in the order of the file."""
-        return list(dict.fromkeys(name for sample in self.samples for name in sample.scores))
+        """The metrics that some sample has a number by, and all of one kind, in the order of the
+        file.
+        """
+        return [name for name, weighs in self._weighs.items() if len(weighs) == 1]
+
+    @cached_property
+    def _weighs(self) -> dict[str, set[bool]]:
+        """By metric, whether its outcomes are sums with a weight: both, where they are mixed."""
+        found: dict[str, set[bool]] = {}
+        for sample in self.samples:
+            for name, outcome in sample.scores.items():
+                found.setdefault(name, set()).add(bool(outcome.weight))
+        return found
+
+    def told_mixed(self) -> list[str]:
+        """A sentence for each metric that no single figure can be made of."""
+        return [
+            f"{self.name}: {name} is left out: some samples have a sum with its size, and others "
+            "a plain number"
+            for name, weighs in self._weighs.items()
+            if len(weighs) > 1
+        ]
 
     def score(self, metric: str) -> float:
         """The figure that lm-eval reports."""
@@ -878,17 +930,22 @@ def task_log(task: str, name: str, samples: Sequence[Sample], results: dict) -> 
             f"{otherwise} with another score; the first counts"
         )
     why: dict[str, set[str]] = {}
-    lacking: Counter[str] = Counter()
+    lacking: dict[str, list[str]] = {}
     for sample in kept.values():
         for metric, reason in sample.unread.items():
             why.setdefault(metric, set()).add(reason)
-            lacking[metric] += 1
+            lacking.setdefault(metric, []).append(sample.place)
     for metric, reasons in why.items():
         if reasons == {UNSCORED} and any(metric in sample.scores for sample in kept.values()):
-            notes.append(f"{name}: {metric}: samples without a number: {lacking[metric]}; left out")
+            notes.append(
+                f"{name}: {metric}: samples without a number: {len(lacking[metric])} (first: "
+                f"{lacking[metric][0]}); left out"
+            )
         else:
-            notes.append(f"{task}: {metric} is left out: {'; '.join(sorted(reasons))}")
-    return TaskLog(task, name, tuple(kept.values()), tuple(notes), results)
+            at = f" (first: {lacking[metric][0]})" if UNSCORED in reasons else ""
+            notes.append(f"{task}: {metric} is left out: {'; '.join(sorted(reasons))}{at}")
+    found = TaskLog(task, name, tuple(kept.values()), tuple(notes), results)
+    return replace(found, notes=(*notes, *found.told_mixed()))
 
 
 def read_logs(path: Path) -> tuple[dict[str, TaskLog], list[str]]:
@@ -1064,15 +1121,25 @@ class _Pair:
     notes: tuple[str, ...]
 
     def scores(self, metric: str) -> tuple[list[ItemScore], list[ItemScore]]:
-        """Before and after, of the documents that have a number by this metric in both."""
+        """Before and after, of the documents that have a number by this metric in both, and as
+        many parts of it.
+        """
         scored = [
             (sample, other)
-            for sample, other in self.both.values()
-            if metric in sample.scores and metric in other.scores
+            for sample, other in self._scored(metric)
+            if _alike(metric, sample, other)
         ]
         clusters = [sample.cluster(self.field) for sample, _ in scored]
         mine, theirs = ([pair[side].scores[metric] for pair in scored] for side in (0, 1))
         return (item_scores(mine, clusters), item_scores(theirs, clusters)) if scored else ([], [])
+
+    def _scored(self, metric: str) -> list[tuple[Sample, Sample]]:
+        """The documents that have something by a metric in both."""
+        return [
+            (sample, other)
+            for sample, other in self.both.values()
+            if metric in sample.scores and metric in other.scores
+        ]
 
     def told(self) -> list[str]:
         """What does not count, and what else a reader must know."""
@@ -1082,11 +1149,26 @@ class _Pair:
             alone = [metric for metric in log.metrics() if metric not in other.metrics()]
             if alone:
                 found.append(f"{task}: in {log.name} only, and not compared: {', '.join(alone)}")
+        for metric in self.before.metrics():
+            pairs = self._scored(metric)
+            unlike = [one for one, other in pairs if not _alike(metric, one, other)]
+            if unlike:
+                found.append(
+                    f"{task}: {metric}: documents with another number of scores, or another kind, "
+                    f"in the two runs: {len(unlike)} of {len(pairs)} (first: doc_id "
+                    f"{unlike[0].doc_id}); left out"
+                )
         for what, name in (("versions", "version of the task"), ("n-shot", "number of examples")):
             here, there = (log.results.get(what) for log in (self.before, self.after))
             if here != there and None not in (here, there):
                 found.append(f"{task}: the {name} differs: {here} and {there}")
         return found
+
+
+def _alike(metric: str, sample: Sample, other: Sample) -> bool:
+    """Whether two outcomes of a document can be subtracted, part by part."""
+    here, there = sample.scores[metric], other.scores[metric]
+    return len(here.parts) == len(there.parts) and bool(here.weight) == bool(there.weight)
 
 
 def _paired(before: TaskLog, after: TaskLog, cluster: str | None) -> _Pair:
@@ -1135,6 +1217,17 @@ def _paired(before: TaskLog, after: TaskLog, cluster: str | None) -> _Pair:
         )
     field = _cluster_field([sample for sample, _ in both.values()], cluster)
     clusters = {sample.cluster(field) for sample, _ in both.values()}
+    if cluster not in (None, field):
+        notes.append(
+            f"{task}: --cluster {cluster} is not used: this field has no two different texts or "
+            "whole numbers in its documents; each document stands alone"
+        )
+    single = sum(not isinstance(sample.doc.get(field), (str, int)) for sample, _ in both.values())
+    if field != EACH and single:
+        notes.append(
+            f"{task}: documents with no text or whole number in {field}: {single} of {len(both)}; "
+            "each stands alone"
+        )
     if field != EACH and len(clusters) < SIGN_TEST_NEEDS:
         notes.append(
             f"{task}: its documents have {len(clusters)} different values of {field}; from so few "
@@ -1167,7 +1260,8 @@ def _of_groups(pairs: Sequence[_Pair], cluster: str | None) -> Iterator[_Pair]:
             for (kind, document, time), found in pair.both.items()
         }
         field = _cluster_field([sample for sample, _ in both.values()], cluster)
-        yield _Pair(before, after, both, field, ())
+        mixed = (*before.told_mixed(), *after.told_mixed())
+        yield _Pair(before, after, both, field, mixed)
 
 
 def _by_document(samples: Sequence[Sample], hashed: bool) -> dict[tuple[str, str, int], Sample]:
@@ -1235,6 +1329,7 @@ def compare_evals(before: Path, after: Path, *, cluster: str | None = None) -> E
         (pair, metric, *scores)
         for pair in compared
         for metric in pair.before.metrics()
+        if metric in pair.after.metrics()
         if (scores := pair.scores(metric))[0]
     ]
     if not found:
@@ -1263,6 +1358,8 @@ def compare_evals(before: Path, after: Path, *, cluster: str | None = None) -> E
     )
     for pair in pairs:
         notes += pair.told()
+    for pair in compared:
+        notes += pair.notes
     notes += _as_reported([log for pair in compared for log in (pair.before, pair.after)])
     return EvalComparison(
         _short(before, after),

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from labkit.base import stats
 from labkit.base.errors import InputError
 from labkit.diagnose import gate
 from labkit.evaluate import answers
@@ -41,11 +42,12 @@ def test_a_model_does_not_fall_behind_itself():
         "llama-s-instruct", "llama-s-instruct", pack="materials", profile="smoke"
     )
     assert report.passed and {held.axis: held.verdict for held in report.axes} == {
-        "knowledge": "holds",
-        "instructions": "holds",
-        "general": "not distinguishable",  # of four people nothing follows for others
+        # nothing changed, of so few subjects: Wilson's bound of 0 of n is above what is let through
+        "knowledge": "not distinguishable",
+        "instructions": "not distinguishable",
+        "general": "not distinguishable",
     }
-    assert str(report).endswith("too few items to be sure of general")
+    assert str(report).endswith(", general (4 subjects)")
     with pytest.raises(InputError, match="give --pack"):
         gate.run_gate("llama-s-instruct", "llama-s-instruct")
 
@@ -181,6 +183,13 @@ def test_an_axis_that_was_not_asked_is_said(materials):
         gate.gate_answers(materials, both, both, must_hold={"reasoning": 0.1})
 
 
+def test_a_gate_that_had_nothing_to_check_lets_nothing_pass(materials):
+    both = replies("x", keyed(materials, "reasoning"))
+    with pytest.raises(InputError, match="asked of both: knowledge, instructions, general; ask"):
+        gate.gate_answers(materials, both, both)
+    assert gate.UNCHECKED in gate.drift(both, both, pack=materials).notes
+
+
 # --- drift --------------------------------------------------------------------------------------
 
 PLACES = ("Rome", "Oslo", "Lima", "Cairo", "Kyoto")
@@ -198,18 +207,18 @@ def verdicts(report):
 
 
 def test_the_same_answers_have_not_drifted():
-    report = gate.drift(replies("log", log(60, ".")), replies("ref", log(60, ".")))
+    report = gate.drift(replies("log", log(80, ".")), replies("ref", log(80, ".")))
     assert set(verdicts(report).values()) == {"holds"} and not report.drifted
     assert str(report) == "no drift for certain in log against ref"
     assert report.unseen[0].startswith("whether an answer is true")
 
 
 def test_what_changed_is_named_over_the_same_questions():
-    later = log(60, ".")
+    later = log(80, ".")
     for number, question in enumerate(later):
         if number % 3 == 0:
             later[question] = "I\u2019m sorry, please consult an expert about this house"
-    report = gate.drift(replies("log", later), replies("ref", log(60, ".")))
+    report = gate.drift(replies("log", later), replies("ref", log(80, ".")))
     found = verdicts(report)
     assert found["declines (English)", gate.SAME] == found[gate.NEW_WORDS, gate.SAME] == "drifted"
     assert found["is JSON", gate.SAME] == "holds"
@@ -231,6 +240,22 @@ def test_few_answers_do_not_tell():
     report = gate.drift(replies("log", log(4, "!")), replies("ref", log(4, ".")))
     assert not report.drifted or "ends without" not in str(report)
     assert "too few answers" in str(report)
+
+
+@pytest.mark.parametrize("first", [0, 100])
+def test_equal_answers_to_few_questions_do_not_hold(first):
+    """Of the same questions and of others: 0 of 8 that changed leave room for a third of all."""
+    report = gate.drift(replies("log", log(8, ".", first)), replies("ref", log(8, ".")))
+    assert "holds" not in verdicts(report).values() and "questions: 8 and 8)" in str(report)
+
+
+def test_what_did_not_change_holds_only_of_many_subjects():
+    def held(clusters, allowed):
+        same = stats.Interval(0.0, 0.0, 0.0, clusters, clusters)
+        return gate.Held("general", same, same, same, allowed).verdict
+
+    assert held(6, 0.05) == held(72, 0.05) == held(1000, 0.0) == "not distinguishable"
+    assert held(73, 0.05) == "holds"
 
 
 def test_a_question_of_one_side_alone_is_counted():

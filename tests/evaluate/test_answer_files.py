@@ -235,6 +235,32 @@ def test_marks_are_told_with_their_agreement_beyond_chance(tmp_path):
     assert "knowledge" not in told  # nobody marked there
 
 
+def test_marks_are_those_of_the_answer_that_counts(tmp_path):
+    pack = load_pack("materials")
+    id = next(q.id for q in answers.questions_of(pack).questions if q.axis == "creativity")
+    rows = [(id, "a lamp", "", "1"), (id, "a bridge", "1", "0")]
+    found = answers.score_answers(pack, answers.read_answers(marked_file(tmp_path / "a.csv", rows)))
+    assert len(found.marked) == 1 and "marked by ben: 1.00" in found.marked[0]
+    assert any("the first answer counts, and its marks" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name,told", [("mark", True), ("Marks Ann", True), ("market", False)])
+def test_a_column_named_almost_as_marks_is_told(tmp_path, name, told):
+    (tmp_path / "a.csv").write_text(f"id,answer,{name}\nx1,a lamp,1\nx2,a boat,0\n")
+    found = answers.read_answers(tmp_path / "a.csv")
+    assert not any(row.marks for row in found.rows)
+    assert len(found.notes) == told and all("is not read" in note for note in found.notes)
+
+
+def test_items_that_ask_the_same_are_answered_in_order():
+    rows = [answers.Said(f"a:{n}", "", "Why?", said) for n, said in enumerate("abc")]
+    asked = [(id, "Why? ") for id in ("one", "two", "three")]
+    assert answers.Answers("a", tuple(rows)).ids(asked) == ["one", "two", "three"]
+    named = [answers.Said("a:0", "two", "", "x"), *rows]
+    # the fourth answer has no item left; it repeats the first one's
+    assert answers.Answers("a", tuple(named)).ids(asked) == ["two", "one", "three", "one"]
+
+
 def test_kappa_is_cohens(tmp_path):
     """The worked example of Cohen's paper in its form of two classes: 45, 15, 25, 15."""
     pairs = (

@@ -268,6 +268,60 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, logs):
         answers.compare_evals(tmp_path / "before.jsonl", tmp_path / "empty")
 
 
+@pytest.mark.parametrize(
+    "field,value",
+    [("metrics", 5), ("metrics", [["acc"]]), ("doc_hash", ["x"]), ("filter", {}), ("doc_id", [1])],
+)
+def test_a_field_of_another_kind_is_named_with_its_line(logs, field, value):
+    odd = [sample(0, 1.0), {**sample(1, 1.0), field: value}]
+    with pytest.raises(InputError, match=rf"before\.jsonl:2: {field}: expected"):
+        logs(odd, odd)
+
+
+@pytest.mark.parametrize("score", [math.inf, 10**400, 1e200, None])
+def test_a_score_that_cannot_be_summed_up_is_told_with_its_line(logs, score):
+    rows = [sample(i, 1.0) for i in range(9)]
+    found = logs([*rows, sample(9, score)], [*rows, sample(9, 0.0)])
+    assert found.changes[0].difference.n == 9
+    assert any("without a number: 1 (first: " in n and "before.jsonl:10" in n for n in found.notes)
+
+
+def test_half_a_character_does_no_harm(logs, tmp_path):
+    rows = [sample(i, 1.0, filtered_resps=["\ud83d"], doc={"group": f"\ud83d{i}"}) for i in (0, 1)]
+    found = logs(rows, rows)
+    str(found).encode()
+    log = answers.read_logs(tmp_path / "before.jsonl")[0]
+    answers.score_logs(list(log.values()), "m").card.save(tmp_path / "card.json")
+
+
+def test_sums_and_plain_numbers_are_not_mixed(logs):
+    def bits(i, value):
+        return sample(i, value, metric="bits_per_byte") | {"acc": 1.0}
+
+    both = {"metrics": ["bits_per_byte", "acc"]}
+    sums = [bits(i, [-2.0, 5]) | both for i in range(9)]
+    plain = [bits(i, 0.7) | both for i in range(9)]
+    for odd, words in (([plain[0], *sums[1:]], "and others a plain number"),
+                       (plain, "or another kind, in the two runs: 9 of 9")):  # fmt: skip
+        found = logs(sums, odd)
+        assert [change.metric for change in found.changes] == ["acc"]
+        assert any("bits_per_byte" in note and words in note for note in found.notes)
+
+
+def test_instructions_of_another_number_are_left_out_and_told(logs):
+    rows = [sample(i, [True, False], metric="inst") for i in range(9)]
+    found = logs(rows, [sample(0, [True], metric="inst"), *rows[1:]])
+    assert found.changes[0].difference.n == 16
+    assert any("in the two runs: 1 of 9 (first: doc_id 0); left out" in n for n in found.notes)
+
+
+def test_a_field_that_cannot_cluster_is_told(logs):
+    rows = [sample(i, 1.0, doc={"q": i, "tags": [i]}) for i in range(9)]
+    assert any("--cluster tags is not used" in n for n in logs(rows, rows, cluster="tags").notes)
+    part = [sample(i, 1.0, doc={"q": i, "tags": [i] if i < 2 else f"{i}"}) for i in range(9)]
+    assert any("in tags: 2 of 9; each" in n for n in logs(part, part, cluster="tags").notes)
+
+
 def test_a_thousand_samples_in_seconds_without_torch(tmp_path):
     rng = random.Random(2)
     for side in ("before", "after"):

@@ -35,7 +35,7 @@ from labkit.diagnose.diagnoses import (
     diagnose,
     open_case,
 )
-from labkit.diagnose.gate import DEFAULT_MUST_HOLD, GateReport, gate_answers, run_gate
+from labkit.diagnose.gate import UNCHECKED, GateReport, held_axes, run_gate
 from labkit.diagnose.probe import Alarm, alarms, curves, read_looks
 from labkit.evaluate.answers import (
     READ,
@@ -442,7 +442,7 @@ class JudgeDesk:
         lab = replace(self.lab, pack=pack)
         for result in found.scored.scenarios:
             lab.record("scenario", **result.as_dict())
-        if found.gate:
+        if found.gate and found.gate.axes:
             lab.record(
                 "gate", checkpoint=after.name, passed=found.gate.passed, fallen=found.gate.fallen
             )
@@ -525,7 +525,8 @@ def judged(pack: Pack, after: Answers, before: Answers | None = None) -> Judged:
         sides = [scored]
     else:
         baseline, scored = score_pair(pack, before, after)
-        gate, _ = gate_answers(pack, after, before)
+        axes = held_axes(baseline.card, scored.card)
+        gate = GateReport(after.name, before.name, pack.name, axes, [])
         sides = [scored, baseline]
     sections = [
         _axes_section(sides),
@@ -560,7 +561,7 @@ def _gated(gate: GateReport | None) -> str:
     if gate is None:
         return NO_BASELINE
     if not gate.axes:
-        return f"Nothing that must hold was asked of both: {', '.join(DEFAULT_MUST_HOLD)}."
+        return _as_sentence(UNCHECKED)
     floor = [held.axis for held in gate.axes if held.before.mean == 0]
     nothing = f" Nothing could fall in {', '.join(floor)}: the baseline has none of it."
     return f"{gate}.{nothing if floor else ''}"
