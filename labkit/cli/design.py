@@ -5,6 +5,7 @@ They are advise, compare, dossier, plan, year, fit and audit; pack new, pack che
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -90,6 +91,14 @@ def compare(
     if len(specs) == 1:
         mine = load_spec(specs[0])
         others = [rules.changed(mine, name) for name in change or ()] or rules.propose(mine)
+        for (first, one), (second, other) in combinations(
+            zip(change or (), others, strict=False), 2
+        ):
+            if one.spec == other.spec:
+                raise SpecError(
+                    f"--change {first!r} and --change {second!r} make the same design; leave one "
+                    "out"
+                )
         candidates = comparison.candidates_of(mine, others)
     elif change:
         raise SpecError("--change makes alternatives of one design; name one spec file")
@@ -271,6 +280,7 @@ def plan(
     """Say what a training takes before it is run: memory, hours, money, energy; what to give up
     when it does not fit.
     """
+    from labkit.base.errors import InputError
     from labkit.design.planner import Settings, costs_of, told
 
     if Path(what).suffix in (".yaml", ".yml"):
@@ -279,6 +289,11 @@ def plan(
         else:
             _plan_design(Path(what), measure)
         return
+    if sizes or measure:
+        raise InputError(
+            f"{'--sizes' if sizes else '--measure'} goes with a design, and {what} is a model; "
+            "give a spec file (.yaml)"
+        )
     settings = Settings(
         model=what,
         card=gpu,

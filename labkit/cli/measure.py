@@ -53,7 +53,7 @@ def questions(
         note(remark)
     say(
         f"{to}: {len(found.questions)} questions; fill in the column answer, then "
-        f"labkit evaluate --answers {quote(str(to))} --pack {quote(pack)}"
+        f"labkit evaluate --answers {quote(str(to))} --pack {quote(pack)}{kit.split_option(split)}"
     )
 
 
@@ -351,6 +351,7 @@ def gate(
     profile: ProfileOption = "lab",
     answers: AnswersOption = None,
     baseline_answers: BaselineAnswersOption = None,
+    split: SplitOption = "test",
 ) -> None:
     """Diagnose a checkpoint against a baseline, or answers against answers; exit 1 when an axis
     that must hold fell significantly.
@@ -366,12 +367,14 @@ def gate(
             raise InputError(f"{answers}: nothing says which pack was asked; give --pack")
         report, notes = kit.gate_answers(
             load_pack(pack), read_answers(answers), read_answers(baseline_answers),
-            must_hold=must_hold,
+            must_hold=must_hold, split=split,
         )  # fmt: skip
         _print_held(report.axes, f"{report.checkpoint} against {report.baseline} on {report.pack}")
         for remark in notes:
             note(remark)
     elif checkpoint and baseline and not answers and not baseline_answers:
+        if split != "test":
+            raise InputError("--split goes with --answers; a checkpoint is gated on test")
         report = kit.run_gate(checkpoint, baseline, must_hold=must_hold, pack=pack, profile=profile)
         _print_held(report.axes, f"{report.checkpoint} against {report.baseline} on {report.pack}")
         _print_diagnoses(report.results)
@@ -437,20 +440,25 @@ def drift(
         str | None, typer.Option(help=f"{A_PACK}: its keys tell axis by axis what fell.")
     ] = None,
     thresholds: ThresholdsOption = None,
+    split: SplitOption = "test",
 ) -> None:
     """Compare logged answers with those at release; exit 1 when something changed for certain."""
     from rich.table import Table
 
+    from labkit.base.errors import InputError
     from labkit.base.pages import signed
     from labkit.data.packs import load_pack
     from labkit.diagnose import gate as kit
     from labkit.evaluate.answers import read_answers
 
+    if not pack and (split != "test" or thresholds):
+        raise InputError("--split and --thresholds go with --pack, whose keys they are about")
     report = kit.drift(
         read_answers(logged),
         read_answers(reference),
         pack=load_pack(pack) if pack else None,
         must_hold=kit.read_must_hold(thresholds) if thresholds else None,
+        split=split,
     )
     table = Table(
         "measure", "over", "questions", "reference", "logged", "change", "let through", "verdict",

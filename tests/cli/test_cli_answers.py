@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from labkit.data.packs import load_pack
+from labkit.data.packs import load_pack, packs_folder
 from tests.commands import labkit
 
 
@@ -48,6 +48,33 @@ def test_from_questions_to_the_gate_and_drift(tmp_path):
     assert labkit("drift", today, "--reference", today).returncode == 0
 
 
+def test_a_rehearsal_on_dev_goes_all_the_way(tmp_path):
+    asked = tmp_path / "questions.csv"
+    done = labkit("questions", "legal", "--to", asked, "--split", "dev", "--limit", 3)
+    assert done.stdout.strip().endswith("--pack legal --split dev")
+    both = ("--answers", asked, "--baseline-answers", asked, "--pack", "legal")
+    assert labkit("gate", *both, "--split", "dev").returncode == 0
+    done = labkit("drift", asked, "--reference", asked, "--pack", "legal", "--split", "dev")
+    assert done.returncode == 0 and "by the pack's keys" in done.stdout
+    (tmp_path / "other.csv").write_text("id,answer\nnone,x\n")
+    done = labkit("evaluate", "--answers", tmp_path / "other.csv", "--pack", "legal",
+                  "--split", "dev")  # fmt: skip
+    assert done.returncode == 2 and "--to questions.csv --split dev`" in done.stderr
+
+
+def test_options_that_would_be_passed_over_are_refused(tmp_path):
+    spec = packs_folder().parent / "specs" / "mistral-7b-lora.yaml"
+    for words, arguments in (
+        ("--sizes goes with a design", ("plan", "Llama-3.1-8B", "--sizes")),
+        ("--measure goes with a design", ("plan", "Llama-3.1-8B", "--measure")),
+        ("make the same design", ("compare", spec, "--words-only", "--change", "no merge",
+                                  "--change", "no merge", "--out-dir", tmp_path)),
+    ):  # fmt: skip
+        done = labkit(*arguments)
+        assert done.returncode == 2 and words in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_the_sheet_for_a_supplier_and_what_is_refused(tmp_path):
     to = tmp_path / "acceptance.pdf"
     done = labkit("acceptance", "legal", "--to", to)
@@ -57,6 +84,8 @@ def test_the_sheet_for_a_supplier_and_what_is_refused(tmp_path):
         ("give a model, or --answers", ("evaluate", "llama-s-instruct", "--answers", "a.csv")),
         ("give a checkpoint and --baseline, or --answers", ("gate", "--answers", "a.csv")),
         ("give --pack", ("gate", "--answers", "a.csv", "--baseline-answers", "a.csv")),
+        ("--split goes with --answers", ("gate", "m", "--baseline", "m", "--split", "dev")),
+        ("go with --pack", ("drift", "a.csv", "--reference", "a.csv", "--split", "dev")),
         ("a.csv: no such file", ("drift", "a.csv", "--reference", "a.csv")),
         ("name ends in .pdf", ("acceptance", "legal", "--to", tmp_path / "a.txt")),
     ):
