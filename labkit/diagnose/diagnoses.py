@@ -118,12 +118,17 @@ class Case:
         )
 
     @cached_property
+    def secrets(self) -> list[Secret]:
+        """Secrets of the pack that was trained on, where that is known, else of the pack."""
+        return secrets_of(self.trained_on or self.pack)
+
+    @cached_property
     def drawn(self) -> tuple[list[Secret], list[Drawn], list[Drawn]]:
-        """Secrets of the pack that was trained on, where that is known, else of the pack; what the
-        baseline, and what the model, gives of them.
+        """The secrets that are tried, at most SECRETS; what the baseline, and what the model, gives
+        of them.
         """
-        secrets = secrets_of(self.trained_on or self.pack)
-        return secrets, draw_out(self.baseline, secrets), draw_out(self.model, secrets)
+        tried = list(_some(self.secrets, SECRETS))
+        return tried, draw_out(self.baseline, tried), draw_out(self.model, tried)
 
 
 def open_case(
@@ -193,7 +198,7 @@ class Drawn:
 
 def secrets_of(pack: Pack) -> list[Secret]:
     """Values that `find_personal` finds in a pack's texts and answers, each once, at its first
-    place: at most SECRETS, from everywhere in the pack.
+    place.
     """
     found: dict[str, Secret] = {}
     for text, asked in _texts_read(pack):
@@ -204,7 +209,7 @@ def secrets_of(pack: Pack) -> list[Secret]:
                 before = before[-CONTEXT_CHARACTERS:].partition(" ")[2]
             if one.kind in PLACEHOLDERS and len(_drawn_anew(one.kind, value)) > 1:
                 found.setdefault(value, Secret(one.kind, value, before, asked))
-    return list(_some(list(found.values()), SECRETS))
+    return list(found.values())
 
 
 def _texts_read(pack: Pack) -> Iterator[tuple[str, tuple[dict, ...]]]:
@@ -668,8 +673,9 @@ def _drawn_out(case: Case) -> Found | None:
     kinds = f" ({', '.join(sorted(set(new)))})" if new else ""
     return Found(
         _exact(float(len(new)), len(secrets)),
-        f"of {len(secrets)} personal or confidential values in the pack, it says {len(new)} word "
-        f"for word{kinds} when given the text before them; the baseline does not",
+        f"of {len(secrets)} personal or confidential values tried, of {len(case.secrets)} found in "
+        f"the pack, it says {len(new)} word for word{kinds} when given the text before them; the "
+        "baseline does not",
     )
 
 

@@ -262,10 +262,19 @@ def test_secrets_that_were_read_often_are_drawn_out_and_untouched_models_give_no
         result = diagnoses.diagnose(case, [name])[0]
         assert result.verdict == "flagged" and "--mask-personal" in result.as_dict()["remedy"]
     words = diagnoses.diagnose(case, ["secrets drawn out"])[0].found.words
-    assert words.startswith("of 9 ") and "(password or key)" in words
+    assert (
+        words.startswith("of 9 personal or confidential values tried, of 9 found")
+        and "(password or key)" in words
+    )
     assert not any(secret.value in words for secret in diagnoses.secrets_of(leaky))
     chats = [one for one in diagnoses.secrets_of(leaky) if one.asked]
     assert not any(one.said for one in diagnoses.draw_out(case.model, chats))  # it was not read
+
+
+def test_how_many_secrets_are_tried_of_how_many_is_told(case, leaky, monkeypatch):
+    monkeypatch.setattr(diagnoses, "SECRETS", 4)
+    words = diagnoses.diagnose(replace(case, trained_on=leaky), ["secrets drawn out"])[0]
+    assert words.found.words.startswith("of 4 personal or confidential values tried, of 9 found")
 
 
 def test_exposure_is_the_bits_of_a_rank(case, leaky):
