@@ -201,6 +201,7 @@ def dossier(
     for said in made.conflicts:
         for who, words in said.words.items():
             note(f"differs: {said.place}: {who}: {' '.join(words.split())}")
+    made = paper.again(made)
     alone = to.suffix in (".yaml", ".yml")
     paths = [paper.save_dossier(made, to)] if alone else paper.export(made, to)
     say(paper.told_state(made))
@@ -240,11 +241,15 @@ def _begun(path: Path, measure: bool):
             untouched = score_checkpoint(
                 spec.model, load_pack(spec.pack), profile_name=spec.profile, name=spec.model
             )
-    return paper.proposed(spec, begun, untouched=untouched)
+    made = paper.proposed(spec, begun, untouched=untouched)
+    for sentence in paper.fell_away(begun, made):
+        note(sentence)
+    return made
 
 
 @app.command(rich_help_panel="Design")
 def plan(
+    ctx: typer.Context,
     what: Annotated[
         str,
         typer.Argument(
@@ -280,20 +285,16 @@ def plan(
     """Say what a training takes before it is run: memory, hours, money, energy; what to give up
     when it does not fit.
     """
-    from labkit.base.errors import InputError
     from labkit.design.planner import Settings, costs_of, told
 
-    if Path(what).suffix in (".yaml", ".yml"):
+    designed = Path(what).suffix in (".yaml", ".yml")
+    _refuse_unused(ctx, what, designed, sizes)
+    if designed:
         if sizes:
             _plan_sizes(Path(what), gpu, price)
         else:
             _plan_design(Path(what), measure)
         return
-    if sizes or measure:
-        raise InputError(
-            f"{'--sizes' if sizes else '--measure'} goes with a design, and {what} is a model; "
-            "give a spec file (.yaml)"
-        )
     settings = Settings(
         model=what,
         card=gpu,
@@ -315,6 +316,28 @@ def plan(
             f"give up {number}: {remedy.name}: {remedy.plan.peak_gib:.1f} GiB, {fits}; "
             f"it costs {remedy.costs}"
         )
+
+
+def _refuse_unused(ctx: typer.Context, what: str, designed: bool, sizes: bool) -> None:
+    """Raise InputError for an option that was given and that this plan would pass over."""
+    from labkit.base.errors import InputError
+
+    of_design = {"sizes", "measure"}
+    for name in ctx.params.keys() - {"what"}:
+        source = ctx.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if not designed and name in of_design:
+            raise InputError(
+                f"{option} goes with a design, and {what} is a model; give a spec file (.yaml)"
+            )
+        used = {"sizes", "gpu", "price"} if sizes else of_design
+        if designed and name not in used:
+            raise InputError(
+                f"{what}: {option} does not go with {'--sizes' if sizes else 'a design'}; leave it "
+                "out, or plan a model by its name"
+            )
 
 
 def _plan_design(path: Path, measure: bool) -> None:

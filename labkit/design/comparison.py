@@ -174,7 +174,8 @@ def difference_in_words(first: PipelineSpec, other: PipelineSpec) -> str:
             told += [
                 (
                     f"{mine.kind} {field}",
-                    *(_in_words(getattr(one, field)) for one in (mine, theirs)),
+                    _in_words(getattr(mine, field)),
+                    _in_words(getattr(theirs, field)),
                 )
                 for field in Stage.model_fields
             ]

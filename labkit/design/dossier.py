@@ -82,6 +82,7 @@ STAGE_NAMES = {  # as people write them, in lower case and letters alone -> as a
     **dict.fromkeys(("odds ratio preference optimisation",), "orpo"),
 }
 TITLE = "An adaptation, and the case for it"
+EARLIER = "earlier: "  # before the name of a design that is compared no more
 OWN_WORDS, PROPOSED, BOTH = "own words", "proposed", "own words, and labkit's"
 
 
@@ -290,12 +291,14 @@ class Head(Part):
 
 
 class Compared(Part):
-    """Step (v). designs: their names. specs: what each trains, the learner's own first. measured:
-    scores, once they were trained.
+    """Step (v). designs: their names. specs: what the first of them train, the learner's own first;
+    columns behind those hold words alone. earlier: designs that are compared no more, by the name
+    of their column. measured: scores, once they were trained.
     """
 
     designs: tuple[Text, ...] = ()
     specs: tuple[PipelineSpec, ...] = ()
+    earlier: dict[str, PipelineSpec] = Field(default_factory=dict)
     rows: tuple[Head, ...] = ()
     matters: Entry = place(
         "What matters more in this domain",
@@ -307,8 +310,11 @@ class Compared(Part):
     def _a_cell_for_each_design(self) -> Compared:
         for row in self.rows:
             _same_number(f"row {row.head!r}", row.cells, self.designs, "designs")
-        if self.specs:
+        if len(self.specs) > len(self.designs):
             _same_number("specs", self.specs, self.designs, "designs")
+        for name in self.earlier:
+            if name not in self.designs[len(self.specs) :]:
+                raise ValueError(f"earlier: {name!r} is no column behind those that are compared")
         return self
 
 
@@ -659,7 +665,8 @@ def load_dossier(path: Path) -> Dossier:
         changes = {"spec": seen_from(path, spec)}
         found = found.model_copy(update={"design": found.design.model_copy(update=changes)})
     specs = tuple(seen_from(path, one) for one in found.comparison.specs)
-    compared = found.comparison.model_copy(update={"specs": specs})
+    earlier = {name: seen_from(path, one) for name, one in found.comparison.earlier.items()}
+    compared = found.comparison.model_copy(update={"specs": specs, "earlier": earlier})
     return found.model_copy(update={"comparison": compared})
 
 
@@ -698,6 +705,11 @@ def _short(value: Any) -> Any:
     return [_short(one) for one in value] if isinstance(value, list) else value
 
 
+def again(dossier: Dossier) -> Dossier:
+    """The dossier as its file will be read. Raises InputError when it could not be."""
+    return checked(dossier.model_dump(mode="json"))
+
+
 def save_dossier(dossier: Dossier, path: Path) -> Path:
     """Raises StoreError when the file cannot be written."""
     write_file(path, dossier_text(dossier))
@@ -720,6 +732,21 @@ def must_hold(dossier: Dossier) -> dict[str, float]:
         if axis and allowed is not None:
             held[axis] = min(allowed, held.get(axis, 1.0))
     return held
+
+
+def demanded_beside(dossier: Dossier, one: Criterion) -> str:
+    """Which failure mode demands more of a criterion's axis than itself, in words; empty when none
+    does.
+    """
+    of = [
+        (other.may_fall, other.mode)
+        for other in dossier.failures
+        if other.axis == one.axis and other.may_fall is not None
+    ]
+    if not of or (one.may_fall is not None and one.may_fall <= min(of)[0]):
+        return ""
+    fall, mode = min(of)
+    return f"{fall:.2f}, demanded by the way of failing '{mode}'"
 
 
 def watched(dossier: Dossier) -> tuple[str, ...]:
@@ -799,7 +826,10 @@ def _sections(dossier: Dossier, part: str, head: str) -> list[Section]:
     if part == "comparison":
         return _comparison(dossier.comparison, head)
     if part in ("criteria", "scenarios", "failures"):
-        return _listed(getattr(dossier, part), head)
+        stricter: dict[str, str] = {}
+        if part == "criteria":
+            stricter = {one.axis: demanded_beside(dossier, one) for one in dossier.criteria}
+        return _listed(getattr(dossier, part), head, stricter)
     rows = [
         (label, *_shown(entry))
         for path, label, entry in entries(dossier, part)
@@ -846,8 +876,11 @@ def _data_plan(data: Sequence[StageData]) -> Section:
     )
 
 
-def _listed(items: Sequence[Any], head: str) -> list[Section]:
-    """Criteria, scenarios or failure modes: a row each, a column per place."""
+def _listed(items: Sequence[Any], head: str, stricter: Mapping[str, str]) -> list[Section]:
+    """Criteria, scenarios or failure modes: a row each, a column per place.
+
+    stricter: what is demanded elsewhere of a criterion's axis.
+    """
     if not items:
         return [Section(head, "None yet.")]
     fields = [
@@ -855,15 +888,17 @@ def _listed(items: Sequence[Any], head: str) -> list[Section]:
         for name, about in type(items[0]).model_fields.items()
         if isinstance(getattr(items[0], name), Entry)
     ]
-    allowed = [getattr(one, "may_fall", None) for one in items]
+    falls = [getattr(one, "may_fall", None) for one in items]
+    elsewhere = [stricter.get(_name_of(one), "") for one in items]
+    allowed = [
+        "; ".join(filter(None, ("" if fall is None else f"{fall:.2f}", more)))
+        for fall, more in zip(falls, elsewhere, strict=True)
+    ]
     heads = ("", *(label for _, label in fields))
     rows = [(_name_of(one), *(getattr(one, name).told for name, _ in fields)) for one in items]
-    if any(value is not None for value in allowed):
+    if any(allowed):
         heads = (*heads, "may fall by at most")
-        rows = [
-            (*row, "" if value is None else f"{value:.2f}")
-            for row, value in zip(rows, allowed, strict=True)
-        ]
+        rows = [(*row, told) for row, told in zip(rows, allowed, strict=True)]
     if any(
         isinstance(getattr(one, "found", ""), str) and getattr(one, "found", "") for one in items
     ):
@@ -945,8 +980,9 @@ def join(parts: Sequence[Dossier]) -> Dossier:
     }
     joined = Dossier(**data)
     places = {key: path for path, key in _keyed(joined)}
-    for part in parts:  # a path in `left_open` counts from that dossier's own lists
-        there = dict(_keyed(part))
+    columns = _columns({one: part.comparison for one, part in who.items()})
+    for one, part in who.items():  # a path in `left_open` counts from that dossier's own lists
+        there = dict(_keyed(part, columns[one]))
         for path, reason in part.left_open.items():
             data.setdefault("left_open", {}).setdefault(places[there[path]], reason)
     told = {(one.place, tuple(one.words.items())): one for part in parts for one in part.conflicts}
@@ -1011,17 +1047,24 @@ def _joined_list(values: Mapping[str, tuple], path: str, said: list[Said]) -> tu
 
 
 def _joined_designs(values: Mapping[str, Compared], path: str, said: list[Said]) -> Compared:
-    """Comparisons joined: a column per design, by its name, and a row per head."""
-    designs = _union(one.designs for one in values.values())
+    """Comparisons joined: a column per design, and a row per head. Columns that are compared come
+    before those that are not.
+    """
+    columns = _columns(values)
     specs: dict[str, dict[str, PipelineSpec]] = {}
+    earlier: dict[str, PipelineSpec] = {}
     cells: dict[tuple[str, str], dict[str, Entry]] = {}
     for who, found in values.items():
-        for name, spec in zip(found.designs, found.specs, strict=bool(found.specs)):
+        names = [columns[who][name] for name in found.designs]
+        for name, spec in zip(names, found.specs, strict=False):
             specs.setdefault(name, {})[who] = spec
+        for called, spec in found.earlier.items():
+            earlier.setdefault(columns[who][called], spec)
         for row in found.rows:
-            for name, cell in zip(found.designs, row.cells, strict=True):
+            for name, cell in zip(names, row.cells, strict=True):
                 cells.setdefault((row.head, name), {})[who] = cell
     heads = dict.fromkeys(head for head, _ in cells)
+    designs = tuple(dict.fromkeys((*specs, *(n for one in columns.values() for n in one.values()))))
     rows = [
         Head(
             head=head,
@@ -1032,26 +1075,71 @@ def _joined_designs(values: Mapping[str, Compared], path: str, said: list[Said])
         )
         for i, head in enumerate(heads, 1)
     ]
-    trained = [
-        _first_of(specs[name], f"{path}.specs.{number}", said)
-        for number, name in enumerate(designs, 1)
-        if name in specs
-    ]
-    if 0 < len(trained) < len(designs):  # a column without a design cannot stand beside others
-        said += [
-            Said(place=f"{path}.specs: {name}", words={who: _told(one) for who, one in of.items()})
-            for name, of in specs.items()
-        ]
-        trained = []
     return Compared(
         designs=designs,
-        specs=tuple(trained),
+        specs=tuple(
+            _first_of(given, f"{path}.specs.{number}", said)
+            for number, given in enumerate(specs.values(), 1)
+        ),
+        earlier={name: spec for name, spec in earlier.items() if name not in specs},
         rows=tuple(rows),
         matters=_joined({who: one.matters for who, one in values.items()}, f"{path}.matters", said),
         measured=_joined(
             {who: one.measured for who, one in values.items()}, f"{path}.measured", said
         ),
     )
+
+
+def _columns(values: Mapping[str, Compared]) -> dict[str, dict[str, str]]:
+    """Who -> each of their designs -> its column when all are joined. One design is one column,
+    whatever it is called; two designs of one name are two. Where nothing is known of a column but
+    its name, that counts.
+    """
+    known: dict[str, PipelineSpec | None] = {}
+    found: dict[str, dict[str, str]] = {}
+    for who, one in values.items():
+        mine: dict[str, str] = {}
+        found[who] = mine
+        for name, spec in _designs_of(one):
+            free = {at: there for at, there in known.items() if at not in mine.values()}
+            same = [at for at, there in free.items() if spec and there and _same(spec, there)]
+            if name in same or (name in free and not (spec and known[name])):
+                at = name
+            elif same:
+                at = same[0]
+            else:
+                at = _unlike(name, known, f" ({who})")
+            mine[name] = at
+            known[at] = known.get(at) or spec
+    return found
+
+
+def _designs_of(compared: Compared) -> list[tuple[str, PipelineSpec | None]]:
+    """Every column with its design; None where there are words alone."""
+    specs: list[PipelineSpec | None] = [*compared.specs]
+    specs += [compared.earlier.get(name) for name in compared.designs[len(specs) :]]
+    return list(zip(compared.designs, specs, strict=True))
+
+
+def _same(spec: PipelineSpec, other: PipelineSpec) -> bool:
+    """Whether two designs train the same; how much of it is run, and why, does not count."""
+    alike = (
+        one.model_copy(update={"why": None, "profile": spec.profile, "pack": _folder(one.pack)})
+        for one in (spec, other)
+    )
+    return next(alike) == next(alike)
+
+
+def _folder(pack: str) -> str:
+    """A pack's name, or its folder by its whole path."""
+    return str(Path(pack).resolve()) if Path(pack).is_dir() else pack
+
+
+def _unlike(name: str, taken: Iterable[str], ending: str) -> str:
+    """The name, with the ending as often as it takes to be another."""
+    while name in taken:
+        name += ending
+    return name
 
 
 def _first_of(given: Mapping[str, Any], path: str, said: list[Said], default: Any = None) -> Any:
@@ -1074,13 +1162,63 @@ def _union(several: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for these in several for one in these))
 
 
-def _keyed(dossier: Dossier) -> Iterator[tuple[str, str]]:
-    """Paths with a key that is the same in two dossiers, whatever the order of their lists."""
+def _keyed(dossier: Dossier, columns: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
+    """Paths with a key that is the same in two dossiers, whatever the order of their lists.
+
+    columns: designs -> what they are called in the other one, where that differs.
+    """
     for path, label, _ in entries(dossier):
         part, *rest = path.split(".")
         fixed = ".".join(step for step in rest if not step.isdigit())
-        cell = rest[-1] if part == "comparison" and rest[-1].isdigit() else ""
+        cell = ""
+        if part == "comparison" and rest[-1].isdigit():
+            name = dossier.comparison.designs[int(rest[-1]) - 1]
+            cell = (columns or {}).get(name, name)
         yield path, f"{part}|{fixed}|{label}|{cell}"
+
+
+def _moved(before: Dossier, made: Dossier, columns: Mapping[str, str] | None = None) -> Dossier:
+    """What was made of a dossier, with its paths moved to where their places are now. A place left
+    open that is gone falls away (`fell_away` tells of it); a conflict about one stays with its
+    part.
+    """
+    there, here = dict(_keyed(before, columns)), {key: path for path, key in _keyed(made)}
+    moves = {path: here.get(key, "") for path, key in there.items()}
+    for path, now in [*moves.items()]:  # a member of a list moves with its places
+        member, now_member = path.rpartition(".")[0], now.rpartition(".")[0]
+        moves[member] = moves.get(member) or now_member
+    left_open = {
+        moves[path]: reason for path, reason in before.left_open.items() if moves.get(path)
+    }
+    conflicts = tuple(
+        one.model_copy(update={"place": _moved_place(one.place, moves)}) for one in made.conflicts
+    )
+    return made.model_copy(update={"left_open": left_open, "conflicts": conflicts})
+
+
+def _moved_place(place: str, moves: Mapping[str, str]) -> str:
+    """Where a value is now: a place, a field of a member of a list, or its part."""
+    member, _, field = place.rpartition(".")
+    if place in moves:
+        return moves[place] or place.split(".")[0]
+    if member in moves:
+        return f"{moves[member]}.{field}" if moves[member] else place.split(".")[0]
+    return place
+
+
+def fell_away(before: Dossier, made: Dossier) -> list[str]:
+    """What a proposal took out of a dossier because its place is gone, a sentence each."""
+    kept = {*made.left_open.values()}
+    names = {one.name for one in made.scenarios}
+    return [
+        f"{path} was left open on purpose ({reason}); the design has no such place any more."
+        for path, reason in before.left_open.items()
+        if reason not in kept
+    ] + [
+        f"The scenario '{one.name}' was of the earlier pack, and is gone with it."
+        for one in before.scenarios
+        if one.name not in names
+    ]
 
 
 # --- what labkit proposes ---------------------------------------------------------------------
@@ -1282,7 +1420,7 @@ def propose_design(dossier: Dossier, spec: PipelineSpec) -> Dossier:
         _stage_data(known.get(kind, StageData(stage=kind)), stage, spec)
         for kind, stage in stages.items()
     ) + tuple(one for one in design.data if one.stage not in stages and _has_words(one))
-    return dossier.model_copy(update={"design": design.model_copy(update=changes)})
+    return _moved(dossier, dossier.model_copy(update={"design": design.model_copy(update=changes)}))
 
 
 def _merging(spec: PipelineSpec) -> str:
@@ -1361,18 +1499,26 @@ def propose_criteria(dossier: Dossier, pack: Pack | None) -> Dossier:
             {"axis": axis, "may_fall": DEFAULT_MUST_HOLD.get(axis) if of or not pack else None}
         )
         made.append(one.model_copy(update={"asks": _propose(one.asks, told)}))
-    return dossier.model_copy(update={"criteria": tuple(made)})
+    return _moved(dossier, dossier.model_copy(update={"criteria": tuple(made)}))
 
 
 def propose_scenarios(dossier: Dossier, pack: Pack, model: str) -> Dossier:
     """Step (iii), scenarios: those the pack ships, or else some made of its dev items, that a model
     of this kind is asked. A learner's own stay.
     """
-    shipped = pack_scenarios(pack) if (pack.folder / SCENARIOS).is_file() else _made(pack, model)
+    shipped = _scenarios_of(pack, model)
     known = {one.name: one for one in dossier.scenarios}
     for scenario in shipped:
-        known.setdefault(scenario.name, TestScenario(name=scenario.name, scenario=scenario))
-    return dossier.model_copy(update={"scenarios": tuple(map(with_signs, known.values()))})
+        one = known.get(scenario.name) or TestScenario(name=scenario.name)
+        known[one.name] = one.model_copy(update={"scenario": one.scenario or scenario})
+    made = dossier.model_copy(update={"scenarios": tuple(map(with_signs, known.values()))})
+    return _moved(dossier, made)
+
+
+def _scenarios_of(pack: Pack, model: str) -> list[Scenario]:
+    """What a pack ships, or else what is made of its dev items."""
+    has_some = (pack.folder / SCENARIOS).is_file()
+    return list(pack_scenarios(pack)) if has_some else _made(pack, model)
 
 
 def with_signs(one: TestScenario) -> TestScenario:
@@ -1448,8 +1594,9 @@ def propose_scale(dossier: Dossier, spec: PipelineSpec, sizes: Sequence[AtSize] 
 def propose_comparison(dossier: Dossier, found: Comparison) -> Dossier:
     """Step (v) from a comparison, with its scores once it was trained.
 
-    Scores of other designs go. Columns and rows that the comparison does not have stay when
-    somebody wrote in them.
+    Words stay with their design: the learner's own first, and an alternative where it trains the
+    same. Scores of other designs go. Columns and rows that the comparison does not have stay when
+    somebody wrote in them, a design that is gone as an earlier one.
     """
     mine = found.candidates[0].spec.why
     own = (
@@ -1460,10 +1607,17 @@ def propose_comparison(dossier: Dossier, found: Comparison) -> Dossier:
     before = {row.head: row.cells for row in dossier.comparison.rows}
     names = [candidate.name for candidate in found.candidates]
     specs = tuple(candidate.spec for candidate in found.candidates)
-    written = [
-        cells for cells in before.values() if any(cell.words for cell in cells[len(names) :])
-    ]
-    beyond = dossier.comparison.designs[len(names) :] if written else ()
+    there = _designs_of(dossier.comparison)
+    at = _columns_before(dossier.comparison, found)
+    beyond: dict[int, str] = {}  # columns of designs that are gone -> how they are called now
+    for number, (name, spec) in enumerate(there):
+        if number not in at and any(cells[number].words for cells in before.values()):
+            called = name
+            if spec and name not in dossier.comparison.earlier:
+                called = f"{EARLIER}{in_words(spec)}"
+            elif name in names:
+                called = f"{EARLIER}{name}"
+            beyond[number] = _unlike(called, (*names, *beyond.values()), ", another")
     proposals = dict(found.rows)
     rows = []
     for head in dict.fromkeys((*proposals, *before)):
@@ -1471,8 +1625,8 @@ def propose_comparison(dossier: Dossier, found: Comparison) -> Dossier:
         if head not in proposals and not any(cell.words for cell in kept):
             continue
         made = []
-        for number in range(len(names) + len(beyond)):
-            entry = kept[number] if number < len(kept) else Entry()
+        for number, old in enumerate(at):
+            entry = kept[old] if kept and old is not None else Entry()
             if number == 0 and not entry.words and own.get(head, "").strip():
                 entry = entry.model_copy(update={"words": own[head].strip()})
             lines = told[number] if number < len(told) else ()
@@ -1481,10 +1635,14 @@ def propose_comparison(dossier: Dossier, found: Comparison) -> Dossier:
                     entry, "\n".join(one for one in lines if one.strip() != entry.words.strip())
                 )
             )
+        made += [kept[old] if kept else Entry() for old in beyond]
         rows.append(Head(head=head, cells=tuple(made)))
     changes: dict[str, Any] = {
-        "designs": (*names, *beyond),
-        "specs": () if beyond else specs,
+        "designs": (*names, *beyond.values()),
+        "specs": specs,
+        "earlier": {
+            called: spec for old, called in beyond.items() if (spec := there[old][1]) is not None
+        },
         "rows": tuple(rows),
         "matters": _propose(dossier.comparison.matters, _matters(found)),
     }
@@ -1493,7 +1651,43 @@ def propose_comparison(dossier: Dossier, found: Comparison) -> Dossier:
         changes["measured"] = Table(heads=heads, rows=tuple(scores))
     elif specs != dossier.comparison.specs:
         changes["measured"] = Table()
-    return dossier.model_copy(update={"comparison": dossier.comparison.model_copy(update=changes)})
+    columns = dict.fromkeys(dossier.comparison.designs, "")  # a column that is gone has no name
+    columns |= {there[old][0]: name for name, old in zip(names, at, strict=True) if old is not None}
+    columns |= {there[old][0]: called for old, called in beyond.items()}
+    compared = dossier.comparison.model_copy(update=changes)
+    return _moved(dossier, dossier.model_copy(update={"comparison": compared}), columns)
+
+
+def _columns_before(compared: Compared, found: Comparison) -> list[int | None]:
+    """For each design of a comparison the column that it had, from 0; None for a new one.
+
+    Columns of which only the name is known are found by that. The learner's own design keeps its
+    words while they change it.
+    """
+    there = _designs_of(compared)
+    own, now = (compared.specs or (None,))[0], found.candidates[0].spec
+
+    def again(before: PipelineSpec | None, spec: PipelineSpec) -> bool:
+        if before is None or own is None:
+            return False
+        seed = before.seed - own.seed + now.seed  # all of them are run at the session's own
+        return _same(before.model_copy(update={"seed": seed}), spec)
+
+    at: list[int | None] = []
+    for one in found.candidates:
+        same = (i for i, (_, spec) in enumerate(there) if i not in at and again(spec, one.spec))
+        at.append(next(same, None))
+    if at[0] is None and there and 0 not in at:
+        at[0] = 0
+    for number, one in enumerate(found.candidates):
+        if at[number] is None:
+            named = (
+                i
+                for i, (name, spec) in enumerate(there)
+                if spec is None and name == one.name and i not in at
+            )
+            at[number] = next(named, None)
+    return at
 
 
 def _matters(found: Comparison) -> str:
@@ -1547,7 +1741,7 @@ def propose_failures(dossier: Dossier, spec: PipelineSpec) -> Dossier:
                 "action": _propose(one.action, _sentence(test.remedy)),
             }
         )
-    return dossier.model_copy(update={"failures": tuple(known.values())})
+    return _moved(dossier, dossier.model_copy(update={"failures": tuple(known.values())}))
 
 
 def _why_here(spec: PipelineSpec, when: str) -> str:
@@ -1614,14 +1808,15 @@ def proposed(
     found: Comparison | None = None,
     sizes: Sequence[AtSize] = (),
 ) -> Dossier:
-    """Every part proposed from a spec. What the learner wrote stays as it is.
+    """Every part proposed from a spec. What the learner wrote stays as it is; what was counted or
+    measured of another design or pack goes, and `fell_away` tells of places that went.
 
     untouched: the start model's scorecard on the pack. found: the design beside its alternatives;
     by default in words only, beside the dossier's own alternatives where its design is still this
     one. sizes: the design planned at several sizes. A design on paper has no scenarios of labkit's.
     Raises InputError for an unknown pack or model.
     """
-    before = dossier or Dossier()
+    before = _without_old(dossier, spec) if dossier else Dossier()
     pack = None if on_paper(spec) else load_pack(spec.pack)
     made = (
         propose_domain(before, pack, untouched, named=spec.pack)
@@ -1635,6 +1830,65 @@ def proposed(
     beside_it = found or describe(candidates_of(spec, _alternatives(before, spec)))
     made = propose_comparison(made, beside_it)
     return propose_closing(propose_deployment(propose_failures(made, spec)))
+
+
+def _without_old(dossier: Dossier, spec: PipelineSpec) -> Dossier:
+    """The dossier without what was measured of another design, and of another pack without all that
+    came from that.
+    """
+    was, domain = dossier.design.spec, dossier.domain
+    named = was.pack if was else domain.pack
+    other_pack = bool(named) and _folder(named) != _folder(spec.pack)
+    other_model = was is not None and was.model != spec.model
+    if not other_pack and (
+        was is None or (_same(was, spec) and was.profile == spec.profile)  # measured at a profile
+    ):
+        return dossier
+    changes: dict[str, Any] = {}
+    if other_pack or other_model:
+        changes |= {
+            "baseline": Table(),
+            "underperforms": domain.underperforms.model_copy(update={"proposed": ""}),
+        }
+    scenarios = dossier.scenarios
+    if other_pack:
+        old = load_pack(named) if pack_is_there(named) else None
+        changes |= {"decides": domain.decides.model_copy(update={"proposed": ""}), "pack": ""}
+        if domain.name in (named, old.title if old else ""):
+            changes |= {"name": "", "stands_in": None}
+        if old:
+            scenarios = _without_cases_of(scenarios, old, was.model if was else spec.model)
+    made = dossier.model_copy(
+        update={
+            "domain": domain.model_copy(update=changes),
+            "scenarios": tuple(one.model_copy(update={"found": Table()}) for one in scenarios),
+            "criteria": tuple(
+                one.model_copy(update={"found": Table()}) for one in dossier.criteria
+            ),
+            "failures": tuple(one.model_copy(update={"found": ""}) for one in dossier.failures),
+            "scale": dossier.scale.model_copy(update={"sizes": Table()}),
+            "comparison": dossier.comparison.model_copy(update={"measured": Table()}),
+        }
+    )
+    return _moved(dossier, made)
+
+
+def _without_cases_of(
+    scenarios: Sequence[TestScenario], pack: Pack, model: str
+) -> tuple[TestScenario, ...]:
+    """The scenarios without the cases that came from a pack; those that nobody wrote about go."""
+    theirs = {one.name: one for one in _scenarios_of(pack, model)}
+    kept = []
+    for one in scenarios:
+        if one.scenario is None or theirs.get(one.name) != one.scenario:
+            kept.append(one)
+        elif _has_words(one):
+            signs = {
+                name: getattr(one, name).model_copy(update={"proposed": ""})
+                for name in ("success", "failure")
+            }
+            kept.append(one.model_copy(update={"scenario": None, **signs}))
+    return tuple(kept)
 
 
 def _alternatives(dossier: Dossier, spec: PipelineSpec) -> list[Alternative]:

@@ -374,7 +374,7 @@ def test_columns_of_a_comparison_meet_by_the_designs_names():
     def compared(name: str, *designs: str) -> Dossier:
         rows = [{"head": name, "cells": list(designs)}, {"head": "Approach", "cells": designs}]
         spec = design(pack="legal", sequence="cpt").model_dump(mode="json")
-        specs = [spec] * len(designs)
+        specs = [{**spec, "seed": ord(one)} for one in designs]
         return of(name, {"comparison": {"designs": designs, "rows": rows, "specs": specs}})
 
     made = join([compared("Ana", "x", "y"), compared("Ben", "y", "z")])
@@ -388,8 +388,8 @@ def test_columns_of_a_comparison_meet_by_the_designs_names():
     made = join(
         [compared("Ana", "x", "y"), of("Ben", {}).model_copy(update={"comparison": without})]
     )
-    assert made.comparison.specs == () and made.comparison.designs == ("x", "y", "z")
-    assert [one.place for one in made.conflicts] == ["comparison.specs: x", "comparison.specs: y"]
+    assert [one.seed for one in made.comparison.specs] == [ord("x"), ord("y")]
+    assert made.comparison.designs == ("x", "y", "z") and not made.conflicts
 
 
 def test_people_of_one_name_are_told_apart_and_keep_their_parts():
@@ -426,7 +426,44 @@ def test_joining_with_an_empty_one_or_itself_changes_nothing():
         assert join(parts) == made
 
 
+def test_two_designs_of_one_name_stay_two_columns_and_one_design_is_one():
+    def compared(who: str, left_open: dict, *seeds: int) -> Dossier:
+        spec = design(pack="legal", sequence="cpt").model_dump(mode="json")
+        names = ["Your design", "Alternative 1", "Alternative 2"]
+        rows = [{"head": "Approach", "cells": [f"{who} on {seed}" for seed in seeds[:2]] + [""]}]
+        specs = [{**spec, "seed": seed} for seed in seeds]
+        about = {"designs": names, "specs": specs, "rows": rows}
+        return of(who, {"comparison": about, "left_open": left_open})
+
+    later = {"comparison.rows.1.cells.3": "Ben waits for 2"}
+    made = join([compared("Ana", {}, 0, 1, 2), compared("Ben", later, 0, 3, 1)])
+    assert made.comparison.designs == (
+        "Your design", "Alternative 1", "Alternative 2", "Alternative 1 (Ben)",
+    )  # fmt: skip
+    assert [one.seed for one in made.comparison.specs] == [0, 1, 2, 3]
+    told = [cell.words for cell in made.comparison.rows[0].cells]
+    assert told == ["Ana on 0", "Ana on 1", "", "Ben on 3"]
+    assert made.left_open == {"comparison.rows.1.cells.2": "Ben waits for 2"}
+    assert [one.place for one in made.conflicts] == ["comparison.rows.1.cells.1"]
+    assert again(made) == made and join([made, made]) == made
+
+
 # --- what the kit runs ------------------------------------------------------------------------
+
+
+def test_the_sheet_says_which_way_of_failing_demands_more_than_a_criterion():
+    made = checked(
+        {
+            "criteria": [{"axis": "general"}, {"axis": "knowledge", "may_fall": 0.0}],
+            "failures": [
+                {"mode": "it forgets", "axis": "general", "may_fall": 0.05},
+                {"mode": "it learns nothing", "axis": "knowledge", "may_fall": 0.2},
+            ],
+        }
+    )
+    general, knowledge = paper.part_of(made, "criteria").sections[0].rows
+    assert general[-1] == "0.05, demanded by the way of failing 'it forgets'"
+    assert knowledge[-1] == "0.00"
 
 
 def test_the_strictest_of_criteria_and_failures_must_hold():
@@ -511,10 +548,98 @@ def test_a_row_or_column_that_the_comparison_lacks_stays_when_somebody_wrote_in_
     )
     found = describe(candidates_of(spec, [Alternative("the same", spec)]))
     made = paper.propose_comparison(before, found).comparison
-    assert made.designs == ("Your design", "Alternative 1", "c") and made.specs == ()
+    assert made.designs == ("Your design", "Alternative 1", "c") and made.specs == (spec, spec)
     rows = {row.head: row.cells for row in made.rows}
     assert rows.keys() == {*HEADS, "Ethics"}
     assert rows["Approach"][2].words == "own third" and rows["Ethics"][0].words == "own row"
+
+
+def test_words_stay_with_their_design_and_an_earlier_one_keeps_a_column():
+    spec = design(pack="legal", sequence="sft", profile="smoke")
+
+    def beside(own: int, *seeds: int):
+        others = [Alternative("", spec.model_copy(update={"seed": seed})) for seed in seeds]
+        return describe(candidates_of(spec.model_copy(update={"seed": own}), others))
+
+    made = paper.propose_comparison(Dossier(), beside(0, 1, 2))
+    made = paper.with_entry(made, "comparison.rows.1.cells.2", words="on the first")
+    made = paper.with_entry(made, "comparison.rows.1.cells.3", words="on the second")
+    left_open = {
+        "comparison.rows.2.cells.1": "mine",
+        "comparison.rows.2.cells.2": "gone",
+        "comparison.rows.2.cells.3": "second",
+    }
+    made = made.model_copy(update={"left_open": left_open})
+    found = again(paper.propose_comparison(made, beside(0, 2, 3)))
+    names = found.comparison.designs
+    assert names[:3] == ("Your design", "Alternative 1", "Alternative 2")
+    assert len(names) == 4 and names[3].startswith("earlier: ")
+    assert [cell.words for cell in found.comparison.rows[0].cells] == [
+        "", "on the second", "", "on the first",
+    ]  # fmt: skip
+    assert found.left_open == {
+        "comparison.rows.2.cells.1": "mine",
+        "comparison.rows.2.cells.2": "second",
+        "comparison.rows.2.cells.4": "gone",
+    }
+    back = again(paper.propose_comparison(found, beside(0, 1, 2)))
+    assert back.comparison == made.comparison and back.left_open == left_open
+    assert paper.propose_comparison(back, beside(0, 1, 2)) == back
+    assert paper.propose_comparison(found, beside(0, 2, 3)) == found
+
+
+def test_a_reason_for_a_place_that_is_gone_falls_away_and_is_told_of():
+    spec = design(pack="legal", sequence="cpt-sft", merge="slerp", profile="smoke")
+    before = paper.propose_failures(paper.propose_design(Dossier(), spec), spec)
+    last = len(before.failures)
+    data = before.model_dump(mode="json") | {
+        "left_open": {
+            "design.data.2.source": "we ask in May",
+            f"failures.{last}.action": "later",
+        },
+        "conflicts": [
+            {"place": f"failures.{last}.may_fall", "words": {"a": "1", "b": "2"}},
+            {"place": "design.data.2.source", "words": {"a": "1", "b": "2"}},
+        ],
+    }
+    before = checked(data)
+    other = design(pack="legal", sequence="cpt", profile="smoke")
+    made = again(paper.propose_failures(paper.propose_design(before, other), other))
+    assert made.failures[-1].mode == before.failures[-1].mode and len(made.failures) < last
+    assert made.left_open == {f"failures.{len(made.failures)}.action": "later"}
+    assert [one.place for one in made.conflicts] == [
+        f"failures.{len(made.failures)}.may_fall",
+        "design",
+    ]
+    (told,) = paper.fell_away(before, made)
+    assert "we ask in May" in told and "no such place" in told
+
+
+def test_another_pack_takes_what_came_from_the_first_and_no_words(proposals):
+    first, table = proposals("legal"), paper.Table(heads=("x",), rows=(("1",),))
+    spec = first.design.spec
+    assert spec and first.domain.name == load_pack("legal").title
+    own = paper.TestScenario(name="court dates", scenario=first.scenarios[0].scenario)
+    made = first.model_copy(
+        update={
+            "domain": first.domain.model_copy(update={"baseline": table}),
+            "criteria": tuple(c.model_copy(update={"found": table}) for c in first.criteria),
+            "failures": tuple(f.model_copy(update={"found": "fell"}) for f in first.failures),
+            "scenarios": (*first.scenarios, own),
+        }
+    )
+    made = paper.with_entry(made, "scenarios.2.failure", words="two answers")
+    assert paper._without_old(made, spec) == made
+    other = paper._without_old(made, spec.model_copy(update={"pack": "materials"}))
+    assert other.domain.name == "" and not other.domain.baseline.rows
+    assert [one.name for one in other.scenarios] == [made.scenarios[1].name, "court dates"]
+    assert other.scenarios[0].scenario is None and other.scenarios[1].scenario
+    assert other.scenarios[0].failure.words == "two answers"
+    assert not any(one.found.rows for one in other.criteria)
+    assert not any(one.found for one in other.failures)
+    assert "scenario" in " ".join(paper.fell_away(made, other))
+    longer = paper._without_old(made, spec.model_copy(update={"merge": None}))
+    assert longer.domain == made.domain and not any(one.found for one in longer.failures)
 
 
 def test_data_of_a_stage_that_the_design_lacks_stays_when_somebody_wrote_in_it():

@@ -71,11 +71,14 @@ def read(lab: Lab) -> Dossier:
 
 
 def change(lab: Lab, make: Callable[[Dossier], Dossier]) -> Dossier:
-    """Read, change and keep the dossier, one at a time."""
+    """Read, change and keep the dossier, one at a time.
+
+    Raises InputError, and keeps the file, when what was made of it could not be read again.
+    """
     folder = folder_of(lab)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{paper.FILE}.lock"):
-        made = make(read(lab))
+        made = paper.again(make(read(lab)))
         paper.save_dossier(made, folder / paper.FILE)
     return made
 
@@ -98,12 +101,19 @@ def propose(
     """Have labkit propose every part anew from a spec (by default the dossier's own); what the
     learner wrote stays. untouched: the scorecard of its start model, as `untouched` gives it.
     """
-    return change(
-        lab,
-        lambda kept: paper.proposed(
+    gone: list[str] = []
+
+    def anew(kept: Dossier) -> Dossier:
+        made = paper.proposed(
             spec or spec_of(lab, kept), kept, untouched=untouched, found=found, sizes=sizes
-        ),
-    )
+        )
+        gone.extend(paper.fell_away(kept, made))
+        return made
+
+    made = change(lab, anew)
+    for sentence in gone:
+        print(sentence)
+    return made
 
 
 def untouched(lab: Lab, spec: PipelineSpec | None = None) -> Scorecard | None:
@@ -192,7 +202,8 @@ class PartPanel:
         ]
         listed = getattr(kept, part)
         if self.name in ("criteria", "failures") and not self.short:
-            rows += map(self._fall, {one.axis: one for one in listed if one.axis}.values())
+            of = {one.axis: one for one in listed if one.axis}
+            rows += [self._fall(kept, one) for one in of.values()]
         if self.short:
             rows.insert(0, widgets.HTML(self._rest(kept, part)))
         self.rows.children = rows
@@ -216,15 +227,19 @@ class PartPanel:
         more = len(found) - FIRST if isinstance(found, tuple) else 0
         return f"<p>{more} more stand in the dossier.</p>" if more > 0 else ""
 
-    def _fall(self, one: Criterion | Failure) -> widgets.Widget:
+    def _fall(self, kept: Dossier, one: Criterion | Failure) -> widgets.Widget:
         """How far an axis may fall: this is what the gate reads."""
+        stricter = paper.demanded_beside(kept, one) if isinstance(one, Criterion) else ""
         allowed = widgets.Text(
             value="" if one.may_fall is None else f"{one.may_fall:g}",
             description=f"{one.axis} may fall by at most",
-            placeholder="nothing is demanded",
+            placeholder="nothing is demanded here" if stricter else "nothing is demanded",
             continuous_update=False,
             layout=widgets.Layout(width="420px"),
             style={"description_width": "250px"},
+        )
+        told = widgets.HTML(
+            f"<p>What the gate lets it fall by: {escape(stricter)}.</p>" if stricter else ""
         )
 
         def keep() -> None:
@@ -239,7 +254,7 @@ class PartPanel:
             self._say_state(made)
 
         allowed.observe(guarded_into(self.told, keep), "value")
-        return allowed
+        return widgets.VBox([allowed, told]) if stricter else allowed
 
     def _field(
         self, kept: Dossier, path: str, label: str, entry: Entry
@@ -339,8 +354,8 @@ def _label(kept: Dossier, path: str, label: str) -> str:
 
 def with_failure(kept: Dossier, made: Failure) -> Dossier:
     """The dossier with a failure mode more; one of that name is replaced."""
-    others = tuple(one for one in kept.failures if one.mode != made.mode)
-    return kept.model_copy(update={"failures": (*others, made)})
+    known = {one.mode: one for one in kept.failures} | {made.mode: made}  # in its old place
+    return kept.model_copy(update={"failures": tuple(known.values())})
 
 
 def with_scenario(kept: Dossier, made: TestScenario) -> Dossier:
@@ -392,7 +407,7 @@ def train_designs(lab: Lab) -> dict[str, str | Checkpoint]:
     at_hand = [spec.model_copy(update={"profile": lab.profile, "seed": lab.seed}) for spec in specs]
     made: dict[str, str | Checkpoint] = {START: at_hand[0].model}
     with training(at_hand) as live:
-        for name, spec in zip(names, at_hand, strict=True):
+        for name, spec in zip(names, at_hand, strict=False):  # columns of words alone have no spec
             made[name] = run_spec(spec, progress=live, watch=watch_of(lab, kept))[-1]
     return made
 
