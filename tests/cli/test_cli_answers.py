@@ -67,6 +67,8 @@ def test_options_that_would_be_passed_over_are_refused(tmp_path):
     for words, arguments in (
         ("--sizes goes with a design", ("plan", "Llama-3.1-8B", "--sizes")),
         ("--measure goes with a design", ("plan", "Llama-3.1-8B", "--measure")),
+        ("--gpus does not go with a design", ("plan", spec, "--gpus", "2")),
+        ("--measure does not go with --sizes", ("plan", spec, "--sizes", "--measure")),
         ("make the same design", ("compare", spec, "--words-only", "--change", "no merge",
                                   "--change", "no merge", "--out-dir", tmp_path)),
     ):  # fmt: skip
