@@ -979,16 +979,19 @@ def join(parts: Sequence[Dossier]) -> Dossier:
         for name in ("title", "people", *PARTS)
     }
     joined = Dossier(**data)
-    places = {key: path for path, key in _keyed(joined)}
+    left_open: dict[str, str] = {}
+    told: dict[tuple, Said] = {}
     columns = _columns({one: part.comparison for one, part in who.items()})
-    for one, part in who.items():  # a path in `left_open` counts from that dossier's own lists
-        there = dict(_keyed(part, columns[one]))
+    for one, part in who.items():  # paths count from that dossier's own lists
+        moves = _moves(part, joined, columns[one])
         for path, reason in part.left_open.items():
-            data.setdefault("left_open", {}).setdefault(places[there[path]], reason)
-    told = {(one.place, tuple(one.words.items())): one for part in parts for one in part.conflicts}
-    return joined.model_copy(
-        update={"left_open": data.get("left_open", {}), "conflicts": (*told.values(), *said)}
-    )
+            left_open.setdefault(moves[path], reason)
+        for known in part.conflicts:
+            place = _moved_place(known.place, moves)
+            told.setdefault(
+                (place, *known.words.items()), known.model_copy(update={"place": place})
+            )
+    return joined.model_copy(update={"left_open": left_open, "conflicts": (*told.values(), *said)})
 
 
 def _callers(parts: Sequence[Dossier]) -> list[str]:
@@ -1182,11 +1185,7 @@ def _moved(before: Dossier, made: Dossier, columns: Mapping[str, str] | None = N
     open that is gone falls away (`fell_away` tells of it); a conflict about one stays with its
     part.
     """
-    there, here = dict(_keyed(before, columns)), {key: path for path, key in _keyed(made)}
-    moves = {path: here.get(key, "") for path, key in there.items()}
-    for path, now in [*moves.items()]:  # a member of a list moves with its places
-        member, now_member = path.rpartition(".")[0], now.rpartition(".")[0]
-        moves[member] = moves.get(member) or now_member
+    moves = _moves(before, made, columns)
     left_open = {
         moves[path]: reason for path, reason in before.left_open.items() if moves.get(path)
     }
@@ -1194,6 +1193,20 @@ def _moved(before: Dossier, made: Dossier, columns: Mapping[str, str] | None = N
         one.model_copy(update={"place": _moved_place(one.place, moves)}) for one in made.conflicts
     )
     return made.model_copy(update={"left_open": left_open, "conflicts": conflicts})
+
+
+def _moves(
+    before: Dossier, made: Dossier, columns: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Where the places of one dossier, and the members of its lists, are in another; "" for one
+    that is gone.
+    """
+    there, here = dict(_keyed(before, columns)), {key: path for path, key in _keyed(made)}
+    moves = {path: here.get(key, "") for path, key in there.items()}
+    for path, now in [*moves.items()]:  # a member of a list moves with its places
+        member, now_member = path.rpartition(".")[0], now.rpartition(".")[0]
+        moves[member] = moves.get(member) or now_member
+    return moves
 
 
 def _moved_place(place: str, moves: Mapping[str, str]) -> str:

@@ -324,6 +324,8 @@ def test_members_of_lists_meet_by_their_names_whatever_their_order():
     ]
     assert made.scenarios[0].success.words == "A"
     assert checked(yaml.safe_load(dossier_text(made))) == made
+    cleo = of("Cleo", {"scenarios": [{"name": "z"}]})
+    assert [one.place for one in join([cleo, made]).conflicts] == ["scenarios.2.success"]
 
 
 def test_everything_that_differs_is_told_and_the_first_stays():
