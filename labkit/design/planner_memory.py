@@ -35,7 +35,7 @@ from labkit.models.architecture import Architecture, config_of, learned_places, 
 from labkit.models.families import CONTEXT
 from labkit.train import exposure, zoo_build
 from labkit.train.callbacks import RowCount, row_words
-from labkit.train.pipeline import stage_splits, steps_run, with_steps
+from labkit.train.pipeline import stage_splits, steps_run, text_lengths, with_steps
 from labkit.train.specs import PREFERENCE_STAGES, STAGES, PipelineSpec, Planned, Stage, StageKind
 
 if TYPE_CHECKING:
@@ -156,11 +156,12 @@ def _lengths_of(
     if kind in PREFERENCE_STAGES:
         groups = {1.0: measure.pairs(rows, counted)}
     else:
-        lengths = (
-            measure.texts([text_of(row) for row in rows], counted)
-            if kind == "cpt"
-            else measure.chats([row["messages"] for row in rows], counted)
-        )
+        if kind != "cpt":
+            lengths = measure.chats([row["messages"] for row in rows], counted)
+        elif tokenizer is None:
+            lengths = _Estimated(longest).texts(map(text_of, rows))
+        else:
+            lengths = text_lengths(splits, data, tokenizer, longest, counted)
         own = len(lengths) if kind == "cpt" else own  # each piece of a long text is a row
         groups = {1 - replay: lengths} | ({replay: measure.general()} if replay else {})
     return replace(
@@ -243,12 +244,6 @@ class _Measured:
     ):
         self.tokenizer, self.max_length, self.places = tokenizer, max_length, places
 
-    def texts(self, texts: list[str], counted: RowCount) -> list[int]:
-        from labkit.train.trainers import text_rows
-
-        rows = text_rows(self.tokenizer, texts, self.max_length, counted)
-        return [len(row["input_ids"]) for row in rows]
-
     def chats(self, chats: list[list[dict]], counted: RowCount) -> list[int]:
         from labkit.train.trainers import chat_rows
 
@@ -294,7 +289,7 @@ class _Estimated:
     def __init__(self, max_length: int):
         self.max_length = max_length
 
-    def texts(self, texts: Iterable[str], _: RowCount | None = None) -> list[int]:
+    def texts(self, texts: Iterable[str]) -> list[int]:
         lengths = (math.ceil(len(text) / ratio()["characters_per_token"] + 1) for text in texts)
         longest = self.max_length
         return [min(longest, whole - at) for whole in lengths for at in range(0, whole, longest)]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.base import processes
 from labkit.base.errors import InputError, MergeError, SpecError, StoreError
-from labkit.base.store import Checkpoint, Store, key_of, write_whole
+from labkit.base.store import Checkpoint, Store, default_root, key_of, write_file, write_whole
 from labkit.data.packs import Pack, load_pack, text_of
 from labkit.merge import guards
 from labkit.merge.recipes import THEIR_METHOD, Merge, Recipe, merge_card, recipe_text
@@ -56,12 +60,77 @@ def trainable(stages: Iterable[Stage], pack: Pack) -> tuple[tuple[Stage, ...], d
 
 def rows_read(stage: Stage, pack: Pack, tokenizer: PreTrainedTokenizerBase) -> int:
     """How many rows of a pack a stage has to read; each piece of a long text is one."""
-    from labkit.train.trainers import text_rows
+    if stage.kind == "cpt":
+        return len(text_lengths(stage_splits(stage), pack, tokenizer, stage.max_length))
+    return sum(len(pack.rows(split)) for split in stage_splits(stage) if pack.has(split))
 
-    rows = [row for split in stage_splits(stage) if pack.has(split) for row in pack.rows(split)]
-    if stage.kind != "cpt":
-        return len(rows)
-    return len(text_rows(tokenizer, [text_of(row) for row in rows], stage.max_length))
+
+def text_lengths(
+    splits: Iterable[str],
+    pack: Pack,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    counted: RowCount | None = None,
+) -> list[int]:
+    """Tokens of each row that CPT reads of those splits that a pack has, as `text_rows` makes them
+    and raising as it does; a split's texts are made tokens once.
+    """
+    from labkit.train.trainers import joined_rows
+
+    there = [split for split in splits if pack.has(split)]
+    state = _state_of(tokenizer)
+    read = (_lengths_in(pack, split, tokenizer, state, max_length) for split in there)
+    return joined_rows(itertools.chain.from_iterable(read), counted)
+
+
+# of texts: a split's tokens, a tokenizer's own state and a length -> what each text becomes
+_LENGTHS: dict[str, list[tuple[str | None, list[int]]]] = {}
+LARGE = 1_000_000  # bytes of a split whose lengths are kept on disk
+
+
+def _lengths_in(
+    pack: Pack, split: str, tokenizer: PreTrainedTokenizerBase, state: str, max_length: int
+) -> list[tuple[str | None, list[int]]]:
+    """Of each text of a split its fate and the lengths of its rows; those of a large split lie
+    beside the store, for the next command.
+    """
+    from labkit.train.trainers import rows_of_texts
+
+    key = key_of(
+        content=pack.fingerprint(split),
+        split=split,
+        tokenizer=state,
+        max_length=max_length,
+        recipe=RECIPE_VERSION,
+    )
+    if key in _LENGTHS:
+        return _LENGTHS[key]
+    large = pack.path(split).stat().st_size >= LARGE
+    file = default_root().parent / "lengths" / f"{key}.json"
+    if large and file.is_file():
+        found = [(fate, lengths) for fate, lengths in json.loads(file.read_text("utf-8"))]
+    else:
+        texts = [text_of(row) for row in pack.rows(split)]
+        found = [
+            (fate, [len(row) for row in rows])
+            for fate, rows in rows_of_texts(tokenizer, texts, max_length)
+        ]
+        if large:
+            with contextlib.suppress(StoreError):  # then the next command counts again
+                write_file(file, json.dumps(found))
+    _LENGTHS[key] = found
+    return found
+
+
+def _state_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """All that decides which tokens a tokenizer makes of a text, as a hash."""
+    from labkit.models.families import start_of_text
+
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        reading = zoo.reading_of(Path(folder))
+    start = start_of_text(tokenizer)
+    return key_of(reading=reading, start=start, end=tokenizer.eos_token_id)
 
 
 @cache

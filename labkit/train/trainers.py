@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.base import processes
 from labkit.base.errors import InputError
@@ -142,26 +142,52 @@ def text_rows(
 
     Raises InputError when the tokenizer has no EOS, or when no document has a token.
     """
+    rows = joined_rows(rows_of_texts(tokenizer, texts, max_length), counted)
+    return [{"input_ids": row, "labels": list(row)} for row in rows]
+
+
+def rows_of_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], max_length: int
+) -> Iterator[tuple[str | None, list[list[int]]]]:
+    """Of each text what becomes of it, where it is long or empty, and the tokens of its rows.
+
+    Raises InputError when the tokenizer has no EOS.
+    """
     if tokenizer.eos_token_id is None:
         raise InputError(
             "the model's tokenizer names no token that ends a document; add one as eos_token to "
             "its tokenizer_config.json"
         )
-    rows, counted, start = [], counted or RowCount(), start_of_text(tokenizer)
+    start = start_of_text(tokenizer)
     texts, room = list(texts), max(1, max_length - 1 - len(start))
-    for number, (text, ids) in enumerate(zip(texts, text_tokens(tokenizer, texts), strict=True)):
-        counted.rows += 1
+    for text, ids in zip(texts, text_tokens(tokenizer, texts), strict=True):
         if len(ids) == len(start):
-            counted.note(EMPTY, number)
+            yield EMPTY, []
             continue
-        pieces = [ids[len(start) :]]
+        fate, pieces = None, [ids[len(start) :]]
         if len(pieces[0]) > room:
-            counted.note(IN_PIECES.format(max_length), number)
-            pieces = _pieces_of(tokenizer, text, room)
-        for piece in pieces:
-            closed = [tokenizer.eos_token_id] if piece is pieces[-1] else []
-            row = [*start, *piece, *closed]
-            rows.append({"input_ids": row, "labels": list(row)})
+            fate, pieces = IN_PIECES.format(max_length), _pieces_of(tokenizer, text, room)
+        closed = [*pieces[:-1], [*pieces[-1], tokenizer.eos_token_id]] if pieces else []
+        yield fate, [[*start, *piece] for piece in closed]
+
+
+Row = TypeVar("Row")
+
+
+def joined_rows(
+    read: Iterable[tuple[str | None, list[Row]]], counted: RowCount | None = None
+) -> list[Row]:
+    """The rows of all texts. counted: is told what became of the texts.
+
+    Raises InputError when there are texts, and no row.
+    """
+    rows: list[Row] = []
+    counted = counted or RowCount()
+    for number, (fate, of_text) in enumerate(read):
+        counted.rows += 1
+        if fate:
+            counted.note(fate, number)
+        rows += of_text
     if counted.rows and not rows:
         raise _nothing_left(counted, "text", "put words into the documents")
     return rows

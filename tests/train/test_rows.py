@@ -272,3 +272,45 @@ def test_lineage_tells_what_a_stage_lost(tmp_path):
         "given": 121,
         "fates": {trainers.LOST_ANSWER.format(128): {"rows": 1, "places": [f"qa.jsonl:{line}"]}},
     }
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_lengths_that_are_kept_are_those_of_the_rows(tokenizer, tmp_path, monkeypatch, large):
+    monkeypatch.setattr(pipeline, "_LENGTHS", {})
+    monkeypatch.setattr(pipeline, "LARGE", 0 if large else pipeline.LARGE)
+    folder = tmp_path / "pack"
+    shutil.copytree(packs.packs_folder() / "materials", folder)
+    rows = [{"text": text} for text in (LONG, "silk" + " " * 300, "silk", "z" * 400)]
+    (folder / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pack = packs.load_pack(folder)
+    splits = ("raw", "summaries", "qa")
+    texts = [packs.text_of(row) for split in splits for row in pack.rows(split)]
+    for longest in (20, 64, 20):  # the third time they are there
+        before, told = RowCount(), RowCount()
+        made = trainers.text_rows(tokenizer, texts, longest, before)
+        found = pipeline.text_lengths(splits, pack, tokenizer, longest, told)
+        assert found == [len(row["input_ids"]) for row in made]
+        assert told == before and before.fates
+        if large:
+            pipeline._LENGTHS.clear()  # another process finds them on disk
+            assert pipeline.text_lengths(splits, pack, tokenizer, longest) == found
+    (folder / "raw.jsonl").write_text(json.dumps({"text": "silk and steel"}) + "\n")
+    pack = packs.load_pack(folder)
+    assert len(pipeline.text_lengths(["raw"], pack, tokenizer, 20)) == 1
+
+
+def test_a_split_is_made_tokens_once_and_a_large_one_once_for_all_commands(tokenizer, monkeypatch):
+    monkeypatch.setattr(pipeline, "_LENGTHS", {})
+    monkeypatch.setattr(pipeline, "LARGE", 0)
+    pack, count = packs.load_pack("materials"), []
+    made = trainers.rows_of_texts
+    monkeypatch.setattr(trainers, "rows_of_texts", lambda *given: count.append(1) or made(*given))
+    for splits in (["raw"], ["raw", "summaries"], ["summaries"]):
+        pipeline.text_lengths(splits, pack, tokenizer, 31)
+    pipeline._LENGTHS.clear()
+    pipeline.text_lengths(["raw", "summaries"], pack, tokenizer, 31)
+    assert len(count) == 2
+    other = own_tokenizer()
+    other.backend_tokenizer.add_tokens(["silk is"])
+    pipeline.text_lengths(["raw"], pack, other, 31)  # another tokenizer
+    assert len(count) == 3
