@@ -185,7 +185,9 @@ def test_every_field_that_is_filled_in_is_read_or_told(made, tmp_path):
     }
     answers |= CHOSEN | {"domain.pack": "legal", "criteria.4.may_fall": "a little"}
     answers |= {f"criteria.{row}.may_fall": f for row, f in enumerate(("0.05", "5 %", "0,1"), 1)}
-    answers |= {f"design.data.{row}.stage": kind for row, kind in enumerate(("cpt", "sft"), 1)}
+    answers |= {
+        f"design.data.{row}.stage": kind for row, kind in enumerate(("Pre-training", "SFT"), 1)
+    }
     found, told = handout.read_worksheet(filled(made, tmp_path, answers))
     kept, telling = dossier_text(found), " ".join(told)
     for name, text in answers.items():

@@ -42,6 +42,41 @@ def test_what_a_learner_wrote_stays_when_labkit_proposes_again(lab):
     assert paper.empty(kept) == []
 
 
+def test_what_could_not_be_read_again_is_not_kept(lab):
+    path = dossier_lab.folder_of(lab) / paper.FILE
+    before = path.read_text("utf-8")
+    with pytest.raises(InputError, match=r"left_open: 'design\.data\.9\.source' is no place"):
+        dossier_lab.change(
+            lab, lambda kept: kept.model_copy(update={"left_open": {"design.data.9.source": "x"}})
+        )
+    assert path.read_text("utf-8") == before
+
+
+def test_a_reason_for_a_place_that_goes_is_printed_and_the_file_can_be_read(lab, capsys):
+    kept = dossier_lab.read(lab)
+    open_now = {"design.data.2.source": "asked in May", "failures.1.action": "later"}
+    dossier_lab.change(lab, lambda kept: kept.model_copy(update={"left_open": open_now}))
+    again = paper.Failure(mode=kept.failures[0].mode, axis="general")
+    dossier_lab.change(lab, lambda kept: dossier_lab.with_failure(kept, again))
+    spec = dossier_lab.spec_of(lab)
+    dossier_lab.propose(lab, spec.model_copy(update={"stages": spec.stages[:1]}))
+    assert "asked in May" in capsys.readouterr().out
+    now = dossier_lab.read(lab)
+    assert now.left_open == {"failures.1.action": "later"}
+    assert now.failures[0].mode == again.mode
+
+
+def test_the_form_says_which_way_of_failing_demands_what_a_criterion_does_not(lab):
+    dossier_lab.change(lab, lambda kept: paper.with_fall(kept, "criteria", "instructions", None))
+    shown = [
+        child.value
+        for row in dossier_lab.PartPanel(lab, "criteria").rows.children
+        for child in getattr(row, "children", ())
+        if "What the gate" in str(child.value)
+    ]
+    assert any("0.05, demanded by the way of failing" in one for one in shown)
+
+
 def test_another_design_drops_the_failures_nobody_wrote_about(lab):
     before = dossier_lab.read(lab)
     written = next(i for i, one in enumerate(before.failures, 1) if one.diagnosis == "barrier")

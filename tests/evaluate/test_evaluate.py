@@ -245,9 +245,7 @@ def test_choices_tell_how_sure_a_model_is(instruct, materials):
 def test_of_two_forms_each_is_counted():
     item = {"id": "a", "checks": ["bullet", "end_thanks"]}
     assert scorecards.by_other_rules(item, "- Rome.") == {"loose": 0.0, "per_instruction": 0.5}
-    assert scorecards.by_other_rules({"id": "a", "checks": ["bullet"]}, "- Rome.") == {
-        "loose": 1.0
-    }
+    assert scorecards.by_other_rules({"id": "a", "checks": ["bullet"]}, "- Rome.") == {"loose": 1.0}
     assert scorecards.by_other_rules({"id": "a", "answer": "Rome"}, "Rome") == {}
 
 
