@@ -567,7 +567,7 @@ def _told_shape(loc: Sequence[int | str], kind: str) -> str:
         return f"{path}: expected a value for each name, such as `domain.decides: asked in May`"
     if kind == "invalid_key":
         return (
-            f"{path.removesuffix('.[key]')} is no name of a field, which is a word; write it "
+            f"{path.partition('.[')[0]} is no name of a field, which is a word; write it "
             "such as `title: Clause questions`"
         )
     return ""
