@@ -818,7 +818,9 @@ def sheet_of(dossier: Dossier) -> Sheet:
 
 def part_of(dossier: Dossier, part: str) -> Sheet:
     """One part as a page of its own."""
-    return Sheet("Your dossier", "", told_state(dossier), tuple(_sections(dossier, part, PARTS[part])))
+    return Sheet(
+        "Your dossier", "", told_state(dossier), tuple(_sections(dossier, part, PARTS[part]))
+    )
 
 
 def _sections(dossier: Dossier, part: str, head: str) -> list[Section]:
