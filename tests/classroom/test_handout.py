@@ -185,9 +185,7 @@ def test_every_field_that_is_filled_in_is_read_or_told(made, tmp_path):
     }
     answers |= CHOSEN | {"domain.pack": "legal", "criteria.4.may_fall": "a little"}
     answers |= {f"criteria.{row}.may_fall": f for row, f in enumerate(("0.05", "5 %", "0,1"), 1)}
-    answers |= {
-        f"design.data.{row}.stage": kind for row, kind in enumerate(("Pre-training", "SFT"), 1)
-    }
+    answers |= {f"design.data.{row}.stage": kind for row, kind in enumerate(("cpt", "sft"), 1)}
     found, told = handout.read_worksheet(filled(made, tmp_path, answers))
     kept, telling = dossier_text(found), " ".join(told)
     for name, text in answers.items():
@@ -200,6 +198,12 @@ def test_every_field_that_is_filled_in_is_read_or_told(made, tmp_path):
     assert (mine.merge.t, mine.merge.general) == (0.4, "mistral-s-instruct")
     assert mine.stages[0].sources == ("raw", "summaries", "qa") and mine.stages[0].replay == 0
     assert one.trail == "cpt-sft-orpo-slerp" and two.trail == "cpt-sft-dpo"
+
+
+def test_a_stage_that_is_written_by_its_common_name_is_that_stage(made, tmp_path):
+    answers = {"design.data.1.stage": "Pre-training", "design.data.2.stage": "SFT"}
+    found, told = handout.read_worksheet(filled(made, tmp_path, answers))
+    assert [one.stage for one in found.design.data] == ["cpt", "sft"] and not told
 
 
 @pytest.mark.parametrize(
