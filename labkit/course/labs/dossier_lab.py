@@ -43,7 +43,7 @@ from labkit.train.specs import DPO, GENTLE, PipelineSpec
 
 SAVED, CLOSING = "scenarios", "closing_"
 FIRST = 3  # members of a list that a short form shows
-WIDE = {"layout": widgets.Layout(width="98%", max_width="900px")}
+WIDE = {"layout": {"width": "98%", "max_width": "900px"}}
 ABOVE = {  # a label of any length, above its field
     "layout": {
         "width": "98%",
