@@ -28,12 +28,11 @@ from labkit.course.study import (
 )
 from labkit.data import world
 from labkit.data.packs import Pack, load_pack
-from labkit.diagnose.gate import DEFAULT_MUST_HOLD, GateReport, Held
+from labkit.diagnose.gate import GateReport, held_axes
 from labkit.diagnose.probe import LOOKS, EarlyWarning, alarms, probe_items, read_looks
 from labkit.evaluate.scorecards import (
     ItemResult,
     Scorecard,
-    compare_axis,
     log_likelihoods,
     score_items,
     split_at_choices,
@@ -599,16 +598,7 @@ def watched(lineage: dict) -> dict:
 
 def gate_of(before: Scorecard, after: Scorecard) -> dict:
     """What the release gate says of a checkpoint: passed or not, and the axes that fell."""
-    held = [
-        Held(
-            axis,
-            before.interval(axis),
-            after.interval(axis),
-            compare_axis(before, after, axis),
-            allowed,
-        )
-        for axis, allowed in DEFAULT_MUST_HOLD.items()
-    ]
+    held = held_axes(before, after)
     report = GateReport(after.checkpoint, before.checkpoint, after.pack, held, [])
     return {"passed": report.passed, "fallen": report.fallen}
 

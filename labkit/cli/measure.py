@@ -391,8 +391,6 @@ def _print_held(found, title: str) -> None:
     """A row per axis that must hold."""
     from rich.table import Table
 
-    from labkit.base.pages import covered
-
     axes = Table(
         "must hold",
         "baseline",
@@ -403,14 +401,7 @@ def _print_held(found, title: str) -> None:
         title=title,
     )
     for held in found:
-        axes.add_row(
-            held.axis,
-            str(held.before),
-            str(held.after),
-            covered(held.change),
-            f"{held.allowed:.2f}",
-            held.verdict,
-        )
+        axes.add_row(*held.row())
     out.print(axes)
 
 

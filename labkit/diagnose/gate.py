@@ -21,7 +21,7 @@ import yaml
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import read_yaml
-from labkit.base.pages import Section, Sheet
+from labkit.base.pages import Section, Sheet, covered
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.stats import (
     SIGN_TEST_NEEDS,
@@ -87,6 +87,17 @@ class Held:
         if self.change.clusters < SIGN_TEST_NEEDS:  # of so few subjects nothing follows for others
             return "not distinguishable"
         return "holds" if _bounds(self.change)[0] >= -self.allowed else "not distinguishable"
+
+    def row(self) -> tuple[str, str, str, str, str, str]:
+        """For tables: axis, baseline, checkpoint, difference, fall let through, verdict."""
+        return (
+            self.axis,
+            str(self.before),
+            str(self.after),
+            covered(self.change),
+            f"{self.allowed:.2f}",
+            self.verdict,
+        )
 
 
 @dataclass(frozen=True)

@@ -598,17 +598,7 @@ def _scenario_row(result: ScenarioResult, sides: Sequence[Scored]) -> tuple[str,
 def _gate_section(gate: GateReport | None) -> Section:
     if gate is None or not gate.axes:
         return Section("The gate", _gated(gate))
-    rows = tuple(
-        (
-            held.axis,
-            str(held.before),
-            str(held.after),
-            covered(held.change),
-            f"{held.allowed:.2f}",
-            held.verdict,
-        )
-        for held in gate.axes
-    )
+    rows = tuple(held.row() for held in gate.axes)
     heads = ("must hold", gate.baseline, gate.checkpoint, "difference", "may fall by", "verdict")
     return Section("The gate", _gated(gate), heads, rows)
 
