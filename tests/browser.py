@@ -117,6 +117,14 @@ def ran(lab_server: JupyterLab, folder: Path, notebook: str, last):
         yield page
 
 
+def failed(page) -> list[str]:
+    """What cells wrote as errors: a failure's words, and all that went to stderr."""
+    return page.locator(
+        ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'], "
+        "[data-mime-type='application/vnd.jupyter.error']"
+    ).all_inner_texts()
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -909,6 +910,7 @@ def start(
     """Open a notebook's session. Raises InputError for a parameter that cannot be used."""
     prepare_process()
     say_errors_plainly()
+    warnings.showwarning = say_warning
     find_profile(profile)
     if not re.fullmatch(r"[\w .-]{1,60}", learner):
         raise InputError(
@@ -942,6 +944,14 @@ def what_lacks(pack: Pack) -> str:
         f"This pack has no {', and no '.join(lacks)}. Where that is needed, a sentence says so and "
         "what to add."
     )
+
+
+def say_warning(message, category, *_place, **_more) -> None:
+    """labkit's own warnings as one sentence, as on the command line; those of libraries tell a
+    learner nothing.
+    """
+    if category.__module__.startswith("labkit"):
+        print(f"note: {message}")
 
 
 def say_errors_plainly() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from dataclasses import replace
 from html import unescape
 
@@ -13,6 +14,7 @@ from labkit.base.errors import InputError
 from labkit.base.stats import Interval, RunNoise, with_run_noise
 from labkit.course import journal, lesson
 from labkit.course.journal import COMMITTED
+from labkit.merge.guards import MergeWarning
 from labkit.train.specs import Stage
 
 
@@ -559,3 +561,12 @@ def test_what_takes_more_than_a_pack_has_is_shown_on_an_invented_one(own, lab, c
     assert lab.pack_with("preference") is lab.pack is lab.known_pack()
     own.finding("x", Interval(0.2, 0.1, 0.3, 10, 5), claimed=1, reported="-", on="materials")
     assert records.read(own.out_dir, "finding")[0]["claim"] == "x (on materials)"
+
+
+def test_a_warning_of_labkit_is_a_sentence_and_one_of_a_library_is_not_shown(tmp_path, capfd):
+    lesson.start("03_cpt", profile="smoke", out_dir=str(tmp_path / "out"))
+    capfd.readouterr()
+    warnings.warn("the two differ in pad_token_id", MergeWarning, stacklevel=1)
+    warnings.warn("use another name", UserWarning, stacklevel=1)
+    said, errors = capfd.readouterr()
+    assert (said, errors) == ("note: the two differ in pad_token_id\n", "")
