@@ -29,12 +29,13 @@ STAGE = Stage(kind="orpo", learning_rate=1e-4, steps=STEPS, batch_size=BATCH, be
 
 def run(trainer_class, config_class, rows: list[dict], tokenizer) -> tuple[float, float]:
     """(pairs per second, mean loss) of one training; reading and tokenising rows is not timed."""
+    model = zoo.load("llama-s-instruct").model
     with tempfile.TemporaryDirectory() as folder:
         arguments = config_class(
-            **trainers._common_arguments(STAGE, STEPS, 0, folder), beta=0.2, max_length=128
+            **trainers._common_arguments(STAGE, model, STEPS, 0, folder), beta=0.2, max_length=128
         )
         trainer = trainer_class(
-            model=zoo.load("llama-s-instruct").model,
+            model=model,
             args=arguments,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,

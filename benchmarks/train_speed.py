@@ -39,7 +39,7 @@ def trl_as_it_is(model, tokenizer, rows) -> float:
 
     stage = Stage(kind="cpt", learning_rate=1e-3, steps=STEPS, batch_size=BATCH)
     with tempfile.TemporaryDirectory() as folder:
-        common = trainers._common_arguments(stage, STEPS, 0, folder)
+        common = trainers._common_arguments(stage, model, STEPS, 0, folder)
         arguments = SFTConfig(
             **common, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None
         )

@@ -1,4 +1,5 @@
-"""Several processes that train one model together: who writes, who waits, who speaks.
+"""Several processes that train one model together: who writes, who waits, who speaks, and on what
+device each trains.
 
 A launcher (torchrun, accelerate launch) starts them and says in RANK and WORLD_SIZE which one is
 which; docs/distributed.md shows how. Without a launcher there is one process, and nothing here
@@ -7,6 +8,7 @@ waits for anything.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -21,6 +23,8 @@ from labkit.base.errors import LabkitError
 WAIT_HOURS = 12
 FAILED = 2  # exit status, as of the one that speaks
 QUIET_SECONDS = 20  # the speaker is given this long before a silent exit makes the launcher end it
+# from so many on Apple's GPU is taken: a smaller step takes longer to send than to compute. A guess
+MPS_PARAMETERS = 50_000_000
 _speaks = False  # whether this process has the word already
 
 
@@ -46,14 +50,31 @@ def sharded() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
 
 
+def device(parameters: float = math.inf) -> str:
+    """Where a model of so many parameters is trained: `cuda`, `mps` (the GPU of an Apple machine)
+    or `cpu`. Everything that depends on the device asks here.
+
+    parameters: without a number, whatever the model. A CUDA GPU is taken for every model, Apple's
+    by one process alone and for models of MPS_PARAMETERS or more. ACCELERATE_USE_CPU, which
+    accelerate and transformers read as well, keeps everything on the CPU.
+    """
+    import torch
+
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on", "y", "t"):
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    apple = parameters >= MPS_PARAMETERS and count() == 1 and torch.backends.mps.is_available()
+    return "mps" if apple else "cpu"
+
+
 def start() -> None:
     """Meet the other processes: over gloo on CPUs, over nccl on GPUs. Harmless to call again."""
     if count() == 1:
         return
-    import torch
     from accelerate import PartialState
 
-    PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=WAIT_HOURS))
+    PartialState(cpu=device() == "cpu", timeout=timedelta(hours=WAIT_HOURS))
 
 
 def from_main(value: Any) -> Any:

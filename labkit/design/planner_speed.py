@@ -183,15 +183,13 @@ def own_training(stage: Stage, architecture: Architecture, length: int) -> Train
 
     Of several processes that do not share the weights, each takes its rows like one that is alone.
     """
-    import torch
-
     from labkit.train.memory import bf16_is_fast
 
     count = processes.count()
     if count > 1 and not processes.sharded():
         shares(stage, count, f"{stage.kind}: ")
         stage, count = stage.model_copy(update={"batch_size": stage.batch_size // count}), 1
-    if torch.cuda.is_available() and bf16_is_fast():
+    if processes.device(architecture.parameters) == "cuda" and bf16_is_fast():
         return card_training(stage, architecture, length, count)
     return _training(
         stage, architecture, length, count, "autocast" if bf16_is_fast() else "float32"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labkit.base import processes
 from labkit.base.errors import InputError, SpecError, StoreError, suggest
 from labkit.base.store import default_root
 from labkit.data.packs import load_pack
@@ -203,10 +204,10 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """The GPU this process trains on, or this computer."""
+    """The GPU this process trains on, or this computer: Apple's GPU has no memory of its own."""
     import torch
 
-    if torch.cuda.is_available():
+    if processes.device() == "cuda":
         free, total = torch.cuda.mem_get_info()
         return Machine(torch.cuda.get_device_name(), total / GIB, free / GIB, on_gpu=True)
     total, free = main_memory()

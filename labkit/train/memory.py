@@ -111,6 +111,7 @@ def _dealt(
 # | where              | all weights are trained          | LoRA              | LoRA with four_bit |
 # |--------------------|----------------------------------|-------------------|--------------------|
 # | CPU                | float32                          | float32           | refused            |
+# | MPS (Apple's GPU)  | float32                          | float32           | refused            |
 # | CUDA with bfloat16 | float32, multiplied in bfloat16  | base bfloat16,    | base NF4,          |
 # |                    |                                  | adapters float32  | adapters float32   |
 #
@@ -127,11 +128,15 @@ NF4 = {
 
 
 def bf16_is_fast() -> bool:
-    """Whether this machine multiplies in bfloat16 natively; elsewhere autocast only costs time."""
+    """Whether this machine multiplies in bfloat16 natively; elsewhere autocast only costs time.
+
+    An Apple machine trains in float32, on its GPU and on its CPU.
+    """
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+    where = processes.device()
+    if where != "cpu":
+        return where == "cuda" and torch.cuda.is_bf16_supported()
     return torch.cpu.get_capabilities().get(
         "avx512_bf16", False
     ) or torch.cpu.get_capabilities().get("amx_bf16", False)
@@ -146,11 +151,9 @@ def check_four_bit(stages: Iterable[Stage]) -> None:
     for number, stage in enumerate(stages):
         if not (stage.lora and stage.lora.four_bit):
             continue
-        import torch
-
-        if not torch.cuda.is_available():
+        if processes.device() != "cuda":
             raise SpecError(
-                f"stages.{number}.lora.four_bit needs a CUDA GPU, and this machine has "
+                f"stages.{number}.lora.four_bit needs a CUDA GPU, and this run has "
                 "none; drop four_bit to train the adapters on a whole base"
             )
         if processes.sharded():
@@ -173,7 +176,7 @@ def lowered(stage: Stage) -> bool:
 
     return (
         stage.lora is not None
-        and torch.cuda.is_available()
+        and processes.device() == "cuda"
         and (stage.lora.four_bit or torch.cuda.is_bf16_supported())
     )
 

@@ -91,6 +91,9 @@ def prepare_process() -> None:
     """Settings that must stand before torch is imported; harmless to call again."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault(
+        "PYTORCH_ENABLE_MPS_FALLBACK", "1"
+    )  # what Apple's GPU cannot, its CPU does
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DATASETS_VERBOSITY", "error")
     for switch in ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
@@ -397,23 +400,23 @@ def mix(
 # --- trainers ---------------------------------------------------------------------------------
 
 
-def _common_arguments(stage: Stage, steps: int, seed: int, folder: str) -> dict:
+def _common_arguments(
+    stage: Stage, model: PreTrainedModel, steps: int, seed: int, folder: str
+) -> dict:
     """A constant schedule with its warm-up is what transformers calls constant_with_warmup; its
-    `constant` has none.
+    `constant` has none. Without use_cpu it takes a GPU by itself: CUDA's, then Apple's.
     """
-    import torch
-
-    on_cpu = not torch.cuda.is_available()
+    device = processes.device(model.num_parameters())
     micro, accumulation = shares(stage, processes.count())
     return {
         "output_dir": folder,
-        "use_cpu": on_cpu,
+        "use_cpu": device == "cpu",
         "bf16": bf16_is_fast(),
         "activation_checkpointing": stage.activation_checkpointing,
         "report_to": "none",
         "save_strategy": "no",
         "dataloader_num_workers": 0,
-        "dataloader_pin_memory": not on_cpu,
+        "dataloader_pin_memory": device == "cuda",
         "disable_tqdm": True,
         "ddp_find_unused_parameters": False,  # every trained weight is used in every step
         "max_steps": steps,
@@ -665,7 +668,7 @@ def fit_rows(
     tokens = sum(len(row["input_ids"]) for row in rows)
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(
-            **_common_arguments(stage, steps, run.seed, folder),
+            **_common_arguments(stage, model, steps, run.seed, folder),
             dataset_kwargs={"skip_prepare_dataset": True},
             max_length=None,
         )
@@ -840,7 +843,7 @@ def _train_preferences(
     wanted = min(stage.steps * stage.batch_size, len(rows))
     with tempfile.TemporaryDirectory() as folder:
         arguments = config_class(
-            **_common_arguments(stage, stage.steps, run.seed, folder),
+            **_common_arguments(stage, model, stage.steps, run.seed, folder),
             **extra,
             beta=stage.beta,
             max_length=stage.max_length,

@@ -1,6 +1,9 @@
-"""How weights are held on a GPU, as far as a machine without one can tell."""
+"""Which device trains and how it holds weights, as far as a machine without a GPU can tell."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +34,76 @@ def stage(**changes):
 
 def spec(*stages):
     return PipelineSpec(pack="materials", model="llama-s-instruct", stages=stages)
+
+
+LARGE = processes.MPS_PARAMETERS
+
+
+@pytest.mark.parametrize(
+    ("has", "parameters", "environment", "device"),
+    [
+        ("", LARGE, {}, "cpu"),
+        ("mps", LARGE, {}, "mps"),
+        ("mps", LARGE - 1, {}, "cpu"),
+        ("mps", LARGE, {"WORLD_SIZE": "2"}, "cpu"),  # gloo knows no such tensors
+        ("mps", LARGE, {"ACCELERATE_USE_CPU": "true"}, "cpu"),
+        ("cuda", 1, {}, "cuda"),
+        ("cuda", LARGE, {"WORLD_SIZE": "2"}, "cuda"),
+        ("cuda", LARGE, {"ACCELERATE_USE_CPU": "1"}, "cpu"),
+        ("cuda mps", LARGE, {}, "cuda"),
+    ],
+)
+def test_a_device_is_chosen_by_machine_model_and_processes(
+    monkeypatch, has, parameters, environment, device
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in has)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in has)
+    for name in ("WORLD_SIZE", "ACCELERATE_USE_CPU"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert processes.device(parameters) == device
+
+
+def test_nothing_else_asks_which_devices_there_are():
+    package = Path(trainers.__file__).parents[1]
+    asking = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"(cuda|mps)\.is_available|is_built\(", path.read_text("utf-8"))
+    }
+    assert asking == {"base/processes.py"}
+
+
+@pytest.fixture
+def apple(monkeypatch):
+    """A machine that says it has Apple's GPU; transformers remembers what it was told."""
+    from accelerate.state import AcceleratorState
+    from transformers.utils import is_torch_mps_available
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_built", lambda: True)
+    is_torch_mps_available.cache_clear()
+    yield
+    is_torch_mps_available.cache_clear()
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.parametrize(("parameters", "device"), [(LARGE, "mps"), (LARGE - 1, "cpu")])
+def test_transformers_takes_the_device_that_was_chosen_and_keeps_float32(
+    apple, tmp_path, monkeypatch, parameters, device
+):
+    from trl import SFTConfig
+
+    model = zoo.load("llama-s-instruct").model
+    monkeypatch.setattr(model, "num_parameters", lambda: parameters)
+    given = trainers._common_arguments(stage(), model, 3, 0, str(tmp_path))
+    made = SFTConfig(**given)
+    assert (made.device.type, made.bf16, made.dataloader_pin_memory) == (device, False, False)
+    assert not memory.bf16_is_fast() and not memory.lowered(stage())
+    with pytest.raises(SpecError, match="needs a CUDA GPU"):
+        memory.check_four_bit([stage(lora=Lora(four_bit=True))])
 
 
 def test_four_bit_without_a_gpu_is_a_sentence_before_anything_is_loaded(tmp_path, monkeypatch):
