@@ -37,6 +37,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.stem in SLOW:
             item.add_marker("slow")
+        if sys.platform == "win32" and "unix" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="Windows has no such signals, pipes or names"))
     items.sort(
         key=lambda item: SLOW.index(item.path.stem) if "slow" in item.keywords else len(SLOW)
     )
@@ -80,7 +82,12 @@ def labkit_home(request, monkeypatch, shared_home, tmp_path):
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_kernels(tmp_path_factory):
-    """Kernels of this worker are forked from a process that has imported the libraries."""
+    """Kernels of this worker are forked from a process that has imported the libraries. Only where
+    that is safe: Windows cannot fork, and macOS ends a fork that uses what was loaded before it.
+    """
+    if sys.platform != "linux":
+        yield
+        return
     folder = tmp_path_factory.mktemp("warm")
     # /tmp, because a socket's name may have a hundred letters only
     place = Path(tempfile.mkdtemp(prefix="labkit-warm-")) / "socket"

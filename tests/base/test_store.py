@@ -140,6 +140,7 @@ def test_two_processes_make_it_once(tmp_path):
     assert log.read_text() == "made\n"
 
 
+@pytest.mark.unix
 def test_killed_while_making_corrupts_nothing(tmp_path):
     log, root = tmp_path / "log", tmp_path / "store"
     process = start(root, log, 60)

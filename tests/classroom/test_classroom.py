@@ -16,6 +16,7 @@ from labkit.base import records
 from labkit.base.errors import InputError
 from labkit.classroom.roster import Defaults, Learner, read_roster
 from labkit.classroom.sessions import kept_run, learner_folder, run_class
+from labkit.cli import share
 from labkit.course.journal import course_notebooks
 
 pytestmark = pytest.mark.usefixtures("real_kernels")
@@ -165,12 +166,13 @@ def test_cores_are_shared_among_learners(tmp_path):
         f"import os; open({str(tmp_path / 'ran')!r}, "
         "'a').write(os.environ['OMP_NUM_THREADS'] + '\\n')",
     )
-    cores = len(os.sched_getaffinity(0))
+    cores = int(share.cores().found)
     run(learners(tmp_path, *map(str, range(cores))), [path], tmp_path / "many")
     run(learners(tmp_path, "Ada"), [path], tmp_path / "one")
     assert ran(tmp_path) == sorted(["1"] * cores + [str(cores)])
 
 
+@pytest.mark.unix
 def test_a_killed_process_loses_its_own_learner_only(tmp_path):
     room = learners(tmp_path, "Ada", "Bob", "Cy")
     kill = (
@@ -186,6 +188,7 @@ def test_a_killed_process_loses_its_own_learner_only(tmp_path):
     ] == [False, True, False]
 
 
+@pytest.mark.unix
 def test_ctrl_c_loses_nothing_that_was_finished(tmp_path):
     room = learners(tmp_path, *"abcd")
     wait = (
@@ -322,6 +325,7 @@ def test_a_dask_worker_killed_mid_run_loses_no_result(tmp_path):
     assert sorted(again) == sorted([*"12345", *killed])  # what was finished was not run again
 
 
+@pytest.mark.unix
 def test_a_task_that_dask_gives_up_ends_and_is_told(tmp_path):
     room = learners(tmp_path, *"ab")
     kill = (

@@ -310,6 +310,7 @@ def test_disk_full(small_disk, tmp_path):
     assert not list((small / "checkpoints").glob("*/lineage.json"))
 
 
+@pytest.mark.unix
 def test_ctrl_c_keeps_finished_stages(tmp_path):
     extra = "- {kind: sft, learning_rate: 0.001, steps: 5000, batch_size: 8}\n"
     path = spec_file(tmp_path, extra=extra)

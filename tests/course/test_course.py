@@ -80,6 +80,7 @@ def test_the_number_of_threads_reaches_the_kernel_and_nothing_else(tmp_path):
     assert (tmp_path / "said").read_text() == "3" and dict(os.environ) == before
 
 
+@pytest.mark.unix
 def test_a_killed_kernel_is_a_problem_and_no_error(tmp_path):
     cell = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     assert (

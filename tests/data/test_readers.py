@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zipfile
 
 import pytest
@@ -82,11 +83,13 @@ def test_links_that_lead_out_are_not_followed(folder, tmp_path):
     assert set(reasons) == {"out.txt", "outside", "loop", "nowhere.txt"}
 
 
+@pytest.mark.unix
 def test_a_pipe_is_not_waited_for(folder):
     os.mkfifo(folder / "pipe.txt")
     assert [each.what for each in read(folder)] == ["file"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes as a name")
 def test_a_name_that_is_no_text(folder):
     (folder / os.fsdecode(b"caf\xe9.txt")).write_text(PROSE)
     (found,) = read(folder)

@@ -263,6 +263,7 @@ pipeline.run_spec(specs.load_spec(Path(sys.argv[1])), store=Store(Path(sys.argv[
 """
 
 
+@pytest.mark.unix
 def test_kill_9_and_the_same_command_again(tmp_path):
     spec = PipelineSpec(
         pack="materials", model="llama-s-instruct", stages=(stage("cpt", steps=20),)
