@@ -63,6 +63,7 @@ MAX_NEW_TOKENS = 32
 FORM_NEW_TOKENS = 160  # for a form of real models: "at least 60 words" does not fit into fewer
 TOKENS_PER_BATCH = 8_192
 TEMPERATURE = 1.0
+ROUND = 16  # tokens, after which answers that have ended leave the batch
 
 
 @dataclass(frozen=True)
@@ -506,21 +507,64 @@ def generate(
     whole = places is None or max(map(len, prompts), default=0) + max_new_tokens <= places
     padded = whole and reads_padded(model, tokenizer.pad_token_id, prompts)
     with torch.inference_mode():
-        for batch in batches(lengths) if padded else _batches_of_one_length(lengths):
-            ids, mask = _padded([prompts[i] for i in batch], tokenizer.pad_token_id, "left")
-            out = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                max_new_tokens=max_new_tokens
-                if whole
-                else min(max_new_tokens, places - ids.shape[1]),
-                num_return_sequences=copies,
-                pad_token_id=tokenizer.pad_token_id,
-                **sampling,
+        in_rounds = padded and not samples and max_new_tokens > MAX_NEW_TOKENS
+        budget = TOKENS_PER_BATCH * (4 if in_rounds else 1)
+        for batch in batches(lengths, budget) if padded else _batches_of_one_length(lengths):
+            ids, mask = (
+                part.to(model.device)
+                for part in _padded([prompts[i] for i in batch], tokenizer.pad_token_id, "left")
             )
-            texts = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+            if in_rounds:
+                out = _greedy_in_rounds(model, ids, mask, tokenizer.pad_token_id, max_new_tokens)
+            else:
+                out = model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    max_new_tokens=max_new_tokens
+                    if whole
+                    else min(max_new_tokens, places - ids.shape[1]),
+                    num_return_sequences=copies,
+                    pad_token_id=tokenizer.pad_token_id,
+                    **sampling,
+                )[:, ids.shape[1] :]
+            texts = tokenizer.batch_decode(out, skip_special_tokens=True)
             for line, i in enumerate(batch):
                 answers[i] = [text.strip() for text in texts[line * copies : (line + 1) * copies]]
+    return answers
+
+
+def _greedy_in_rounds(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, pad: int, new_tokens: int
+) -> torch.Tensor:
+    """(batch, new_tokens) greedy answers to left-padded prompts, filled up with `pad`.
+
+    An answer that has ended costs as much as one that goes on, as long as it stays in the batch:
+    after every ROUND tokens it is taken out. What the others have read stays in the cache.
+    """
+    import torch
+
+    end = model.generation_config.eos_token_id
+    ends = torch.tensor([] if end is None else end, device=ids.device, dtype=ids.dtype)
+    answers = torch.full((len(ids), new_tokens), pad, device=ids.device, dtype=ids.dtype)
+    rows, width, cache = torch.arange(len(ids), device=ids.device), ids.shape[1], None
+    for start in range(0, new_tokens, ROUND):
+        found = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            max_new_tokens=min(ROUND, new_tokens - start),
+            do_sample=False,
+            pad_token_id=pad,
+            return_dict_in_generate=True,
+        )
+        said = found.sequences[:, width + start :]
+        answers[rows, start : start + said.shape[1]] = said
+        going = ~torch.isin(said, ends).any(1)
+        if not going.any():
+            break
+        ids, rows, cache = found.sequences[going], rows[going], found.past_key_values
+        cache.batch_select_indices(going.nonzero()[:, 0])
+        mask = torch.cat([mask[going], mask.new_ones(len(ids), said.shape[1])], 1)
     return answers
 
 

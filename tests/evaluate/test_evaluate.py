@@ -323,3 +323,52 @@ def test_a_natural_request_is_given_room_and_others_are_as_ever(instruct, monkey
     rooms.clear()
     scorecards.score_items(instruct.model, instruct.tokenizer, items, max_new_tokens=7)
     assert {room for _, room in rooms} == {7}
+
+
+@pytest.fixture
+def talker(monkeypatch):
+    """A model that goes on and on, until it says a word that not every answer has."""
+    base = zoo.load("llama-s-base")
+    word = base.tokenizer.encode(" in", add_special_tokens=False)[-1]
+    monkeypatch.setattr(
+        base.model.generation_config, "eos_token_id", [base.tokenizer.eos_token_id, word]
+    )
+    prompts = [
+        base.tokenizer.encode(row["text"], add_special_tokens=False)[: 6 + number % 5]
+        for number, row in enumerate(load_pack("materials").rows("raw")[:12])
+    ]
+    return base, prompts
+
+
+def test_long_answers_are_those_of_one_prompt_alone(talker):
+    """Answers that have ended leave the batch: those that go on stay what they are."""
+    (base, prompts), new = talker, 3 * scorecards.ROUND + 5
+    alone = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        out = base.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new,
+            do_sample=False,
+            pad_token_id=base.tokenizer.pad_token_id,
+        )
+        alone.append(out[0, len(prompt) :])
+    rounds = {(len(ids) - 1) // scorecards.ROUND for ids in alone}
+    assert len(rounds) > 2
+    assert scorecards.generate(base.model, base.tokenizer, prompts, max_new_tokens=new) == [
+        [base.tokenizer.decode(ids, skip_special_tokens=True).strip()] for ids in alone
+    ]
+
+
+def test_an_answer_that_has_ended_is_not_computed_further(talker, monkeypatch):
+    (base, prompts), computed = talker, []
+    forward = base.model.forward
+
+    def counting(*args, **named):
+        computed.append(len(named["input_ids"]))
+        return forward(*args, **named)
+
+    monkeypatch.setattr(base.model, "forward", counting)
+    scorecards.generate(base.model, base.tokenizer, prompts, max_new_tokens=4 * scorecards.ROUND)
+    assert max(computed) == len(prompts) > computed[-1]
