@@ -345,7 +345,8 @@ class _Models:
             )
 
         return run_spec(
-            spec.model_copy(update={"pack": str(self.data[spec.pack].folder)}),
+            # the spec is somebody else's: what it names gets nothing from this machine
+            spec.model_copy(update={"pack": str(self.data[spec.pack].folder), "report_to": None}),
             store=self.own,
             progress=progress,
         )[-1]

@@ -37,6 +37,13 @@ def run(
     price: Annotated[
         float, typer.Option(help="With --dry-run: what one GPU costs per hour, in your currency.")
     ] = 0.0,
+    log_jsonl: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that gets a line of JSON for each logged step and for every stage's start "
+            "and end; docs/spec.md names the fields."
+        ),
+    ] = None,
 ) -> None:
     """Train and merge what a spec says; finished stages are reused."""
     from labkit.base.errors import InputError
@@ -52,6 +59,8 @@ def run(
         changes["seed"] = seed
     loaded = specs.load_spec(spec).model_copy(update=changes)
     if dry_run:
+        if log_jsonl is not None:
+            raise InputError("--log-jsonl is for a run: --dry-run trains nothing; drop one of them")
         for told in preflight.tell(loaded, card=gpu, count=gpus, price=price):
             out.print(
                 told if isinstance(told, str) else preflight.table(*told),
@@ -66,7 +75,7 @@ def run(
     if processes.is_main():
         preflight.check(loaded)
     with Line() as line:
-        made = pipeline.run_spec(loaded, progress=line)
+        made = pipeline.run_spec(loaded, progress=line, log_jsonl=log_jsonl)
     for checkpoint in made if processes.is_main() else ():
         say(f"{checkpoint.name}  {checkpoint.lineage['wall_seconds']:.1f} s  {checkpoint.folder}")
         for told in (row_words(checkpoint.lineage.get("rows")), exposure.told(checkpoint.lineage)):

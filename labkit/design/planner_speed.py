@@ -535,7 +535,9 @@ def ahead(spec: PipelineSpec, *, watched: bool = False) -> list[Ahead]:
     asked, spec = _Asked(), with_steps(spec)
     before = spec.stages[: spec.merge_after or None]
     run_spec(
-        spec.model_copy(update={"stages": before, "merge": None, "merge_after": None}),
+        spec.model_copy(
+            update={"stages": before, "merge": None, "merge_after": None, "report_to": None}
+        ),
         store=asked,
         watch=(lambda *_: None) if watched else None,
     )

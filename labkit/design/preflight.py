@@ -86,10 +86,12 @@ def check(spec: PipelineSpec) -> None:
     """Raises SpecError, PackError, InputError or StoreError when a run of this spec cannot work on
     this machine.
     """
+    from labkit.train.callbacks import check_reporter
     from labkit.train.memory import check_four_bit
 
     spec = with_steps(spec)
     check_files(spec)
+    check_reporter(spec.report_to)
     if any(stage.lora and stage.lora.four_bit for stage in spec.stages):
         check_four_bit(spec.stages)
     for name in models_of(spec):

@@ -1,5 +1,6 @@
 """This module watches a running stage: it counts what becomes of the rows, keeps the loss curve,
-tells where the stage stands, lets a probe look, and saves the state.
+tells where the stage stands, reports to a log file and to other programs, lets a probe look, and
+saves the state.
 
 A stage that is killed goes on where it was last saved. Its state (weights or adapters, optimiser,
 schedule, random numbers, loss curve, what a probe saw) is saved every few minutes, and when
@@ -11,21 +12,24 @@ a stage trains on or what a probe looks at.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from labkit.base import processes
-from labkit.base.errors import InputError
-from labkit.base.store import file_hash, write_file
+from labkit.base.errors import InputError, SpecError
+from labkit.base.store import Checkpoint, file_hash, write_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -152,9 +156,11 @@ def reporter(
     progress: Callable | None,
     probe: Callable | None,
     enough: Recall | None = None,
+    report: Report | None = None,
 ):
     """A TrainerCallback that keeps the loss curve and, in the first process, tells `progress` where
-    the stage stands. enough: asked whether training may end, where it is due.
+    the stage stands. enough: asked whether training may end, where it is due. report: gets every
+    logged step.
     """
     from transformers import PrinterCallback, TrainerCallback
 
@@ -187,6 +193,8 @@ def reporter(
             if logs and "loss" in logs:
                 result.add(state.global_step, logs)
                 self.tell(state.global_step)
+                if report:
+                    report.step(self.moment(state.global_step), result.metrics[-1])
 
         def on_train_end(self, args, state, control, **kwargs):
             self.tell(state.global_step)
@@ -195,10 +203,12 @@ def reporter(
             """Each step at most once: a last step is logged, and ends the training too."""
             if progress and processes.is_main() and result.loss_curve and step > self.told:
                 self.told = step
-                rate = (step - self.first) / max(time.perf_counter() - self.began, 1e-9)
-                loss, left = result.loss_curve[-1][1], (steps - step) / rate
-                speed = rate * tokens_per_step
-                progress(Progress(stage, step, steps, loss, speed, left, self.first))
+                progress(self.moment(step))
+
+        def moment(self, step: int) -> Progress:
+            rate = (step - self.first) / max(time.perf_counter() - self.began, 1e-9)
+            loss, left = result.loss_curve[-1][1], (steps - step) / rate
+            return Progress(stage, step, steps, loss, rate * tokens_per_step, left, self.first)
 
     return Reporter()
 
@@ -215,6 +225,263 @@ def _undisturbed(model):
     with torch.random.fork_rng(enabled=True):
         yield
     model.train(training)
+
+
+# --- reporting --------------------------------------------------------------------------------
+
+# what `report_to` may name -> what pip installs
+REPORTERS = {"tensorboard": "tensorboard", "trackio": "trackio>=0.43", "wandb": "wandb"}
+PROJECT = "labkit"  # under which trackio and wandb keep all runs
+
+
+class ReportNote(UserWarning):
+    """Where the numbers of a training go, or why none go there."""
+
+
+def check_reporter(name: str | None) -> None:
+    """Raises SpecError when what `report_to` names is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    if name is None:
+        return
+    try:  # by its distribution: wandb leaves folders of its own name, which could be imported
+        version(name)
+    except PackageNotFoundError:
+        raise SpecError(
+            f"report_to: {name} needs the package {name}, which is not installed; run: "
+            f'pip install "{REPORTERS[name]}", or drop report_to'
+        ) from None
+
+
+def check_log(path: Path | None) -> None:
+    """Make the file of --log-jsonl, or see that an older log goes on there on a line of its own.
+
+    Raises InputError when it cannot be written or holds something else.
+    """
+    if path is None:
+        return
+    try:
+        with path.open("a+", encoding="utf-8") as file:
+            file.seek(0)
+            first = file.readline()
+            if first and not _is_log_line(first):
+                raise InputError(
+                    f"{path} holds something else than a log of labkit; name a new file for "
+                    "--log-jsonl"
+                )
+            if first and not path.read_bytes().endswith(b"\n"):  # of a run that was killed
+                file.write("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InputError(
+            f"{path}: the log cannot be written there ({reason}); name another file for --log-jsonl"
+        ) from None
+
+
+def _is_log_line(line: str) -> bool:
+    try:
+        return {"time", "event", "stage"} <= set(json.loads(line))
+    except (ValueError, TypeError):
+        return False
+
+
+class Report:
+    """What a stage tells a log file and another program while it runs. A new one for every stage.
+
+    stage: kind, number from 1 among the stages, name and key: in every line of the log. run: the
+    stage's name in the other program. config: what is told of it there. folder: where tensorboard
+    and wandb write. to: the program. log: the file. Without both nothing is reported.
+
+    What fails at the start is an InputError. What fails later is said once, and training goes on.
+    """
+
+    def __init__(
+        self,
+        stage: dict[str, str | int],
+        run: str,
+        config: dict,
+        folder: Path,
+        *,
+        to: str | None = None,
+        log: Path | None = None,
+    ):
+        self.stage, self.run, self.config, self.folder = stage, run, config, folder
+        self.to, self.log = to, log
+        self._tracker: Any = None
+        self._began = False
+
+    def begin(self, step: int, steps: int) -> None:
+        """Training begins, or goes on after a step."""
+        self._began = True
+        self._line("start", step=step, steps=steps)
+        if self.to:
+            self._tracker = self._started(step)
+            if step == 0 and self.to == "tensorboard":  # the others were given it
+                self._tell(lambda: self._tracker.log({"stage": json.dumps(self.config)}, step=0))
+
+    def step(self, moment: Progress, logged: dict[str, float]) -> None:
+        """A logged step. logged: what the trainer says of it."""
+        numbers = {
+            **{name: value for name, value in logged.items() if name != "step"},
+            "tokens_per_second": moment.tokens_per_second,
+        }
+        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        self._line(
+            "step",
+            step=moment.step,
+            steps=moment.steps,
+            **finite,
+            seconds_left=moment.seconds_left,
+        )
+        self._tell(lambda: self._tracker.log(numbers, step=moment.step))
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Goes around what makes a stage's checkpoint: an error or a stop ends the report, too."""
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            said = str(error) or type(error).__name__
+            self._line("end", outcome="stopped" if stopped else "failed", said=said)
+            self._finish()
+            raise
+
+    def end(self, made: Checkpoint) -> None:
+        """The stage's checkpoint is there, trained just now or found in the store."""
+        folder = str(made.folder)
+        if self._began:
+            told = {field: made.lineage[field] for field in ("steps", "tokens")}
+            seconds = made.lineage["wall_seconds"]
+            self._line("end", outcome="finished", **told, seconds=seconds, folder=folder)
+            self._finish()
+            return
+        self._line("reused", folder=folder)
+        if self.to:
+            warnings.warn(
+                f"{made.name} was trained before and is read from the store; nothing was reported "
+                f"to {self.to}, because nothing was trained",
+                ReportNote,
+                stacklevel=2,
+            )
+
+    def _line(self, event: str, **values: Any) -> None:
+        if self.log is None:
+            return
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        row = {"time": now, "event": event, **self.stage, **values}
+        try:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        except OSError as error:
+            self._give_up(str(self.log), error)
+            self.log = None
+
+    def _started(self, step: int) -> Any:
+        """A tracker of accelerate's, at work. Raises InputError with what its library says."""
+        from accelerate import tracking
+
+        tracker: Any
+        if self.to == "tensorboard":
+            # what a killed run had written beyond its saved state is written again
+            again = {"purge_step": step + 1} if step else {}
+            tracker = tracking.TensorBoardTracker(self.run, self.folder / "tensorboard", **again)
+        elif self.to == "trackio":
+            tracker = tracking.TrackioTracker(
+                PROJECT,
+                name=self.run,
+                group=self.run,
+                config=self.config,
+                embed=False,
+                auto_log_cpu=False,
+                auto_log_gpu=False,
+            )
+        else:
+            tracker = tracking.WandBTracker(PROJECT, **self._wandb())
+        try:
+            with redirect_stdout(sys.stderr):  # of trackio, which says where it writes
+                tracker.start()
+        except Exception as error:  # of whatever kind a library has
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            offline = ", set WANDB_MODE=offline" if self.to == "wandb" else ""
+            raise InputError(
+                f"report_to: {self.to} does not start ({said[:300]}); mend that{offline}, or drop "
+                "report_to"
+            ) from error
+        warnings.warn(
+            f"{self.stage['name']} is reported to {self.to}: {self._place(tracker)}",
+            ReportNote,
+            stacklevel=2,
+        )
+        return tracker
+
+    def _wandb(self) -> dict[str, Any]:
+        """What wandb.init is given: no console, no source, nothing about this machine."""
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
+        folder = self.folder / "wandb"
+        folder.mkdir(parents=True, exist_ok=True)
+        return {
+            "name": self.run,
+            "group": self.run,
+            "config": self.config,
+            "dir": str(self.folder),
+            "settings": wandb.Settings(
+                console="off",
+                disable_git=True,
+                host=PROJECT,  # the machine's own name is nobody's business
+                quiet=True,
+                reinit="create_new",  # a run that the user has open stays theirs
+                save_code=False,
+                x_disable_machine_info=True,
+                x_disable_meta=True,
+                x_disable_stats=True,
+                x_save_requirements=False,
+            ),
+        }
+
+    def _place(self, tracker: Any) -> str:
+        """Where a tracker's numbers are to be seen."""
+        if self.to == "tensorboard":
+            root = self.folder / "tensorboard"
+            return f"{tracker.logging_dir}; to see it: tensorboard --logdir {root}"
+        if self.to == "wandb":
+            run = tracker.tracker
+            kept = Path(run.dir).parent
+            return f"{kept}; to send it: wandb sync {kept}" if run.offline else run.url
+        places = (os.environ.get("TRACKIO_SPACE_ID"), os.environ.get("TRACKIO_SERVER_URL"))
+        away = next(filter(None, places), None)
+        return away or f"on this machine; to see it: trackio show --project {PROJECT}"
+
+    def _finish(self) -> None:
+        if self._tracker is None:
+            return
+        finish = self._tracker.finish
+        if self.to == "trackio":  # its run alone would be finished again when Python ends
+            import trackio
+
+            finish = trackio.finish
+        with redirect_stdout(sys.stderr):
+            self._tell(finish)
+        self._tracker = None
+
+    def _tell(self, call: Callable[[], object]) -> None:
+        if self._tracker is None:
+            return
+        try:
+            call()
+        except Exception as error:  # of whatever kind a library has
+            self._tracker = None
+            self._give_up(str(self.to), error)
+
+    def _give_up(self, place: str, error: Exception) -> None:
+        warnings.warn(
+            f"{self.stage['name']}: {place} takes no more reports "
+            f"({type(error).__name__}: {error}); training goes on without",
+            ReportNote,
+            stacklevel=2,
+        )
 
 
 # --- being stopped ----------------------------------------------------------------------------

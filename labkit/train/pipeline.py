@@ -23,7 +23,15 @@ from labkit.models import zoo
 from labkit.models.architecture import parameters_of
 from labkit.models.families import CONTEXT
 from labkit.train import exposure, memory, zoo_build
-from labkit.train.callbacks import Partial, RowCount, Stop, TrainResult
+from labkit.train.callbacks import (
+    Partial,
+    Report,
+    RowCount,
+    Stop,
+    TrainResult,
+    check_log,
+    check_reporter,
+)
 from labkit.train.specs import AUTO, PREFERENCE_STAGES, PipelineSpec, Stage, profile, trail_of
 
 if TYPE_CHECKING:
@@ -217,9 +225,10 @@ def check_spec(spec: PipelineSpec) -> Pack:
     """The spec's pack, once everything the spec needs is known to be there.
 
     Raises what check_data raises, SpecError when a stage cannot be trained by these processes on
-    this machine, and MergeError when the models cannot be merged as it says.
+    this machine or not be reported as it says, and MergeError when the models cannot be merged so.
     """
     pack = check_data(spec)
+    check_reporter(spec.report_to)
     for number, stage in enumerate(spec.stages):
         memory.shares(stage, processes.count(), f"stages.{number}: ")
         if stage.until is not None and processes.count() > 1:
@@ -246,6 +255,7 @@ def run_spec(
     store: Store | None = None,
     progress: Callable | None = None,
     watch: Callable | None = None,
+    log_jsonl: Path | None = None,
 ) -> list[Checkpoint]:
     """Train the stages of a spec in order, then merge; returns one checkpoint per stage and merge.
 
@@ -253,8 +263,9 @@ def run_spec(
     called with callbacks.Progress. watch: makes a probe for a stage from its kind and tokenizer;
     its looks are kept in the lineage under `probe`, in a checkpoint of its own beside the one
     without. A stage that is interrupted is saved first and goes on there; one that was killed goes
-    on where it was last saved. Of several processes (docs/distributed.md) the first writes and
-    tells, and all return the same.
+    on where it was last saved. log_jsonl: a file that gets a line of JSON for the start and the end
+    of every stage and for each logged step (docs/spec.md); lines are added to an older log. Of
+    several processes (docs/distributed.md) the first writes and tells, and all return the same.
     """
     from labkit.train.trainers import prepare_process
 
@@ -262,17 +273,24 @@ def run_spec(
     spec = with_steps(spec)
     with processes.one_voice():
         processes.start()
-        return _run_steps(spec, store, progress, watch)
+        return _run_steps(spec, store, progress, watch, log_jsonl)
 
 
 def _run_steps(
-    spec: PipelineSpec, store: Store | None, progress: Callable | None, watch: Callable | None
+    spec: PipelineSpec,
+    store: Store | None,
+    progress: Callable | None,
+    watch: Callable | None,
+    log: Path | None,
 ) -> list[Checkpoint]:
     store, pack = store or Store(), check_spec(spec) if processes.is_main() else None
+    if processes.is_main():
+        check_log(log)
     processes.wait()  # a model that is fetched or unpacked is there when the others look
     pack = pack or check_spec(spec)
     made: list[Checkpoint] = []
     start = _fingerprint_of(spec.model) if spec.stages else None
+    stages = itertools.count(1)
     for number, step in enumerate(spec.steps, 1):
         name = f"{pack.name}/{spec.model}/{trail_of(spec.steps[:number])}"
         previous = made[-1] if made else None
@@ -280,9 +298,8 @@ def _run_steps(
             made.append(_run_merge(spec, step, previous, name, store))
         else:
             parent = previous.key if previous else start
-            made.append(
-                _run_stage(spec, step, pack, previous, parent, name, store, progress, watch)
-            )
+            seen = progress, watch, log, next(stages)
+            made.append(_run_stage(spec, step, pack, previous, parent, name, store, *seen))
     return made
 
 
@@ -296,7 +313,9 @@ def _fingerprint_of(name: str) -> str:
     )
 
 
-def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch) -> Checkpoint:
+def _run_stage(
+    spec, stage, pack, previous, parent, name, store, progress, watch, log, number
+) -> Checkpoint:
     steps = steps_run(stage, spec.profile)
     ran = stage.model_copy(update={"steps": steps})
     key = key_of(
@@ -311,6 +330,8 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         # once long texts were cut; the invented packs have none beyond so many tokens
         **({"pieces": True} if stage.kind == "cpt" and _has_pieces(stage, pack) else {}),
     )
+
+    report = _report(spec, ran, pack, store, log, number=number, name=name, key=key)
 
     def make(folder: Path | None) -> dict:
         from labkit.train.trainers import import_libraries
@@ -333,12 +354,13 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
                 stop=stop,
                 base=base,
                 recall=recall,
+                report=report,
             )
         if folder:
             save_model(result.model, loaded.tokenizer, folder)
         return {
             "name": name,
-            "spec": spec.model_dump(mode="json"),
+            "spec": spec.model_dump(mode="json", exclude={"report_to"}),
             "stage": ran.model_dump(mode="json"),
             "parent": parent,
             "data": pack.fingerprint(*stage_splits(stage)),
@@ -357,7 +379,27 @@ def _run_stage(spec, stage, pack, previous, parent, name, store, progress, watch
         }
 
     with Stop(ran.kind) as stop:
-        return _made_together(store, key, make, follow=lambda: make(None))
+        with report.around():
+            made = _made_together(store, key, make, follow=lambda: make(None))
+        report.end(made)
+        return made
+
+
+def _report(
+    spec: PipelineSpec, stage: Stage, pack: Pack, store: Store, log: Path | None, **about: Any
+) -> Report:
+    """What a stage tells while it runs, in the first process. Other programs get no path."""
+    first = processes.is_main()
+    model = Path(spec.model).name if Path(spec.model).is_dir() else spec.model
+    trail = about["name"].rsplit("/", 1)[1]
+    return Report(
+        {"stage": stage.kind, **about},
+        f"{pack.name}/{model}/{trail}/{about['key']}",
+        {"stage": stage.model_dump(mode="json", exclude_defaults=True), "seed": spec.seed},
+        store.root.parent,
+        to=spec.report_to if first else None,
+        log=log if first else None,
+    )
 
 
 def _has_pieces(stage: Stage, pack: Pack) -> bool:

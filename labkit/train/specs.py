@@ -202,7 +202,8 @@ class PipelineSpec(Strict):
 
     merge_after: merge after so many stages and train the others from the merge; by default after
     the last. planned: stage -> what it will read, while the pack has no files; nothing is trained
-    by it.
+    by it. report_to: a program that gets the numbers of each logged step too; it changes nothing
+    that is trained.
     """
 
     pack: str
@@ -214,6 +215,7 @@ class PipelineSpec(Strict):
     profile: ProfileName = "lab"
     why: Why | None = None
     planned: dict[StageKind, Planned] | None = None
+    report_to: Literal["tensorboard", "trackio", "wandb"] | None = None
 
     @field_validator("stages", mode="before")
     @classmethod

@@ -45,6 +45,7 @@ from labkit.train.callbacks import (
     Partial,
     Probe,
     Progress,
+    Report,
     RowCount,
     Stop,
     TrainResult,
@@ -75,7 +76,8 @@ class Run:
     step and after each; it cannot disturb the training. partial: where to save the state of an
     unfinished stage, and to resume it from. stop: lets an interrupt wait for a saved state. base:
     the folder of the frozen base, when adapters are to be merged into it as it is stored and not as
-    it was trained on. recall: tries what CPT has read, and may end it.
+    it was trained on. recall: tries what CPT has read, and may end it. report: told when training
+    begins and of every logged step.
     """
 
     seed: int
@@ -85,6 +87,7 @@ class Run:
     stop: Stop | None = None
     base: Path | None = None
     recall: Recall | None = None
+    report: Report | None = None
 
 
 def prepare_process() -> None:
@@ -519,6 +522,7 @@ def _run(
         run.progress,
         run.probe,
         run.recall,
+        run.report,
     )
     trainer.remove_callback(report.replaces)
     trainer.add_callback(report)
@@ -537,6 +541,8 @@ def _run(
     if state and run.probe:
         run.probe.restore(state.seen(), before)
     _check_start(model, stage)
+    if run.report:  # before the clock: another program may take its time to start
+        run.report.begin(state.step if state else 0, trainer.args.max_steps)
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(state.folder) if state else None)
     result.wall_seconds = before + time.perf_counter() - began
