@@ -1,4 +1,4 @@
-"""The studies' own commands: `python -m studies evidence|gallery|api|compatibility|cases`.
+"""The studies' own commands: `python -m studies evidence|gallery|site|api|compatibility|cases`.
 
 They write docs/*.md, their pictures and measured data.
 """
@@ -94,6 +94,41 @@ def evidence(
     say(f"written: {where['page']}")
 
 
+@app.command("real-packs")
+def real_packs(
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(help="PACK:SEED, several times; by default all that are planned."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for pieces, records and page; a trial.")
+    ] = None,
+) -> None:
+    """SmolLM2-135M on three real collections: hours, in pieces that are kept; a stopped run goes
+    on where it was.
+    """
+    from labkit.base.errors import InputError
+    from labkit.data.packs import samples_folder
+    from studies import real_packs as study
+
+    wanted = []
+    for text in unit or ():
+        name, _, seed = text.partition(":")
+        if not seed.isdecimal():
+            raise InputError(f"--unit is {text!r}; write PACK:SEED, as in pubmedqa:0")
+        wanted.append((name, int(seed)))
+    measured = out or samples_folder("measured")
+    page_file = out / "real-packs.md" if out else Path("docs/real-packs.md")
+    study.run_study(
+        wanted or study.UNITS,
+        pieces=measured / "real",
+        page_file=page_file,
+        measured=measured,
+        told=lambda text: err.print(text, highlight=False),
+    )
+    say(f"written: {page_file}")
+
+
 @app.command()
 def gallery(
     out_dir: Annotated[Path, typer.Option(help="Of a course run: its records and figures.")] = Path(
@@ -116,6 +151,28 @@ def gallery(
     for sentence in made.left_out:
         note(f"note: left out: {sentence}")
     say(f"written: {made.page} and {len(made.pictures)} pictures")
+
+
+@app.command()
+def site(
+    to: Annotated[Path, typer.Option(help="The folder of the site; what was in it goes.")] = Path(
+        "out/site"
+    ),
+    course: Annotated[
+        Path | None,
+        typer.Option(
+            help="The out_dir of a course run, whose outputs the notebooks' pages show; by default "
+            "they show text and code."
+        ),
+    ] = None,
+) -> None:
+    """Build the site of course, docs, API and gallery, which loads nothing from elsewhere."""
+    from studies.site import build_site
+
+    with working("starting") as step:
+        made = build_site(to, course=course, say=step)
+    told = f"with outputs of {len(made.ran)} notebooks" if made.ran else "notebooks without outputs"
+    say(f"written: {made.pages} pages, {told}\nopen {made.page.resolve()}")
 
 
 @app.command()

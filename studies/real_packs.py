@@ -1,0 +1,600 @@
+"""SmolLM2-135M on documents that nobody invented: docs/real-packs.md and its data.
+
+Run by `python -m studies real-packs`. The unit is one pack at one seed; what it gave lies in a file
+of its own (data_samples/measured/real/), so that a study of many hours can be made in pieces. In
+between, every trained stage and every scorecard is kept in the store: a stopped run goes on where
+it was. t is chosen on dev, all that is reported is the test split.
+
+Two things here are in no pack. Items that need both parents: a question of the domain with a
+request about form, right only when both are met. And text that nobody read: documents of the
+source that only test items quote.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labkit.base.errors import InputError
+from labkit.base.pages import claims_rows, signed
+from labkit.base.stats import (
+    Interval,
+    ItemScore,
+    cluster_mean,
+    combined,
+    paired_difference,
+)
+from labkit.base.store import key_of, write_file
+from labkit.course.study import (
+    ON_DEV,
+    Lesson,
+    Measure,
+    Unit,
+    having,
+    over_better_parent,
+    register_rows,
+)
+from labkit.data.pack_build import source_rows
+from labkit.data.packs import Pack, load_pack
+from labkit.evaluate.scorecards import ItemResult, Scorecard, bits_per_byte, score_items
+from labkit.evaluate.scoring import SCORING_VERSION, cached_card, tokenizer_fingerprint
+from labkit.merge.methods import merge_at
+from labkit.models import zoo
+from labkit.models.zoo import Loaded
+from labkit.train.pipeline import load_checkpoint, run_spec
+from labkit.train.specs import Lora, PipelineSpec, Stage
+from studies import page
+
+# Three seeds where the effects are asked for most closely, two on the others.
+UNITS = (
+    ("pubmedqa", 0),
+    ("contracts", 0),
+    ("elements", 0),
+    ("pubmedqa", 1),
+    ("contracts", 1),
+    ("elements", 1),
+    ("pubmedqa", 2),
+)
+ITEMS_VERSION = 1  # part of a scorecard's key: raise it when items of this study change
+BOTH, UNSEEN = "needs both", "unseen text"
+PER_UNIT = 150  # items that need both parents, at most
+DEV_BOTH = 40
+DOCUMENTS = 60  # of text that nobody read
+ANSWER_TOKENS = 64  # a label or a fact, and a form around it
+
+# Full fine-tuning, as in a hurry: the rate that a tiny model would take. Constant, so that a run of
+# fewer steps is the same run, stopped earlier.
+_READ: dict[str, Any] = {
+    "kind": "cpt",
+    "batch_size": 8,
+    "max_length": 128,
+    "sources": ("raw",),
+    "schedule": "constant",
+}
+HURRIED = Stage(learning_rate=3e-4, steps=60, **_READ)
+EARLIER = HURRIED.model_copy(update={"steps": 20})
+SLOWER = HURRIED.model_copy(update={"learning_rate": 5e-5})
+_LORA = Lora(rank=8, alpha=16)
+ASK = Stage(kind="sft", learning_rate=3e-4, steps=60, batch_size=8, max_length=256, lora=_LORA)
+_PAIRS: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "steps": 30,
+    "batch_size": 8,
+    "max_length": 256,
+    "lora": _LORA,
+}
+ARMS: dict[str, tuple[Stage, ...]] = {
+    "cpt": (HURRIED,),
+    "cpt, stopped earlier": (EARLIER,),
+    "cpt, smaller rate": (SLOWER,),
+    "cpt-sft": (HURRIED, ASK),
+    "cpt-sft-dpo": (HURRIED, ASK, Stage(kind="dpo", **_PAIRS)),
+    "cpt-sft-orpo": (HURRIED, ASK, Stage(kind="orpo", **_PAIRS)),
+}
+UNTOUCHED = "untouched"
+TS = (0.25, 0.5, 0.75)
+# What is merged with the untouched model, and by which kinds dev chooses its t.
+MERGES = {
+    "cpt": ("natural_general", "natural_domain", "recall_gap"),
+    "cpt-sft": ("natural_general", "natural_domain", BOTH),
+}
+# Kinds that every checkpoint is scored on; proposals and pairs are for arms that claims need.
+KINDS = ("natural_general", "natural_domain", "everyday", "recall_gap", "recall_cloze", BOTH)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A request about form that a real model knows, with the check that says whether it is met."""
+
+    request: str
+    check: str
+    settings: dict[str, Any]
+
+
+FORMS = (
+    Form(
+        'Finish your answer with exactly these words: "That is all."',
+        "startend:end_checker",
+        {"end_phrase": "That is all."},
+    ),
+    Form(
+        'After your answer, add a postscript that begins with "P.S."',
+        "detectable_content:postscript",
+        {"postscript_marker": "P.S."},
+    ),
+    Form(
+        'Use the word "therefore" in your answer.',
+        "keywords:existence",
+        {"keywords": ["therefore"]},
+    ),
+)
+
+
+def both_items(pack: Pack, split: str, most: int) -> list[dict]:
+    """Questions of the domain that have one short answer, each with a request about form.
+
+    Right: the answer is said, no other choice is, and the form is met. Where there are fewer
+    questions than `most`, each is asked again with another form.
+    """
+    asked = [
+        item
+        for item in pack.rows(split)
+        if _is_short(item) and item["axis"] in ("reasoning", "knowledge")
+    ]
+    random.Random(f"both {split}").shuffle(asked)
+    turns = [(item, turn) for turn in range(len(FORMS)) for item in asked]
+    return [
+        _with_form(item, turn, FORMS[(number + turn) % len(FORMS)])
+        for number, (item, turn) in enumerate(turns[:most])
+    ]
+
+
+def _is_short(item: dict) -> bool:
+    """Whether a question can be answered in the open: its choices stand in it, or it has none."""
+    question = item.get("messages", [{}])[-1].get("content", "").lower()
+    choices = item.get("choices", [])
+    if item["kind"].startswith("recall") or not question or "answer" not in item:
+        return False
+    return all(len(c.split()) <= 3 and c.lower() in question for c in choices)
+
+
+def _with_form(item: dict, turn: int, form: Form) -> dict:
+    *before, last = item["messages"]
+    others = [choice for choice in item.get("choices", []) if choice != item["answer"]]
+    checks = [form.check] + ["keywords:forbidden_words"] * bool(others)
+    return {
+        "id": f"{item['id']}-both-{turn}",
+        "axis": "compositional",
+        "kind": BOTH,
+        "entity": item["entity"],
+        "messages": [*before, {**last, "content": f"{last['content']} {form.request}"}],
+        "checks": checks,
+        "kwargs": [form.settings] + [{"forbidden_words": others}] * bool(others),
+        "answer": item["answer"],
+    }
+
+
+def unseen_texts(pack: Pack) -> dict[str, str]:
+    """Document -> text, of documents of the pack's source that no split trains on; none where all
+    were read.
+    """
+    read = {row["source"] for split in ("raw", "qa") for row in pack.rows(split)}
+    pairs = json.dumps(pack.rows("preferences"), ensure_ascii=False)  # these name no source
+    found = {}
+    for number, row in enumerate(source_rows(pack.name)):
+        if pack.name == "pubmedqa":
+            name, text = f"PMID {row['pmid']}", " ".join(row["contexts"])
+        elif pack.name == "contracts":
+            name, text = f"CUAD row {number}", row["clause"]
+        else:
+            name, text = f"element {row['atomic_number']}", row["description"] or ""
+        opening = json.dumps(text[:80], ensure_ascii=False).strip('"')
+        if name not in read and len(text) > 200 and opening not in pairs:
+            found[name] = text
+    drawn = random.Random(0).sample(sorted(found), min(DOCUMENTS, len(found)))
+    return {name: found[name] for name in drawn}
+
+
+def scored(loaded: Loaded, pack: Pack, split: str, kinds: Iterable[str], label: str) -> Scorecard:
+    """A checkpoint's scores on some kinds of a split, made or read back."""
+    wanted = sorted(set(kinds))
+    items = [item for item in pack.rows(split) if item["kind"] in wanted]
+    both = both_items(pack, split, PER_UNIT if split == "test" else DEV_BOTH)
+    both = both if BOTH in wanted else []
+    texts = unseen_texts(pack) if UNSEEN in wanted else {}
+
+    def make() -> Scorecard:
+        model, tokenizer = loaded.model, loaded.tokenizer
+        found = score_items(model, tokenizer, items, training_text=pack.training_text)
+        found += score_items(model, tokenizer, both, max_new_tokens=ANSWER_TOKENS)
+        found += [
+            ItemResult(name, "text", UNSEEN, name, bits_per_byte(model, tokenizer, [text]), "")
+            for name, text in texts.items()
+        ]
+        return Scorecard(label, pack.name, split, pack.fingerprint(split), found)
+
+    key = key_of(
+        study="real packs",
+        version=SCORING_VERSION,
+        items=ITEMS_VERSION,
+        weights=loaded.fingerprint,
+        tokenizer=tokenizer_fingerprint(loaded.tokenizer),
+        asked=[*items, *both],
+        texts=texts,
+    )
+    return cached_card(key, make, label)
+
+
+def kinds_of(pack: Pack, label: str) -> tuple[str, ...]:
+    """What a checkpoint is scored on."""
+    reasoning = {item["kind"] for item in pack.rows("test") if item["axis"] == "reasoning"}
+    asked = [*KINDS, *sorted(reasoning)]
+    if label in (UNTOUCHED, "cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo"):
+        asked += ["truth", "two_terms"]
+    if "sft" not in label:
+        asked.append(UNSEEN)
+    return tuple(asked)
+
+
+def train_arm(arm: str, pack: Pack, seed: int) -> tuple[Loaded, dict]:
+    """An arm's last checkpoint, and what its stages took."""
+    made = run_spec(
+        PipelineSpec(
+            pack=str(pack.folder), model=zoo.SMOLLM2, stages=ARMS[arm], seed=seed, profile="lab"
+        )
+    )
+    took = {
+        one.name.rsplit("/", 1)[-1]: {
+            name: one.lineage[name] for name in ("steps", "tokens", "wall_seconds")
+        }
+        for one in made
+    }
+    return load_checkpoint(made[-1]), took
+
+
+def chosen_t(general: Loaded, domain: Loaded, pack: Pack, kinds: Sequence[str]) -> float:
+    """The t whose mean over kinds is highest on dev; of equals the one nearest the middle."""
+
+    def value(t: float) -> float:
+        merged = merge_at(general, domain, t, "slerp")
+        card = scored(merged, pack, "dev", kinds, f"slerp {t:g}")
+        return sum(_mean(card, kind) for kind in kinds) / len(kinds)
+
+    return max(TS, key=lambda t: (value(t), -abs(t - 0.5)))
+
+
+def _mean(card: Scorecard, kind: str) -> float:
+    scores = [item.score for item in card.items if item.kind == kind]
+    return sum(scores) / len(scores)
+
+
+def run_unit(name: str, seed: int, told: Callable[[str], None]) -> dict:
+    """Train, merge and score everything for one pack and seed; plain values, small enough to be
+    kept beside the code.
+    """
+    pack, general = load_pack(name), zoo.load(zoo.SMOLLM2)
+    cards, took, chosen, trained = {}, {}, {}, {}
+
+    def score(label: str, loaded: Loaded) -> None:
+        told(f"{name}, seed {seed}: scoring {label}")
+        kinds = kinds_of(pack, label)
+        cards[label] = scored(loaded, pack, "test", kinds, label)
+
+    score(UNTOUCHED, general)
+    for arm in ARMS:
+        told(f"{name}, seed {seed}: training {arm}")
+        loaded, took[arm] = train_arm(arm, pack, seed)
+        score(arm, loaded)
+        if arm in MERGES:
+            trained[arm] = loaded
+    for arm, kinds in MERGES.items():
+        told(f"{name}, seed {seed}: choosing t for {arm}")
+        chosen[arm] = t = chosen_t(general, trained[arm], pack, kinds)
+        for method in ("slerp", "lerp"):
+            merged = merge_at(general, trained[arm], t, method)
+            score(f"merge of {arm} ({method})", merged)
+        for parent, loaded in ((UNTOUCHED, general), (arm, trained[arm])):
+            label = f"{parent}{ON_DEV}"
+            cards[label] = scored(loaded, pack, "dev", (*kinds, BOTH), label)
+    return {
+        "pack": name,
+        "seed": seed,
+        "chosen": chosen,
+        "took": took,
+        "cards": {label: _told(card) for label, card in cards.items()},
+    }
+
+
+def _told(card: Scorecard) -> dict:
+    """A scorecard without what was said: enough for every interval."""
+    return {
+        "split": card.split,
+        "data": card.data,
+        "items": [
+            [item.id, item.axis, item.kind, item.entity, round(item.score, 5)]
+            for item in card.items
+        ],
+    }
+
+
+def as_unit(data: dict) -> Unit:
+    """What `run_unit` gave, as claims read it."""
+    return Unit(
+        data["pack"],
+        data["seed"],
+        cards={
+            label: Scorecard(
+                label,
+                data["pack"],
+                card["split"],
+                card["data"],
+                [
+                    ItemResult(id, axis, kind, entity, score, "")
+                    for id, axis, kind, entity, score in card["items"]
+                ],
+            )
+            for label, card in data["cards"].items()
+        },
+        chosen=data["chosen"],
+    )
+
+
+# --- what is claimed --------------------------------------------------------------------------
+
+SPECIALIST, FULL = "cpt", "cpt-sft"
+SLERP, LERP = (f"merge of {SPECIALIST} ({method})" for method in ("slerp", "lerp"))
+SLERP_FULL, LERP_FULL = (f"merge of {FULL} ({method})" for method in ("slerp", "lerp"))
+NATURAL = ("natural_general", "natural_domain")
+SAME_EVERYWHERE = ("natural_general", "everyday")  # the same items beside every pack
+
+Scores = Callable[[list[Unit], str], list[ItemScore]]
+
+
+def on(*kinds: str) -> Scores:
+    """Scores of a checkpoint on some kinds. Of items that are the same beside every pack, each run
+    counts as a seed; others are told apart by pack.
+    """
+
+    def scores(units: list[Unit], label: str) -> list[ItemScore]:
+        found = []
+        for unit in having(units, label):
+            mine = [item for item in unit.cards[label].items if item.kind in kinds]
+            for item in mine:
+                where = "" if item.kind in SAME_EVERYWHERE else f"{unit.pack}:"
+                run = _run_number(unit) if not where else unit.seed
+                found.append(ItemScore(where + item.id, where + item.entity, item.score, run))
+        return found
+
+    return scores
+
+
+def _run_number(unit: Unit) -> int:
+    return UNITS.index((unit.pack, unit.seed))
+
+
+def gain(before: str, after: str, scores: Scores) -> Measure:
+    """after - before, paired, over the units that have both."""
+    return lambda units: paired_difference(
+        *(scores(having(units, before, after), label) for label in (before, after))
+    )
+
+
+def synergy(merge: str, parents: tuple[str, str], scores: Scores) -> Measure:
+    """The merge minus the parent that is better on dev, unit by unit."""
+    return lambda units: cluster_mean(over_better_parent(units, merge, parents, scores))
+
+
+def regained(units: list[Unit], *, draws: int = 2_000) -> Interval:
+    """Which share of what CPT lost in natural instructions the merge regains: a ratio of means,
+    with a bootstrap interval over entities and runs.
+    """
+    asked = on(*NATURAL)
+    lost = combined([(1, asked(units, UNTOUCHED)), (-1, asked(units, SPECIALIST))])
+    back = combined([(1, asked(units, SLERP)), (-1, asked(units, SPECIALIST))])
+    entities = sorted({score.entity for score in lost})
+    seeds = sorted({score.seed for score in lost})
+    table = np.zeros((2, len(seeds), len(entities)))
+    for row, found in enumerate((lost, back)):
+        for score in found:
+            table[row, seeds.index(score.seed), entities.index(score.entity)] += score.score
+    rng = np.random.default_rng(0)
+    by_seed = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=draws)
+    by_entity = rng.multinomial(
+        len(entities), np.full(len(entities), 1 / len(entities)), size=draws
+    )
+    below, above = np.einsum("ds,rse,de->rd", by_seed, table, by_entity)
+    drawn = above / np.where(below == 0, np.nan, below)
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    whole = table.sum((1, 2))
+    return Interval(
+        float(whole[1] / whole[0]), float(low), float(high), len(lost), len(entities), len(seeds)
+    )
+
+
+OURS = "a model of 135 million parameters, full fine-tuning on few documents, on two cores"
+_INSTRUCTIONS, _EVERYDAY, _RECALL = on(*NATURAL), on("everyday"), on("recall_gap", "recall_cloze")
+_BOTH, _UNSEEN = on(BOTH), on(UNSEEN)
+_lesson = partial(Lesson, differs=OURS)
+LESSONS = (
+    _lesson(
+        "forgetting",
+        "hurried CPT lowers natural instructions",
+        gain(SPECIALIST, UNTOUCHED, _INSTRUCTIONS),
+        reported="cpt_degrades",
+    ),
+    _lesson(
+        "forgetting",
+        "hurried CPT lowers everyday knowledge",
+        gain(SPECIALIST, UNTOUCHED, _EVERYDAY),
+        reported="cpt_degrades",
+    ),
+    _lesson(
+        "forgetting",
+        "a smaller rate keeps more natural instructions than the hurried one",
+        gain(SPECIALIST, "cpt, smaller rate", _INSTRUCTIONS),
+    ),
+    _lesson(
+        "domain",
+        "hurried CPT recalls more of what its text says",
+        gain(UNTOUCHED, SPECIALIST, _RECALL),
+    ),
+    _lesson(
+        "merging",
+        "merging back restores natural instructions",
+        gain(SPECIALIST, SLERP, _INSTRUCTIONS),
+        reported="merge",
+    ),
+    _lesson(
+        "merging",
+        "merging back gives up recall of the text",
+        gain(SLERP, SPECIALIST, _RECALL),
+        reported="merge",
+    ),
+    _lesson(
+        "merging",
+        "the SLERP merge beats the better parent on items that need both",
+        synergy(SLERP_FULL, (UNTOUCHED, FULL), _BOTH),
+        reported="size",
+    ),
+    _lesson(
+        "merging",
+        "SLERP beats LERP at the same t on items that need both",
+        gain(LERP_FULL, SLERP_FULL, _BOTH),
+        reported="merge",
+    ),
+    *(
+        _lesson(
+            "unseen text",
+            f"the SLERP merge predicts unseen text better than {words} (bits per byte)",
+            gain(SLERP, label, _UNSEEN),
+        )
+        for label, words in (
+            (UNTOUCHED, "the untouched model"),
+            (SPECIALIST, "the specialist"),
+            (LERP, "the LERP merge"),
+            ("cpt, stopped earlier", "the same CPT stopped earlier"),
+            ("cpt, smaller rate", "a CPT with a smaller rate"),
+        )
+    ),
+    *(
+        _lesson(
+            "preferences",
+            f"{method} ranks held-out pairs better than CPT-SFT",
+            gain(FULL, f"{FULL}-{method.lower()}", on("truth")),
+            reported="preference",
+        )
+        for method in ("DPO", "ORPO")
+    ),
+)
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "natural instructions": NATURAL,
+    "everyday": ("everyday",),
+    "recall of the text": ("recall_gap", "recall_cloze"),
+    BOTH: (BOTH,),
+    "pairs": ("truth",),
+    "creativity": ("two_terms",),
+    "unseen text, bits per byte": (UNSEEN,),
+}
+
+
+def data_of(units: list[Unit], runs: list[dict]) -> dict:
+    """Everything the page shows, as plain values."""
+    labels = [label for label in runs[0]["cards"] if not label.endswith(ON_DEV)]
+    scores: dict[str, dict] = {}
+    for label in labels:
+        found = {name: on(*kinds)(units, label) for name, kinds in COLUMNS.items()}
+        scores[label] = {
+            name: cluster_mean(items).as_dict() for name, items in found.items() if items
+        }
+    measured = [(lesson, lesson.measure(units)) for lesson in LESSONS if _can(lesson, units)]
+    return {
+        "units": [[run["pack"], run["seed"]] for run in runs],
+        "planned": [list(unit) for unit in UNITS],
+        "chosen": {f"{run['pack']}, seed {run['seed']}": run["chosen"] for run in runs},
+        "scores": scores,
+        "regained": regained(units).as_dict(),
+        "claims": register_rows(measured),
+    }
+
+
+def _can(lesson: Lesson, units: list[Unit]) -> bool:
+    """Whether there are scores for a claim: elements has no text that nobody read."""
+    return lesson.topic != "unseen text" or bool(_UNSEEN(units, SPECIALIST))
+
+
+def page_text(data: dict) -> str:
+    names = list(COLUMNS)
+    table = [f"| model | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for label, row in data["scores"].items():
+        cells = [str(Interval(**row[name])) if name in row else "–" for name in names]
+        table.append(f"| {label} | {' | '.join(cells)} |")
+    done = ", ".join(f"{pack} seed {seed}" for pack, seed in data["units"])
+    left = [unit for unit in data["planned"] if unit not in data["units"]]
+    return page("real_packs").format(
+        done=done,
+        left=", ".join(f"{pack} seed {seed}" for pack, seed in left) or "nothing",
+        table="\n".join(table),
+        regained=Interval(**data["regained"]),
+        chosen="; ".join(
+            f"{unit}: {', '.join(f'{arm} {t:g}' for arm, t in found.items())}"
+            for unit, found in data["chosen"].items()
+        ),
+        verdict="\n".join(
+            f"- {row['claim']}: {row['verdict']} ({signed(Interval(**row['effect']))})"
+            for row in data["claims"]
+        ),
+        claims=claims_rows(data["claims"]),
+        rate=HURRIED.learning_rate,
+        steps=HURRIED.steps,
+        rows=HURRIED.batch_size,
+        slower=SLOWER.learning_rate,
+        earlier=EARLIER.steps,
+    )
+
+
+def run_study(
+    units: Iterable[tuple[str, int]],
+    *,
+    pieces: Path,
+    page_file: Path,
+    measured: Path,
+    told: Callable[[str], None],
+) -> dict:
+    """Measure the units that have no piece yet, one after the other, and write piece, records and
+    page after each. Raises InputError for a unit that is not planned.
+    """
+    for name, seed in units:
+        if (name, seed) not in UNITS:
+            planned = ", ".join(f"{pack}:{number}" for pack, number in UNITS)
+            raise InputError(f"{name}:{seed} is not planned; choose among {planned}")
+        path = pieces / f"{name}-{seed}.json"
+        if not path.is_file():
+            write_file(path, json.dumps(run_unit(name, seed, told), ensure_ascii=False) + "\n")
+        write_page(pieces=pieces, page_file=page_file, measured=measured)
+    return write_page(pieces=pieces, page_file=page_file, measured=measured)
+
+
+def write_page(*, pieces: Path, page_file: Path, measured: Path) -> dict:
+    """The page and its records from the pieces that are there."""
+    runs = [
+        json.loads(path.read_text("utf-8"))
+        for unit in UNITS
+        if (path := pieces / f"{unit[0]}-{unit[1]}.json").is_file()
+    ]
+    if not runs:
+        raise InputError(f"{pieces}: no piece is there yet; run `python -m studies real-packs`")
+    data = data_of([as_unit(run) for run in runs], runs)
+    write_file(measured / "real_packs.json", json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    write_file(page_file, page_text(data))
+    return data
