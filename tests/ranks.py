@@ -1,8 +1,8 @@
 """What the processes of a distributed test run: ranks.py SPEC STORE [sharded].
 
-Trains in float32, so that only the order of additions differs from one process. `sharded`: by FSDP2
-on CPUs; torch can, but accelerate asks for it on GPUs only, so it is told that these processes have
-some.
+Trains in float32, so that only the order of additions differs from one process. STORE.jsonl is the
+run's log. `sharded`: by FSDP2 on CPUs; torch can, but accelerate asks for it on GPUs only, so it is
+told that these processes have some.
 """
 
 from __future__ import annotations
@@ -53,5 +53,6 @@ if __name__ == "__main__":
     pipeline.run_spec(
         specs.load_spec(Path(sys.argv[1])),
         store=Store(Path(sys.argv[2])),
+        log_jsonl=Path(sys.argv[2]).with_suffix(".jsonl"),
         progress=lambda at: say(f"at {at.stage} {at.step}"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -53,8 +54,12 @@ def compare(spec: PipelineSpec, folder: Path, monkeypatch, *how: str) -> str:
     assert {path.name for path in store.root.iterdir() if path.is_dir()} == {
         made.key for made in alone
     }
+    log = [json.loads(line) for line in (folder / "two.jsonl").read_text("utf-8").splitlines()]
     for made in alone:
         theirs = store.find(made.key)
+        mine = [row for row in log if row["key"] == made.key]  # of the first process alone
+        assert [row["event"] for row in mine] == ["start", *["step"] * (len(mine) - 2), "end"]
+        assert [[row["step"], row["loss"]] for row in mine[1:-1]] == theirs.lineage["loss_curve"]
         steps, losses = zip(*made.lineage["loss_curve"], strict=True)
         their_steps, their_losses = zip(*theirs.lineage["loss_curve"], strict=True)
         assert their_steps == steps and list(their_losses) == pytest.approx(
