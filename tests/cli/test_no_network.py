@@ -13,6 +13,8 @@ import sys
 import pytest
 from class_case import roster
 
+from labkit.design.planner_speed import COURSE_MODEL, keep_speed, reference_speed
+
 NOTEBOOKS = ("00_warm_up", "03_cpt")
 MINUTES = 10
 
@@ -61,7 +63,9 @@ def cut_off() -> list[str]:
     return ["unshare", "-rn", sys.executable, "-c", INSIDE]
 
 
-def test_notebooks_run_for_a_class_with_the_network_cut_off(tmp_path):
+def test_notebooks_run_for_a_class_with_the_network_cut_off(tmp_path, labkit_home):
+    for kind in ("text", "dpo", "orpo"):  # measuring takes minutes, and asks nobody
+        keep_speed(COURSE_MODEL, reference_speed(), kind)
     watch, asked, out = tmp_path / "watch", tmp_path / "asked", tmp_path / "out"
     watch.mkdir()
     (watch / "sitecustomize.py").write_text(WATCH)
@@ -79,7 +83,7 @@ def test_notebooks_run_for_a_class_with_the_network_cut_off(tmp_path):
     environment |= {
         "ASKED_FOR": str(asked),
         "HOME": str(tmp_path),
-        "LABKIT_HOME": str(tmp_path / "home"),
+        "LABKIT_HOME": str(labkit_home),
         "OMP_NUM_THREADS": "1",
     }
     chosen = [word for name in NOTEBOOKS for word in ("--notebook", name)]

@@ -16,7 +16,7 @@ from labkit.design.dossier import empty, load_dossier
 COURSE = [path.stem for path in execute.course_notebooks()]
 
 
-SAMPLE = ["02_data", "06_merge", "09_diagnose"]  # what depends most on pack and seed
+SAMPLE = ["06_merge", "09_diagnose"]  # what depends most on pack and seed
 
 
 @dataclass

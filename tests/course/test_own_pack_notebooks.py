@@ -19,8 +19,8 @@ from labkit.course import execute
 COURSE = [path.stem for path in execute.course_notebooks()]
 RUNS = {
     "raw": COURSE,
-    "questions": ["04_sft", "06_merge", "07_evaluate"],
-    "all": ["03_cpt", "05_preferences", "08_scale", "09_diagnose"],
+    "questions": ["07_evaluate"],
+    "all": ["05_preferences", "09_diagnose"],
 }
 
 
