@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: course test quick nightly newest lint lab app gallery handout install peers servers evidence benchmarks clean
+.PHONY: course test quick nightly newest lint lab app gallery handout site install peers servers evidence benchmarks clean
 
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
@@ -59,6 +59,11 @@ app: install
 gallery: install
 	$(BIN)/python -m studies gallery
 
+# Pages of the course, docs, the API and the gallery as one site in out/site, to open as files or to put on a server.
+site: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	$(BIN)/python -m studies site
+
 # The pages to print that lie in docs.
 handout: install
 	$(BIN)/labkit handout --out-dir docs
@@ -81,10 +86,10 @@ benchmarks: install
 
 install: $(VENV)/.installed
 
-# mergekit, lm-eval and if-verifiable, to compare with, Dask, to run a class on, and hadolint, to check the Dockerfile: optional, tests that
-# need them say so where they are skipped.
+# mergekit, lm-eval and if-verifiable, to compare with, Dask, to run a class on, hadolint, to check the Dockerfile, and MkDocs, for the site:
+# optional, tests that need them say so where they are skipped.
 peers: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers,cluster,docker]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers,cluster,docker,site]'
 
 # What an exported model is served with, to test against: transformers' server, llama.cpp and its converter. Optional, as above.
 servers: install
