@@ -15,10 +15,10 @@ trainers.prepare_process()
 from bare_loop import bare  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
 
-from labkit.course.labs.real_lab import LORA, MODEL  # noqa: E402
+from labkit.course.labs.real_lab import MODEL  # noqa: E402
 from labkit.data.packs import load_pack, text_of  # noqa: E402
 from labkit.models import zoo  # noqa: E402
-from labkit.train.specs import ADAPTED  # noqa: E402
+from labkit.train.specs import ADAPTED, ADAPTED_LORA  # noqa: E402
 
 CPT = ADAPTED[0]
 STEPS, BATCHES = 4, (8, 16, 32)
@@ -28,7 +28,10 @@ def with_adapters(model):
     return get_peft_model(
         model,
         LoraConfig(
-            r=LORA.rank, lora_alpha=LORA.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+            r=ADAPTED_LORA.rank,
+            lora_alpha=ADAPTED_LORA.alpha,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
         ),
     ).train()
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 import subprocess
@@ -41,6 +42,17 @@ def test_importing_brings_no_heavy_library(module):
         "'matplotlib') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_what_a_benchmark_imports_of_labkit_is_there(path):
+    """Benchmarks are run by hand, so nothing else would tell."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labkit"):
+            module = importlib.import_module(node.module)
+            for name in (alias.name for alias in node.names):
+                if not hasattr(module, name):  # then it is a module of a room
+                    assert importlib.util.find_spec(f"{node.module}.{name}"), (path.name, name)
 
 
 def normal(name: str) -> str:
