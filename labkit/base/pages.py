@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from labkit.base.errors import InputError, suggest
 from labkit.base.inputs import tidy
-from labkit.base.records import AXES, CONTROLS
+from labkit.base.records import AXES, AXIS_NAMES, CONTROLS
 from labkit.base.stats import Interval, told_verdict
 from labkit.base.store import PACKAGE, write_file
 
@@ -31,11 +31,32 @@ TEMPLATES = PACKAGE / "base" / "templates"
 NOTE_CHARACTERS = 60  # a shorter text stands in its cell however often it occurs
 
 
+INTERVAL = re.compile(r"(?:[-+]?[\d.,]+ )?(\[[-+]?[\d.,]+, [-+]?[\d.,]+\])")
+
+
 def template(name: str):
-    """A Jinja template of the package, with autoescape on."""
+    """A Jinja template of the package, with autoescape on and the filter `unbroken`."""
     from jinja2 import Environment, PackageLoader
 
-    return Environment(loader=PackageLoader("labkit.base"), autoescape=True).get_template(name)
+    made = Environment(loader=PackageLoader("labkit.base"), autoescape=True)
+    made.filters["unbroken"] = _unbroken
+    return made.get_template(name)
+
+
+def _unbroken(text: str, *, narrow: bool = False):
+    """The escaped text, in which no interval goes over two lines; where columns are narrow, its
+    mean may stand above it.
+    """
+    from markupsafe import Markup, escape
+
+    marked = '<span style="white-space: nowrap">{}</span>'
+
+    def mark(found: re.Match[str]) -> str:
+        if narrow:
+            return found[0].removesuffix(found[1]) + marked.format(found[1])
+        return marked.format(found[0])
+
+    return Markup(INTERVAL.sub(mark, str(escape(text))))
 
 
 def text_template(name: str) -> str:
@@ -53,7 +74,8 @@ def scorecard_table(rows: list[dict]) -> str:
         )
         for row in rows
     ]
-    return template("scorecards.html.j2").render(axes=axes, rows=cells)
+    names = [AXIS_NAMES[axis] for axis in axes]
+    return template("scorecards.html.j2").render(axes=names, rows=cells)
 
 
 def findings_table(rows: list[dict]) -> str:
@@ -66,7 +88,9 @@ def findings_table(rows: list[dict]) -> str:
 
 
 def plain_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Any rows under heads; numbers are written with two digits."""
+    """Any rows under heads; numbers are written with two digits. A row of a single cell under
+    several heads is the heading of those below it.
+    """
     cells = [
         [f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows
     ]
@@ -85,19 +109,16 @@ def claims_table(rows: list[dict]) -> str:
     """The claims register: claim, effect, verdict, what is reported elsewhere, and why the two may
     differ.
     """
-    heads = (
-        "topic",
-        "claim",
-        "measured over seeds",
-        "verdict",
-        "reported elsewhere",
-        "why they may differ",
-    )
+    heads = ("claim", "measured over seeds", "verdict", "reported elsewhere", "why they may differ")
     said, notes = noted([(row["reported"], row["differs"]) for row in rows])
-    cells = [
-        (row["topic"], row["claim"], signed(Interval(**row["effect"])), claim_verdict(row), *words)
-        for row, words in zip(rows, said, strict=True)
-    ]
+    several, cells = len({row["topic"] for row in rows}) > 1, []
+    before = None
+    for row, words in zip(rows, said, strict=True):
+        if several and row["topic"] != before:
+            cells.append((row["topic"],))
+        before = row["topic"]
+        measured = signed(Interval(**row["effect"]))
+        cells.append((row["claim"], measured, claim_verdict(row), *words))
     return plain_table(heads, cells) + template("notes.html.j2").render(notes=notes)
 
 
@@ -120,10 +141,15 @@ def noted(rows: Sequence[Sequence[str]]) -> tuple[list[tuple[str, ...]], list[st
 
 def signed(found: Interval) -> str:
     """A difference with its sign; a very small one with a digit more, so that it does not read as
-    zero.
+    zero. What is zero has no sign.
     """
     digits = 3 if abs(found.mean) < 0.01 else 2
-    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+
+    def one(value: float) -> str:
+        rounded = round(value, digits)
+        return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+
+    return f"{one(found.mean)} [{one(found.low)}, {one(found.high)}]"
 
 
 def covered(found: Interval) -> str:
@@ -137,7 +163,7 @@ def synergy_table(rows: list[dict]) -> str:
     """
     cells = [
         (
-            row["axis"],
+            AXIS_NAMES[row["axis"]],
             row["merge"],
             str(Interval(**row["merged"])),
             *(covered(Interval(**row[bar])) for bar in ("over_max", "over_mean")),
@@ -260,23 +286,23 @@ class Sheet:
     sections: tuple[Section, ...]
 
 
-def sheet_text(sheet: Sheet) -> str:
-    """The page for a terminal, 110 columns wide."""
-    lines = [sheet.title, *_wrapped(sheet.subtitle), "", *_wrapped(sheet.verdict)]
+def sheet_text(sheet: Sheet, width: int = TEXT_WIDTH) -> str:
+    """The page for a terminal of `width` columns."""
+
+    def wrapped(text: str, indent: str = "") -> list[str]:
+        return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
+
+    lines = [sheet.title, *wrapped(sheet.subtitle), "", *wrapped(sheet.verdict)]
     for section in sheet.sections:
-        lines += ["", section.head.upper(), *_wrapped(section.text)]
+        lines += ["", section.head.upper(), *wrapped(section.text)]
         for first, *rest in section.rows:
             told = "; ".join(
                 f"{head}: {cell}"
                 for head, cell in zip(section.heads[1:], rest, strict=True)
                 if cell
             )
-            lines += _wrapped(f"- {first}: {told}", indent="  ")
+            lines += wrapped(f"- {first}: {told}", indent="  ")
     return "\n".join(lines)
-
-
-def _wrapped(text: str, *, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, TEXT_WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def sheet_html(sheet: Sheet) -> str:

@@ -15,6 +15,16 @@ FILE = "records.jsonl"
 # joined or prefers.
 AXES = ("knowledge", "reasoning", "instructions", "creativity")
 CONTROLS = ("general", "compositional", "preference")
+# What people read for them; files and commands have the words above.
+AXIS_NAMES = {
+    "knowledge": "domain knowledge",
+    "reasoning": "reasoning",
+    "instructions": "instruction following",
+    "creativity": "creativity",
+    "general": "general knowledge",
+    "compositional": "fact in requested format",
+    "preference": "preference accuracy",
+}
 
 
 def append(folder: Path, kind: str, **values: object) -> None:
@@ -53,3 +63,31 @@ def latest(rows: list[dict], key: str) -> list[dict]:
     twice.
     """
     return list({row[key]: row for row in rows}.values())
+
+
+def same_once(rows: list[dict]) -> tuple[list[dict], list[tuple[str, list[str]]]]:
+    """Scorecard records with each model once, under its first name and with the most axes; and what
+    else it is called, by that name. One model is what has the same weights, or, where those are not
+    known, the same score on every axis that both have.
+    """
+    groups: list[list[dict]] = []
+    for row in rows:
+        for group in groups:
+            if _same_model(group[0], row):
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    kept = [
+        {**max(group, key=lambda row: len(row["axes"])), "checkpoint": group[0]["checkpoint"]}
+        for group in groups
+    ]
+    names = [[row["checkpoint"] for row in group] for group in groups]
+    return kept, [(first, more) for first, *more in names if more]
+
+
+def _same_model(one: dict, other: dict) -> bool:
+    if one.get("weights") and other.get("weights"):
+        return one["weights"] == other["weights"]
+    both = one["axes"].keys() & other["axes"].keys()
+    return len(both) > 2 and all(one["axes"][axis] == other["axes"][axis] for axis in both)

@@ -38,7 +38,8 @@ class Interval:
     with_seeds: bool = False
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        mean, low, high = (round(value, 2) + 0.0 for value in (self.mean, self.low, self.high))
+        return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
     @property
     def covers(self) -> str:

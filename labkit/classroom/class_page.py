@@ -11,6 +11,8 @@ escapes it.
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import shutil
 from collections import Counter
@@ -36,7 +38,14 @@ from labkit.base.records import FILE
 from labkit.base.store import write_file
 from labkit.course import journal_figures
 from labkit.course.figures import AXIS_LABELS
-from labkit.course.journal import COMMITTED, NOBODYS, UNTOUCHED, on_scale
+from labkit.course.journal import (
+    COMMITTED,
+    NOBODYS,
+    UNTOUCHED,
+    course_notebooks,
+    on_scale,
+    steps,
+)
 from labkit.course.journal_figures import Picture, picture
 from labkit.design import dossier as paper
 from labkit.design.designer import in_words
@@ -977,3 +986,197 @@ def timing(seats: Sequence[Seat]) -> Part | None:
         _rows(rows),
         (picture(journal_figures.times(seconds), alt),),
     )
+
+
+# --- grades --------------------------------------------------------------------------------------
+
+# What a platform knows a person by, in the heads of its own export. Canvas: everything up to the
+# section, and in this order; Moodle: any of these, the last of them are not unique.
+CANVAS_LAST, CANVAS_POINTS, FULL_MARKS = "Section", "Points Possible", 100
+MOODLE = ("First name", "Last name", "Surname", "ID number", "Username", "Email address")
+SHARED = (
+    CANVAS_LAST,
+    "Root Account",
+    "First name",
+    "Last name",
+    "Surname",
+    "LastName",
+    "FirstName",
+)
+GRADED = "labkit"  # what the names of all its columns begin with
+
+
+@dataclass(frozen=True)
+class Gradebook:
+    """A file of grades. platform: Canvas or Moodle. graded: people in it. strangers: learners of
+    the packs whom the export does not know, or knows twice. absent: people of the export without a
+    pack, who are not in the file.
+    """
+
+    path: Path
+    platform: str
+    graded: int
+    strangers: tuple[str, ...]
+    absent: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: grades of {self.graded} people for {self.platform}; {self.absent} "
+            "people of the export brought nothing and are not in it"
+        )
+
+
+def write_gradebook(folder: Path, export: Path, path: Path) -> Gradebook:
+    """What everybody did, in percent, as a CSV file that Canvas or Moodle imports.
+
+    folder: of evidence packs or out_dirs. export: the platform's own export of its grades, which
+    says who is who. A learner is found by the name in the records or by the pack's file name.
+    Raises InputError for an export of neither platform, and when it knows none of the learners.
+    """
+    heads, people = _export_of(export)
+    canvas = heads[: heads.index(CANVAS_LAST) + 1] if _is_canvas(heads) else []
+    identity = canvas or [head for head in heads if head in MOODLE]
+    if not canvas and not set(identity) - set(SHARED):
+        raise InputError(
+            f"{export}: neither Canvas's columns (Student, ID, ..., Section) nor one of Moodle's "
+            "(Email address, ID number, Username); give the file that the platform exports, in "
+            "English"
+        )
+    known = _people(heads, people, identity)
+    rows: dict[int, list] = {}
+    strangers = []
+    for source in sources(folder):
+        try:
+            found = by_learner(records_of(source))
+        except (LabkitError, OSError):
+            continue  # the class page says so
+        called = source.name if source.is_dir() else source.stem
+        for name, own in found.items():
+            numbers = known.get(_same(name), set()) or known.get(_same(called), set())
+            if len(numbers) == 1:
+                rows.setdefault(next(iter(numbers)), []).extend(own)
+            else:
+                strangers.append(printable(f"{name} ({source.name})".strip()))
+    if not rows:
+        raise InputError(
+            f"{export}: none of its people is among the {len(strangers)} learners of {folder}; "
+            "learners are found by the parameter `learner` of their notebooks or the pack's file "
+            "name: a name, login, number or address as in the export"
+        )
+    grades = {number: _grades(own) for number, own in sorted(rows.items())}
+    columns = [f"{GRADED} {name} (%)" for name in next(iter(grades.values()))]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([*identity, *columns])
+    if canvas:
+        empty = [""] * (len(identity) - 1)
+        writer.writerow([f"    {CANVAS_POINTS}", *empty, *[FULL_MARKS] * len(columns)])
+    for number, marks in grades.items():
+        who = dict(zip(heads, people[number], strict=False))
+        writer.writerow([*(who.get(head, "") for head in identity), *marks.values()])
+    write_file(path, text.getvalue())
+    platform = "Canvas" if canvas else "Moodle"
+    absent = len({number for found in known.values() for number in found} - set(rows))
+    return Gradebook(path, platform, len(rows), tuple(strangers), absent)
+
+
+def _export_of(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The heads of a platform's export, and its lines."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(
+                f"{path}: larger than {MOST_BYTES // 2**20} MiB; give a class's export"
+            )
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give the export of Canvas or Moodle"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: not in UTF-8; export the grades as comma-separated text"
+        ) from None
+    first = text.split("\n", 1)[0]
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    try:
+        heads, *rows = [line for line in lines if any(line)]
+    except csv.Error as error:
+        raise InputError(f"{path}:{lines.line_num}: this is not CSV ({error})") from None
+    except ValueError:
+        raise InputError(f"{path}: it is empty; export the grades again") from None
+    return [head.strip() for head in heads], rows
+
+
+def _is_canvas(heads: Sequence[str]) -> bool:
+    """As Canvas itself knows its files: a name or two, `ID`, and somewhere after them a section."""
+    begins = heads[:2] == ["Student", "ID"] or heads[:3] == ["LastName", "FirstName", "ID"]
+    return begins and CANVAS_LAST in heads
+
+
+def _people(
+    heads: Sequence[str], people: Sequence[Sequence[str]], identity: Sequence[str]
+) -> dict[str, set[int]]:
+    """What a person may be called -> the lines of those called so."""
+    known: dict[str, set[int]] = {}
+    for number, line in enumerate(people):
+        who = dict(zip(heads, line, strict=False))
+        if CANVAS_POINTS in line[0]:  # no person: Canvas's own line
+            continue
+        last, _, first = who.get("Student", "").partition(", ")
+        first = who.get("First name", who.get("FirstName", first))
+        last = who.get("Last name", who.get("Surname", who.get("LastName", last)))
+        names = [who.get(head, "") for head in identity if head not in SHARED]
+        for name in (*names, f"{first} {last}"):
+            if _same(name):
+                known.setdefault(_same(name), set()).add(number)
+    return known
+
+
+def _same(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _grades(rows: Sequence[Any]) -> dict[str, float]:
+    """In percent: the steps done of each notebook; the guesses made, and of these the ones inside
+    the measured interval; the exercises answered rightly, of all.
+
+    Only what a person did counts: guesses made before the outcome, choices, reflections in words.
+    """
+    told = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+    last = {(str(row.get("kind")), row["id"]): row for row in told}
+    guesses = {
+        id: row
+        for (kind, id), row in last.items()
+        if kind == "prediction" and row.get("made") == COMMITTED
+    }
+    answers = {
+        id: row
+        for (kind, id), row in last.items()
+        if kind == "answer" and row.get("made", COMMITTED) == COMMITTED
+    }
+    done = {("predict", id) for id in guesses} | {("ask", id) for id in answers}
+    done |= {
+        ("reflect", id)
+        for (kind, id), row in last.items()
+        if kind == "reflection" and isinstance(row.get("text"), str) and row["text"].strip()
+    }
+    asked = {path.stem: steps(path) for path in course_notebooks()}
+    every = [step for own in asked.values() for step in own]
+    marks = {
+        name: _percent(sum((step.kind, step.id) in done for step in own), len(own))
+        for name, own in asked.items()
+        if own
+    }
+    kinds = Counter(step.kind for step in every)
+    made = sum(("predict", step.id) in done for step in every if step.kind == "predict")
+    right = {id for id, row in answers.items() if row.get("right") is True}
+    marks["guesses made"] = _percent(made, kinds["predict"])
+    inside = sum(row.get("inside") is True for row in guesses.values())
+    marks["guesses inside the interval"] = _percent(inside, len(guesses))
+    rightly = sum(step.id in right for step in every if step.kind == "ask")
+    marks["exercises right"] = _percent(rightly, kinds["ask"])
+    return marks
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 1) if whole else 0.0

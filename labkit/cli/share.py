@@ -276,6 +276,14 @@ def class_(
     names: Annotated[
         bool, typer.Option("--names", help="Show names; without it learners are numbered.")
     ] = False,
+    gradebook: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="EXPORT",
+            help="With --from: write gradebook.csv, too, for Canvas or Moodle to import; EXPORT is "
+            "the platform's own export of its grades, which says who is who.",
+        ),
+    ] = None,
 ) -> None:
     """Run notebooks for every learner of a roster, several at a time, and write one page on the
     class; exit 2 when one failed.
@@ -291,8 +299,13 @@ def class_(
             "--jobs is for this machine: on a cluster the number of workers decides; "
             "leave one of the two out"
         )
+    if gradebook is not None and from_ is None:
+        raise InputError(
+            "--gradebook is for what participants bring: give --from FOLDER; in a run of a roster "
+            "nobody guesses or answers"
+        )
     if from_ is not None:
-        _from_packs(from_, out_dir, names)
+        _from_packs(from_, out_dir, names, gradebook)
     elif roster is not None:
         _run(roster, _files(notebook), profile, pack, seed, out_dir, jobs, scheduler, names)
 
@@ -352,11 +365,17 @@ def _run(
     )
 
 
-def _from_packs(folder: Path, out_dir: Path, names: bool) -> None:
+def _from_packs(folder: Path, out_dir: Path, names: bool, export: Path | None) -> None:
     from labkit.classroom import sessions
+    from labkit.classroom.class_page import write_gradebook
 
     with working("reading"):
         done = sessions.read_packs(folder, out_dir=out_dir, names=names)
+        grades = write_gradebook(folder, export, out_dir / "gradebook.csv") if export else None
+    if grades is not None:
+        for stranger in grades.strangers:
+            note(f"note: not in the gradebook: {stranger}; {export} does not name exactly one such")
+        say(f"written: {grades}")
     _tell(done, "packs could not be read; the page is made of the others")
 
 

@@ -10,6 +10,9 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from symtable import symtable
 from threading import Event, Thread
+from typing import Any, Self
 
 from labkit.base.errors import InputError, LabkitError, suggest
 from labkit.base.records import FILE
@@ -29,6 +33,8 @@ from labkit.train.specs import profile as find_profile
 CELL_TIMEOUT_SECONDS = 900
 QUIET = ["--IPKernelApp.log_level=50"]  # a kernel that is ended says so as if it were an error
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# macOS's own libraries start threads, and what is forked from a process that has them may crash.
+FORKS = sys.platform == "linux"
 SMOKE_SECONDS = 12
 AS_IT_IS = {"markup": False, "emoji": False, "highlight": False}  # of a line on a terminal
 PREFIX = "labkit-"  # of the folder with a kernel's sockets; tempfile adds eight characters
@@ -110,11 +116,22 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
             raise InputError(f"{notebook.name} has no parameter {name!r}: {suggest(name, known)}")
 
 
+def _environment(threads: int | None) -> dict[str, str]:
+    """What a notebook's process finds in its environment."""
+    own = dict.fromkeys(THREADS, str(threads)) if threads else {}
+    return {**os.environ, "LABKIT_HEADLESS": "1", **own}
+
+
 def run_notebook(
-    notebook: Path, executed: Path, parameters: dict, *, threads: int | None = None
+    notebook: Path,
+    executed: Path,
+    parameters: dict,
+    *,
+    threads: int | None = None,
+    kernels: WarmKernels | None = None,
 ) -> Run:
     """Execute one notebook headless. threads: of its process, for computing; None leaves them to
-    the machine.
+    the machine. kernels: where its process comes from, with as many threads; None starts one.
 
     This process's own environment is not touched, so several may run in its threads. Raises
     InputError for a parameter that the notebook does not have.
@@ -126,10 +143,6 @@ def run_notebook(
     check_parameters(notebook, parameters)
     executed.parent.mkdir(parents=True, exist_ok=True)
     began, problem = time.perf_counter(), ""
-    environment = {
-        "LABKIT_HEADLESS": "1",
-        **(dict.fromkeys(THREADS, str(threads)) if threads else {}),
-    }
     try:
         with tempfile.TemporaryDirectory(prefix=PREFIX, dir=socket_folder()) as sockets:
             papermill.execute_notebook(
@@ -143,7 +156,7 @@ def run_notebook(
                 kernel_name="python3",
                 language="python",  # not every notebook says so itself
                 config=_kernel_config(sockets),
-                kernel_manager_class=_started_with(environment),
+                kernel_manager_class=_manager(_environment(threads), kernels),
                 extra_arguments=QUIET,
             )
     except PapermillExecutionError as error:
@@ -156,16 +169,37 @@ def run_notebook(
     return Run(notebook.stem, time.perf_counter() - began, executed, problem)
 
 
-def _started_with(environment: dict[str, str]) -> type:
-    """A kernel manager that adds to the environment of the kernels it starts."""
+def _manager(environment: dict[str, str], kernels: WarmKernels | None) -> type:
+    """A manager of kernels whose environment is the given one."""
     from jupyter_client.manager import AsyncKernelManager
 
     class Manager(AsyncKernelManager):
         # jupyter_client's own async manager replaces the sync method in the same way
         async def start_kernel(self, **options):  # type: ignore[override]
-            await super().start_kernel(**options, env={**os.environ, **environment})
+            if kernels:
+                self.provisioner = _provisioner(kernels)(kernel_spec=self.kernel_spec, parent=self)
+            await super().start_kernel(**options, env=environment)
 
     return Manager
+
+
+def _provisioner(kernels: WarmKernels) -> type:
+    """What jupyter_client asks for a kernel's process; this one has it from `kernels`."""
+    from jupyter_client.provisioning import LocalProvisioner
+
+    class Provisioner(LocalProvisioner):
+        process: Any
+
+        async def launch_kernel(self, cmd: list[str], **options: Any):
+            arguments = cmd[cmd.index("-f") :]  # what stands before it starts Python
+            self.cwd = options.get("cwd") or os.getcwd()
+            self.process = kernels.take(arguments, options["env"], self.cwd)
+            if self.process is None:  # in vain: a plain start shows why
+                return await super().launch_kernel(cmd, **options)
+            self.pid = self.pgid = self.process.pid
+            return self.connection_info
+
+    return Provisioner
 
 
 def _as_it_is(path: Path) -> str:
@@ -200,6 +234,156 @@ def _kernel_config(sockets: str):
         if socket_folder()
         else {}
     )
+
+
+# --- kernels that have imported the libraries --------------------------------------------------
+#
+# Importing torch and transformers takes a notebook's process five seconds. On Linux one process
+# does it for all, and each kernel is forked from that. On macOS each kernel is a process of its
+# own, which imports while the kernel before it works. On Windows kernels are started plainly.
+
+
+class WarmKernels:
+    """Kernels whose processes have imported what notebooks need, one after the other.
+
+    count: how many are asked for; one alone is started plainly, for it needs not all of that.
+    threads: of each, for computing, as in `run_notebook`. To be used in a `with`, at the end of
+    which no process is left.
+    """
+
+    def __init__(self, count: int, *, threads: int | None = None):
+        self._left = count if os.name == "posix" and count > 1 else 0
+        self._environment = _environment(threads)
+        self._waiting: subprocess.Popen | None = None
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        if self._waiting:  # nobody will ask it for anything
+            self._waiting.kill()
+            self._waiting.communicate()
+
+    def _start(self) -> None:
+        """Have a process import the libraries; nothing waits for it here."""
+        if not self._left:
+            self._waiting = None
+            return
+        self._waiting = subprocess.Popen(
+            [sys.executable, "-c", f"import {__name__} as run; run.wait_to_be_kernels({FORKS})"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C is for the process that asks
+        )
+
+    def take(
+        self, arguments: list[str], environment: dict[str, str], folder: str
+    ) -> subprocess.Popen | Forked | None:
+        """A kernel's process, started with these arguments for ipykernel in a folder; None where
+        the libraries could not be imported, or no kernel is left.
+        """
+        process = self._waiting
+        if process is None or not self._left:
+            return None
+        asked = {"arguments": arguments, "environment": environment, "folder": folder}
+        assert process.stdin and process.stdout  # as _start has them
+        try:
+            process.stdin.write(json.dumps(asked).encode() + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:  # it has ended, and told on stderr why
+            return None
+        told = process.stdout.readline()
+        if not told:
+            return None
+        self._left -= 1
+        if FORKS:
+            return Forked(int(told))
+        self._start()  # the next one imports while this one works
+        return process
+
+
+class Forked:
+    """A process that is a child of another, as subprocess.Popen has its own. How it ended is not
+    known here: 0 stands for any way.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int):
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        """None while it runs."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return 0
+        return None
+
+    def wait(self) -> int:
+        """Its end, which `poll` has seen."""
+        return 0
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def import_what_notebooks_need() -> None:
+    """Nothing is computed, so that no thread is lost in a fork."""
+    import pkgutil
+    from importlib import import_module
+
+    from labkit.train.trainers import import_libraries, prepare_process
+
+    prepare_process()
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel
+    import ipykernel.kernelapp  # noqa: F401
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    from labkit.course import labs
+
+    for one in pkgutil.iter_modules(labs.__path__):
+        import_module(f"{labs.__name__}.{one.name}")
+    import_libraries()
+
+
+def wait_to_be_kernels(forks: bool) -> None:
+    """The life of a process that imports the libraries and waits: for each line of stdin a process
+    forked from it is the kernel which that line asks for; where it may not fork, it is the first
+    one itself. It ends when nobody is left to write to it.
+    """
+    import_what_notebooks_need()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system forgets a kernel that has ended
+    for line in sys.stdin.buffer:
+        if not (forks and os.fork()):
+            become_kernel(**json.loads(line))
+            return
+
+
+def become_kernel(arguments: list[str], environment: dict[str, str], folder: str) -> None:
+    """ipykernel in this process, until it ends; tells the process's number on stdout first."""
+    from ipykernel.kernelapp import launch_new_instance
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    os.write(sys.stdout.fileno(), f"{os.getpid()}\n".encode())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.environ.clear()
+    # it ends itself when this one is gone
+    os.environ.update(environment, JPY_PARENT_PID=str(os.getppid()))
+    os.chdir(folder)
+    sys.argv = ["ipykernel_launcher", *arguments]
+    launch_new_instance()
 
 
 def hidden_error(executed: Path) -> str:
@@ -302,13 +486,17 @@ def run_course(
         TextColumn("{task.fields[told]:<24}", markup=False),
         TimeElapsedColumn(),
     ]
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with (
+        WarmKernels(len(notebooks)) as kernels,
+        Progress(*columns, console=console, disable=not console.is_terminal) as bars,
+    ):
         for notebook in notebooks:
             expected = (
                 SMOKE_SECONDS if profile == "smoke" else EXPECTED_SECONDS.get(notebook.stem, 60)
             )
             with _countdown(bars, notebook.stem, expected) as finish:
-                run = run_notebook(notebook, out_dir / "executed" / notebook.name, parameters)
+                executed = out_dir / "executed" / notebook.name
+                run = run_notebook(notebook, executed, parameters, kernels=kernels)
                 finish(run.problem[:60] or f"done in {run.seconds:.0f} s")
             notebook_page(run.executed, out_dir / f"{notebook.stem}.html")
             runs.append(run)

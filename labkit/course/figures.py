@@ -29,6 +29,14 @@ AXIS_LABELS = {
     "preference": "preference\naccuracy",
 }
 
+METHOD_NAMES = {
+    "slerp": "SLERP",
+    "slerp_paper": "SLERP of the paper",
+    "lerp": "LERP",
+    "task_vector": "SLERP of task vectors",
+    "task_vector_lerp": "LERP of task vectors",
+}
+
 
 def plain(text: str, width: int = 44) -> str:
     """A label of at most three lines."""
@@ -143,8 +151,15 @@ def scorecards(
 
 
 def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], title: str = "") -> Figure:
-    """Training loss against steps. curves: label -> [(step, loss)]."""
+    """Training loss against steps. curves: label -> [(step, loss)]; the loss of a label that begins
+    with DPO or ORPO is one of pairs, and said to be.
+    """
     figure, (ax,) = new_figure(7.5, 4)
+    of_pairs = [label for label in curves if label.upper().startswith(("DPO", "ORPO"))]
+    unit = "nats per token"
+    if of_pairs:
+        others = "" if len(of_pairs) == len(curves) else "; else nats per token"
+        unit = f"{' and '.join(of_pairs)}: of pairs{others}"
     for i, (label, curve) in enumerate(curves.items()):
         ax.plot(
             [step for step, _ in curve],
@@ -155,7 +170,7 @@ def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], title: str = 
             label=in_legend(label),
         )
     ax.set_xlabel("optimiser step", fontsize=13)
-    ax.set_ylabel("training loss (nats per token)", fontsize=13)
+    ax.set_ylabel(f"training loss\n({unit})", fontsize=13)
     ax.grid(alpha=0.3)
     ax.set_title(title, fontsize=14)
     if len(curves) > 1:
@@ -171,7 +186,7 @@ def preference_curves(metrics: dict[str, list[dict]], units: dict[str, str]) -> 
     unit of its log-probability; trainers differ (whole answer or per token), so each has a panel of
     its own.
     """
-    figure, (left, *rest) = new_figure(4.6 * (1 + len(metrics)), 4.2, 1 + len(metrics))
+    figure, (left, *rest) = new_figure(3.8 * (1 + len(metrics)), 4.2, 1 + len(metrics))
     for i, ((label, rows), ax) in enumerate(zip(metrics.items(), rest, strict=True)):
         style = {"color": COLOURS[i % 7], "linestyle": LINES[i % 7], "linewidth": 2, "label": label}
         steps = [row["step"] for row in rows]
@@ -261,6 +276,7 @@ def probe_curves(
     marked by a cross.
     """
     figure, (left, right) = new_figure(10.5, 4.4, 2)
+    right.sharex(left)
     left.plot(*zip(*loss, strict=True), color=COLOURS[0], linewidth=2)
     left.set_title("what one usually watches", fontsize=14)
     left.set_ylabel("training loss (nats per token)", fontsize=13)
@@ -283,6 +299,8 @@ def probe_curves(
                 markerfacecolor=COLOURS[i + 1],
                 linestyle="",
             )
+    if last := max((step for points in axes.values() for step, _ in points), default=0):
+        right.axvline(last, color="#666666", linestyle=":", linewidth=1.5, label="last look")
     right.set_title("what the probe saw (cross: alarm)", fontsize=14)
     right.set_ylabel("share right or obeyed (dev)", fontsize=13)
     right.set_ylim(-0.04, 1.04)
@@ -375,7 +393,7 @@ def arc_and_line(
     """
     import numpy as np
 
-    figure, (drawing, middle, right) = new_figure(12.6, 4.4, 3)
+    figure, (drawing, middle, right) = new_figure(11.6, 4.6, 3)
     theta = np.radians(angle)
     start, end = np.array([1.0, 0.0]), np.array([np.cos(theta), np.sin(theta)])
     ways = {
@@ -423,7 +441,7 @@ def arc_and_line(
         )
         - 0.14
     )
-    middle.legend(frameon=False, fontsize=10, loc="lower center")
+    middle.legend(frameon=False, fontsize=11, loc="lower center")
     curve = np.linspace(2, 120, 80)
     middle.grid(alpha=0.3)
     right.plot(
@@ -450,7 +468,7 @@ def arc_and_line(
     right.set_ylabel("|SLERP − LERP| / |domain − general|\nat t=0.5", fontsize=12)
     right.set_title("how far apart the two are", fontsize=13)
     right.grid(alpha=0.3)
-    right.legend(frameon=False, fontsize=10)
+    right.legend(frameon=False, fontsize=11)
     return figure
 
 
@@ -511,7 +529,7 @@ def geometry_bars(rows: Sequence) -> Figure:
                 markersize=9,
                 linestyle=LINES[i],
                 linewidth=1.5,
-                label="norms, embeddings" if group == "other" else group,
+                label={"attention": "attention", "mlp": "MLP"}.get(group, "norms, embeddings"),
             )
         ax.set_xticks(
             range(len(layers)), ["outside" if layer is None else str(layer) for layer in layers]
@@ -586,7 +604,7 @@ def score_grid(rows: Sequence[dict]) -> Figure:
     values = [
         [row["axes"].get(axis, {"mean": float("nan")})["mean"] for axis in axes] for row in rows
     ]
-    figure, (ax,) = new_figure(max(8, 1.6 * len(axes) + 3), 1.4 + 0.5 * len(rows))
+    figure, (ax,) = new_figure(max(8, 1.3 * len(axes) + 2.6), 1.4 + 0.5 * len(rows))
     ax.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for i, line in enumerate(values):
         for k, value in enumerate(line):
@@ -620,7 +638,7 @@ def arms(
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     tallest = max(map(len, panels.values()))
-    figure, axes = new_figure(7.0 * columns, rows * (1.5 + 0.34 * tallest), columns, rows=rows)
+    figure, axes = new_figure(6.0 * columns, rows * (1.5 + 0.34 * tallest), columns, rows=rows)
     for ax, (title, scores) in zip(axes, panels.items(), strict=False):
         for i, score in enumerate(scores.values()):
             ax.errorbar(
@@ -655,7 +673,7 @@ def arms(
     return figure
 
 
-def _folded(text: str, width: int = 46) -> str:
+def _folded(text: str, width: int = 40) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, width))

@@ -416,10 +416,14 @@ def told_progress(statuses: Sequence[Status]) -> str:
 def told_steps(folder: Path, learner: str, notebook: str) -> str:
     """How far a learner is in one notebook, in a sentence; empty for one outside the course."""
     mine = [one for one in progress(folder, learner) if one.notebook == notebook]
+    if not mine:
+        return ""
+    shown = by_id(kept(folder, learner, "prediction")).values()
+    missed = sum(row["notebook"] == notebook and row.get("made") == UNTOUCHED for row in shown)
+    left_out = f"; of these, {missed} passed without a guess" if missed else ""
     return (
-        f"This notebook: {mine[0].done} of {mine[0].steps} guesses, exercises and reflections."
-        if mine
-        else ""
+        f"This notebook: {mine[0].done} of {mine[0].steps} guesses, exercises and reflections "
+        f"are behind you{left_out}."
     )
 
 

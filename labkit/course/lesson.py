@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, TypeVar
 from labkit.base import records
 from labkit.base.errors import InputError, LabkitError
 from labkit.base.processes import headless
-from labkit.base.records import AXES, CONTROLS, latest
+from labkit.base.records import AXES, AXIS_NAMES, CONTROLS, latest, same_once
 from labkit.base.stats import Interval, average, paired_difference, verdict, with_run_noise
 from labkit.base.store import Checkpoint
 from labkit.course import journal
 from labkit.course.labs.merge_lab import Bench, MergeSession, Setting, named_anchors, setting_of
-from labkit.course.live import training
+from labkit.course.live import training, working
 from labkit.data.packs import EVAL_SPLITS, OPTIONAL_SPLITS, SPLITS, Pack, load_pack
 from labkit.data.published import measured, measured_claims, reported, run_noise_of
 from labkit.design import planner_speed
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from labkit.course.panels import GuessPanel
 
 KNOWN_PACK = "materials"
+INCH = 84  # pixels of a page for an inch of a figure
 T = TypeVar("T")
 # Asked where dev holds too few questions.
 ABOUT_THE_PACK = (
@@ -57,10 +58,43 @@ ABOUT_THE_PACK = (
 )
 
 
+# JupyterLab breaks printed text within words.
+STYLE = (
+    "<style>.jp-RenderedText pre {word-break: normal; overflow-wrap: anywhere}"
+    ".labkit-told p {margin: 0 0 .5em; max-width: 60em; line-height: 1.45}</style>"
+)
+
+
 def show_html(html: str) -> None:
     from IPython.display import HTML, display
 
     display(HTML(html))
+
+
+class Sentences:
+    """Text as paragraphs where HTML is shown, as lines elsewhere. A line is a paragraph."""
+
+    def __init__(self, text: object):
+        self.text = str(text)
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        told = "".join(f"<p>{escape(line)}</p>" for line in self.text.split("\n") if line)
+        return f'<div class="labkit-told">{told}</div>'
+
+
+def say(text: object) -> None:
+    """Show sentences below a cell, each line as a paragraph of its own."""
+    from IPython.display import display
+
+    display(Sentences(text))
+
+
+def _show_claim(claim: str, measured: str, reported: str) -> None:
+    """A claim, what was measured and what is reported elsewhere: a block apart from others."""
+    say(f"Claim: {claim}.\n{measured}\nReported elsewhere: {reported}.")
 
 
 @dataclass
@@ -163,7 +197,7 @@ class Lab:
             if isinstance(one, Missing):
                 gone.setdefault(one.why, []).append(label)
         for why, labels in gone.items():
-            print(f"Not shown: {', '.join(labels)}. The reason: {why}.")
+            say(f"Not shown: {', '.join(labels)}. The reason: {why}.")
         return {label: one for label, one in things.items() if not isinstance(one, Missing)}
 
     def axes_there(self, axes: Iterable[str], *, split: str = "test") -> tuple[str, ...]:
@@ -171,7 +205,7 @@ class Lab:
         has, axes = {row["axis"] for row in self.pack.rows(split)}, tuple(axes)
         if lacks := [axis for axis in axes if axis not in has]:
             why = self.pack.told_no_items(split, *lacks)
-            print(f"Not shown: {', '.join(lacks)}. The reason: {why}.")
+            say(f"Not shown: {', '.join(lacks)}. The reason: {why}.")
         return tuple(axis for axis in axes if axis in has)
 
     def _kind_there(
@@ -193,7 +227,7 @@ class Lab:
         what it means; recorded. again: measure anew.
         """
         found = planner_speed.speed_test(again=again)
-        print(found)
+        say(found)
         self.record(
             "speed",
             model=planner_speed.COURSE_MODEL,
@@ -228,10 +262,10 @@ class Lab:
         lost = tuple(stage.kind for stage in wanted if stage.kind not in kinds)
         if lacks and (not kept or wanted[-1].kind in {*lost} & {*PREFERENCE_STAGES}):
             why = [*lacks.values()][-1]
-            print(f"Not trained: {trail_of(wanted)}. The reason: {why}.")
+            say(f"Not trained: {trail_of(wanted)}. The reason: {why}.")
             return Missing(why)
         for how, why in lacks.items():
-            print(f"{how}: {why}")
+            say(f"{how}: {why}")
         spec = PipelineSpec(
             pack=str(self.pack.folder),
             model=start or self.model,
@@ -241,19 +275,19 @@ class Lab:
         )
         spec = with_steps(spec)
         for said in little_reading(spec):
-            print(said)
+            say(said)
         with training([spec], watched=watched) as live:
             hidden = guess and guess.panel and guess.panel.awaited
             watch = watcher(self.pack, None if hidden else live.saw) if watched else None
             checkpoint = run_spec(spec, progress=live, watch=watch)[-1]
         self.left_out[checkpoint.key] = lost
         told = checkpoint.lineage
-        print(
+        say(
             f"{checkpoint.name}: {told['tokens']:,} tokens, trained in "
             f"{told['wall_seconds']:.0f} s (kept, and reused next time)"
         )
         for said in filter(None, (row_words(told.get("rows")), exposure.told(told))):
-            print(said)
+            say(said)
         self.record(
             "checkpoint",
             name=checkpoint.name,
@@ -275,14 +309,15 @@ class Lab:
         stages its recipe lost for lack of rows.
         """
         if isinstance(model, Missing):
-            print(f"Not scored: {name}. The reason: {model.why}.")
+            say(f"Not scored: {name}. The reason: {model.why}.")
             return model
         if name and isinstance(model, Checkpoint) and (lost := self.left_out.get(model.key)):
             name = f"{name} (without {' and '.join(lost)})"
         loaded = model if isinstance(model, Loaded) else load_checkpoint(model)
-        card = score_checkpoint(
-            loaded, self.pack, split=split, axes=axes, profile_name=self.profile, name=name
-        )
+        with working(f"scoring {name or loaded.name} on {split}"):
+            card = score_checkpoint(
+                loaded, self.pack, split=split, axes=axes, profile_name=self.profile, name=name
+            )
         self.record(
             "scorecard",
             checkpoint=card.checkpoint,
@@ -337,7 +372,7 @@ class Lab:
         if chosen := [axis for axis in axes if axis in has]:
             return best_t(sweep, *chosen)
         why = self.pack.told_no_items("dev", *axes)
-        print(f"t is chosen by {', '.join(has)}. The reason: {why}.")
+        say(f"t is chosen by {', '.join(has)}. The reason: {why}.")
         return best_t(sweep, *has)
 
     def at(
@@ -379,7 +414,8 @@ class Lab:
         """The bench's grid of merges scored on dev (Bench.score_grid); recorded for the class page,
         which draws everybody's.
         """
-        grid = bench.score_grid()
+        with working("scoring a grid of merges on dev") as doing:
+            grid = bench.score_grid(doing)
         points = {
             method: [
                 {"t": t, "axes": {axis: i.as_dict() for axis, i in card.summary().items()}}
@@ -402,7 +438,7 @@ class Lab:
         """
         if self.pack.invented:
             return self.pack
-        print(f"Shown on {KNOWN_PACK}, an invented pack, instead of {self.pack.name}: {needs}.")
+        say(f"Shown on {KNOWN_PACK}, an invented pack, instead of {self.pack.name}: {needs}.")
         return load_pack(KNOWN_PACK)
 
     def pack_with(self, *axes: str) -> Pack:
@@ -416,7 +452,7 @@ class Lab:
             lacks += [self.pack.told_no_items(split, *missing)] * bool(missing)
         if not lacks:
             return self.pack
-        print(f"Shown on {KNOWN_PACK}, an invented pack, instead: {lacks[0]}.")
+        say(f"Shown on {KNOWN_PACK}, an invented pack, instead: {lacks[0]}.")
         return load_pack(KNOWN_PACK)
 
     def prompts(self, *axes: str) -> list[str]:
@@ -437,7 +473,7 @@ class Lab:
         for axis in axes:
             if axis not in found:
                 found[axis] = spare.pop(0)
-                print(
+                say(
                     f"{found[axis]!r} is asked in place of a question of {axis}: pack "
                     f"{self.pack.name} has none to ask in {SPLITS['dev']} (docs/packs.md)."
                 )
@@ -540,7 +576,7 @@ class Lab:
             if show:
                 show()
             if isinstance(measured, Missing):
-                print(f"There is no outcome for your guess: {measured.why}.")
+                say(f"There is no outcome for your guess: {measured.why}.")
                 self.record("no_outcome", id=guess.id, why=measured.why)
                 return
             difference = f" (interval: {measured.covers})" if guess.low < 0 else ""
@@ -556,7 +592,7 @@ class Lab:
 
     def _compare(self, guess: Guess, measured: Interval, found: str) -> None:
         inside = measured.holds(guess.value)
-        print(told_guess(guess, found, inside=inside))
+        say(told_guess(guess, found, inside=inside))
         self.record(
             "prediction",
             id=guess.id,
@@ -580,8 +616,8 @@ class Lab:
         exercise = journal.from_quiz(self.notebook, id, journal.Exercise)
         if headless():
             first, *others = exercise.options
-            print(exercise.question, f"  * {first}", *(f"  - {one}" for one in others), sep="\n")
-            print(*self._check(id, exercise, exercise.why)(0))
+            say("\n".join((exercise.question, f"* {first}", *(f"- {one}" for one in others))))
+            say(" ".join(self._check(id, exercise, exercise.why)(0)))
             return
         self._choose(id, exercise, exercise.why)
 
@@ -668,7 +704,7 @@ class Lab:
         if headless():
             if headless_text:
                 keep(headless_text)
-            print(f"{question}\n{written() or '(nothing written yet)'}")
+            say(f"{question}\n{written() or '(nothing written yet)'}")
             return
         from IPython.display import display
 
@@ -688,7 +724,9 @@ class Lab:
         path = self.out_dir / "figures" / f"{self._session_key()}-{self.notebook}-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        display({"image/png": content}, raw=True, metadata={"image/png": {"alt": alt}})
+        # so wide that its letters are about as large as the page's own, where there is room
+        size = {"width": round(figure.get_size_inches()[0] * INCH)}
+        display({"image/png": content}, raw=True, metadata={"image/png": {"alt": alt} | size})
         self.record("figure", name=name, alt=alt, file=str(path.relative_to(self.out_dir)))
 
     def show_axes(
@@ -709,7 +747,8 @@ class Lab:
         if found and (shown := self.axes_there(axes)):
             star = guess if guess and guess[0] in shown else None
             labels = ", ".join(card.checkpoint for card in found)
-            told = f"Scores of {labels} on {', '.join(shown)}, with 95% intervals."
+            names = ", ".join(AXIS_NAMES[axis] for axis in shown)
+            told = f"Scores of {labels} on {names}, with 95% intervals."
             self.show(figures.scorecards(found, axes=shown, guess=star), name, told)
 
     def show_synergy(
@@ -755,17 +794,12 @@ class Lab:
         if on not in ("", self.pack.name):
             claim = f"{claim} (on {on})"
         if isinstance(effect, Missing):
-            print(
-                f"Claim: {claim}.\nNot measured here: {effect.why}.\n"
-                f"Reported elsewhere: {reported}."
-            )
+            _show_claim(claim, f"Not measured here: {effect.why}.", reported)
             return
         said = verdict(effect, claimed=claimed)
         size = f"{effect.n} items about {effect.clusters} entities, {effect.seeds} training seed"
-        print(
-            f"Claim: {claim}.\nMeasured here: {effect} (interval: {effect.covers}; {size}), "
-            f"so: {said}.\nReported elsewhere: {reported}."
-        )
+        told = f"Measured here: {effect} (interval: {effect.covers}; {size}), so: {said}."
+        _show_claim(claim, told, reported)
         self.record(
             "finding", claim=claim, effect=effect.as_dict(), verdict=said, reported=reported
         )
@@ -789,17 +823,19 @@ class Lab:
 
         rows = latest([r for r in self.mine("scorecard") if r["split"] == "test"], "checkpoint")
         if not rows:
-            print(
+            say(
                 "No scorecards yet: run 03_cpt to 06_merge first, with the same pack, "
                 "profile, seed, learner and out_dir."
             )
             return
+        rows, others = same_once(rows)
         self.show(
             figures.score_grid(rows),
             "scorecards",
             "Scores of every checkpoint made so far, one row each, one column per axis.",
         )
         show_html(scorecard_table(rows))
+        say("\n".join(f"{first} is also called {', '.join(more)}." for first, more in others))
 
     def show_predictions(self) -> None:
         """Every guess of this pack, profile and seed beside what was measured."""
@@ -811,9 +847,9 @@ class Lab:
             if row.made != journal.UNTOUCHED
         ]
         if not rows:
-            print("No predictions yet.")
+            say("No predictions yet.")
             return
-        print("\n".join(journal.told_inside(rows)))
+        say("\n".join(journal.told_inside(rows)))
         self.show(journal_figures.guesses(rows), "predictions", journal_figures.guesses_alt(rows))
 
     def show_calibration(self) -> None:
@@ -826,9 +862,9 @@ class Lab:
         found = journal.predictions(self.out_dir, self.learner)
         told = journal.calibration(found)
         if told is None:
-            print(journal.told_none(found))
+            say(journal.told_none(found))
             return
-        print("\n".join(told.sentences()))
+        say("\n".join(told.sentences()))
         self.show(
             journal_figures.calibration(told), "calibration", journal_figures.calibration_alt(told)
         )
@@ -839,7 +875,7 @@ class Lab:
         from labkit.base.pages import plain_table
 
         found = journal.progress(self.out_dir, self.learner)
-        print(journal.told_progress(found))
+        say(journal.told_progress(found))
         show_html(plain_table(("notebook", "how far"), [(one.notebook, str(one)) for one in found]))
 
     def show_before_and_after(self) -> None:
@@ -860,7 +896,7 @@ class Lab:
 
         rows = latest(self.mine("finding"), "claim")
         if not rows:
-            print("No findings yet.")
+            say("No findings yet.")
             return
         show_html(findings_table(rows))
 
@@ -922,12 +958,15 @@ def start(
     lab.record(
         "session", model=model, headless=headless(), started=time.strftime("%Y-%m-%dT%H:%M:%S")
     )
-    print(
-        f"pack {lab.pack.name} ({lab.pack.title}), model {model}, profile {profile}, "
-        f"seed {seed}; records go to {out_dir}"
+    if interactive():
+        show_html(STYLE)
+    title = lab.pack.title.replace(" (invented)", ", invented")
+    say(
+        f"Pack: {lab.pack.name} ({title}). Model: {model}. Profile: {profile}. Seed: {seed}. "
+        f"What you do is recorded in {out_dir}."
     )
     if lacks := what_lacks(lab.pack):
-        print(lacks)
+        say(lacks)
     return lab
 
 
@@ -951,7 +990,14 @@ def say_warning(message, category, *_place, **_more) -> None:
     learner nothing.
     """
     if category.__module__.startswith("labkit"):
-        print(f"note: {message}")
+        say(f"note: {message}")
+
+
+def interactive() -> bool:
+    """Whether a person sees what is shown, in a notebook."""
+    from IPython import get_ipython
+
+    return get_ipython() is not None and not headless()
 
 
 def say_errors_plainly() -> None:
@@ -962,15 +1008,14 @@ def say_errors_plainly() -> None:
     """
     from IPython import get_ipython
 
-    shell = get_ipython()
-    if shell is None or headless():
+    if not interactive():
         return
 
-    def say(shell, kind, error, traceback, tb_offset=None) -> None:
+    def tell(shell, kind, error, traceback, tb_offset=None) -> None:
         stopped = str(error) or planner_speed.stopped([])
         print(stopped if kind is KeyboardInterrupt else f"error: {error}", file=sys.stderr)
 
-    shell.set_custom_exc((LabkitError, KeyboardInterrupt), say)
+    get_ipython().set_custom_exc((LabkitError, KeyboardInterrupt), tell)
 
 
 __all__ = ["Guess", "Lab", "Missing", "best_t", "headless", "reported", "start"]

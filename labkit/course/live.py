@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from html import escape
 
 from labkit.base.processes import headless
 from labkit.base.store import Checkpoint
@@ -57,7 +58,7 @@ class LiveLine:
             return
         self.drawn = now
         self._redraw(
-            f"{at.stage} step {at.step}/{at.steps}  loss {at.loss:.3f}  "
+            f"{at.stage.upper()} step {at.step} of {at.steps}  loss {at.loss:.3f}  "
             f"{at.tokens_per_second:,.0f} tokens/s  {at.seconds_left:.0f} s left"
         )
 
@@ -69,7 +70,7 @@ class LiveLine:
         from labkit.course.figures import loss_curves, probe_curves
 
         if self.warning is None:
-            return loss_curves(self.curve, line)
+            return loss_curves({name.upper(): at for name, at in self.curve.items()}, line)
         looks, (loss, *_) = self.warning.looks, reversed(self.curve.values())
         return probe_curves(curves(looks), loss, alarms(looks, loss))
 
@@ -100,6 +101,27 @@ def training(specs: Iterable[PipelineSpec], *, watched: bool = False) -> Iterato
                 yield live
         except KeyboardInterrupt:
             raise KeyboardInterrupt(stopped([stored(stage) for stage in found])) from None
+
+
+@contextmanager
+def working(words: str) -> Iterator[Callable[[str], None]]:
+    """A line below a cell that says what is being done, and goes when that is done. Yields what
+    takes other words for it. Headless there is none.
+    """
+    if headless():
+        yield lambda _: None
+        return
+    from IPython.display import HTML, display
+
+    def line(told: str) -> HTML:
+        return HTML(f'<p role="status"><i>{escape(told)} …</i></p>')
+
+    handle = display(line(words), display_id=True)
+    try:
+        yield lambda told: handle.update(line(told)) if handle else None
+    finally:
+        if handle:
+            handle.update(HTML(""))
 
 
 def run(spec: PipelineSpec) -> list[Checkpoint]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from labkit.base.errors import LabkitError
+from labkit.course.figures import METHOD_NAMES
 
 if TYPE_CHECKING:
     from labkit.course.labs.merge_lab import MergeSession
@@ -91,6 +92,11 @@ ABOUT_TEST = (
     '<span style="line-height: 1.4">Choose by dev. Test is for the one merge you report: a score '
     "that was chosen on test is too good.</span>"
 )
+ABOUT_ANCHORS = (
+    '<span style="line-height: 1.4">The five sliders of a group are spread evenly over the depth '
+    "of the model. A layer that lies between two of them gets a t between theirs; the map in the "
+    "figure shows it.</span>"
+)
 DEPTHS = ("first", "1/4", "1/2", "3/4", "last")  # layers
 GROUP_NAMES = {"attention": "attention", "mlp": "MLP", "other": "other"}
 
@@ -109,6 +115,11 @@ def merge_panel(
     group as five anchors -> what session.move takes.
     """
     return _MergePanel(session, schedules, make_setting).whole
+
+
+def _methods(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Merging methods to choose from: what people read, and the name."""
+    return [(METHOD_NAMES[name], name) for name in names]
 
 
 class _MergePanel:
@@ -134,7 +145,7 @@ class _MergePanel:
             layout=widgets.Layout(width="330px"),
         )
         self.method = widgets.ToggleButtons(
-            options=list(self.session.bench.methods),
+            options=_methods(self.session.bench.methods),
             tooltip="how the two are merged",
             style={"button_width": "auto"},
         )
@@ -156,14 +167,20 @@ class _MergePanel:
         for group in GROUP_NAMES:
             self.anchors[group], column = self._anchors(group)
             columns.append(column)
-        self.deep = widgets.HBox(columns, layout=widgets.Layout(display="none"))
+        self.deep = widgets.VBox(
+            [
+                widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")),
+                widgets.HTML(ABOUT_ANCHORS),
+            ],
+            layout=widgets.Layout(display="none"),
+        )
         self.told, self.sentence = widgets.Label(), widgets.HTML()
         self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
         self.prompts = [
             widgets.Text(
                 value=prompt,
                 tooltip=f"question {i} to all three models",
-                layout=widgets.Layout(width="32%"),
+                layout=widgets.Layout(width="min(100%, 840px)"),
             )
             for i, prompt in enumerate(self.session.prompts, 1)
         ]
@@ -182,13 +199,13 @@ class _MergePanel:
         self.whole = widgets.VBox(
             [
                 widgets.HBox([self.pair, self.method]),
-                widgets.HBox([whole, rows[0]]),
-                widgets.HBox([rows[1], rows[2]]),
+                whole,
+                *rows,
                 widgets.HBox([self.preset, self.per_layer]),
                 self.deep,
                 self.told,
                 self.picture,
-                widgets.HBox(self.prompts),
+                *self.prompts,
                 self.answers,
                 widgets.HBox([b for key, b in self.buttons.items() if key != "test"]),
                 widgets.HBox([self.buttons["test"], widgets.HTML(ABOUT_TEST)]),
@@ -205,13 +222,13 @@ class _MergePanel:
             step=STEP,
             readout_format=".2f",
             tooltip=name if name.startswith("t ") else f"t of {name}",
-            layout=widgets.Layout(flex="1 1 90px", min_width="90px"),
+            layout=widgets.Layout(flex="1 1 260px", min_width="160px"),
         )
         left, right = (widgets.Label(layout=widgets.Layout(flex="0 0 auto")) for _ in range(2))
         self.ends.append((left, right))
-        title = widgets.HTML(f"<b>{name}</b>", layout=widgets.Layout(flex="0 0 68px"))
+        title = widgets.HTML(f"<b>{name}</b>", layout=widgets.Layout(flex="0 0 80px"))
         return slider, widgets.HBox(
-            [title, left, slider, right], layout=widgets.Layout(width="50%")
+            [title, left, slider, right], layout=widgets.Layout(width="min(100%, 760px)")
         )
 
     def _anchors(self, group: str) -> tuple[list[widgets.FloatSlider], widgets.Widget]:
@@ -346,11 +363,11 @@ class _MergePanel:
 
     def _offer(self, methods: Sequence[str]) -> None:
         """Let only those methods be chosen that the open pair can be merged by."""
-        if tuple(self.method.options) == tuple(methods):
+        if list(self.method.options) == _methods(methods):
             return
         self.following = False
         chosen = self.method.value
-        self.method.options = list(methods)
+        self.method.options = _methods(methods)
         self.method.value = chosen if chosen in methods else methods[0]
         self.following = True
 
@@ -432,8 +449,11 @@ class _MergePanel:
     def _export(self) -> None:
         self.result.value = escape(self.session.export(self.move))
 
+    def _doing(self, words: str) -> None:
+        self.result.value = f'<i role="status">{escape(words)} …</i>'
+
     def _grid(self) -> None:
-        self.session.bench.score_grid()
+        self.session.bench.score_grid(self._doing)
         self.result.value = ""
         self._reopen()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from labkit.base import records
 from labkit.base.errors import InputError
 from labkit.base.pages import Section, findings_table, scorecard_table, template, write_pdf
-from labkit.base.records import latest
+from labkit.base.records import latest, same_once
 from labkit.base.stats import Interval
 from labkit.base.store import write_file
 from labkit.course import journal
@@ -23,12 +23,19 @@ PICTURE_GONE = "its picture is gone; run the notebook again"
 
 def notebook_page(executed: Path, page: Path) -> Path:
     """An executed notebook as one HTML file. nbconvert's `basic` template keeps alt text and needs
-    no CDN.
+    no CDN. Of two cells of parameters the one that was in force is shown.
     """
+    import nbformat
     from markupsafe import Markup
     from nbconvert import HTMLExporter
 
-    body, _ = HTMLExporter(template_name="basic").from_filename(str(executed))
+    notebook = nbformat.read(executed, as_version=4)
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    if any("injected-parameters" in of for of in tags):
+        notebook.cells = [
+            cell for cell, of in zip(notebook.cells, tags, strict=True) if "parameters" not in of
+        ]
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
     page.write_text(
         template("page.html.j2").render(title=executed.stem, body=Markup(body)), "utf-8"
     )
@@ -36,7 +43,8 @@ def notebook_page(executed: Path, page: Path) -> Path:
 
 
 def course_page(runs: list, out_dir: Path, *, title: str) -> Path:
-    """One page: how each notebook went (failures first), findings, scorecards, figures.
+    """One page: what failed, findings, scorecards, how each notebook went, figures. A model with
+    several names has one row.
 
     Raises InputError as `embedded` does.
     """
@@ -51,12 +59,14 @@ def course_page(runs: list, out_dir: Path, *, title: str) -> Path:
     scorecards = latest(
         [record for record in of_kind("scorecard") if record["split"] == "test"], "checkpoint"
     )
+    scorecards, others = same_once(scorecards)
     session = (of_kind("session") or [{"profile": "", "pack": "", "seed": ""}])[0]
     html = template("course.html.j2").render(
         title=title,
         runs=sorted(runs, key=lambda run: not run.problem),
         findings=Markup(findings_table(findings)) if findings else "",
         scorecards=Markup(scorecard_table(scorecards)) if scorecards else "",
+        others=[f"{first} is also called {', '.join(more)}." for first, more in others],
         figures=embedded(out_dir, of_kind("figure")),
         session=session,
     )

@@ -331,7 +331,8 @@ def resources(spec: PipelineSpec, card: str = CARD, price: float = 0.0) -> tuple
         ]
     if plan.seconds:
         low, high = plan.seconds
-        told.append(f"about {low:.0f} to {high:.0f} s on this machine")
+        span = f"{low:.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f} to {high:.0f}"
+        told.append(f"about {span} s on this machine")
     if spec.merge:
         told.append("a merge: no training")
     return tuple(told)
@@ -400,9 +401,9 @@ def train_and_score(
         raise SpecError(missing_files(first))
     pack, cards = load_pack(first.pack), {}
     for candidate in found.candidates:
-        told(f"training {candidate.name}: {in_words(candidate.spec)}")
+        told(f"{candidate.name}: {in_words(candidate.spec)}")
         made = run_spec(candidate.spec, store=store, progress=progress, watch=watch)[-1]
-        told(f"scoring {candidate.name}")
+        told(f"{candidate.name}: scoring")
         cards[candidate.name] = score_checkpoint(
             made, pack, profile_name=first.profile, name=candidate.name
         )
@@ -488,12 +489,23 @@ def as_html(found: Comparison) -> str:
     data = as_data(found)
     words = plain_table(
         ("", *data["designs"]),
-        [(row["head"], *(". ".join(cell) for cell in row["cells"])) for row in data["rows"]],
+        [(row["head"], *map(sentences, row["cells"])) for row in data["rows"]],
     )
     scores = (
         plain_table(data["measured"]["heads"], data["measured"]["rows"]) if data["measured"] else ""
     )
     return words + scores + plain_table(("notes",), [(note,) for note in data["notes"]])
+
+
+def sentences(parts: Sequence[str]) -> str:
+    """Parts as sentences; what begins with a name or a sign keeps it as it is."""
+
+    def one(part: str) -> str:
+        first = part.split(" ")[0]
+        begins = part[:1].upper() if first.isalpha() and first != "t" else part[:1]
+        return f"{begins}{part[1:]}{'' if part.endswith(('.', '?')) else '.'}"
+
+    return " ".join(one(part) for part in parts if part)
 
 
 def as_markdown(found: Comparison) -> str:

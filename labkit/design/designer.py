@@ -422,19 +422,29 @@ class DomainChoice(Form):
     """Whether a domain is one in which accuracy and reasoning matter more than conversation."""
 
     wrong_costs: YesNo = Field(
-        "unknown", description="Does a wrong answer cost more than an unfriendly one?"
+        "unknown",
+        title="wrong answers cost much",
+        description="Does a wrong answer cost more than an unfriendly one?",
     )
     expert_decides: YesNo = Field(
-        "unknown", description="Would two experts agree which of two answers is right?"
+        "unknown",
+        title="experts would agree",
+        description="Would two experts agree which of two answers is right?",
     )
     joins_facts: YesNo = Field(
-        "unknown", description="Do answers join several facts, rules or numbers of the field?"
+        "unknown",
+        title="answers join several facts",
+        description="Do answers join several facts, rules or numbers of the field?",
     )
     mostly_talk: YesNo = Field(
-        "unknown", description="Is it mostly open conversation, with no right or wrong answer?"
+        "unknown",
+        title="it is mostly conversation",
+        description="Is it mostly open conversation, with no right or wrong answer?",
     )
     falls_short: YesNo = Field(
-        "unknown", description="Has a general model been asked, and did it get answers wrong?"
+        "unknown",
+        title="a general model falls short",
+        description="Has a general model been asked, and did it get answers wrong?",
     )
 
 

@@ -56,21 +56,34 @@ class Situation(Form):
     that a program reads. gpus: for training.
     """
 
-    facts_change: Literal["never", "yearly", "monthly", "weekly", "daily"]
-    model_knows: Literal["most", "some", "little", "unknown"] = "unknown"
-    words: Many
-    questions_answers: Many
-    preference_pairs: Many = 0
-    specialist_language: bool = False
-    whole_corpus: bool = False
-    latency: Literal["batch", "seconds", "sub-second"] = "seconds"
-    privacy: Literal["open", "on premises", "no memory"] = "open"
-    readers: Literal["everyone", "by rights"] = "everyone"
-    must_forget: bool = False
-    format_needs: Literal["free", "fixed", "strict"] = "free"
-    citations_needed: bool = False
-    general_ability_needed: bool = False
-    gpus: Literal["none", "one", "many"] = "none"
+    facts_change: Literal["never", "yearly", "monthly", "weekly", "daily"] = Field(
+        title="how often the facts change"
+    )
+    model_knows: Literal["most", "some", "little", "unknown"] = Field(
+        "unknown", title="what a general model knows"
+    )
+    words: Many = Field(title="words of domain text")
+    questions_answers: Many = Field(title="questions with answers")
+    preference_pairs: Many = Field(0, title="pairs of answers")
+    specialist_language: bool = Field(False, title="the field has its own language")
+    whole_corpus: bool = Field(False, title="asked of all documents at once")
+    latency: Literal["batch", "seconds", "sub-second"] = Field(
+        "seconds", title="an answer must come within"
+    )
+    privacy: Literal["open", "on premises", "no memory"] = Field(
+        "open", title="where the text may go"
+    )
+    readers: Literal["everyone", "by rights"] = Field("everyone", title="who may read a document")
+    must_forget: bool = Field(False, title="documents must be deletable")
+    format_needs: Literal["free", "fixed", "strict"] = Field("free", title="form of the answers")
+    citations_needed: bool = Field(False, title="sources must be named")
+    general_ability_needed: bool = Field(False, title="general ability must stay")
+    gpus: Literal["none", "one", "many"] = Field("none", title="GPUs for training")
+
+
+def _title(field: str) -> str:
+    """What people read for a field of a situation."""
+    return Situation.model_fields[field].title or field
 
 
 def load_situation(path: Path) -> Situation:
@@ -413,7 +426,7 @@ def changes(situation: Situation) -> Iterator[tuple[str, str]]:
         then = _standing(situation.model_copy(update={field: value}))
         moved = [f"{then[tool]} {tool}" for tool in TOOLS if then[tool] != now[tool]]
         if moved:
-            yield f"{field.replace('_', ' ')}: {shown}", ", ".join(moved)
+            yield f"{_title(field)}: {shown}", ", ".join(moved)
 
 
 def _standing(situation: Situation) -> dict[str, str]:
@@ -452,9 +465,7 @@ def advice_sheet(advice: Advice) -> Sheet:
     reasons = tuple(
         (rule.name, _speaks(rule), f"{rule.reason} ({rule.source})") for rule in advice.rules
     )
-    asked = ", ".join(
-        f"{name.replace('_', ' ')} {_shown(value)}" for name, value in advice.situation
-    )
+    asked = "; ".join(f"{_title(name)}: {_shown(value)}" for name, value in advice.situation)
     sections = (
         Section("Reasons", "", ("rule", "speaks", "because"), reasons),
         Section(

@@ -596,10 +596,11 @@ def told(stages: list[Ahead], *, each: bool = True) -> str:
                 *((stage.steps - stage.at, stage.seconds) for stage in to_train), strict=True
             )
         )
+        others = " (the others are kept)" if len(to_train) < len(stages) else ""
         line = "; ".join(
             [
-                f"{len(to_train)} of {len(stages)} stages to train (the others are "
-                f"kept): {steps} steps, {about(seconds)}",
+                f"{len(to_train)} of {len(stages)} stages to train{others}: {steps} steps, "
+                f"{about(seconds)}",
                 *map(str, resumed),
             ]
         )

@@ -13,11 +13,12 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from labkit.base.inputs import Form, YesNo, load_form
 from labkit.base.pages import Section, Sheet, sheet_html, sheet_pdf, sheet_text
@@ -36,7 +37,19 @@ from labkit.data.packs import samples_folder
 HELP = "see docs/vendor.md"
 
 Name = Annotated[str, Field(min_length=1, max_length=80)]
-Score = Annotated[float, Field(ge=0, le=1)]
+
+
+def _as_share(value: object) -> object:
+    """86% as 0.86, with as many digits as were written. Raises ValueError for 86 alone."""
+    text = str(value).strip()
+    if re.fullmatch(r"\d+([.,]\d+)?\s*%", text):
+        return float(Decimal(text.rstrip("% ").replace(",", ".")) / 100)
+    if isinstance(value, (int, float)) and 2 <= value <= 100:
+        raise ValueError(f"a score lies between 0 and 1: write {value / 100:g}, or {value:g}%")
+    return value
+
+
+Score = Annotated[float, Field(ge=0, le=1), BeforeValidator(_as_share)]
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Items = Annotated[int, Field(ge=1, le=100_000)]
 Tries = Annotated[int, Field(ge=1, le=100_000)]
@@ -69,32 +82,34 @@ class VendorClaim(Form):
     wrong form is told from a wrong one. seeds: training runs behind the score.
     """
 
-    vendor: Name
-    product: Name
-    metric: Annotated[str, Field(min_length=1, max_length=120)]
-    score: Score
-    n: Items | None
-    baseline_name: Name | None = None
-    baseline_score: Score | None
-    baseline_n: Items | None = None
-    per_item: bool = True
-    same_items: YesNo = "unknown"
-    only_product: Count | None = None
-    only_baseline: Count | None = None
-    same_conditions: YesNo = "unknown"
-    benchmark_chosen_by: Literal["vendor", "customer", "third party", "unknown"] = "unknown"
-    variants_tried: Tries | None = None
-    benchmarks_tried: Tries | None = None
-    selected_on_test: YesNo = "unknown"
-    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
-    contamination_checked: YesNo = "unknown"
-    format_controlled: YesNo = "unknown"
-    general_ability_reported: YesNo = "unknown"
-    decoding: Name | None = None
-    base_model: Name | None = None
-    cost_reported: YesNo = "unknown"
-    items_available: YesNo = "unknown"
-    note: Annotated[str, Field(max_length=300)] = ""
+    vendor: Name = Field(title="vendor")
+    product: Name = Field(title="product")
+    metric: Annotated[str, Field(min_length=1, max_length=120)] = Field(title="what was measured")
+    score: Score = Field(title="score of the product")
+    n: Items | None = Field(title="number of test items")
+    baseline_name: Name | None = Field(None, title="compared with")
+    baseline_score: Score | None = Field(title="score of that")
+    baseline_n: Items | None = Field(None, title="its number of test items")
+    per_item: bool = Field(True, title="the score is a mean over items")
+    same_items: YesNo = Field("unknown", title="both answered the same items")
+    only_product: Count | None = Field(None, title="items only the product got")
+    only_baseline: Count | None = Field(None, title="items only the other got")
+    same_conditions: YesNo = Field("unknown", title="same prompt and tools")
+    benchmark_chosen_by: Literal["vendor", "customer", "third party", "unknown"] = Field(
+        "unknown", title="who chose the benchmark"
+    )
+    variants_tried: Tries | None = Field(None, title="variants tried")
+    benchmarks_tried: Tries | None = Field(None, title="benchmarks tried")
+    selected_on_test: YesNo = Field("unknown", title="chosen on the reported items")
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, title="training runs (seeds)")
+    contamination_checked: YesNo = Field("unknown", title="test text kept out of training")
+    format_controlled: YesNo = Field("unknown", title="wrong form told from wrong")
+    general_ability_reported: YesNo = Field("unknown", title="general ability reported")
+    decoding: Name | None = Field(None, title="how answers were drawn")
+    base_model: Name | None = Field(None, title="model it was made from")
+    cost_reported: YesNo = Field("unknown", title="cost reported")
+    items_available: YesNo = Field("unknown", title="test items can be seen")
+    note: Annotated[str, Field(max_length=300)] = Field("", title="note")
 
     @model_validator(mode="after")
     def _items_agree(self) -> VendorClaim:

@@ -17,6 +17,7 @@ from labkit.base.store import Checkpoint, Store, key_of
 from labkit.data.packs import Pack, packs_folder, variant_pack
 from labkit.data.world import DOMAINS
 from labkit.diagnose.diagnoses import BY_ID, Case, Merge, Result, diagnose, open_case
+from labkit.evaluate.answers import right_answer
 from labkit.merge.methods import merge_at
 from labkit.models.families import MODEL, TWIN
 from labkit.models.zoo import Loaded
@@ -36,11 +37,14 @@ RAW = {"sources": ("raw",)}
 
 @dataclass(frozen=True)
 class Ward:
-    """Where patients come from: a pack, a training seed, a profile."""
+    """Where patients come from: a pack, a training seed, a profile. progress: of a training, as
+    run_spec takes it.
+    """
 
     pack: Pack
     seed: int = 0
     profile: ProfileName = "lab"
+    progress: Callable | None = None
 
     def spec(
         self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
@@ -58,7 +62,8 @@ class Ward:
     def train(
         self, stages: Sequence[Stage], *, model: str = MODEL, variant: str | None = None
     ) -> Checkpoint:
-        return run_spec(self.spec(stages, model=model, variant=variant))[-1]
+        spec = self.spec(stages, model=model, variant=variant)
+        return run_spec(spec, progress=self.progress)[-1]
 
     def case(self, checkpoint: Checkpoint, baseline: str = MODEL) -> Case:
         return open_case(checkpoint, baseline, self.pack, profile=self.profile)
@@ -407,15 +412,19 @@ class Visit:
             tuple(test for test in self._cause.decisive if test not in known),
         )
 
-    def samples(self, count: int = 6) -> list[tuple[str, str]]:
-        """Questions and what the patient said to them, one of each kind of item."""
+    def samples(self, count: int = 6) -> list[tuple[str, str, str]]:
+        """Questions, their right answers and what the patient said, one of each kind of item."""
         rows = {row["id"]: row for row in self.case.pack.rows(self.case.split)}
-        shown: dict[tuple[str, str], tuple[str, str]] = {}
+        shown: dict[tuple[str, str], tuple[str, str, str]] = {}
         for item in self.case.card.items:
             if "messages" in rows[item.id] and "choices" not in rows[item.id]:
                 shown.setdefault(
                     (item.axis, item.kind),
-                    (rows[item.id]["messages"][-1]["content"], item.output.split("\n")[0]),
+                    (
+                        rows[item.id]["messages"][-1]["content"],
+                        right_answer(rows[item.id]),
+                        item.output.split("\n")[0],
+                    ),
                 )
         return list(shown.values())[:count]
 

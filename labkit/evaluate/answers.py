@@ -134,6 +134,23 @@ def questions_of(pack: Pack, *, split: str = "test", limit: int | None = None) -
     return Asked(tuple(found), left_out)
 
 
+def right_answer(item: dict) -> str:
+    """The right answer to an item, as people read it beside a model's."""
+    return str(item.get("answer") or "several may be right")
+
+
+def right_answers(pack: Pack, questions: Iterable[str]) -> list[str]:
+    """The right answer to each question that is asked in dev or test; of others none is known."""
+    known = {
+        item["messages"][-1]["content"]: right_answer(item)
+        for split in EVAL_SPLITS
+        if pack.has(split)
+        for item in pack.rows(split)
+        if item.get("messages")
+    }
+    return [known.get(question, "not known here") for question in questions]
+
+
 def split_option(split: str) -> str:
     """What a command needs to go on with this split."""
     return "" if split == "test" else f" --split {split}"

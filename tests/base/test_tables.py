@@ -17,7 +17,7 @@ def test_values_are_escaped_and_intervals_shown():
     html = pages.findings_table(rows)
     assert "<script>" not in html and "&lt;script&gt;" in html and "0.50 [0.40, 0.60]" in html
     html = pages.scorecard_table([{"checkpoint": "<b>", "axes": {"knowledge": EFFECT}}])
-    assert "<b>" not in html and ">knowledge</th>" in html and "reasoning" not in html
+    assert "<b>" not in html and ">domain knowledge</th>" in html and "reasoning" not in html
 
 
 def test_a_long_text_told_twice_is_a_note_and_a_short_or_single_one_is_not():

@@ -247,7 +247,7 @@ def test_the_course_page(out_dir):
         Run("04_sft", 4.0, out_dir / "y.ipynb", "cell 3: no"),
     ]
     page = checked_page(course_page(runs, out_dir, title="A course"))
-    assert page.text["failed"].startswith("failed:") and "done" in page.text["td"]
+    assert "04_sft failed: cell 3: no" in page.text["failed"] and "done" in page.text["td"]
     assert len(page.of("img")) == 1
 
 
@@ -295,7 +295,7 @@ def test_a_notebook_as_a_page(tmp_path):
 def fragments() -> dict[str, str]:
     """Pieces of HTML that notebooks and panels show."""
     render = {
-        "answers.html.j2": {"rows": [("a?", "1", "2", "3")], "ends": ("general", "domain")},
+        "answers.html.j2": {"rows": [("a?", "1", "1", "2", "3")], "ends": ("general", "domain")},
         "evaluated.html.j2": {
             "rows": [("knowledge", 0.5, 0.5, None, "0.5")],
             "setting": "slerp",
@@ -312,7 +312,15 @@ def fragments() -> dict[str, str]:
         "findings": pages.findings_table([finding]),
         "claims": pages.claims_table([finding | {"topic": "t", "differs": "d"}]),
         "synergy": pages.synergy_table(
-            [{"axis": "a", "merge": "m", "merged": SPAN, "over_max": SPAN, "over_mean": SPAN}]
+            [
+                {
+                    "axis": "reasoning",
+                    "merge": "m",
+                    "merged": SPAN,
+                    "over_max": SPAN,
+                    "over_mean": SPAN,
+                }
+            ]
         ),
         "comparison": pages.plain_table(("", "one", "two"), [("row", "1", "2")]),
         **{name: pages.template(name).render(**values) for name, values in render.items()},
@@ -551,7 +559,10 @@ def scenario(tmp_path, materials):
 
 def clinic(tmp_path, materials):
     return diagnose_lab.clinic_panel(
-        SimpleNamespace(), patients=[1], tests=["blood"], causes={"flu": "a cold"}
+        SimpleNamespace(),
+        patients=[1],
+        tests={"blood: is it red?": "blood"},
+        causes={"flu": "a cold"},
     )
 
 

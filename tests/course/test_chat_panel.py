@@ -58,7 +58,7 @@ def test_a_fault_is_told_and_the_button_works_again(panel, monkeypatch):
         panel.ask.click()
     assert "fault in labkit" in panel.told.value and not panel.ask.disabled
     panel.ask.click()
-    assert "<table>" in panel.said.value
+    assert "<table" in panel.said.value
 
 
 def test_every_control_is_named_and_explained(panel):

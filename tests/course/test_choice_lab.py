@@ -95,6 +95,11 @@ def test_form_shows_the_audit_and_mistakes_as_a_sentence():
     panel.controls["score"].value = "86 <b>percent</b>"
     panel.button.click()
     assert "the form: score" in panel.told.value and "<b>percent" not in panel.told.value
+    assert panel.controls["score"].layout.border_top == design_lab.WRONG
+    panel.controls["score"].value = "86%"
+    panel.button.click()
+    assert panel.told.value == "" and "0.86" in panel.result.value
+    assert panel.controls["score"].layout.border_top is None
 
 
 def test_unknown_is_an_empty_field():

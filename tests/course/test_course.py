@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
+import time
 
 import nbformat
 import pytest
@@ -80,12 +83,98 @@ def test_the_number_of_threads_reaches_the_kernel_and_nothing_else(tmp_path):
     assert (tmp_path / "said").read_text() == "3" and dict(os.environ) == before
 
 
+TELL = """
+import json, os, subprocess, sys
+warm = [name for name in ("torch", "transformers", "trl", "labkit.course.lesson")
+        if name in sys.modules]
+import torch
+print(json.dumps({"warm": warm, "process": os.getpid(), "threads": torch.get_num_threads(),
+    "headless": os.environ["LABKIT_HEADLESS"], "asked": os.environ["ASKED"], "at": os.getcwd(),
+    "rc": subprocess.run([sys.executable, "-c", "raise SystemExit(3)"]).returncode}))
+"""
+
+
+def gone(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.unix
+@pytest.mark.parametrize("forks", [execute.FORKS, False])
+def test_kernels_are_warm_apart_and_gone_at_the_end(tmp_path, monkeypatch, forks):
+    monkeypatch.setattr(execute, "FORKS", forks)
+    monkeypatch.chdir(tmp_path)
+    tell, die = write(tmp_path / "tell.ipynb", TELL), write(tmp_path / "die.ipynb", DIE)
+    told = []
+    with execute.WarmKernels(3, threads=1) as kernels:
+        for name, notebook in (("a", tell), ("b", die), ("c", tell)):
+            monkeypatch.setenv("ASKED", name)
+            run = execute.run_notebook(
+                notebook, tmp_path / f"{name}.ipynb", {}, threads=1, kernels=kernels
+            )
+            assert ("ended from outside" in run.problem) == (name == "b"), run.problem
+            if name != "b":
+                output = nbformat.read(run.executed, 4).cells[1].outputs[0].text
+                told.append(json.loads(output))
+    first, last = (one.pop("process") for one in told)
+    assert first != last and gone(first) and gone(last)
+    common = {"threads": 1, "headless": "1", "at": str(tmp_path), "rc": 3}
+    common["warm"] = ["torch", "transformers", "trl", "labkit.course.lesson"]
+    assert told == [{**common, "asked": "a"}, {**common, "asked": "c"}]
+
+
+@pytest.mark.unix
+def test_where_the_libraries_cannot_be_imported_kernels_start_plainly(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(execute, "__name__", "labkit.no_such_module")
+    with execute.WarmKernels(2) as kernels:
+        for name in "ab":
+            path = write(tmp_path / "x.ipynb", "1")
+            run = execute.run_notebook(path, tmp_path / f"{name}.ipynb", {}, kernels=kernels)
+            assert run.problem == ""
+    assert "No module named 'labkit.no_such_module'" in capfd.readouterr().err
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from labkit.course import execute
+with execute.WarmKernels(2) as kernels:
+    execute.run_notebook(Path(sys.argv[1]), Path(sys.argv[1] + ".out"), {}, kernels=kernels)
+"""
+
+
+@pytest.mark.unix
+def test_a_warm_kernel_ends_when_the_process_that_asked_for_it_was_killed(tmp_path):
+    said = tmp_path / "said"
+    wait = f"import os, time; open({str(said)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(99)"
+    path = write(tmp_path / "x.ipynb", wait)
+    asks = subprocess.Popen([sys.executable, "-c", KILLED, str(path)])
+    process = int(until(lambda: said.is_file() and said.read_text()))
+    asks.kill()
+    asks.wait()
+    assert until(lambda: gone(process))
+
+
+def until(found):
+    """What is found, waited for."""
+    for _ in range(600):
+        if value := found():
+            return value
+        time.sleep(0.1)
+    raise AssertionError("waited for a minute in vain")
+
+
+DIE = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+
 @pytest.mark.unix
 def test_a_killed_kernel_is_a_problem_and_no_error(tmp_path):
-    cell = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     assert (
         "ended from outside"
-        in execute.run_notebook(write(tmp_path / "x.ipynb", cell), tmp_path / "y.ipynb", {}).problem
+        in execute.run_notebook(write(tmp_path / "x.ipynb", DIE), tmp_path / "y.ipynb", {}).problem
     )
 
 

@@ -7,7 +7,7 @@ from own_packs import own_pack, write_folder
 
 from labkit.base import records
 from labkit.base.errors import InputError
-from labkit.classroom.roster import Defaults, read_roster
+from labkit.classroom.sessions import Defaults, read_roster
 from labkit.course import lesson
 from labkit.course.labs import data_lab
 from labkit.data.held_out import axes_told

@@ -35,7 +35,7 @@ def test_the_live_figure_shows_what_the_probe_saw_beside_the_loss(monkeypatch):
         )
         live(Progress("cpt", 20, 20, 1.0, 100.0, 0.0))
         loss, seen = live._figure("x").axes
-    assert shown and shown[0].startswith("cpt step 1/20")
+    assert shown and shown[0].startswith("CPT step 1 of 20")
     assert (
         "alarm" in seen.get_title()
         and any(line.get_marker() == "X" for line in seen.lines)

@@ -24,7 +24,7 @@ class Session:
     """What the panel leads to, without a model: a move is its setting."""
 
     def __init__(self, move=lambda setting: setting):
-        one = SimpleNamespace(sweep={}, score_grid=lambda: None, methods=("slerp", "lerp"))
+        one = SimpleNamespace(sweep={}, score_grid=lambda told: None, methods=("slerp", "lerp"))
         self.benches = {"one": one, "two": SimpleNamespace(sweep={1: 1}, methods=("lerp",))}
         self.bench = one
         self.prompts, self.moved, self.moves = ["a?", "b?", "c?"], move, []
@@ -140,7 +140,7 @@ def test_method_prompt_and_pair_lead_to_the_session(panel):
     assert panel.answers.value == "a? new? c?"
     assert panel.buttons["grid"].layout.display is None
     panel.pair.value = "two"
-    assert panel.method.options == ("lerp",) and session.moves[-1][0] == "lerp"
+    assert panel.method.options == (("LERP", "lerp"),) and session.moves[-1][0] == "lerp"
     assert panel.buttons["grid"].layout.display == "none"
     assert {(left.value, right.value) for left, right in panel.ends} == {
         ("0 = instruct", "1 = domain two")
@@ -261,7 +261,10 @@ def test_the_clinic_panel_leads_from_symptoms_to_an_answer():
             return f"Right: {cause}"
 
     panel = diagnose_lab.clinic_panel(
-        Room(), patients=[1, 2], tests=["blood"], causes={"flu": "a cold, worse"}
+        Room(),
+        patients=[1, 2],
+        tests={"blood: is it red?": "blood"},
+        causes={"flu": "a cold, worse"},
     )
     seen = [part.value for part in press(panel, "see the patient") if hasattr(part, "value")]
     assert "<i>pale</i>" in seen and "patient 1: 4 tests can be ordered" in seen

@@ -174,7 +174,7 @@ def test_a_learners_page_is_escaped_whole_and_self_contained(folder):
         "right, not at first",
         "0 of 1 right at the first choice",
         "default (nobody chose)",
-        "0.50 [0.40, 0.60] (items only)",
+        "0.50 [0.40, 0.60]</span> (items only)",
         "4 of 4 guesses fell inside",
         "supported",
         "0.50 [0.40, 0.60]",

@@ -188,14 +188,14 @@ def test_what_would_change_it_does_change_it():
     found = advice(words=50_000_000, questions_answers=5_000)
     told = dict(found.changes)
     assert (
-        told["facts change: daily"] == "without CPT"
-        and told["privacy: no memory"] == "without CPT, without SFT"
+        told["how often the facts change: daily"] == "without CPT"
+        and told["where the text may go: no memory"] == "without CPT, without SFT"
     )
     assert (
-        told["words: 30,000 to 999,999"] == "without CPT"
-        and told["latency: sub-second"] == "perhaps retrieval"
+        told["words of domain text: 30,000 to 999,999"] == "without CPT"
+        and told["an answer must come within: sub-second"] == "perhaps retrieval"
     )
-    assert "readers: everyone" not in told  # the answer given
+    assert "who may read a document: everyone" not in told  # the answer given
     assert (
         "CPT"
         not in advice(words=50_000_000, questions_answers=5_000, facts_change="daily").recommended
@@ -210,9 +210,9 @@ def test_pages_tell_reasons_with_sources_and_are_escaped(tmp_path):
         all(" ".join(rule.reason.split()) in text and rule.source in text for rule in found.rules)
         and found.sentence in text
     )
-    assert "facts change daily" in text and "words 200,000" in text
+    assert "how often the facts change: daily" in text and "words of domain text: 200,000" in text
     html = advice_html(found)
-    assert "<table>" in html and "arXiv 2005.11401" in html and "<script>" not in html
+    assert "<table" in html and "arXiv 2005.11401" in html and "<script>" not in html
     assert sheet_pdf(advice_sheet(found), tmp_path / "fit.pdf").is_file()
 
 

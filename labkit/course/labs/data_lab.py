@@ -27,7 +27,7 @@ from labkit.base.stats import Interval, with_run_noise
 from labkit.course import figures
 from labkit.course.labs.design_lab import sequence_for
 from labkit.course.labs.quality_lab import Planted, plant_defects
-from labkit.course.lesson import KNOWN_PACK, Guess, Lab, headless, show_html, start, what_lacks
+from labkit.course.lesson import KNOWN_PACK, Guess, Lab, headless, say, show_html, start, what_lacks
 from labkit.course.live import training
 from labkit.course.panels import guard_label
 from labkit.course.study import (
@@ -424,7 +424,7 @@ def bring_folder(lab: Lab, folder: str = "", personal: str = KEEP) -> tuple[Lab,
         try:
             made = show_own_pack(lab, source, name_for(source), personal)
         except LabkitError as error:
-            print(f"error: {error}\nUntil then, this notebook goes on with {lab.pack.name}.\n")
+            say(f"error: {error}\nUntil then, this notebook goes on with {lab.pack.name}.\n")
         else:
             own = start(
                 lab.notebook,
@@ -439,7 +439,7 @@ def bring_folder(lab: Lab, folder: str = "", personal: str = KEEP) -> tuple[Lab,
     if lab.pack.name not in shipped_packs():
         show_contents(lab.pack)
         return lab, lab.pack.folder
-    print(f"Shown on a messy folder made of {lab.pack.title}.")
+    say(f"Shown on a messy folder made of {lab.pack.title}.")
     return lab, show_own_pack(lab, personal=personal).folder
 
 
@@ -472,10 +472,10 @@ def show_own_pack(
     shutil.rmtree(output, ignore_errors=True)
     fresh.rename(output)
     for sentence in made.unread:
-        print(f"left out: {sentence}")
+        say(f"left out: {sentence}")
     show_contents(load_pack(output))
     show_personal(made)
-    print(
+    say(
         f"made in {made.seconds:.1f} s: {made.folder}; dropped.jsonl there lists every piece that "
         "was left out"
     )
@@ -503,7 +503,7 @@ def show_personal(made: Ingested) -> None:
         f'personal = "{choice}" in the first cell' for choice in (MASK, LEAVE_OUT)
     )
     for sentence in made.personal_told(to_mask, to_leave_out):
-        print(f"{sentence[0].upper()}{sentence[1:]}.")
+        say(f"{sentence[0].upper()}{sentence[1:]}.")
 
 
 def _most_frequent(dropped: Path) -> dict[tuple[str, str], str]:
@@ -542,7 +542,7 @@ def show_contents(pack: Pack) -> None:
     heads = ("axis", "kinds", *(f"items in {split}" for split in EVAL_SPLITS))
     show_html(plain_table(heads, [_items_of(pack, axis) for axis in AXES + CONTROLS]))
     for sentence in axes_told(pack)[1]:
-        print(f"Too few items: {sentence}.")
+        say(f"Too few items: {sentence}.")
 
 
 def _items_of(pack: Pack, axis: str) -> tuple[str, str, int, int]:
@@ -574,7 +574,7 @@ def show_way_on(lab: Lab, folder: Path) -> None:
         ),
     )
     show_html(plain_table(("your pack in", "how"), ways))
-    print(what_lacks(pack))
+    say(what_lacks(pack))
 
 
 def hide_defects(lab: Lab) -> Planted:
@@ -582,7 +582,7 @@ def hide_defects(lab: Lab) -> Planted:
     try:
         return plant_defects(lab.pack)
     except InputError as error:
-        print(f"Shown on {KNOWN_PACK}, an invented pack, instead: {error}.")
+        say(f"Shown on {KNOWN_PACK}, an invented pack, instead: {error}.")
         return plant_defects(load_pack(KNOWN_PACK))
 
 
@@ -601,7 +601,7 @@ def run_live(lab: Lab, name: str) -> Unit:
             pack,
             lab.seed,
             lab.profile,
-            told=lambda text: None if headless() else print(text),
+            told=lambda text: None if headless() else say(text),
         )
 
 
@@ -668,7 +668,7 @@ def show_study(lab: Lab, names: tuple[str, ...] = tuple(EXPERIMENTS)) -> None:
 def offer(lab: Lab) -> None:
     """A choice of experiments to run live; headless, nothing is built."""
     if headless():
-        print(f"experiments to choose from: {', '.join(EXPERIMENTS)}")
+        say(f"experiments to choose from: {', '.join(EXPERIMENTS)}")
         return
     from IPython.display import display
 

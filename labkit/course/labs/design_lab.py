@@ -21,7 +21,7 @@ import ipywidgets as widgets
 from labkit.base.errors import InputError
 from labkit.base.inputs import Form, fill_form
 from labkit.base.pages import plain_table
-from labkit.course.lesson import Guess, Lab, Missing, headless, show_html
+from labkit.course.lesson import Guess, Lab, Missing, headless, say, show_html
 from labkit.course.live import training
 from labkit.course.panels import FAULT, guarded
 from labkit.data.packs import Pack, load_pack, packs_folder, shipped_packs
@@ -146,6 +146,12 @@ class Studio:
         """Changes that an alternative can be made by."""
         return possible(self.spec)
 
+    def proposals(self) -> list[str]:
+        """The alternatives that are proposed, in words."""
+        return [
+            f"Alternative {i}: {other.choice}." for i, other in enumerate(propose(self.spec), 1)
+        ]
+
     def compared(self, changes: Sequence[str] | None = None) -> Comparison:
         """The design beside its alternatives, in words. changes: ids of `rules.Change`; None takes
         the proposals.
@@ -160,7 +166,7 @@ class Studio:
         self,
         found: Comparison,
         progress: Callable | None = None,
-        told: Callable[[str], None] = print,
+        told: Callable[[str], None] = say,
         watch: Callable | None = None,
     ) -> Comparison:
         """Train and score every design of a comparison; recorded, exported beside the records.
@@ -205,7 +211,7 @@ def sequence_for(lab: Lab, wanted: str = "") -> str:
     left = [stage.kind for stage in kept]
     for kind in usual:
         if why := lacks.get(f"{kind} is left out"):
-            print(f"{kind} is left out of the sequence: {why}.")
+            say(f"{kind} is left out of the sequence: {why}.")
     return "-".join(left or ["cpt"])
 
 
@@ -240,7 +246,7 @@ def show_design(made: Studio) -> None:
     sheet = made.sheet()
     print(spec_text(sheet.spec))
     show_html(sheet.html())
-    print(f"saved as {made.save()}: `labkit run` trains it")
+    say(f"saved as {made.save()}: `labkit run` trains it")
 
 
 def compare(
@@ -258,11 +264,16 @@ def compare(
     with guess.curtain() if guess else nullcontext():
         show_html(as_html(done))
     assert done.measured is not None, "the designs were trained"
-    print(
-        f"trained and scored in {done.measured.seconds:.0f} s; as Markdown, HTML and "
-        f"PDF in {made.path.parent}"
+    say(
+        f"Done in {done.measured.seconds:.0f} s. The comparison lies as Markdown, HTML and PDF in "
+        f"{made.path.parent}."
     )
     return done
+
+
+def show_alternatives(made: Studio) -> None:
+    """The alternatives that are proposed to a design, each with the choice it differs in."""
+    say("\n".join(made.proposals()))
 
 
 def show_outcome(lab: Lab, done: Comparison, axis: str, guess: Guess) -> None:
@@ -371,7 +382,7 @@ class DesignPanel:
         self.sequence = widgets.Combobox(
             value=str(chosen.get("sequence", "cpt-sft")),
             options=[key for key in offered["sequences"] if key],
-            description="stages",
+            description="sequence",
             tooltip="stages joined by dashes, in any order; empty for a direct merge",
             **WIDE,
         )
@@ -452,7 +463,9 @@ class DesignPanel:
             )
             for key, words in WHY.items()
         }
-        self.told, self.sheet, self.spec, self.result = (widgets.HTML() for _ in range(4))
+        self.told, self.proposed, self.sheet, self.spec, self.result = (
+            widgets.HTML() for _ in range(5)
+        )
         self.changes = [
             widgets.Dropdown(options=["as proposed"], description=f"alternative {i}", **WIDE)
             for i in (1, 2)
@@ -495,6 +508,7 @@ class DesignPanel:
                 self.told,
                 widgets.HBox(list(self.why.values()), layout=widgets.Layout(flex_flow="row wrap")),
                 widgets.HBox(self.changes),
+                self.proposed,
                 widgets.HBox(list(self.buttons.values())),
                 self.result,
                 self.sheet,
@@ -563,7 +577,7 @@ class DesignPanel:
 
     def _clear(self) -> None:
         """What belongs to the design before must not pass for this one."""
-        self.sheet.value = self.spec.value = self.result.value = ""
+        self.sheet.value = self.spec.value = self.result.value = self.proposed.value = ""
         for button in self.buttons.values():
             button.disabled = True
 
@@ -618,6 +632,11 @@ class DesignPanel:
         self.told.value = f"<b>{escape(sheet.verdict)}</b>"
         self.sheet.value, self.spec.value = sheet.html(), f"<pre>{escape(self.studio.text())}</pre>"
         self.result.value = ""
+        if not sheet.problems:
+            self.proposed.value = (
+                '<div style="margin-left: 122px; line-height: 1.35">Proposed: '
+                f"{escape(' '.join(self.studio.proposals()))}</div>"
+            )
         for button in self.buttons.values():
             button.disabled = bool(sheet.problems)
 
@@ -714,10 +733,10 @@ def which_domain(**answers: object) -> None:
         return f"<ul>{''.join(f'<li>{escape(one)}</li>' for one in told)}</ul>"
 
     questions = {
-        name.replace("_", " "): about.description
-        for name, about in DomainChoice.model_fields.items()
+        about.title: about.description for name, about in DomainChoice.model_fields.items()
     }
-    show_html(plain_table(("in the form", "the question"), questions.items()))
+    if headless():
+        show_html(plain_table(("in the form", "the question"), questions.items()))
     _form_or_text(DomainChoice, answers, show, "does this domain fit?")
 
 
@@ -788,7 +807,7 @@ def _form_or_text(
 
 # --- a form to fill in -----------------------------------------------------------------------
 
-CONTROL = {"layout": {"width": "410px"}, "style": {"description_width": "180px"}}
+CONTROL = {"layout": {"width": "400px"}, "style": {"description_width": "205px"}}
 
 
 def form_panel(
@@ -806,6 +825,9 @@ def form_panel(
     return FormPanel(model, start, show, words).whole
 
 
+WRONG = "2px solid #a03000"  # around a field that has to be written otherwise
+
+
 class FormPanel:
     def __init__(
         self,
@@ -817,7 +839,7 @@ class FormPanel:
         self.show = show
         fields, words_on_all = model.model_json_schema()["properties"], model.__doc__ or ""
         self.controls = {
-            name: _control(name, fields[name], start.get(name, field.get_default()))
+            name: _control(field.title or name, fields[name], start.get(name, field.get_default()))
             for name, field in model.model_fields.items()
         }
         for name, control in self.controls.items():
@@ -836,7 +858,8 @@ class FormPanel:
             guarded(self._press, self._tell, lambda lines: self._tell(f"{FAULT} {lines}"))
         )
         rows = widgets.HBox(
-            list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap")
+            [_explained(control) for control in self.controls.values()],
+            layout=widgets.Layout(flex_flow="row wrap"),
         )
         self.whole = widgets.VBox([rows, self.button, self.told, self.result])
 
@@ -866,7 +889,21 @@ class FormPanel:
 
     def _press(self) -> None:
         self.told.value = self.result.value = ""
-        self.result.value = self.show(self.values())
+        for control in self.controls.values():
+            control.layout.border = None
+        try:
+            self.result.value = self.show(self.values())
+        except InputError as error:
+            raise InputError(self._marked(str(error))) from None
+
+    def _marked(self, sentence: str) -> str:
+        """The sentence with the field as its label names it; that field gets a red border."""
+        place, _, rest = sentence.partition(": ")
+        name, _, problem = rest.partition(": ")
+        if name not in self.controls:
+            return sentence
+        self.controls[name].layout.border = WRONG
+        return f"{place}: {self.controls[name].description}: {problem}"
 
 
 def _about(name: str, words: str) -> str | None:
@@ -877,13 +914,23 @@ def _about(name: str, words: str) -> str | None:
     return " ".join(found[1].split()) if found else None
 
 
+def _explained(control: widgets.Widget) -> widgets.Widget:
+    """A control, and below it what it means; where labkit has a word on it."""
+    about = '<div style="margin-left: 212px; line-height: 1.25; color: #555">{}</div>'
+    words = escape(f"{control.tooltip}.".replace("?.", "?")) if control.tooltip else ""
+    return widgets.VBox(
+        [control, *([widgets.HTML(about.format(words))] if words else [])],
+        layout=widgets.Layout(width="416px"),
+    )
+
+
 def _types(about: dict) -> set[str]:
     """JSON types a field takes."""
     return {about.get("type", "")} | {option.get("type", "") for option in about.get("anyOf", ())}
 
 
-def _control(name: str, about: dict, value: object) -> widgets.Widget:
-    shown = name.replace("_", " ")
+def _control(shown: str, about: dict, value: object) -> widgets.Widget:
+    """shown: what stands before it."""
     if "enum" in about:
         return widgets.Dropdown(
             options=about["enum"], value=_word(value, about["enum"]), description=shown, **CONTROL

@@ -7,7 +7,7 @@ The panel of the clinic only wires what `ClinicRoom` computes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
@@ -17,12 +17,12 @@ import ipywidgets as widgets
 from labkit.base.errors import InputError
 from labkit.base.inputs import Strict
 from labkit.base.pages import Section, Sheet, covered, plain_table, sheet_html, write_pdf
-from labkit.base.records import AXES, CONTROLS
+from labkit.base.records import AXES, AXIS_NAMES, CONTROLS
 from labkit.base.store import Checkpoint, write_file
 from labkit.course import figures, journal
 from labkit.course.labs.design_lab import named, options
-from labkit.course.lesson import Lab, headless, show_html, what_lacks
-from labkit.course.live import training
+from labkit.course.lesson import Lab, headless, say, show_html, what_lacks
+from labkit.course.live import training, working
 from labkit.course.panels import BUTTON, WIDE, download, guard_label, guarded_into, pressed
 from labkit.data.packs import Pack, load_pack
 from labkit.diagnose.clinic import CAUSES, Answer, Visit, Ward, admit, patients
@@ -30,6 +30,7 @@ from labkit.diagnose.diagnoses import (
     DIAGNOSES,
     QUESTIONS,
     Case,
+    Diagnosis,
     Merge,
     Result,
     diagnose,
@@ -52,6 +53,7 @@ from labkit.merge.schedule import plain
 from labkit.models.families import MODEL
 from labkit.train.pipeline import load_checkpoint
 from labkit.train.specs import Stage
+from labkit.train.trainers import Progress
 
 CHOOSE = "choose …"  # nothing is preselected that could be sent by a stray click
 COVERS = (
@@ -64,13 +66,13 @@ def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
     """What the probe saw while a stage trained, beside its loss; alarms in words and recorded."""
     looks, loss = read_looks(checkpoint.lineage), checkpoint.lineage["loss_curve"]
     if not looks or not looks[0].scores:
-        print(
+        say(
             "nothing was watched: the pack's dev split has none of the items the probe "
             "looks at, or the stage had no probe"
         )
         return []
     found = alarms(looks, loss)
-    told = "; ".join(map(str, found)) or "no axis fell for certain by more than 0.10"
+    told = "; ".join(map(str, found)) or "No axis fell for certain by more than 0.10"
     seen = curves(looks)
     lab.show(
         figures.probe_curves(seen, loss, found),
@@ -78,8 +80,8 @@ def show_probe(lab: Lab, checkpoint: Checkpoint) -> list[Alarm]:
         f"Training loss, and {', '.join(seen)} as the probe saw them, against steps. {told}.",
     )
     cost = sum(look.seconds for look in looks)
-    print(
-        f"{len(looks)} looks took {cost:.1f} s, "
+    say(
+        f"{len(looks)} {'look' if len(looks) == 1 else 'looks'} took {cost:.1f} s, "
         f"{cost / checkpoint.lineage['wall_seconds']:.1%} of the stage. {told}."
     )
     for alarm in found:
@@ -118,26 +120,41 @@ def show_diagnoses(lab: Lab, cases: dict[str, Case]) -> dict[str, list[Result]]:
 
     Recorded.
     """
-    found = {label: diagnose(one) for label, one in cases.items()}
+    found: dict[str, list[Result]] = {}
+    with working("diagnosing") as doing:
+        for label, one in cases.items():
+            doing(f"diagnosing {label}, {len(found) + 1} of {len(cases)}")
+            found[label] = diagnose(one)
     for label, results in found.items():
         for result in results:
             lab.record("diagnosis", checkpoint=label, **result.as_dict())
     for key, question in QUESTIONS.items():
         rows = [
-            (diagnosis.id, diagnosis.question, *(_told(results[i]) for results in found.values()))
+            (
+                f"{diagnosis.id}: {diagnosis.question}",
+                _flagged_at(diagnosis),
+                *(_told(results[i]) for results in found.values()),
+            )
             for i, diagnosis in enumerate(DIAGNOSES)
             if diagnosis.asks == key
         ]
-        show_html(f"<h3>{question}</h3>" + plain_table(("diagnosis", "asks", *found), rows))
-    print(COVERS)
-    for label, results in found.items():
-        for result in results:
-            if result.found and result.verdict == "flagged":
-                print(
-                    f"{label}: {result.diagnosis.id}. {result.found.words}. Remedy: "
-                    f"{result.diagnosis.remedy}."
-                )
+        show_html(f"<h3>{question}</h3>" + plain_table(("diagnosis", "flagged", *found), rows))
+    say(COVERS)
+    flagged = [
+        (label, result.diagnosis.id, f"{_as_sentence(result.found.words)}", result.diagnosis.remedy)
+        for label, results in found.items()
+        for result in results
+        if result.found and result.verdict == "flagged"
+    ]
+    if flagged:
+        heads = ("model", "what is flagged", "what was measured", "remedy")
+        show_html("<h3>What is flagged, and what helps</h3>" + plain_table(heads, flagged))
     return found
+
+
+def _flagged_at(diagnosis: Diagnosis) -> str:
+    """Beyond which value a diagnosis is flagged."""
+    return f"{'above' if diagnosis.beyond > 0 else 'below'} {diagnosis.threshold:g}"
 
 
 def _told(result: Result) -> str:
@@ -151,12 +168,13 @@ def _told(result: Result) -> str:
 
 def show_gate(lab: Lab, checkpoint: Checkpoint, label: str) -> GateReport:
     """The release gate on a checkpoint against the lab's start model; recorded under `label`."""
-    report = run_gate(
-        str(checkpoint.folder), lab.model, pack=str(lab.pack.folder), profile=lab.profile
-    )
+    with working(f"running the gate on {label}"):
+        report = run_gate(
+            str(checkpoint.folder), lab.model, pack=str(lab.pack.folder), profile=lab.profile
+        )
     rows = [
         (
-            held.axis,
+            AXIS_NAMES[held.axis],
             str(held.before),
             str(held.after),
             covered(held.change),
@@ -165,13 +183,9 @@ def show_gate(lab: Lab, checkpoint: Checkpoint, label: str) -> GateReport:
         )
         for held in report.axes
     ]
-    show_html(
-        plain_table(
-            ("must hold", "baseline", "checkpoint", "difference", "fall let through", "verdict"),
-            rows,
-        )
-    )
-    print(report)
+    heads = ("must hold", "start model", label, "difference", "may fall by", "verdict")
+    show_html(f"<h3>The gate on {escape(label)}</h3>" + plain_table(heads, rows))
+    say(f"{label}: {report}.")
     lab.record("gate", checkpoint=label, passed=report.passed, fallen=report.fallen)
     return report
 
@@ -193,8 +207,16 @@ class ClinicRoom:
     """What the clinic's panel computes: symptoms, tests, answers as text, tables and a figure."""
 
     def __init__(self, lab: Lab):
-        self.lab, self.ward = lab, ToldWard(lab.known_pack(), lab.seed, lab.profile)
+        self.lab = lab
+        self.ward = ToldWard(lab.known_pack(), lab.seed, lab.profile, progress=self._progress)
         self.visit: Visit  # there once a patient is admitted
+        self.doing: Callable[[str], None] = lambda words: None  # told while a patient is trained
+
+    def _progress(self, at: Progress) -> None:
+        self.doing(
+            f"training this patient: {at.stage.upper()}, step {at.step} of {at.steps}, "
+            f"{at.seconds_left:.0f} s left"
+        )
 
     def admit(self, number: int) -> Visit:
         self.visit = admit(number, self.ward)
@@ -204,7 +226,12 @@ class ClinicRoom:
         """The loss curves as PNG; empty for a patient that was not trained but merged."""
         found = self.visit.curves()
         return (
-            figures.png(figures.loss_curves(found, f"patient {self.visit.number}"))
+            figures.png(
+                figures.loss_curves(
+                    {kind.upper(): curve for kind, curve in found.items()},
+                    f"patient {self.visit.number}",
+                )
+            )
             if found
             else b""
         )
@@ -213,10 +240,18 @@ class ClinicRoom:
         """Scores beside the baseline's, and samples, as HTML."""
         before, after = self.visit.case.base_card, self.visit.case.card
         scores = [
-            (axis, str(before.interval(axis)), str(after.interval(axis))) for axis in after.axes()
+            (AXIS_NAMES[axis], str(before.interval(axis)), str(after.interval(axis)))
+            for axis in after.axes()
         ]
         heads = ("axis", "start model", f"patient {self.visit.number}")
-        return plain_table(heads, scores) + plain_table(("asked", "said"), self.visit.samples())
+        no_curve = (
+            ""
+            if self.visit.curves()
+            else "<p>There is no loss curve: this patient was not trained but merged, or its "
+            "training is not known.</p>"
+        )
+        said = plain_table(("asked", "right answer", "said"), self.visit.samples())
+        return no_curve + plain_table(heads, scores) + said
 
     def order(self, test: str) -> str:
         result = self.visit.order(test)
@@ -232,9 +267,9 @@ class ClinicRoom:
         return said
 
 
-def tests() -> list[str]:
-    """What can be ordered."""
-    return [diagnosis.id for diagnosis in DIAGNOSES]
+def tests() -> dict[str, str]:
+    """What can be ordered: its name and what it asks -> id."""
+    return {f"{one.id}: {one.question}": one.id for one in DIAGNOSES}
 
 
 def causes() -> dict[str, str]:
@@ -276,12 +311,12 @@ def clinic(lab: Lab, *, patient: int, orders: Iterable[str] = (), diagnosis: str
         )
     show_html(room.symptoms())
     for test in tuple(orders) or given.orders:
-        print(room.order(test))
-    print(room.answer(diagnosis or given.diagnosis))
+        say(room.order(test))
+    say(room.answer(diagnosis or given.diagnosis))
 
 
 def clinic_panel(
-    room: ClinicRoom, *, patients: list[int], tests: list[str], causes: dict[str, str]
+    room: ClinicRoom, *, patients: list[int], tests: dict[str, str], causes: dict[str, str]
 ) -> widgets.Widget:
     """The failure clinic. Training a patient that is not there yet takes a minute."""
     patient = widgets.Dropdown(
@@ -289,9 +324,9 @@ def clinic_panel(
     )
     call = widgets.Button(description="see the patient", button_style="primary")
     test = widgets.Dropdown(
-        options={CHOOSE: "", **{name: name for name in tests}},
+        options={CHOOSE: "", **tests},
         description="test",
-        layout=widgets.Layout(width="340px"),
+        layout=widgets.Layout(width="640px"),
     )
     order = widgets.Button(description="order", disabled=True)
     cause = widgets.Dropdown(
@@ -306,12 +341,17 @@ def clinic_panel(
     symptoms, found, answer = (widgets.HTML() for _ in range(3))
     told = widgets.Label()
 
+    def say_so(words: str) -> None:
+        told.value = words
+
+    room.doing = say_so
+
     def see() -> None:
         answer.value = found.value = symptoms.value = ""
         test.value = cause.value = ""
         picture.layout.display = "none"
         picture.value = b""
-        told.value = "training or loading this patient; up to a minute …"
+        told.value = "training or loading this patient …"
         visit = room.admit(patient.value)
         curve = room.curve()
         picture.layout.display = None if curve else "none"

@@ -18,14 +18,14 @@ from filelock import FileLock
 
 from labkit.base.errors import InputError
 from labkit.base.pages import plain_table, sheet_html, signed
-from labkit.base.records import AXES, CONTROLS
+from labkit.base.records import AXES, AXIS_NAMES, CONTROLS
 from labkit.base.stats import Interval
 from labkit.base.store import Checkpoint
 from labkit.course import journal
 from labkit.course.labs.design_lab import Studio
 from labkit.course.labs.evaluate_lab import scenario_table
-from labkit.course.lesson import Lab, headless, show_html
-from labkit.course.live import training
+from labkit.course.lesson import Lab, headless, say, show_html
+from labkit.course.live import training, working
 from labkit.course.panels import download, guarded_into, pressed
 from labkit.data.packs import load_pack, packs_folder
 from labkit.design import dossier as paper
@@ -36,7 +36,7 @@ from labkit.design.planner import AtSize
 from labkit.diagnose.diagnoses import DIAGNOSES, Case, Result, diagnose
 from labkit.diagnose.gate import GateReport, Held, case_of, run_gate
 from labkit.diagnose.probe import Watcher, alarms, read_looks, watcher
-from labkit.evaluate.scenarios import read_scenarios, run_scenarios
+from labkit.evaluate.scenarios import ScenarioResult, read_scenarios, run_scenarios
 from labkit.evaluate.scorecards import Scorecard
 from labkit.train.pipeline import load_checkpoint, run_spec, trainable
 from labkit.train.specs import DPO, GENTLE, PipelineSpec
@@ -112,7 +112,7 @@ def propose(
 
     made = change(lab, anew)
     for sentence in gone:
-        print(sentence)
+        say(sentence)
     return made
 
 
@@ -122,7 +122,7 @@ def untouched(lab: Lab, spec: PipelineSpec | None = None) -> Scorecard | None:
     """
     model = (spec or spec_of(lab)).model
     if not is_local(model):
-        print(f"Not measured: {model} lies on the hub, and nothing is downloaded for a dossier.")
+        say(f"Not measured: {model} lies on the hub, and nothing is downloaded for a dossier.")
         return None
     card = lab.score(model, f"{model}, untouched")
     return card if isinstance(card, Scorecard) else None
@@ -299,7 +299,7 @@ class PartPanel:
             description="another way", placeholder="how could this design fail?", **WIDE
         )
         axis = widgets.Dropdown(
-            options=[("no axis", ""), *((one, one) for one in (*AXES, *CONTROLS))],
+            options=[("no axis", ""), *((AXIS_NAMES[one], one) for one in (*AXES, *CONTROLS))],
             description="axis",
         )
         fall = widgets.BoundedFloatText(value=0.05, min=0, max=1, step=0.01, description="may fall")
@@ -444,7 +444,8 @@ def run_own_criteria(lab: Lab, models: Mapping[str, str | Checkpoint]) -> Dossie
     )
     show_html(
         plain_table(
-            ("axis", *heads), [(one.axis, *row) for one in made.criteria for row in one.found.rows]
+            ("axis", *heads),
+            [(AXIS_NAMES[one.axis], *row) for one in made.criteria for row in one.found.rows],
         )
     )
     return made
@@ -456,15 +457,14 @@ def run_own_scenarios(lab: Lab, models: Mapping[str, str | Checkpoint]) -> Dossi
     wanted = paper.scenarios_of(kept)
     without = [one.name for one in kept.scenarios if one.scenario is None]
     if without:
-        print(
+        say(
             f"Not run, because they have no cases yet: {', '.join(without)}. Write cases for them "
             "with the form of notebook 07, under the same names."
         )
-    results = [
-        result
-        for label, model in models.items()
-        for result in (run_scenarios(load_checkpoint(model), wanted, name=label) if wanted else ())
-    ]
+    results: list[ScenarioResult] = []
+    for label, model in models.items() if wanted else ():
+        with working(f"running {len(wanted)} scenarios on {label}"):
+            results += run_scenarios(load_checkpoint(model), wanted, name=label)
     for result in results:
         lab.record("scenario", **result.as_dict())
     if results:
@@ -505,13 +505,15 @@ def run_own_failures(lab: Lab) -> GateReport:
     kept, made = read(lab), train_mine(lab)
     spec = spec_of(lab, kept)
     last, pack = made[-1], str(lab.pack.folder)
-    report = run_gate(
-        str(last.folder), spec.model, pack=pack, profile=lab.profile, must_hold=_held(kept, lab)
-    )
-    lab.record("gate", checkpoint="Your design", passed=report.passed, fallen=report.fallen)
-    tests = paper.tests_of(kept)
-    cases = [case_of(str(one.folder), spec.model, pack, lab.profile) for one in reversed(made)]
-    results = {name: _first_measured(cases, name) for name in tests}
+    with working("running the gate on your design") as doing:
+        report = run_gate(
+            str(last.folder), spec.model, pack=pack, profile=lab.profile, must_hold=_held(kept, lab)
+        )
+        lab.record("gate", checkpoint="Your design", passed=report.passed, fallen=report.fallen)
+        tests = paper.tests_of(kept)
+        doing("running the diagnoses that your dossier names")
+        cases = [case_of(str(one.folder), spec.model, pack, lab.profile) for one in reversed(made)]
+        results = {name: _first_measured(cases, name) for name in tests}
     for result in results.values():
         lab.record("diagnosis", checkpoint="Your design", **result.as_dict())
     verdicts = {held.axis: held.verdict for held in report.axes}
@@ -580,7 +582,7 @@ def take_home(lab: Lab) -> list[Path]:
     kept = whole(lab)
     show_html(sheet_html(paper.sheet_of(kept)))
     paths = paper.export(kept, folder_of(lab))
-    print(f"{paper.told_state(kept)}\nWritten to {folder_of(lab)}: {_listed(paths)}.")
+    say(f"{paper.told_state(kept)}\nWritten to {folder_of(lab)}: {_listed(paths)}.")
     return paths
 
 

@@ -17,7 +17,7 @@ import ipywidgets as widgets
 
 from labkit.base.errors import InputError
 from labkit.base.pages import plain_table, signed
-from labkit.base.records import AXES
+from labkit.base.records import AXES, AXIS_NAMES
 from labkit.base.stats import (
     NOT_DISTINGUISHABLE,
     Interval,
@@ -33,11 +33,13 @@ from labkit.base.stats import (
 )
 from labkit.base.store import Checkpoint
 from labkit.course import figures
-from labkit.course.lesson import Lab, Missing, headless, show_html
+from labkit.course.lesson import Lab, Missing, headless, say, show_html
+from labkit.course.live import working
 from labkit.course.panels import guard_label, guarded_into
+from labkit.data.packs import Pack
 from labkit.data.published import run_noise_of
 from labkit.data.world import pretraining_texts
-from labkit.evaluate.answers import Demo, demo_of, perfect_demos
+from labkit.evaluate.answers import Demo, demo_of, perfect_demos, right_answers
 from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
 from labkit.evaluate.scenarios import (
     FILE,
@@ -137,27 +139,39 @@ def ranks(cards: Sequence[Scorecard], axes: Sequence[str]) -> dict[str, list[int
     return {card.checkpoint: [placed.index(card) + 1 for placed in order] for card in cards}
 
 
+# What people read for the rules of a score, and for the checks of a scenario.
+RULES = {"per_char": "per character", "pmi": "PMI", "per_instruction": "each form counts"}
+CHECKED = {
+    "says": "does not say it",
+    "says_none_of": "says what it must not",
+    "format": "is not in the form",
+    "matches": "does not match",
+    "same_answer": "answers differ",
+}
+
+
 # --- shown ------------------------------------------------------------------------------------
 
 
 def show_rules(cards: Sequence[Scorecard]) -> None:
     """The same answers scored by other rules, for every kind of item that has any."""
-    rows = []
+    rows: list[tuple] = []
     for axis in AXES:
-        for kind in sorted({item.kind for item in cards[0].items if item.axis == axis}):
-            others = cards[0].variants(axis, kind)
-            for rule in (None, *others) if others else ():
+        kinds = sorted({item.kind for item in cards[0].items if item.axis == axis})
+        ruled = [kind for kind in kinds if cards[0].variants(axis, kind)]
+        if ruled:
+            rows.append((AXIS_NAMES[axis],))
+        usual = "strict" if axis == "instructions" else "raw"
+        for kind in ruled:
+            for rule in (None, *cards[0].variants(axis, kind)):
                 rows.append(
                     (
-                        axis,
-                        kind,
-                        rule or "raw / strict",
+                        kind.replace("_", " "),
+                        RULES.get(rule, rule) if rule else usual,
                         *(card.interval(axis, kind, variant=rule) for card in cards),
                     )
                 )
-    show_html(
-        plain_table(("axis", "kind of item", "rule", *(card.checkpoint for card in cards)), rows)
-    )
+    show_html(plain_table(("kind of item", "rule", *(card.checkpoint for card in cards)), rows))
 
 
 def show_bits_per_byte(lab: Lab, models: Mapping[str, str | Checkpoint]) -> None:
@@ -169,10 +183,11 @@ def show_bits_per_byte(lab: Lab, models: Mapping[str, str | Checkpoint]) -> None
     rows = []
     for label, model in models.items():
         loaded = load_checkpoint(model)
-        found = {
-            name: bits_per_byte(loaded.model, loaded.tokenizer, chosen)
-            for name, chosen in texts.items()
-        }
+        with working(f"measuring bits per byte of {label}"):
+            found = {
+                name: bits_per_byte(loaded.model, loaded.tokenizer, chosen)
+                for name, chosen in texts.items()
+            }
         lab.record("bits_per_byte", checkpoint=label, **found)
         rows.append((label, *(f"{value:.3f}" for value in found.values())))
     show_html(plain_table(("bits per byte of", *texts), rows))
@@ -183,14 +198,14 @@ def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
     compared.
     """
     if not found:
-        print(f"Not compared: {lab.pack.told_no_items('test', name)}.")
+        say(f"Not compared: {lab.pack.told_no_items('test', name)}.")
         return
     rows = [(f"{c.after} − {c.before}", c.items, c.runs) for c in found]
     told = "; ".join(f"{c.after} minus {c.before}: {signed(c.runs)}, {c.told}" for c in found)
     lab.show(
         figures.differences(rows),
         name,
-        f"Differences in {found[0].axis} with two 95% intervals each. {told}.",
+        f"Differences in {AXIS_NAMES[found[0].axis]} with two 95% intervals each. {told}.",
     )
     heads = (
         "difference",
@@ -198,8 +213,8 @@ def show_comparisons(lab: Lab, found: Sequence[Comparison], name: str) -> None:
         "p (Holm)",
         "p (McNemar)",
         "verdict",
-        "smallest visible (items)",
-        "items to see half of that",
+        "smallest visible (items only)",
+        "items needed to see half of that",
     )
     cells = [
         (
@@ -239,7 +254,7 @@ def show_ranks(lab: Lab, cards: Sequence[Scorecard], axes: Sequence[str]) -> dic
     lab.show(
         figures.ranks(found, axes),
         "ranks",
-        f"Rank of each checkpoint on {', '.join(axes)}. {told}.",
+        f"Rank of each checkpoint on {', '.join(AXIS_NAMES[one] for one in axes)}. {told}.",
     )
     return found
 
@@ -251,17 +266,16 @@ def run_on(
     checkpoint or name. A pack without scenarios is said to have none.
     """
     if not (scenarios or (lab.pack.folder / FILE).is_file()):
-        print(
+        say(
             f"Not shown: pack {lab.pack.name} ({lab.pack.title}) has no {FILE}, which says what "
             "must not happen; write one (docs/scenarios.md), or try one in a notebook's form."
         )
         return []
     wanted = scenarios or pack_scenarios(lab.pack)
-    results = [
-        result
-        for label, model in models.items()
-        for result in run_scenarios(load_checkpoint(model), wanted, name=label)
-    ]
+    results: list[ScenarioResult] = []
+    for label, model in models.items():
+        with working(f"running {len(wanted)} scenarios on {label}"):
+            results += run_scenarios(load_checkpoint(model), wanted, name=label)
     for result in results:
         lab.record("scenario", **result.as_dict())
     show_html(scenario_table(results))
@@ -294,11 +308,13 @@ def scenario_table(results: Sequence[ScenarioResult]) -> str:
                     f"{ask} → {reply}"
                     for ask, reply in zip(failed.ask[-2:], failed.replies[-2:], strict=True)
                 )
-                failures.append((name, label, ", ".join(failed.broken), "; ".join(said)))
+                broken = ", ".join(CHECKED[check] for check in failed.broken)
+                failures.append((name, label, broken, "; ".join(said)))
     table = plain_table(("scenario", "at least", *labels), rows)
     return table + (
         plain_table(
-            ("scenario", "model", "breaks", "first failure (its last two wordings)"), failures
+            ("scenario", "model", "what is wrong", "first failure (its last two wordings)"),
+            failures,
         )
         if failures
         else ""
@@ -322,7 +338,7 @@ def show_demo(
     try:
         found = demo_of(dev, test, lab.pack, count=SHOWN)
     except InputError as error:
-        print(f"No demo: {error}.")
+        say(f"No demo: {error}.")
         return None
     show_html(plain_table(("asked", "answered"), found.shown))
     return found
@@ -333,7 +349,7 @@ def show_production(lab: Lab, demo: Demo | None) -> None:
     good; recorded.
     """
     if demo is None:
-        print("Not measured: there was no demo to choose.")
+        say("Not measured: there was no demo to choose.")
         return
     rows = [
         (f"as in the demo: {demo.kind}", demo.same, demo.same.n),
@@ -341,7 +357,7 @@ def show_production(lab: Lab, demo: Demo | None) -> None:
         ("all but the demo's kind", demo.realistic, demo.realistic.n),
     ]
     show_html(plain_table(("questions of test", "answered right (95%)", "n"), rows))
-    print(told_demos(demo))
+    say(told_demos(demo))
     lab.record(
         "demo", chosen_from=demo.kind, same=demo.same.as_dict(), realistic=demo.realistic.as_dict()
     )
@@ -434,7 +450,7 @@ def scenario_form(lab: Lab, models: Mapping[str, str | Checkpoint], **fields: An
     )
     if headless():
         show_html(form.run(**fields))
-        print(f"saved as {form.save(**fields)}")
+        say(f"saved as {form.save(**fields)}")
         return
     from IPython.display import display
 
@@ -491,10 +507,14 @@ WIDE = {"style": {"description_width": "110px"}, "layout": {"width": "700px"}}
 
 
 class ChatSession:
-    """A conversation and what was said in it. questions: prepared ones to choose from."""
+    """A conversation and what was said in it. questions: prepared ones to choose from. pack: whose
+    right answers are shown beside the models'.
+    """
 
-    def __init__(self, conversation: Conversation, questions: Iterable[str] = ()):
-        self.conversation, self.questions = conversation, tuple(questions)
+    def __init__(
+        self, conversation: Conversation, questions: Iterable[str] = (), pack: Pack | None = None
+    ):
+        self.conversation, self.questions, self.pack = conversation, tuple(questions), pack
         self.said: list[tuple[str, dict[str, Reply]]] = []
 
     @property
@@ -518,9 +538,16 @@ class ChatSession:
 
     def html(self) -> str:
         """What was said, a row per question and a column per model, everything escaped."""
+        asked = [question for question, _ in self.said]
+        right = (
+            [(one,) for one in right_answers(self.pack, asked)] if self.pack else [()] * len(asked)
+        )
         return plain_table(
-            ("question", *self.conversation.names),
-            ((question, *map(_told, replies.values())) for question, replies in self.said),
+            ("question", *(["right answer"] if self.pack else []), *self.conversation.names),
+            (
+                (question, *known, *map(_told, replies.values()))
+                for (question, replies), known in zip(self.said, right, strict=True)
+            ),
         )
 
 
@@ -538,7 +565,7 @@ def chat(
     model that cannot be asked.
     """
     session = ChatSession(
-        Conversation(open_models(checkpoints.items()), Settings(**settings)), questions
+        Conversation(open_models(checkpoints.items()), Settings(**settings)), questions, lab.pack
     )
     if not headless():
         from IPython.display import display
@@ -553,7 +580,7 @@ def chat(
             answers={name: reply.text for name, reply in session.ask(question).items()},
         )
     for note in session.notes():
-        print(note)
+        say(note)
     show_html(session.html())
 
 
@@ -591,7 +618,7 @@ class ChatPanel:
             ),
             "max_tokens": widgets.IntText(
                 value=now.max_tokens,
-                description="max tokens",
+                description="most tokens",
                 tooltip="how long an answer may be",
                 **SIZE,
             ),
@@ -621,7 +648,7 @@ class ChatPanel:
         self.question.value = self.prepared.value or self.question.value
 
     def _ask(self) -> None:
-        self.told.value = "<p>answering</p>"
+        self.told.value = '<p role="status">answering …</p>'
         self.ask.disabled = True
         try:
             self.session.ask(

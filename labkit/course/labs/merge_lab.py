@@ -10,19 +10,28 @@ are wired to. No widget is known here.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit.base.errors import InputError
 from labkit.base.pages import template
-from labkit.base.records import AXES
+from labkit.base.records import AXES, AXIS_NAMES
 from labkit.base.store import Checkpoint, Store, key_of, write_file
-from labkit.course.figures import AXIS_LABELS, COLOURS, LINES, MARKERS, new_figure, parent_lines
+from labkit.course.figures import (
+    AXIS_LABELS,
+    COLOURS,
+    LINES,
+    MARKERS,
+    METHOD_NAMES,
+    new_figure,
+    parent_lines,
+)
 from labkit.data.packs import Pack
+from labkit.evaluate.answers import right_answers
 from labkit.evaluate.scorecards import Scorecard, generate, prompt_ids
-from labkit.evaluate.scoring import score_checkpoint, sweep_merge
+from labkit.evaluate.scoring import SWEEP, score_checkpoint, sweep_merge
 from labkit.merge.guards import check_tokenizers
 from labkit.merge.methods import METHODS, empty_like, merge_fingerprint, merge_into, pair_models
 from labkit.merge.recipes import Merge, Recipe, recipe_text
@@ -60,6 +69,12 @@ class Setting:
             if isinstance(self.t, (int, float))
             else f"{self.method}, t by group and depth"
         )
+
+
+def in_words(setting: Setting) -> str:
+    """A setting as people read it."""
+    t = f"t={setting.t:g}" if isinstance(setting.t, (int, float)) else "t by group and depth"
+    return f"{METHOD_NAMES[setting.method]}, {t}"
 
 
 def setting_of(
@@ -144,17 +159,29 @@ class Bench:
         self.sweep: dict[str, list[tuple[float, Scorecard]]] | None = None
         self._elements = {name: tensor.numel() for name, tensor in self.pairing.general.items()}
 
-    def score_grid(self) -> dict[str, list[tuple[float, Scorecard]]]:
-        """Score eleven uniform merges per method on dev; read back from disk the second time."""
+    def score_grid(
+        self, told: Callable[[str], None] = lambda text: None
+    ) -> dict[str, list[tuple[float, Scorecard]]]:
+        """Score eleven uniform merges per method on dev; read back from disk the second time.
+        told: of each merge before it is scored.
+        """
         if self.sweep is None:
-            self.sweep = sweep_merge(
-                self.general,
-                self.domain,
-                self.pack,
-                split="dev",
-                axes=LAB_AXES,
-                profile_name=self.profile_name,
-            )
+            sweep: dict[str, list[tuple[float, Scorecard]]] = {}
+            places = list(itertools.product(("slerp", "lerp"), SWEEP))
+            for number, (method, t) in enumerate(places, 1):
+                told(f"scoring merge {number} of {len(places)} on dev")
+                found = sweep_merge(
+                    self.general,
+                    self.domain,
+                    self.pack,
+                    split="dev",
+                    axes=LAB_AXES,
+                    methods=(method,),
+                    ts=(t,),
+                    profile_name=self.profile_name,
+                )
+                sweep.setdefault(method, []).extend(found[method])
+            self.sweep = sweep
         return self.sweep
 
     def parents_answers(self, prompts: Sequence[str]) -> list[tuple[str, ...]]:
@@ -297,7 +324,7 @@ class MergeView:
         handles, labels = self.panels[self.axes[0]].get_legend_handles_labels()
         self.moving = [*self._markers(), *self.heat.artists()]
         if sweep:
-            named = [*labels, "this merge (white: not scored itself)"]
+            named = [*labels, "this merge (white: an estimate; none: not scored)"]
             handles.append(next(iter(self.dots.values())))
             self.figure.legend(
                 handles, named, loc="outside lower center", ncols=5, frameon=False, fontsize=11
@@ -476,24 +503,25 @@ class MergeSession:
             missing = "this method" if self.bench.sweep else "this pair"
             remedy = "score on dev" if self.bench.sweep else "score the grid"
             return (
-                f"{move.setting}. No grid of merges was scored for {missing}: press "
+                f"{in_words(move.setting)}. No grid of merges was scored for {missing}: press "
                 f"'{remedy}' for scores."
             )
         source = {
             ON_GRID: "this very merge was scored on dev",
-            BETWEEN: "read between two merges scored on dev",
-            SCHEDULED: f"of the uniform merge at the mean t={move.mean_t:.2f}; press "
-            "'score on dev' for its own",
+            BETWEEN: "an estimate, read between two merges that were scored on dev",
+            SCHEDULED: f"an estimate, those of the merge with t={move.mean_t:.2f} everywhere; "
+            "press 'score on dev' for its own",
         }[move.source]
-        return f"{move.setting}. Scores: {source}."
+        return f"{in_words(move.setting)}. Scores: {source}."
 
     def answers(self, move: Move) -> str:
-        """The answers of parent, merge and parent as an HTML table."""
+        """The right answers, and those of parent, merge and parent, as an HTML table."""
         key = (self.pair, *self.prompts)
         if key not in self._parents:
             self._parents[key] = self.bench.parents_answers(self.prompts)
         general, domain = self._parents[key]
-        rows = list(zip(self.prompts, general, move.answers, domain, strict=True))
+        right = right_answers(self.bench.pack, self.prompts)
+        rows = list(zip(self.prompts, right, general, move.answers, domain, strict=True))
         return template("answers.html.j2").render(rows=rows, ends=self.bench.ends)
 
     def score_on_dev(self, move: Move) -> str:
@@ -502,7 +530,7 @@ class MergeSession:
         off = gaps(move, dev)
         rows = [
             (
-                axis,
+                AXIS_NAMES[axis],
                 f"{move.expected[axis]:.2f}" if axis in off else "",
                 str(dev.interval(axis)),
                 f"{off[axis]:+.2f}" if axis in off else "",
@@ -512,7 +540,7 @@ class MergeSession:
         return template("evaluated.html.j2").render(
             heads=("axis", "expected", "scored on dev, 95% interval", "gap"),
             rows=rows,
-            setting=str(move.setting),
+            setting=in_words(move.setting),
             told="scored on dev. Choose by these scores.",
         )
 
@@ -530,8 +558,8 @@ class MergeSession:
         )
         return template("evaluated.html.j2").render(
             heads=("axis", "scored on test, 95% interval"),
-            rows=[(axis, str(test.interval(axis))) for axis in test.axes()],
-            setting=str(move.setting),
+            rows=[(AXIS_NAMES[axis], str(test.interval(axis))) for axis in test.axes()],
+            setting=in_words(move.setting),
             told=told,
         )
 

@@ -18,7 +18,7 @@ from labkit.base.pages import plain_table
 from labkit.base.stats import Interval
 from labkit.course.figures import png
 from labkit.course.labs import views
-from labkit.course.lesson import Guess, Lab, headless, show_html
+from labkit.course.lesson import Guess, Lab, headless, say, show_html
 from labkit.course.panels import guarded_into
 from labkit.data.packs import samples_folder
 from labkit.design.planner import (
@@ -182,7 +182,7 @@ def paper_costs(lab: Lab, *, tokens_per_paper: int, guess: Guess) -> Costs:
     of its hours.
     """
     setup = paper_setup()
-    print(
+    say(
         f"{setup['in_words']} ({setup['where']}). Not stated: {setup['not_stated']}; "
         f"{tokens_per_paper:,} tokens per paper are assumed here."
     )
@@ -235,7 +235,7 @@ def show_sizes_of(
     """
     found = at_sizes(spec, card=card)
     show_html(plain_table(SIZE_HEADS, size_rows(found, price)))
-    print(below_two_billion(spec, found))
+    say(below_two_billion(spec, found))
     for one in found:
         plan = one.found.plan
         lab.record(
@@ -339,9 +339,7 @@ def show_accuracy(lab: Lab) -> None:
         for key in ("gib", "seconds")
     )
     machine = f"{found['machine']['cores']} cores, {found['machine']['system']}"
-    print(
-        f"{within} of {2 * len(rows)} predictions are within 15% of what was measured ({machine})."
-    )
+    say(f"{within} of {2 * len(rows)} predictions are within 15% of what was measured ({machine}).")
     lab.show(
         views.accuracy(rows),
         "accuracy",
@@ -353,7 +351,7 @@ def show_accuracy(lab: Lab) -> None:
 
 # --- the panel ----------------------------------------------------------------------------------
 
-SIZE = {"layout": {"width": "330px"}, "style": {"description_width": "140px"}}
+SIZE = {"layout": {"width": "275px"}, "style": {"description_width": "125px"}}
 
 
 def cost_panel(lab: Lab, settings: Settings) -> None:
@@ -384,7 +382,13 @@ class CostPanel:
         columns = [
             widgets.VBox(rows[start : start + third]) for start in range(0, len(rows), third)
         ]
-        self.whole = widgets.VBox([widgets.HBox(columns), self.told, self.picture])
+        self.whole = widgets.VBox(
+            [
+                widgets.HBox(columns, layout=widgets.Layout(flex_flow="row wrap")),
+                self.told,
+                self.picture,
+            ]
+        )
         follow = guarded_into(self.told, self._follow)
         for control in rows:
             control.observe(follow, "value")
@@ -415,7 +419,10 @@ def _controls(session: CostSession) -> dict[str, widgets.Widget]:
             start["gpus"], min=1, max=1024, description="how many", **SIZE
         ),
         "method": widgets.Dropdown(
-            options=["full", "lora", "qlora"], value=start["method"], description="method", **SIZE
+            options=[(words, name) for name, words in views.NAMES.items()],
+            value=start["method"],
+            description="method",
+            **SIZE,
         ),
         "tokens_millions": widgets.FloatText(
             start["tokens_millions"], description="tokens (millions)", **typed

@@ -26,7 +26,7 @@ from labkit.base.stats import Interval, ItemScore, cluster_mean, wilson
 from labkit.base.store import Checkpoint, key_of
 from labkit.course.figures import png
 from labkit.course.labs import views
-from labkit.course.lesson import Lab, headless, show_html
+from labkit.course.lesson import Lab, headless, say, show_html
 from labkit.course.panels import guarded_into
 from labkit.data import world
 from labkit.data.packs import Pack, load_pack, variants_folder
@@ -47,7 +47,7 @@ from labkit.train.pipeline import load_checkpoint
 
 # --- one corpus -------------------------------------------------------------------------------
 
-SHOWN_CHARACTERS, WORST, BEST = 200, 3, 1
+SHOWN_CHARACTERS, WORST, BEST = 140, 2, 1
 USUAL = Thresholds()
 
 
@@ -135,19 +135,22 @@ class QualitySession:
         return rows
 
     def examples(self, kept: Kept) -> str:
-        """The worst and best documents by each measure as an escaped HTML table, and whether they
-        are kept.
+        """The worst and best documents by each measure, each once, behind a fold: an escaped HTML
+        table that says whether they are kept.
         """
+        ends: dict[int, list[str]] = {}
+        for end, i in self._extremes:
+            ends.setdefault(i, []).append(end)
         rows = [
             (
-                f"{end}, {_in_words(end.split(':')[0], self.measures[i])}",
+                "; ".join(f"{end}, {_in_words(end.split(':')[0], self.measures[i])}" for end in of),
                 ", ".join(kept.reasons[i]) or "kept",
                 i,
-                self._shown(i, end == "duplicates: worst"),
+                self._shown(i, "duplicates: worst" in of),
             )
-            for end, i in self._extremes
+            for i, of in ends.items()
         ]
-        return plain_table(
+        table = plain_table(
             (
                 "measure",
                 "kept or dropped for",
@@ -156,6 +159,8 @@ class QualitySession:
             ),
             rows,
         )
+        summary = f"The worst and the best documents by each measure ({len(rows)})"
+        return f"<details><summary>{summary}</summary>{table}</details>"
 
     def _shown(self, i: int, beside_first: bool) -> str:
         """A document's beginning, with that of the one it nearly equals."""
@@ -224,7 +229,7 @@ def show_quality(
     pack, loaded = pack or lab.pack, load_checkpoint(model or lab.model)
     texts = [row["text"] for row in pack.rows("raw")]
     measures = measure_documents(
-        texts, domain=domain_of(pack), model=loaded, sample=sample, seed=lab.seed, told=print
+        texts, domain=domain_of(pack), model=loaded, sample=sample, seed=lab.seed, told=say
     )
     session = QualitySession(pack, texts, measures, loaded.name, lab.out_dir / "packs")
     kept = session.look(thresholds)
@@ -241,7 +246,7 @@ def show_quality(
         read=session.read,
     )
     if headless():
-        print(session.tell(kept))
+        say(session.tell(kept))
         alt = (
             "Histograms of length, repetition, symbols and surprise with their thresholds, "
             f"and what is dropped for what. {session.tell(kept)}"

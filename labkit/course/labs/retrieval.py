@@ -30,11 +30,12 @@ import yaml
 
 from labkit.base.errors import InputError
 from labkit.base.pages import plain_table, signed
+from labkit.base.records import AXIS_NAMES
 from labkit.base.stats import Interval, ItemScore, cluster_mean, paired_difference, with_run_noise
 from labkit.base.store import Checkpoint, write_whole
 from labkit.course import live
 from labkit.course.figures import COLOURS, MARKERS, new_figure
-from labkit.course.lesson import Guess, Lab, show_html
+from labkit.course.lesson import Guess, Lab, say, show_html
 from labkit.data import world
 from labkit.data.packs import SPLITS, TEXT_SPLITS, Pack, load_pack, variants_folder
 from labkit.data.published import run_noise_of
@@ -570,7 +571,7 @@ STEP = 0.14  # between two ways in one group
 
 def before_and_after(ways: dict[str, tuple[Interval, Interval, Interval]]) -> Figure:
     """Grouped dots with intervals. ways: name -> shares of MOMENTS, in their order."""
-    figure, (ax,) = new_figure(9.6, 5)
+    figure, (ax,) = new_figure(9.6, 4.8)
     for i, (name, found) in enumerate(ways.items()):
         places = [moment + (i - (len(ways) - 1) / 2) * STEP for moment in range(len(MOMENTS))]
         errors = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
@@ -582,7 +583,7 @@ def before_and_after(ways: dict[str, tuple[Interval, Interval, Interval]]) -> Fi
             color=COLOURS[i],
             markersize=10,
             capsize=4,
-            label=name,
+            label=f"facts {name}",
         )
     ax.axvline(0.5, color="#666666", linewidth=1.5, linestyle="--")
     ax.set_xticks(range(len(MOMENTS)), MOMENTS)
@@ -595,8 +596,6 @@ def before_and_after(ways: dict[str, tuple[Interval, Interval, Interval]]) -> Fi
         ncols=2,
         frameon=False,
         fontsize=13,
-        title="facts are",
-        title_fontsize=13,
     )
     return figure
 
@@ -630,18 +629,19 @@ def show_retrieval(lab: Lab, guess: Guess) -> RetrievalResult:
     pack = lab.known_pack()
     reader, stages = train_both(pack, model=lab.model, seed=lab.seed, profile_name=lab.profile)
     seconds = sum(stage.lineage["wall_seconds"] for stage in stages)
-    print(
-        f"learning to read took {reader.lineage['wall_seconds']:.0f} s, training on the "
+    say(
+        f"Learning to read took {reader.lineage['wall_seconds']:.0f} s, training on the "
         f"pack {seconds:.0f} s (kept, and reused next time)"
     )
     models = load_checkpoint(reader), load_checkpoint(stages[-1])
-    found = compare_retrieval(
-        *models,
-        pack,
-        training_seconds=seconds,
-        limit=profile(lab.profile).eval_limit,
-        seed=lab.seed,
-    )
+    with live.working("asking all questions four ways, before and after the change"):
+        found = compare_retrieval(
+            *models,
+            pack,
+            training_seconds=seconds,
+            limit=profile(lab.profile).eval_limit,
+            seed=lab.seed,
+        )
     with guess.curtain():
         _show_found(lab, pack, found)
         show_cost_of_reading(lab, pack, models[0])
@@ -712,7 +712,7 @@ def _show_table(
         )
     )
     first, _, _ = next(iter(shares.values()))
-    print(
+    say(
         f"{first.n} questions about {first.clusters} entities, {first.seeds} training "
         f"seed. k = {found.k}, chosen on dev ("
         + ", ".join(f"{k}: {share}" for k, share in found.by_k.items())
@@ -731,5 +731,7 @@ def show_cost_of_reading(lab: Lab, pack: Pack, reader: Loaded) -> None:
     for axis in KEPT_AXES:
         lost = compare_axis(before, after, axis)
         lab.record("cost_of_reading", axis=axis, difference=lost.as_dict())
-        rows.append((axis, str(before.interval(axis)), str(after.interval(axis)), signed(lost)))
+        rows.append(
+            (AXIS_NAMES[axis], str(before.interval(axis)), str(after.interval(axis)), signed(lost))
+        )
     show_html(plain_table(("axis", "start model", "after learning to read", "difference"), rows))

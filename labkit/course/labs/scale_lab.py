@@ -19,7 +19,7 @@ from labkit.base.records import AXES
 from labkit.base.stats import Interval, ItemScore, cluster_mean, combined, with_run_noise
 from labkit.base.store import Checkpoint
 from labkit.course.labs import views
-from labkit.course.lesson import Guess, Lab, headless, show_html
+from labkit.course.lesson import Guess, Lab, headless, say, show_html
 from labkit.course.live import training
 from labkit.course.study import (
     CHOOSES,
@@ -658,7 +658,7 @@ def climb(lab: Lab, families: Iterable[str] = LIVE) -> Unit:
     ]
     with training(specs):
         unit = size_unit(
-            pack, lab.seed, lab.profile, lambda text: None if headless() else print(text), sizes
+            pack, lab.seed, lab.profile, lambda text: None if headless() else say(text), sizes
         )
     for label, card in unit.cards.items() if pack is lab.pack else ():
         lab.record(
@@ -750,7 +750,7 @@ def _show(lab: Lab, part: str, alt: Callable[[dict], str]) -> None:
     data = measured_scale(part)
     _, figure = PARTS[part].figure(data)
     lab.show(figure, part, alt(data))
-    print(
+    say(
         f"{PARTS[part].words(data)} Measured on pack {data['pack']} over "
         f"{data['seeds']} seeds; docs/scale.md says how."
     )
@@ -778,7 +778,7 @@ def show_reasons() -> None:
             ],
         )
     )
-    print(
+    say(
         "Mixed: at least one claim supports the reason and at least one contradicts it. Not "
         "distinguishable: most claims cannot be told from noise. docs/six-reasons.md has every "
         "claim with its interval, and why the paper may see something else."

@@ -162,19 +162,20 @@ def separation_grid(found: dict[tuple[str, str], Interval]) -> Figure:
     """
     defects, measures = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
     figure, (ax,) = new_figure(3.2 + 1.6 * len(measures), 1.8 + 0.75 * len(defects))
-    strength = [
+    shares = [
         [
-            abs(found[defect, measure].mean - 0.5) * 2 if (defect, measure) in found else np.nan
+            found[defect, measure].mean if (defect, measure) in found else np.nan
             for measure in measures
         ]
         for defect in defects
     ]
-    ax.imshow(strength, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    # three colours: 0 and 1 both tell a defect, but not alike, and the middle tells nothing
+    ax.imshow(shares, cmap="PuOr_r", vmin=-0.1, vmax=1.1, aspect="auto")
     for row, defect in enumerate(defects):
         for column, measure in enumerate(measures):
             if (defect, measure) in found:
                 cell = found[defect, measure]
-                ink = "black" if strength[row][column] > 0.47 else "white"
+                ink = "black" if 0.15 < cell.mean < 0.85 else "white"
                 ax.text(
                     column,
                     row,
@@ -189,7 +190,8 @@ def separation_grid(found: dict[tuple[str, str], Interval]) -> Figure:
     ax.xaxis.tick_top()
     ax.set_xlabel(
         "share of pairs in which the defective document has the higher value, 95% interval\n"
-        "(0.5: the measure sees nothing; 0 or 1: it sees all; "
+        "(0.5: the measure sees nothing; 1: every defective document is higher; 0: every one is "
+        "lower; "
         f"{next(iter(found.values())).n} documents with each defect)",
         fontsize=12,
     )
@@ -215,13 +217,13 @@ def cost(
     plans: method -> plan. guess: hours a learner committed to before, drawn as a star at the first
     plan.
     """
-    figure, (left, right) = new_figure(13, 5.4, 2)
-    _memory(left, plans, cards)
+    figure, (left, right) = new_figure(11.6, 5.4, 2)
+    _memory(left, plans, cards, card)
     _hours(right, plans, card, guess)
     return figure
 
 
-def _memory(ax, plans: dict[str, Plan], cards: Sequence[Gpu]) -> None:
+def _memory(ax, plans: dict[str, Plan], cards: Sequence[Gpu], planned: Gpu) -> None:
     bottoms = [0.0] * len(plans)
     for i, component in enumerate(COMPONENTS):
         sizes = [getattr(found.memory, component) for found in plans.values()]
@@ -239,7 +241,7 @@ def _memory(ax, plans: dict[str, Plan], cards: Sequence[Gpu]) -> None:
         bottoms = [bottom + size for bottom, size in zip(bottoms, sizes, strict=True)]
     for x, (found, top) in enumerate(zip(plans.values(), bottoms, strict=True)):
         ax.annotate(
-            f"{top:.1f} GiB\n{found.memory.moment}",
+            f"{top:.1f} GiB\n" + found.memory.moment.replace(" ", "\n", 1),
             (x, top),
             textcoords="offset points",
             xytext=(0, 4),
@@ -249,14 +251,16 @@ def _memory(ax, plans: dict[str, Plan], cards: Sequence[Gpu]) -> None:
             bbox=PLAIN,
             zorder=4,
         )
-    top = max(bottoms)
-    ax.set_ylim(0, 1.28 * top)
-    ax.set_xlim(-0.5, len(plans) + 0.6)
-    for size, names in _sizes(cards, min(bottoms), 1.28 * top).items():
-        ax.axhline(size, color="#555555", linestyle=":", linewidth=1.5)
+    top = max(1.34 * max(bottoms), 1.08 * planned.usable_gib)
+    ax.set_ylim(0, top)
+    ax.set_xlim(-0.5, len(plans) + 0.8)
+    for size, names in _sizes(cards, min(bottoms), top).items():
+        chosen = planned.name in names.split(", ")
+        style = {"color": "#000000", "linestyle": "-"} if chosen else {"color": "#555555"}
+        ax.axhline(size, **{"linestyle": ":", "linewidth": 1.5, "zorder": 1, **style})
         ax.annotate(
             names,
-            (len(plans) + 0.58, size),
+            (len(plans) + 0.78, size),
             textcoords="offset points",
             xytext=(0, 0),
             ha="right",
@@ -327,7 +331,7 @@ def accuracy(rows: Sequence[dict]) -> Figure:
     """Predicted over measured, memory and time, one line per setting; the band is 15% either way.
     rows: of planner.json.
     """
-    figure, panels = new_figure(12.4, 1.8 + 0.42 * len(rows), 2)
+    figure, panels = new_figure(11.4, 1.8 + 0.42 * len(rows), 2)
     for ax, key, unit in zip(
         panels, ("gib", "seconds"), ("peak memory", "seconds per step"), strict=True
     ):
@@ -434,10 +438,10 @@ def _in_words(ax, reported: Sequence[tuple[str, int, int, str]]) -> None:
         va="top",
     )
     for i, (name, parameters, gain, words) in enumerate(sorted(reported, key=lambda row: row[1])):
-        height = (0.40, 0.62, 0.24)[i % 3]
+        line, height = 0.12, (0.34, 0.52, 0.22)[i % 3]
         ax.plot(
             parameters,
-            height,
+            line,
             marker="^" if gain > 0 else "v",
             color="#000000",
             markersize=11,
@@ -445,18 +449,19 @@ def _in_words(ax, reported: Sequence[tuple[str, int, int, str]]) -> None:
         )
         ax.annotate(
             f"{name}\n{words}",
-            (parameters, height),
+            (parameters, line),
             xycoords=ax.get_xaxis_transform(),
-            xytext=(10, 0),
-            textcoords="offset points",
+            xytext=(parameters, height),
+            textcoords=ax.get_xaxis_transform(),
             fontsize=11,
             va="center",
+            arrowprops={"arrowstyle": "-", "color": "#666666", "linewidth": 0.8},
         )
 
 
 def recipes(scores: dict[str, dict[str, Interval]], best: dict[str, str]) -> Figure:
     """One panel per family, one dot per recipe; the one that was best on dev is ringed."""
-    figure, axes = new_figure(4.6 * len(scores) + 1.4, 4.6, len(scores), size=13)
+    figure, axes = new_figure(3.5 * len(scores) + 1.6, 4.6, len(scores), size=13)
     low = min(found.low for row in scores.values() for found in row.values())
     high = max(found.high for row in scores.values() for found in row.values())
     for ax, (family, row) in zip(axes, scores.items(), strict=True):

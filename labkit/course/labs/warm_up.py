@@ -12,11 +12,13 @@ from typing import Any
 
 from labkit.base.errors import InputError
 from labkit.base.pages import plain_table
+from labkit.base.records import AXIS_NAMES
 from labkit.base.stats import Interval
 from labkit.course import figures
 from labkit.course.lesson import Guess, Lab, show_html
 from labkit.data.packs import Pack
 from labkit.data.published import measured_scale
+from labkit.evaluate.answers import right_answers
 from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
 
 FAMILY = "llama-s"
@@ -27,9 +29,9 @@ SHORT_QUESTION = 110  # characters
 # As figures call it -> as the study's file does.
 AXES = {"instructions": "instructions", "knowledge": "knowledge", "compositional": "both"}
 SHARES = {
-    "instructions": "requests about form obeyed",
-    "knowledge": "private facts answered",
-    "compositional": "private facts in a requested form",
+    "instructions": AXIS_NAMES["instructions"],
+    "knowledge": AXIS_NAMES["knowledge"],
+    "compositional": AXIS_NAMES["compositional"],
 }
 LABELS = {"instruct": "general model", "overcooked": "specialist", "slerp": "merge of the two"}
 OF_WORLD = "the questions are about the invented world that both models have read of"
@@ -128,17 +130,19 @@ def show_answers(lab: Lab, *yours: str) -> None:
     """Both models' answers side by side, recorded. yours: questions of your own instead of the
     prepared ones.
     """
-    said = ask_both(yours or map(question_of, items(lab.known_pack(OF_WORLD))))
+    known = lab.known_pack(OF_WORLD)
+    said = ask_both(yours or map(question_of, items(known)))
     for question, replies in said:
         lab.record(
             "chat", question=question, answers={name: reply.text for name, reply in replies.items()}
         )
+    right = right_answers(known, (question for question, _ in said))
     show_html(
         plain_table(
-            ("question", *MODELS),
+            ("question", "right answer", *MODELS),
             (
-                (question, *(reply.shown for reply in replies.values()))
-                for question, replies in said
+                (question, answer, *(reply.shown for reply in replies.values()))
+                for (question, replies), answer in zip(said, right, strict=True)
             ),
         )
     )
@@ -151,7 +155,7 @@ def show_parents(effect: Effect) -> None:
         (one.checkpoint, *(str(one.interval(axis)) for axis in alone))
         for one in (effect.general, effect.specialist)
     )
-    show_html(plain_table(("share of", *(SHARES[axis] for axis in alone)), rows))
+    show_html(plain_table(("", *(SHARES[axis] for axis in alone)), rows))
 
 
 def show_effect(lab: Lab, effect: Effect, guess: Guess) -> None:
