@@ -27,7 +27,7 @@ SUFFIXES = (".md", ".ipynb", ".py", ".txt", ".html", ".j2", ".yaml", ".yml")
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile", ROOT / "environment.yml"]
 FILES += [
     path
-    for room in ("docs", "notebooks", "labkit", "studies", "benchmarks", "tests")
+    for room in ("docs", "notebooks", "binder", "labkit", "studies", "benchmarks", "tests")
     for path in sorted((ROOT / room).rglob("*"))
     if path.suffix in SUFFIXES and path != Path(__file__)
 ]
