@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.base.errors import InputError
-from labkit.classroom.roster import Defaults, read_roster
+from labkit.classroom.sessions import Defaults, read_roster
 from labkit.data.ingest import new_pack
 from labkit.data.packs import check_pack
 from labkit.data.readers import Dropped, Record, read_file

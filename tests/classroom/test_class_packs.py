@@ -8,7 +8,7 @@ from own_packs import own_pack
 
 from labkit.base import records
 from labkit.classroom import sessions
-from labkit.classroom.roster import Defaults, read_roster
+from labkit.classroom.sessions import Defaults, read_roster
 from labkit.course.journal import course_notebooks
 from labkit.data.packs import load_pack
 

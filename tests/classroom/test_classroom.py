@@ -14,8 +14,14 @@ from class_case import PARAMETERS, RECORD, notebook, roster
 
 from labkit.base import records
 from labkit.base.errors import InputError
-from labkit.classroom.roster import Defaults, Learner, read_roster
-from labkit.classroom.sessions import kept_run, learner_folder, run_class
+from labkit.classroom.sessions import (
+    Defaults,
+    Learner,
+    kept_run,
+    learner_folder,
+    read_roster,
+    run_class,
+)
 from labkit.cli import share
 from labkit.course.journal import course_notebooks
 
@@ -203,7 +209,7 @@ def test_ctrl_c_loses_nothing_that_was_finished(tmp_path):
         # a background job's children ignore it
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path; from labkit.classroom.sessions import run_class; "
-        "from labkit.classroom.roster import Defaults, read_roster\n"
+        "from labkit.classroom.sessions import Defaults, read_roster\n"
         f"room = read_roster(Path({str(tmp_path / 'roster.csv')!r}), "
         "Defaults('materials', 0, ('quick',)))\n"
         f"run_class(room, [Path({str(files[0])!r})], profile='smoke', "

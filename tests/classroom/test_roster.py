@@ -8,7 +8,7 @@ from class_case import roster
 
 from labkit.base.errors import InputError
 from labkit.classroom.class_page import printable
-from labkit.classroom.roster import Defaults, read_roster
+from labkit.classroom.sessions import Defaults, read_roster
 from labkit.data.packs import packs_folder
 
 KNOWN = ("03_cpt", "06_merge", "10_report")
