@@ -30,6 +30,7 @@ from labkit.base.stats import (
     cluster_mean,
     combined,
     paired_difference,
+    verdict,
 )
 from labkit.base.store import key_of, write_file
 from labkit.course.study import (
@@ -62,11 +63,14 @@ UNITS = (
     ("elements", 1),
     ("pubmedqa", 2),
 )
+MODEL = zoo.SMOLLM2
 ITEMS_VERSION = 1  # part of a scorecard's key: raise it when items of this study change
 BOTH, UNSEEN = "needs both", "unseen text"
 PER_UNIT = 150  # items that need both parents, at most
 DEV_BOTH = 40
-DOCUMENTS = 60  # of text that nobody read
+TRAINED_ON = ("raw", "qa", "preferences")
+DOCUMENTS, SHORTEST = 60, 200  # of text that nobody read, and letters of the shortest
+PART = 60  # letters by which a text is found in another
 ANSWER_TOKENS = 64  # a label or a fact, and a form around it
 
 # Full fine-tuning, as in a hurry: the rate that a tiny model would take. Constant, so that a run of
@@ -82,10 +86,10 @@ HURRIED = Stage(learning_rate=3e-4, steps=60, **_READ)
 EARLIER = HURRIED.model_copy(update={"steps": 20})
 SLOWER = HURRIED.model_copy(update={"learning_rate": 5e-5})
 _LORA = Lora(rank=8, alpha=16)
-ASK = Stage(kind="sft", learning_rate=3e-4, steps=60, batch_size=8, max_length=256, lora=_LORA)
+ASK = Stage(kind="sft", learning_rate=3e-4, steps=40, batch_size=8, max_length=256, lora=_LORA)
 _PAIRS: dict[str, Any] = {
     "learning_rate": 1e-4,
-    "steps": 30,
+    "steps": 20,
     "batch_size": 8,
     "max_length": 256,
     "lora": _LORA,
@@ -182,24 +186,31 @@ def _with_form(item: dict, turn: int, form: Form) -> dict:
 
 
 def unseen_texts(pack: Pack) -> dict[str, str]:
-    """Document -> text, of documents of the pack's source that no split trains on; none where all
-    were read.
+    """Document -> text, of documents of the pack's source of which nothing stands in what is
+    trained on; none where all were read.
     """
-    read = {row["source"] for split in ("raw", "qa") for row in pack.rows(split)}
-    pairs = json.dumps(pack.rows("preferences"), ensure_ascii=False)  # these name no source
+    trained = _in_a_row(
+        json.dumps([pack.rows(split) for split in TRAINED_ON], ensure_ascii=False, indent=0)
+    )
     found = {}
-    for number, row in enumerate(source_rows(pack.name)):
-        if pack.name == "pubmedqa":
-            name, text = f"PMID {row['pmid']}", " ".join(row["contexts"])
-        elif pack.name == "contracts":
-            name, text = f"CUAD row {number}", row["clause"]
-        else:
-            name, text = f"element {row['atomic_number']}", row["description"] or ""
-        opening = json.dumps(text[:80], ensure_ascii=False).strip('"')
-        if name not in read and len(text) > 200 and opening not in pairs:
-            found[name] = text
+    for number, row in enumerate(source_rows(pack.name), 1):
+        text = _in_a_row(_text(row))
+        parts = (text[at : at + PART] for at in (0, len(text) // 2, max(0, len(text) - PART)))
+        if len(text) > SHORTEST and not any(part in trained for part in parts):
+            found[f"{pack.name} {number}"] = text
     drawn = random.Random(0).sample(sorted(found), min(DOCUMENTS, len(found)))
     return {name: found[name] for name in drawn}
+
+
+def _text(row: dict) -> str:
+    if "contexts" in row:
+        return " ".join(row["contexts"])
+    return row.get("clause") or row.get("description") or ""
+
+
+def _in_a_row(text: str) -> str:
+    """Without line breaks and quotation marks, which packs and JSON write in their own ways."""
+    return " ".join(text.replace("\\", "").replace('"', "").split())
 
 
 def scored(loaded: Loaded, pack: Pack, split: str, kinds: Iterable[str], label: str) -> Scorecard:
@@ -246,9 +257,7 @@ def kinds_of(pack: Pack, label: str) -> tuple[str, ...]:
 def train_arm(arm: str, pack: Pack, seed: int) -> tuple[Loaded, dict]:
     """An arm's last checkpoint, and what its stages took."""
     made = run_spec(
-        PipelineSpec(
-            pack=str(pack.folder), model=zoo.SMOLLM2, stages=ARMS[arm], seed=seed, profile="lab"
-        )
+        PipelineSpec(pack=str(pack.folder), model=MODEL, stages=ARMS[arm], seed=seed, profile="lab")
     )
     took = {
         one.name.rsplit("/", 1)[-1]: {
@@ -279,7 +288,7 @@ def run_unit(name: str, seed: int, told: Callable[[str], None]) -> dict:
     """Train, merge and score everything for one pack and seed; plain values, small enough to be
     kept beside the code.
     """
-    pack, general = load_pack(name), zoo.load(zoo.SMOLLM2)
+    pack, general = load_pack(name), zoo.load(MODEL)
     cards, took, chosen, trained = {}, {}, {}, {}
 
     def score(label: str, loaded: Loaded) -> None:
@@ -391,12 +400,14 @@ def synergy(merge: str, parents: tuple[str, str], scores: Scores) -> Measure:
     return lambda units: cluster_mean(over_better_parent(units, merge, parents, scores))
 
 
-def regained(units: list[Unit], *, draws: int = 2_000) -> Interval:
+def regained(units: list[Unit], *, draws: int = 2_000) -> Interval | None:
     """Which share of what CPT lost in natural instructions the merge regains: a ratio of means,
-    with a bootstrap interval over entities and runs.
+    with a bootstrap interval over entities and runs. None where no loss can be told from none.
     """
     asked = on(*NATURAL)
     lost = combined([(1, asked(units, UNTOUCHED)), (-1, asked(units, SPECIALIST))])
+    if verdict(cluster_mean(lost)) != "supported":
+        return None
     back = combined([(1, asked(units, SLERP)), (-1, asked(units, SPECIALIST))])
     entities = sorted({score.entity for score in lost})
     seeds = sorted({score.seed for score in lost})
@@ -410,8 +421,7 @@ def regained(units: list[Unit], *, draws: int = 2_000) -> Interval:
         len(entities), np.full(len(entities), 1 / len(entities)), size=draws
     )
     below, above = np.einsum("ds,rse,de->rd", by_seed, table, by_entity)
-    drawn = above / np.where(below == 0, np.nan, below)
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    low, high = np.quantile(above[below > 0] / below[below > 0], [0.025, 0.975])
     whole = table.sum((1, 2))
     return Interval(
         float(whole[1] / whole[0]), float(low), float(high), len(lost), len(entities), len(seeds)
@@ -517,13 +527,14 @@ def data_of(units: list[Unit], runs: list[dict]) -> dict:
         scores[label] = {
             name: cluster_mean(items).as_dict() for name, items in found.items() if items
         }
+    share = regained(units)
     measured = [(lesson, lesson.measure(units)) for lesson in LESSONS if _can(lesson, units)]
     return {
         "units": [[run["pack"], run["seed"]] for run in runs],
         "planned": [list(unit) for unit in UNITS],
         "chosen": {f"{run['pack']}, seed {run['seed']}": run["chosen"] for run in runs},
         "scores": scores,
-        "regained": regained(units).as_dict(),
+        "regained": share and share.as_dict(),
         "claims": register_rows(measured),
     }
 
@@ -531,6 +542,18 @@ def data_of(units: list[Unit], runs: list[dict]) -> dict:
 def _can(lesson: Lesson, units: list[Unit]) -> bool:
     """Whether there are scores for a claim: elements has no text that nobody read."""
     return lesson.topic != "unseen text" or bool(_UNSEEN(units, SPECIALIST))
+
+
+def _regained_words(share: dict | None) -> str:
+    if share is None:
+        return (
+            "The hurried training lost nothing of natural instructions that could be told from "
+            "no loss, so there is no share of it to regain."
+        )
+    return (
+        "Of what the hurried training loses in natural instructions, the SLERP merge regains "
+        f"{Interval(**share)} (1 would be all of it)."
+    )
 
 
 def page_text(data: dict) -> str:
@@ -545,7 +568,7 @@ def page_text(data: dict) -> str:
         done=done,
         left=", ".join(f"{pack} seed {seed}" for pack, seed in left) or "nothing",
         table="\n".join(table),
-        regained=Interval(**data["regained"]),
+        regained=_regained_words(data["regained"]),
         chosen="; ".join(
             f"{unit}: {', '.join(f'{arm} {t:g}' for arm, t in found.items())}"
             for unit, found in data["chosen"].items()
