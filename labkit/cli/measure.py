@@ -282,6 +282,86 @@ def compare_evals(
     )
 
 
+@app.command("llm-judge", rich_help_panel="Measure")
+def llm_judge(
+    answers: Annotated[
+        list[Path],
+        typer.Argument(help="Two or more files of answers (CSV, JSONL, XLSX), a model each."),
+    ],
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="Who judges: a zoo name or folder; with --server the model's name there."
+        ),
+    ],
+    pack: Annotated[str, typer.Option(help=f"{A_PACK}: what was asked.")] = "materials",
+    split: SplitOption = "test",
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="An OpenAI-compatible server: http://127.0.0.1:8000/v1. Answers go there."
+        ),
+    ] = None,
+    key_from: Annotated[
+        str | None,
+        typer.Option(help="The environment variable that holds the key for the server."),
+    ] = None,
+    own: Annotated[
+        Path | None,
+        typer.Option(help="One more file of answers: those that the judge itself gave."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many requests of each kind.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write every pair and verdict here (JSON Lines).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be sent where.")
+    ] = False,
+) -> None:
+    """Let a language model compare proposals, and say what its verdicts are worth
+    (docs/judge.md). Without --server nothing leaves this machine.
+    """
+    from labkit.base.errors import InputError
+    from labkit.data.packs import load_pack
+    from labkit.evaluate import judge as kit
+    from labkit.evaluate.answers import read_answers
+    from labkit.train.pipeline import load_checkpoint
+
+    if key_from and not server:
+        raise InputError("--key-from goes with --server: a model on this machine needs no key")
+    files = [read_answers(path) for path in (*answers, *((own,) if own else ()))]
+    compared = kit.pairs_of_answers(load_pack(pack), files, split=split, limit=limit)
+    asked: kit.Judge
+    if server:
+        asked = kit.ServerJudge(server, judge, kit.key_from(key_from))
+    else:
+        with working(f"loading {judge}"):
+            asked = kit.LocalJudge(load_checkpoint(judge))
+    replies = kit.Replies()
+    planned = kit.plan(asked, compared.pairs, replies)
+    for sentence in (*compared.notes, *planned.told()):
+        note(sentence)
+    if dry_run:
+        return
+    with working("asking the judge") as step:
+        kit.ask(
+            planned, replies, lambda done, total: step("asking the judge", f"{done} of {total}")
+        )
+    outcomes = kit.judged(asked, compared.pairs, replies)
+    mine = files[-1].name if own else None
+    rows = kit.worth(outcomes, own=mine)
+    for row in rows:
+        say(row.models, style="bold")
+        for head, cell in zip(kit.HEADS[1:], kit.cells(row)[1:], strict=True):
+            say(f"  {head:<26} {cell}")
+    for remark in kit.remarks(rows, own=mine):
+        note(remark)
+    if save:
+        kit.saved(outcomes, save)
+
+
 @app.command(rich_help_panel="Measure")
 def scenarios(
     model: Annotated[str, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")],
