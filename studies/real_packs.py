@@ -103,14 +103,25 @@ ARMS: dict[str, tuple[Stage, ...]] = {
     "cpt-sft-orpo": (HURRIED, ASK, Stage(kind="orpo", **_PAIRS)),
 }
 UNTOUCHED = "untouched"
+SPECIALIST, FULL = "cpt", "cpt-sft"
+SLERP, LERP = (f"merge of {SPECIALIST} ({method})" for method in ("slerp", "lerp"))
+SLERP_FULL, LERP_FULL = (f"merge of {FULL} ({method})" for method in ("slerp", "lerp"))
+NATURAL = ("natural_general", "natural_domain")
+REASONING = (
+    *("results", "conclusion", "which_question"),  # of pubmedqa
+    *("label", "clause_kind"),  # of contracts
+    *("denser_or_less", "earlier_or_later", "same_series", "same_lattice"),  # of the elements
+    *("same_country", "same_class"),
+)
+SAME_EVERYWHERE = ("natural_general", "everyday")  # the same items beside every pack
 TS = (0.25, 0.5, 0.75)
 # What is merged with the untouched model, and by which kinds dev chooses its t.
 MERGES = {
-    "cpt": ("natural_general", "natural_domain", "recall_gap"),
-    "cpt-sft": ("natural_general", "natural_domain", BOTH),
+    "cpt": (*NATURAL, "recall_gap"),
+    "cpt-sft": (*NATURAL, BOTH),
 }
-# Kinds that every checkpoint is scored on; proposals and pairs are for arms that claims need.
-KINDS = ("natural_general", "natural_domain", "everyday", "recall_gap", "recall_cloze", BOTH)
+# Kinds that every checkpoint is scored on.
+KINDS = (*NATURAL, "everyday", "recall_gap", "recall_cloze")
 
 
 @dataclass(frozen=True)
@@ -244,13 +255,16 @@ def scored(loaded: Loaded, pack: Pack, split: str, kinds: Iterable[str], label: 
 
 
 def kinds_of(pack: Pack, label: str) -> tuple[str, ...]:
-    """What a checkpoint is scored on."""
-    reasoning = {item["kind"] for item in pack.rows("test") if item["axis"] == "reasoning"}
-    asked = [*KINDS, *sorted(reasoning)]
-    if label in (UNTOUCHED, "cpt-sft", "cpt-sft-dpo", "cpt-sft-orpo"):
-        asked += ["truth", "two_terms"]
-    if "sft" not in label:
+    """What a checkpoint is scored on: what a claim or the table needs of it."""
+    asked = list(KINDS)
+    if label == UNTOUCHED or FULL in label:
+        asked.append(BOTH)
+    if label == UNTOUCHED or FULL not in label:
         asked.append(UNSEEN)
+    if label in (UNTOUCHED, FULL, SLERP_FULL):
+        asked += [kind for kind in REASONING if kind in {row["kind"] for row in pack.rows("test")}]
+    if label in (UNTOUCHED, FULL, f"{FULL}-dpo", f"{FULL}-orpo"):
+        asked += ["truth", "two_terms"]
     return tuple(asked)
 
 
@@ -356,12 +370,6 @@ def as_unit(data: dict) -> Unit:
 
 
 # --- what is claimed --------------------------------------------------------------------------
-
-SPECIALIST, FULL = "cpt", "cpt-sft"
-SLERP, LERP = (f"merge of {SPECIALIST} ({method})" for method in ("slerp", "lerp"))
-SLERP_FULL, LERP_FULL = (f"merge of {FULL} ({method})" for method in ("slerp", "lerp"))
-NATURAL = ("natural_general", "natural_domain")
-SAME_EVERYWHERE = ("natural_general", "everyday")  # the same items beside every pack
 
 Scores = Callable[[list[Unit], str], list[ItemScore]]
 
@@ -510,6 +518,7 @@ LESSONS = (
 COLUMNS: dict[str, tuple[str, ...]] = {
     "natural instructions": NATURAL,
     "everyday": ("everyday",),
+    "reasoning": REASONING,
     "recall of the text": ("recall_gap", "recall_cloze"),
     BOTH: (BOTH,),
     "pairs": ("truth",),
