@@ -649,9 +649,10 @@ def remarks(rows: Sequence[Worth], *, own: str | None) -> list[str]:
     """What a reader has to know beside the table, a sentence each."""
     last = rows[-1]
     said = [
-        "sides with the check: over pairs that the check decides, a tie counts half, so a judge "
-        "that knows nothing has 0.50. names what is shown first, the longer answer, its own "
-        "answer: 0.50 is no bias; the last two are over pairs that the check does not decide"
+        "sides with the check: a tie counts half, so a judge that knows nothing has 0.50; only "
+        "pairs that the check decides are in it",
+        "what is shown first, the longer answer, its own answer: 0.50 is no bias; the last two are "
+        "over pairs that the check calls equal, so no difference in quality explains them",
     ]
     if last.unread:
         said.append(

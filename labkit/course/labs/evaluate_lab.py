@@ -39,6 +39,7 @@ from labkit.course.panels import guard_label, guarded_into
 from labkit.data.packs import Pack
 from labkit.data.published import run_noise_of
 from labkit.data.world import pretraining_texts
+from labkit.evaluate import judge
 from labkit.evaluate.answers import Demo, demo_of, perfect_demos, right_answers
 from labkit.evaluate.chat import Conversation, Reply, Settings, open_models
 from labkit.evaluate.scenarios import (
@@ -375,6 +376,43 @@ def told_demos(demo: Demo) -> str:
         f"Perfect demos left to whoever chooses among these: {some:,}; the chance that a demo "
         f"drawn blindly is one: {chance:.2g}."
     )
+
+
+# --- a judge ------------------------------------------------------------------------------------
+
+JUDGED = 20  # requests of each kind
+
+
+def show_judge(lab: Lab, cards: Sequence[Scorecard], *, own: str = "instruct") -> None:
+    """The lab's model compares what the checkpoints propose; beside it stand judges of which it is
+    known what they do. own: the card whose answers are the judge's own.
+    """
+    try:
+        if len(cards) < 2:
+            raise InputError("a judge compares, and fewer than two checkpoints are there")
+        lines = [judge.first_lines(lab.pack, card) for card in cards]
+        pairs = judge.pairs_of(lab.pack, lines, limit=JUDGED).pairs
+    except InputError as error:
+        say(f"Not judged: {error}.")
+        return
+    mine = own if any(own in pair.models for pair in pairs) else None
+    model, replies = judge.LocalJudge(load_checkpoint(lab.model)), judge.Replies()
+    planned = judge.plan(model, pairs, replies)
+    say("; ".join(planned.told()))
+    with working(f"{model.name} compares {len(pairs)} pairs"):
+        judge.ask(planned, replies)
+    outcomes = judge.judged(model, pairs, replies)
+    rows = judge.worth(outcomes, own=mine)
+    show_html(plain_table(judge.HEADS, map(judge.cells, rows)))
+    known = [
+        (name, *judge.cells(judge.worth(judge.judged_by(pairs, rule), own=mine)[-1])[4:])
+        for name, rule in judge.controls(mine).items()
+    ]
+    show_html(plain_table(("a judge that prefers", *judge.HEADS[4:]), known))
+    if wrong := judge.opposing(outcomes, 2):
+        show_html(plain_table(("asked", "the judge prefers", "the check prefers"), wrong))
+    for remark in judge.remarks(rows, own=mine):
+        say(f"{remark[0].upper()}{remark[1:]}.")
 
 
 # --- a scenario of one's own --------------------------------------------------------------------
