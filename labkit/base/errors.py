@@ -31,9 +31,19 @@ class PairingError(LabkitError):
     """Two scorecards were compared that do not hold the same items."""
 
 
-def suggest(name: str, known: list[str]) -> str:
-    """The remedy half of an unknown-name error: the closest known name, or all of them."""
+MOST_NAMES = 8  # more are not read in a sentence
+
+
+def suggest(name: str, known: list[str], *, listed: str | None = None) -> str:
+    """The remedy half of an unknown-name error: the closest known name, or all of them.
+
+    listed: the command that shows them, named instead of them where they are many.
+    """
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    if listed and len(known) > MOST_NAMES:
+        return f"`{listed}` shows the known names"
+    return f"known: {', '.join(known)}"

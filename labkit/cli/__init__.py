@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from labkit.train.trainers import Progress
 
 QUIET_SECONDS = 5  # between two lines of a log
+LONGEST_LINE = 110
 
 # What users and models wrote is printed, too: no [word] in it is a style, no :word: a picture.
 _AS_IT_IS: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
@@ -31,6 +33,27 @@ A_PACK = "A shipped pack (labkit pack list) or a folder"  # begins the help of w
 def say(text: str, style: str | None = None) -> None:
     """Print text as it is: no line of it is broken."""
     out.print(text, style=style, soft_wrap=True)
+
+
+def tell(text: str, *, indent: int = 0) -> None:
+    """Print sentences for reading: lines end between words, at the terminal's width or sooner. A
+    paragraph that begins with a dash hangs on it.
+    """
+    margin = " " * indent
+    for line in textwrap.wrap(
+        text,
+        reading_width(),
+        initial_indent=margin,
+        subsequent_indent=margin + "  " * text.startswith("- "),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        say(line)
+
+
+def reading_width() -> int:
+    """Columns of a page in the terminal: a longer line is hard to read."""
+    return min(out.width, LONGEST_LINE)
 
 
 def note(text: str, style: str | None = "yellow") -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli import Line, note, out, say, working
+from labkit.cli import Line, note, out, reading_width, say, tell, working
 
 app = typer.Typer()
 
@@ -21,8 +21,6 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
     """Say whether a design can run, what it takes, and what the rules think of it; exit 2 when it
     cannot run.
     """
-    from rich.table import Table
-
     from labkit.base.errors import SpecError
     from labkit.design import comparison, designer, planner_memory, rules
     from labkit.train.specs import load_spec
@@ -31,22 +29,18 @@ def advise(spec: Annotated[Path, typer.Argument(help="A pipeline spec in YAML.")
     found, paper = designer.problems(loaded), planner_memory.on_paper(loaded)
     if found[paper:]:
         raise SpecError(f"{spec}: {found[paper]}")
-    say(f"{designer.in_words(loaded)}: this design {'is on paper' if paper else 'can run'}")
-    say(f"takes: {'; '.join(comparison.resources(loaded))}")
+    tell(f"{designer.in_words(loaded)}: this design {'is on paper' if paper else 'can run'}")
+    tell("It takes:")
+    for taken in comparison.resources(loaded):
+        tell(taken, indent=2)
     for lost in planner_memory.lost_rows(loaded):
-        say(lost)
-    table = Table(
-        "strength",
-        "speaks of a",
-        "rule",
-        "advice",
-        "evidence and where it holds",
-        title=rules.size_note(loaded),
-        show_lines=True,
-    )
+        tell(lost)
+    tell(rules.size_note(loaded))
     for advice in rules.advise(loaded):
-        table.add_row(*advice.row())
-    out.print(table)
+        say(f"\n{advice.rule.id}: a {advice.rule.says}, {advice.strength} evidence", style="bold")
+        tell(advice.rule.sentence, indent=2)
+        for piece in advice.evidence:
+            tell(f"- {piece}", indent=2)
     if paper:
         raise SpecError(f"{spec}: {found[0]}")
 
@@ -74,7 +68,9 @@ def compare(
             "'base start' or 'Mistral family'; may be given several times."
         ),
     ] = None,
-    gpu: Annotated[str, typer.Option(help="Card that models on the hub are planned on.")] = "H100",
+    gpu: Annotated[
+        str, typer.Option(help="The card that models on the hub are planned for.")
+    ] = "H100",
     price: Annotated[
         float, typer.Option(help="What one GPU costs per hour, in your currency; 0: no money.")
     ] = 0.0,
@@ -258,7 +254,7 @@ def plan(
     ],
     gpu: Annotated[str, typer.Option(help="Card, as in data_samples/gpus.yaml.")] = "H100",
     gpus: Annotated[
-        int, typer.Option(help="How many, everything but activations shared among them.")
+        int, typer.Option(help="How many cards; they share everything but activations.")
     ] = 1,
     method: Annotated[str, typer.Option(help="full, lora or qlora.")] = "full",
     tokens: Annotated[float, typer.Option(help="Training tokens, in millions.")] = 100.0,
@@ -394,9 +390,10 @@ def fit(
     """Say which tool fits (prompting, retrieval, training, merging), why, and what would change
     that.
     """
-    from labkit.design.fit import advice_text, advise, load_situation
+    from labkit.base.pages import sheet_text
+    from labkit.design.fit import advice_sheet, advise, load_situation
 
-    say(advice_text(advise(load_situation(situation))))
+    say(sheet_text(advice_sheet(advise(load_situation(situation))), reading_width()))
 
 
 @app.command(rich_help_panel="Design")
@@ -411,7 +408,7 @@ def year(
     from labkit.design.fit import load_year, year_sheet
 
     sheet = year_sheet(load_year(figures))
-    say(sheet_text(sheet))
+    say(sheet_text(sheet, reading_width()))
     if pdf:
         say(f"written: {sheet_pdf(sheet, pdf)}")
 
@@ -427,11 +424,12 @@ def audit(
     pdf: Annotated[Path | None, typer.Option(help="Write the page as a PDF, too.")] = None,
 ) -> None:
     """Audit a vendor's claim: what its figures show, what is missing, what to ask back."""
+    from labkit.base.pages import sheet_text
     from labkit.design import vendor
     from labkit.design.vendor import load_claim
 
     found = vendor.audit(load_claim(claim))
-    say(vendor.audit_text(found))
+    say(sheet_text(vendor.audit_sheet(found), reading_width()))
     if pdf:
         say(f"written: {vendor.audit_pdf(found, pdf)}")
 

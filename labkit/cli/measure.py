@@ -13,7 +13,17 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli import A_PACK, ProfileOption, err, note, out, say, working
+from labkit.cli import (
+    A_PACK,
+    ProfileOption,
+    err,
+    note,
+    out,
+    reading_width,
+    say,
+    tell,
+    working,
+)
 
 app = typer.Typer()
 BITS_TEXTS = 100  # raw texts that bits per byte is measured on
@@ -27,7 +37,7 @@ BaselineAnswersOption = Annotated[
 SplitOption = Annotated[str, typer.Option(help="dev or test.")]
 ThresholdsOption = Annotated[
     Path | None,
-    typer.Option(help="YAML with must_hold: an axis and the fall that is let through per line."),
+    typer.Option(help="YAML with must_hold: in each line an axis and by how much it may fall."),
 ]
 
 
@@ -40,10 +50,10 @@ def questions(
     split: SplitOption = "test",
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="At most so many items of each kind, cases of each scenario."),
+        typer.Option(min=1, help="At most so many items of each kind and cases of each scenario."),
     ] = None,
 ) -> None:
-    """Write a pack's questions without keys, to be answered by a model that can only be asked."""
+    """Write a pack's questions without right answers, for a model that can only be asked."""
     from labkit.data.packs import load_pack
     from labkit.evaluate import answers as kit
 
@@ -69,7 +79,7 @@ def acceptance(
     ] = 0.1,
     split: SplitOption = "test",
 ) -> None:
-    """Write the sheet that a supplier signs: what must be shown, on which items, with which n."""
+    """Write the sheet that a supplier signs: what must be shown, on which items and how many."""
     from labkit.base.pages import sheet_pdf, sheet_text
     from labkit.data.packs import load_pack
     from labkit.diagnose import gate as kit
@@ -79,7 +89,7 @@ def acceptance(
     sheet = kit.acceptance_sheet(found)
     sheet_pdf(sheet, to)
     kit.save_acceptance(found, to.with_suffix(".yaml"))
-    say(sheet_text(sheet))
+    say(sheet_text(sheet, reading_width()))
     say(f"written: {to}, {to.with_suffix('.yaml')}")
 
 
@@ -146,7 +156,8 @@ def evaluate(
         return
     if not model or answers or baseline_answers:
         raise InputError("give a model, or --answers (with --baseline-answers to compare)")
-    loaded = pipeline.load_checkpoint(model)
+    with working(f"loading {model}"):
+        loaded = pipeline.load_checkpoint(model)
     if export_lm_eval:
         names = export.export_lm_eval(loaded_pack, split, loaded.tokenizer, export_lm_eval)
         say(
@@ -154,15 +165,16 @@ def evaluate(
             f"--include_path {quote(str(export_lm_eval))} --tasks {quote(','.join(names))}"
         )
         return
-    card = score(
-        loaded.model,
-        loaded.tokenizer,
-        loaded_pack,
-        split=split,
-        limit=chosen.eval_limit,
-        samples=chosen.samples,
-        checkpoint=loaded.name,
-    )
+    with working(f"scoring {loaded.name} on {loaded_pack.name} ({split})"):
+        card = score(
+            loaded.model,
+            loaded.tokenizer,
+            loaded_pack,
+            split=split,
+            limit=chosen.eval_limit,
+            samples=chosen.samples,
+            checkpoint=loaded.name,
+        )
     print_scorecard(card)
     if loaded_pack.has("raw"):
         texts = [row["text"] for row in loaded_pack.rows("raw")[:BITS_TEXTS]]
@@ -191,7 +203,8 @@ def _evaluate_tasks(
     plan = scoring.plan_tasks(names, include_path)
     for remark in plan.told():
         note(remark)
-    loaded = load_checkpoint(model)
+    with working(f"loading {model}"):
+        loaded = load_checkpoint(model)
     found = scoring.score_tasks(loaded, plan, limit=limit, chat=chat, log=log)
     print_scorecard(found.card)
     for remark in found.notes:
@@ -260,11 +273,11 @@ def compare_evals(
     before: Annotated[
         Path, typer.Argument(help="Samples of lm-eval (--log_samples): a file, or a folder.")
     ],
-    after: Annotated[Path, typer.Argument(help="The same of another model on the same tasks.")],
+    after: Annotated[Path, typer.Argument(help="Samples of another model on the same tasks.")],
     cluster: Annotated[
         str | None,
         typer.Option(
-            help="Field of a document that says which stand or fall together; doc_id: none do."
+            help="Field that says which documents belong together; doc_id: each stands alone."
         ),
     ] = None,
 ) -> None:
@@ -380,38 +393,33 @@ def scenarios(
     from labkit.train import pipeline
 
     wanted = kit.read_scenarios(file) if file else kit.pack_scenarios(load_pack(pack))
-    print_scenarios(model, kit.run_scenarios(pipeline.load_checkpoint(model), wanted))
+    with working(f"loading {model}") as step:
+        loaded = pipeline.load_checkpoint(model)
+        step(f"asking {sum(len(scenario.cases) for scenario in wanted)} cases")
+        results = kit.run_scenarios(loaded, wanted)
+    print_scenarios(model, results)
 
 
 def print_scenarios(title: str, results) -> None:
-    """A row per scenario, with the first case that failed."""
+    """A row per scenario; below, of each that failed a case, the first with the rule it broke."""
     from rich.table import Table
 
-    table = Table(
-        "scenario",
-        "passed",
-        "95% interval",
-        "at least",
-        "verdict",
-        "first case that failed",
-        title=title,
-    )
+    table = Table("scenario", "passed", "95% interval", "at least", "verdict", title=title)
     for result in results:
-        row, (low, high) = result.as_dict(), result.interval
-        failed = (
-            f"{row['example']['ask']} -> {row['example']['reply']} ({row['example']['broken']})"
-            if row["example"]
-            else ""
-        )
+        low, high = result.interval
         table.add_row(
-            row["scenario"],
+            result.scenario.name,
             f"{result.passed} of {result.n}",
             f"{low:.2f} to {high:.2f}",
-            f"{row['at_least']:.2f}",
-            row["verdict"],
-            failed,
+            f"{result.scenario.at_least:.2f}",
+            result.verdict,
         )
     out.print(table)
+    for result in results:
+        if lines := result.first_failed():
+            tell(f"{result.scenario.name}: the first case that failed")
+            for line in lines:
+                tell(line, indent=2)
 
 
 @app.command(rich_help_panel="Measure")
@@ -455,7 +463,10 @@ def gate(
     elif checkpoint and baseline and not answers and not baseline_answers:
         if split != "test":
             raise InputError("--split goes with --answers; a checkpoint is gated on test")
-        report = kit.run_gate(checkpoint, baseline, must_hold=must_hold, pack=pack, profile=profile)
+        with working(f"loading {checkpoint} and {baseline}, scoring both, diagnosing"):
+            report = kit.run_gate(
+                checkpoint, baseline, must_hold=must_hold, pack=pack, profile=profile
+            )
         _print_held(report.axes, f"{report.checkpoint} against {report.baseline} on {report.pack}")
         _print_diagnoses(report.results)
     else:
@@ -508,7 +519,7 @@ def drift(
     ],
     reference: Annotated[Path, typer.Option(help="The answers at release, in the same form.")],
     pack: Annotated[
-        str | None, typer.Option(help=f"{A_PACK}: its keys tell axis by axis what fell.")
+        str | None, typer.Option(help=f"{A_PACK}: its right answers tell, axis by axis, what fell.")
     ] = None,
     thresholds: ThresholdsOption = None,
     split: SplitOption = "test",
@@ -580,7 +591,7 @@ def chat(
     from labkit.share.model_cards import locate, short
 
     settings = Settings(temperature, max_tokens, seed)
-    with working("loading"):
+    with working(f"loading {' and '.join((checkpoint, *(against or ())))}"):
         found = [locate(name) for name in (checkpoint, *(against or ()))]
         conversation = Conversation(open_models([(short(name), name) for name in found]), settings)
     for remark in conversation.notes():

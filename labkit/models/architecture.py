@@ -279,10 +279,10 @@ def _config_path(name: str) -> Path:
         raise InputError(f"{name}: no config.json, so this is not a Hugging Face model folder")
     if zoo.HUB_ID.fullmatch(name):
         return zoo.fetch_file(name, "config.json")
-    names = [*known, *zoo.known_names()]
+    names = suggest(name, [*known, *zoo.known_names()], listed=zoo.LISTED)
     raise InputError(
-        f"unknown model {name!r}: {suggest(name, names)}, or give a folder, a "
-        "config.json or a hub id owner/name"
+        f"unknown model {name!r}: {names}, shapes are known of {', '.join(known)}, or give a "
+        "folder, a config.json or a hub id owner/name"
     )
 
 

@@ -203,6 +203,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 STARTS = ("base", "instruct")
 SMOLLM2 = "smollm2-135m-instruct"
+LISTED = "labkit zoo list"  # the command that shows all names
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # Files that say how weights are used.
 READ = (
@@ -347,8 +348,8 @@ def _folder_of(name: str) -> Path | None:
 
 def _unknown(name: str) -> InputError:
     return InputError(
-        f"unknown model {name!r}: {suggest(name, known_names())}, or give a folder or a "
-        "hub id owner/name"
+        f"unknown model {name!r}: {suggest(name, known_names(), listed=LISTED)}, or give a folder "
+        "or a hub id owner/name"
     )
 
 
@@ -800,5 +801,8 @@ def card_text(name: str) -> str:
     """
     folder = _named_folder(name)
     if folder is None or not (folder / "README.md").is_file():
-        raise InputError(f"no card for {name!r}: {suggest(name, shipped_models())}")
+        if name in known_names():
+            raise InputError(f"{name} has no card; docs/real.md says what was measured of it")
+        known = suggest(name, shipped_models(), listed=LISTED)
+        raise InputError(f"no card for {name!r}: {known}")
     return (folder / "README.md").read_text("utf-8")

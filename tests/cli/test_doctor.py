@@ -39,7 +39,7 @@ def test_a_temporary_folder_too_long_for_sockets_is_told(monkeypatch):
     monkeypatch.setattr(execute, "MOST_BYTES", 3)
     nowhere = doctor.temporary_folder()
     assert not nowhere.passed and "set TMPDIR" in nowhere.remedy
-    monkeypatch.setattr(doctor, "speed", lambda: doctor.Check("training speed", True, "fast"))
+    monkeypatch.setattr(doctor, "speed", lambda step: doctor.Check("training speed", True, "fast"))
     assert nowhere in list(doctor.run_all())
 
 

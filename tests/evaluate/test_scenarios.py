@@ -41,6 +41,26 @@ def test_checks(expect, replies, broken):
     assert scenarios.broken(scenarios.Expect(**expect), replies) == broken
 
 
+@pytest.mark.parametrize("check", scenarios.CHECKS)
+def test_a_broken_rule_is_told_with_what_it_demands(check):
+    value = {"format": ["json"], "says": "silk", "matches": "silk"}.get(check, ["silk", "nacre"])
+    reply = "silk" if check == "says_none_of" else "bamboo"
+    case = scenarios.Case(ask=["What?", "Which?"], expect={check: value})
+    scenario = scenarios.Scenario(name="one", about="", at_least=1, cases=(case,))
+    wrong = scenarios.CaseResult(case.ask, (reply, ""), (check,))
+    told = scenarios.ScenarioResult(scenario, "m", (wrong,)).first_failed()
+    assert told[:4] == [
+        "asked: What?",
+        f"answered: {reply}",
+        "asked: Which?",
+        "answered: (nothing)",
+    ]
+    words = value if isinstance(value, str) else value[0]
+    assert told[4].startswith(f"broken rule: {check}: ") and words in told[4]
+    right = scenarios.CaseResult(case.ask, ("silk", "silk"), ())
+    assert scenarios.ScenarioResult(scenario, "m", (right,)).first_failed() == []
+
+
 def test_the_examples_of_the_page_are_read(tmp_path):
     page = Path(__file__).parents[2] / "docs" / "scenarios.md"
     examples = re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
