@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import io
 import json
 import os
 import secrets
@@ -223,8 +222,9 @@ def out_dir() -> Path:
 
 def start(name: str) -> Lab:
     """An app's session; what its panel keeps goes where `labkit app` was told."""
-    # the line on pack, model, profile and seed is for notebooks
-    with contextlib.redirect_stdout(io.StringIO()):
+    from IPython.utils.capture import capture_output
+
+    with capture_output():  # the line on pack, model, profile and seed is for notebooks
         return lesson.start(
             f"app_{name}", pack=os.environ.get(PACK, KNOWN_PACK), out_dir=str(out_dir())
         )
@@ -243,13 +243,15 @@ def designer() -> Studio | None:
     """Choices become a design that is checked, advised and costed at once; training waits for a
     button. None where there was an error, which is told.
     """
+    from IPython.utils.capture import capture_output
+
     from labkit.course.labs import design_lab
 
     with told():
         lab = start("designer")
         say_where(lab)
         say_domain(lab)
-        with contextlib.redirect_stdout(io.StringIO()):  # what it lacks is told above
+        with capture_output():  # what it lacks is told above
             sequence = design_lab.sequence_for(lab)
         return design_lab.studio(lab, model="llama-s", start="instruct", sequence=sequence)
     return None

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from labkit.base.errors import InputError
+from labkit.base.inputs import fill_form
 from labkit.base.stats import wilson
 from labkit.data.packs import samples_folder
 from labkit.data.published import compared
@@ -266,10 +267,18 @@ def test_every_control_has_its_reason_source_and_question():
 # ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("written", ["86%", "86 %", "86.0%", "86,0%", 0.86])
+def test_a_score_may_be_written_in_percent(written):
+    filled = fill_form(VendorClaim, {**BARE, "score": written}, place="here", help="help")
+    assert filled.score == 0.86
+
+
 @pytest.mark.parametrize(
     "changes,sentence",
     [
         ({"score": 1.3}, "score: .*less than or equal to 1 .got 1.3"),
+        ({"score": 86}, "score: a score lies between 0 and 1: write 0.86, or 86%"),
+        ({"score": "8x%"}, "score: .*number"),
         ({"score": float("nan")}, "score: "),
         ({"n": 0}, "n: .*greater than or equal to 1"),
         ({"variants_tried": -1}, "variants_tried: .*greater than or equal to 1"),
