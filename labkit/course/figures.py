@@ -418,7 +418,7 @@ def arc_and_line(
     drawing.set(aspect="equal", xlim=(-0.15 + min(0, end[0]), 1.45), ylim=(-0.1, 1.25))
     drawing.set_xlabel("first weight", fontsize=12)
     drawing.set_ylabel("second weight", fontsize=12)
-    drawing.set_title(f"two weights, {angle:.0f}° apart; dots: t=0.5", fontsize=13)
+    drawing.set_title(f"{angle:.0f}° apart; dots: t=0.5", fontsize=13)
     drawing.legend(frameon=False, fontsize=12, loc="upper right")
     for k, (tensor, methods) in enumerate(norms.items()):
         for i, (method, points) in enumerate(methods.items()):

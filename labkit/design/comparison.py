@@ -14,6 +14,7 @@ from pathlib import Path
 
 from labkit.base.errors import SpecError
 from labkit.base.pages import plain_table, signed, template, write_pdf
+from labkit.base.records import AXIS_NAMES
 from labkit.base.stats import Interval, holm, p_value, told_verdict, verdict, with_run_noise
 from labkit.base.store import Store, write_file
 from labkit.data.packs import load_pack
@@ -491,9 +492,13 @@ def as_html(found: Comparison) -> str:
         ("", *data["designs"]),
         [(row["head"], *map(sentences, row["cells"])) for row in data["rows"]],
     )
-    scores = (
-        plain_table(data["measured"]["heads"], data["measured"]["rows"]) if data["measured"] else ""
-    )
+    scores = ""
+    if data["measured"]:
+        # an axis to a row: there are more axes than designs, and a page is not wide
+        _, *axes = data["measured"]["heads"]
+        names, *columns = zip(*data["measured"]["rows"], strict=True)
+        rows = [(AXIS_NAMES[axis], *column) for axis, column in zip(axes, columns, strict=True)]
+        scores = plain_table(("axis", *names), rows)
     return words + scores + plain_table(("notes",), [(note,) for note in data["notes"]])
 
 

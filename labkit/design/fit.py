@@ -65,8 +65,8 @@ class Situation(Form):
     words: Many = Field(title="words of domain text")
     questions_answers: Many = Field(title="questions with answers")
     preference_pairs: Many = Field(0, title="pairs of answers")
-    specialist_language: bool = Field(False, title="the field has its own language")
-    whole_corpus: bool = Field(False, title="asked of all documents at once")
+    specialist_language: bool = Field(False, title="it has its own language")
+    whole_corpus: bool = Field(False, title="asked of all documents")
     latency: Literal["batch", "seconds", "sub-second"] = Field(
         "seconds", title="an answer must come within"
     )

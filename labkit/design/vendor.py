@@ -90,7 +90,7 @@ class VendorClaim(Form):
     baseline_name: Name | None = Field(None, title="compared with")
     baseline_score: Score | None = Field(title="score of that")
     baseline_n: Items | None = Field(None, title="its number of test items")
-    per_item: bool = Field(True, title="the score is a mean over items")
+    per_item: bool = Field(True, title="a mean over items")
     same_items: YesNo = Field("unknown", title="both answered the same items")
     only_product: Count | None = Field(None, title="items only the product got")
     only_baseline: Count | None = Field(None, title="items only the other got")

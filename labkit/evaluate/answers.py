@@ -136,7 +136,9 @@ def questions_of(pack: Pack, *, split: str = "test", limit: int | None = None) -
 
 def right_answer(item: dict) -> str:
     """The right answer to an item, as people read it beside a model's."""
-    return str(item.get("answer") or "several may be right")
+    if item["axis"] in ("creativity", "preference"):
+        return "several may be right"
+    return str(item.get("answer") or "any answer in this form")
 
 
 def right_answers(pack: Pack, questions: Iterable[str]) -> list[str]:

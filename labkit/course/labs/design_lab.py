@@ -21,6 +21,7 @@ import ipywidgets as widgets
 from labkit.base.errors import InputError
 from labkit.base.inputs import Form, fill_form
 from labkit.base.pages import plain_table
+from labkit.base.records import AXIS_NAMES
 from labkit.course.lesson import Guess, Lab, Missing, headless, say, show_html
 from labkit.course.live import training
 from labkit.course.panels import FAULT, guarded
@@ -296,7 +297,7 @@ def show_outcome(lab: Lab, done: Comparison, axis: str, guess: Guess) -> None:
         else "not reported there"
     )
     lab.finding(
-        f"{other.name} ({other.choice}) scores higher on {axis} than your design",
+        f"{other.name} ({other.choice}) scores higher on {AXIS_NAMES[axis]} than your design",
         found.runs,
         claimed=1,
         reported=elsewhere,
@@ -917,7 +918,8 @@ def _about(name: str, words: str) -> str | None:
 def _explained(control: widgets.Widget) -> widgets.Widget:
     """A control, and below it what it means; where labkit has a word on it."""
     about = '<div style="margin-left: 212px; line-height: 1.25; color: #555">{}</div>'
-    words = escape(f"{control.tooltip}.".replace("?.", "?")) if control.tooltip else ""
+    told = (control.tooltip or "").replace("`", "'")
+    words = escape(f"{told[:1].upper()}{told[1:]}.".replace("?.", "?")) if told else ""
     return widgets.VBox(
         [control, *([widgets.HTML(about.format(words))] if words else [])],
         layout=widgets.Layout(width="416px"),
@@ -936,7 +938,12 @@ def _control(shown: str, about: dict, value: object) -> widgets.Widget:
             options=about["enum"], value=_word(value, about["enum"]), description=shown, **CONTROL
         )
     if about.get("type") == "boolean":
-        return widgets.Checkbox(value=bool(value), description=shown, **CONTROL)
+        return widgets.Checkbox(
+            value=bool(value),
+            description=shown,
+            indent=False,
+            layout=widgets.Layout(width="auto", margin="2px 0 2px 210px"),
+        )
     return widgets.Text(
         value="" if value is None or not isinstance(value, (str, int, float)) else str(value),
         description=shown,

@@ -16,7 +16,15 @@ import ipywidgets as widgets
 
 from labkit.base.errors import InputError
 from labkit.base.inputs import Strict
-from labkit.base.pages import Section, Sheet, covered, plain_table, sheet_html, write_pdf
+from labkit.base.pages import (
+    Section,
+    Sheet,
+    covered,
+    plain_table,
+    sheet_html,
+    signed,
+    write_pdf,
+)
 from labkit.base.records import AXES, AXIS_NAMES, CONTROLS
 from labkit.base.store import Checkpoint, write_file
 from labkit.course import figures, journal
@@ -162,8 +170,9 @@ def _told(result: Result) -> str:
         return "not measured"
     value = result.found.value
     of = f"; {result.found.of}" if result.found.of else ""
-    shown = f"{value.mean:.2f}" if value.low == value.high else f"{covered(value)}{of}"
-    return f"{result.verdict.upper() if result.verdict == 'flagged' else result.verdict} ({shown})"
+    flat = value.low == value.high
+    shown = f"{value.mean:.2f}" if flat else f"{signed(value)}, {value.covers}{of}"
+    return f"{result.verdict.upper() if result.verdict == 'flagged' else result.verdict}: {shown}"
 
 
 def show_gate(lab: Lab, checkpoint: Checkpoint, label: str) -> GateReport:

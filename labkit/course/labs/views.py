@@ -190,9 +190,8 @@ def separation_grid(found: dict[tuple[str, str], Interval]) -> Figure:
     ax.xaxis.tick_top()
     ax.set_xlabel(
         "share of pairs in which the defective document has the higher value, 95% interval\n"
-        "(0.5: the measure sees nothing; 1: every defective document is higher; 0: every one is "
-        "lower; "
-        f"{next(iter(found.values())).n} documents with each defect)",
+        "(0.5: the measure sees nothing; 1: every defective document is higher; 0: every one lower)"
+        f"\n{next(iter(found.values())).n} documents with each defect",
         fontsize=12,
     )
     ax.spines[:].set_visible(False)
@@ -438,7 +437,7 @@ def _in_words(ax, reported: Sequence[tuple[str, int, int, str]]) -> None:
         va="top",
     )
     for i, (name, parameters, gain, words) in enumerate(sorted(reported, key=lambda row: row[1])):
-        line, height = 0.12, (0.34, 0.52, 0.22)[i % 3]
+        line, height = 0.12, (0.34, 0.58, 0.3)[i % 3]
         ax.plot(
             parameters,
             line,
@@ -451,7 +450,7 @@ def _in_words(ax, reported: Sequence[tuple[str, int, int, str]]) -> None:
             f"{name}\n{words}",
             (parameters, line),
             xycoords=ax.get_xaxis_transform(),
-            xytext=(parameters, height),
+            xytext=(parameters * 1.25, height),
             textcoords=ax.get_xaxis_transform(),
             fontsize=11,
             va="center",
