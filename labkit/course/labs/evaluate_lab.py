@@ -408,7 +408,7 @@ def show_judge(lab: Lab, cards: Sequence[Scorecard], *, own: str = "instruct") -
         (name, *judge.cells(judge.worth(judge.judged_by(pairs, rule), own=mine)[-1])[4:])
         for name, rule in judge.controls(mine).items()
     ]
-    show_html(plain_table(("a judge that prefers", *judge.HEADS[4:]), known))
+    show_html(plain_table(("a known judge", *judge.HEADS[4:]), known))
     if wrong := judge.opposing(outcomes, 2):
         show_html(plain_table(("asked", "the judge prefers", "the check prefers"), wrong))
     for remark in judge.remarks(rows, own=mine):
