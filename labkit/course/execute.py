@@ -379,10 +379,11 @@ def become_kernel(arguments: list[str], environment: dict[str, str], folder: str
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     os.environ.clear()
-    # it ends itself when this one is gone
-    os.environ.update(environment, JPY_PARENT_PID=str(os.getppid()))
+    os.environ.update(environment)
     os.chdir(folder)
-    sys.argv = ["ipykernel_launcher", *arguments]
+    # it ends itself when its parent is gone; from the environment ipykernel took that on import
+    parent = f"--IPKernelApp.parent_handle={os.getppid()}"
+    sys.argv = ["ipykernel_launcher", *arguments, parent]
     launch_new_instance()
 
 
