@@ -133,16 +133,17 @@ class Form:
     settings: dict[str, Any]
 
 
+# Those that SmolLM2 met most often beside short questions, when this was planned.
 FORMS = (
     Form(
-        'Finish your answer with exactly these words: "That is all."',
-        "startend:end_checker",
-        {"end_phrase": "That is all."},
-    ),
-    Form(
-        'After your answer, add a postscript that begins with "P.S."',
+        'Add a postscript that begins with "P.S."',
         "detectable_content:postscript",
         {"postscript_marker": "P.S."},
+    ),
+    Form(
+        'Finish your answer with the words "That is all."',
+        "startend:end_checker",
+        {"end_phrase": "That is all."},
     ),
     Form(
         'Use the word "therefore" in your answer.',
@@ -156,13 +157,16 @@ def both_items(pack: Pack, split: str, most: int) -> list[dict]:
     """Questions of the domain that have one short answer, each with a request about form.
 
     Right: the answer is said, no other choice is, and the form is met. Where there are fewer
-    questions than `most`, each is asked again with another form.
+    questions than `most`, each is asked again with another form. The shortest are taken: a model
+    of this size goes on about a long text instead of answering.
     """
-    asked = [
+    every = [
         item
         for item in pack.rows(split)
         if _is_short(item) and item["axis"] in ("reasoning", "knowledge")
     ]
+    asked = sorted(every, key=lambda item: (len(item["messages"][-1]["content"]), item["id"]))
+    asked = asked[:most]
     random.Random(f"both {split}").shuffle(asked)
     turns = [(item, turn) for turn in range(len(FORMS)) for item in asked]
     return [
