@@ -1,12 +1,14 @@
-"""Pages for a room: the warm-up for people without a computer, the design worksheet, the cases.
+"""Pages for a room: the warm-up for people without a computer, the design worksheet, the cases, the
+poster.
 
 The warm-up takes five minutes. The worksheet can be filled in on screen or by hand. The cases are
-matched to strategies; their key begins overleaf.
+matched to strategies; their key begins overleaf. The poster shows the findings, from the records.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -24,13 +26,13 @@ from labkit.base.pages import (
     write_pdf,
 )
 from labkit.base.records import AXES
-from labkit.base.stats import Interval
+from labkit.base.stats import NOT_DISTINGUISHABLE, Interval
 from labkit.base.store import write_file
 from labkit.course import journal
 from labkit.course.labs import warm_up
 from labkit.course.lesson import KNOWN_PACK
 from labkit.data.packs import Pack, load_pack
-from labkit.data.published import measured, reported
+from labkit.data.published import CONTRADICTED, REGISTERS, SUPPORTED, measured, reported
 from labkit.design.comparison import HEADS
 from labkit.design.designer import SEQUENCES, STARTS, Choices, design, families
 from labkit.design.dossier import (
@@ -56,6 +58,7 @@ from labkit.design.rules import propose
 from labkit.train.specs import STAGES, PipelineSpec
 
 WARM_UP, WORKSHEET, CASES = "warm_up.pdf", "design_worksheet.pdf", "cases.pdf"
+POSTER = "poster.pdf"
 ANSWER_TOKENS = 28  # of an answer on paper: enough to see what kind of answer it is
 A, B = "base", "instruct"  # who is A and who is B on the page
 DESIGNS = {"mine": "my design", "one": "alternative 1", "two": "alternative 2"}
@@ -131,6 +134,7 @@ def make_handout(folder: Path, pack: str | None = None) -> list[Path]:
         warm_up_pdf(loaded if loaded.invented else load_pack(KNOWN_PACK), folder / WARM_UP),
         worksheet_pdf(loaded if pack else None, folder / WORKSHEET),
         write_pdf("cases", cases_page(), folder / CASES),
+        write_pdf("poster", poster_page(), folder / POSTER),
     ]
 
 
@@ -716,3 +720,112 @@ def _claim_cells(claim: str) -> list[str]:
     row = measured(claim)
     effect = Interval(**row["effect"])
     return [claim, signed(effect), f"{effect.n}, {effect.seeds}", claim_verdict(row)]
+
+
+# --- the poster ---------------------------------------------------------------------------------
+
+# What hangs on the wall, a question a group: claims of the registers, by their words.
+ON_THE_POSTER = {
+    "What does reading domain text take away?": (
+        "CPT alone (overcooked) lowers instruction following",
+        "CPT and SFT (overcooked) lower it too",
+    ),
+    "What keeps it, against the overcooked recipe?": (
+        "25% replay keeps more instruction following than the overcooked recipe",
+        "5% replay keeps more instruction following than the overcooked recipe",
+        "a third of the learning rate keeps more instruction following than the overcooked recipe",
+        "LoRA keeps more instruction following than the overcooked recipe",
+        "merging back at t=0.5 keeps more instruction following than the overcooked recipe",
+    ),
+    "And what does that cost?": (
+        "25% replay gives up domain knowledge (free answers) against the overcooked recipe",
+        "LoRA gives up domain knowledge (free answers) against the overcooked recipe",
+        "merging back at t=0.5 gives up domain knowledge (free answers) against the overcooked "
+        "recipe",
+    ),
+    "Which text, and where to start?": (
+        "half the text, clean, teaches more than that half and as much junk, at equal steps",
+        "twice the clean text teaches more than half of it, at equal steps",
+        "an instruct start follows instructions better than a base start",
+        "an instruct start answers more domain questions than a base start",
+    ),
+    "DPO or ORPO?": (
+        "ORPO keeps more instruction following than DPO",
+        "DPO ranks held-out pairs better than ORPO",
+    ),
+    "What does merging give?": (
+        "SLERP beats the better parent on items that need both",
+        "SLERP beats LERP at the same t on items that need both parents",
+        "SLERP beats the better parent in domain knowledge, t chosen on dev by the four axes",
+        "merge synergy grows with size: items that need both, per tenfold parameters",
+    ),
+    "And on a model that people use?": (
+        "SmolLM2-135M: CPT-SFT answers more private questions than the untouched model",
+        "SmolLM2-135M: CPT-SFT lowers instruction following",
+        "SmolLM2-135M: the SLERP merge beats the better parent on items that need both",
+    ),
+}
+
+
+def poster_page() -> dict:
+    """What the poster shows, in the template's shape; every figure is read from the registers.
+
+    Raises InputError for a claim that no register holds.
+    """
+    groups = [
+        {"head": head, "rows": [_poster_row(claim) for claim in claims]}
+        for head, claims in ON_THE_POSTER.items()
+    ]
+    rows = [row for register in REGISTERS.values() for row in register.rows()]
+    verdicts = Counter(row["verdict"] for row in rows)
+    every = (claim for claims in ON_THE_POSTER.values() for claim in claims)
+    seeds = sorted({measured(claim)["effect"]["seeds"] for claim in every})
+    return {
+        "title": "What adaptation does to a language model",
+        "subtitle": "and what it does not: findings of labkit, a lab kit for domain adaptation",
+        "lead": "A general model learns a domain: it reads the domain's text (CPT), answers "
+        "questions about it (SFT), learns which of two answers is preferred (DPO, ORPO), and is "
+        "merged with its general parent. A recipe that trains too hard, on nothing but the "
+        "domain, is called overcooked. Each line below is a claim that was tested: the dot is "
+        "the mean difference between two models in their share of test items, the line its 95% "
+        "interval. A claim in grey may be true; this measurement does not show it.",
+        "groups": groups,
+        "key": [SUPPORTED, CONTRADICTED, NOT_DISTINGUISHABLE],
+        "axis": "mean [95% interval]",
+        "boxes": [
+            {
+                "head": "How it was measured",
+                "text": f"With {seeds[0]} to {seeds[-1]} training seeds a claim. Intervals hold "
+                "items, clustered by the entity asked about, and seeds where there are several; "
+                "verdicts are corrected for the number of claims tested together.",
+            },
+            {
+                "head": "All of it",
+                "text": f"{len(rows)} claims were tested: {verdicts[SUPPORTED]} supported, "
+                f"{verdicts[CONTRADICTED]} contradicted, {verdicts[NOT_DISTINGUISHABLE]} not "
+                "distinguishable. The pages evidence, data, scale, real and the two cases in docs "
+                "list them.",
+            },
+            {
+                "head": "What it does not say",
+                "text": "The models have about a million parameters and learn an invented world, "
+                "but for the last group. Directions are worth discussing; sizes do not carry over "
+                "to a model of billions.",
+            },
+        ],
+        "foot": "labkit handout writes this page from data_samples/measured; python -m studies "
+        "evidence measures it again.",
+    }
+
+
+def _poster_row(claim: str) -> dict:
+    row = measured(claim)
+    effect = Interval(**row["effect"])
+    return {
+        "claim": claim[0].upper() + claim[1:],
+        "mean": effect.mean,
+        "low": effect.low,
+        "high": effect.high,
+        "told": signed(effect),
+        "verdict": row["verdict"],
+    }

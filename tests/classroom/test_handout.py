@@ -28,7 +28,7 @@ from labkit.design.dossier import PARTS, Dossier, dossier_text, entries, questio
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = (DOCS / "instructor.md").read_text("utf-8")
-PAGES = (handout.WARM_UP, handout.WORKSHEET, handout.CASES)
+PAGES = (handout.WARM_UP, handout.WORKSHEET, handout.CASES, handout.POSTER)
 
 
 @pytest.fixture(scope="module")
@@ -378,3 +378,37 @@ def test_the_guide_names_sections_that_are_there():
             re.MULTILINE,
         )
         assert all(any(head.startswith(section) for head in heads) for section in sections), name
+
+
+# --- the poster
+
+
+def test_the_poster_is_one_page_and_shows_what_the_registers_hold(tmp_path):
+    path = pages.write_pdf("poster", handout.poster_page(), tmp_path / "poster.pdf")
+    (only,) = pypdf.PdfReader(path).pages
+    text = words(only)
+    for claims in handout.ON_THE_POSTER.values():
+        for claim in claims:
+            row = measured(claim)
+            assert claim[1:] in text and pages.signed(Interval(**row["effect"])) in text
+    assert {"supported", "contradicted", "not distinguishable"} <= {
+        row["verdict"] for group in handout.poster_page()["groups"] for row in group["rows"]
+    }
+
+
+def test_every_effect_of_the_poster_lies_on_its_scale():
+    for group in handout.poster_page()["groups"]:
+        for row in group["rows"]:
+            assert -1 <= row["low"] <= row["mean"] <= row["high"] <= 1
+
+
+def test_the_shipped_poster_is_the_one_that_the_records_give():
+    assert (DOCS / handout.POSTER).read_bytes() == pages.pdf_bytes("poster", handout.poster_page())
+
+
+def test_a_poster_that_runs_over_is_refused(tmp_path):
+    page = handout.poster_page()
+    page["groups"] *= 2
+    with pytest.raises(InputError, match="the poster does not fit on one page"):
+        pages.write_pdf("poster", page, tmp_path / "poster.pdf")
+    assert not (tmp_path / "poster.pdf").exists()
