@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: course test quick nightly newest lint lab app gallery handout site install peers servers evidence benchmarks clean
+.PHONY: course test quick nightly newest lint lab app gallery handout slides site install peers servers evidence benchmarks clean
 
 course: install
 	$(BIN)/labkit course --profile $(PROFILE) --pack $(PACK) --seed $(SEED)
@@ -58,6 +58,10 @@ app: install
 
 gallery: install
 	$(BIN)/python -m studies gallery
+
+# Slides of the notebooks in out/slides, a file each.
+slides: install
+	$(BIN)/python -m studies slides
 
 # Pages of the course, docs, the API and the gallery as one site in out/site, to open as files or to put on a server.
 site: install

@@ -1,4 +1,4 @@
-"""The studies' own commands: `python -m studies evidence|gallery|site|api|compatibility|cases`.
+"""The studies' own commands: `python -m studies evidence|gallery|site|slides|api|...`.
 
 They write docs/*.md, their pictures and measured data.
 """
@@ -176,6 +176,26 @@ def site(
 
 
 @app.command()
+def slides(
+    notebook: Annotated[
+        list[str] | None,
+        typer.Argument(help="Notebooks of the course by name; by default every one."),
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Where the slides go.")] = Path("out/slides"),
+    course: Annotated[
+        Path | None,
+        typer.Option(help="The out_dir of a course run, whose figures and tables are shown."),
+    ] = None,
+) -> None:
+    """Make slides of the notebooks, each one HTML file that loads nothing from elsewhere."""
+    from labkit.course.journal import named_notebooks
+    from studies.slides import write_slides
+
+    for name in notebook or named_notebooks():
+        say(f"written: {write_slides(name, to, course=course)}")
+
+
+@app.command()
 def api() -> None:
     """Write docs/api.md, the names at the front door, from the code."""
     from studies.api_page import write_api_page
@@ -340,6 +360,28 @@ def privacy(
     where = measured or samples_folder("measured")
     if part:
         parts[part](where, note)
+    study.write_page(where, page)
+    say(f"written: {page}")
+
+
+@app.command()
+def judge(
+    part: Annotated[str, typer.Option(help="measure; by default the page alone.")] = "",
+    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/judge.md"),
+    measured: Annotated[
+        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
+    ] = None,
+) -> None:
+    """What a small model's verdicts on proposals are worth; stops and continues."""
+    from labkit.base.errors import InputError
+    from labkit.data.packs import samples_folder
+    from studies import judge as study
+
+    if part not in ("", "measure"):
+        raise InputError(f"--part is {part!r}; leave it out, or write measure")
+    where = measured or samples_folder("measured")
+    if part:
+        study.run_judge(where, note)
     study.write_page(where, page)
     say(f"written: {page}")
 
