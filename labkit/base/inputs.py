@@ -283,8 +283,10 @@ class Strict(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: object, field: ValidationInfo) -> object:
+        if not isinstance(value, bool):
+            return value
         kinds = re.findall(r"\b(?:bool|int|float)\b", str(cls.model_fields[field.field_name or ""]))
-        if isinstance(value, bool) and kinds and "bool" not in kinds:  # true would be read as 1
+        if kinds and "bool" not in kinds:  # true would be read as 1
             raise ValueError(f"must not be {str(value).lower()}")
         return value
 

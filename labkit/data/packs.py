@@ -15,14 +15,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from textwrap import shorten
 
 from labkit.base.errors import InputError, PackError, suggest
 from labkit.base.inputs import read_yaml, seen
 from labkit.base.records import AXES, CONTROLS
-from labkit.base.store import default_root, shipped_or_checkout, write_whole
+from labkit.base.store import default_root, file_hash, shipped_or_checkout, write_whole
 from labkit.data import world
 from labkit.data.instructions import (
     FORMS,
@@ -246,9 +246,20 @@ def load_pack(name: str | Path) -> Pack:
 
 
 def read_split(path: Path, split: str) -> tuple[list[dict], list[str]]:
-    """All rows of a split and a sentence per problem, each starting with `file:line`."""
+    """All rows of a split and a sentence per problem, each starting with `file:line`.
+
+    A file that is as it was when it was last read is not checked again, and its rows are the same
+    objects: they are to be copied before they are changed.
+    """
     if not path.is_file():
         return [], [f"{path} is missing: the pack has no {split!r} split; {HELP}"]
+    rows, problems = _read_split(path, split, file_hash(path))
+    return [*rows], [*problems]
+
+
+@lru_cache(maxsize=32)
+def _read_split(path: Path, split: str, _content: str) -> tuple[list[dict], list[str]]:
+    """_content: of the file, which may change under its name."""
     rows, problems = [], []
     ids: dict[str, int] = {}
     try:
