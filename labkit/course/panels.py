@@ -89,13 +89,13 @@ def guard_label(act: Callable[[], None], told: widgets.Label) -> Callable:
 
 STEP = 0.05
 ABOUT_TEST = (
-    '<span style="line-height: 1.4">Choose by dev. Test is for the one merge you report: a score '
-    "that was chosen on test is too good.</span>"
+    '<div style="line-height: 1.4">Choose by dev. Test is for the one merge you report: a score '
+    "that was chosen on test is too good.</div>"
 )
 ABOUT_ANCHORS = (
-    '<span style="line-height: 1.4">The five sliders of a group are spread evenly over the depth '
+    '<div style="line-height: 1.4">The five sliders of a group are spread evenly over the depth '
     "of the model. A layer that lies between two of them gets a t between theirs; the map in the "
-    "figure shows it.</span>"
+    "figure shows it.</div>"
 )
 DEPTHS = ("first", "1/4", "1/2", "3/4", "last")  # layers
 GROUP_NAMES = {"attention": "attention", "mlp": "MLP", "other": "other"}
@@ -180,7 +180,7 @@ class _MergePanel:
             widgets.Text(
                 value=prompt,
                 tooltip=f"question {i} to all three models",
-                layout=widgets.Layout(width="min(100%, 840px)"),
+                layout=widgets.Layout(width="min(99%, 840px)"),
             )
             for i, prompt in enumerate(self.session.prompts, 1)
         ]
@@ -193,7 +193,9 @@ class _MergePanel:
             "test": "look at test (once)",
         }
         self.buttons = {
-            key: widgets.Button(description=name, layout=widgets.Layout(width="auto"))
+            key: widgets.Button(
+                description=name, layout=widgets.Layout(width="auto", flex="0 0 auto")
+            )
             for key, name in names.items()
         }
         self.whole = widgets.VBox(
