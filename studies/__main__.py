@@ -386,6 +386,28 @@ def judge(
     say(f"written: {page}")
 
 
+@app.command()
+def judge(
+    part: Annotated[str, typer.Option(help="measure; by default the page alone.")] = "",
+    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/judge.md"),
+    measured: Annotated[
+        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
+    ] = None,
+) -> None:
+    """What a small model's verdicts on proposals are worth; stops and continues."""
+    from labkit.base.errors import InputError
+    from labkit.data.packs import samples_folder
+    from studies import judge as study
+
+    if part not in ("", "measure"):
+        raise InputError(f"--part is {part!r}; leave it out, or write measure")
+    where = measured or samples_folder("measured")
+    if part:
+        study.run_judge(where, note)
+    study.write_page(where, page)
+    say(f"written: {page}")
+
+
 def main() -> None:
     """Entry point: what goes wrong is told in one sentence."""
     from labkit.train.trainers import prepare_process
