@@ -50,6 +50,19 @@ def export(
         Path | None,
         typer.Option(help="llama.cpp's convert_hf_to_gguf.py; by default the one on PATH."),
     ] = None,
+    quantise: Annotated[
+        str,
+        typer.Option(
+            help="Beside it, GGUF files in fewer bits: q8_0, q4_k_m, q4_0, with commas between."
+        ),
+    ] = "",
+    quantiser: Annotated[
+        Path | None, typer.Option(help="llama.cpp's llama-quantize; by default the one on PATH.")
+    ] = None,
+    ollama: Annotated[
+        bool,
+        typer.Option("--ollama", help="A Modelfile for the last GGUF file, too (docs/export.md)."),
+    ] = False,
     no_score: Annotated[
         bool, typer.Option("--no-score", help="Measure nothing; the card says so.")
     ] = False,
@@ -63,6 +76,7 @@ def export(
     scores, diagnoses, limits.
     """
     from labkit.share.export import export as write
+    from labkit.share.export import weight_types
 
     with working("reading") as step:
         folder = write(
@@ -71,6 +85,9 @@ def export(
             dtype=dtype,
             gguf=gguf,
             converter=converter,
+            quantisations=[kind.strip() for kind in quantise.split(",") if kind.strip()],
+            quantiser=quantiser,
+            ollama=ollama,
             score=not no_score,
             pack=pack,
             profile=profile,
@@ -78,6 +95,10 @@ def export(
         )
     for path in sorted(folder.iterdir()):
         say(f"{path.stat().st_size:>13,}  {path}")
+    for file in sorted(folder.glob("*.gguf")) if quantise else ():
+        types = weight_types(file)
+        told = ", ".join(f"{n / sum(types.values()):.1%} {kind}" for kind, n in types.items())
+        say(f"weights of {file.name}: {told}")
 
 
 @app.command("app", rich_help_panel="Share")
@@ -399,7 +420,9 @@ def handout(
         typer.Option(help=f"{A_PACK}: the domain on the worksheet; without one it is empty."),
     ] = None,
 ) -> None:
-    """Make the five-minute warm-up, the design worksheet as a form, and cases to match, as PDFs."""
+    """Make the five-minute warm-up, the design worksheet as a form, cases to match, and a poster of
+    the findings, as PDFs.
+    """
     from labkit.classroom.handout import make_handout
 
     for path in make_handout(out_dir, pack):

@@ -4,7 +4,9 @@ The card says what the model is and what it is worth. Weights are written in flo
 otherwise, so that whoever loads the folder gets the answers that were scored.
 
 A GGUF file for llama.cpp is written by llama.cpp's own `convert_hf_to_gguf.py`, run with this
-Python; labkit ships none of its code (docs/serving.md says where to get it). A pack's
+Python, and quantised by its `llama-quantize`; labkit ships none of its code (docs/serving.md says
+where to get it). A Modelfile for Ollama is written only where its template makes the same prompts
+as the tokenizer's. A pack's
 multiple-choice items can be written as tasks of EleutherAI's lm-eval, so that others can check what
 labkit scores. Their chat prompts are written out with the model's own template, end of turn
 included: an export is for one tokenizer.
@@ -18,9 +20,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -49,6 +53,8 @@ if TYPE_CHECKING:
 # --- GGUF ------------------------------------------------------------------------------------
 
 SCRIPT = "convert_hf_to_gguf.py"
+QUANTISER = "llama-quantize"
+QUANTISATIONS = ("q8_0", "q4_k_m", "q4_0")
 OUTTYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 GET_IT = "docs/serving.md says how to get llama.cpp's converter"
 UNREAD = "llama.cpp has no tokenizer that reads text as this model's does"
@@ -71,6 +77,20 @@ def find_converter(given: Path | None = None) -> Path:
         raise InputError(
             f"--gguf needs llama.cpp's {SCRIPT}: give it with --converter or put it on "
             f"PATH; {GET_IT}"
+        )
+    return Path(found)
+
+
+def find_quantiser(given: Path | None = None) -> Path:
+    """llama.cpp's quantiser: the program that was given, or the one on PATH.
+
+    Raises InputError when there is none.
+    """
+    found = shutil.which(str(given or QUANTISER))
+    if not found:
+        raise InputError(
+            f"--quantise needs llama.cpp's {QUANTISER}: give it with --quantiser or put it on PATH"
+            f"{f' ({given} is no program)' if given else ''}; docs/serving.md says how to get it"
         )
     return Path(found)
 
@@ -140,6 +160,272 @@ def convert(folder: Path, file: Path, *, converter: Path, dtype: str) -> None:
             f"{converter.name} stopped: {said.splitlines()[-1][:300]}; {GET_IT}, with the rest "
             "of llama.cpp beside it"
         )
+
+
+def quantise(file: Path, to: Path, *, quantiser: Path, kind: str) -> dict[str, int]:
+    """Write a GGUF file's weights in fewer bits; returns how many weights became which type of
+    llama.cpp's. kind: of QUANTISATIONS.
+
+    What a name promises is not what every weight becomes: rows that do not fill a type's blocks of
+    256 weights are kept in a type with more bits. Raises InputError with the quantiser's last words
+    when it stops.
+    """
+    command = [str(quantiser), str(file), str(to), kind.upper()]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode or not to.is_file():
+        said = done.stderr.strip() or done.stdout.strip() or "it wrote no file"
+        raise InputError(f"{quantiser.name} stopped: {said.splitlines()[-1][:300]}")
+    return weight_types(to)
+
+
+def weight_types(file: Path) -> dict[str, int]:
+    """How many weights of a GGUF file are stored in which type, most first."""
+    from gguf import GGUFReader
+
+    found: Counter[str] = Counter()
+    for tensor in GGUFReader(file).tensors:
+        found[tensor.tensor_type.name] += int(tensor.n_elements)
+    return dict(found.most_common())
+
+
+# --- Ollama ----------------------------------------------------------------------------------
+
+# texts of turns that no template holds
+SYSTEM, ASKED, ANSWER, AGAIN = (
+    f"labkit{word}turn" for word in ("first", "second", "third", "next")
+)
+NO_OLLAMA = "its chat template cannot be written as an Ollama template"
+LEAVE_OUT = "leave out --ollama and serve it with llama.cpp, which reads the chat template itself"
+PADDED = "The chat template strips blanks around a message's text; Ollama's template cannot."
+
+
+@dataclass(frozen=True)
+class OllamaTemplate:
+    """text: in the language of Go's templates. stops: texts at which an answer ends. notes: what a
+    reader of the Modelfile must know.
+    """
+
+    text: str
+    stops: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """What a chat template writes around the texts of turns.
+
+    start: before everything. unsaid: before everything, when no system message comes first (a
+    default one). around: role -> what is before and after its text. asking: before an answer.
+    """
+
+    start: str
+    unsaid: str
+    around: dict[str, tuple[str, str]]
+    asking: str
+
+    def write(self, messages: list[dict]) -> str:
+        """A conversation, as the Ollama template writes it."""
+        text = self.start + ("" if messages[0]["role"] == "system" else self.unsaid)
+        for turn in messages:
+            before, after = self.around[turn["role"]]
+            text += before + turn["content"] + after
+        return text + self.asking
+
+
+def ollama_template(tokenizer: PreTrainedTokenizerBase, *, adds_start: bool) -> OllamaTemplate:
+    """The tokenizer's chat template as Ollama has it, for one conversation up to an answer.
+
+    What the template writes is read off conversations, and then compared on others: system
+    messages, none, several rounds. adds_start: whether llama.cpp puts the BOS before every prompt,
+    so that the template must not. Raises InputError when no Ollama template writes the same.
+    """
+    if tokenizer.chat_template is None:
+        raise InputError(
+            "--ollama needs a chat template, and this model has none: it continues text"
+        )
+    if "strftime_now" in tokenizer.chat_template:
+        raise InputError(f"{NO_OLLAMA}: it writes today's date; {LEAVE_OUT}")
+    turns = _turns_of(tokenizer)
+    for messages in _conversations(""):
+        if turns.write(messages) != _asked(tokenizer, messages):
+            roles = ", ".join(turn["role"] for turn in messages)
+            raise InputError(
+                f"{NO_OLLAMA}: it writes the turns {roles} otherwise than one by one; {LEAVE_OUT}"
+            )
+    padded = all(turns.write(each) == _asked(tokenizer, each) for each in _conversations(" \n"))
+    stops = _stops(tokenizer, turns.around["assistant"][1])
+    return OllamaTemplate(
+        _in_go(_without_start(turns, tokenizer) if adds_start else turns),
+        stops,
+        () if padded else (PADDED,),
+    )
+
+
+def _turn(role: str, content: str) -> dict:
+    return {"role": role, "content": content}
+
+
+def _conversations(blank: str) -> list[list[dict]]:
+    """Conversations up to an answer, each text with `blank` around it."""
+    rounds = [
+        "user",
+        "system user",
+        "user assistant user",
+        "system user assistant user",
+        "system user assistant user assistant user",
+        "user assistant user assistant user",
+    ]
+    texts = ("Be {brief}.", 'What\'s "this"?', "Two\nlines & <b>.", "Größe?", "x", "{{ y }}")
+    return [
+        [
+            _turn(role, f"{blank}{text}{blank}")
+            for role, text in zip(roles.split(), texts, strict=False)  # as many as there are roles
+        ]
+        for roles in rounds
+    ]
+
+
+def _asked(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> str:
+    return rendered(tokenizer, messages, tokenize=False, add_generation_prompt=True)
+
+
+def _turns_of(tokenizer: PreTrainedTokenizerBase) -> _Turns:
+    """Raises InputError when the template does not write texts one after another."""
+    rest = [_turn("user", ASKED), _turn("assistant", ANSWER), _turn("user", AGAIN)]
+    system = [_turn("system", SYSTEM)]
+    start, after_system, after_asked, after_answer, end = _between(
+        _asked(tokenizer, system + rest), SYSTEM, ASKED, ANSWER, AGAIN
+    )
+    unsaid, *_ = _between(_asked(tokenizer, rest), ASKED, ANSWER, AGAIN)
+    plain = rendered(tokenizer, system + rest, tokenize=False)
+    *_, user_end = _between(plain, SYSTEM, ASKED, ANSWER, AGAIN)
+    answered = rendered(tokenizer, system + rest[:2], tokenize=False)
+    *_, answer_end = _between(answered, SYSTEM, ASKED, ANSWER)
+    for part, whole in ((user_end, after_asked), (user_end, end), (answer_end, after_answer)):
+        if not whole.startswith(part):
+            raise InputError(f"{NO_OLLAMA}: the end of a turn depends on the next; {LEAVE_OUT}")
+    before_user = after_answer.removeprefix(answer_end)
+    for whole in (after_system, unsaid):
+        if not whole.endswith(before_user):
+            raise InputError(f"{NO_OLLAMA}: its first question is unlike others; {LEAVE_OUT}")
+    unsaid = unsaid.removesuffix(before_user)
+    common = unsaid if start.startswith(unsaid) else ""
+    return _Turns(
+        start=common,
+        unsaid=unsaid.removeprefix(common),
+        around={
+            "system": (start.removeprefix(common), after_system.removesuffix(before_user)),
+            "user": (before_user, user_end),
+            "assistant": (after_asked.removeprefix(user_end), answer_end),
+        },
+        asking=end.removeprefix(user_end),
+    )
+
+
+def _between(text: str, *marks: str) -> list[str]:
+    """What stands before, between and after marks. Raises InputError when they are not in order."""
+    parts = []
+    for mark in marks:
+        part, found, text = text.partition(mark)
+        if not found or mark in text:
+            raise InputError(
+                f"{NO_OLLAMA}: it does not write the texts of all turns in their order; {LEAVE_OUT}"
+            )
+        parts.append(part)
+    return [*parts, text]
+
+
+def _without_start(turns: _Turns, tokenizer: PreTrainedTokenizerBase) -> _Turns:
+    """Without the BOS, which llama.cpp puts there. Raises InputError when there is none."""
+    bos = tokenizer.bos_token or ""
+    if turns.start:
+        if bos and turns.start.startswith(bos):
+            return replace(turns, start=turns.start.removeprefix(bos))
+    elif bos and turns.unsaid.startswith(bos) and turns.around["system"][0].startswith(bos):
+        before, after = turns.around["system"]
+        around = {**turns.around, "system": (before.removeprefix(bos), after)}
+        return replace(turns, unsaid=turns.unsaid.removeprefix(bos), around=around)
+    raise InputError(
+        f"{NO_OLLAMA}: the GGUF file has a token put before every prompt, and the chat template "
+        f"begins without it; {LEAVE_OUT}"
+    )
+
+
+def _stops(tokenizer: PreTrainedTokenizerBase, answer_end: str) -> tuple[str, ...]:
+    """The control tokens after an answer and the end of text; the words themselves where a template
+    ends answers without a control token.
+    """
+    controls = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+    ends = tokenizer.tokenize(answer_end, add_special_tokens=False) if answer_end else []
+    # a token of a single byte may be among them, and is no text
+    stops = [token for token in ends if token in controls and token in answer_end]
+    if not stops and answer_end.strip():
+        stops = [answer_end.strip()]
+    return tuple(dict.fromkeys([*stops, *filter(None, [tokenizer.eos_token])]))
+
+
+def _in_go(turns: _Turns) -> str:
+    around = {
+        role: f"{_literal(before)}{{{{ .Content }}}}{_literal(after)}"
+        for role, (before, after) in turns.around.items()
+    }
+    unsaid = (
+        f'{{{{ if and (eq $i 0) (ne .Role "system") }}}}{_literal(turns.unsaid)}{{{{ end }}}}'
+        if turns.unsaid
+        else ""
+    )
+    return (
+        f"{_literal(turns.start)}{{{{ range $i, $_ := .Messages }}}}{unsaid}"
+        f'{{{{ if eq .Role "system" }}}}{around["system"]}'
+        f'{{{{ else if eq .Role "user" }}}}{around["user"]}'
+        f'{{{{ else if eq .Role "assistant" }}}}{around["assistant"]}'
+        f"{{{{ end }}}}{{{{ end }}}}{_literal(turns.asking)}"
+    )
+
+
+def _literal(text: str) -> str:
+    """Text as a Go template has it: as it is, or quoted where it would be read as something else or
+    Ollama's parser of Modelfiles would drop it.
+    """
+    if "{{" in text or '"""' in text or not all(c.isprintable() or c == "\n" for c in text):
+        return f"{{{{ {json.dumps(text)} }}}}"
+    return text
+
+
+def modelfile(template: OllamaTemplate, files: Sequence[str]) -> str:
+    """A Modelfile for the last of `files`; the others are named in comments."""
+    if "\n" in "".join(template.stops) or '"' in "".join(template.stops):
+        raise InputError(f"{NO_OLLAMA}: an answer ends with a line break or a quote; {LEAVE_OUT}")
+    return "\n".join(
+        [
+            "# In this folder: ollama create NAME -f Modelfile",
+            *(f"# {note}" for note in template.notes),
+            *(f"# or: FROM ./{file}" for file in files[:-1]),
+            f"FROM ./{files[-1]}",
+            f'TEMPLATE """{template.text}"""',
+            *(f'PARAMETER stop "{stop}"' for stop in template.stops),
+            "# the likeliest token at every step, as labkit scores; Ollama's own are 0.8 and 1.1",
+            "PARAMETER temperature 0",
+            "PARAMETER repeat_penalty 1",
+            "",
+        ]
+    )
+
+
+def adds_start(file: Path) -> bool:
+    """Whether a GGUF file asks for the BOS before every prompt.
+
+    Raises InputError when it does not say: llama.cpp and Ollama then guess differently.
+    """
+    from gguf import GGUFReader
+
+    said = GGUFReader(file).get_field("tokenizer.ggml.add_bos_token")
+    if said is None:
+        raise InputError(
+            f"{file.name} does not say whether a prompt begins with a BOS, and Ollama may guess "
+            f"otherwise than llama.cpp; {LEAVE_OUT}"
+        )
+    return bool(said.contents())
 
 
 # --- lm-eval ---------------------------------------------------------------------------------
@@ -258,6 +544,9 @@ def export(
     dtype: str = "float32",
     gguf: bool = False,
     converter: Path | None = None,
+    quantisations: Sequence[str] = (),
+    quantiser: Path | None = None,
+    ollama: bool = False,
     score: bool = True,
     pack: str | None = None,
     profile: str = "lab",
@@ -267,16 +556,28 @@ def export(
 
     name: a checkpoint's folder, its name as `labkit run` prints it, a merge's folder, a zoo name, a
     hub id. dtype: of DTYPES. gguf: a GGUF file too, by llama.cpp's `converter` (by default the one
-    on PATH). score: on the test split of `pack` (by default the one it was made for) at a profile,
-    with diagnoses against the model it started from. say: told what is being done. Raises
-    InputError, StoreError.
+    on PATH). quantisations: of QUANTISATIONS, a GGUF file each, by llama.cpp's `quantiser`. ollama:
+    a Modelfile beside them. score: on the test split of `pack` (by default the one it was made for)
+    at a profile, with diagnoses against the model it started from. say: told what is being done.
+    Raises InputError, StoreError.
     """
     specs.profile(profile)
     if dtype not in DTYPES:
         raise InputError(f"--dtype is {dtype!r}; {suggest(dtype, list(DTYPES))}")
+    for kind in quantisations:
+        if kind not in QUANTISATIONS:
+            raise InputError(f"--quantise is {kind!r}; {suggest(kind, list(QUANTISATIONS))}")
+    if (quantisations or ollama) and not gguf:
+        raise InputError(f"{'--quantise' if quantisations else '--ollama'} needs --gguf")
     if out.exists():
         raise InputError(f"{out} exists already; name a new folder")
+    if (quantisations or ollama) and not find_spec("gguf"):
+        raise InputError(
+            "--quantise and --ollama need the package gguf: pip install -c constraints.txt "
+            "-e '.[gguf]'"
+        )
     script = find_converter(converter) if gguf else None
+    program = find_quantiser(quantiser) if quantisations else None
     source = model_cards.source_of(name)
     check_architecture(source.folder)
     if script:
@@ -293,6 +594,9 @@ def export(
         )
     loaded = load_checkpoint(str(source.folder))
     zoo.check_head(loaded.model, source.folder)
+    if ollama:
+        # before anything is written; whether llama.cpp adds a BOS is in the file only
+        ollama_template(loaded.tokenizer, adds_start=False)
 
     def fill(draft: Path) -> None:
         say("writing")
@@ -308,6 +612,15 @@ def export(
         if script:
             say("converting")
             convert(draft, draft / file, converter=script, dtype=dtype)
+        files = [file]
+        for kind in dict.fromkeys(quantisations):
+            assert program is not None  # there is one where something is to be quantised
+            say(f"quantising to {kind}")
+            files.append(f"{out.name}-{kind}.gguf")
+            quantise(draft / file, draft / files[-1], quantiser=program, kind=kind)
+        if ollama:
+            template = ollama_template(loaded.tokenizer, adds_start=adds_start(draft / file))
+            (draft / "Modelfile").write_text(modelfile(template, files), "utf-8")
 
     return write_whole(out, fill)
 
