@@ -102,6 +102,19 @@ def test_app_shows_its_panel_and_no_code_and_asks_no_other_host(server, opened, 
     assert watched.asked and watched.elsewhere(server.origin) == [] and watched.errors == []
 
 
+def test_a_page_says_what_it_waits_for_and_stands_in_one_line(server, context):
+    page = context.new_page()
+    page.goto(server.page("vendor_audit"), wait_until="commit")
+    page.wait_for_selector("text=made on your machine")
+    page.get_by_role("button", name=LAST["vendor_audit"]).wait_for()
+    told = "#rendered_cells .jp-RenderedHTMLCommon p"
+    edges = page.eval_on_selector_all(told, "all => all.map(p => p.getBoundingClientRect().left)")
+    assert len(edges) > 2 and len(set(edges)) == 1
+    assert "Loading widget" not in page.inner_text("body")
+    assert "Profile: lab" not in page.inner_text("body")  # a notebook's line on its session
+    page.close()
+
+
 @pytest.mark.parametrize("name", app_server.APPS)
 def test_app_fits_a_telephone_and_a_projector(opened, name):
     page = opened(name).page
@@ -122,12 +135,12 @@ def test_a_design_is_made_and_saved(server, opened):
 
 def test_a_merge_answers_at_once_and_follows_the_slider(opened):
     page = opened("merge_lab").page
-    page.wait_for_selector("text=slerp t=0.5")
+    page.wait_for_selector("text=SLERP, t=0.5")
     assert page.locator("table").first.locator("tr").count() == 4  # a head and three questions
     slider = page.get_by_role("slider").first
     slider.focus()
     slider.press("ArrowRight")
-    page.wait_for_selector("text=slerp t=0.55")
+    page.wait_for_selector("text=SLERP, t=0.55")
 
 
 def test_the_clinic_waits_for_a_button(server, opened):
