@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from labkit.base.stats import Interval
 from labkit.base.store import key_of, write_file
@@ -126,12 +127,10 @@ def _measured_part(data: dict) -> str:
 
 
 def _row(row: dict) -> kit.Worth:
-    return kit.Worth(
-        **{
-            key: Interval(**value) if isinstance(value, dict) else value
-            for key, value in row.items()
-        }
-    )
+    values: dict[str, Any] = {
+        key: Interval(**value) if isinstance(value, dict) else value for key, value in row.items()
+    }
+    return kit.Worth(**values)
 
 
 def _verdict(row: kit.Worth) -> str:
