@@ -387,23 +387,45 @@ def judge(
 
 
 @app.command()
-def judge(
+def quantised(
     part: Annotated[str, typer.Option(help="measure; by default the page alone.")] = "",
-    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/judge.md"),
+    model: Annotated[
+        list[str] | None, typer.Option(help="Of the study's models; by default all.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="How many items.")] = "lab",
+    converter: Annotated[
+        Path | None, typer.Option(help="llama.cpp's converter; by default the one on PATH.")
+    ] = None,
+    quantiser: Annotated[
+        Path | None, typer.Option(help="llama.cpp's llama-quantize; by default the one on PATH.")
+    ] = None,
+    page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
+        "docs/quantised.md"
+    ),
     measured: Annotated[
         Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
     ] = None,
 ) -> None:
-    """What a small model's verdicts on proposals are worth; stops and continues."""
-    from labkit.base.errors import InputError
+    """What storing weights in eight or four bits costs on every axis; stops and continues."""
+    from labkit.base.errors import InputError, suggest
     from labkit.data.packs import samples_folder
-    from studies import judge as study
+    from studies import quantised as study
 
     if part not in ("", "measure"):
         raise InputError(f"--part is {part!r}; leave it out, or write measure")
+    for name in model or ():
+        if name not in study.MODELS:
+            raise InputError(f"--model is {name!r}; {suggest(name, list(study.MODELS))}")
     where = measured or samples_folder("measured")
     if part:
-        study.run_judge(where, note)
+        study.run_quantised(
+            where,
+            note,
+            converter=converter,
+            quantiser=quantiser,
+            profile=profile,
+            models=model or study.MODELS,
+        )
     study.write_page(where, page)
     say(f"written: {page}")
 
