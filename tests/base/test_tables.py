@@ -92,3 +92,40 @@ def test_the_shipped_registers_never_contradict_their_own_rule():
     for row in (row for rows in registers for row in rows):
         told, alone = pages.claim_verdict(row), verdict(Interval(**row["effect"]))
         assert told == alone or told.startswith("not distinguishable (not after correction for ")
+
+
+def test_what_is_zero_has_no_sign():
+    from labkit.base.stats import Interval
+
+    assert pages.signed(Interval(-0.0001, -0.2, 0.0, 9, 9)) == "0.000 [-0.200, 0.000]"
+    assert str(Interval(-0.001, -0.004, 0.2, 9, 9)) == "0.00 [0.00, 0.20]"
+
+
+def test_a_row_of_one_cell_heads_the_rows_below_it():
+    html = pages.plain_table(("a", "b"), [("topic",), ("1", "0.50 [0.40, 0.60]")])
+    assert 'colspan="2"' in html and ">topic</th>" in html
+    assert '<span style="white-space: nowrap">0.50 [0.40, 0.60]</span>' in html
+
+
+def test_a_model_with_two_names_is_one_row():
+    from labkit.base.records import same_once
+
+    scores = dict.fromkeys(("knowledge", "reasoning", "instructions"), EFFECT)
+    other = {axis: {**EFFECT, "mean": 0.1} for axis in scores}
+    rows = [
+        {"checkpoint": "overcooked", "weights": "w", "axes": {"knowledge": EFFECT}},
+        {"checkpoint": "gentle", "weights": "v", "axes": other},
+        {"checkpoint": "overcooked CPT-SFT", "weights": "w", "axes": scores},
+    ]
+    kept, others = same_once(rows)
+    assert [row["checkpoint"] for row in kept] == ["overcooked", "gentle"]
+    assert kept[0]["axes"] == scores and others == [("overcooked", ["overcooked CPT-SFT"])]
+    unknown = [{"checkpoint": name, "axes": scores} for name in ("a", "b")]
+    assert same_once([*unknown, {"checkpoint": "c", "axes": other}])[1] == [("a", ["b"])]
+
+
+def test_the_names_of_axes_are_those_of_the_figures():
+    from labkit.base.records import AXIS_NAMES
+    from labkit.course.figures import AXIS_LABELS
+
+    assert {axis: label.replace("\n", " ") for axis, label in AXIS_LABELS.items()} == AXIS_NAMES
