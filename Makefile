@@ -90,7 +90,7 @@ benchmarks: install
 
 install: $(VENV)/.installed
 
-# mergekit, lm-eval and if-verifiable, to compare with, Dask, to run a class on, hadolint, to check the Dockerfile, and MkDocs, for the site:
+# mergekit, lm-eval and if-verifiable, to compare with, a reader of Go templates, to check Ollama files with, Dask, to run a class on, hadolint, to check the Dockerfile, and MkDocs, for the site:
 # optional, tests that need them say so where they are skipped.
 peers: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers,cluster,docker,site]'

@@ -1,4 +1,4 @@
-"""The studies' own commands: `python -m studies evidence|gallery|site|slides|api|...`.
+"""The studies' own commands: `python -m studies evidence`, `python -m studies gallery` and others.
 
 They write docs/*.md, their pictures and measured data.
 """
