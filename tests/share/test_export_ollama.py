@@ -23,7 +23,7 @@ from labkit.share.export import (
 
 needs_go = pytest.mark.skipif(
     not find_spec("go_template"),
-    reason="py-go-template, Go's text/template for Python, is made for Linux only",
+    reason="py-go-template is not installed: `make peers` brings it, on Linux",
 )
 QWEN = (
     "{%- if messages[0]['role'] != 'system' -%}"
