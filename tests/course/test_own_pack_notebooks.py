@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 
 import pytest
 from own_packs import own_pack
@@ -22,6 +23,12 @@ RUNS = {
     "questions": ["07_evaluate"],
     "all": ["05_preferences", "09_diagnose"],
 }
+
+
+def words_of(output: dict) -> str:
+    """What an output says, printed or as a page."""
+    page = "".join(output.get("data", {}).get("text/html", ""))
+    return "".join(output.get("text", "")) + unescape(re.sub(r"<[^>]+>", "", page))
 
 
 @pytest.fixture(scope="module", params=RUNS, ids=RUNS)
@@ -42,7 +49,7 @@ def ran(request, shared_home, tmp_path_factory):
     for name in RUNS[content]:
         cells = json.loads((page.parent / "executed" / f"{name}.ipynb").read_text("utf-8"))["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
-        printed[name] = "".join("".join(output.get("text", "")) for output in outputs)
+        printed[name] = " ".join(map(words_of, outputs))
     return content, page.parent, printed
 
 
