@@ -171,8 +171,8 @@ def test_what_cannot_be_kept_or_drawn_is_one_sentence(server, designer):
     assert page.get_by_role("link", name="YAML, to go on with").is_visible()
     assert page.get_by_role("link", name="PDF, to print").count() == 0  # it would be an old one
     write(page, "Where it may fail", "Nobody reads it.")
-    page.get_by_label("stages", exact=True).fill("cpt")
-    page.get_by_label("stages", exact=True).press("Tab")
+    page.get_by_label("sequence", exact=True).fill("cpt")
+    page.get_by_label("sequence", exact=True).press("Tab")
     page.wait_for_selector("text=llama-s-instruct: CPT → SLERP merge")
     page.get_by_role("button", name="make the pages").click()
     page.wait_for_selector("text=these pages describe the design from before")
