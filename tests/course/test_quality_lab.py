@@ -161,8 +161,11 @@ def test_examples_are_the_worst_and_the_best(own_pack, lab):
     assert corpus.measures[best].symbols == min(found.symbols for found in corpus.measures)
     copy = next(i for end, i in corpus._extremes if end == "duplicates: worst")
     first = corpus.measures[copy].duplicate_of
-    told = f"{corpus.texts[copy]} | as document {first}: {corpus.texts[first]}"
-    assert escape(told) in corpus.examples(corpus.kept)  # a pair, to be compared
+    both = [corpus.texts[i][: quality_lab.SHOWN_CHARACTERS - 1].rstrip() for i in (copy, first)]
+    shown = corpus.examples(corpus.kept)
+    assert all(shown.count(escape(text)) for text in both)  # a pair, to be compared
+    assert f" | as document {first}: " in shown
+    assert f"its first {quality_lab.SHOWN_CHARACTERS} characters" in shown
 
 
 def test_figures_draw_what_was_found(lab):
