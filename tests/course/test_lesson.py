@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -63,11 +64,16 @@ NASTY = "<script>alert(1)</script>"
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What a notebook displays, without a notebook."""
+    """What a notebook displays, without a notebook. Sentences are printed, as in a terminal."""
     found = []
-    monkeypatch.setattr(
-        "IPython.display.display", lambda *args, **kwargs: found.append((args, kwargs))
-    )
+
+    def take(*args, **kwargs):
+        if isinstance(args[0], lesson.Sentences):
+            print(args[0])
+        else:
+            found.append((args, kwargs))
+
+    monkeypatch.setattr("IPython.display.display", take)
     return found
 
 
@@ -105,7 +111,7 @@ def test_headless_exercises_and_reflections_are_kept_once(lab, quiz, capsys):
     assert [(r["id"], r["text"]) for r in lab.mine("reflection")] == [("y", "so\nand so")]
     told = capsys.readouterr().out
     assert (
-        "Which?\n  * that\n  - this\nRight. Because." in told
+        "Which?\n* that\n- this\nRight. Because." in told
         and "Why?\nso\nand so" in told
         and "And?\n(nothing written yet)" in told
     )
@@ -168,7 +174,7 @@ def test_headless_cases_are_kept_as_nobodys_answers_and_their_key_is_shown(lab, 
         lab.match_cases()
     asked, kept = journal.cases("00_warm_up"), lab.mine("answer")
     assert [row["id"] for row in kept] == [*asked] and {row["made"] for row in kept} == {"default"}
-    html = unescape(shown[-1][0][0].data)
+    html = unescape(re.sub(r"<[^>]+>", "", shown[-1][0][0].data))
     for case in asked.values():
         assert case.right in html and case.reason in html
         assert all(line in html for line in case.evidence())
@@ -528,7 +534,7 @@ def test_an_axis_or_kind_without_items_is_told_with_the_remedy(own, capsys):
     assert "Not shown: preference. The reason: pack cheeses-raw" in capsys.readouterr().out
     own.show_axes([card, lesson.Missing("gone")], ("general", "preference"))
     (figure,) = records.read(own.out_dir, "figure")
-    assert figure["alt"] == "Scores of start on general, with 95% intervals."
+    assert figure["alt"] == "Scores of start on general knowledge, with 95% intervals."
 
 
 def test_questions_stand_in_for_those_that_a_pack_lacks(own, capsys):
