@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
+from html import unescape
 from pathlib import Path
 
 from labkit.data.ingest import new_pack
@@ -137,3 +139,9 @@ def own_pack(folder: Path, content: str) -> Pack:
         lines = "".join(json.dumps(row) + "\n" for row in summaries)
         (made.folder / "summaries.jsonl").write_text(lines, "utf-8")
     return load_pack(made.folder)
+
+
+def words_of(output: dict) -> str:
+    """What an output of a notebook says, printed or as a page."""
+    page = "".join(output.get("data", {}).get("text/html", ""))
+    return "".join(output.get("text", "")) + unescape(re.sub(r"<[^>]+>", "", page))

@@ -4,6 +4,8 @@ what happened is told in words.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from browser import IDLE, needs_browser, opened
 
@@ -62,7 +64,7 @@ def test_three_text_areas_follow_each_other(page, folder):
     for words in ("one", "two", "three"):
         page.keyboard.type(words)
         press(page, "Tab")
-    page.wait_for_selector("text=Kept.")
+    page.locator(".widget-html-content", has_text=re.compile(r"^\s*Kept\.")).nth(2).wait_for()
     page.wait_for_timeout(1000)
     assert [row["text"] for row in kept(folder, "reflection")] == ["one", "two", "three"]
 

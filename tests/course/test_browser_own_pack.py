@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from browser import IDLE, needs_browser, opened
-from own_packs import write_folder
+from own_packs import words_of, write_folder
 
 from labkit.base import records
 from labkit.data.packs import check_pack
@@ -88,10 +88,7 @@ def test_all_three_are_about_what_was_brought(ran):
 
 def test_what_the_pack_lacks_is_said_in_the_notebook(ran):
     _, found = ran
-    told = {
-        name: "".join("".join(output.get("text", "")) for output in outputs)
-        for name, (outputs, _) in found.items()
-    }
+    told = {name: " ".join(map(words_of, outputs)) for name, (outputs, _) in found.items()}
     assert "Too few items: " in told["02_data"]
     assert "cpt reads raw alone: pack cheeses has no summaries.jsonl" in told["03_cpt"]
     assert "Not trained: cpt-sft-dpo" in told["07_evaluate"]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from html import unescape
 
 import pytest
-from own_packs import own_pack
+from own_packs import own_pack, words_of
 from rich.console import Console
 
 from labkit.base import records
@@ -23,12 +22,6 @@ RUNS = {
     "questions": ["07_evaluate"],
     "all": ["05_preferences", "09_diagnose"],
 }
-
-
-def words_of(output: dict) -> str:
-    """What an output says, printed or as a page."""
-    page = "".join(output.get("data", {}).get("text/html", ""))
-    return "".join(output.get("text", "")) + unescape(re.sub(r"<[^>]+>", "", page))
 
 
 @pytest.fixture(scope="module", params=RUNS, ids=RUNS)

@@ -194,7 +194,7 @@ TRAIN = "made = lab.train([stage])"
 
 
 def executed(client, code: str, meanwhile=lambda: None) -> str:
-    """Everything a cell printed; `meanwhile` is called until it returns True."""
+    """Everything a cell said; `meanwhile` is called until it returns True."""
     sent, said, done = client.execute(code), "", False
     began = time.monotonic()
     while time.monotonic() - began < 300:
@@ -208,6 +208,8 @@ def executed(client, code: str, meanwhile=lambda: None) -> str:
         content = message["content"]
         if message["msg_type"] == "stream":
             said += content["text"]
+        elif message["msg_type"] == "display_data":
+            said += content["data"].get("text/plain", "")
         elif message["msg_type"] == "error":
             said += "\n".join(content["traceback"])
         elif message["msg_type"] == "status" and content["execution_state"] == "idle":
@@ -225,7 +227,7 @@ def test_the_stop_button_and_the_same_cell_again(tmp_path):
     }
     manager, client = start_new_kernel(env=environment)
     try:
-        assert "pack materials" in executed(client, OPEN.format(out=str(tmp_path / "out")))
+        assert "Pack: materials" in executed(client, OPEN.format(out=str(tmp_path / "out")))
 
         def stop():
             if list((home / "checkpoints").glob("*.partial/checkpoint-*/labkit.json")):
