@@ -17,6 +17,19 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="What docs/*.md rest on, measured again."
 )
 
+Measured = Annotated[
+    Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
+]
+MeasurePart = Annotated[str, typer.Option(help="measure; by default the page alone.")]
+
+
+def check_measure(part: str) -> None:
+    """Raises InputError for a part other than `measure`, of a study that has no more."""
+    from labkit.base.errors import InputError
+
+    if part not in ("", "measure"):
+        raise InputError(f"--part is {part!r}; leave it out, or write measure")
+
 
 @app.command()
 def evidence(
@@ -212,9 +225,7 @@ def compatibility(
     page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
         "docs/compatibility.md"
     ),
-    measured: Annotated[
-        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
-    ] = None,
+    measured: Measured = None,
 ) -> None:
     """Try every step on a miniature of every architecture; stops and continues."""
     from labkit.data.packs import samples_folder
@@ -267,9 +278,7 @@ def own_domain(
     page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
         "docs/own-domain.md"
     ),
-    measured: Annotated[
-        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
-    ] = None,
+    measured: Measured = None,
 ) -> None:
     """What a person's own documents become, and what a tiny model learns of them."""
     from labkit.base.errors import InputError, suggest
@@ -295,9 +304,7 @@ def own_domain(
 def cases(
     part: Annotated[str, typer.Option(help="pharma or legal; by default the pages alone.")] = "",
     docs: Annotated[Path, typer.Option(help="The folder of the two pages.")] = Path("docs"),
-    measured: Annotated[
-        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
-    ] = None,
+    measured: Measured = None,
     seeds: Annotated[int, typer.Option(min=2, help="Training seeds on the invented pack.")] = 5,
 ) -> None:
     """The two worked cases, pharma and legal, over seeds; stops and continues."""
@@ -343,9 +350,7 @@ def privacy(
     page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
         "docs/privacy.md"
     ),
-    measured: Annotated[
-        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
-    ] = None,
+    measured: Measured = None,
 ) -> None:
     """What is found of personal text, how often rightly, and what of it can be drawn out of a
     model that read it.
@@ -366,19 +371,15 @@ def privacy(
 
 @app.command()
 def judge(
-    part: Annotated[str, typer.Option(help="measure; by default the page alone.")] = "",
+    part: MeasurePart = "",
     page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/judge.md"),
-    measured: Annotated[
-        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
-    ] = None,
+    measured: Measured = None,
 ) -> None:
     """What a small model's verdicts on proposals are worth; stops and continues."""
-    from labkit.base.errors import InputError
     from labkit.data.packs import samples_folder
     from studies import judge as study
 
-    if part not in ("", "measure"):
-        raise InputError(f"--part is {part!r}; leave it out, or write measure")
+    check_measure(part)
     where = measured or samples_folder("measured")
     if part:
         study.run_judge(where, note)
@@ -388,7 +389,7 @@ def judge(
 
 @app.command()
 def quantised(
-    part: Annotated[str, typer.Option(help="measure; by default the page alone.")] = "",
+    part: MeasurePart = "",
     model: Annotated[
         list[str] | None, typer.Option(help="Of the study's models; by default all.")
     ] = None,
@@ -402,17 +403,14 @@ def quantised(
     page: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path(
         "docs/quantised.md"
     ),
-    measured: Annotated[
-        Path | None, typer.Option(help="Where what came out is kept; by default the shipped file.")
-    ] = None,
+    measured: Measured = None,
 ) -> None:
     """What storing weights in eight or four bits costs on every axis; stops and continues."""
     from labkit.base.errors import InputError, suggest
     from labkit.data.packs import samples_folder
     from studies import quantised as study
 
-    if part not in ("", "measure"):
-        raise InputError(f"--part is {part!r}; leave it out, or write measure")
+    check_measure(part)
     for name in model or ():
         if name not in study.MODELS:
             raise InputError(f"--model is {name!r}; {suggest(name, list(study.MODELS))}")

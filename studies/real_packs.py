@@ -29,7 +29,6 @@ from labkit.base.stats import (
     ItemScore,
     cluster_mean,
     combined,
-    paired_difference,
     verdict,
 )
 from labkit.base.store import key_of, write_file
@@ -52,6 +51,7 @@ from labkit.models.zoo import Loaded
 from labkit.train.pipeline import load_checkpoint, run_spec
 from labkit.train.specs import Lora, PipelineSpec, Stage
 from studies import page
+from studies.worked_cases import Scores, gain
 
 # Three seeds where the effects are asked for most closely, two on the others.
 UNITS = (
@@ -375,8 +375,6 @@ def as_unit(data: dict) -> Unit:
 
 # --- what is claimed --------------------------------------------------------------------------
 
-Scores = Callable[[list[Unit], str], list[ItemScore]]
-
 
 def on(*kinds: str) -> Scores:
     """Scores of a checkpoint on some kinds. Of items that are the same beside every pack, each run
@@ -398,13 +396,6 @@ def on(*kinds: str) -> Scores:
 
 def _run_number(unit: Unit) -> int:
     return UNITS.index((unit.pack, unit.seed))
-
-
-def gain(before: str, after: str, scores: Scores) -> Measure:
-    """after - before, paired, over the units that have both."""
-    return lambda units: paired_difference(
-        *(scores(having(units, before, after), label) for label in (before, after))
-    )
 
 
 def synergy(merge: str, parents: tuple[str, str], scores: Scores) -> Measure:
