@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -142,3 +142,15 @@ def headless() -> bool:
     redrawn.
     """
     return os.environ.get("LABKIT_HEADLESS") == "1"
+
+
+def own_warnings(tell: Callable[[str], None]) -> Callable[..., None]:
+    """What to put in the place of `warnings.showwarning`: labkit's own warnings are told as one
+    sentence; those of libraries tell a user nothing.
+    """
+
+    def show(message, category, *_place, **_more) -> None:
+        if category.__module__.startswith("labkit"):
+            tell(f"note: {message}")
+
+    return show

@@ -61,12 +61,6 @@ def note(text: str, style: str | None = "yellow") -> None:
     err.print(text, style=style, soft_wrap=True)
 
 
-def say_warning(message, category, *_place, **_more) -> None:
-    """labkit's own warnings as one sentence; those of libraries tell a user nothing."""
-    if category.__module__.startswith("labkit"):
-        note(f"note: {message}")
-
-
 def fail(sentence: str) -> None:
     note(f"error: {sentence}", style="red")
     sys.exit(2)

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from labkit.base import processes
 from labkit.base.errors import LabkitError
-from labkit.cli import design, err, fail, measure, say, say_warning, share, train
+from labkit.cli import design, err, fail, measure, note, say, share, train
 
 INTERRUPTED = 130
 
@@ -90,7 +90,9 @@ def main() -> None:
     from labkit.train.trainers import prepare_process
 
     prepare_process()
-    warnings.showwarning = say_warning if processes.is_main() else lambda *args, **kwargs: None
+    warnings.showwarning = processes.own_warnings(
+        note if processes.is_main() else lambda sentence: None
+    )
     try:
         with processes.one_voice():
             status = app(standalone_mode=False) or 0  # typer hands Ctrl-C and Exit back as a status

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from labkit.base import records
 from labkit.base.errors import InputError, LabkitError
-from labkit.base.processes import headless
+from labkit.base.processes import headless, own_warnings
 from labkit.base.records import AXES, AXIS_NAMES, CONTROLS, latest, same_once
 from labkit.base.stats import Interval, average, paired_difference, verdict, with_run_noise
 from labkit.base.store import Checkpoint
@@ -946,7 +946,7 @@ def start(
     """Open a notebook's session. Raises InputError for a parameter that cannot be used."""
     prepare_process()
     say_errors_plainly()
-    warnings.showwarning = say_warning
+    warnings.showwarning = own_warnings(say)
     find_profile(profile)
     if not re.fullmatch(r"[\w .-]{1,60}", learner):
         raise InputError(
@@ -983,14 +983,6 @@ def what_lacks(pack: Pack) -> str:
         f"This pack has no {', and no '.join(lacks)}. Where that is needed, a sentence says so and "
         "what to add."
     )
-
-
-def say_warning(message, category, *_place, **_more) -> None:
-    """labkit's own warnings as one sentence, as on the command line; those of libraries tell a
-    learner nothing.
-    """
-    if category.__module__.startswith("labkit"):
-        say(f"note: {message}")
 
 
 def interactive() -> bool:
