@@ -35,10 +35,10 @@ test: lint
 quick: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-# For a machine that works at night: twenty times as many broken files as in `make test`, and other ones every night; then the newest
-# libraries.
+# For a machine that works at night: twenty times as many broken files as in `make test`, and other ones every night; every notebook
+# on the packs of which `make test` runs a sample; then the newest libraries.
 nightly: install
-	LABKIT_NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_fuzz.py
+	LABKIT_NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_fuzz.py tests/course/test_notebooks.py tests/course/test_own_pack_notebooks.py
 	$(MAKE) newest
 
 # What rests on trl, transformers and peft, tested with the newest of them in an environment of its own. It is installed as .venv is;

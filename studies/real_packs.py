@@ -20,8 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from labkit.base.errors import InputError
 from labkit.base.pages import claims_rows, signed
 from labkit.base.stats import (
@@ -29,6 +27,7 @@ from labkit.base.stats import (
     ItemScore,
     cluster_mean,
     combined,
+    ratio_of_means,
     verdict,
 )
 from labkit.base.store import key_of, write_file
@@ -403,7 +402,7 @@ def synergy(merge: str, parents: tuple[str, str], scores: Scores) -> Measure:
     return lambda units: cluster_mean(over_better_parent(units, merge, parents, scores))
 
 
-def regained(units: list[Unit], *, draws: int = 2_000) -> Interval | None:
+def regained(units: list[Unit]) -> Interval | None:
     """Which share of what CPT lost in natural instructions the merge regains: a ratio of means,
     with a bootstrap interval over entities and runs. None where no loss can be told from none.
     """
@@ -412,23 +411,7 @@ def regained(units: list[Unit], *, draws: int = 2_000) -> Interval | None:
     if verdict(cluster_mean(lost)) != "supported":
         return None
     back = combined([(1, asked(units, SLERP)), (-1, asked(units, SPECIALIST))])
-    entities = sorted({score.entity for score in lost})
-    seeds = sorted({score.seed for score in lost})
-    table = np.zeros((2, len(seeds), len(entities)))
-    for row, found in enumerate((lost, back)):
-        for score in found:
-            table[row, seeds.index(score.seed), entities.index(score.entity)] += score.score
-    rng = np.random.default_rng(0)
-    by_seed = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=draws)
-    by_entity = rng.multinomial(
-        len(entities), np.full(len(entities), 1 / len(entities)), size=draws
-    )
-    below, above = np.einsum("ds,rse,de->rd", by_seed, table, by_entity)
-    low, high = np.quantile(above[below > 0] / below[below > 0], [0.025, 0.975])
-    whole = table.sum((1, 2))
-    return Interval(
-        float(whole[1] / whole[0]), float(low), float(high), len(lost), len(entities), len(seeds)
-    )
+    return ratio_of_means(back, lost)
 
 
 OURS = "a model of 135 million parameters, full fine-tuning on few documents, on two cores"

@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 from browser import jupyter_lab
 
+from labkit.course import execute
 from labkit.data import packs
 from labkit.design.planner_speed import COURSE_MODEL, keep_speed, reference_speed
 from labkit.models import zoo
@@ -44,6 +45,7 @@ def pytest_collection_modifyitems(items):
     )
 
 
+START = execute.WarmKernels._start
 WARM = Path(__file__).parent / "warm"
 SHARING = {"course", "diagnose", "evaluate", "share", "studies"}  # rooms whose tests reuse stages
 
@@ -84,6 +86,8 @@ def labkit_home(request, monkeypatch, shared_home, tmp_path):
 def warm_kernels(tmp_path_factory):
     """Kernels of this worker are forked from a process that has imported the libraries. Only where
     that is safe: Windows cannot fork, and macOS ends a fork that uses what was loaded before it.
+
+    Headless runs take theirs from it, too, instead of importing once more for each run.
     """
     if sys.platform != "linux":
         yield
@@ -101,6 +105,7 @@ def warm_kernels(tmp_path_factory):
     (kernels / "kernel.json").write_text(json.dumps(spec))
     with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
         patch.setenv("JUPYTER_PATH", str(folder))
+        patch.setattr(execute.WarmKernels, "_start", lambda kernels: None)
         server = subprocess.Popen(
             [sys.executable, str(WARM / "server.py"), str(place)], stdout=log, stderr=log
         )
@@ -111,7 +116,15 @@ def warm_kernels(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def real_kernels():
+def course_kernels():
+    """For tests of the kernels that a run of the course forks itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute.WarmKernels, "_start", START)
+        yield
+
+
+@pytest.fixture(scope="module")
+def real_kernels(course_kernels):
     """For tests of kernels themselves: how their processes live and die."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("JUPYTER_PATH")

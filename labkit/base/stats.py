@@ -102,20 +102,9 @@ def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int =
     """
     if not scores:
         raise PairingError("no items to average: the scorecard is empty for this axis")
-    seeds = sorted({score.seed for score in scores})
-    entities = sorted({score.entity for score in scores})
-    rows, columns = {s: i for i, s in enumerate(seeds)}, {e: i for i, e in enumerate(entities)}
-    totals, counts = np.zeros((len(seeds), len(entities))), np.zeros((len(seeds), len(entities)))
-    for score in scores:
-        totals[rows[score.seed], columns[score.entity]] += score.score
-        counts[rows[score.seed], columns[score.entity]] += 1
-    rng = np.random.default_rng(seed)
-    seed_weights = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=draws)
-    entity_weights = rng.multinomial(
-        len(entities), np.full(len(entities), 1 / len(entities)), size=draws
+    seeds, entities, (totals, counts), (drawn_totals, drawn_counts) = _drawn(
+        scores, ([score.score for score in scores], [1] * len(scores)), draws, seed
     )
-    drawn_totals = np.einsum("ds,se,de->d", seed_weights, totals, entity_weights)
-    drawn_counts = np.einsum("ds,se,de->d", seed_weights, counts, entity_weights)
     means = drawn_totals[drawn_counts > 0] / drawn_counts[drawn_counts > 0]
     values, mean = [score.score for score in scores], float(totals.sum() / counts.sum())
     if len(entities) < SIGN_TEST_NEEDS and np.ptp(totals.sum(0) / counts.sum(0)) == 0:
@@ -126,6 +115,60 @@ def cluster_mean(scores: Sequence[ItemScore], *, draws: int = DRAWS, seed: int =
             mean + (ends - mean) * _few_clusters(totals, counts), min(values), max(values)
         )
     return Interval(mean, float(low), float(high), len(scores), len(entities), len(seeds))
+
+
+def ratio_of_means(
+    above: Sequence[ItemScore], below: Sequence[ItemScore], *, draws: int = DRAWS, seed: int = 0
+) -> Interval:
+    """The mean of one list divided by that of another, such as the share of a loss that was
+    regained, with a 95% bootstrap interval (percentiles) over entities and seeds.
+
+    Draws in which the divisor is not above zero say nothing about the share and are left out: ask
+    first whether the divisor differs from zero. Raises PairingError when the lists are not about
+    the same items and seeds, or the divisor's mean is not above zero.
+    """
+    aligned = combined([(1, above), (0, below)])
+    values = {(score.id, score.seed): score.score for score in below}
+    seeds, entities, whole, drawn = _drawn(
+        aligned,
+        ([one.score for one in aligned], [values[one.id, one.seed] for one in aligned]),
+        draws,
+        seed,
+    )
+    if whole[1].sum() <= 0:
+        raise PairingError("the mean to divide by is not above zero, so there is no share of it")
+    shares = drawn[0][drawn[1] > 0] / drawn[1][drawn[1] > 0]
+    low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(
+        float(whole[0].sum() / whole[1].sum()),
+        float(low),
+        float(high),
+        len(aligned),
+        len(entities),
+        len(seeds),
+    )
+
+
+def _drawn(
+    scores: Sequence[ItemScore], columns: Sequence[Sequence[float]], draws: int, seed: int
+) -> tuple[list, list, np.ndarray, np.ndarray]:
+    """Of several numbers a score (columns): the seeds, the entities, the sums per seed and entity
+    [columns, seeds, entities], and the sums of bootstrap draws of both [columns, draws].
+    """
+    seeds = sorted({score.seed for score in scores})
+    entities = sorted({score.entity for score in scores})
+    row, place = {s: i for i, s in enumerate(seeds)}, {e: i for i, e in enumerate(entities)}
+    sums = np.zeros((len(columns), len(seeds), len(entities)))
+    for number, score in enumerate(scores):
+        for column, values in enumerate(columns):
+            sums[column, row[score.seed], place[score.entity]] += values[number]
+    rng = np.random.default_rng(seed)
+    seed_weights = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=draws)
+    entity_weights = rng.multinomial(
+        len(entities), np.full(len(entities), 1 / len(entities)), size=draws
+    )
+    drawn = [np.einsum("ds,se,de->d", seed_weights, one, entity_weights) for one in sums]
+    return seeds, entities, sums, np.array(drawn)
 
 
 def _possible(values: Sequence[float]) -> tuple[float, float]:

@@ -187,7 +187,8 @@ def steps_run(stage: Stage, profile_name: str) -> int:
     """
     if stage.steps == AUTO:
         raise SpecError(f"{stage.kind}: steps is auto; give the spec to pipeline.with_steps first")
-    return max(2, round(stage.steps * profile(profile_name).step_share))
+    how = profile(profile_name)
+    return max(2, min(round(stage.steps * how.step_share), how.most_steps or stage.steps))
 
 
 @cache

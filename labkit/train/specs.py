@@ -26,7 +26,8 @@ ProfileName = Literal["smoke", "brief", "lab", "study"]
 class Profile(Strict):
     """How much of everything: the only thing a profile changes.
 
-    step_share: fraction of a stage's steps that are run. seeds: training seeds of a study.
+    step_share: fraction of a stage's steps that are run, and most_steps the most of them (None:
+    all). seeds: training seeds of a study.
     eval_limit: items per axis and kind (None: all). samples: generations per creativity item.
     """
 
@@ -34,10 +35,11 @@ class Profile(Strict):
     seeds: int
     eval_limit: int | None
     samples: int
+    most_steps: int | None = None
 
 
 PROFILES: dict[str, Profile] = {
-    "smoke": Profile(step_share=0.02, seeds=1, eval_limit=4, samples=2),
+    "smoke": Profile(step_share=0.02, seeds=1, eval_limit=4, samples=2, most_steps=4),
     # for models that take minutes to score
     "brief": Profile(step_share=1.0, seeds=1, eval_limit=24, samples=2),
     "lab": Profile(step_share=1.0, seeds=1, eval_limit=None, samples=3),

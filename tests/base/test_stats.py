@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from labkit.base.stats import (
     p_value,
     paired_difference,
     power_of,
+    ratio_of_means,
     run_noise,
     standard_error,
     told_verdict,
@@ -229,3 +232,18 @@ def test_calibration_known_answers():
     assert calibration_error([0.75] * 4, [1, 1, 1, 0]) == 0
     assert calibration_error([1.0] * 4, [0, 0, 0, 0]) == 1
     assert calibration_error([0.95, 0.15], [0, 0]) == pytest.approx(0.55)
+
+
+def test_a_share_is_a_ratio_of_means_over_the_same_draws():
+    lost = [ItemScore(f"i{n}", f"e{n}", 0.2 + n % 3 / 10, n % 2) for n in range(40)]
+    back = [replace(score, score=score.score / 2) for score in lost]
+    half = ratio_of_means(back, lost)
+    assert (half.mean, half.low, half.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert (half.n, half.clusters, half.seeds) == (40, 40, 2)
+    noisy = [replace(score, score=score.score * (n % 2)) for n, score in enumerate(lost)]
+    share = ratio_of_means(noisy, lost)
+    assert share.low < share.mean < share.high and 0 < share.mean < 1
+    with pytest.raises(PairingError, match="no share of it"):
+        ratio_of_means(back, [replace(score, score=0.0) for score in lost])
+    with pytest.raises(PairingError, match="different items"):
+        ratio_of_means(back[1:], lost)

@@ -104,6 +104,7 @@ def gone(process):
 
 @pytest.mark.unix
 @pytest.mark.parametrize("forks", [execute.FORKS, False])
+@pytest.mark.usefixtures("course_kernels")
 def test_kernels_are_warm_apart_and_gone_at_the_end(tmp_path, monkeypatch, forks):
     monkeypatch.setattr(execute, "FORKS", forks)
     monkeypatch.chdir(tmp_path)
@@ -127,6 +128,7 @@ def test_kernels_are_warm_apart_and_gone_at_the_end(tmp_path, monkeypatch, forks
 
 
 @pytest.mark.unix
+@pytest.mark.usefixtures("course_kernels")
 def test_where_the_libraries_cannot_be_imported_kernels_start_plainly(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(execute, "__name__", "labkit.no_such_module")
     with execute.WarmKernels(2) as kernels:

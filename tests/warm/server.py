@@ -16,27 +16,7 @@ import sys
 import traceback
 from pathlib import Path
 
-
-def load() -> None:
-    """What notebooks import first, when a first kernel is asked for.
-
-    Nothing is computed, so that no thread is lost in a fork.
-    """
-    from labkit.train.trainers import prepare_process
-
-    prepare_process()  # its settings are read when the libraries are imported
-    import ipykernel.kernelapp
-    import ipywidgets
-    import matplotlib.figure
-    import peft
-    import transformers.models.llama.modeling_llama
-    import trl.trainer.dpo_trainer
-    import trl.trainer.sft_trainer
-
-    import labkit.course.lesson
-
-    kept = (ipykernel, ipywidgets, matplotlib, peft, transformers, trl, labkit)
-    assert all(kept)
+from labkit.course.execute import import_what_notebooks_need
 
 
 def serve(place: Path) -> None:
@@ -52,7 +32,7 @@ def serve(place: Path) -> None:
             client = key.fileobj
             if client is listening:
                 client, _ = listening.accept()
-                load()
+                import_what_notebooks_need()  # once, when a first kernel is asked for
                 kernels[start(client, listening)] = client
                 watched.register(client, selectors.EVENT_READ)
             else:  # a client says nothing more: it is gone
