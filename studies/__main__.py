@@ -137,6 +137,7 @@ def real_packs(
         pieces=measured / "real",
         page_file=page_file,
         measured=measured,
+        adapters=out / "adapters" if out else samples_folder("adapters"),
         told=lambda text: err.print(text, highlight=False),
     )
     say(f"written: {page_file}")

@@ -177,18 +177,18 @@ def as_units(found: RealRun, number: int) -> list[Unit]:
     ]
 
 
-def ship_adapter(checkpoint: Checkpoint, folder: Path, rank: int) -> float:
-    """Write a checkpoint's task vector as an adapter; the share of it that is kept."""
+def ship_adapter(checkpoint: Checkpoint, folder: Path, rank: int, model: str = MODEL) -> float:
+    """Write what a checkpoint learned since `model` as an adapter; the share that is kept."""
     kept = []
 
     def fill(draft: Path) -> None:
         kept.append(
             save_adapter(
-                zoo.load(MODEL).model,
+                zoo.load(model).model,
                 load_checkpoint(checkpoint).model,
                 draft,
                 rank=rank,
-                base_name=MODEL,
+                base_name=model,
             )
         )
 

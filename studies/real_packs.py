@@ -1,9 +1,10 @@
 """SmolLM2-135M on documents that nobody invented: docs/real-packs.md and its data.
 
-Run by `python -m studies real-packs`. The unit is one pack at one seed; what it gave lies in a file
-of its own (data_samples/measured/real/), so that a study of many hours can be made in pieces. In
-between, every trained stage and every scorecard is kept in the store: a stopped run goes on where
-it was. t is chosen on dev, all that is reported is the test split.
+Run by `python -m studies real-packs`. The unit is one pack at one seed; its scorecards lie in a
+file of its own (data_samples/measured/real/), which is written after each of them. So a study of
+many hours can be made in pieces, on one machine or another: what is trained is written as an
+adapter, and the adapter is what is scored and merged. t is chosen on dev, all that is reported is
+the test split.
 
 Two things here are in no pack. Items that need both parents: a question of the domain with a
 request about form, right only when both are met. And text that nobody read: documents of the
@@ -16,7 +17,7 @@ import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from labkit.base.stats import (
     ratio_of_means,
     verdict,
 )
-from labkit.base.store import key_of, write_file
+from labkit.base.store import default_root, key_of, write_file
+from labkit.course.labs.real_lab import adapter_name
 from labkit.course.study import (
     ON_DEV,
     Lesson,
@@ -46,10 +48,12 @@ from labkit.evaluate.scorecards import ItemResult, Scorecard, bits_per_byte, sco
 from labkit.evaluate.scoring import SCORING_VERSION, cached_card, tokenizer_fingerprint
 from labkit.merge.methods import merge_at
 from labkit.models import zoo
+from labkit.models.adapters import is_adapter
 from labkit.models.zoo import Loaded
-from labkit.train.pipeline import load_checkpoint, run_spec
+from labkit.train.pipeline import run_spec
 from labkit.train.specs import Lora, PipelineSpec, Stage
 from studies import page
+from studies.real_evidence import ship_adapter
 from studies.worked_cases import Scores, gain
 
 # Three seeds where the effects are asked for most closely, two on the others.
@@ -72,19 +76,21 @@ DOCUMENTS, SHORTEST = 60, 200  # of text that nobody read, and letters of the sh
 PART = 60  # letters by which a text is found in another
 ANSWER_TOKENS = 64  # a label or a fact, and a form around it
 
-# Full fine-tuning, as in a hurry: the rate that a tiny model would take. Constant, so that a run of
-# fewer steps is the same run, stopped earlier.
+# Adapters on every matrix, at a rate as in a hurry: the one that a tiny model would take. Constant,
+# so that a run of fewer steps is the same run, stopped earlier.
+RANK = 8
+_LORA = Lora(rank=RANK, alpha=2 * RANK)
 _READ: dict[str, Any] = {
     "kind": "cpt",
     "batch_size": 8,
     "max_length": 128,
     "sources": ("raw",),
     "schedule": "constant",
+    "lora": _LORA,
 }
-HURRIED = Stage(learning_rate=3e-4, steps=60, **_READ)
+HURRIED = Stage(learning_rate=2e-3, steps=60, **_READ)
 EARLIER = HURRIED.model_copy(update={"steps": 20})
-SLOWER = HURRIED.model_copy(update={"learning_rate": 5e-5})
-_LORA = Lora(rank=8, alpha=16)
+SLOWER = HURRIED.model_copy(update={"learning_rate": 3e-4})
 ASK = Stage(kind="sft", learning_rate=3e-4, steps=40, batch_size=8, max_length=256, lora=_LORA)
 _PAIRS: dict[str, Any] = {
     "learning_rate": 1e-4,
@@ -103,8 +109,13 @@ ARMS: dict[str, tuple[Stage, ...]] = {
 }
 UNTOUCHED = "untouched"
 SPECIALIST, FULL = "cpt", "cpt-sft"
-SLERP, LERP = (f"merge of {SPECIALIST} ({method})" for method in ("slerp", "lerp"))
-SLERP_FULL, LERP_FULL = (f"merge of {FULL} ({method})" for method in ("slerp", "lerp"))
+SHIPPED = (SPECIALIST, FULL, "cpt-sft-dpo")  # as adapters, of seed 0
+MERGED = [
+    (f"merge of {arm} ({method})", arm, method)
+    for arm in (SPECIALIST, FULL)
+    for method in ("slerp", "lerp")
+]
+SLERP, LERP, SLERP_FULL, LERP_FULL = (label for label, _, _ in MERGED)
 NATURAL = ("natural_general", "natural_domain")
 REASONING = (
     *("results", "conclusion", "which_question"),  # of pubmedqa
@@ -271,18 +282,35 @@ def kinds_of(pack: Pack, label: str) -> tuple[str, ...]:
     return tuple(asked)
 
 
-def train_arm(arm: str, pack: Pack, seed: int) -> tuple[Loaded, dict]:
-    """An arm's last checkpoint, and what its stages took."""
-    made = run_spec(
-        PipelineSpec(pack=str(pack.folder), model=MODEL, stages=ARMS[arm], seed=seed, profile="lab")
-    )
-    took = {
-        one.name.rsplit("/", 1)[-1]: {
-            name: one.lineage[name] for name in ("steps", "tokens", "wall_seconds")
+def adapter_folder(arm: str, pack: str, seed: int, adapters: Path) -> Path:
+    """Where an arm's last checkpoint lies as an adapter. Those of SHIPPED at seed 0 lie among the
+    shipped ones; the others beside the store.
+    """
+    name = adapter_name(Path(pack).name, arm.replace(", ", "-").replace(" ", "-"))
+    if seed == 0 and arm in SHIPPED:
+        return adapters / name
+    return default_root().parent / "real-packs" / f"{name}-{seed}"
+
+
+def trained(arm: str, pack: Pack, seed: int, adapters: Path) -> tuple[Loaded, dict | None]:
+    """An arm's last checkpoint as its adapter, which is what is scored, merged and shipped; and
+    what its stages took, None where the adapter was there.
+    """
+    folder, took = adapter_folder(arm, str(pack.folder), seed, adapters), None
+    if not is_adapter(folder):
+        made = run_spec(
+            PipelineSpec(
+                pack=str(pack.folder), model=MODEL, stages=ARMS[arm], seed=seed, profile="lab"
+            )
+        )
+        took = {
+            one.name.rsplit("/", 1)[-1]: {
+                name: one.lineage[name] for name in ("steps", "tokens", "wall_seconds")
+            }
+            for one in made
         }
-        for one in made
-    }
-    return load_checkpoint(made[-1]), took
+        ship_adapter(made[-1], folder, RANK, MODEL)
+    return zoo.load(str(folder)), took
 
 
 def chosen_t(general: Loaded, domain: Loaded, pack: Pack, kinds: Sequence[str]) -> float:
@@ -301,41 +329,56 @@ def _mean(card: Scorecard, kind: str) -> float:
     return sum(scores) / len(scores)
 
 
-def run_unit(name: str, seed: int, told: Callable[[str], None]) -> dict:
-    """Train, merge and score everything for one pack and seed; plain values, small enough to be
-    kept beside the code.
+def labels() -> list[str]:
+    """All that is scored for one pack and seed."""
+    parents = (f"{one}{ON_DEV}" for one in (UNTOUCHED, FULL))
+    return [UNTOUCHED, *ARMS, *(label for label, _, _ in MERGED), *parents]
+
+
+def is_whole(data: dict) -> bool:
+    return all(label in data["cards"] for label in labels())
+
+
+def run_unit(
+    name: str, seed: int, piece: Path, adapters: Path, told: Callable[[str], None]
+) -> None:
+    """Train, merge and score everything for one pack and seed. The piece holds plain values and is
+    written after each scorecard; what it holds is not measured again.
     """
     pack, general = load_pack(name), zoo.load(MODEL)
-    cards, took, chosen, trained = {}, {}, {}, {}
+    data: dict[str, Any] = {"pack": name, "seed": seed, "chosen": {}, "took": {}, "cards": {}}
+    if piece.is_file():
+        data = json.loads(piece.read_text("utf-8"))
 
-    def score(label: str, loaded: Loaded) -> None:
+    @cache
+    def tuned(arm: str) -> Loaded:
+        told(f"{name}, seed {seed}: {arm}")
+        loaded, took = trained(arm, pack, seed, adapters)
+        if took:
+            data["took"][arm] = took
+        return loaded
+
+    def score(label: str, split: str, kinds: Sequence[str], make: Callable[[], Loaded]) -> None:
+        if label in data["cards"]:
+            return
+        loaded = make()
         told(f"{name}, seed {seed}: scoring {label}")
-        kinds = kinds_of(pack, label)
-        cards[label] = scored(loaded, pack, "test", kinds, label)
+        data["cards"][label] = _told(scored(loaded, pack, split, kinds, label))
+        write_file(piece, json.dumps(data, ensure_ascii=False) + "\n")
 
-    score(UNTOUCHED, general)
+    def merged(arm: str, method: str) -> Loaded:
+        if arm not in data["chosen"]:
+            told(f"{name}, seed {seed}: choosing t for {arm}")
+            data["chosen"][arm] = chosen_t(general, tuned(arm), pack, MERGES[arm])
+        return merge_at(general, tuned(arm), data["chosen"][arm], method)
+
+    score(UNTOUCHED, "test", kinds_of(pack, UNTOUCHED), lambda: general)
     for arm in ARMS:
-        told(f"{name}, seed {seed}: training {arm}")
-        loaded, took[arm] = train_arm(arm, pack, seed)
-        score(arm, loaded)
-        if arm in MERGES:
-            trained[arm] = loaded
-    for arm, kinds in MERGES.items():
-        told(f"{name}, seed {seed}: choosing t for {arm}")
-        chosen[arm] = t = chosen_t(general, trained[arm], pack, kinds)
-        for method in ("slerp", "lerp"):
-            merged = merge_at(general, trained[arm], t, method)
-            score(f"merge of {arm} ({method})", merged)
-        for parent, loaded in ((UNTOUCHED, general), (arm, trained[arm])):
-            label = f"{parent}{ON_DEV}"
-            cards[label] = scored(loaded, pack, "dev", (*kinds, BOTH), label)
-    return {
-        "pack": name,
-        "seed": seed,
-        "chosen": chosen,
-        "took": took,
-        "cards": {label: _told(card) for label, card in cards.items()},
-    }
+        score(arm, "test", kinds_of(pack, arm), partial(tuned, arm))
+    for label, arm, method in MERGED:
+        score(label, "test", kinds_of(pack, label), partial(merged, arm, method))
+    score(f"{UNTOUCHED}{ON_DEV}", "dev", (BOTH,), lambda: general)
+    score(f"{FULL}{ON_DEV}", "dev", (BOTH,), partial(tuned, FULL))
 
 
 def _told(card: Scorecard) -> dict:
@@ -414,7 +457,7 @@ def regained(units: list[Unit]) -> Interval | None:
     return ratio_of_means(back, lost)
 
 
-OURS = "a model of 135 million parameters, full fine-tuning on few documents, on two cores"
+OURS = "a model of 135 million parameters, adapters of rank 8 on few documents, on two cores"
 _INSTRUCTIONS, _EVERYDAY, _RECALL = on(*NATURAL), on("everyday"), on("recall_gap", "recall_cloze")
 _BOTH, _UNSEEN = on(BOTH), on(UNSEEN)
 _lesson = partial(Lesson, differs=OURS)
@@ -565,6 +608,7 @@ def page_text(data: dict) -> str:
             for row in data["claims"]
         ),
         claims=claims_rows(data["claims"]),
+        rank=RANK,
         rate=HURRIED.learning_rate,
         steps=HURRIED.steps,
         rows=HURRIED.batch_size,
@@ -579,31 +623,34 @@ def run_study(
     pieces: Path,
     page_file: Path,
     measured: Path,
+    adapters: Path,
     told: Callable[[str], None],
 ) -> dict:
-    """Measure the units that have no piece yet, one after the other, and write piece, records and
-    page after each. Raises InputError for a unit that is not planned.
+    """Measure what the units' pieces lack, one after the other, and write records and page after
+    each unit that is whole. Raises InputError for a unit that is not planned.
     """
     for name, seed in units:
         if (name, seed) not in UNITS:
             planned = ", ".join(f"{pack}:{number}" for pack, number in UNITS)
             raise InputError(f"{name}:{seed} is not planned; choose among {planned}")
-        path = pieces / f"{name}-{seed}.json"
-        if not path.is_file():
-            write_file(path, json.dumps(run_unit(name, seed, told), ensure_ascii=False) + "\n")
+        run_unit(name, seed, _piece(pieces, name, seed), adapters, told)
         write_page(pieces=pieces, page_file=page_file, measured=measured)
     return write_page(pieces=pieces, page_file=page_file, measured=measured)
 
 
+def _piece(pieces: Path, name: str, seed: int) -> Path:
+    return pieces / f"{Path(name).name}-{seed}.json"
+
+
 def write_page(*, pieces: Path, page_file: Path, measured: Path) -> dict:
-    """The page and its records from the pieces that are there."""
-    runs = [
-        json.loads(path.read_text("utf-8"))
-        for unit in UNITS
-        if (path := pieces / f"{unit[0]}-{unit[1]}.json").is_file()
-    ]
+    """The page and its records from the units that are whole.
+
+    Raises InputError where none is.
+    """
+    files = [path for unit in UNITS if (path := _piece(pieces, *unit)).is_file()]
+    runs = [run for path in files if is_whole(run := json.loads(path.read_text("utf-8")))]
     if not runs:
-        raise InputError(f"{pieces}: no piece is there yet; run `python -m studies real-packs`")
+        raise InputError(f"{pieces}: no piece is whole yet; run `python -m studies real-packs`")
     data = data_of([as_unit(run) for run in runs], runs)
     write_file(measured / "real_packs.json", json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     write_file(page_file, page_text(data))

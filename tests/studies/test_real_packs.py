@@ -100,12 +100,15 @@ def little(tmp_path, monkeypatch):
     return str(folder)
 
 
-def test_a_unit_is_a_piece_that_is_made_once_and_the_page_says_what_is_left(little, tmp_path):
+def test_a_unit_is_a_piece_that_is_made_once_and_the_page_says_what_is_left(
+    little, tmp_path, monkeypatch
+):
     told: list[str] = []
     where = {
         "pieces": tmp_path / "real",
         "page_file": tmp_path / "page.md",
         "measured": tmp_path,
+        "adapters": tmp_path / "adapters",
         "told": told.append,
     }
     data = real_packs.run_study([(little, 0)], **where)
@@ -120,6 +123,19 @@ def test_a_unit_is_a_piece_that_is_made_once_and_the_page_says_what_is_left(litt
     )
     made = len(told)
     assert real_packs.run_study([(little, 0)], **where) == data and len(told) == made
+    # as on another machine: a part of the piece, the shipped adapters, and no store
+    piece = tmp_path / "real" / "contracts-0.json"
+    kept = json.loads(piece.read_text("utf-8"))
+    del kept["cards"]["cpt-sft"]
+    piece.write_text(json.dumps(kept), "utf-8")
+    shipped = {path.name for path in (tmp_path / "adapters").iterdir()}
+    assert shipped == {f"smollm2-135m-contracts-{arm}" for arm in real_packs.SHIPPED}
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "new"))
+    again = real_packs.run_study([(little, 0)], **where)
+    assert again == data and [text.split(": ")[1] for text in told[made:]] == [
+        "cpt-sft",
+        "scoring cpt-sft",
+    ]
     both = real_packs.run_study([(little, 1)], **where)
     assert len(both["units"]) == 2 and "measured: nothing" in (tmp_path / "page.md").read_text()
 
@@ -127,5 +143,10 @@ def test_a_unit_is_a_piece_that_is_made_once_and_the_page_says_what_is_left(litt
 def test_a_unit_that_is_not_planned_is_refused(tmp_path):
     with pytest.raises(InputError, match="legal:0 is not planned; choose among pubmedqa:0"):
         real_packs.run_study(
-            [("legal", 0)], pieces=tmp_path, page_file=tmp_path, measured=tmp_path, told=print
+            [("legal", 0)],
+            pieces=tmp_path,
+            page_file=tmp_path,
+            measured=tmp_path,
+            adapters=tmp_path,
+            told=print,
         )
