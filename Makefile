@@ -98,7 +98,7 @@ peers: install
 # What an exported model is served with, to test against: transformers' server, llama.cpp and its converter. Optional, as above.
 servers: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve,gguf]'
-	$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary llama-cpp-python -d $(VENV) llama-cpp-python==0.3.36
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary llama-cpp-python -d $(VENV) llama-cpp-python==0.3.36
 	$(BIN)/python -c "import tarfile; t = tarfile.open('$(VENV)/llama_cpp_python-0.3.36.tar.gz'); at = 'vendor/llama.cpp/'; parts = [m for m in t if at in m.name and m.name.split(at)[1].startswith(('convert_hf_to_gguf.py', 'conversion/', 'gguf-py/'))]; [setattr(m, 'name', m.name.split(at)[1]) for m in parts]; t.extractall('$(VENV)/llama.cpp', parts, filter='data')"
 
 # torch first and by its exact version: left to resolve, pip may bring gigabytes of GPU libraries.

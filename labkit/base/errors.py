@@ -34,16 +34,19 @@ class PairingError(LabkitError):
 MOST_NAMES = 8  # more are not read in a sentence
 
 
-def suggest(name: str, known: list[str], *, listed: str | None = None) -> str:
+def suggest(name: str, known: list[str], *, listed: str | None = None, otherwise: str = "") -> str:
     """The remedy half of an unknown-name error: the closest known name, or all of them.
 
-    listed: the command that shows them, named instead of them where they are many.
+    listed: the command that shows them, named instead of them where they are many. otherwise: what
+    can be given in place of a known name, with its verb.
     """
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=1)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {close[0]!r}?" + f" Or {otherwise}" * bool(otherwise)
     if listed and len(known) > MOST_NAMES:
-        return f"`{listed}` shows the known names"
-    return f"known: {', '.join(known)}"
+        told = f"`{listed}` shows the known names"
+    else:
+        told = f"known: {', '.join(known)}"
+    return told + f"; or {otherwise}" * bool(otherwise)

@@ -301,9 +301,7 @@ def _pack(place: _Place, given: str, default: str) -> str:
                 "pack", given, f"it must lie in the roster's folder: move it to {beside}"
             )
         if not folder.is_dir():
-            raise place.error(
-                "pack", given, f"{suggest_pack(given)}, or a folder beside the roster"
-            )
+            raise place.error("pack", given, suggest_pack(given, "name a folder beside the roster"))
         for name in ("pack.yaml", *SPLITS.values()):
             if not (folder / name).resolve().is_relative_to(folder):
                 raise place.error(

@@ -342,9 +342,8 @@ def _files(notebooks: Sequence[str] | None) -> list[Path]:
     files = [known.get(name) or Path(name) for name in notebooks or ()] or course_notebooks()
     for path in files:
         if path.suffix != ".ipynb" or not path.is_file():
-            raise InputError(
-                f"--notebook {path}: {suggest(str(path), list(known))}, or give a .ipynb file"
-            )
+            remedy = suggest(str(path), list(known), otherwise="give a .ipynb file")
+            raise InputError(f"--notebook {path}: {remedy}")
     for name in (
         name
         for name in {path.stem for path in files}

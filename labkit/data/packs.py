@@ -206,11 +206,11 @@ def shipped_packs() -> list[str]:
     )
 
 
-def suggest_pack(name: str) -> str:
+def suggest_pack(name: str, otherwise: str) -> str:
     """The remedy half of an unknown pack's error, as `suggest` words it; what is invented is called
     so.
     """
-    told = suggest(name, shipped_packs())
+    told = suggest(name, shipped_packs(), otherwise=otherwise)
     return re.sub(rf"('?)\b({'|'.join(DOMAINS)})\b\1", rf"\1\2\1{INVENTED}", told)
 
 
@@ -225,7 +225,8 @@ def load_pack(name: str | Path) -> Pack:
         folder = Path(name)
     meta_path = folder / "pack.yaml"
     if not folder.is_dir():
-        raise PackError(f"unknown pack {str(name)!r}: {suggest_pack(str(name))}, or give a folder")
+        remedy = suggest_pack(str(name), "give a folder")
+        raise PackError(f"unknown pack {str(name)!r}: {remedy}")
     if not meta_path.is_file():
         raise PackError(
             f"{meta_path} is missing: a pack needs name, title and licence there; {HELP}"

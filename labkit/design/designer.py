@@ -411,10 +411,8 @@ def domain_named(name: str) -> Domain:
     """A domain of the list, in any case. Raises InputError for one that is not in it."""
     known = {domain.lower(): domain for domain in domains()}
     if name.lower() not in known:
-        raise InputError(
-            f"domain: {name!r} is not in labkit's list; {suggest(name, list(domains()))}, or "
-            "design your own without hints"
-        )
+        remedy = suggest(name, list(domains()), otherwise="design your own without hints")
+        raise InputError(f"domain: {name!r} is not in labkit's list; {remedy}")
     return domains()[known[name.lower()]]
 
 

@@ -347,10 +347,10 @@ def _folder_of(name: str) -> Path | None:
 
 
 def _unknown(name: str) -> InputError:
-    return InputError(
-        f"unknown model {name!r}: {suggest(name, known_names(), listed=LISTED)}, or give a folder "
-        "or a hub id owner/name"
+    remedy = suggest(
+        name, known_names(), listed=LISTED, otherwise="give a folder or a hub id owner/name"
     )
+    return InputError(f"unknown model {name!r}: {remedy}")
 
 
 def load(name: str) -> Loaded:

@@ -324,7 +324,7 @@ class MergeView:
         handles, labels = self.panels[self.axes[0]].get_legend_handles_labels()
         self.moving = [*self._markers(), *self.heat.artists()]
         if sweep:
-            named = [*labels, "this merge (white: estimate)"]
+            named = [*labels, "this merge, where scored (white: estimate)"]
             handles.append(next(iter(self.dots.values())))
             self.figure.legend(
                 handles, named, loc="outside lower center", ncols=5, frameon=False, fontsize=11
