@@ -88,9 +88,9 @@ _READ: dict[str, Any] = {
     "schedule": "constant",
     "lora": _LORA,
 }
-HURRIED = Stage(learning_rate=2e-3, steps=60, **_READ)
+HURRIED = Stage(learning_rate=5e-3, steps=60, **_READ)
 EARLIER = HURRIED.model_copy(update={"steps": 20})
-SLOWER = HURRIED.model_copy(update={"learning_rate": 3e-4})
+SLOWER = HURRIED.model_copy(update={"learning_rate": 5e-4})
 ASK = Stage(kind="sft", learning_rate=3e-4, steps=40, batch_size=8, max_length=256, lora=_LORA)
 _PAIRS: dict[str, Any] = {
     "learning_rate": 1e-4,
