@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from labkit.base.errors import InputError
@@ -76,9 +77,9 @@ DOCUMENTS, SHORTEST = 60, 200  # of text that nobody read, and letters of the sh
 PART = 60  # letters by which a text is found in another
 ANSWER_TOKENS = 64  # a label or a fact, and a form around it
 
-# Adapters on every matrix, at a rate as in a hurry: the one that a tiny model would take. Constant,
-# so that a run of fewer steps is the same run, stopped earlier.
-RANK = 8
+# Adapters on every matrix; the overcooked rate forgets. Constant, so that a run of fewer steps is
+# the same run, stopped earlier. The arms are those of the notebooks.
+RANK = 4
 _LORA = Lora(rank=RANK, alpha=2 * RANK)
 _READ: dict[str, Any] = {
     "kind": "cpt",
@@ -90,7 +91,7 @@ _READ: dict[str, Any] = {
 }
 HURRIED = Stage(learning_rate=5e-3, steps=60, **_READ)
 EARLIER = HURRIED.model_copy(update={"steps": 20})
-SLOWER = HURRIED.model_copy(update={"learning_rate": 5e-4})
+GENTLER = HURRIED.model_copy(update={"learning_rate": 5e-4})
 ASK = Stage(kind="sft", learning_rate=3e-4, steps=40, batch_size=8, max_length=256, lora=_LORA)
 _PAIRS: dict[str, Any] = {
     "learning_rate": 1e-4,
@@ -100,16 +101,19 @@ _PAIRS: dict[str, Any] = {
     "lora": _LORA,
 }
 ARMS: dict[str, tuple[Stage, ...]] = {
-    "cpt": (HURRIED,),
-    "cpt, stopped earlier": (EARLIER,),
-    "cpt, smaller rate": (SLOWER,),
-    "cpt-sft": (HURRIED, ASK),
-    "cpt-sft-dpo": (HURRIED, ASK, Stage(kind="dpo", **_PAIRS)),
-    "cpt-sft-orpo": (HURRIED, ASK, Stage(kind="orpo", **_PAIRS)),
+    "overcooked cpt": (HURRIED,),
+    "overcooked cpt, stopped earlier": (EARLIER,),
+    "gentle cpt": (GENTLER,),
+    "overcooked cpt-sft": (HURRIED, ASK),
+    "gentle cpt-sft": (GENTLER, ASK),
+    "sft": (ASK,),
+    "gentle cpt-sft-dpo": (GENTLER, ASK, Stage(kind="dpo", **_PAIRS)),
+    "gentle cpt-sft-orpo": (GENTLER, ASK, Stage(kind="orpo", **_PAIRS)),
 }
 UNTOUCHED = "untouched"
-SPECIALIST, FULL = "cpt", "cpt-sft"
-SHIPPED = (SPECIALIST, FULL, "cpt-sft-dpo")  # as adapters, of seed 0
+SPECIALIST, FULL = "overcooked cpt", "overcooked cpt-sft"
+GENTLE, EARLY, ASKED = "gentle cpt", "overcooked cpt, stopped earlier", "gentle cpt-sft"
+NOT_SHIPPED = (EARLY,)  # of the adapters of seed 0
 MERGED = [
     (f"merge of {arm} ({method})", arm, method)
     for arm in (SPECIALIST, FULL)
@@ -127,8 +131,8 @@ SAME_EVERYWHERE = ("natural_general", "everyday")  # the same items beside every
 TS = (0.25, 0.5, 0.75)
 # What is merged with the untouched model, and by which kinds dev chooses its t.
 MERGES = {
-    "cpt": (*NATURAL, "recall_gap"),
-    "cpt-sft": (*NATURAL, BOTH),
+    SPECIALIST: (*NATURAL, "recall_gap"),
+    FULL: (*NATURAL, BOTH),
 }
 # Kinds that every checkpoint is scored on.
 KINDS = (*NATURAL, "everyday", "recall_gap", "recall_cloze")
@@ -273,21 +277,21 @@ def kinds_of(pack: Pack, label: str) -> tuple[str, ...]:
     asked = list(KINDS)
     if label == UNTOUCHED or FULL in label:
         asked.append(BOTH)
-    if label == UNTOUCHED or FULL not in label:
+    if label in (UNTOUCHED, SPECIALIST, EARLY, GENTLE, SLERP, LERP):
         asked.append(UNSEEN)
-    if label in (UNTOUCHED, FULL, SLERP_FULL):
+    if label in (UNTOUCHED, FULL, ASKED, "sft", SLERP_FULL):
         asked += [kind for kind in REASONING if kind in {row["kind"] for row in pack.rows("test")}]
-    if label in (UNTOUCHED, FULL, f"{FULL}-dpo", f"{FULL}-orpo"):
+    if label in (UNTOUCHED, ASKED, f"{ASKED}-dpo", f"{ASKED}-orpo"):
         asked += ["truth", "two_terms"]
     return tuple(asked)
 
 
 def adapter_folder(arm: str, pack: str, seed: int, adapters: Path) -> Path:
-    """Where an arm's last checkpoint lies as an adapter. Those of SHIPPED at seed 0 lie among the
-    shipped ones; the others beside the store.
+    """Where an arm's last checkpoint lies as an adapter. Those of seed 0 lie among the shipped
+    ones; the others, and those of NOT_SHIPPED, beside the store.
     """
     name = adapter_name(Path(pack).name, arm.replace(", ", "-").replace(" ", "-"))
-    if seed == 0 and arm in SHIPPED:
+    if seed == 0 and arm not in NOT_SHIPPED:
         return adapters / name
     return default_root().parent / "real-packs" / f"{name}-{seed}"
 
@@ -313,26 +317,16 @@ def trained(arm: str, pack: Pack, seed: int, adapters: Path) -> tuple[Loaded, di
     return zoo.load(str(folder)), took
 
 
-def chosen_t(general: Loaded, domain: Loaded, pack: Pack, kinds: Sequence[str]) -> float:
-    """The t whose mean over kinds is highest on dev; of equals the one nearest the middle."""
-
-    def value(t: float) -> float:
-        merged = merge_at(general, domain, t, "slerp")
-        card = scored(merged, pack, "dev", kinds, f"slerp {t:g}")
-        return sum(_mean(card, kind) for kind in kinds) / len(kinds)
-
-    return max(TS, key=lambda t: (value(t), -abs(t - 0.5)))
-
-
-def _mean(card: Scorecard, kind: str) -> float:
-    scores = [item.score for item in card.items if item.kind == kind]
-    return sum(scores) / len(scores)
+def on_dev(arm: str, t: float) -> str:
+    """The label of a merge's scorecard on dev, by which t is chosen."""
+    return f"merge of {arm} (slerp), t = {t:g}{ON_DEV}"
 
 
 def labels() -> list[str]:
     """All that is scored for one pack and seed."""
-    parents = (f"{one}{ON_DEV}" for one in (UNTOUCHED, FULL))
-    return [UNTOUCHED, *ARMS, *(label for label, _, _ in MERGED), *parents]
+    grid = (on_dev(arm, t) for arm in MERGES for t in TS)
+    parents = (f"{one}{ON_DEV}" for one in (UNTOUCHED, SPECIALIST, FULL))
+    return [UNTOUCHED, *ARMS, *grid, *(label for label, _, _ in MERGED), *parents]
 
 
 def is_whole(data: dict) -> bool:
@@ -366,19 +360,28 @@ def run_unit(
         data["cards"][label] = _told(scored(loaded, pack, split, kinds, label))
         write_file(piece, json.dumps(data, ensure_ascii=False) + "\n")
 
-    def merged(arm: str, method: str) -> Loaded:
-        if arm not in data["chosen"]:
-            told(f"{name}, seed {seed}: choosing t for {arm}")
-            data["chosen"][arm] = chosen_t(general, tuned(arm), pack, MERGES[arm])
-        return merge_at(general, tuned(arm), data["chosen"][arm], method)
+    def merged(arm: str, t: float, method: str) -> Loaded:
+        return merge_at(general, tuned(arm), t, method)
+
+    def of_dev(t: float) -> tuple[float, float]:
+        scores = data["cards"][on_dev(arm, t)]["items"]
+        by_kind = [[row[-1] for row in scores if row[2] == kind] for kind in MERGES[arm]]
+        return fmean(map(fmean, by_kind)), -abs(t - 0.5)
 
     score(UNTOUCHED, "test", kinds_of(pack, UNTOUCHED), lambda: general)
     for arm in ARMS:
         score(arm, "test", kinds_of(pack, arm), partial(tuned, arm))
+    for arm, kinds in MERGES.items():
+        for t in TS:
+            score(on_dev(arm, t), "dev", kinds, partial(merged, arm, t, "slerp"))
+        data["chosen"][arm] = max(TS, key=of_dev)  # of equals the one nearest the middle
     for label, arm, method in MERGED:
-        score(label, "test", kinds_of(pack, label), partial(merged, arm, method))
-    score(f"{UNTOUCHED}{ON_DEV}", "dev", (BOTH,), lambda: general)
-    score(f"{FULL}{ON_DEV}", "dev", (BOTH,), partial(tuned, FULL))
+        t = data["chosen"][arm]
+        score(label, "test", kinds_of(pack, label), partial(merged, arm, t, method))
+    at_ends = tuple(dict.fromkeys(kind for kinds in MERGES.values() for kind in kinds))
+    score(f"{UNTOUCHED}{ON_DEV}", "dev", at_ends, lambda: general)
+    for arm, kinds in MERGES.items():
+        score(f"{arm}{ON_DEV}", "dev", kinds, partial(tuned, arm))
 
 
 def _told(card: Scorecard) -> dict:
@@ -464,24 +467,24 @@ _lesson = partial(Lesson, differs=OURS)
 LESSONS = (
     _lesson(
         "forgetting",
-        "hurried CPT lowers natural instructions",
+        "overcooked CPT lowers natural instructions",
         gain(SPECIALIST, UNTOUCHED, _INSTRUCTIONS),
         reported="cpt_degrades",
     ),
     _lesson(
         "forgetting",
-        "hurried CPT lowers everyday knowledge",
+        "overcooked CPT lowers everyday knowledge",
         gain(SPECIALIST, UNTOUCHED, _EVERYDAY),
         reported="cpt_degrades",
     ),
     _lesson(
         "forgetting",
-        "a smaller rate keeps more natural instructions than the hurried one",
-        gain(SPECIALIST, "cpt, smaller rate", _INSTRUCTIONS),
+        "a smaller rate keeps more natural instructions than the overcooked one",
+        gain(SPECIALIST, GENTLE, _INSTRUCTIONS),
     ),
     _lesson(
         "domain",
-        "hurried CPT recalls more of what its text says",
+        "overcooked CPT recalls more of what its text says",
         gain(UNTOUCHED, SPECIALIST, _RECALL),
     ),
     _lesson(
@@ -518,15 +521,15 @@ LESSONS = (
             (UNTOUCHED, "the untouched model"),
             (SPECIALIST, "the specialist"),
             (LERP, "the LERP merge"),
-            ("cpt, stopped earlier", "the same CPT stopped earlier"),
-            ("cpt, smaller rate", "a CPT with a smaller rate"),
+            (EARLY, "the same CPT stopped earlier"),
+            (GENTLE, "a CPT with a smaller rate"),
         )
     ),
     *(
         _lesson(
             "preferences",
             f"{method} ranks held-out pairs better than CPT-SFT",
-            gain(FULL, f"{FULL}-{method.lower()}", on("truth")),
+            gain(ASKED, f"{ASKED}-{method.lower()}", on("truth")),
             reported="preference",
         )
         for method in ("DPO", "ORPO")
@@ -549,24 +552,34 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 def data_of(units: list[Unit], runs: list[dict]) -> dict:
-    """Everything the page shows, as plain values."""
-    labels = [label for label in runs[0]["cards"] if not label.endswith(ON_DEV)]
-    scores: dict[str, dict] = {}
-    for label in labels:
-        found = {name: on(*kinds)(units, label) for name, kinds in COLUMNS.items()}
-        scores[label] = {
-            name: cluster_mean(items).as_dict() for name, items in found.items() if items
-        }
+    """Everything that the page and the notebooks show, as plain values."""
     share = regained(units)
     measured = [(lesson, lesson.measure(units)) for lesson in LESSONS if _can(lesson, units)]
     return {
         "units": [[run["pack"], run["seed"]] for run in runs],
         "planned": [list(unit) for unit in UNITS],
         "chosen": {f"{run['pack']}, seed {run['seed']}": run["chosen"] for run in runs},
-        "scores": scores,
+        "scores": scores_of(units),
+        "packs": {
+            name: scores_of([unit for unit in units if unit.pack == name])
+            for name in dict.fromkeys(unit.pack for unit in units)
+        },
         "regained": share and share.as_dict(),
         "claims": register_rows(measured),
     }
+
+
+def scores_of(units: list[Unit]) -> dict[str, dict]:
+    """Label -> column -> interval over the units' items, of what was scored on test."""
+    scores: dict[str, dict] = {}
+    for label in units[0].cards:
+        if label.endswith(ON_DEV):
+            continue
+        found = {name: on(*kinds)(units, label) for name, kinds in COLUMNS.items()}
+        scores[label] = {
+            name: cluster_mean(items).as_dict() for name, items in found.items() if items
+        }
+    return scores
 
 
 def _can(lesson: Lesson, units: list[Unit]) -> bool:
@@ -577,11 +590,11 @@ def _can(lesson: Lesson, units: list[Unit]) -> bool:
 def _regained_words(share: dict | None) -> str:
     if share is None:
         return (
-            "The hurried training lost nothing of natural instructions that could be told from "
+            "The overcooked training lost nothing of natural instructions that could be told from "
             "no loss, so there is no share of it to regain."
         )
     return (
-        "Of what the hurried training loses in natural instructions, the SLERP merge regains "
+        "Of what the overcooked training loses in natural instructions, the SLERP merge regains "
         f"{Interval(**share)} (1 would be all of it)."
     )
 
@@ -612,7 +625,7 @@ def page_text(data: dict) -> str:
         rate=HURRIED.learning_rate,
         steps=HURRIED.steps,
         rows=HURRIED.batch_size,
-        slower=SLOWER.learning_rate,
+        gentler=GENTLER.learning_rate,
         earlier=EARLIER.steps,
     )
 

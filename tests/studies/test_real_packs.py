@@ -115,26 +115,27 @@ def test_a_unit_is_a_piece_that_is_made_once_and_the_page_says_what_is_left(
     page = (tmp_path / "page.md").read_text("utf-8")
     assert f"Planned and not yet\nmeasured: {little} seed 1." in page
     assert len(data["claims"]) == len(real_packs.LESSONS)
-    assert set(data["scores"]) >= {"untouched", "cpt", "cpt-sft-dpo", real_packs.SLERP_FULL}
+    assert set(data["scores"]) >= {"untouched", *real_packs.ARMS, real_packs.SLERP_FULL}
     assert all(
         0 < row["unseen text, bits per byte"]["mean"] < 20
         for label, row in data["scores"].items()
-        if label in ("untouched", "cpt")
+        if label in ("untouched", real_packs.SPECIALIST)
     )
     made = len(told)
     assert real_packs.run_study([(little, 0)], **where) == data and len(told) == made
     # as on another machine: a part of the piece, the shipped adapters, and no store
     piece = tmp_path / "real" / "contracts-0.json"
     kept = json.loads(piece.read_text("utf-8"))
-    del kept["cards"]["cpt-sft"]
+    del kept["cards"]["gentle cpt-sft"]
     piece.write_text(json.dumps(kept), "utf-8")
     shipped = {path.name for path in (tmp_path / "adapters").iterdir()}
-    assert shipped == {f"smollm2-135m-contracts-{arm}" for arm in real_packs.SHIPPED}
+    assert "smollm2-135m-contracts-gentle-cpt-sft-dpo" in shipped
+    assert len(shipped) == len(real_packs.ARMS) - len(real_packs.NOT_SHIPPED)
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "new"))
     again = real_packs.run_study([(little, 0)], **where)
     assert again == data and [text.split(": ")[1] for text in told[made:]] == [
-        "cpt-sft",
-        "scoring cpt-sft",
+        "gentle cpt-sft",
+        "scoring gentle cpt-sft",
     ]
     both = real_packs.run_study([(little, 1)], **where)
     assert len(both["units"]) == 2 and "measured: nothing" in (tmp_path / "page.md").read_text()
