@@ -114,6 +114,11 @@ UNTOUCHED = "untouched"
 SPECIALIST, FULL = "overcooked cpt", "overcooked cpt-sft"
 GENTLE, EARLY, ASKED = "gentle cpt", "overcooked cpt, stopped earlier", "gentle cpt-sft"
 NOT_SHIPPED = (EARLY,)  # of the adapters of seed 0
+# Of a checkpoint's lineage, what goes with its adapter: no path of the machine that trained it.
+LINEAGE = (
+    *("stage", "data", "seed", "versions", "rows", "steps", "tokens", "wall_seconds"),
+    *("loss_curve", "metrics"),
+)
 MERGED = [
     (f"merge of {arm} ({method})", arm, method)
     for arm in (SPECIALIST, FULL)
@@ -314,6 +319,8 @@ def trained(arm: str, pack: Pack, seed: int, adapters: Path) -> tuple[Loaded, di
             for one in made
         }
         ship_adapter(made[-1], folder, RANK, MODEL)
+        told = {name: made[-1].lineage[name] for name in LINEAGE}
+        write_file(folder / "lineage.json", json.dumps(told) + "\n")
     return zoo.load(str(folder)), took
 
 
