@@ -32,7 +32,7 @@ from labkit.base.stats import (
     ratio_of_means,
     verdict,
 )
-from labkit.base.store import default_root, key_of, write_file
+from labkit.base.store import LINEAGE, default_root, key_of, write_file
 from labkit.course.labs.real_lab import adapter_name
 from labkit.course.study import (
     ON_DEV,
@@ -51,8 +51,18 @@ from labkit.merge.methods import merge_at
 from labkit.models import zoo
 from labkit.models.adapters import is_adapter
 from labkit.models.zoo import Loaded
-from labkit.train.pipeline import run_spec
-from labkit.train.specs import Lora, PipelineSpec, Stage
+from labkit.train.pipeline import design_of, run_spec
+from labkit.train.specs import (
+    DPO,
+    GENTLE,
+    ORPO,
+    OVERCOOKED,
+    REAL_LORA,
+    REAL_SFT,
+    PipelineSpec,
+    Stage,
+    in_real,
+)
 from studies import page
 from studies.real_evidence import ship_adapter
 from studies.worked_cases import Scores, gain
@@ -77,29 +87,10 @@ DOCUMENTS, SHORTEST = 60, 200  # of text that nobody read, and letters of the sh
 PART = 60  # letters by which a text is found in another
 ANSWER_TOKENS = 64  # a label or a fact, and a form around it
 
-# Adapters on every matrix; the overcooked rate forgets. Constant, so that a run of fewer steps is
-# the same run, stopped earlier. The arms are those of the notebooks.
-RANK = 4
-_LORA = Lora(rank=RANK, alpha=2 * RANK)
-_READ: dict[str, Any] = {
-    "kind": "cpt",
-    "batch_size": 8,
-    "max_length": 128,
-    "sources": ("raw",),
-    "schedule": "constant",
-    "lora": _LORA,
-}
-HURRIED = Stage(learning_rate=5e-3, steps=60, **_READ)
+# The arms are the recipes of the notebooks, as this model takes them.
+HURRIED, GENTLER = in_real((OVERCOOKED[0], GENTLE[0]))
 EARLIER = HURRIED.model_copy(update={"steps": 20})
-GENTLER = HURRIED.model_copy(update={"learning_rate": 5e-4})
-ASK = Stage(kind="sft", learning_rate=3e-4, steps=40, batch_size=8, max_length=256, lora=_LORA)
-_PAIRS: dict[str, Any] = {
-    "learning_rate": 1e-4,
-    "steps": 20,
-    "batch_size": 8,
-    "max_length": 256,
-    "lora": _LORA,
-}
+ASK = REAL_SFT
 ARMS: dict[str, tuple[Stage, ...]] = {
     "overcooked cpt": (HURRIED,),
     "overcooked cpt, stopped earlier": (EARLIER,),
@@ -107,17 +98,17 @@ ARMS: dict[str, tuple[Stage, ...]] = {
     "overcooked cpt-sft": (HURRIED, ASK),
     "gentle cpt-sft": (GENTLER, ASK),
     "sft": (ASK,),
-    "gentle cpt-sft-dpo": (GENTLER, ASK, Stage(kind="dpo", **_PAIRS)),
-    "gentle cpt-sft-orpo": (GENTLER, ASK, Stage(kind="orpo", **_PAIRS)),
+    "gentle cpt-sft-dpo": (GENTLER, ASK, *in_real([DPO])),
+    "gentle cpt-sft-orpo": (GENTLER, ASK, *in_real([ORPO])),
 }
 UNTOUCHED = "untouched"
 SPECIALIST, FULL = "overcooked cpt", "overcooked cpt-sft"
-GENTLE, EARLY, ASKED = "gentle cpt", "overcooked cpt, stopped earlier", "gentle cpt-sft"
+GENTLY, EARLY, ASKED = "gentle cpt", "overcooked cpt, stopped earlier", "gentle cpt-sft"
 NOT_SHIPPED = (EARLY,)  # of the adapters of seed 0
 # Of a checkpoint's lineage, what goes with its adapter: no path of the machine that trained it.
-LINEAGE = (
-    *("stage", "data", "seed", "versions", "rows", "steps", "tokens", "wall_seconds"),
-    *("loss_curve", "metrics"),
+TOLD = (
+    *("name", "key", "stage", "data", "seed", "versions", "rows"),
+    *("steps", "tokens", "wall_seconds", "loss_curve", "metrics"),
 )
 MERGED = [
     (f"merge of {arm} ({method})", arm, method)
@@ -282,7 +273,7 @@ def kinds_of(pack: Pack, label: str) -> tuple[str, ...]:
     asked = list(KINDS)
     if label == UNTOUCHED or FULL in label:
         asked.append(BOTH)
-    if label in (UNTOUCHED, SPECIALIST, EARLY, GENTLE, SLERP, LERP):
+    if label in (UNTOUCHED, SPECIALIST, EARLY, GENTLY, SLERP, LERP):
         asked.append(UNSEEN)
     if label in (UNTOUCHED, FULL, ASKED, "sft", SLERP_FULL):
         asked += [kind for kind in REASONING if kind in {row["kind"] for row in pack.rows("test")}]
@@ -307,20 +298,20 @@ def trained(arm: str, pack: Pack, seed: int, adapters: Path) -> tuple[Loaded, di
     """
     folder, took = adapter_folder(arm, str(pack.folder), seed, adapters), None
     if not is_adapter(folder):
-        made = run_spec(
-            PipelineSpec(
-                pack=str(pack.folder), model=MODEL, stages=ARMS[arm], seed=seed, profile="lab"
-            )
+        spec = PipelineSpec(
+            pack=str(pack.folder), model=MODEL, stages=ARMS[arm], seed=seed, profile="lab"
         )
+        made = run_spec(spec)
         took = {
             one.name.rsplit("/", 1)[-1]: {
                 name: one.lineage[name] for name in ("steps", "tokens", "wall_seconds")
             }
             for one in made
         }
-        ship_adapter(made[-1], folder, RANK, MODEL)
-        told = {name: made[-1].lineage[name] for name in LINEAGE}
-        write_file(folder / "lineage.json", json.dumps(told) + "\n")
+        ship_adapter(made[-1], folder, REAL_LORA.rank, MODEL)
+        lineage = made[-1].lineage
+        told = {name: lineage[name] for name in TOLD}
+        write_file(folder / LINEAGE, json.dumps({"design": design_of(spec), **told}) + "\n")
     return zoo.load(str(folder)), took
 
 
@@ -487,7 +478,7 @@ LESSONS = (
     _lesson(
         "forgetting",
         "a smaller rate keeps more natural instructions than the overcooked one",
-        gain(SPECIALIST, GENTLE, _INSTRUCTIONS),
+        gain(SPECIALIST, GENTLY, _INSTRUCTIONS),
     ),
     _lesson(
         "domain",
@@ -529,7 +520,7 @@ LESSONS = (
             (SPECIALIST, "the specialist"),
             (LERP, "the LERP merge"),
             (EARLY, "the same CPT stopped earlier"),
-            (GENTLE, "a CPT with a smaller rate"),
+            (GENTLY, "a CPT with a smaller rate"),
         )
     ),
     *(
@@ -628,7 +619,7 @@ def page_text(data: dict) -> str:
             for row in data["claims"]
         ),
         claims=claims_rows(data["claims"]),
-        rank=RANK,
+        rank=REAL_LORA.rank,
         rate=HURRIED.learning_rate,
         steps=HURRIED.steps,
         rows=HURRIED.batch_size,

@@ -36,11 +36,17 @@ from labkit.evaluate.scorecards import Scorecard, compare_axis
 from labkit.evaluate.scoring import best_t, score_checkpoint
 from labkit.merge.methods import merge_at
 from labkit.merge.schedule import Schedule, plain
-from labkit.models.zoo import Loaded
+from labkit.models.zoo import SMOLLM2, Loaded
 from labkit.train import exposure
 from labkit.train.callbacks import row_words
-from labkit.train.pipeline import load_checkpoint, run_spec, trainable, with_steps
-from labkit.train.specs import PREFERENCE_STAGES, PipelineSpec, ProfileName, trail_of
+from labkit.train.pipeline import load_checkpoint, run_spec, shipped, trainable, with_steps
+from labkit.train.specs import (
+    PREFERENCE_STAGES,
+    PipelineSpec,
+    ProfileName,
+    in_real,
+    trail_of,
+)
 from labkit.train.specs import profile as find_profile
 from labkit.train.trainers import prepare_process
 
@@ -48,6 +54,9 @@ if TYPE_CHECKING:
     from labkit.course.panels import GuessPanel
 
 KNOWN_PACK = "materials"
+# What a notebook's parameter calls a model -> the model it starts from.
+MODELS = {"llama-s": planner_speed.COURSE_MODEL, "smollm2-135m": SMOLLM2}
+SHIPS = "on the machine where it was made; it ships with labkit"
 INCH = 84  # pixels of a page for an inch of a figure
 T = TypeVar("T")
 # Asked where dev holds too few questions.
@@ -251,12 +260,17 @@ class Lab:
         nothing, or would leave out the preference stage that the recipe ends in, the result is
         missing: no other checkpoint is shown in its place.
 
+        On SmolLM2-135M the course's recipes are those of docs/real-packs.md, and a checkpoint that
+        ships with labkit is not trained again.
+
         What it will take is told first. Stopped with an interrupt, it is saved, and goes on there
         when it is run again. watched: with the early-warning probe of probe.py, drawn beside the
         loss; its looks stay in the lineage. guess: of what the probe will see, which is not drawn
         while the guess can still be made.
         """
         wanted = tuple(stages)
+        if self.model == SMOLLM2 and not start:
+            wanted = in_real(wanted)
         kept, lacks = trainable(wanted, self.pack)
         kinds = [stage.kind for stage in kept]
         lost = tuple(stage.kind for stage in wanted if stage.kind not in kinds)
@@ -276,15 +290,13 @@ class Lab:
         spec = with_steps(spec)
         for said in little_reading(spec):
             say(said)
-        with training([spec], watched=watched) as live:
-            hidden = guess and guess.panel and guess.panel.awaited
-            watch = watcher(self.pack, None if hidden else live.saw) if watched else None
-            checkpoint = run_spec(spec, progress=live, watch=watch)[-1]
+        ready = None if watched else shipped(spec)
+        checkpoint = ready or self._trained(spec, watched, guess)
         self.left_out[checkpoint.key] = lost
         told = checkpoint.lineage
         say(
             f"{checkpoint.name}: {told['tokens']:,} tokens, trained in "
-            f"{told['wall_seconds']:.0f} s (kept, and reused next time)"
+            f"{told['wall_seconds']:.0f} s ({SHIPS if ready else 'kept, and reused next time'})"
         )
         for said in filter(None, (row_words(told.get("rows")), exposure.told(told))):
             say(said)
@@ -296,6 +308,13 @@ class Lab:
             tokens=told["tokens"],
         )
         return checkpoint
+
+    def _trained(self, spec: PipelineSpec, watched: bool, guess: Guess | None) -> Checkpoint:
+        """A design's last checkpoint, trained as far as it is not kept, with what a cell shows."""
+        with training([spec], watched=watched) as live:
+            hidden = guess and guess.panel and guess.panel.awaited
+            watch = watcher(self.pack, None if hidden else live.saw) if watched else None
+            return run_spec(spec, progress=live, watch=watch)[-1]
 
     def score(
         self,
@@ -943,7 +962,10 @@ def start(
     learner: str = "me",
     out_dir: str = "out/lab",
 ) -> Lab:
-    """Open a notebook's session. Raises InputError for a parameter that cannot be used."""
+    """Open a notebook's session. model: a name of the zoo, or the parameter of a notebook that runs
+    on either model of the course. Raises InputError for a parameter that cannot be used.
+    """
+    model = MODELS.get(model, model)
     prepare_process()
     say_errors_plainly()
     warnings.showwarning = own_warnings(say)

@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.base import processes
 from labkit.base.errors import InputError, MergeError, SpecError, StoreError
-from labkit.base.store import Checkpoint, Store, default_root, key_of, write_file, write_whole
-from labkit.data.packs import Pack, load_pack, text_of
+from labkit.base.store import (
+    LINEAGE,
+    Checkpoint,
+    Store,
+    default_root,
+    key_of,
+    write_file,
+    write_whole,
+)
+from labkit.data.packs import Pack, load_pack, samples_folder, text_of
 from labkit.merge import guards
 from labkit.merge.recipes import THEIR_METHOD, Merge, Recipe, merge_card, recipe_text
 from labkit.merge.schedule import resolve
@@ -612,6 +620,36 @@ def save_model(model, tokenizer, folder: Path) -> None:
     """Weights (safetensors), config, generation config and tokenizer, for transformers to read."""
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
+
+
+def design_of(spec: PipelineSpec) -> str:
+    """All that a design's trained weights follow from, as a hash: model, stages, seed, and what the
+    pack's files hold. Versions of libraries are not in it.
+    """
+    pack = load_pack(spec.pack)
+    return key_of(
+        model=spec.model,
+        stages=[stage.model_dump(mode="json") for stage in spec.stages],
+        seed=spec.seed,
+        data=pack.fingerprint(*(split for stage in spec.stages for split in stage_splits(stage))),
+    )
+
+
+def shipped(spec: PipelineSpec) -> Checkpoint | None:
+    """The adapter that ships with labkit and is what a design gives, with its lineage; None where
+    there is none.
+    """
+    if spec.merge or profile(spec.profile).step_share < 1:
+        return None
+    design = design_of(spec)
+    for name in zoo.shipped_adapters():
+        file = samples_folder("adapters") / name / LINEAGE
+        if not file.is_file():
+            continue
+        lineage = json.loads(file.read_text("utf-8"))
+        if lineage["design"] == design:
+            return Checkpoint(file.parent, lineage)
+    return None
 
 
 def load_checkpoint(name: str | Checkpoint) -> zoo.Loaded:

@@ -157,6 +157,27 @@ ADAPTED = (
 )
 ADAPTED_DPO = Stage(kind="dpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.1, **_SMALL)
 ADAPTED_ORPO = Stage(kind="orpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.2, **_SMALL)
+# For the same model and packs of real text (docs/real-packs.md): what stands for each stage of the
+# course's recipes. Constant rates, so that a run of fewer steps is the same run, stopped earlier.
+REAL_LORA = Lora(rank=4, alpha=8)
+_READ: dict[str, Any] = {
+    "kind": "cpt",
+    "steps": 60,
+    "batch_size": 8,
+    "sources": ("raw",),
+    "schedule": "constant",
+    "lora": REAL_LORA,
+}
+_ASK: dict[str, Any] = {"batch_size": 8, "max_length": 256, "lora": REAL_LORA}
+REAL_SFT = Stage(kind="sft", learning_rate=3e-4, steps=40, **_ASK)
+REAL = {
+    GENTLE[0]: Stage(learning_rate=5e-4, **_READ),
+    OVERCOOKED[0]: Stage(learning_rate=5e-3, **_READ),
+    GENTLE[1]: REAL_SFT,
+    OVERCOOKED[1]: REAL_SFT,
+    DPO: Stage(kind="dpo", learning_rate=1e-4, steps=20, **_ASK),
+    ORPO: Stage(kind="orpo", learning_rate=1e-4, steps=20, **_ASK),
+}
 # For labkit's tiny families and documents of a person's own (docs/own-domain.md): short rows, few
 # in a step and so many steps: names that no model has seen are learned step by step. Questions are
 # read beside the text. SFT and preferences are held so small that they take nothing.
@@ -177,6 +198,11 @@ OWN = (
 OWN_DPO = Stage(kind="dpo", learning_rate=5e-5, batch_size=16, beta=0.1, **_ASKED)
 OWN_ORPO = Stage(kind="orpo", learning_rate=5e-5, batch_size=16, beta=0.2, **_ASKED)
 PRESETS: dict[str, tuple[Stage, ...]] = {"gentle": GENTLE, "overcooked": OVERCOOKED}
+
+
+def in_real(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """The course's recipes as SmolLM2-135M takes them; a stage that is none of theirs stays."""
+    return tuple(REAL.get(stage, stage) for stage in stages)
 
 
 class Why(Strict):
