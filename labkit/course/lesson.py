@@ -197,6 +197,11 @@ class Lab:
     # key of a checkpoint -> kinds of the stages that its recipe lost, for lack of rows
     left_out: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
+    @property
+    def ancestor(self) -> str | None:
+        """What the lab's model was made from; None for SmolLM2, whose base is not here."""
+        return None if self.model == SMOLLM2 else "llama-s-base"
+
     # --- what the pack lacks
 
     def there(self, things: Mapping[str, T | Missing]) -> dict[str, T]:

@@ -14,10 +14,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from labkit.data.items import everyday_items
 from labkit.evaluate.scorecards import log_likelihoods
 from labkit.merge.methods import Pairing, join, measure, merge_into, own_tensors
 from labkit.merge.schedule import group_of, layer_of
 from labkit.train import zoo_build
+from labkit.train.trainers import text_rows
+
+LARGEST_TINY_VOCABULARY = 3_000  # tokens; the tokenizer of labkit's tiny families is below
+EVERYDAY_TOKENS = 64  # of a row; an everyday statement is shorter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,10 +157,15 @@ def mean_loss(model: PreTrainedModel, pad: int, rows: Sequence[dict]) -> float:
 
 
 def general_rows(tokenizer, count: int = 64) -> list[dict]:
-    """General text and chats, in no training order: what a loss along a path, or of a merge, is
-    measured on.
+    """General text, in no training order: what a loss along a path, or of a merge, is measured on.
+
+    For the tiny families texts and chats of their invented world, for any other tokenizer everyday
+    statements that come with labkit.
     """
-    return zoo_build.general_rows(tokenizer, count, seed=999)
+    if len(tokenizer) <= LARGEST_TINY_VOCABULARY:
+        return zoo_build.general_rows(tokenizer, count, seed=999)
+    texts = [f"{item['prompt']} {item['answer']}" for item in everyday_items("dev")[:count]]
+    return text_rows(tokenizer, texts, EVERYDAY_TOKENS)
 
 
 def place_on_line(

@@ -38,8 +38,9 @@ from labkit.diagnose.gate import GateReport, Held, case_of, run_gate
 from labkit.diagnose.probe import Watcher, alarms, read_looks, watcher
 from labkit.evaluate.scenarios import ScenarioResult, read_scenarios, run_scenarios
 from labkit.evaluate.scorecards import Scorecard
+from labkit.models.zoo import SMOLLM2
 from labkit.train.pipeline import load_checkpoint, run_spec, trainable
-from labkit.train.specs import DPO, GENTLE, PipelineSpec
+from labkit.train.specs import DPO, GENTLE, PipelineSpec, in_real
 
 SAVED, CLOSING = "scenarios", "closing_"
 FIRST = 3  # members of a list that a short form shows
@@ -142,6 +143,8 @@ def spec_of(lab: Lab, kept: Dossier | None = None) -> PipelineSpec:
             sequence="-".join(stage.kind for stage in stages),
             merge="slerp",
         )
+        if lab.model == SMOLLM2:  # steps of the tiny models would take hours
+            made = made.model_copy(update={"stages": in_real(stages)})
     return made.model_copy(update={"profile": lab.profile, "seed": lab.seed})
 
 

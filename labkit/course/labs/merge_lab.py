@@ -30,10 +30,18 @@ from labkit.course.figures import (
 )
 from labkit.data.packs import Pack
 from labkit.evaluate.answers import right_answers
+from labkit.evaluate.geometry import general_rows, path_loss
 from labkit.evaluate.scorecards import Scorecard, generate, prompt_ids
 from labkit.evaluate.scoring import SWEEP, score_checkpoint, sweep_merge
 from labkit.merge.guards import check_tokenizers
-from labkit.merge.methods import METHODS, empty_like, merge_fingerprint, merge_into, pair_models
+from labkit.merge.methods import (
+    METHODS,
+    Pairing,
+    empty_like,
+    merge_fingerprint,
+    merge_into,
+    pair_models,
+)
 from labkit.merge.recipes import Merge, Recipe, recipe_text
 from labkit.merge.schedule import (
     GROUPS,
@@ -53,6 +61,8 @@ if TYPE_CHECKING:
 
 LAB_AXES = (*AXES, "compositional")
 ANSWER_TOKENS = 20
+LARGE, FEW_TS = 20_000_000, (0.0, 0.25, 0.5, 0.75, 1.0)  # parameters; what is scored of such merges
+LOSS_ROWS = 32
 ON_GRID, BETWEEN, SCHEDULED = "grid", "between", "scheduled"
 
 
@@ -127,6 +137,7 @@ class Bench:
 
     ancestor: the model both come from, for task vectors. axes: of LAB_AXES those that the pack has
     dev items of.
+    ts: what is scored on dev, eleven values or, of a large model, five.
     sweep: method -> [(t, dev scorecard)], None until `score_grid` was called.
     Raises MergeError when the parents do not match.
     """
@@ -158,16 +169,18 @@ class Bench:
         self.shell = empty_like(self.general.model)
         self.sweep: dict[str, list[tuple[float, Scorecard]]] | None = None
         self._elements = {name: tensor.numel() for name, tensor in self.pairing.general.items()}
+        # a merge of a large model takes minutes to score
+        self.ts = SWEEP if sum(self._elements.values()) < LARGE else FEW_TS
 
     def score_grid(
         self, told: Callable[[str], None] = lambda text: None
     ) -> dict[str, list[tuple[float, Scorecard]]]:
-        """Score eleven uniform merges per method on dev; read back from disk the second time.
+        """Score uniform merges at `ts` per method on dev; read back from disk the second time.
         told: of each merge before it is scored.
         """
         if self.sweep is None:
             sweep: dict[str, list[tuple[float, Scorecard]]] = {}
-            places = list(itertools.product(("slerp", "lerp"), SWEEP))
+            places = list(itertools.product(("slerp", "lerp"), self.ts))
             for number, (method, t) in enumerate(places, 1):
                 told(f"scoring merge {number} of {len(places)} on dev")
                 found = sweep_merge(
@@ -183,6 +196,16 @@ class Bench:
                 sweep.setdefault(method, []).extend(found[method])
             self.sweep = sweep
         return self.sweep
+
+    def loss_along(
+        self, pairing: Pairing, method: str, grid: Sequence[float]
+    ) -> list[tuple[float, float]]:
+        """Loss on general text at each t of a grid: [(t, nats per token)]. pairing: the bench's
+        own, or one of the same shape.
+        """
+        tokenizer = self.general.tokenizer
+        rows = general_rows(tokenizer, LOSS_ROWS)
+        return path_loss(self.shell, pairing, tokenizer.pad_token_id, rows, grid, method)
 
     def parents_answers(self, prompts: Sequence[str]) -> list[tuple[str, ...]]:
         """The general and the domain model's answers, one per prompt."""
