@@ -107,6 +107,28 @@ def evidence(
     say(f"written: {where['page']}")
 
 
+@app.command("real-notebooks")
+def real_notebooks(
+    pack: Annotated[
+        list[str] | None, typer.Option(help="A pack of real text; by default all three.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="smoke, brief, lab or study.")] = "brief",
+    out: Annotated[Path, typer.Option(help="A folder for what was run.")] = Path("out/real"),
+) -> None:
+    """Notebooks 03 to 07 and 09 on SmolLM2-135M; their scorecards ship. Hours the first time."""
+    from labkit.evaluate.scoring import shipped_scorecards
+    from studies.real_notebooks import run_notebooks
+
+    for name in pack or ("pubmedqa", "contracts", "elements"):
+        run_notebooks(
+            name,
+            profile_name=profile,
+            out=out / name,
+            cards=shipped_scorecards(),
+            told=lambda text: err.print(text, highlight=False),
+        )
+
+
 @app.command("real-packs")
 def real_packs(
     unit: Annotated[

@@ -23,7 +23,7 @@ from labkit.base.errors import InputError
 from labkit.base.records import AXES, CONTROLS
 from labkit.base.store import Checkpoint, default_root, key_of, write_file
 from labkit.data.items import everyday_items
-from labkit.data.packs import Pack
+from labkit.data.packs import Pack, samples_folder
 from labkit.evaluate.answers import Scored, read_sample, score_logs, task_log
 from labkit.evaluate.scorecards import Scorecard, evaluate, score_items
 from labkit.merge.guards import check_tokenizers
@@ -37,6 +37,11 @@ SCORING_VERSION = 5  # part of every key: raise it when scoring changes what a n
 
 def scorecards_folder() -> Path:
     return default_root().parent / "scorecards"
+
+
+def shipped_scorecards() -> Path:
+    """Scorecards of what ships (studies/real_notebooks.py): on two cores each took minutes."""
+    return samples_folder("measured") / "scorecards"
 
 
 def score_checkpoint(
@@ -90,9 +95,11 @@ def _rescored(loaded: zoo.Loaded, items: list[dict]) -> dict:
 
 
 def cached_card(key: str, make: Callable[[], Scorecard], name: str) -> Scorecard:
-    """The scorecard kept under a key, made when there is none; it is called `name` from here on."""
+    """The scorecard kept under a key, or shipped with labkit, and made when there is none; it is
+    called `name` from here on.
+    """
     path = scorecards_folder() / f"{key}.json"
-    card = read_scorecard(path)
+    card = read_scorecard(path) or read_scorecard(shipped_scorecards() / path.name)
     if card is None:
         card = make()
         write_file(path, card.as_json())
