@@ -107,7 +107,7 @@ GENTLY, EARLY, ASKED = "gentle cpt", "overcooked cpt, stopped earlier", "gentle 
 NOT_SHIPPED = (EARLY,)  # of the adapters of seed 0
 # Of a checkpoint's lineage, what goes with its adapter: no path of the machine that trained it.
 TOLD = (
-    *("name", "key", "stage", "data", "seed", "versions", "rows"),
+    *("name", "key", "parent", "stage", "data", "seed", "versions", "rows"),
     *("steps", "tokens", "wall_seconds", "loss_curve", "metrics"),
 )
 MERGED = [
@@ -311,6 +311,7 @@ def trained(arm: str, pack: Pack, seed: int, adapters: Path) -> tuple[Loaded, di
         ship_adapter(made[-1], folder, REAL_LORA.rank, MODEL)
         lineage = made[-1].lineage
         told = {name: lineage[name] for name in TOLD}
+        told["spec"] = {**lineage["spec"], "pack": pack.name}
         write_file(folder / LINEAGE, json.dumps({"design": design_of(spec), **told}) + "\n")
     return zoo.load(str(folder)), took
 
