@@ -968,9 +968,9 @@ def start(
     out_dir: str = "out/lab",
 ) -> Lab:
     """Open a notebook's session. model: a name of the zoo, or the parameter of a notebook that runs
-    on either model of the course. Raises InputError for a parameter that cannot be used.
+    on either model of the course; on an invented pack it runs on the tiny one. Raises InputError
+    for a parameter that cannot be used.
     """
-    model = MODELS.get(model, model)
     prepare_process()
     say_errors_plainly()
     warnings.showwarning = own_warnings(say)
@@ -981,7 +981,12 @@ def start(
         )
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed is {seed!r}; use a whole number from 0")
-    lab = Lab(notebook, load_pack(pack), model, profile, seed, learner, Path(out_dir))
+    opened = load_pack(pack)
+    wanted = MODELS.get(model, model)
+    # invented words say nothing to a real model, which has sections of its own there
+    beside = model in MODELS and wanted == SMOLLM2 and opened.invented
+    model = planner_speed.COURSE_MODEL if beside else wanted
+    lab = Lab(notebook, opened, model, profile, seed, learner, Path(out_dir))
     lab.record(
         "session", model=model, headless=headless(), started=time.strftime("%Y-%m-%dT%H:%M:%S")
     )
@@ -992,6 +997,11 @@ def start(
         f"Pack: {lab.pack.name} ({title}). Model: {model}. Profile: {profile}. Seed: {seed}. "
         f"What you do is recorded in {out_dir}."
     )
+    if beside:
+        say(
+            f"{lab.pack.name} is invented, so this notebook runs on {model}; SmolLM2-135M has "
+            "sections of its own in 06, 07 and 09."
+        )
     if lacks := what_lacks(lab.pack):
         say(lacks)
     return lab

@@ -100,5 +100,10 @@ def test_what_ships_is_found_by_its_design_and_not_trained(design, tmp_path, mon
 def test_a_notebooks_parameter_names_the_model_it_starts_from(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_HEADLESS", "1")
     out = {"out_dir": str(tmp_path / "out")}
-    assert lesson.start("03_cpt", model="llama-s", **out).model == "llama-s-instruct"
-    assert lesson.start("03_cpt", model="smollm2-135m", **out).model == zoo.SMOLLM2
+
+    def model(name, pack):
+        return lesson.start("03_cpt", model=name, pack=pack, **out).model
+
+    assert model("llama-s", "elements") == model("llama-s", "legal") == "llama-s-instruct"
+    assert model("smollm2-135m", "elements") == zoo.SMOLLM2
+    assert model("smollm2-135m", "legal") == "llama-s-instruct"  # beside it, in its own sections

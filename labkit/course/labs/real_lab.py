@@ -1,9 +1,10 @@
 """SmolLM2-135M for real: the whole chain on a model that knows English, with LoRA, on two cores.
 
-There is one recipe for every pack. Its checkpoints ship as adapters of SmolLM2-135M-Instruct; its
-scores, times and diagnoses ship as records, so that notebooks show a real model at once. A notebook
-whose parameter says `model = "smollm2-135m"` also opens the shipped adapters, to merge, ask and
-test them there.
+There is one recipe for every invented pack. Its checkpoints ship as adapters of
+SmolLM2-135M-Instruct; its scores, times and diagnoses ship as records, so that notebooks show a
+real model at once. A notebook whose parameter says `model = "smollm2-135m"` also opens the shipped
+adapters, to merge, ask and test them there. With a pack of real text all of the notebook runs on
+the real model instead.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from labkit.base.store import Checkpoint
 from labkit.course import figures
 from labkit.course.labs.evaluate_lab import chat, run_on
 from labkit.course.labs.merge_lab import Setting
-from labkit.course.lesson import Lab, show_html
+from labkit.course.lesson import Lab, say, show_html
 from labkit.course.study import CHOOSES, ON_DEV
 from labkit.data.packs import Pack
 from labkit.data.published import measured_real
@@ -158,14 +159,16 @@ MERGE_COLUMNS = ("private facts", "instructions", "fact in a format", EVERYDAY)
 
 
 def _records(lab: Lab) -> dict | None:
-    """The records of the lab's pack; of an own pack there are none, and a sentence says how to make
-    them.
+    """The records of the lab's pack; of any but an invented one there are none, and a sentence says
+    how to see the real model on it.
     """
     found = measured_real()["packs"].get(lab.pack.name)
-    if found is None:
-        print(
-            f"SmolLM2-135M was measured on {', '.join(measured_real()['packs'])}; for "
-            f"{lab.pack.name}, train it yourself: docs/real.md shows the spec"
+    if found is None and lab.model == MODEL:
+        say("Nothing more is shown here: all of this notebook ran on SmolLM2-135M.")
+    elif found is None:
+        say(
+            f"This was measured on {', '.join(measured_real()['packs'])}. For {lab.pack.name}, "
+            f'write model = "{REAL}" among the parameters: the notebook then runs on SmolLM2-135M.'
         )
     return found
 
