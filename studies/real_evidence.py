@@ -177,7 +177,7 @@ def as_units(found: RealRun, number: int) -> list[Unit]:
     ]
 
 
-def ship_adapter(checkpoint: Checkpoint, folder: Path, rank: int, model: str = MODEL) -> float:
+def ship_adapter(checkpoint: Checkpoint, folder: Path, rank: int, model: str) -> float:
     """Write what a checkpoint learned since `model` as an adapter; the share that is kept."""
     kept = []
 
@@ -225,7 +225,7 @@ def measure_pack(
     made = train_real(pack, profile_name=profile_name)
     kept = {
         recipe: ship_adapter(
-            made[recipe][-1], adapters / adapter_name(pack.name, recipe), ADAPTED_LORA.rank
+            made[recipe][-1], adapters / adapter_name(pack.name, recipe), ADAPTED_LORA.rank, MODEL
         )
         for recipe in SHIPPED
     }
