@@ -106,6 +106,7 @@ def test_a_spec_orders_no_download_no_folder_and_no_days(case, tmp_path, old, ne
     def change(members):
         for name in [name for name in members if name.startswith("specs/")]:
             members[name] = members[name].replace(old, new)
+            members[name] = members[name].replace(b"profile: smoke", b"profile: lab")
 
     path = forged(case / "ann.zip", tmp_path / "forged.zip", change)
     found = checked(case, path, retrain=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 
+from labkit.base.store import PROJECT
 from labkit.data.packs import load_pack, packs_folder
 from tests.commands import labkit
 
@@ -94,3 +96,26 @@ def test_the_sheet_for_a_supplier_and_what_is_refused(tmp_path):
         done = labkit(*arguments)
         assert done.returncode == 2 and words in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_year_is_laid_side_by_side_and_printed(tmp_path):
+    text = (PROJECT / "docs" / "leads.md").read_text("utf-8")
+    (tmp_path / "year.yaml").write_text(
+        re.search(r"```yaml\n(updates:.*?)```", text, re.DOTALL).group(1), "utf-8"
+    )
+    done = labkit("year", tmp_path / "year.yaml", "--pdf", tmp_path / "year.pdf")
+    assert done.returncode == 0, done.stderr
+    assert "merge" in done.stdout and "missing" in done.stdout
+    assert (tmp_path / "year.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_pages_to_print_are_written_where_they_are_wanted(tmp_path):
+    done = labkit("handout", "--out-dir", tmp_path, COLUMNS="400")
+    assert done.returncode == 0 and done.stdout.count("written: ") >= 2
+    assert list(tmp_path.glob("*.pdf"))
+
+
+def test_a_course_on_a_pack_that_is_not_there_runs_nothing(tmp_path):
+    done = labkit("course", "--pack", "legl", "--out-dir", tmp_path / "out")
+    assert done.returncode == 2 and "did you mean 'legal'" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from labkit.base import records
 from labkit.base.errors import InputError
 from labkit.classroom.class_page import class_page, seat
 from labkit.course import lesson, report
-from labkit.course.labs import dossier_lab
+from labkit.course.labs import design_lab, dossier_lab
 from labkit.design import dossier as paper
 from labkit.evaluate.scenarios import make_scenario, save_scenarios
 
@@ -151,3 +151,22 @@ def test_the_gate_and_the_probe_are_the_dossiers(lab):
     assert dossier_lab.watch_of(lab).axes == ("instructions", "general", "reasoning")
     with pytest.raises(InputError, match="less than or equal to 1"):
         dossier_lab.change(lab, lambda one: paper.with_fall(one, "criteria", "general", 5.0))
+
+
+def test_the_desk_keeps_domain_and_people_and_offers_the_pages(lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HEADLESS", "0")
+    desk = dossier_lab.DossierDesk(design_lab.Studio(lab, {"pack": "legal"}))
+    desk.name.value = "Tenancy law"
+    assert dossier_lab.read(lab).domain.name == "Tenancy law" and desk.stands_in.value
+    desk.stands_in.value = False
+    assert not dossier_lab.read(lab).domain.stands_in and "stands in" in desk.told.value
+    desk.person.value, desk.role.value = "Ida", "data"
+    assert desk._add() == "Added: Ida." and len(desk.people.children) == 1
+    with pytest.raises(InputError, match="give the person a name"):
+        desk._add()
+    assert desk._remove("Ida") == "Removed: Ida." and not desk.people.children
+    desk._turn("domain")
+    assert desk.heads["domain"].tooltip.startswith("close") and desk.forms["domain"].children
+    assert desk.make().startswith("The pages are made.") and "dossier.pdf" in desk.links.value
+    assert "words are as they were" in desk.propose()
+    assert dossier_lab.read(lab).domain.name == "Tenancy law"
