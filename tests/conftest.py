@@ -27,7 +27,7 @@ from labkit.train.specs import Stage
 # A shell starts what it runs in the background deaf to Ctrl-C, which tests send to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files that take more than six seconds, the longest first; `make quick` leaves them out.
+# Files that take more than two or three seconds, the longest first; `make quick` leaves them out.
 SLOW = (Path(__file__).parent / "slow.txt").read_text("utf-8").split()
 
 
