@@ -321,6 +321,20 @@ def on_dev(arm: str, t: float) -> str:
     return f"merge of {arm} (slerp), t = {t:g}{ON_DEV}"
 
 
+def chosen_t(arm: str, cards: dict) -> float:
+    """The t whose mean over an arm's kinds is highest on dev; of equals the one nearest the middle.
+
+    cards: label -> scorecard, as a piece holds it.
+    """
+
+    def value(t: float) -> tuple[float, float]:
+        items = cards[on_dev(arm, t)]["items"]
+        by_kind = [[row[-1] for row in items if row[2] == kind] for kind in MERGES[arm]]
+        return fmean(map(fmean, by_kind)), -abs(t - 0.5)
+
+    return max(TS, key=value)
+
+
 def labels() -> list[str]:
     """All that is scored for one pack and seed."""
     grid = (on_dev(arm, t) for arm in MERGES for t in TS)
@@ -362,18 +376,13 @@ def run_unit(
     def merged(arm: str, t: float, method: str) -> Loaded:
         return merge_at(general, tuned(arm), t, method)
 
-    def of_dev(t: float) -> tuple[float, float]:
-        scores = data["cards"][on_dev(arm, t)]["items"]
-        by_kind = [[row[-1] for row in scores if row[2] == kind] for kind in MERGES[arm]]
-        return fmean(map(fmean, by_kind)), -abs(t - 0.5)
-
     score(UNTOUCHED, "test", kinds_of(pack, UNTOUCHED), lambda: general)
     for arm in ARMS:
         score(arm, "test", kinds_of(pack, arm), partial(tuned, arm))
     for arm, kinds in MERGES.items():
         for t in TS:
             score(on_dev(arm, t), "dev", kinds, partial(merged, arm, t, "slerp"))
-        data["chosen"][arm] = max(TS, key=of_dev)  # of equals the one nearest the middle
+        data["chosen"][arm] = chosen_t(arm, data["cards"])
     for label, arm, method in MERGED:
         t = data["chosen"][arm]
         score(label, "test", kinds_of(pack, label), partial(merged, arm, t, method))
@@ -459,7 +468,10 @@ def regained(units: list[Unit]) -> Interval | None:
     return ratio_of_means(back, lost)
 
 
-OURS = "a model of 135 million parameters, adapters of rank 8 on few documents, on two cores"
+OURS = (
+    f"a model of 135 million parameters, adapters of rank {REAL_LORA.rank} on few documents, on "
+    "two cores"
+)
 _INSTRUCTIONS, _EVERYDAY, _RECALL = on(*NATURAL), on("everyday"), on("recall_gap", "recall_cloze")
 _BOTH, _UNSEEN = on(BOTH), on(UNSEEN)
 _lesson = partial(Lesson, differs=OURS)

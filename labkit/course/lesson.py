@@ -36,7 +36,7 @@ from labkit.evaluate.scorecards import Scorecard, compare_axis
 from labkit.evaluate.scoring import best_t, score_checkpoint
 from labkit.merge.methods import merge_at
 from labkit.merge.schedule import Schedule, plain
-from labkit.models.zoo import SMOLLM2, Loaded
+from labkit.models.zoo import SMOLLM2, Loaded, shipped_models
 from labkit.train import exposure
 from labkit.train.callbacks import row_words
 from labkit.train.pipeline import load_checkpoint, run_spec, shipped, trainable, with_steps
@@ -199,8 +199,9 @@ class Lab:
 
     @property
     def ancestor(self) -> str | None:
-        """What the lab's model was made from; None for SmolLM2, whose base is not here."""
-        return None if self.model == SMOLLM2 else "llama-s-base"
+        """What the lab's model was made from; None where that is not here, as SmolLM2's is not."""
+        base = self.model.removesuffix("-instruct") + "-base"
+        return base if base in shipped_models() else None
 
     # --- what the pack lacks
 

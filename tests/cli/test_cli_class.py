@@ -45,7 +45,7 @@ def test_packs_are_read(tmp_path):
         ((), "give a roster, or --from"),
         (("r.csv", "--from", "x"), "one of the two"),
         (("r.csv", "--notebook", "06_merg"), "did you mean '06_merge'"),
-        (("r.csv", "--notebook", "r.csv"), "give a .ipynb file"),
+        (("r.csv", "--notebook", "r.csv"), "or give a .ipynb file"),
         (("r.csv", "--notebook", "06_merge", "--notebook", "06_merge"), "06_merge is given twice"),
         (("r.csv", "--jobs", "2", "--scheduler", "tcp://x:1"), "--jobs is for this machine"),
         (("r.csv",), "r.csv: cannot be read"),
