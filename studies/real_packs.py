@@ -78,14 +78,14 @@ UNITS = (
     ("pubmedqa", 2),
 )
 MODEL = zoo.SMOLLM2
-ITEMS_VERSION = 1  # part of a scorecard's key: raise it when items of this study change
+ITEMS_VERSION = 2  # part of a scorecard's key: raise it when items of this study change
 BOTH, UNSEEN = "needs both", "unseen text"
 PER_UNIT = 150  # items that need both parents, at most
 DEV_BOTH = 40
 TRAINED_ON = ("raw", "qa", "preferences")
 DOCUMENTS, SHORTEST = 60, 200  # of text that nobody read, and letters of the shortest
 PART = 60  # letters by which a text is found in another
-ANSWER_TOKENS = 64  # a label or a fact, and a form around it
+ANSWER_TOKENS = 48  # a label or a fact, and a form around it
 
 # The arms are the recipes of the notebooks, as this model takes them.
 HURRIED, GENTLER = in_real((OVERCOOKED[0], GENTLE[0]))
@@ -136,9 +136,12 @@ KINDS = (*NATURAL, "everyday", "recall_gap", "recall_cloze")
 
 @dataclass(frozen=True)
 class Form:
-    """A request about form that a real model knows, with the check that says whether it is met."""
+    """A request about form that a real model knows, how an answer looks that meets it, and the
+    check that says whether one does.
+    """
 
     request: str
+    answered: str
     check: str
     settings: dict[str, Any]
 
@@ -147,24 +150,36 @@ class Form:
 FORMS = (
     Form(
         'Add a postscript that begins with "P.S."',
+        "{answer}\n\nP.S. This is a short answer.",
         "detectable_content:postscript",
         {"postscript_marker": "P.S."},
     ),
     Form(
         'Finish your answer with the words "That is all."',
+        "{answer}. That is all.",
         "startend:end_checker",
         {"end_phrase": "That is all."},
     ),
     Form(
         'Use the word "therefore" in your answer.',
+        "The answer is therefore {answer}.",
         "keywords:existence",
         {"keywords": ["therefore"]},
     ),
 )
+# Answered questions about nothing in particular, which stand before each question. Without them
+# the untouched model met question and form together in 0.02 to 0.04 of the cases.
+SHOWN = (
+    ("Which is heavier, a stone or a feather?", "a stone"),
+    ("Does the sun rise in the north? Answer yes or no.", "No"),
+    ("What colour is grass?", "green"),
+    ("Is ice colder than steam? Answer yes or no.", "Yes"),
+)
 
 
 def both_items(pack: Pack, split: str, most: int) -> list[dict]:
-    """Questions of the domain that have one short answer, each with a request about form.
+    """Questions of the domain that have one short answer, each with a request about form, after
+    answered questions that show it.
 
     Right: the answer is said, no other choice is, and the form is met. Where there are fewer
     questions than `most`, each is asked again with another form. The shortest are taken: a model
@@ -197,13 +212,17 @@ def _is_short(item: dict) -> bool:
 def _with_form(item: dict, turn: int, form: Form) -> dict:
     *before, last = item["messages"]
     others = [choice for choice in item.get("choices", []) if choice != item["answer"]]
+    shown = []
+    for question, answer in SHOWN:
+        shown.append({"role": "user", "content": f"{question} {form.request}"})
+        shown.append({"role": "assistant", "content": form.answered.format(answer=answer)})
     checks = [form.check] + ["keywords:forbidden_words"] * bool(others)
     return {
         "id": f"{item['id']}-both-{turn}",
         "axis": "compositional",
         "kind": BOTH,
         "entity": item["entity"],
-        "messages": [*before, {**last, "content": f"{last['content']} {form.request}"}],
+        "messages": [*before, *shown, {**last, "content": f"{last['content']} {form.request}"}],
         "checks": checks,
         "kwargs": [form.settings] + [{"forbidden_words": others}] * bool(others),
         "answer": item["answer"],
