@@ -13,9 +13,10 @@ source that only test items quote.
 
 from __future__ import annotations
 
+import copy
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -46,7 +47,7 @@ from labkit.course.study import (
 from labkit.data.pack_build import source_rows
 from labkit.data.packs import Pack, load_pack
 from labkit.evaluate.scorecards import ItemResult, Scorecard, bits_per_byte, score_items
-from labkit.evaluate.scoring import SCORING_VERSION, cached_card, tokenizer_fingerprint
+from labkit.evaluate.scoring import SCORING_VERSION, cached_card, highest_t, tokenizer_fingerprint
 from labkit.merge.methods import merge_at
 from labkit.models import zoo
 from labkit.models.adapters import is_adapter
@@ -79,6 +80,9 @@ UNITS = (
 )
 MODEL = zoo.SMOLLM2
 ITEMS_VERSION = 2  # part of a scorecard's key: raise it when items of this study change
+# As a model of this kind is deployed, and lm-eval scores it. Always: runs of several machines are
+# put together.
+PRECISION = "bfloat16"
 BOTH, UNSEEN = "needs both", "unseen text"
 PER_UNIT = 150  # items that need both parents, at most
 DEV_BOTH = 40
@@ -130,6 +134,8 @@ MERGES = {
     SPECIALIST: (*NATURAL, "recall_gap"),
     FULL: (*NATURAL, BOTH),
 }
+# What a merge's parents are scored on for dev, by which the better one is chosen.
+PARENT_KINDS = tuple(dict.fromkeys(kind for kinds in MERGES.values() for kind in kinds))
 # Kinds that every checkpoint is scored on.
 KINDS = (*NATURAL, "everyday", "recall_gap", "recall_cloze")
 
@@ -259,6 +265,8 @@ def _in_a_row(text: str) -> str:
 
 def scored(loaded: Loaded, pack: Pack, split: str, kinds: Iterable[str], label: str) -> Scorecard:
     """A checkpoint's scores on some kinds of a split, made or read back."""
+    import torch
+
     wanted = sorted(set(kinds))
     items = [item for item in pack.rows(split) if item["kind"] in wanted]
     both = both_items(pack, split, PER_UNIT if split == "test" else DEV_BOTH)
@@ -266,11 +274,17 @@ def scored(loaded: Loaded, pack: Pack, split: str, kinds: Iterable[str], label: 
     texts = unseen_texts(pack) if UNSEEN in wanted else {}
 
     def make() -> Scorecard:
-        model, tokenizer = loaded.model, loaded.tokenizer
+        model, tokenizer = (
+            copy.deepcopy(loaded.model).to(getattr(torch, PRECISION)),
+            loaded.tokenizer,
+        )
         found = score_items(model, tokenizer, items, training_text=pack.training_text)
         found += score_items(model, tokenizer, both, max_new_tokens=ANSWER_TOKENS)
+        # what is compared to the third digit is read in full precision
         found += [
-            ItemResult(name, "text", UNSEEN, name, bits_per_byte(model, tokenizer, [text]), "")
+            ItemResult(
+                name, "text", UNSEEN, name, bits_per_byte(loaded.model, tokenizer, [text]), ""
+            )
             for name, text in texts.items()
         ]
         return Scorecard(label, pack.name, split, pack.fingerprint(split), found)
@@ -279,26 +293,13 @@ def scored(loaded: Loaded, pack: Pack, split: str, kinds: Iterable[str], label: 
         study="real packs",
         version=SCORING_VERSION,
         items=ITEMS_VERSION,
+        precision=PRECISION,
         weights=loaded.fingerprint,
         tokenizer=tokenizer_fingerprint(loaded.tokenizer),
         asked=[*items, *both],
         texts=texts,
     )
     return cached_card(key, make, label)
-
-
-def kinds_of(pack: Pack, label: str) -> tuple[str, ...]:
-    """What a checkpoint is scored on: what a claim or the table needs of it."""
-    asked = list(KINDS)
-    if label == UNTOUCHED or FULL in label:
-        asked.append(BOTH)
-    if label in (UNTOUCHED, SPECIALIST, EARLY, GENTLY, SLERP, LERP):
-        asked.append(UNSEEN)
-    if label in (UNTOUCHED, FULL, ASKED, "sft", SLERP_FULL):
-        asked += [kind for kind in REASONING if kind in {row["kind"] for row in pack.rows("test")}]
-    if label in (UNTOUCHED, ASKED, f"{ASKED}-dpo", f"{ASKED}-orpo"):
-        asked += ["truth", "two_terms"]
-    return tuple(asked)
 
 
 def adapter_folder(arm: str, pack: str, seed: int, adapters: Path) -> Path:
@@ -335,34 +336,63 @@ def trained(arm: str, pack: Pack, seed: int, adapters: Path) -> tuple[Loaded, di
     return zoo.load(str(folder)), took
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One scorecard of a unit: of an arm, of the untouched model ("") or of their merge. ts: those
+    of the merge, of several the one that dev chooses; none where nothing is merged.
+    """
+
+    label: str
+    split: str = "test"
+    arm: str = ""
+    ts: tuple[float, ...] = ()
+    method: str = "slerp"
+
+
+def plan() -> list[Asked]:
+    """All that is scored for one pack and seed, in order: the merges follow their grid on dev."""
+    every = [Asked(UNTOUCHED), *(Asked(arm, arm=arm) for arm in ARMS)]
+    every += [Asked(on_dev(arm, t), "dev", arm, (t,)) for arm in MERGES for t in TS]
+    every += [Asked(label, "test", arm, TS, method) for label, arm, method in MERGED]
+    every += [Asked(f"{UNTOUCHED}{ON_DEV}", "dev")]
+    return every + [Asked(f"{arm}{ON_DEV}", "dev", arm) for arm in MERGES]
+
+
+def kinds_of(pack: Pack, asked: Asked) -> tuple[str, ...]:
+    """What a checkpoint is scored on: what a claim, a choice or the table needs of it."""
+    if asked.split == "dev":
+        return MERGES[asked.arm] if asked.ts else PARENT_KINDS
+    label, kinds = asked.label, list(KINDS)
+    if label == UNTOUCHED or FULL in label:
+        kinds.append(BOTH)
+    if label in (UNTOUCHED, SPECIALIST, EARLY, GENTLY, SLERP, LERP):
+        kinds.append(UNSEEN)
+    if label in (UNTOUCHED, FULL, ASKED, "sft", SLERP_FULL):
+        kinds += [kind for kind in REASONING if kind in {row["kind"] for row in pack.rows("test")}]
+    if label in (UNTOUCHED, ASKED, f"{ASKED}-dpo", f"{ASKED}-orpo"):
+        kinds += ["truth", "two_terms"]
+    return tuple(kinds)
+
+
 def on_dev(arm: str, t: float) -> str:
     """The label of a merge's scorecard on dev, by which t is chosen."""
     return f"merge of {arm} (slerp), t = {t:g}{ON_DEV}"
 
 
 def chosen_t(arm: str, cards: dict) -> float:
-    """The t whose mean over an arm's kinds is highest on dev; of equals the one nearest the middle.
-
-    cards: label -> scorecard, as a piece holds it.
+    """The t whose mean over an arm's kinds is highest on dev. cards: label -> scorecard, as a piece
+    holds it.
     """
 
-    def value(t: float) -> tuple[float, float]:
+    def value(t: float) -> float:
         items = cards[on_dev(arm, t)]["items"]
-        by_kind = [[row[-1] for row in items if row[2] == kind] for kind in MERGES[arm]]
-        return fmean(map(fmean, by_kind)), -abs(t - 0.5)
+        return fmean(fmean(row[-1] for row in items if row[2] == kind) for kind in MERGES[arm])
 
-    return max(TS, key=value)
-
-
-def labels() -> list[str]:
-    """All that is scored for one pack and seed."""
-    grid = (on_dev(arm, t) for arm in MERGES for t in TS)
-    parents = (f"{one}{ON_DEV}" for one in (UNTOUCHED, SPECIALIST, FULL))
-    return [UNTOUCHED, *ARMS, *grid, *(label for label, _, _ in MERGED), *parents]
+    return highest_t({t: value(t) for t in TS})
 
 
 def is_whole(data: dict) -> bool:
-    return all(label in data["cards"] for label in labels())
+    return all(asked.label in data["cards"] for asked in plan())
 
 
 def run_unit(
@@ -384,31 +414,22 @@ def run_unit(
             data["took"][arm] = took
         return loaded
 
-    def score(label: str, split: str, kinds: Sequence[str], make: Callable[[], Loaded]) -> None:
-        if label in data["cards"]:
-            return
-        loaded = make()
-        told(f"{name}, seed {seed}: scoring {label}")
-        data["cards"][label] = _told(scored(loaded, pack, split, kinds, label))
+    def model_of(asked: Asked) -> Loaded:
+        if not asked.ts:
+            return tuned(asked.arm) if asked.arm else general
+        (t, *others) = asked.ts
+        if others:
+            data["chosen"][asked.arm] = t = chosen_t(asked.arm, data["cards"])
+        return merge_at(general, tuned(asked.arm), t, asked.method)
+
+    for asked in plan():
+        if asked.label in data["cards"]:
+            continue
+        loaded = model_of(asked)
+        told(f"{name}, seed {seed}: scoring {asked.label}")
+        card = scored(loaded, pack, asked.split, kinds_of(pack, asked), asked.label)
+        data["cards"][asked.label] = _told(card)
         write_file(piece, json.dumps(data, ensure_ascii=False) + "\n")
-
-    def merged(arm: str, t: float, method: str) -> Loaded:
-        return merge_at(general, tuned(arm), t, method)
-
-    score(UNTOUCHED, "test", kinds_of(pack, UNTOUCHED), lambda: general)
-    for arm in ARMS:
-        score(arm, "test", kinds_of(pack, arm), partial(tuned, arm))
-    for arm, kinds in MERGES.items():
-        for t in TS:
-            score(on_dev(arm, t), "dev", kinds, partial(merged, arm, t, "slerp"))
-        data["chosen"][arm] = chosen_t(arm, data["cards"])
-    for label, arm, method in MERGED:
-        t = data["chosen"][arm]
-        score(label, "test", kinds_of(pack, label), partial(merged, arm, t, method))
-    at_ends = tuple(dict.fromkeys(kind for kinds in MERGES.values() for kind in kinds))
-    score(f"{UNTOUCHED}{ON_DEV}", "dev", at_ends, lambda: general)
-    for arm, kinds in MERGES.items():
-        score(f"{arm}{ON_DEV}", "dev", kinds, partial(tuned, arm))
 
 
 def _told(card: Scorecard) -> dict:
@@ -651,6 +672,7 @@ def page_text(data: dict) -> str:
             for row in data["claims"]
         ),
         claims=claims_rows(data["claims"]),
+        precision=PRECISION,
         rank=REAL_LORA.rank,
         rate=HURRIED.learning_rate,
         steps=HURRIED.steps,

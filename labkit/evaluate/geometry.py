@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit.data.items import everyday_items
-from labkit.evaluate.scorecards import log_likelihoods
+from labkit.evaluate.scorecards import is_tiny, log_likelihoods
 from labkit.merge.methods import Pairing, join, measure, merge_into, own_tensors
 from labkit.merge.schedule import group_of, layer_of
 from labkit.train import zoo_build
 from labkit.train.trainers import text_rows
 
-LARGEST_TINY_VOCABULARY = 3_000  # tokens; the tokenizer of labkit's tiny families is below
 EVERYDAY_TOKENS = 64  # of a row; an everyday statement is shorter
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def general_rows(tokenizer, count: int = 64) -> list[dict]:
     For the tiny families texts and chats of their invented world, for any other tokenizer everyday
     statements that come with labkit.
     """
-    if len(tokenizer) <= LARGEST_TINY_VOCABULARY:
+    if is_tiny(tokenizer):
         return zoo_build.general_rows(tokenizer, count, seed=999)
     texts = [f"{item['prompt']} {item['answer']}" for item in everyday_items("dev")[:count]]
     return text_rows(tokenizer, texts, EVERYDAY_TOKENS)

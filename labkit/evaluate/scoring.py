@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -163,15 +163,19 @@ def sweep_merge(
 
 
 def best_t(sweep: list[tuple[float, Scorecard]], *axes: str) -> float:
-    """The t whose mean score over `axes` is highest; of equals, the one nearest the middle.
+    """The t whose mean score over `axes` is highest.
 
     Choose on dev only.
     """
 
-    def score(card: Scorecard) -> float:
-        return sum(card.interval(axis).mean for axis in axes) / len(axes)
+    return highest_t(
+        {t: sum(card.interval(axis).mean for axis in axes) / len(axes) for t, card in sweep}
+    )
 
-    return max(sweep, key=lambda point: (score(point[1]), -abs(point[0] - 0.5)))[0]
+
+def highest_t(values: Mapping[float, float]) -> float:
+    """The t with the highest value; of equals, the one nearest the middle. values: t -> score."""
+    return max(values, key=lambda t: (values[t], -abs(t - 0.5)))
 
 
 # --- everyday items ---------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def little(tmp_path, monkeypatch):
     monkeypatch.setattr(real_packs, "MODEL", "llama-xs-instruct")
     monkeypatch.setattr(real_packs, "PER_UNIT", FEW)
     monkeypatch.setattr(real_packs, "DOCUMENTS", 4)
-    monkeypatch.setattr(real_packs, "TS", (0.5,))
+    monkeypatch.setattr(real_packs, "TS", (0.5, 0.75))
     monkeypatch.setattr(real_packs, "UNITS", ((str(folder), 0), (str(folder), 1)))
     short = {
         arm: tuple(stage.model_copy(update={"steps": 2}) for stage in stages)
