@@ -152,7 +152,7 @@ def scorecards(
 
 def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], title: str = "") -> Figure:
     """Training loss against steps. curves: label -> [(step, loss)]; the loss of a label that begins
-    with DPO or ORPO is one of pairs, and said to be.
+    with DPO or ORPO is one of pairs, and said to be. title: by default which losses fall.
     """
     figure, (ax,) = new_figure(7.5, 4)
     of_pairs = [label for label in curves if label.upper().startswith(("DPO", "ORPO"))]
@@ -167,15 +167,29 @@ def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]], title: str = 
             color=COLOURS[i % 7],
             linestyle=LINES[i % 7],
             linewidth=2,
+            marker="o" if len(curve) == 1 else None,  # one point is no line
             label=in_legend(label),
         )
     ax.set_xlabel("optimiser step", fontsize=13)
     ax.set_ylabel(f"training loss\n({unit})", fontsize=13)
     ax.grid(alpha=0.3)
-    ax.set_title(title, fontsize=14)
+    ax.set_title(title or which_fall(curves), fontsize=14)
     if len(curves) > 1:
         ax.legend(frameon=False, fontsize=12)
     return figure
+
+
+def which_fall(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """Which loss curves end lower than they begin, in words. curves: label -> [(step, loss)]."""
+    if any(len(curve) < 2 for curve in curves.values()):
+        return "Too few steps were logged to see whether a loss falls"
+    fall = [label for label, curve in curves.items() if curve[-1][1] < curve[0][1]]
+    if len(fall) == len(curves):
+        return {1: "The loss falls", 2: "Both losses fall"}.get(len(fall), "All losses fall")
+    if not fall:
+        return "No loss falls"
+    rest = ", ".join(label for label in curves if label not in fall)
+    return f"Falls: {', '.join(fall)}; does not fall: {rest}"
 
 
 def preference_curves(metrics: dict[str, list[dict]], units: dict[str, str]) -> Figure:

@@ -148,3 +148,23 @@ def test_names_are_no_formulas_and_none_is_hidden_and_powers_of_ten_are_drawn():
     assert formulas[" _mine $a_b$"] is formulas["costs $5"] is formulas["$x^2$ and $"] is False
     assert all(parsed for text, parsed in formulas.items() if "mathdefault" in text)
     assert any("mathdefault" in text for text in formulas)
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ([1.0], "The loss falls"),
+        ([1.0, 1.5], "Both losses fall"),
+        ([1.0, 1.5, 1.0], "All losses fall"),
+        ([2.0, 3.0], "No loss falls"),
+        ([1.0, 3.0], "Falls: a; does not fall: b"),
+    ],
+)
+def test_a_figure_of_losses_says_which_fall(ends, words):
+    curves = {label: [(0, 2.0), (9, end)] for label, end in zip("abc", ends, strict=False)}
+    assert figures.loss_curves(curves).axes[0].get_title() == words
+
+
+def test_a_loss_that_was_logged_once_is_a_point_and_not_called_falling():
+    ax = figures.loss_curves({"a": [(1, 2.0)]}).axes[0]
+    assert ax.get_lines()[0].get_marker() == "o" and "Too few steps" in ax.get_title()
