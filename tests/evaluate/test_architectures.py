@@ -66,6 +66,15 @@ def test_only_what_says_the_same_is_read_padded():
     }
 
 
+def test_few_digits_are_no_reason_to_read_one_by_one():
+    _, texts = rows()
+    found = {
+        kind: scorecards.reads_padded(miniature(kind).to(torch.bfloat16), 0, texts)
+        for kind in ("llama", "mistral", "mamba", "roberta")
+    }
+    assert found == {"llama": True, "mistral": True, "mamba": False, "roberta": False}
+
+
 @pytest.mark.parametrize("kind", ["mamba", "mamba2", "bamba", "lfm2", "recurrent_gemma", "rwkv"])
 def test_models_without_a_cache_are_evaluated(kind):
     """Choices and free answers, in a batch as one by one."""
