@@ -47,6 +47,8 @@ def serve(place: Path) -> None:
                     watched.unregister(client)
                     client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
                 client.close()
+    for pid in kernels:  # none outlives the tests that started it
+        os.kill(pid, signal.SIGKILL)
 
 
 def start(client: socket.socket, listening: socket.socket) -> int:
