@@ -28,6 +28,7 @@ ProfileOption = Annotated[
     str, typer.Option(help="smoke, brief, lab or study: how much of everything is run.")
 ]
 A_PACK = "A shipped pack (labkit pack list) or a folder"  # begins the help of what takes one
+A_MODEL = "A zoo name, a checkpoint's folder or name, or a hub id."
 
 
 def say(text: str, style: str | None = None) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from labkit.cli import (
+    A_MODEL,
     A_PACK,
     ProfileOption,
     err,
@@ -95,9 +96,7 @@ def acceptance(
 
 @app.command(rich_help_panel="Measure")
 def evaluate(
-    model: Annotated[
-        str | None, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help=A_MODEL)] = None,
     pack: Annotated[str, typer.Option(help=f"{A_PACK}.")] = "materials",
     split: SplitOption = "test",
     answers: AnswersOption = None,
@@ -138,8 +137,10 @@ def evaluate(
     from labkit.evaluate.scorecards import bits_per_byte
     from labkit.evaluate.scorecards import evaluate as score
     from labkit.share import export
+    from labkit.share.model_cards import locate
     from labkit.train import pipeline, specs
 
+    model = locate(model) if model else None
     if tasks is not None:
         if not model or answers or baseline_answers or export_lm_eval:
             raise InputError("--tasks needs a model, and neither answers nor --export-lm-eval")
@@ -377,7 +378,7 @@ def llm_judge(
 
 @app.command(rich_help_panel="Measure")
 def scenarios(
-    model: Annotated[str, typer.Argument(help="A zoo name, a checkpoint folder or a hub id.")],
+    model: Annotated[str, typer.Argument(help=A_MODEL)],
     pack: Annotated[
         str,
         typer.Option(help=f"{A_PACK}: its scenarios are run."),
@@ -390,11 +391,12 @@ def scenarios(
     """Run scenarios on a model: what must not happen after deployment, case by case."""
     from labkit.data.packs import load_pack
     from labkit.evaluate import scenarios as kit
+    from labkit.share.model_cards import locate
     from labkit.train import pipeline
 
     wanted = kit.read_scenarios(file) if file else kit.pack_scenarios(load_pack(pack))
     with working(f"loading {model}") as step:
-        loaded = pipeline.load_checkpoint(model)
+        loaded = pipeline.load_checkpoint(locate(model))
         step(f"asking {sum(len(scenario.cases) for scenario in wanted)} cases")
         results = kit.run_scenarios(loaded, wanted)
     print_scenarios(model, results)
@@ -427,7 +429,8 @@ def gate(
     checkpoint: Annotated[
         str | None,
         typer.Argument(
-            help="The model that is to be released: a checkpoint folder, zoo name or hub id."
+            help="The model that is to be released: a zoo name, a checkpoint's folder or name, or "
+            "a hub id."
         ),
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="What it must not fall behind.")] = None,
@@ -448,6 +451,7 @@ def gate(
     from labkit.data.packs import load_pack
     from labkit.diagnose import gate as kit
     from labkit.evaluate.answers import read_answers
+    from labkit.share.model_cards import locate
 
     must_hold = kit.read_must_hold(thresholds) if thresholds else None
     if answers and baseline_answers and not checkpoint and not baseline:
@@ -465,7 +469,11 @@ def gate(
             raise InputError("--split goes with --answers; a checkpoint is gated on test")
         with working(f"loading {checkpoint} and {baseline}, scoring both, diagnosing"):
             report = kit.run_gate(
-                checkpoint, baseline, must_hold=must_hold, pack=pack, profile=profile
+                locate(checkpoint),
+                locate(baseline),
+                must_hold=must_hold,
+                pack=pack,
+                profile=profile,
             )
         _print_held(report.axes, f"{report.checkpoint} against {report.baseline} on {report.pack}")
         _print_diagnoses(report.results)
@@ -570,9 +578,7 @@ def drift(
 
 @app.command(rich_help_panel="Measure")
 def chat(
-    checkpoint: Annotated[
-        str, typer.Argument(help="A zoo name, a checkpoint's folder or name, or a hub id.")
-    ],
+    checkpoint: Annotated[str, typer.Argument(help=A_MODEL)],
     against: Annotated[
         list[str] | None,
         typer.Option(help="Another model, asked the same; give it again for each further one."),

@@ -89,8 +89,8 @@ def merge(
         list[str],
         typer.Argument(
             metavar="RECIPE.yaml OUT | GENERAL DOMAIN OUT",
-            help="A mergekit recipe, or the models at t=0 and t=1 (zoo names, folders, hub "
-            "ids); and a new folder.",
+            help="A mergekit recipe, or the models at t=0 and t=1 (zoo names, folders or names of "
+            "checkpoints, hub ids); and a new folder.",
         ),
     ],
     t: Annotated[
@@ -118,8 +118,10 @@ def merge(
     """Merge two models of one family into a folder, tensor by tensor."""
     from labkit.base.errors import InputError
     from labkit.merge import recipes
+    from labkit.share.model_cards import locate
     from labkit.train import pipeline
 
+    ancestor = locate(ancestor) if ancestor else None
     given = {"t": t, "method": method, "ancestor": ancestor, "dtype": dtype}
     if len(paths) == 2 and paths[0].endswith((".yaml", ".yml")):
         for name in (name for name, value in given.items() if value is not None):
@@ -128,7 +130,8 @@ def merge(
             )
         recipe = recipes.read_recipe(Path(paths[0]), extrapolate=extrapolate)
     elif len(paths) == 3:
-        recipe = recipes.recipe_of(paths[0], paths[1], **given, extrapolate=extrapolate)
+        general, domain = map(locate, paths[:2])
+        recipe = recipes.recipe_of(general, domain, **given, extrapolate=extrapolate)
     else:
         raise InputError("give RECIPE.yaml OUT, or GENERAL DOMAIN OUT")
     with Bytes() as bar:

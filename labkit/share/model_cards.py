@@ -160,7 +160,7 @@ def locate(name: str) -> str:
 
     Raises InputError when no checkpoint of the store has the name, or several have.
     """
-    if Path(name).is_dir() or len(name.split("/")) < 3:
+    if Path(name).exists() or len(name.split("/")) < 3:
         return name
     # a name with a dot in front is the draft of a killed run
     folders = [

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from commands import labkit
@@ -353,7 +354,8 @@ def test_scenarios_and_their_errors(tmp_path):
 def test_gate_says_what_fell_and_exits_with_one(tmp_path):
     spec = spec_file(tmp_path, rate=0.01, steps=40)
     folder = labkit("run", spec).stdout.split()[-1]
-    done = labkit("gate", folder, "--baseline", "llama-s-instruct", COLUMNS="200")
+    name = json.loads((Path(folder) / "lineage.json").read_text("utf-8"))["name"]
+    done = labkit("gate", name, "--baseline", "llama-s-instruct", COLUMNS="200")
     assert (
         done.returncode == 1
         and "held back: " in done.stdout

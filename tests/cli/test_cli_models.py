@@ -118,6 +118,16 @@ def test_ctrl_c_ends_politely():
         ),
         (["chat", "llama-s-instruct", "--temperature", "-1"], ["temperature is -1"]),
         (["chat", "materials/llama-s-instruct/cpt", "--ask", "x"], ["no checkpoint of this name"]),
+        (["evaluate", "materials/llama-s-instruct/cpt"], ["no checkpoint of this name"]),
+        (["scenarios", "materials/llama-s-instruct/cpt"], ["no checkpoint of this name"]),
+        (
+            ["gate", "llama-s-instruct", "--baseline", "materials/llama-s-instruct/cpt"],
+            ["no checkpoint of this name"],
+        ),
+        (
+            ["merge", "llama-s-instruct", "materials/llama-s-instruct/cpt", "never-made"],
+            ["no checkpoint of this name"],
+        ),
         (["export", "llama-s-instrct", "never-made"], ["unknown model"]),
         (
             ["export", "llama-s-instruct", "never-made", "--dtype", "float8"],
