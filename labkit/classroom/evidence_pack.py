@@ -292,15 +292,20 @@ def learner_rows(out_dir: Path, learner: str) -> list[dict]:
     rows = records.read(out_dir)
     mine = [row for row in rows if row.get("learner") == learner]
     if not mine:
-        known = (
-            ", ".join(sorted({str(row.get("learner")) for row in rows}))
-            or "nobody; run a notebook first"
-        )
+        known = ", ".join(sorted({str(row.get("learner")) for row in rows})) or _nobody(out_dir)
         raise InputError(
             f"{out_dir / records.FILE}: no records of learner {learner!r}; there are "
             f"records of: {known}"
         )
     return mine
+
+
+def _nobody(out_dir: Path) -> str:
+    """Nobody's records, and where JupyterLab's are: it runs a notebook in the notebook's folder."""
+    beside = "notebooks" / out_dir
+    if (beside / records.FILE).is_file():
+        return f"nobody; did you mean {beside}?"
+    return "nobody; run a notebook first"
 
 
 def versions() -> dict[str, str]:

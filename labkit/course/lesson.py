@@ -996,7 +996,7 @@ def start(
     title = lab.pack.title.replace(" (invented)", ", invented")
     say(
         f"Pack: {lab.pack.name} ({title}). Model: {model}. Profile: {profile}. Seed: {seed}. "
-        f"What you do is recorded in {out_dir}."
+        f"What you do is recorded in {Path(out_dir).resolve()}."
     )
     if beside:
         say(

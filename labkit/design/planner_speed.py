@@ -377,7 +377,7 @@ def _kept() -> dict[str, dict]:
 # and answering, and short by a fifth or so for preferences. Other small models and kinds of stage
 # are told by the same figure.
 
-EXPECTED_SECONDS = {  # of each notebook: lab, two cores, nothing trained before
+EXPECTED_SECONDS = {  # of each notebook: lab, two cores, the ones before it have been run
     "00_warm_up": 31,
     "01_design": 261,
     "02_data": 130,

@@ -412,3 +412,13 @@ def test_a_pack_holds_the_dossier_and_refuses_a_broken_one(at_home, tmp_path):
     bad = forged(tmp_path / "with.zip", tmp_path / "bad.zip", broken)
     with pytest.raises(InputError, match=r"dossiers/0001\.yaml.*nothing"):
         evidence_pack.open_pack(bad, tmp_path / "q")
+
+
+def test_records_of_jupyterlab_are_named_when_a_folder_has_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    beside = Path("notebooks") / "out" / "lab"
+    beside.mkdir(parents=True)
+    (beside / records.FILE).write_text("")
+    with pytest.raises(InputError) as error:
+        evidence_pack.make_pack(Path("out/lab"), "me", tmp_path / "me.zip")
+    assert f"did you mean {beside}?" in str(error.value)
