@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 MEASURED = "quantised.json"
 FLOAT = "float32"
-# model -> the pack it is scored on: one as it comes, one that was trained on its pack
+# model -> the pack it is scored on: one as it comes, and one that was trained on this pack
 MODELS = {
     zoo.SMOLLM2: "pubmedqa",
-    "smollm2-135m-biomed-cpt-sft": "biomed",
+    "smollm2-135m-pubmedqa-gentle-cpt-sft": "pubmedqa",
 }
 SHOWN = (*AXES, "general")
 BITS = {"F32": 32, "F16": 16, "Q8_0": 8.5, "Q6_K": 6.5625, "Q5_0": 5.5, "Q4_K": 4.5, "Q4_0": 4.5}
@@ -126,7 +126,8 @@ def write_page(measured: Path, page_file: Path) -> None:
     """docs/quantised.md, from what was measured so far."""
     data = json.loads((measured / MEASURED).read_text("utf-8"))
     parts = "\n\n".join(_part(model, found) for model, found in data.items())
-    write_file(page_file, page("quantised").format(parts=parts))
+    left = ", ".join(model for model in MODELS if model not in data) or "nothing"
+    write_file(page_file, page("quantised").format(parts=parts, left=left))
 
 
 def _part(model: str, found: dict) -> str:
