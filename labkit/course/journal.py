@@ -92,10 +92,11 @@ FEWEST = 4  # guesses below which nothing is said of a habit
 # How a guess was made. DEFAULT: headless, by the notebook.
 COMMITTED, DEFAULT, UNTOUCHED = "committed", "default", "untouched"
 NOBODYS = "Default guess (nobody guessed)"
+# What a guess is about: notebooks by their numbers, guesses of the half hour by their names.
 TOPICS = {
     "design and data": ("01", "02"),
-    "training": ("03", "04", "05"),
-    "merging": ("00", "06"),
+    "training": ("03", "04", "05", "half_hour_instructions"),
+    "merging": ("00", "06", "half_hour_merge"),
     "evaluation and diagnosis": ("07", "09"),
     "scale and cost": ("08",),
 }
@@ -484,7 +485,8 @@ class Prediction:
     @property
     def topic(self) -> str:
         return next(
-            (topic for topic, numbers in TOPICS.items() if self.notebook[:2] in numbers), OTHER
+            (topic for topic, of in TOPICS.items() if self.notebook[:2] in of or self.id in of),
+            OTHER,
         )
 
     def place(self, value: float) -> float:

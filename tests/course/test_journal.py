@@ -253,6 +253,8 @@ def test_every_numbered_notebook_that_asks_for_a_guess_has_a_topic():
     ]
     numbers = [number for numbers in journal.TOPICS.values() for number in numbers]
     assert len(set(numbers)) == len(numbers) and {name[:2] for name in asking} <= set(numbers)
+    half_hour = journal.steps(journal.named_notebooks()["half_hour"])
+    assert {step.id for step in half_hour if step.kind == "predict"} <= set(numbers)
 
 
 def test_what_is_known_exactly_can_only_be_near(tmp_path):
