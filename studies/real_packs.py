@@ -58,7 +58,6 @@ from labkit.train.specs import (
     GENTLE,
     ORPO,
     OVERCOOKED,
-    REAL_LORA,
     REAL_SFT,
     PipelineSpec,
     Stage,
@@ -104,6 +103,10 @@ ARMS: dict[str, tuple[Stage, ...]] = {
     "sft": (ASK,),
     "gentle cpt-sft-dpo": (GENTLER, ASK, *in_real([DPO])),
     "gentle cpt-sft-orpo": (GENTLER, ASK, *in_real([ORPO])),
+}
+# An adapter has room for what all of its arm's stages learned.
+RANKS = {
+    arm: sum(stage.lora.rank for stage in stages if stage.lora) for arm, stages in ARMS.items()
 }
 UNTOUCHED = "untouched"
 SPECIALIST, FULL = "overcooked cpt", "overcooked cpt-sft"
@@ -328,9 +331,9 @@ def trained(arm: str, pack: Pack, seed: int, adapters: Path) -> tuple[Loaded, di
             }
             for one in made
         }
-        ship_adapter(made[-1], folder, REAL_LORA.rank, MODEL)
+        share = ship_adapter(made[-1], folder, RANKS[arm], MODEL)
         lineage = made[-1].lineage
-        told = {name: lineage[name] for name in TOLD}
+        told = {name: lineage[name] for name in TOLD} | {"share_kept": round(share, 6)}
         told["spec"] = {**lineage["spec"], "pack": pack.name}
         write_file(folder / LINEAGE, json.dumps({"design": design_of(spec), **told}) + "\n")
     return zoo.load(str(folder)), took
@@ -509,8 +512,8 @@ def regained(units: list[Unit]) -> Interval | None:
 
 
 OURS = (
-    f"a model of 135 million parameters, adapters of rank {REAL_LORA.rank} on few documents, on "
-    "two cores"
+    f"a model of 135 million parameters, adapters of rank {min(RANKS.values())} to "
+    f"{max(RANKS.values())} on few documents, on two cores"
 )
 _INSTRUCTIONS, _EVERYDAY, _RECALL = on(*NATURAL), on("everyday"), on("recall_gap", "recall_cloze")
 _BOTH, _UNSEEN = on(BOTH), on(UNSEEN)
@@ -673,7 +676,8 @@ def page_text(data: dict) -> str:
         ),
         claims=claims_rows(data["claims"]),
         precision=PRECISION,
-        rank=REAL_LORA.rank,
+        rank=RANKS[SPECIALIST],
+        after=RANKS["sft"],
         rate=HURRIED.learning_rate,
         steps=HURRIED.steps,
         rows=HURRIED.batch_size,

@@ -159,7 +159,8 @@ ADAPTED_DPO = Stage(kind="dpo", learning_rate=2e-4, steps=30, batch_size=8, beta
 ADAPTED_ORPO = Stage(kind="orpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.2, **_SMALL)
 # For the same model and packs of real text (docs/real-packs.md): what stands for each stage of the
 # course's recipes. Constant rates, so that a run of fewer steps is the same run, stopped earlier.
-REAL_LORA = Lora(rank=4, alpha=8)
+# The ranks of a chain add up to what an adapter of the whole chain needs to lose nothing: 8 at most.
+REAL_LORA, REAL_LORA_AFTER = Lora(rank=4, alpha=8), Lora(rank=2, alpha=4)
 _READ: dict[str, Any] = {
     "kind": "cpt",
     "steps": 60,
@@ -168,7 +169,7 @@ _READ: dict[str, Any] = {
     "schedule": "constant",
     "lora": REAL_LORA,
 }
-_ASK: dict[str, Any] = {"batch_size": 8, "max_length": 256, "lora": REAL_LORA}
+_ASK: dict[str, Any] = {"batch_size": 8, "max_length": 256, "lora": REAL_LORA_AFTER}
 REAL_SFT = Stage(kind="sft", learning_rate=3e-4, steps=40, **_ASK)
 REAL = {
     GENTLE[0]: Stage(learning_rate=5e-4, **_READ),

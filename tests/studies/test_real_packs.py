@@ -133,6 +133,7 @@ def test_a_unit_is_a_piece_that_is_made_once_and_the_page_says_what_is_left(
     assert "smollm2-135m-contracts-gentle-cpt-sft-dpo" in shipped
     assert len(shipped) == len(real_packs.ARMS) - len(real_packs.NOT_SHIPPED)
     dpo = tmp_path / "adapters" / "smollm2-135m-contracts-gentle-cpt-sft-dpo" / "lineage.json"
+    assert lineage_of(str(dpo.parent))["share_kept"] > 0.9999
     assert lineage_of(str(dpo.parent))["metrics"] and str(tmp_path) not in dpo.read_text("utf-8")
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "new"))
     again = real_packs.run_study([(little, 0)], **where)
