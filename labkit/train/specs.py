@@ -159,7 +159,7 @@ ADAPTED_DPO = Stage(kind="dpo", learning_rate=2e-4, steps=30, batch_size=8, beta
 ADAPTED_ORPO = Stage(kind="orpo", learning_rate=2e-4, steps=30, batch_size=8, beta=0.2, **_SMALL)
 # For the same model and packs of real text (docs/real-packs.md): what stands for each stage of the
 # course's recipes. Constant rates, so that a run of fewer steps is the same run, stopped earlier.
-# The ranks of a chain add up to what an adapter of the whole chain needs to lose nothing: 8 at most.
+# The ranks of a chain add up to what an adapter of the whole chain needs to lose nothing: at most 8
 REAL_LORA, REAL_LORA_AFTER = Lora(rank=4, alpha=8), Lora(rank=2, alpha=4)
 _READ: dict[str, Any] = {
     "kind": "cpt",
